@@ -1,0 +1,1 @@
+"""Builds one reproducible image corpus out of unlike sources."""

@@ -1,0 +1,270 @@
+"""What a catalogue says, as frozen specs: the source base, the quota tree, the corpus."""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from vlm_assets.catalog.fractions import Share
+from vlm_assets.layout import nfc
+
+NAME_PATTERN = r"^[a-z0-9_]+$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM")
+
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?$")
+
+
+def parse_size(value: Any) -> int:
+    """`2GB` (powers of 1000), `32MB`, `1GiB` (powers of 1024) or a plain number, as bytes.
+
+    Raises:
+        ValueError: not a size.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.match(str(value).strip())
+    if not match:
+        raise ValueError(f"expected a size such as 2GB or 32MiB, got {value!r}")
+    number, prefix, binary = match.groups()
+    base = 1024 if binary else 1000
+    return int(Fraction(number) * base ** (" kmgt".index(prefix.lower()) if prefix else 0))
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+
+
+class Spec(BaseModel):
+    """Base of every spec: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class SubcategoryFrom(Spec):
+    """Where a row's subcategory comes from: the n-th folder of its key, or a column; `map` renames labels."""
+
+    folder: int | None = Field(None, ge=1)
+    column: str | None = None
+    map: dict[str, str] | None = None
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _text_keys(cls, value: Any) -> Any:
+        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _one_selector(self) -> Self:
+        if (self.folder is None) == (self.column is None):
+            raise ValueError("needs exactly one of folder and column")
+        return self
+
+    @property
+    def selector(self) -> str:
+        """The part that decides `label`, and so bytes; the map decides none."""
+        return f"folder:{self.folder}" if self.folder is not None else f"column:{self.column}"
+
+    def subcategory_of(self, label: str | None) -> str | None:
+        """Subcategory of a label; None where a map is given and has no entry, or there is no label."""
+        if label is None:
+            return None
+        return self.map.get(label) if self.map is not None else nfc(label)
+
+
+class SourceSpec(Spec):
+    """Keys that every kind of source has. A kind adds its own in its file under `sources`."""
+
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ()
+    """The kind's own keys that change the bytes of an unchanged item (identities cover the rest)."""
+
+    name: Name
+    kind: str
+    category: Name
+    subcategory: str | None = None
+    subcategory_from: SubcategoryFrom | None = None
+    licence: str = Field(min_length=1)
+    weight: Share | None = None
+    max_samples: int | None = Field(None, ge=0)
+    reject_tolerance: float = Field(0.05, ge=0, le=1)
+    shrink_tolerance: float = Field(0.10, ge=0, le=1)
+    enabled: bool = True
+    hold: bool = False
+    verify: Literal["decode", "header"] = "decode"
+    multi_frame: Literal["first", "reject"] = "first"
+    buckets: int | None = Field(None, ge=1)
+    cooldown_s: float = Field(0, ge=0)
+    max_concurrency: int | None = Field(None, ge=1)
+    requests_per_second: float | None = Field(None, gt=0)
+    nightly_bytes: Size | None = None
+    nightly_requests: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_subcategory(self) -> Self:
+        if (self.subcategory is None) == (self.subcategory_from is None):
+            raise ValueError("needs exactly one of subcategory and subcategory_from")
+        return self
+
+    @property
+    def active(self) -> bool:
+        """Listed and fetched: neither disabled nor held."""
+        return self.enabled and not self.hold
+
+    def subcategory_of(self, label: str | None) -> str | None:
+        """Subcategory of a row with this label under the present catalogue; None: unmapped."""
+        if self.subcategory is not None:
+            return self.subcategory
+        return self.subcategory_from.subcategory_of(label) if self.subcategory_from else None
+
+    def label_selector(self) -> str | None:
+        """The selector part of `subcategory_from`, if any."""
+        return self.subcategory_from.selector if self.subcategory_from else None
+
+    def byte_config(self) -> dict[str, Any]:
+        """The keys of this source that change the bytes of an unchanged item, but for `formats`."""
+        own = self.model_dump(mode="json", include=set(self.BYTES_KEYS))
+        return {
+            "verify": self.verify,
+            "multi_frame": self.multi_frame,
+            "selector": self.label_selector(),
+            **{key: own[key] for key in sorted(own)},
+        }
+
+
+class QuotaNode(Spec):
+    """A node of the quota tree: `share` of its parent, or an absolute `count`; bounds are absolute."""
+
+    share: Share | None = None
+    min: int = Field(0, ge=0)
+    max: int | None = Field(None, ge=0)
+    count: int | None = Field(None, ge=0)
+    subcategories: dict[str, "QuotaNode"] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.share is None) == (self.count is None):
+            raise ValueError("needs exactly one of share and count")
+        if self.count is not None and (self.min or self.max is not None):
+            raise ValueError("count already is both min and max")
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"max {self.max} is below min {self.min}")
+        return self
+
+    def leaves(self, prefix: str = "") -> Iterator[str]:
+        """Paths of the leaves below (`street/night`), the node's own `prefix` if it is one."""
+        if not self.subcategories:
+            yield prefix
+        for name, child in self.subcategories.items():
+            yield from child.leaves(f"{prefix}/{name}" if prefix else name)
+
+
+class DedupSpec(Spec):
+    """What counts as the same sample, and whose copy stays."""
+
+    exact: Literal["image", "image_text", "none"] = "image"
+    near_bits: int | dict[str, int] = 0
+    precedence: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        bits = self.near_bits.values() if isinstance(self.near_bits, dict) else (self.near_bits,)
+        if any(not 0 <= b <= 16 for b in bits):
+            raise ValueError("near_bits is between 0 and 16")
+        if self.exact == "none" and any(bits):
+            raise ValueError("near_bits needs exact: image or image_text")
+        return self
+
+    def bits_of(self, category: str) -> int:
+        """`near_bits` of a category; categories not named have 0."""
+        return self.near_bits.get(category, 0) if isinstance(self.near_bits, dict) else self.near_bits
+
+
+class LicencePolicy(Spec):
+    """Licences that may enter: all but `deny`, or only `allow`."""
+
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.allow is not None and self.deny:
+            raise ValueError("give allow or deny, not both")
+        return self
+
+    def admits(self, licence: str) -> bool:
+        """Whether rows under this licence may enter the corpus."""
+        return licence in self.allow if self.allow is not None else licence not in self.deny
+
+
+class ShardSpec(Spec):
+    """Format constants of the corpus files: in the inputs hash, never derived from memory or cores."""
+
+    max_bytes: Size = 2_000_000_000
+    block_rows: int = Field(64, ge=1, le=65536)
+    window_bytes: Size = 32_000_000
+
+
+class CorpusSpec(Spec):
+    """`corpus.yaml`."""
+
+    name: Name
+    seed: int = Field(ge=0, lt=2**63)
+    targets: dict[Name, Annotated[int, Field(ge=1)]]
+    refresh_targets: tuple[str, ...] | None = None
+    quotas: dict[Name, QuotaNode]
+    shortfall: Literal["redistribute", "report", "fail"] = "redistribute"
+    dedup: DedupSpec = Field(default_factory=lambda: DedupSpec())
+    licences: LicencePolicy = Field(default_factory=lambda: LicencePolicy())
+    decontaminate: tuple[Path, ...] = ()
+    decontaminate_bits: int = Field(0, ge=0, le=16)
+    min_side_px: int = Field(0, ge=0)
+    formats: tuple[str, ...] = FORMATS
+    require_complete: bool = True
+    shard: ShardSpec = Field(default_factory=lambda: ShardSpec())
+    keep_versions: int = Field(2, ge=1)
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(FORMATS))
+        if unknown:
+            raise ValueError(f"unknown formats {', '.join(unknown)}; there are {', '.join(FORMATS)}")
+        return tuple(sorted(set(value)))
+
+    def leaves(self) -> frozenset[tuple[str, str]]:
+        """Every (category, subcategory) with a quota."""
+        return frozenset(
+            (category, leaf)
+            for category, node in self.quotas.items()
+            for leaf in (node.leaves() if node.subcategories else ())
+        )
+
+
+class Catalog(Spec):
+    """One parsed catalogue: what a run works on, by hash, whatever is edited meanwhile."""
+
+    corpus: CorpusSpec
+    sources: tuple[SourceSpec, ...]
+    """Sorted by name; of the kinds' own classes."""
+    hash: str
+    """sha256 hex over the parsed content."""
+
+    def source(self, name: str) -> SourceSpec:
+        """The source of that name.
+
+        Raises:
+            KeyError: none; the message lists the names there are.
+        """
+        for spec in self.sources:
+            if spec.name == name:
+                return spec
+        raise KeyError(f"no source {name!r}; there are: {', '.join(s.name for s in self.sources)}")

@@ -1,0 +1,155 @@
+"""One tree of errors, in three kinds that are never mixed.
+
+*config*: raised when settings and catalogue load, all problems at once. *sample*: not an exception but a
+`Reject` on record. *slice/system*: raised, retried by the orchestrator. A message says what, where, got against
+expected, and what to do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class VlmAssetsError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in settings or catalogue: the file, the key inside it, what is wrong and what to do."""
+
+    file: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        """`file: key: message`, as `vlm-assets check` prints it."""
+        return ": ".join(part for part in (self.file, self.key, self.message) if part)
+
+
+class ConfigError(VlmAssetsError):
+    """Settings or catalogue do not load; carries every problem found, in file order."""
+
+    def __init__(self, problems: Sequence[Problem] | Problem) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class OperationError(VlmAssetsError):
+    """Base of what goes wrong while running: raised, recorded, retried by the orchestrator."""
+
+
+class SourceError(OperationError):
+    """A source cannot be listed or a slice cannot be fetched as a whole (gated, missing, unreadable to its end)."""
+
+
+class ListingShrunkError(SourceError):
+    """A listing lost more of its items than `shrink_tolerance` allows; the old listing stays in force."""
+
+
+class RejectToleranceError(SourceError):
+    """A slice has a larger share of rejects than its source tolerates; nothing was committed."""
+
+
+class StoreError(OperationError):
+    """What lies on disk is not what its manifest says, or cannot be written."""
+
+
+class LockHeldError(StoreError):
+    """Another live process holds the lock; the message names its pid, host and start."""
+
+
+class DiskFullError(StoreError):
+    """The volume has not enough room for what is about to be written; everything on disk is still valid."""
+
+
+class AllocationError(OperationError):
+    """Quotas cannot be met as the catalogue demands (incomplete sources, `shortfall: fail`)."""
+
+
+class CorpusError(OperationError):
+    """Shards cannot be written or sealed from the plan."""
+
+
+class RemoteError(OperationError):
+    """The remote refused, lost or changed an object."""
+
+
+class RejectReason(StrEnum):
+    """Why an item or a record did not become a sample. Public: in `rejects.parquet`, manifests and README."""
+
+    # the transfer
+    NOT_FOUND = "not_found"
+    """404 or 410, or a listed file that is gone."""
+    FORBIDDEN = "forbidden"
+    """401, 403, 451."""
+    HTTP_ERROR = "http_error"
+    """Any other status, after all retries where it was worth retrying."""
+    UNREACHABLE = "unreachable"
+    """No DNS answer, refused connection, TLS failure, timeout or cut body, after all retries."""
+    BAD_URL = "bad_url"
+    """Not an http(s) URL, or a redirect that leads nowhere."""
+    PRIVATE_ADDRESS = "private_address"
+    """The host or a redirect resolves to an address that the settings do not allow."""
+    ROBOTS = "robots"
+    """robots.txt forbids it."""
+    NOAI = "noai"
+    """`X-Robots-Tag` says noai or noimageai."""
+    TOO_MANY_BYTES = "too_many_bytes"
+    """Larger than the size cap of a download, file or member."""
+    CHECKSUM = "checksum"
+    """The bytes do not hash to the declared value."""
+    TOMBSTONED = "tombstoned"
+    """Taken down: never asked for again."""
+    # the item
+    DUPLICATE_ITEM = "duplicate_item"
+    """The listing names the same thing twice."""
+    EMPTY = "empty"
+    """No bytes, or a container without records."""
+    UNREADABLE = "unreadable"
+    """A file, member or document that cannot be opened or read."""
+    ENCRYPTED = "encrypted"
+    """A member or document behind a password."""
+    UNSAFE_MEMBER = "unsafe_member"
+    """An archive member that is a link, a device, or leaves its folder."""
+    NO_IMAGE = "no_image"
+    """A row whose image cell is empty."""
+    # the image
+    NOT_AN_IMAGE = "not_an_image"
+    """The bytes are no image in any known format."""
+    FORMAT_NOT_ALLOWED = "format_not_allowed"
+    """A known format outside the `formats` of the catalogue."""
+    CORRUPT = "corrupt"
+    """Header and body disagree, or the decoder fails."""
+    TRUNCATED = "truncated"
+    """The data ends before the image does."""
+    BOMB = "bomb"
+    """More pixels than the limit; refused before decoding."""
+    DECODER_CRASHED = "decoder_crashed"
+    """The decoder died in its child process."""
+    DECODER_TIMEOUT = "decoder_timeout"
+    """The decoder did not end in time in its child process."""
+    MULTI_FRAME = "multi_frame"
+    """Animated or multi-page, and the settings reject those."""
+    # the page
+    PAGE_TOO_LARGE = "page_too_large"
+    """A page with more pixels at the wanted DPI than the cap."""
+    RENDER_FAILED = "render_failed"
+    """The renderer gave no page, crashed, or ran out of time or memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One item or record that did not become a sample: a row of `rejects.parquet`.
+
+    `record` is None when the whole item was rejected. `detail` is one line for a person and holds no secret.
+    `transient` ones are due again at `next_retry` (Unix seconds; 0 where not transient).
+    """
+
+    item: str
+    reason: RejectReason
+    detail: str = ""
+    record: int | None = None
+    attempts: int = 1
+    transient: bool = False
+    next_retry: int = 0

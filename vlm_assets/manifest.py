@@ -1,0 +1,145 @@
+"""The manifests: what a directory on disk says about itself. Written last; hold no clock.
+
+Typed models and their canonical bytes. Reading and writing the directories belongs to `store`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+import orjson
+from blake3 import blake3
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlm_assets.schema import SCHEMA_VERSION
+
+VERSION_HASH_LENGTH = 12
+
+
+class Manifest(BaseModel):
+    """Base of every manifest: frozen, no unknown keys, one canonical byte form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_bytes(self) -> bytes:
+        """Sorted, indented UTF-8 JSON: equal content, equal bytes."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse and validate.
+
+        Raises:
+            pydantic.ValidationError: not such a manifest.
+        """
+        return cls.model_validate_json(data)
+
+    @property
+    def version(self) -> str:
+        """Name of the version directory: first 12 hex digits of the blake3 of `to_bytes()`."""
+        return blake3(self.to_bytes()).hexdigest()[:VERSION_HASH_LENGTH]
+
+
+class FileEntry(BaseModel):
+    """One file of a version: its size and blake3 (hex)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_bytes: int
+    blake3: str
+
+
+class SliceManifest(Manifest):
+    """`metadata.json` of a committed slice."""
+
+    schema_version: int = SCHEMA_VERSION
+    type: Literal["slice"] = "slice"
+    source: str
+    slice: str
+    kind: str
+    kind_version: int
+    category: str
+    licence: str
+    subcategories: dict[str, int]
+    """Rows a subcategory when the slice was committed; "" counts unmapped labels."""
+    revision: str
+    listing_fingerprint: str
+    config_fingerprint: str
+    """Over the keys that change bytes, without `formats`: unchanged items are taken over while it stays."""
+    formats: tuple[str, ...]
+    content_hash: str
+    container: bool
+    items_per_slice: int
+    items: int
+    items_fetched: int
+    items_rejected: int
+    records: int
+    rows: int
+    rejects: dict[str, int]
+    """Rejected records and items by reason. items = fetched + rejected; records = rows + rejected records."""
+    records_rejected: int
+    transient_rejects: int
+    data_bytes: int
+    image_bytes: int
+    files: dict[str, FileEntry]
+    """Data files, index and items ledger. `rejects.parquet` and `run.json` are history: `run.json` has the hash."""
+
+
+class RunRecord(BaseModel):
+    """`run.json`: clocks, host and timings of the fetch. Never hashed into a version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str = ""
+    host: str = ""
+    pid: int = 0
+    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    finished_at: datetime | None = None
+    seconds: float = 0.0
+    next_retry: int = 0
+    """Earliest `next_retry` of a transient reject; 0 where there is none."""
+    rejects_blake3: str = ""
+    taken_over: int = 0
+    figures: dict[str, float] = Field(default_factory=dict)
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class ListingSlice(BaseModel):
+    """One slice in a listing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Raw name before `layout.slice_key`."""
+    fingerprint: str
+    items: int
+    size_bytes: int | None = None
+    """Sum of the items' sizes where all are known."""
+    container: bool = False
+    items_per_slice: int = 1
+    batch: int
+    """Number of the record batch with its items in the item table."""
+
+
+class Listing(Manifest):
+    """`listings/<source>.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    type: Literal["listing"] = "listing"
+    source: str
+    kind: str
+    kind_version: int
+    revision: str
+    buckets: dict[str, int] = Field(default_factory=dict)
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    items_file: str
+    """Arrow IPC file beside the listing: one record batch a slice with key, identity, payload, size_bytes."""
+    items_blake3: str
+    slices: dict[str, ListingSlice]
+    """By partition key, sorted."""
+    retired: tuple[str, ...] = ()
+    """Partition keys that were listed once; never deleted, out of the supply."""
+
+    @property
+    def items(self) -> int:
+        """Items over all slices."""
+        return sum(entry.items for entry in self.slices.values())

@@ -1,0 +1,171 @@
+"""Settings of one machine: where data lies and how hard to work. Nothing here changes a byte of the corpus.
+
+Precedence: environment > `.env` > profile (`deploy/profiles/<name>.yaml`, or a path, named by `VLM_PROFILE`) >
+default. Nothing is read at import.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from vlm_assets.errors import ConfigError, Problem
+from vlm_assets.layout import DataRoot
+
+PROFILES = Path(__file__).resolve().parent.parent / "deploy" / "profiles"
+
+
+class Settings(BaseSettings):
+    """Typed settings; every field is `VLM_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="VLM_", extra="forbid", frozen=True, env_ignore_empty=True)
+
+    profile: str = Field("local", description="A name under deploy/profiles, or a path to a YAML file.")
+    catalog: Path | None = Field(None, description="Directory with corpus.yaml and sources/*.yaml.")
+    data_root: Path | None = Field(
+        None, description="Directory with a .vlm_root marker; all data lies under it."
+    )
+    remote: str | None = Field(None, description="s3://bucket/prefix for backup, restore and hydration.")
+    remote_endpoint: str | None = Field(None, description="Endpoint of an S3-compatible store.")
+
+    contact: str = Field("", description="E-mail or URL that the User-Agent names; servers may ask for it.")
+    allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts, addresses or networks (comma-separated) that may be private or loopback."
+    )
+    ca_bundle: Path | None = Field(None, description="Extra CA certificates in PEM; TLS is always verified.")
+    obey_robots: bool = Field(default=True, description="Obey robots.txt and X-Robots-Tag: noai.")
+    http_concurrency: int = Field(64, ge=1, description="Requests in flight in one run, over all hosts.")
+    http_per_host: int = Field(8, ge=1, description="Requests in flight to one host, on this machine.")
+    http_timeout_s: float = Field(30.0, gt=0, description="Without a byte for so long, a request has failed.")
+    http_attempts: int = Field(5, ge=1, description="Tries of one request before it is a transient reject.")
+    max_image_bytes: int = Field(256 * 2**20, ge=1024, description="Larger files are rejects.")
+    max_pixels: int = Field(200_000_000, ge=1, description="Larger images are rejects, before decoding.")
+    decoder_timeout_s: float = Field(20.0, gt=0, description="Time for one image in the decoder child.")
+
+    workers: int = Field(0, ge=0, description="Threads for probing, processes for pages; 0: one a core.")
+    keep_cache: bool = Field(default=False, description="Keep downloads after their slice is committed.")
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    test_mode: bool = Field(default=False, description="Cap the rows of every slice; own data root.")
+    test_mode_rows: int = Field(100, ge=1, description="Rows a slice in test mode.")
+
+    nightly: bool = Field(default=False, description="Run the nightly schedule as soon as the daemon runs.")
+    nightly_cron: str = "30 2 * * *"
+    nightly_timezone: str = "Europe/Istanbul"
+    max_concurrent_runs: int = Field(0, ge=0, description="Queued runs at once; 0: one a core, at most 16.")
+    slices_per_run: int = Field(32, ge=1, description="Slices that one backfill run works on.")
+
+    notify_sns_topic: str | None = None
+    notify_webhook: str | None = None
+
+    hf_token: SecretStr | None = Field(None, description="Hugging Face token; HF_TOKEN serves as well.")
+    github_token: SecretStr | None = Field(None, description="GitHub token; GITHUB_TOKEN serves as well.")
+
+    @field_validator("allow_private_hosts", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0913 - the signature is pydantic's
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments of `load_settings` first, then environment, `.env`, and the profile as lowest."""
+        del settings_cls, file_secret_settings
+        return init_settings, env_settings, dotenv_settings, _ProfileSource(cls)
+
+    @property
+    def worker_count(self) -> int:
+        """Workers, with 0 resolved to the CPUs this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def root(self) -> DataRoot:
+        """The data root.
+
+        Raises:
+            ConfigError: not set, or without its marker.
+        """
+        if self.data_root is None:
+            raise ConfigError(
+                Problem("settings", "VLM_DATA_ROOT", "not set; name the folder that holds all data")
+            )
+        root = DataRoot(self.data_root.absolute())
+        if not root.marker.is_file():
+            raise ConfigError(
+                Problem(
+                    "settings", "VLM_DATA_ROOT",
+                    f"{root.path} has no {root.marker.name} marker. Is the volume mounted? "
+                    f"For a new root: vlm-assets init, or touch {root.marker}",
+                )
+            )  # fmt: skip
+        return root
+
+    @property
+    def catalog_dir(self) -> Path:
+        """The catalogue directory.
+
+        Raises:
+            ConfigError: not set, or not a directory.
+        """
+        if self.catalog is None:
+            raise ConfigError(
+                Problem("settings", "VLM_CATALOG", "not set; name a directory with corpus.yaml and sources/")
+            )
+        if not self.catalog.is_dir():
+            raise ConfigError(Problem("settings", "VLM_CATALOG", f"{self.catalog} is not a directory"))
+        return self.catalog.absolute()
+
+
+class _ProfileSource(PydanticBaseSettingsSource):
+    """The chosen profile's YAML as the lowest source."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return _read_profile(str(self.current_state.get("profile") or "local"))
+
+
+def _read_profile(name: str) -> dict[str, Any]:
+    path = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else PROFILES / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except FileNotFoundError:
+        if name == "local":
+            return {}
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml"))) or "none"
+        raise ConfigError(
+            Problem("settings", "VLM_PROFILE", f"no profile {name!r} ({path}); there are: {known}")
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(Problem(str(path), "", f"not YAML: {error}")) from error
+    if not isinstance(content, dict):
+        raise ConfigError(Problem(str(path), "", "a profile is a mapping of settings"))
+    return {str(key).lower().removeprefix("vlm_"): value for key, value in content.items()}
+
+
+def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Settings:
+    """Settings from arguments, environment, `env_file`, profile and defaults.
+
+    Raises:
+        ConfigError: every setting that is unknown or malformed, at once.
+    """
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        raise ConfigError(
+            [
+                Problem("settings", "VLM_" + ".".join(str(p) for p in e["loc"]).upper(), e["msg"])
+                for e in error.errors()
+            ]
+        ) from error
