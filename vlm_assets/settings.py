@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0913 - the signature is pydantic's
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,

@@ -222,14 +222,14 @@ class CorpusSpec(Spec):
     refresh_targets: tuple[str, ...] | None = None
     quotas: dict[Name, QuotaNode]
     shortfall: Literal["redistribute", "report", "fail"] = "redistribute"
-    dedup: DedupSpec = Field(default_factory=lambda: DedupSpec())
-    licences: LicencePolicy = Field(default_factory=lambda: LicencePolicy())
+    dedup: DedupSpec = Field(default_factory=DedupSpec)
+    licences: LicencePolicy = Field(default_factory=LicencePolicy)
     decontaminate: tuple[Path, ...] = ()
     decontaminate_bits: int = Field(0, ge=0, le=16)
     min_side_px: int = Field(0, ge=0)
     formats: tuple[str, ...] = FORMATS
     require_complete: bool = True
-    shard: ShardSpec = Field(default_factory=lambda: ShardSpec())
+    shard: ShardSpec = Field(default_factory=ShardSpec)
     keep_versions: int = Field(2, ge=1)
 
     @field_validator("formats")

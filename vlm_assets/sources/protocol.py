@@ -11,7 +11,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.errors import Reject
 from vlm_assets.settings import Settings
 
-SpecT = TypeVar("SpecT", bound=SourceSpec)
+SpecT = TypeVar("SpecT", bound=SourceSpec, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)

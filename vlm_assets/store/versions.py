@@ -1,0 +1,76 @@
+"""Immutable versions behind symlinks: what a name shows is complete, and changes in one step."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from vlm_assets.errors import StoreError
+from vlm_assets.layout import MANIFEST, VERSIONS
+from vlm_assets.manifest import Manifest
+from vlm_assets.store.arrow_files import sync_directory, write_bytes
+
+ManifestT = TypeVar("ManifestT", bound=Manifest)
+
+
+def commit_version(staging: Path, link: Path, manifest: Manifest) -> Path:
+    """Makes the finished folder `staging` the current version of `link`; returns the version's folder.
+
+    The files in `staging` are complete and synced by now. The manifest is written last, the folder is renamed
+    to `.versions/<hash>` beside the link, then the link is swapped. A version that exists already (the same
+    manifest) is kept and `staging` removed. The caller holds the lock of `link`.
+    """
+    versions = link.parent / VERSIONS
+    versions.mkdir(parents=True, exist_ok=True)
+    target = versions / manifest.version
+    if (target / MANIFEST).is_file():
+        shutil.rmtree(staging)
+    else:
+        (staging / MANIFEST).unlink(missing_ok=True)
+        write_bytes(staging / MANIFEST, manifest.to_bytes())
+        for path in staging.iterdir():
+            path.chmod(0o444)
+        sync_directory(staging)
+        if target.exists():  # left by a crash between copy and manifest on a foreign file system
+            shutil.rmtree(target)
+        staging.rename(target)
+        sync_directory(versions)
+    swap_link(link, Path(VERSIONS) / manifest.version)
+    return target
+
+
+def swap_link(link: Path, target: Path) -> None:
+    """Points the symlink `link` at the relative `target` in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.link")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    temporary.symlink_to(target)
+    temporary.replace(link)
+    sync_directory(link.parent)
+
+
+def current_version(link: Path) -> Path | None:
+    """Real folder of the current version; None where nothing was committed."""
+    try:
+        target = link.parent / link.readlink()
+    except (FileNotFoundError, OSError):
+        return None
+    return target if (target / MANIFEST).is_file() else None
+
+
+def read_manifest(directory: Path, kind: type[ManifestT]) -> ManifestT:
+    """The manifest of a version.
+
+    Raises:
+        StoreError: missing, unreadable, or of another kind.
+    """
+    path = directory / MANIFEST
+    try:
+        return kind.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path}: missing; the folder was never committed") from None
+    except ValidationError as error:
+        raise StoreError(f"{path}: not a {kind.__name__}: {error}") from error
