@@ -11,7 +11,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.errors import Reject
 from vlm_assets.settings import Settings
 
-SpecT = TypeVar("SpecT", bound=SourceSpec, contravariant=True)
+SpecT_contra = TypeVar("SpecT_contra", bound=SourceSpec, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class FetchContext:
     """Adds to a named figure in `run.json` (requests, bytes, pages, seconds)."""
 
 
-class Source(Protocol[SpecT]):
+class Source(Protocol[SpecT_contra]):
     """A kind of source. Stateless; one instance a kind, named `SOURCE` in its module."""
 
     kind: ClassVar[str]
@@ -126,7 +126,7 @@ class Source(Protocol[SpecT]):
     """Raised by hand when the kind yields other bytes for the same upstream content."""
     spec_type: ClassVar[type[SourceSpec]]
 
-    def list(self, spec: SpecT, context: ListContext) -> Listed:
+    def list(self, spec: SpecT_contra, context: ListContext) -> Listed:
         """Every slice with every item, under a pinned revision.
 
         Raises:
@@ -134,7 +134,7 @@ class Source(Protocol[SpecT]):
         """
         ...
 
-    def fetch(self, spec: SpecT, items: Sequence[Item], context: FetchContext) -> Iterator[Record | Reject]:
+    def fetch(self, spec: SpecT_contra, items: Sequence[Item], context: FetchContext) -> Iterator[Record | Reject]:
         """All records of `items`, item by item in the given order, records in theirs.
 
         Every item gives at least one record or reject. A container that cannot be enumerated to its end raises.

@@ -1,0 +1,161 @@
+"""Reads a catalogue directory into one frozen `Catalog`, or tells every fault at once."""
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from vlm_assets.catalog.rules import check_rules
+from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
+from vlm_assets.catalog.yaml_text import read_yaml
+from vlm_assets.errors import ConfigError, Problem
+from vlm_assets.sources.registry import kinds, source_of
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
+
+def load_catalog(directory: Path) -> Catalog:
+    """The catalogue of a directory with `corpus.yaml` and `sources/*.yaml`. Looks at no data.
+
+    Raises:
+        ConfigError: every fault in every file, in file order.
+    """
+    corpus, problems = _load_corpus(directory)
+    sources, places, more = _load_sources(directory)
+    problems += more
+    if corpus is not None:
+        problems += check_rules(corpus, sources, places)
+    if problems or corpus is None:
+        raise ConfigError(problems)
+    return Catalog(corpus=corpus, sources=sources, hash=_content_hash(corpus, sources))
+
+
+def check_paths(catalog: Catalog) -> list[Problem]:
+    """Folders and files that the catalogue names and that are not there."""
+    named: list[tuple[str, str, Path]] = [
+        ("corpus.yaml", f"decontaminate[{i}]", path) for i, path in enumerate(catalog.corpus.decontaminate)
+    ]
+    for spec in catalog.sources:
+        if spec.active:
+            named += [(f"source {spec.name}", key, path) for key, path in _paths_of(spec)]
+    return [
+        Problem(file, key, f"{path} does not exist; is the volume mounted?")
+        for file, key, path in named
+        if not path.exists()
+    ]
+
+
+def _paths_of(spec: BaseModel) -> Iterator[tuple[str, Path]]:
+    for key in type(spec).model_fields:
+        value = getattr(spec, key)
+        if isinstance(value, Path):
+            yield key, value
+
+
+def _load_corpus(directory: Path) -> tuple[CorpusSpec | None, list[Problem]]:
+    shown = "corpus.yaml"
+    content, problems = read_yaml(directory / shown, shown)
+    if problems:
+        return None, problems
+    if not isinstance(content, dict):
+        return None, [Problem(shown, "", "expected a mapping with name, seed, targets, quotas")]
+    try:
+        spec = CorpusSpec.model_validate(content)
+    except ValidationError as error:
+        return None, _problems_of(error, shown, "")
+    return _absolute(spec, directory), []
+
+
+def _load_sources(directory: Path) -> tuple[tuple[SourceSpec, ...], dict[str, str], list[Problem]]:
+    """Sources sorted by name, the place of each for messages, and what is wrong."""
+    specs: list[SourceSpec] = []
+    places: dict[str, str] = {}
+    problems: list[Problem] = []
+    files = sorted((directory / "sources").glob("*.y*ml"))
+    if not files:
+        problems.append(Problem("sources/", "", "no *.yaml here; add one with a list `sources:`"))
+    for path in files:
+        shown = f"sources/{path.name}"
+        content, faults = read_yaml(path, shown)
+        problems += faults
+        if faults:
+            continue
+        for key, entry in _entries(content, shown, problems):
+            spec = _load_source(entry, shown, key, problems)
+            if spec is None:
+                continue
+            if spec.name in places:
+                problems.append(
+                    Problem(shown, f"{key}.name", f"{spec.name!r} is taken by {places[spec.name]}")
+                )
+                continue
+            places[spec.name] = f"{shown}: {key}"
+            specs.append(_absolute(spec, directory))
+    return tuple(sorted(specs, key=lambda s: s.name)), places, problems
+
+
+def _entries(content: Any, shown: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if (
+        not isinstance(content, dict)
+        or set(content) != {"sources"}
+        or not isinstance(content["sources"], list)
+    ):
+        problems.append(Problem(shown, "", "expected one key `sources` with a list of sources"))
+        return
+    for number, entry in enumerate(content["sources"]):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        key = f"sources[{number}]" + (f" ({name})" if name else "")
+        if isinstance(entry, dict):
+            yield key, entry
+        else:
+            problems.append(Problem(shown, key, "expected a mapping with name, kind, category, licence"))
+
+
+def _load_source(
+    entry: Mapping[str, Any], shown: str, key: str, problems: list[Problem]
+) -> SourceSpec | None:
+    kind = entry.get("kind")
+    if kind not in kinds():
+        told = f"unknown kind {kind!r}" if kind is not None else "missing"
+        problems.append(Problem(shown, f"{key}.kind", f"{told}; there are: {', '.join(kinds())}"))
+        return None
+    try:
+        return source_of(str(kind)).spec_type.model_validate(entry)
+    except ValidationError as error:
+        problems += _problems_of(error, shown, key)
+        return None
+
+
+def _problems_of(error: ValidationError, shown: str, prefix: str) -> list[Problem]:
+    wording = {
+        "missing": "missing; it is mandatory",
+        "extra_forbidden": "unknown key; check the spelling",
+    }
+    return [
+        Problem(
+            shown,
+            ".".join([prefix, *map(str, e["loc"])]).strip("."),
+            wording.get(e["type"], e["msg"].removeprefix("Value error, ")),
+        )
+        for e in error.errors()
+    ]
+
+
+def _absolute(spec: SpecT, directory: Path) -> SpecT:
+    """The spec with relative paths taken from the catalogue directory."""
+    changed: dict[str, Any] = {}
+    for key in type(spec).model_fields:
+        value = getattr(spec, key)
+        if isinstance(value, Path):
+            changed[key] = directory / value.expanduser()
+        elif isinstance(value, tuple) and value and all(isinstance(v, Path) for v in value):
+            changed[key] = tuple(directory / v.expanduser() for v in value)
+    return spec.model_copy(update=changed) if changed else spec
+
+
+def _content_hash(corpus: CorpusSpec, sources: tuple[SourceSpec, ...]) -> str:
+    content = [corpus.model_dump(mode="json"), [s.model_dump(mode="json") for s in sources]]
+    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()

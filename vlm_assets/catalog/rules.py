@@ -1,0 +1,125 @@
+"""Rules between the parts of a catalogue: quotas against sources, weights, names that must exist."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+
+from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
+from vlm_assets.errors import Problem
+
+_CORPUS = "corpus.yaml"
+
+
+def check_rules(
+    corpus: CorpusSpec, sources: Sequence[SourceSpec], places: Mapping[str, str]
+) -> list[Problem]:
+    """Every rule that is broken. `places`: source name to `file: key` for the messages."""
+    return [
+        *_shares(corpus.quotas, "quotas"),
+        *_leafless(corpus),
+        *_names(corpus, sources),
+        *_sources_without_quota(corpus, sources, places),
+        *_quotas_without_source(corpus, sources),
+        *_mixed_weights(corpus, sources, places),
+    ]
+
+
+def _shares(siblings: Mapping[str, QuotaNode], key: str) -> Iterator[Problem]:
+    shares = [node.share for node in siblings.values() if node.share is not None]
+    total = sum(shares, Fraction(0))
+    if shares and total != 1:
+        yield Problem(_CORPUS, key, f"shares sum to {total} ({float(total):.6g}), not to 1")
+    if not siblings:
+        yield Problem(_CORPUS, key, "empty; name at least one category")
+    for name, node in siblings.items():
+        if "/" in name or not name.strip():
+            yield Problem(_CORPUS, f"{key}.{name}", "a name is not empty and has no slash; nest instead")
+        if node.subcategories:
+            yield from _shares(node.subcategories, f"{key}.{name}.subcategories")
+
+
+def _leafless(corpus: CorpusSpec) -> Iterator[Problem]:
+    for name, node in corpus.quotas.items():
+        if not node.subcategories:
+            yield Problem(_CORPUS, f"quotas.{name}", "a category needs subcategories")
+
+
+def _names(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+    known = {spec.name for spec in sources}
+    for name in corpus.dedup.precedence:
+        if name not in known:
+            yield Problem(_CORPUS, "dedup.precedence", f"no source {name!r}")
+    if len(set(corpus.dedup.precedence)) != len(corpus.dedup.precedence):
+        yield Problem(_CORPUS, "dedup.precedence", "a source is named twice")
+    for target in corpus.refresh_targets or ():
+        if target not in corpus.targets:
+            yield Problem(
+                _CORPUS, "refresh_targets", f"no target {target!r}; there are: {', '.join(corpus.targets)}"
+            )
+    if not corpus.targets:
+        yield Problem(_CORPUS, "targets", "empty; name at least one, such as 1k: 1000")
+    if isinstance(corpus.dedup.near_bits, dict):
+        for category in corpus.dedup.near_bits.keys() - corpus.quotas.keys():
+            yield Problem(_CORPUS, f"dedup.near_bits.{category}", "no such category in quotas")
+
+
+def _sources_without_quota(
+    corpus: CorpusSpec, sources: Sequence[SourceSpec], places: Mapping[str, str]
+) -> Iterator[Problem]:
+    leaves = corpus.leaves()
+    for spec in sources:
+        file, _, key = places[spec.name].partition(": ")
+        if spec.category not in corpus.quotas:
+            yield Problem(
+                file, f"{key}.category", f"{spec.category!r} has no quota in corpus.yaml; "
+                f"there are: {', '.join(sorted(corpus.quotas))}",
+            )  # fmt: skip
+            continue
+        named = sorted(leaf for category, leaf in leaves if category == spec.category)
+        for subcategory in sorted(fixed_subcategories(spec) or ()):
+            if (spec.category, subcategory) not in leaves:
+                yield Problem(
+                    file, f"{key}.{'subcategory' if spec.subcategory else 'subcategory_from.map'}",
+                    f"{spec.category}/{subcategory} has no quota in corpus.yaml; there are: {', '.join(named)}",
+                )  # fmt: skip
+
+
+def fixed_subcategories(spec: SourceSpec) -> frozenset[str] | None:
+    """Subcategories a source can give; None where its labels decide and no map names them."""
+    if spec.subcategory is not None:
+        return frozenset({spec.subcategory})
+    if spec.subcategory_from is not None and spec.subcategory_from.map is not None:
+        return frozenset(spec.subcategory_from.map.values())
+    return None
+
+
+def _covers(spec: SourceSpec, category: str, leaf: str) -> bool:
+    fixed = fixed_subcategories(spec)
+    return spec.category == category and (fixed is None or leaf in fixed)
+
+
+def _quotas_without_source(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+    for category, leaf in sorted(corpus.leaves()):
+        if not any(_covers(spec, category, leaf) for spec in sources):
+            yield Problem(
+                _CORPUS, f"quotas.{category}.subcategories.{leaf.replace('/', '.subcategories.')}",
+                "no source gives this; add one, or take the quota out",
+            )  # fmt: skip
+
+
+def _mixed_weights(
+    corpus: CorpusSpec, sources: Sequence[SourceSpec], places: Mapping[str, str]
+) -> Iterator[Problem]:
+    told: dict[str, list[str]] = defaultdict(list)
+    for category, leaf in sorted(corpus.leaves()):
+        sharing = [spec for spec in sources if _covers(spec, category, leaf)]
+        if any(spec.weight is not None for spec in sharing):
+            for spec in sharing:
+                if spec.weight is None:
+                    told[spec.name].append(f"{category}/{leaf}")
+    for name, subcategories in told.items():
+        file, _, key = places[name].partition(": ")
+        yield Problem(
+            file, f"{key}.weight",
+            f"missing, though other sources of {', '.join(subcategories)} have one; give all or none",
+        )  # fmt: skip

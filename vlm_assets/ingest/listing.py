@@ -1,0 +1,175 @@
+"""Listing a source: its slices with a fingerprint each, under a pinned revision."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import ListingShrunkError, SourceError
+from vlm_assets.installation import Installation
+from vlm_assets.layout import key_hash, slice_key
+from vlm_assets.manifest import Listing, ListingSlice
+from vlm_assets.sources.protocol import Item, ListContext, Listed, ListedSlice
+from vlm_assets.sources.registry import source_of
+from vlm_assets.store.listings import items_file_name, read_listing, write_items, write_listing
+from vlm_assets.store.locks import hold_lock
+
+logger = logging.getLogger("vlm_assets.listing")
+
+
+@dataclass(frozen=True, slots=True)
+class ListingChange:
+    """What a listing changed: partition keys by kind of change, sorted."""
+
+    listing: Listing
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    retired: tuple[str, ...]
+    items_before: int
+
+
+def refresh_listing(
+    installation: Installation, spec: SourceSpec, *, accept_shrink: bool = False, force: bool = False
+) -> ListingChange:
+    """Lists a source and puts the listing in force. An unchanged listing is not written.
+
+    Raises:
+        SourceError: upstream cannot be listed; the old listing stays in force.
+        ListingShrunkError: more than `shrink_tolerance` of the items are gone, and that was not accepted.
+    """
+    root = installation.root
+    with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=600):
+        previous = read_listing(root, spec.name)
+        source = source_of(spec.kind)
+        listed = source.list(
+            spec,
+            ListContext(
+                settings=installation.settings,
+                cache_dir=root.cache_of(spec.name),
+                locks_dir=root.locks,
+                previous_buckets=previous.buckets if previous else {},
+                previous_revision=previous.revision if previous else None,
+                force=force,
+            ),
+        )
+        listing, items = _assemble(installation, spec, source.version, listed, previous)
+        if previous is not None and not accept_shrink:
+            _guard_shrink(spec, previous, listing)
+        if previous is None or listing.to_bytes() != previous.to_bytes():
+            root.listings.mkdir(parents=True, exist_ok=True)
+            path = root.listings / listing.items_file
+            path.unlink(missing_ok=True)
+            entry = write_items(path, items)
+            listing = listing.model_copy(update={"items_blake3": entry.blake3})
+            write_listing(root, listing)
+        change = _change(previous, listing)
+    logger.info(
+        "%s: %d slices, %d items at revision %s (%d added, %d changed, %d retired)",
+        spec.name, len(listing.slices), listing.items, listing.revision,
+        len(change.added), len(change.changed), len(change.retired),
+    )  # fmt: skip
+    return change
+
+
+def byte_config(installation: Installation, spec: SourceSpec, kind_version: int) -> dict[str, Any]:
+    """Everything of settings and catalogue that changes bytes of an unchanged item, but for `formats`."""
+    return {"kind": spec.kind, "kind_version": kind_version, **spec.byte_config()}
+
+
+def config_fingerprint(installation: Installation, spec: SourceSpec, kind_version: int) -> str:
+    """sha256 hex over `byte_config`."""
+    config = byte_config(installation, spec, kind_version)
+    return sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _assemble(
+    installation: Installation, spec: SourceSpec, version: int, listed: Listed, previous: Listing | None
+) -> tuple[Listing, list[Sequence[Item]]]:
+    config = config_fingerprint(installation, spec, version) + ",".join(installation.catalog.corpus.formats)
+    by_key: dict[str, tuple[ListedSlice, Sequence[Item]]] = {}
+    for one in listed.slices:
+        key = slice_key(one.name)
+        if key in by_key:
+            raise SourceError(
+                f"source {spec.name}: two slices are named {one.name!r}; rename one, or bucket the items"
+            )
+        by_key[key] = (one, _canonical(spec, one))
+    entries: dict[str, ListingSlice] = {}
+    content = sha256()
+    for batch, key in enumerate(sorted(by_key)):
+        one, items = by_key[key]
+        sizes = [item.size_bytes for item in items]
+        entries[key] = ListingSlice(
+            name=one.name,
+            fingerprint=_fingerprint(config, one, items),
+            items=len(items),
+            size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+            container=one.container,
+            items_per_slice=max(one.items_per_slice, 1),
+            batch=batch,
+        )
+        content.update(f"{key}\0{entries[key].fingerprint}\0".encode())
+        content.update(orjson.dumps([dict(item.payload) for item in items]))
+    known = {*(previous.slices if previous else ()), *(previous.retired if previous else ())}
+    items_file = items_file_name(spec.name, content.digest())
+    unchanged = previous is not None and previous.items_file == items_file
+    listing = Listing(
+        source=spec.name,
+        kind=spec.kind,
+        kind_version=version,
+        revision=listed.revision,
+        buckets=dict(listed.buckets),
+        attributes=dict(listed.attributes),
+        items_file=items_file,
+        items_blake3=previous.items_blake3 if unchanged and previous else "",
+        slices=entries,
+        retired=tuple(sorted(known - set(entries))),
+    )
+    return listing, [by_key[key][1] for key in sorted(by_key)]
+
+
+def _canonical(spec: SourceSpec, one: ListedSlice) -> list[Item]:
+    """Items in row order: containers by name, loose ones by hash (then name)."""
+    keys = [item.key for item in one.items]
+    if len(set(keys)) != len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})[:3] if len(keys) < 10_000 else []
+        raise SourceError(f"source {spec.name}, slice {one.name}: items listed twice: {twice}")
+    if one.container:
+        return sorted(one.items, key=lambda item: item.key)
+    return sorted(one.items, key=lambda item: (key_hash(item.key), item.key))
+
+
+def _fingerprint(config: str, one: ListedSlice, items: Sequence[Item]) -> str:
+    digest = sha256(f"{config}\0{one.container}\0{one.items_per_slice}\n".encode())
+    for item in items:
+        digest.update(f"{item.key}\0{item.identity}\n".encode())
+    return digest.hexdigest()
+
+
+def _guard_shrink(spec: SourceSpec, previous: Listing, listing: Listing) -> None:
+    before, now = previous.items, listing.items
+    if now < before * (1 - spec.shrink_tolerance):
+        raise ListingShrunkError(
+            f"source {spec.name}: {now} items listed, {before} before; that is more than "
+            f"{spec.shrink_tolerance:.0%} gone (shrink_tolerance). The old listing stays in force. "
+            f"If it is meant: vlm-assets build --source {spec.name} --accept-shrink"
+        )
+
+
+def _change(previous: Listing | None, listing: Listing) -> ListingChange:
+    old = previous.slices if previous else {}
+    return ListingChange(
+        listing=listing,
+        added=tuple(key for key in listing.slices if key not in old),
+        changed=tuple(
+            key
+            for key, new in listing.slices.items()
+            if key in old and old[key].fingerprint != new.fingerprint
+        ),
+        retired=tuple(key for key in listing.retired if key in old),
+        items_before=previous.items if previous else 0,
+    )
