@@ -1,0 +1,226 @@
+"""Drives Pillow over one image's bytes: header, limits, verification, hash. The same code in threads and children.
+
+What Pillow reads whole is admitted, since the corpus is read with Pillow; where Pillow is lax (CRCs of PNG image
+data, a JPEG cut short and closed with an end marker, a zero-filled tail) this module looks itself.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Final
+
+from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from vlm_assets.errors import RejectReason
+from vlm_assets.images import headers
+from vlm_assets.images.dhash import HEIGHT, WIDTH, dhash
+from vlm_assets.images.facts import (
+    MAX_FRAMES_COUNTED,
+    BadImageError,
+    ImageFacts,
+    ProbePolicy,
+    TooHeavyError,
+)
+from vlm_assets.images.headers import Header
+
+THREADED: Final = frozenset({"JPEG", "PNG", "WEBP"})
+"""Formats whose decoders are sound enough, and common enough, to run inside this process."""
+
+_IN_PROCESS_PIXELS: Final = 2**25
+"""Above this the pixels alone take more than 128 MiB a thread."""
+_IN_PROCESS_SCANNED_PIXELS: Final = 2**29
+"""Pixels times scans: a progressive JPEG of many scans costs hours in a few hundred kB (Cure53 report LJT-01-003)."""
+_DRAFT_SIZE: Final = (4 * WIDTH, 4 * HEIGHT)
+_MID_GREY: Final = {"L": (128,), "CMYK": (127, 128)}
+_PADDING: Final = bytes(64)
+_ZERO_TAIL: Final = bytes(512)
+_SOS: Final = b"\xff\xda"
+_EOI: Final = b"\xff\xd9"
+
+
+class _Jpeg(JpegImageFile):
+    """JPEG without Pillow's own look for a resolution in EXIF: slow, and it warns on broken blocks."""
+
+    def _read_dpi_from_exif(self) -> None:
+        """Nothing: `headers.read_exif` does it."""
+
+
+def probe_decoded(form: str, data: bytes, policy: ProbePolicy, *, in_process: bool) -> ImageFacts:
+    """Facts of an image of the sniffed format `form`.
+
+    Raises:
+        BadImageError: the bytes are no sample; any other exception means that too.
+        TooHeavyError: with `in_process`, for images whose decode must be bounded from outside.
+    """
+    try:
+        return _PROBES.get(form, _probe_other)(form, data, policy, in_process)
+    except (BadImageError, TooHeavyError):
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # any decoder may raise anything on hostile bytes; it is recorded as the fault
+        raise fault_of(error) from error
+
+
+def fault_of(error: BaseException) -> BadImageError:
+    """What an exception of Pillow or of one of its decoders says about the bytes."""
+    detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    text = detail.lower()
+    if (
+        isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning))
+        or "too large" in text
+    ):
+        return BadImageError(RejectReason.BOMB, detail)
+    if any(
+        sign in text for sign in ("truncated", "end of data", "not enough image data", "eof", "incomplete")
+    ):
+        return BadImageError(RejectReason.TRUNCATED, detail)
+    return BadImageError(RejectReason.CORRUPT, detail)
+
+
+def _probe_jpeg(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table
+    image = _open_jpeg(data)
+    width, height = image.size
+    orientation, exif_dpi = headers.read_exif(_bytes_of(image, "exif"))
+    if orientation is None and "xmp" in image.info:
+        orientation = headers.xmp_orientation(_bytes_of(image, "xmp"))
+    dpi = headers.whole_dpi(image.info.get("dpi")) or exif_dpi
+    # Further pictures behind the first (MPO: previews, gain maps, depth) are no frames of an animation.
+    header = Header(width, height, 1, orientation, dpi)
+    _check_limits(header, policy)
+    if policy.verify == "header":
+        return _facts(form, header, None)
+    scans = data.count(_SOS) if "progressive" in image.info else 1
+    _check_weight(header, in_process, scans)
+    image.draft("L", _DRAFT_SIZE)
+    image.load()
+    if scans == 1 and "progressive" not in image.info:
+        _check_jpeg_tail(data, image)
+    return _facts(form, header, dhash(image))
+
+
+def _open_jpeg(data: bytes) -> _Jpeg:
+    try:
+        image = _Jpeg(BytesIO(data))
+    except SyntaxError as error:
+        if error.__cause__ is not None:  # struct.error, IndexError: a header field beyond the end
+            raise BadImageError(RejectReason.TRUNCATED, f"JPEG header ends early: {error}") from error
+        raise
+    if not image.tile:
+        raise BadImageError(RejectReason.TRUNCATED, "JPEG ends before its first scan")
+    return image
+
+
+def _check_jpeg_tail(data: bytes, image: Image.Image) -> None:
+    """Raises where the scan ended early although libjpeg, which fills the rest with grey, said nothing.
+
+    Two forms are common: a cut download closed with an end marker by some program, and a file preallocated with
+    zeros. Blocks that libjpeg makes up are mid-grey; so where the last pixel is, the end marker is replaced by
+    bytes that are no marker: a complete scan does not care, a cut one asks for more.
+    """
+    if not data.endswith(_EOI) and data.endswith(_ZERO_TAIL) and data.find(_EOI, data.find(_SOS)) < 0:
+        raise BadImageError(RejectReason.TRUNCATED, "the tail of the file is zeros, without an end marker")
+    last = image.getpixel((image.width - 1, image.height - 1))
+    grey = _MID_GREY.get(image.mode, ())
+    if not (last in grey or (isinstance(last, tuple) and all(v in grey for v in last))):
+        return
+    end = data.rfind(_EOI)
+    if end > 0:
+        again = _open_jpeg(data[:end] + _PADDING)
+        again.draft("L", _DRAFT_SIZE)
+        again.load()
+
+
+def _probe_png(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table
+    decode = policy.verify == "decode"
+    header = headers.png_header(data, checksums=decode)
+    _check_limits(header, policy)
+    if not decode:
+        return _facts(form, header, None)
+    _check_weight(header, in_process)
+    return _facts(form, header, dhash(_loaded(PngImageFile(BytesIO(data)))))
+
+
+def _probe_webp(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table
+    header = headers.webp_header(data)
+    _check_limits(header, policy)
+    if policy.verify == "header":
+        return _facts(form, header, None)
+    _check_weight(header, in_process)
+    return _facts(form, header, dhash(_loaded(WebPImageFile(BytesIO(data)))))
+
+
+def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table
+    if in_process:
+        raise TooHeavyError
+    Image.init()
+    # Not Image.open(): it keeps the reason for itself and says "cannot identify image file".
+    image = Image.OPEN[form][0](BytesIO(data), "")
+    header = _other_header(form, data, image)
+    _check_limits(header, policy)
+    if policy.verify == "header":
+        return _facts(form, header, None)
+    return _facts(form, header, dhash(_loaded(image)))
+
+
+def _other_header(form: str, data: bytes, image: ImageFile.ImageFile) -> Header:
+    count = _FRAME_COUNTERS.get(form)
+    frames = count(data) if count else int(getattr(image, "n_frames", 1))
+    exif = data if form == "TIFF" else _bytes_of(image, "exif")
+    orientation, dpi = headers.read_exif(exif)
+    if orientation is None:
+        orientation = headers.xmp_orientation(_bytes_of(image, "xmp"))
+    dpi = headers.whole_dpi(image.info.get("dpi")) or dpi
+    return Header(image.width, image.height, min(frames, MAX_FRAMES_COUNTED), orientation, dpi)
+
+
+def _loaded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+    image.load()
+    return image
+
+
+def _check_limits(header: Header, policy: ProbePolicy) -> None:
+    pixels = header.width_px * header.height_px
+    if pixels <= 0:
+        raise BadImageError(RejectReason.CORRUPT, f"{header.width_px} x {header.height_px} pixels")
+    if pixels > policy.max_pixels:
+        size = f"{header.width_px} x {header.height_px}"
+        raise BadImageError(RejectReason.BOMB, f"{size} pixels, the limit is {policy.max_pixels}")
+    if header.frames > 1 and policy.multi_frame == "reject":
+        raise BadImageError(RejectReason.MULTI_FRAME, f"{header.frames} frames")
+
+
+def _check_weight(header: Header, in_process: bool, scans: int = 1) -> None:  # noqa: FBT001 - one meaning
+    pixels = header.width_px * header.height_px
+    if in_process and (pixels > _IN_PROCESS_PIXELS or pixels * scans > _IN_PROCESS_SCANNED_PIXELS):
+        raise TooHeavyError
+
+
+def _bytes_of(image: Image.Image, key: str) -> bytes:
+    value = image.info.get(key)
+    return value if isinstance(value, bytes) else b""
+
+
+def _facts(form: str, header: Header, hash64: int | None) -> ImageFacts:
+    return ImageFacts(
+        format=form,
+        width_px=header.width_px,
+        height_px=header.height_px,
+        orientation=header.orientation,
+        frames=header.frames,
+        dpi=header.dpi,
+        dhash=hash64,
+    )
+
+
+_FRAME_COUNTERS: Final[dict[str, Callable[[bytes], int]]] = {
+    "GIF": headers.gif_frames,
+    "TIFF": headers.tiff_frames,
+}
+_PROBES: Final[dict[str, Callable[[str, bytes, ProbePolicy, bool], ImageFacts]]] = {
+    "JPEG": _probe_jpeg,
+    "PNG": _probe_png,
+    "WEBP": _probe_webp,
+}

@@ -1,0 +1,69 @@
+"""What goes into a probe and what comes out. No Pillow here: sources and settings load it with the catalogue."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from vlm_assets.errors import RejectReason
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM")
+"""Every format that can be allowed, by Pillow's names."""
+
+MAX_FRAMES_COUNTED: Final = 10_000
+"""Frames are counted up to here; a file with more reports this number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePolicy:
+    """What counts as a sample: values of the catalogue and the settings.
+
+    `formats` are names out of `FORMATS`. `max_pixels` is checked on the header, before any decoding; its default
+    is the largest image that Pillow opens without being told to, so that readers of the corpus open it too.
+    `decoder_timeout_s` and `decoder_memory_bytes` (address space) bound one decode in a child process.
+    """
+
+    formats: frozenset[str]
+    verify: Literal["decode", "header"] = "decode"
+    max_pixels: int = 178_956_970
+    max_bytes: int = 256 * 2**20
+    multi_frame: Literal["first", "reject"] = "first"
+    decoder_timeout_s: float = 20.0
+    decoder_memory_bytes: int = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an admitted image is.
+
+    `width_px` and `height_px` as stored, EXIF orientation (1..8, None where absent) not applied. `frames` is 1
+    for a still and at most `MAX_FRAMES_COUNTED`. `dpi` is the horizontal resolution, 2..10000, None where absent
+    or nonsense. `dhash` as in `dhash.py`, None when only the header was read.
+    """
+
+    format: str
+    width_px: int
+    height_px: int
+    orientation: int | None
+    frames: int
+    dpi: int | None
+    dhash: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFault:
+    """Why the bytes are no sample: becomes a `Reject`. `detail` is one line."""
+
+    reason: RejectReason
+    detail: str
+
+
+class BadImageError(Exception):
+    """The bytes are no sample. Ends as an `ImageFault`, never leaves this package."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class TooHeavyError(Exception):
+    """The decode belongs in a child process, where time and memory are bounded. Never leaves this package."""
