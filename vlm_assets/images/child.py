@@ -34,8 +34,9 @@ def main(arguments: list[str]) -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = (
         1  # stacks of one thread a core would count against the memory limit
     )
-    resource.setrlimit(resource.RLIMIT_AS, (policy.decoder_memory_bytes, policy.decoder_memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, policy.decoder_memory_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _arrange_signals()
     os.write(replies, READY)
     # Should the parent die during a decode that never ends, nobody else would stop this process. The parent's
     # death signal (PR_SET_PDEATHSIG) is no way: it comes when the *thread* that started this process ends.
@@ -46,6 +47,24 @@ def main(arguments: list[str]) -> None:
         answer = _answer(form, shared, int(size), policy)
         signal.alarm(0)
         os.write(replies, answer + b"\n")
+
+
+def _limit(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def _arrange_signals() -> None:
+    """Leaves the end of this process to the parent and the alarm.
+
+    Ctrl-C and a service's stop reach every process of the group; dying of them would turn the image at work into
+    a reject while the parent winds down.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's dispositions and mask are inherited
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
 def _answer(form: str, shared: int, size: int, policy: ProbePolicy) -> bytes:

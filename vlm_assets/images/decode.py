@@ -74,7 +74,8 @@ def fault_of(error: BaseException) -> BadImageError:
     ):
         return BadImageError(RejectReason.BOMB, detail)
     if any(
-        sign in text for sign in ("truncated", "end of data", "not enough image data", "eof", "incomplete")
+        sign in text
+        for sign in ("truncated", "end of data", "end of file", "not enough", "eof", "incomplete")
     ):
         return BadImageError(RejectReason.TRUNCATED, detail)
     return BadImageError(RejectReason.CORRUPT, detail)
@@ -94,10 +95,11 @@ def _probe_jpeg(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -
         return _facts(form, header, None)
     scans = data.count(_SOS) if "progressive" in image.info else 1
     _check_weight(header, in_process, scans)
+    scan_at = image.fp.tell() if image.fp is not None else 0
     image.draft("L", _DRAFT_SIZE)
     image.load()
-    if scans == 1 and "progressive" not in image.info:
-        _check_jpeg_tail(data, image)
+    if "progressive" not in image.info:
+        _check_jpeg_tail(data, scan_at, image)
     return _facts(form, header, dhash(image))
 
 
@@ -113,20 +115,20 @@ def _open_jpeg(data: bytes) -> _Jpeg:
     return image
 
 
-def _check_jpeg_tail(data: bytes, image: Image.Image) -> None:
-    """Raises where the scan ended early although libjpeg, which fills the rest with grey, said nothing.
+def _check_jpeg_tail(data: bytes, scan_at: int, image: Image.Image) -> None:
+    """Raises where a sequential scan ended early although libjpeg, which fills the rest with grey, said nothing.
 
     Two forms are common: a cut download closed with an end marker by some program, and a file preallocated with
     zeros. Blocks that libjpeg makes up are mid-grey; so where the last pixel is, the end marker is replaced by
     bytes that are no marker: a complete scan does not care, a cut one asks for more.
     """
-    if not data.endswith(_EOI) and data.endswith(_ZERO_TAIL) and data.find(_EOI, data.find(_SOS)) < 0:
+    if not data.endswith(_EOI) and data.endswith(_ZERO_TAIL) and data.find(_EOI, scan_at) < 0:
         raise BadImageError(RejectReason.TRUNCATED, "the tail of the file is zeros, without an end marker")
     last = image.getpixel((image.width - 1, image.height - 1))
     grey = _MID_GREY.get(image.mode, ())
     if not (last in grey or (isinstance(last, tuple) and all(v in grey for v in last))):
         return
-    end = data.rfind(_EOI)
+    end = data.find(_EOI, scan_at)  # the first: entropy-coded data cannot hold one
     if end > 0:
         again = _open_jpeg(data[:end] + _PADDING)
         again.draft("L", _DRAFT_SIZE)
@@ -156,13 +158,19 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
     if in_process:
         raise TooHeavyError
     Image.init()
-    # Not Image.open(): it keeps the reason for itself and says "cannot identify image file".
-    image = Image.OPEN[form][0](BytesIO(data), "")
-    header = _other_header(form, data, image)
-    _check_limits(header, policy)
-    if policy.verify == "header":
-        return _facts(form, header, None)
-    return _facts(form, header, dhash(_loaded(image)))
+    try:
+        # Not Image.open(): it keeps the reason for itself and says "cannot identify image file".
+        image = Image.OPEN[form][0](BytesIO(data), "")
+        header = _other_header(form, data, image)
+        _check_limits(header, policy)
+        if policy.verify == "header":
+            return _facts(form, header, None)
+        return _facts(form, header, dhash(_loaded(image)))
+    except (OSError, SyntaxError) as error:
+        fault = fault_of(error)
+        if fault.reason is RejectReason.CORRUPT and headers.ends_early(form, data):
+            raise BadImageError(RejectReason.TRUNCATED, fault.detail) from error
+        raise fault from error
 
 
 def _other_header(form: str, data: bytes, image: ImageFile.ImageFile) -> Header:

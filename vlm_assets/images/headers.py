@@ -16,6 +16,8 @@ from vlm_assets.images.facts import MAX_FRAMES_COUNTED, BadImageError
 _MIN_DPI: Final = 2
 _MAX_DPI: Final = 10_000
 _CM_PER_INCH: Final = 2.54
+_MAX_APNG_FRAMES: Final = 2**31
+_TIFF_PLACES: Final = frozenset({273, 279, 324, 325})  # offsets and sizes of strips, of tiles
 _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 
@@ -113,7 +115,8 @@ def png_header(data: bytes, *, checksums: bool) -> Header:
         if kind == b"IDAT":
             seen_data = True
         elif kind == b"acTL" and length >= 8 and not seen_data:
-            frames = max(1, int.from_bytes(view[body : body + 4], "big"))
+            declared = int.from_bytes(view[body : body + 4], "big")
+            frames = declared if 0 < declared <= _MAX_APNG_FRAMES else 1
         elif kind == b"pHYs" and length == 9 and data[body + 8] == 1:
             dpi = whole_dpi(int.from_bytes(view[body : body + 4], "big") * _CM_PER_INCH / 100)
         elif kind == b"eXIf":
@@ -162,6 +165,13 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 def gif_frames(data: bytes) -> int:
     """Number of image blocks of a GIF (GIF89a specification), up to where the data ends or stops making sense."""
+    return max(1, _gif_walk(data)[0])
+
+
+def _gif_walk(data: bytes) -> tuple[int, int]:
+    """(image blocks, place where the walk over all blocks stopped)."""
+    if len(data) < 13:
+        return 0, len(data)
     at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
     frames = 0
     while at < len(data) and frames < MAX_FRAMES_COUNTED:
@@ -177,7 +187,7 @@ def gif_frames(data: bytes) -> int:
         while at < len(data) and data[at]:
             at += 1 + data[at]
         at += 1
-    return max(1, frames)
+    return frames, at
 
 
 def tiff_frames(data: bytes) -> int:
@@ -196,6 +206,56 @@ def tiff_frames(data: bytes) -> int:
     except (struct.error, OverflowError):
         pass
     return max(1, len(seen))
+
+
+def ends_early(form: str, data: bytes) -> bool:
+    """Whether a file that its decoder refused was cut: some of what its container announces lies beyond the end.
+
+    Decoders of these formats say "corrupt" for a cut file and a damaged one alike. False where it cannot be told.
+    """
+    if form == "TIFF":
+        return _tiff_ends_early(data)
+    if form == "JPEG2000" and data.startswith(b"\xff\x4f"):  # a bare codestream closes with an end marker
+        return not data.endswith(b"\xff\xd9")
+    if form in {"JPEG2000", "AVIF"}:
+        return _boxes_end_early(data)
+    return form == "GIF" and _gif_walk(data)[1] >= len(data)
+
+
+def _boxes_end_early(data: bytes) -> bool:
+    """Boxes of ISO 14496-12 and 15444-1: 32-bit size and name; size 1: a 64-bit size follows, 0: to the end."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:
+            return False
+        at += max(size, 8)
+    return at != len(data)
+
+
+def _tiff_ends_early(data: bytes) -> bool:
+    """Whether the first directory lies beyond the end, or (classic TIFF) a strip or tile of its image does."""
+    order = "<" if data.startswith(b"II") else ">"
+    if data[2:4] in {b"+\0", b"\0+"}:
+        return len(data) < 16 or int(struct.unpack_from(order + "Q", data, 8)[0]) + 8 > len(data)
+    places: dict[int, tuple[int, ...]] = {}
+    try:
+        (offset,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, offset)
+        for i in range(count):
+            tag, kind, number, raw = struct.unpack_from(order + "HHI4s", data, offset + 2 + 12 * i)
+            if tag in _TIFF_PLACES and kind in {3, 4} and number * 2 <= len(data):
+                form = f"{order}{number}{'H' if kind == 3 else 'I'}"
+                inline = struct.calcsize(form) <= 4
+                at = 0 if inline else struct.unpack(order + "I", raw)[0]
+                places[tag] = struct.unpack_from(form, raw if inline else data, at)
+    except struct.error:
+        return True
+    starts = places.get(273, ()) + places.get(324, ())
+    sizes = places.get(279, ()) + places.get(325, ())
+    return any(start + size > len(data) for start, size in zip(starts, sizes, strict=False))
 
 
 def _bad(cut: bool, what: str) -> BadImageError:  # noqa: FBT001 - private, named at the calls where it helps

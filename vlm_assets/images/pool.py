@@ -54,6 +54,8 @@ class DecoderPool:
                 facts = child.probe(form, data, self._policy.decoder_timeout_s)
             except BadImageError:
                 self._give_back(child)
+                if self._is_closed():  # it was close() that ended the child, not the image
+                    raise OperationError("the decoder pool was closed during a probe") from None
                 raise
             except BaseException:
                 self._drop(child)
@@ -67,7 +69,7 @@ class DecoderPool:
             return sorted(child.pid for child in self._all if child.alive())
 
     def close(self) -> None:
-        """Ends all children, also those at work: their callers get DECODER_CRASHED. May be called twice."""
+        """Ends all children, also those at work: their callers get OperationError. May be called twice."""
         with self._lock:
             self._closed = True
             children, self._all = self._all, set()
@@ -93,6 +95,10 @@ class DecoderPool:
             child.dispose()
             raise OperationError("the decoder pool was closed during a probe")
         return child
+
+    def _is_closed(self) -> bool:
+        with self._lock:
+            return self._closed
 
     def _adopt(self, child: "_Child") -> bool:
         with self._lock:

@@ -73,8 +73,9 @@ _HEIF_BRANDS: Final = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
 _PPM: Final = re.compile(rb"P[1-6fF][\s#]")
-_HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|script|meta|title)\b", re.IGNORECASE)
-_SVG: Final = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_MARKUP: Final = re.compile(
+    rb"<(?:!doctype\s+(?P<type>html|svg)|(?P<tag>html|head|body|svg))\b", re.IGNORECASE
+)
 _TEXT_WINDOW: Final = 4096
 
 
@@ -132,10 +133,9 @@ def _sniff_text(data: bytes) -> Sniffed | None:
     head = data[:_TEXT_WINDOW]
     if b"%PDF-" in head[:1024]:  # readers allow junk before it (ISO 32000-1, Annex H)
         return Sniffed("PDF", is_image=True)
-    if _HTML.search(head):
-        return Sniffed("an HTML page", is_image=False)
-    if _SVG.search(head):
-        return Sniffed("SVG", is_image=True)
+    if markup := _MARKUP.search(head):  # the first: pages hold drawings, drawings hold pages
+        is_svg = (markup["type"] or markup["tag"]).lower() == b"svg"
+        return Sniffed("SVG", is_image=True) if is_svg else Sniffed("an HTML page", is_image=False)
     if re.match(rb"#define \S+_width \d", head):
         return Sniffed("XBM", is_image=True)
     if head.lstrip().startswith((b"{", b"[")) and b"\0" not in head:
