@@ -114,6 +114,8 @@ class RejectReason(StrEnum):
     """An archive member that is a link, a device, or leaves its folder."""
     NO_IMAGE = "no_image"
     """A row whose image cell is empty."""
+    TEST_MODE = "test_mode"
+    """Beyond the row cap of test mode; never in a real corpus."""
     # the image
     NOT_AN_IMAGE = "not_an_image"
     """The bytes are no image in any known format."""

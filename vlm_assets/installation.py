@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vlm_assets.catalog.load import load_catalog
 from vlm_assets.catalog.spec import Catalog
-from vlm_assets.errors import ConfigError
+from vlm_assets.errors import ConfigError, Problem
 from vlm_assets.layout import DataRoot
 from vlm_assets.settings import Settings, load_settings
 
@@ -31,7 +31,7 @@ def open_installation(settings: Settings | None = None) -> Installation:
         ConfigError: every fault of settings, data root and catalogue, in one go.
     """
     settings = settings or load_settings()
-    problems = []
+    problems: list[Problem] = []
     root = None
     catalog = None
     try:

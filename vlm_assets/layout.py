@@ -22,8 +22,14 @@ _MAX_KEY: Final = 120
 
 
 def nfc(text: str) -> str:
-    """The one form in which names are kept and hashed (macOS hands out NFD)."""
-    return unicodedata.normalize("NFC", text)
+    """The one form in which names and texts are kept and hashed: NFC (macOS hands out NFD), whole characters.
+
+    Halves of surrogate pairs, which no UTF-8 file can hold, become U+FFFD.
+    """
+    if text.isascii():
+        return text
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return unicodedata.normalize("NFC", whole)
 
 
 def key_hash(key: str) -> int:

@@ -1,4 +1,6 @@
-"""Settings of one machine: where data lies and how hard to work. Nothing here changes a byte of the corpus.
+"""Settings of one machine: where data lies and how hard to work.
+
+Only `max_pixels` and `max_image_bytes` decide what gets in; they are part of every listing fingerprint.
 
 Precedence: environment > `.env` > profile (`deploy/profiles/<name>.yaml`, or a path, named by `VLM_PROFILE`) >
 default. Nothing is read at import.

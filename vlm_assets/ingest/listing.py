@@ -77,7 +77,9 @@ def refresh_listing(
 
 def byte_config(installation: Installation, spec: SourceSpec, kind_version: int) -> dict[str, Any]:
     """Everything of settings and catalogue that changes bytes of an unchanged item, but for `formats`."""
-    return {"kind": spec.kind, "kind_version": kind_version, **spec.byte_config()}
+    settings = installation.settings
+    limits = {"max_pixels": settings.max_pixels, "max_image_bytes": settings.max_image_bytes}
+    return {"kind": spec.kind, "kind_version": kind_version, **limits, **spec.byte_config()}
 
 
 def config_fingerprint(installation: Installation, spec: SourceSpec, kind_version: int) -> str:

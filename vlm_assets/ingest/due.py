@@ -1,0 +1,85 @@
+"""Decides what of a slice is to be fetched: pure, over manifest, ledgers and listing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from vlm_assets.errors import RejectReason
+from vlm_assets.manifest import ListingSlice, RunRecord, SliceManifest
+from vlm_assets.sources.protocol import Item
+from vlm_assets.store.slices import ItemEntry
+
+
+class Due(StrEnum):
+    """Why a slice is fetched, or that it is not."""
+
+    COMMITTED = "committed"
+    NEW = "new"
+    CHANGED = "changed"
+    RETRY = "retry"
+    FORCED = "forced"
+
+
+def slice_due(
+    listed: ListingSlice,
+    manifest: SliceManifest | None,
+    run: RunRecord | None,
+    *,
+    now: float,
+    force: bool = False,
+) -> Due:
+    """Whether a listed slice is to be fetched, by evidence on disk alone. `now` in Unix seconds."""
+    if manifest is None:
+        return Due.NEW
+    if force:
+        return Due.FORCED
+    if manifest.listing_fingerprint != listed.fingerprint:
+        return Due.CHANGED
+    if manifest.transient_rejects and run is not None and run.next_retry <= now:
+        return Due.RETRY
+    return Due.COMMITTED
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """The items of a slice, in canonical order: which are kept from the last version, which are fetched."""
+
+    kept: Mapping[str, ItemEntry]
+    fetched: Sequence[Item]
+    attempts: Mapping[str, int]
+    """Earlier attempts of items that are fetched again."""
+
+
+def plan_items(
+    items: Sequence[Item],
+    ledger: Sequence[ItemEntry],
+    rejects: Sequence[Mapping[str, Any]],
+    *,
+    formats_before: Sequence[str],
+    formats: Sequence[str],
+    formats_by_item: Mapping[str, frozenset[str]],
+) -> ItemPlan:
+    """Keeps what is unchanged in key and identity, but for transient rejects and items whose format rule changed.
+
+    Args:
+        items: Listed now, canonical order.
+        ledger: Items of the last version, made under the same byte configuration.
+        rejects: Rows of its `rejects.parquet`.
+        formats_before: `formats` it was made with.
+        formats: `formats` now.
+        formats_by_item: Formats of its admitted rows by item key; only looked at when `formats` changed.
+    """
+    known = {entry.key: entry for entry in ledger}
+    attempts = {r["key"]: int(r["attempts"]) for r in rejects if r["transient"]}
+    again = set(attempts)
+    if set(formats) != set(formats_before):
+        again |= {r["key"] for r in rejects if r["reason"] == RejectReason.FORMAT_NOT_ALLOWED}
+        again |= {key for key, used in formats_by_item.items() if not used <= set(formats)}
+    kept = {
+        item.key: known[item.key]
+        for item in items
+        if item.key in known and known[item.key].identity == item.identity and item.key not in again
+    }
+    fetched = [item for item in items if item.key not in kept]
+    return ItemPlan(kept, fetched, {item.key: attempts[item.key] for item in fetched if item.key in attempts})

@@ -1,0 +1,398 @@
+"""Builds one slice: keeps what is unchanged, fetches the rest, counts both ledgers, commits."""
+
+import logging
+import os
+import shutil
+import socket
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from threading import Event
+
+from blake3 import blake3
+from pydantic import ValidationError
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import Reject, RejectReason, RejectToleranceError, SourceError
+from vlm_assets.images.probe import ImageProber, ProbePolicy
+from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
+from vlm_assets.ingest.listing import config_fingerprint
+from vlm_assets.ingest.rows import Assignment, rows_of
+from vlm_assets.ingest.summary import note_slice
+from vlm_assets.installation import Installation
+from vlm_assets.layout import STAGING
+from vlm_assets.manifest import FileEntry, Listing, RunRecord, SliceManifest
+from vlm_assets.sources.protocol import FetchContext, Item, Record, retry_at
+from vlm_assets.sources.registry import source_of
+from vlm_assets.store.arrow_files import replace_file, write_bytes
+from vlm_assets.store.listings import read_items
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.slices import (
+    ITEMS_FILE,
+    REJECTS_FILE,
+    RUN_FILE,
+    ItemEntry,
+    Row,
+    SliceWriter,
+    WrittenSlice,
+    data_file_names,
+    read_items_ledger,
+    read_rejects,
+    read_rows,
+    rejects_bytes,
+    write_items_ledger,
+)
+from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.store.versions import commit_version, current_version, read_manifest
+
+logger = logging.getLogger("vlm_assets.ingest")
+
+_HARMLESS = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
+"""Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOptions:
+    """How to build a slice; nothing here changes its bytes, `max_records` excepted."""
+
+    force: bool = False
+    lock_wait_s: float = 0.0
+    run_id: str = ""
+    max_records: int | None = None
+    cancelled: Event = field(default_factory=Event)
+    progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOutcome:
+    """What came of building a slice."""
+
+    due: Due
+    manifest: SliceManifest
+    run: RunRecord
+    path: Path
+
+
+def read_run(version: Path) -> RunRecord | None:
+    """`run.json` of a version; None where it is missing or unreadable (it is history, not evidence)."""
+    try:
+        return RunRecord.model_validate_json((version / RUN_FILE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def build_slice(
+    installation: Installation,
+    spec: SourceSpec,
+    listing: Listing,
+    slice_key: str,
+    options: SliceOptions | None = None,
+) -> SliceOutcome:
+    """Brings one slice up to its listing and commits it; does nothing where it is committed already.
+
+    Raises:
+        SourceError: it cannot be fetched as a whole, or an item was lost on the way.
+        RejectToleranceError: too large a share of its records are rejects.
+        LockHeldError: another process builds it.
+    """
+    options = options or SliceOptions()
+    root = installation.root
+    link = root.slice(spec.name, slice_key)
+    with hold_lock(
+        root.locks / f"slice.{spec.name}.{slice_key}",
+        f"slice {spec.name}/{slice_key}",
+        wait_s=options.lock_wait_s,
+    ):
+        version = current_version(link)
+        manifest = read_manifest(version, SliceManifest) if version else None
+        run = read_run(version) if version else None
+        due = slice_due(listing.slices[slice_key], manifest, run, now=time.time(), force=options.force)
+        if version is not None and manifest is not None and due is Due.COMMITTED:
+            return SliceOutcome(due, manifest, run or RunRecord(), version)
+        build = _SliceBuild(installation, spec, listing, slice_key, options)
+        outcome = build.run(due, version, manifest)
+        note_slice(root, outcome.manifest, outcome.path.name, listing)
+    return outcome
+
+
+class _SliceBuild:
+    """One build under way: counts while rows pass through to the writer."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        spec: SourceSpec,
+        listing: Listing,
+        slice_key: str,
+        options: SliceOptions,
+    ) -> None:
+        self._installation = installation
+        self._spec = spec
+        self._listing = listing
+        self._listed = listing.slices[slice_key]
+        self._key = slice_key
+        self._options = options
+        self._ledger: list[ItemEntry] = []
+        self._rejects: list[Reject] = []
+        self._figures: defaultdict[str, float] = defaultdict(float)
+        self._source = source_of(spec.kind)
+        root = installation.root
+        self._cache = root.cache_of(spec.name)
+        self._spool = self._cache / "spool" / slice_key
+        self._staging = root.source(spec.name) / STAGING / slice_key
+
+    def run(self, due: Due, version: Path | None, manifest: SliceManifest | None) -> SliceOutcome:
+        run = RunRecord(run_id=self._options.run_id, host=socket.gethostname(), pid=os.getpid())
+        clock = time.monotonic()
+        items = read_items(self._installation.root, self._listing, self._key)
+        plan = self._plan_items(due, items, version, manifest)
+        run.taken_over = len(plan.kept)
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
+        try:
+            outcome = self._write(due, items, plan, version, manifest, run, clock)
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+        if not self._installation.settings.keep_cache:
+            shutil.rmtree(self._spool, ignore_errors=True)
+        logger.info(
+            "%s/%s: %s: %d rows, %d rejects, %d of %d items kept, %.1f s", self._spec.name, self._key, due,
+            outcome.manifest.rows, sum(outcome.manifest.rejects.values()), run.taken_over, len(items), run.seconds,
+        )  # fmt: skip
+        return outcome
+
+    def _plan_items(
+        self, due: Due, items: Sequence[Item], version: Path | None, manifest: SliceManifest | None
+    ) -> ItemPlan:
+        config = config_fingerprint(self._installation, self._spec, self._source.version)
+        if due is Due.FORCED or version is None or manifest is None or manifest.config_fingerprint != config:
+            return ItemPlan({}, items, {})
+        formats = self._installation.catalog.corpus.formats
+        used: defaultdict[str, set[str]] = defaultdict(set)
+        ledger = read_items_ledger(version)
+        if formats != manifest.formats:
+            rows = read_rows(version, data_file_names(manifest.files))
+            for entry in ledger:
+                for _ in range(entry.rows):
+                    used[entry.key].add(next(rows)["format"])
+        return plan_items(
+            items, ledger, read_rejects(version),
+            formats_before=manifest.formats, formats=formats,
+            formats_by_item={key: frozenset(value) for key, value in used.items()},
+        )  # fmt: skip
+
+    def _write(
+        self,
+        due: Due,
+        items: Sequence[Item],
+        plan: ItemPlan,
+        version: Path | None,
+        manifest: SliceManifest | None,
+        run: RunRecord,
+        clock: float,
+    ) -> SliceOutcome:
+        with SliceWriter(self._staging) as writer:
+            for row in self._rows(items, plan, version, manifest):
+                if self._options.cancelled.is_set():
+                    raise SourceError(f"{self._spec.name}/{self._key}: cancelled; fetched work is kept")
+                writer.add(row)
+            written = writer.finish()
+        self._check_tolerance(written.rows)
+        written.files[ITEMS_FILE] = write_items_ledger(self._staging / ITEMS_FILE, self._ledger)
+        new = self._manifest(written.files, written, len(items))
+        rejects = rejects_bytes(self._rejects)
+        run.finished_at = datetime.now(UTC)
+        run.seconds = round(time.monotonic() - clock, 3)
+        run.figures = {name: round(value, 3) for name, value in sorted(self._figures.items())}
+        run.rejects_blake3 = blake3(rejects).hexdigest()
+        run.next_retry = min((r.next_retry for r in self._rejects if r.transient), default=0)
+        write_bytes(self._staging / REJECTS_FILE, rejects)
+        write_bytes(self._staging / RUN_FILE, run.model_dump_json(indent=2).encode())
+        committed = commit_version(
+            self._staging, self._installation.root.slice(self._spec.name, self._key), new
+        )
+        # History of a version that was there already: its rejects and clocks are the new ones.
+        replace_file(committed / REJECTS_FILE, rejects)
+        replace_file(committed / RUN_FILE, run.model_dump_json(indent=2).encode())
+        return SliceOutcome(due, new, run, committed)
+
+    def _rows(
+        self, items: Sequence[Item], plan: ItemPlan, version: Path | None, manifest: SliceManifest | None
+    ) -> Iterator[Row]:
+        """Rows of all items in canonical order, from the last version or fresh; fills the ledgers."""
+        settings = self._installation.settings
+        policy = ProbePolicy(
+            formats=frozenset(self._installation.catalog.corpus.formats),
+            verify=self._spec.verify,
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_image_bytes,
+            multi_frame=self._spec.multi_frame,
+            decoder_timeout_s=settings.decoder_timeout_s,
+        )
+        kept = self._kept_rows(plan, version, manifest)
+        with ImageProber(policy) as prober:
+            outcomes = rows_of(self._events(plan), Assignment(self._spec, self._key), prober, settings)
+            fresh = groupby(outcomes, key=lambda outcome: outcome[0].item)
+            for item in items:
+                if item.key in plan.kept:
+                    yield from kept(plan.kept[item.key])
+                    continue
+                key, group = next(fresh, (None, iter(())))
+                if key != item.key:
+                    raise SourceError(
+                        f"{self._spec.name}/{self._key}: {self._spec.kind} gave {key!r} where {item.key!r} was "
+                        "next; every item must give a record or a reject, in order"
+                    )
+                yield from self._count_item(item, (result for _, result in group))
+            extra = next(fresh, None)
+            if extra is not None:
+                raise SourceError(f"{self._spec.name}/{self._key}: {extra[0]!r} was never listed")
+
+    def _events(self, plan: ItemPlan) -> Iterable[Record | Reject]:
+        if not plan.fetched:
+            return ()
+        self._spool.mkdir(parents=True, exist_ok=True)
+        root = self._installation.root
+        context = FetchContext(
+            settings=self._installation.settings,
+            source=self._spec.name,
+            slice_name=self._key,
+            revision=self._listing.revision,
+            attributes=self._listing.attributes,
+            cache_dir=self._cache,
+            spool_dir=self._spool,
+            locks_dir=root.locks,
+            force=self._options.force,
+            max_records=self._options.max_records,
+            tombstoned_urls=read_tombstones(root).urls,
+            attempts=plan.attempts,
+            cancelled=self._options.cancelled,
+            progress=self._options.progress,
+            measure=self._measure,
+        )
+        events = self._source.fetch(self._spec, plan.fetched, context)
+        return events if self._options.max_records is None else _capped(events, plan.fetched, self._options)
+
+    def _measure(self, name: str, value: float) -> None:
+        self._figures[name] += value
+
+    def _kept_rows(
+        self, plan: ItemPlan, version: Path | None, manifest: SliceManifest | None
+    ) -> Callable[[ItemEntry], Iterator[Row]]:
+        """A function that gives an item's rows of the last version; items are asked for in canonical order."""
+        if not plan.kept or version is None or manifest is None:
+            return lambda entry: iter(())  # noqa: ARG005 - never called
+        rows = read_rows(version, data_file_names(manifest.files))
+        ledger = iter(read_items_ledger(version))
+        rejected = defaultdict(list)
+        for reject in read_rejects(version):
+            rejected[reject.pop("key")].append(reject)
+
+        def take(entry: ItemEntry) -> Iterator[Row]:
+            for old in ledger:
+                if old.key == entry.key:
+                    break
+                for _ in range(old.rows):
+                    next(rows)
+            for _ in range(entry.rows):
+                row = next(rows)
+                row["category"], row["licence"] = self._spec.category, self._spec.licence
+                row["subcategory"] = self._spec.subcategory_of(row["label"])
+                yield row
+            self._ledger.append(entry)
+            self._rejects += [
+                Reject(item=entry.key, **{**row, "reason": RejectReason(row["reason"])})
+                for row in rejected[entry.key]
+            ]
+
+        return take
+
+    def _count_item(self, item: Item, results: Iterator[Row | Reject]) -> Iterator[Row]:
+        """Passes an item's rows on and notes the item in the ledgers."""
+        records = rows = 0
+        whole = False
+        for result in results:
+            if isinstance(result, Reject):
+                whole = whole or result.record is None
+                records += result.record is not None
+                self._rejects.append(_with_retry(result))
+            else:
+                records += 1
+                rows += 1
+                yield result
+        if whole and rows:
+            raise SourceError(
+                f"{self._spec.name}/{self._key}: item {item.key!r} is both rejected and admitted"
+            )
+        self._ledger.append(ItemEntry(item.key, item.identity, not whole, records, rows))
+
+    def _check_tolerance(self, rows: int) -> None:
+        counted = [r for r in self._rejects if r.reason not in _HARMLESS]
+        total = rows + len(counted)
+        if counted and len(counted) > self._spec.reject_tolerance * total:
+            reasons = Counter(str(r.reason) for r in counted)
+            told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+            first = counted[0]
+            raise RejectToleranceError(
+                f"{self._spec.name}/{self._key}: {len(counted)} of {total} records are rejects ({told}), more than "
+                f"reject_tolerance {self._spec.reject_tolerance:g}; nothing was committed. First: {first.item}: "
+                f"{first.reason}: {first.detail}. Mend the source, or raise its reject_tolerance."
+            )
+
+    def _manifest(self, files: dict[str, FileEntry], written: WrittenSlice, items: int) -> SliceManifest:
+        fetched = sum(entry.fetched for entry in self._ledger)
+        reasons = Counter(str(r.reason) for r in self._rejects)
+        return SliceManifest(
+            source=self._spec.name,
+            slice=self._key,
+            kind=self._spec.kind,
+            kind_version=self._source.version,
+            category=self._spec.category,
+            licence=self._spec.licence,
+            subcategories=dict(sorted(written.subcategories.items())),
+            revision=self._listing.revision,
+            listing_fingerprint=self._listed.fingerprint,
+            config_fingerprint=config_fingerprint(self._installation, self._spec, self._source.version),
+            formats=self._installation.catalog.corpus.formats,
+            content_hash=written.content_hash,
+            container=self._listed.container,
+            items_per_slice=self._listed.items_per_slice,
+            items=items,
+            items_fetched=fetched,
+            items_rejected=items - fetched,
+            records=sum(entry.records for entry in self._ledger),
+            rows=written.rows,
+            rejects=dict(sorted(reasons.items())),
+            records_rejected=sum(r.record is not None for r in self._rejects),
+            transient_rejects=sum(r.transient for r in self._rejects),
+            data_bytes=written.data_bytes,
+            image_bytes=written.image_bytes,
+            files=files,
+        )
+
+
+def _capped(
+    events: Iterable[Record | Reject], items: Sequence[Item], options: SliceOptions
+) -> Iterator[Record | Reject]:
+    """Test mode: stops after `max_records` events; the items not reached are rejects with reason `test_mode`."""
+    reached: set[str] = set()
+    for number, event in enumerate(events, 1):
+        reached.add(event.item)
+        yield event
+        if number == options.max_records:
+            break
+    yield from (Reject(item.key, RejectReason.TEST_MODE) for item in items if item.key not in reached)
+
+
+def _with_retry(reject: Reject) -> Reject:
+    """A transient reject that names no time is due again by the common schedule."""
+    if not reject.transient or reject.next_retry:
+        return reject
+    return Reject(
+        reject.item, reject.reason, reject.detail, reject.record, reject.attempts,
+        transient=True, next_retry=retry_at(reject.attempts),
+    )  # fmt: skip

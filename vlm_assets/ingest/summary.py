@@ -1,0 +1,99 @@
+"""A source's folder as a whole: `metadata.json` and `dataset_dict.json`, derived from its committed slices."""
+
+from collections.abc import Iterable
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vlm_assets.layout import MANIFEST, DataRoot
+from vlm_assets.manifest import Listing, SliceManifest
+from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.versions import current_version, read_manifest
+
+
+class SliceSummary(BaseModel):
+    """What `status`, the sensors and the supply need to know of a committed slice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    content_hash: str
+    listing_fingerprint: str
+    rows: int
+    items: int
+    data_bytes: int
+    container: bool
+    items_per_slice: int
+    rejects: dict[str, int]
+    transient_rejects: int
+
+
+class SourceSummary(BaseModel):
+    """`datasets/<source>/metadata.json`: derived, never evidence; rebuilt from the slices where they differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    slices: dict[str, SliceSummary] = Field(default_factory=dict)
+
+
+def note_slice(root: DataRoot, manifest: SliceManifest, version: str, listing: Listing) -> None:
+    """Takes a freshly committed slice into its source's summary."""
+    with hold_lock(root.locks / f"source.{manifest.source}", f"summary of {manifest.source}", wait_s=600):
+        summary = _stored(root, manifest.source)
+        slices = {**summary.slices, manifest.slice: _summarise(manifest, version)}
+        _write(root, SourceSummary(source=manifest.source, slices=slices), listing)
+
+
+def summarise_source(root: DataRoot, source: str) -> SourceSummary:
+    """The summary as the symlinks have it now. Reads the manifests of those slices only that it did not know."""
+    stored = _stored(root, source)
+    slices: dict[str, SliceSummary] = {}
+    for name in _slice_names(root, source):
+        version = current_version(root.slice(source, name))
+        if version is None:
+            continue
+        known = stored.slices.get(name)
+        if known is None or known.version != version.name:
+            known = _summarise(read_manifest(version, SliceManifest), version.name)
+        slices[name] = known
+    return SourceSummary(source=source, slices=slices)
+
+
+def refresh_summary(root: DataRoot, source: str, listing: Listing) -> None:
+    """Writes the summary anew where listing or slices changed (retired slices leave the DatasetDict)."""
+    if root.source(source).is_dir():
+        with hold_lock(root.locks / f"source.{source}", f"summary of {source}", wait_s=600):
+            _write(root, summarise_source(root, source), listing)
+
+
+def _slice_names(root: DataRoot, source: str) -> Iterable[str]:
+    folder = root.source(source)
+    if not folder.is_dir():
+        return ()
+    return sorted(p.name for p in folder.iterdir() if p.is_symlink() and not p.name.startswith("."))
+
+
+def _summarise(manifest: SliceManifest, version: str) -> SliceSummary:
+    shared = SliceSummary.model_fields.keys() - {"version"}
+    return SliceSummary(version=version, **manifest.model_dump(include=set(shared)))
+
+
+def _stored(root: DataRoot, source: str) -> SourceSummary:
+    try:
+        return SourceSummary.model_validate_json((root.source(source) / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return SourceSummary(source=source)
+
+
+def _write(root: DataRoot, summary: SourceSummary, listing: Listing) -> None:
+    folder = root.source(summary.source)
+    splits = [name for name, one in sorted(summary.slices.items()) if one.rows and name in listing.slices]
+    for name, content in (
+        ("dataset_dict.json", orjson.dumps({"splits": splits})),
+        (MANIFEST, orjson.dumps(summary.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)),
+    ):
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            replace_file(path, content)

@@ -1,0 +1,259 @@
+"""The one slice writer and its reader: rows in canonical order to data files, index and ledgers."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from vlm_assets.errors import Reject
+from vlm_assets.manifest import FileEntry
+from vlm_assets.schema import COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.store.arrow_files import ArrowFile, dataset_state, map_ipc_file, write_bytes
+
+INDEX_FILE: Final = "index.arrow"
+ITEMS_FILE: Final = "items.parquet"
+REJECTS_FILE: Final = "rejects.parquet"
+RUN_FILE: Final = "run.json"
+
+# Format constants: batch and file limits follow from row order alone, so equal rows give equal files.
+BATCH_BYTES: Final = 32_000_000
+BATCH_ROWS: Final = 1_000
+FILE_BYTES: Final = 1_000_000_000
+INDEX_BATCH_ROWS: Final = 65_536
+
+Row = dict[str, Any]
+"""A sample under way: every column of `SAMPLE_SCHEMA` by name (`image` as bytes), and the index's own columns."""
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()), ("record", pa.int64()), ("reason", pa.string()), ("detail", pa.string()),
+        ("attempts", pa.int32()), ("transient", pa.bool_()), ("next_retry", pa.int64()),
+    ]
+)  # fmt: skip
+_ITEM_LEDGER_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()), ("identity", pa.string()), ("fetched", pa.bool_()),
+        ("records", pa.int64()), ("rows", pa.int64()),
+    ]
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEntry:
+    """One line of the items ledger: what became of an item. `fetched` is False where it was rejected whole."""
+
+    key: str
+    identity: str
+    fetched: bool
+    records: int
+    rows: int
+
+
+@dataclass(slots=True)
+class WrittenSlice:
+    """What a slice writer wrote."""
+
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    rows: int = 0
+    data_bytes: int = 0
+    image_bytes: int = 0
+    content_hash: str = ""
+    subcategories: Counter[str] = field(default_factory=Counter)
+
+
+class SliceWriter:
+    """Writes rows, given in canonical order, into a staging folder. Memory is bounded by one batch.
+
+    Data files are Arrow IPC streams that `datasets.load_from_disk` opens; the index is an IPC file, row for row
+    beside them.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._data: ArrowFile | None = None
+        self._index = ArrowFile(staging / INDEX_FILE, INDEX_SCHEMA, form="file")
+        self._index_batches: list[pa.RecordBatch] = []
+        self._index_rows = 0
+        self._pending: list[Row] = []
+        self._pending_bytes = 0
+        self._file_bytes = 0
+        self._content = sha256()
+        self._names: list[str] = []
+        self._written = WrittenSlice()
+
+    def add(self, row: Row) -> None:
+        """Appends one row."""
+        self._pending.append(row)
+        self._pending_bytes += row["row_bytes"]
+        if self._pending_bytes >= BATCH_BYTES or len(self._pending) >= BATCH_ROWS:
+            self._write_batch()
+
+    def finish(self) -> WrittenSlice:
+        """Writes what is left, and the files that make the folder a Dataset. Everything is synced."""
+        if self._pending or not self._names:
+            self._write_batch()
+        self._close_data()
+        self._flush_index()
+        written = self._written
+        written.files[INDEX_FILE] = self._index.finish()
+        written.content_hash = self._content.hexdigest()
+        for name, content in dataset_state(self._names, written.content_hash[:16]).items():
+            written.files[name] = write_bytes(self._staging / name, content)
+        return written
+
+    def _write_batch(self) -> None:
+        rows, self._pending = self._pending, []
+        size_bytes, self._pending_bytes = self._pending_bytes, 0
+        if self._data is not None and self._file_bytes + size_bytes > FILE_BYTES:
+            self._close_data()
+        if self._data is None:
+            self._names.append(f"data-{len(self._names):05d}.arrow")
+            self._data = ArrowFile(self._staging / self._names[-1], SAMPLE_SCHEMA)
+            self._file_bytes = 0
+        columns = {
+            name: pa.array([row[name] for row in rows], SAMPLE_SCHEMA.field(name).type)
+            for name in COLUMN_NAMES
+            if name != "image"
+        }
+        image = _image_array([row["image"] for row in rows])
+        if rows:
+            self._data.write(
+                pa.RecordBatch.from_arrays(
+                    [image if name == "image" else columns[name] for name in COLUMN_NAMES],
+                    schema=SAMPLE_SCHEMA,
+                )
+            )
+        self._file_bytes += size_bytes
+        self._add_to_index(rows, columns)
+        self._count(rows)
+
+    def _add_to_index(self, rows: Sequence[Row], columns: dict[str, pa.Array]) -> None:
+        arrays = [
+            columns[f.name] if f.name in columns else pa.array([row[f.name] for row in rows], f.type)
+            for f in INDEX_SCHEMA
+        ]
+        if rows:
+            self._index_batches.append(pa.RecordBatch.from_arrays(arrays, schema=INDEX_SCHEMA))
+            self._index_rows += len(rows)
+        if self._index_rows >= INDEX_BATCH_ROWS:
+            self._flush_index()
+
+    def _flush_index(self) -> None:
+        if self._index_batches:
+            table = pa.Table.from_batches(self._index_batches).combine_chunks()
+            for batch in table.to_batches():
+                self._index.write(batch)
+        self._index_batches, self._index_rows = [], 0
+
+    def _count(self, rows: Sequence[Row]) -> None:
+        written = self._written
+        self._content.update(b"".join(row["digest"] for row in rows))
+        written.rows += len(rows)
+        written.image_bytes += sum(row["size_bytes"] for row in rows)
+        written.subcategories.update(row["subcategory"] or "" for row in rows)
+
+    def _close_data(self) -> None:
+        if self._data is not None:
+            entry = self._data.finish()
+            self._written.files[self._names[-1]] = entry
+            self._written.data_bytes += entry.size_bytes
+            self._data = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in (self._data, self._index):
+            if file is not None:
+                file.__exit__(kind, value, trace)
+
+
+def _image_array(images: Sequence[bytes]) -> pa.StructArray:
+    encoded = pa.array(images, pa.binary())
+    return pa.StructArray.from_arrays([encoded, pa.nulls(len(images), pa.string())], fields=list(IMAGE_TYPE))
+
+
+def write_items_ledger(path: Path, entries: Iterable[ItemEntry]) -> FileEntry:
+    """Writes `items.parquet`, in canonical order."""
+    entries = list(entries)
+    columns = [[getattr(entry, name) for entry in entries] for name in _ITEM_LEDGER_SCHEMA.names]
+    return _write_parquet(path, columns, _ITEM_LEDGER_SCHEMA)
+
+
+def read_items_ledger(version: Path) -> list[ItemEntry]:
+    """The items ledger of a committed version."""
+    return [ItemEntry(**row) for row in pq.read_table(version / ITEMS_FILE).to_pylist()]
+
+
+def rejects_bytes(rejects: Iterable[Reject]) -> bytes:
+    """Content of `rejects.parquet`."""
+    rejects = list(rejects)
+    names = {"key": "item"}
+    columns = [
+        [
+            str(value) if name == "reason" else value
+            for r in rejects
+            for value in (getattr(r, names.get(name, name)),)
+        ]
+        for name in REJECT_SCHEMA.names
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(_table(columns, REJECT_SCHEMA), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _table(columns: list[list[Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_arrays(
+        [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema
+    )
+
+
+def _write_parquet(path: Path, columns: list[list[Any]], schema: pa.Schema) -> FileEntry:
+    sink = pa.BufferOutputStream()
+    pq.write_table(_table(columns, schema), sink, compression="zstd")
+    return write_bytes(path, bytes(sink.getvalue()))
+
+
+def read_rejects(version: Path) -> list[dict[str, Any]]:
+    """Rows of `rejects.parquet` of a committed version."""
+    path = version / REJECTS_FILE
+    return pq.read_table(path).to_pylist() if path.is_file() else []
+
+
+def file_hash(path: Path) -> str:
+    """blake3 hex of a file."""
+    digest = blake3()
+    digest.update_mmap(path)
+    return digest.hexdigest()
+
+
+def read_rows(version: Path, data_files: Sequence[str]) -> Iterator[Row]:
+    """Rows of a committed version in order, with the index's own columns; one batch in memory at a time."""
+    index = _index_rows(version)
+    for name in data_files:
+        with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+            for batch in reader:
+                for row in batch.to_pylist():
+                    row["image"] = row["image"]["bytes"] if row["image"] else None
+                    yield {**row, **next(index)}
+
+
+def _index_rows(version: Path) -> Iterator[Row]:
+    own = [name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES]
+    reader = map_ipc_file(version / INDEX_FILE)
+    for number in range(reader.num_record_batches):
+        yield from reader.get_batch(number).select(own).to_pylist()
+
+
+def data_file_names(files: Iterable[str]) -> list[str]:
+    """Names of the data files among a manifest's files, in row order."""
+    return sorted(name for name in files if name.startswith("data-") and name.endswith(".arrow"))

@@ -1,0 +1,68 @@
+"""Takedowns on disk: one file each under `tombstones/`, named by the hash of its content."""
+
+from dataclasses import dataclass
+
+from blake3 import blake3
+from pydantic import Field, ValidationError
+
+from vlm_assets.errors import StoreError
+from vlm_assets.layout import DataRoot
+from vlm_assets.manifest import VERSION_HASH_LENGTH, Manifest
+from vlm_assets.store.arrow_files import replace_file
+
+
+class Tombstone(Manifest):
+    """One takedown: what was asked, and everything it was found to cover. Holds no clock."""
+
+    asked: str
+    """`url:…`, `sha256:…`, `id:…` or `like:<sha256>`, as the operator gave it."""
+    only_row: bool = False
+    """Covers the named rows alone, not equal images in other places."""
+    reason: str = ""
+    urls: tuple[str, ...] = Field(default=())
+    """Never requested again."""
+    image_sha256: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """File name without `.json`."""
+        return blake3(self.to_bytes()).hexdigest()[:VERSION_HASH_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTombstones:
+    """All takedowns of a data root as sets; `names` identifies the state."""
+
+    names: tuple[str, ...]
+    urls: frozenset[str]
+    image_sha256: frozenset[str]
+    ids: frozenset[str]
+
+
+def read_tombstones(root: DataRoot) -> StoredTombstones:
+    """Every takedown on record.
+
+    Raises:
+        StoreError: a file that cannot be read; nothing may be fetched or built past a takedown.
+    """
+    found: dict[str, Tombstone] = {}
+    for path in sorted(root.tombstones.glob("*.json")):
+        try:
+            found[path.stem] = Tombstone.from_bytes(path.read_bytes())
+        except ValidationError as error:
+            raise StoreError(f"{path}: not a tombstone: {error}") from error
+    every = found.values()
+    return StoredTombstones(
+        names=tuple(found),
+        urls=frozenset(url for one in every for url in one.urls),
+        image_sha256=frozenset(h for one in every if not one.only_row for h in one.image_sha256),
+        ids=frozenset(i for one in every for i in one.ids),
+    )
+
+
+def write_tombstone(root: DataRoot, tombstone: Tombstone) -> str:
+    """Puts a takedown on record; returns its name. The same takedown twice is one file."""
+    root.tombstones.mkdir(parents=True, exist_ok=True)
+    replace_file(root.tombstones / f"{tombstone.name}.json", tombstone.to_bytes())
+    return tombstone.name
