@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sets everything up on a bare Debian or Ubuntu machine, then runs lint, types and all tests.
+# Arguments go to pytest: deploy/test.sh -m slow
+# shellcheck source=deploy/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$ROOT"
+install_system_packages pdftoppm:poppler-utils git:git
+install_python_packages
+
+say "Lint"
+"$VENV/bin/ruff" check .
+"$VENV/bin/ruff" format --check .
+say "Types"
+"$VENV/bin/mypy"
+say "Tests"
+selection=(-m "not slow")
+for argument in "$@"; do [ "$argument" = -m ] && selection=(); done
+"$VENV/bin/python" -m pytest -q "${selection[@]}" "$@"
