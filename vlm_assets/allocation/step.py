@@ -1,0 +1,82 @@
+"""The allocation as one step: gather, plan unless the plan in force has the same inputs, commit."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm_assets.allocation.inputs import inputs_hash
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.errors import AllocationError
+from vlm_assets.installation import Installation
+from vlm_assets.layout import STAGING, DataRoot
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.supply import Supply, gather_supply
+from vlm_assets.tombstones import Tombstones
+
+logger = logging.getLogger("vlm_assets.allocation")
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationOutcome:
+    """The plan in force for a target. `reused`: its inputs had not changed."""
+
+    manifest: AllocationManifest
+    path: Path
+    reused: bool
+
+
+def tombstones_in_force(root: DataRoot) -> Tombstones:
+    """All takedowns on record, as a plan takes them."""
+    stored = read_tombstones(root)
+    return Tombstones(image_sha256=stored.image_sha256, ids=stored.ids, hashes=stored.names)
+
+
+def complete_supply(installation: Installation) -> Supply:
+    """The supply.
+
+    Raises:
+        AllocationError: something declared was never committed, and `require_complete` is on; or nothing is there.
+    """
+    supply = gather_supply(installation)
+    if supply.incomplete and installation.catalog.corpus.require_complete:
+        raise AllocationError(
+            "the sources are not complete (require_complete):\n  "
+            + "\n  ".join(supply.incomplete)
+            + "\nMaterialize or backfill them, set hold or enabled: false, or require_complete: false."
+        )
+    return supply
+
+
+def allocate(installation: Installation, target: str, *, lock_wait_s: float = 0.0) -> AllocationOutcome:
+    """Puts a plan for the present inputs in force; an equal one is kept.
+
+    Raises:
+        AllocationError: incomplete sources, an unknown target, or a shortfall where the catalogue says `fail`.
+        LockHeldError: another process allocates this target.
+    """
+    from vlm_assets.allocation.plan import plan_allocation, write_plan
+
+    corpus = installation.catalog.corpus
+    link = installation.root.allocation(corpus.name, target)
+    lock = installation.root.locks / f"allocation.{corpus.name}.{target}"
+    with hold_lock(lock, f"allocation {corpus.name}/{target}", wait_s=lock_wait_s):
+        supply = complete_supply(installation)
+        tombstones = tombstones_in_force(installation.root)
+        base = installation.catalog_dir
+        wanted = inputs_hash(installation.catalog, target, supply.slices, tombstones, base_dir=base)
+        current = current_version(link)
+        if current is not None:
+            manifest = read_manifest(current, AllocationManifest)
+            if manifest.inputs_hash == wanted:
+                return AllocationOutcome(manifest, current, reused=True)
+        plan = plan_allocation(installation.catalog, target, supply.slices, tombstones, base_dir=base)
+        staging = link.parent / STAGING / target
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        manifest = write_plan(plan, staging)
+        path = commit_version(staging, link, manifest)
+    logger.info("%s: %d of %d rows granted", target, manifest.granted_rows, manifest.target_rows)
+    return AllocationOutcome(manifest, path, reused=False)
