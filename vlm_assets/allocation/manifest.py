@@ -1,0 +1,69 @@
+"""`metadata.json` of an allocation."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlm_assets.manifest import FileEntry, Manifest
+
+
+class AllocatedShard(BaseModel):
+    """The catalogue's `shard` values, resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: int
+    block_rows: int
+    window_bytes: int
+
+
+class AllocatedSlice(BaseModel):
+    """One slice of the supply, and how many of its rows the plan selects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    slice: str
+    version: str
+    content_hash: str
+    container: bool
+    items_per_slice: int
+    rows: int
+    selected: int
+
+
+class AllocatedCell(BaseModel):
+    """One source in one subcategory: what its rows are called in the corpus, and how many there are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    category: str
+    subcategory: str
+    source: str
+    licence: str
+    grant: int
+
+
+class AllocationManifest(Manifest):
+    """`metadata.json` of a plan. Holds no clock, so equal inputs give the same version."""
+
+    schema_version: int = 1
+    type: Literal["allocation"] = "allocation"
+    corpus: str
+    target: str
+    target_rows: int
+    granted_rows: int
+    seed: int
+    algorithm_version: int
+    inputs_hash: str
+    shard: AllocatedShard
+    slices: tuple[AllocatedSlice, ...]
+    """The whole supply, sorted by (source, slice). `plan.arrow` counts into it, and has a batch for each slice
+    with selected rows, in this order."""
+    cells: tuple[AllocatedCell, ...]
+    """Sorted by (category, subcategory, source). `plan.arrow` counts into it."""
+    excluded: dict[str, int]
+    """Rows by `ExclusionReason`, every reason named."""
+    tombstones: tuple[str, ...] = ()
+    """P: the takedowns that the plan was made with."""
+    files: dict[str, FileEntry] = Field(default_factory=dict)

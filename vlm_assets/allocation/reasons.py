@@ -1,0 +1,30 @@
+"""Why an admitted row takes no part in an allocation."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class ExclusionReason(StrEnum):
+    """Tested in this order; a row counts under the first that holds. Public: in grants, manifests and README."""
+
+    TOMBSTONE = "tombstone"
+    """Taken down by id or by image."""
+    UNMAPPED_LABEL = "unmapped_label"
+    """The label gives no subcategory, or one that the quota tree does not name."""
+    LICENCE = "licence"
+    """The catalogue's licence policy does not admit the source's licence."""
+    MIN_SIDE = "min_side"
+    """The shorter side has fewer pixels than `min_side_px`."""
+    TOO_LARGE = "too_large"
+    """The row alone does not fit into a shard of `max_bytes`."""
+    DECONTAMINATE = "decontaminate"
+    """A benchmark image, or within `decontaminate_bits` of one."""
+    MAX_SAMPLES = "max_samples"
+    """Not among the source's `max_samples` distinct row keys of lowest rank."""
+    DUPLICATE = "duplicate"
+    """A row of higher precedence has the same key, or nearly the same picture."""
+
+
+REASONS: Final = tuple(ExclusionReason)
+CODES: Final = {reason: code for code, reason in enumerate(REASONS, start=1)}
+"""Reason to its number in a table's `reason` column; 0 there means not excluded."""

@@ -1,0 +1,338 @@
+"""All rows of the supply as a table of numbers, and the exclusions that look at one row alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vlm_assets.allocation.columns import (
+    contained,
+    fixed_bytes,
+    hex_words,
+    id_digests,
+    index_batches,
+    numbers,
+    pair_digests,
+    validity,
+    words_of_hex,
+)
+from vlm_assets.allocation.reasons import CODES, ExclusionReason
+from vlm_assets.allocation.supply import SupplySlice
+from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
+from vlm_assets.errors import AllocationError
+from vlm_assets.keys import Words
+from vlm_assets.layout import nfc
+from vlm_assets.tombstones import Tombstones
+
+NO_CELL: Final = 0xFFFF_FFFF
+WINDOW_OVERHEAD_BYTES: Final = 16 * 1024
+"""Of a record batch of a corpus shard, beyond the planned bytes of its rows."""
+SHARD_OVERHEAD_BYTES: Final = 64 * 1024
+_FLAT_BITS: Final = (5, 59)
+"""A dhash with fewer or more bits set shows a flat image and says nothing about likeness."""
+
+Places = NDArray[np.int64]
+"""Row numbers of a `RowTable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One source in one subcategory."""
+
+    category: str
+    subcategory: str
+    source: str
+    licence: str
+
+
+@dataclass(slots=True)
+class RowTable:
+    """Every row of the supply. Slices stand in order of precedence, rows of a slice as in its index.
+
+    So the number of a row orders rows of different slices by precedence; rows of one slice need their ids.
+    """
+
+    slices: tuple[SupplySlice, ...]
+    starts: Places
+    """First row of each slice, and the number of rows at the end."""
+    cells: tuple[Cell, ...]
+    cell: NDArray[np.uint32]
+    """Number of the row's cell; NO_CELL where its label gives none."""
+    reason: NDArray[np.uint8]
+    """`reasons.CODES`; 0 where not excluded."""
+    key: tuple[Words, Words]
+    """The first 128 bits of the row key, as two little-endian words. Keys equal in these are equal."""
+    image: tuple[Words, Words] | None
+    """The same of image_sha256, where it is not the key and somebody needs it."""
+    dhash: Words | None
+    comparable: NDArray[np.bool_] | None
+    """Rows with a dhash that is not of a flat image."""
+    sources: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Rows of each source: first, and one past the last."""
+
+    @property
+    def rows(self) -> int:
+        """All rows, excluded ones too."""
+        return int(self.starts[-1])
+
+    def exclude(self, places: Places, reason: ExclusionReason) -> None:
+        """Excludes rows that no earlier reason excludes."""
+        self.reason[places] = CODES[reason]
+
+    def slice_numbers(self, places: Places) -> NDArray[np.int64]:
+        """The slice of each of these rows."""
+        return np.searchsorted(self.starts, places, side="right") - 1
+
+    def ids(self, places: Places) -> pa.Array:
+        """Ids of these rows, which must be ascending; reads the id column of the batches that hold them."""
+        parts: list[pa.Array] = []
+        owners = self.slice_numbers(places)
+        for number in np.unique(owners):
+            wanted = places[owners == number] - self.starts[number]
+            begin = 0
+            for batch in index_batches(self.slices[number].path, ["id"]):
+                first, last = np.searchsorted(wanted, [begin, begin + batch.num_rows])
+                if last > first:
+                    parts.append(batch.column(0).take(pa.array(wanted[first:last] - begin)))
+                begin += batch.num_rows
+        return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+
+
+def precedence_order(corpus: CorpusSpec, supply: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
+    """Slices by precedence: the declared sources, the others by name, then by the ids that their rows begin with."""
+    declared = {name: place for place, name in enumerate(corpus.dedup.precedence)}
+
+    def place(entry: SupplySlice) -> tuple[int, bytes, bytes]:
+        return (declared.get(entry.source, len(declared)), entry.source.encode(), f"{entry.slice}/".encode())
+
+    return tuple(sorted(supply, key=place))
+
+
+def cells_of(catalog: Catalog) -> tuple[Cell, ...]:
+    """Every cell that a row of an enabled source can fall into, sorted by (category, subcategory, source)."""
+    leaves = sorted({(nfc(category), nfc(leaf)) for category, leaf in catalog.corpus.leaves()})
+    cells = []
+    for spec in catalog.sources:
+        if not spec.enabled:
+            continue
+        fixed = _fixed_subcategories(spec)
+        cells += [
+            Cell(category, leaf, spec.name, spec.licence)
+            for category, leaf in leaves
+            if category == nfc(spec.category) and (fixed is None or leaf in fixed)
+        ]
+    return tuple(sorted(cells, key=lambda cell: (cell.category, cell.subcategory, cell.source)))
+
+
+def _fixed_subcategories(spec: SourceSpec) -> frozenset[str] | None:
+    if spec.subcategory is not None:
+        return frozenset({nfc(spec.subcategory)})
+    rule = spec.subcategory_from
+    return frozenset(map(nfc, rule.map.values())) if rule is not None and rule.map is not None else None
+
+
+class RowReader:
+    """Reads the supply into a `RowTable`, one batch at a time, and tests the reasons up to `too_large`.
+
+    `with_dhash`: also keep what nearness needs. `decontaminate`: hex hashes to exclude for that reason.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        tombstones: Tombstones,
+        *,
+        with_dhash: bool = False,
+        decontaminate: Sequence[str] = (),
+    ) -> None:
+        self._corpus = catalog.corpus
+        self._specs = {spec.name: spec for spec in catalog.sources}
+        self._exact = catalog.corpus.dedup.exact
+        self._with_dhash = with_dhash
+        self._cells = cells_of(catalog)
+        self._cell_numbers = {
+            (cell.source, cell.subcategory): number for number, cell in enumerate(self._cells)
+        }
+        self._tombstoned = words_of_hex(sorted(tombstones.image_sha256))
+        self._tombstoned_ids = tombstones.ids
+        self._decontaminate = words_of_hex(decontaminate)
+
+    def read(self, supply: Sequence[SupplySlice]) -> RowTable:
+        """The table over `supply`.
+
+        Raises:
+            AllocationError: an index is missing, damaged, or has not as many rows as its slice's manifest says.
+        """
+        ordered = precedence_order(self._corpus, supply)
+        starts = np.zeros(len(ordered) + 1, dtype=np.int64)
+        np.cumsum([entry.rows for entry in ordered], out=starts[1:])
+        table = self._empty(ordered, starts)
+        for number, entry in enumerate(ordered):
+            begin, end = int(starts[number]), int(starts[number + 1])
+            first, _ = table.sources.get(entry.source, (begin, end))
+            table.sources[entry.source] = (first, end)
+            for batch in index_batches(entry.path, self._columns(entry)):
+                if begin + batch.num_rows <= end:
+                    self._add(table, entry, begin, batch)
+                begin += batch.num_rows
+            if begin != end:
+                raise AllocationError(
+                    f"{entry.path}: the index has {begin - int(starts[number])} rows, the manifest {entry.rows}; "
+                    "run `vlm-assets verify`"
+                )
+        return table
+
+    def _empty(self, ordered: tuple[SupplySlice, ...], starts: Places) -> RowTable:
+        rows = int(starts[-1])
+
+        def words() -> Words:
+            return np.zeros(rows, dtype=np.uint64)
+
+        return RowTable(
+            slices=ordered,
+            starts=starts,
+            cells=self._cells,
+            cell=np.full(rows, NO_CELL, dtype=np.uint32),
+            reason=np.zeros(rows, dtype=np.uint8),
+            key=(words(), words()),
+            image=(words(), words()) if self._with_dhash and self._exact == "image_text" else None,
+            dhash=words() if self._with_dhash else None,
+            comparable=np.zeros(rows, dtype=bool) if self._with_dhash else None,
+        )
+
+    def _columns(self, entry: SupplySlice) -> list[str]:
+        names = ["row_bytes"]
+        if self._exact != "none" or len(self._tombstoned) or len(self._decontaminate):
+            names.append("image_sha256")
+        if self._exact == "none" or self._ids_taken_down(entry):
+            names.append("id")
+        if self._exact == "image_text":
+            names.append("text_sha256")
+        if self._specs[entry.source].subcategory is None:
+            names.append("label")
+        if self._corpus.min_side_px:
+            names += ["width_px", "height_px"]
+        if self._with_dhash:
+            names.append("dhash")
+        return names
+
+    def _ids_taken_down(self, entry: SupplySlice) -> list[str]:
+        prefix = f"{entry.source}/{entry.slice}/"
+        return sorted(name for name in self._tombstoned_ids if name.startswith(prefix))
+
+    def _add(self, table: RowTable, entry: SupplySlice, begin: int, batch: pa.RecordBatch) -> None:
+        span = slice(begin, begin + batch.num_rows)
+        images = hex_words(batch.column("image_sha256")) if "image_sha256" in batch.schema.names else None
+        self._add_keys(table, span, batch, images)
+        table.cell[span] = self._cell_column(entry, batch)
+        if table.dhash is not None and table.comparable is not None:
+            column = batch.column("dhash")
+            table.dhash[span] = numbers(column)
+            ones = np.bitwise_count(table.dhash[span])
+            table.comparable[span] = validity(column) & (ones >= _FLAT_BITS[0]) & (ones <= _FLAT_BITS[1])
+        self._exclude(table, span, self._tests(entry, batch, images, table.cell[span]))
+
+    def _add_keys(self, table: RowTable, span: slice, batch: pa.RecordBatch, images: Words | None) -> None:
+        if self._exact == "none" or images is None:
+            words = id_digests(batch.column("id"))
+        elif self._exact == "image_text":
+            words = pair_digests(images, fixed_bytes(batch.column("text_sha256")))
+        else:
+            words = images
+        table.key[0][span], table.key[1][span] = words[:, 0], words[:, 1]
+        if table.image is not None and images is not None:
+            table.image[0][span], table.image[1][span] = images[:, 0], images[:, 1]
+
+    def _cell_column(self, entry: SupplySlice, batch: pa.RecordBatch) -> NDArray[np.uint32]:
+        spec = self._specs[entry.source]
+        if spec.subcategory is not None:
+            number = self._cell_number(spec, spec.subcategory)
+            return np.full(batch.num_rows, number, dtype=np.uint32)
+        labels = batch.column("label").dictionary_encode()
+        numbers_of = [
+            self._cell_number(spec, spec.subcategory_of(label)) for label in labels.dictionary.to_pylist()
+        ]
+        # Nulls take the last place: a row without a label has the subcategory of none.
+        numbers_of.append(self._cell_number(spec, spec.subcategory_of(None)))
+        places: Places = labels.indices.fill_null(len(numbers_of) - 1).to_numpy(zero_copy_only=False)
+        return np.array(numbers_of, dtype=np.uint32)[places]
+
+    def _cell_number(self, spec: SourceSpec, subcategory: str | None) -> int:
+        return (
+            NO_CELL if subcategory is None else self._cell_numbers.get((spec.name, nfc(subcategory)), NO_CELL)
+        )
+
+    def _tests(
+        self, entry: SupplySlice, batch: pa.RecordBatch, images: Words | None, cell: NDArray[np.uint32]
+    ) -> Mapping[ExclusionReason, NDArray[np.bool_]]:
+        """Rows that each reason holds for, in the order of the reasons."""
+        tests: dict[ExclusionReason, NDArray[np.bool_]] = {}
+        if images is not None and len(self._tombstoned):
+            tests[ExclusionReason.TOMBSTONE] = contained(images, self._tombstoned)
+        if taken_down := self._ids_taken_down(entry):
+            named = pc.is_in(batch.column("id"), pa.array(taken_down)).to_numpy(zero_copy_only=False)
+            tests[ExclusionReason.TOMBSTONE] = tests.get(ExclusionReason.TOMBSTONE, named) | named
+        tests[ExclusionReason.UNMAPPED_LABEL] = cell == NO_CELL
+        if not self._corpus.licences.admits(self._specs[entry.source].licence):
+            tests[ExclusionReason.LICENCE] = np.ones(batch.num_rows, dtype=bool)
+        if self._corpus.min_side_px:
+            side = np.minimum(numbers(batch.column("width_px")), numbers(batch.column("height_px")))
+            tests[ExclusionReason.MIN_SIDE] = side < self._corpus.min_side_px
+        tests[ExclusionReason.TOO_LARGE] = (
+            numbers(batch.column("row_bytes")) > self._room_bytes()[np.minimum(cell, len(self._cells))]
+        )
+        if images is not None and len(self._decontaminate):
+            tests[ExclusionReason.DECONTAMINATE] = contained(images, self._decontaminate)
+        return tests
+
+    def _room_bytes(self) -> NDArray[np.int64]:
+        """The largest `row_bytes` of each cell that fits a shard alone; without limit for rows of no cell."""
+        fixed = WINDOW_OVERHEAD_BYTES + SHARD_OVERHEAD_BYTES
+        assigned = [
+            sum(len(text.encode()) for text in (cell.category, cell.subcategory, cell.licence))
+            for cell in self._cells
+        ]
+        rooms = [self._corpus.shard.max_bytes - fixed - size_bytes for size_bytes in assigned]
+        return np.array([*rooms, np.iinfo(np.int64).max], dtype=np.int64)
+
+    @staticmethod
+    def _exclude(table: RowTable, span: slice, tests: Mapping[ExclusionReason, NDArray[np.bool_]]) -> None:
+        reason = table.reason[span]
+        for name, holds in tests.items():
+            reason[holds & (reason == 0)] = CODES[name]
+
+
+def read_decontamination(paths: Sequence[Path]) -> tuple[list[str], Words]:
+    """Hashes of benchmark images from parquet files: hex image_sha256, and dhashes of images that are not flat.
+
+    A file has one of the columns `image_sha256` (hex) and `dhash` (unsigned), or both; nulls are skipped.
+
+    Raises:
+        AllocationError: a file is no parquet, or has neither column.
+    """
+    import pyarrow.parquet as pq
+
+    hashes: set[str] = set()
+    pictures: list[Words] = [np.empty(0, dtype=np.uint64)]
+    for path in paths:
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise AllocationError(f"decontaminate: {path}: {error}") from error
+        if not {"image_sha256", "dhash"} & set(table.column_names):
+            raise AllocationError(
+                f"decontaminate: {path}: expected a column image_sha256 or dhash, got {', '.join(table.column_names)}"
+            )
+        if "image_sha256" in table.column_names:
+            hashes.update(value for value in table.column("image_sha256").to_pylist() if value is not None)
+        if "dhash" in table.column_names:
+            values = table.column("dhash").drop_null().to_pylist()
+            pictures.append(np.array([int(value) & (2**64 - 1) for value in values], dtype=np.uint64))
+    words = np.unique(np.concatenate(pictures))
+    ones = np.bitwise_count(words)
+    return sorted(hashes), words[(ones >= _FLAT_BITS[0]) & (ones <= _FLAT_BITS[1])]

@@ -1,0 +1,97 @@
+"""Small catalogues and committed index files for the tests of the allocation, one line each."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vlm_assets.allocation.supply import SupplySlice
+from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
+from vlm_assets.schema import INDEX_SCHEMA, digest_of_digests
+
+Row = dict[str, Any]
+
+
+def hex_of(name: object) -> str:
+    return sha256(str(name).encode()).hexdigest()
+
+
+def source(name: str, category: str = "photos", **keys: Any) -> SourceSpec:
+    keys.setdefault("licence", "CC0-1.0")
+    if "subcategory_from" not in keys:
+        keys.setdefault("subcategory", "street")
+    return SourceSpec(name=name, kind="client_folder", category=category, **keys)
+
+
+def quota(share: object = None, /, **keys: Any) -> QuotaNode:
+    return QuotaNode(share=None if share is None else Fraction(str(share)), **keys)
+
+
+def catalog(
+    sources: Sequence[SourceSpec], quotas: Mapping[str, QuotaNode] | None = None, **keys: Any
+) -> Catalog:
+    quotas = quotas or {"photos": quota(1, subcategories={"street": quota(1)})}
+    keys.setdefault("targets", {"t": 10})
+    corpus = CorpusSpec(name="corpus", seed=keys.pop("seed", 7), quotas=dict(quotas), **keys)
+    return Catalog(corpus=corpus, sources=tuple(sorted(sources, key=lambda spec: spec.name)), hash="0" * 64)
+
+
+def row(image: object, **keys: Any) -> Row:
+    """A row of a slice: `image` names its picture; `key` ends its id (default: the image)."""
+    return {"image": image, **keys}
+
+
+def commit(
+    root: Path, source_name: str, slice_name: str, rows: Sequence[Row], *, batch_rows: int = 3
+) -> SupplySlice:
+    """Writes the index of a slice as the store does (several batches) and returns its supply entry."""
+    path = root / source_name / slice_name
+    path.mkdir(parents=True)
+    full = [index_row(source_name, slice_name, number, given) for number, given in enumerate(rows)]
+    table = pa.Table.from_pylist(full, schema=INDEX_SCHEMA)
+    with pa.ipc.new_file(str(path / "index.arrow"), INDEX_SCHEMA) as writer:
+        for batch in table.to_batches(max_chunksize=batch_rows):
+            writer.write_batch(batch)
+    return SupplySlice(
+        source=source_name,
+        slice=slice_name,
+        version=hex_of(f"{source_name}/{slice_name}/{len(rows)}")[:12],
+        content_hash=digest_of_digests([one["digest"] for one in full]),
+        rows=len(rows),
+        container=False,
+        items_per_slice=len(rows),
+        path=path,
+    )
+
+
+def index_row(source_name: str, slice_name: str, number: int, given: Row) -> Row:
+    image = given["image"]
+    values: Row = {
+        "id": f"{source_name}/{slice_name}/{given.get('key', image)}",
+        "label": None,
+        "category": "stale",
+        "subcategory": "stale",
+        "source": source_name,
+        "slice": slice_name,
+        "origin": f"file{number}",
+        "licence": "stale",
+        "image_sha256": hex_of(image),
+        "dhash": None,
+        "width_px": 100,
+        "height_px": 100,
+        "orientation": None,
+        "frames": 1,
+        "format": "JPEG",
+        "dpi": None,
+        "size_bytes": 1000,
+        "row_bytes": 1200,
+        "text_sha256": sha256(str(given.get("text", "")).encode()).digest(),
+        "item_hash": number,
+        "record": 0,
+        **{name: value for name, value in given.items() if name in INDEX_SCHEMA.names},
+    }
+    values["digest"] = sha256(repr(sorted(values.items())).encode()).digest()
+    return values
