@@ -1,6 +1,7 @@
 """Reads a catalogue directory into one frozen `Catalog`, or tells every fault at once."""
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,24 +24,41 @@ def load_catalog(directory: Path) -> Catalog:
     Raises:
         ConfigError: every fault in every file, in file order.
     """
-    corpus, problems = _load_corpus(directory)
-    sources, places, more = _load_sources(directory)
-    problems += more
-    if corpus is not None:
-        problems += check_rules(corpus, sources, places)
+    corpus, sources, _, problems = _parse(directory)
     if problems or corpus is None:
         raise ConfigError(problems)
     return Catalog(corpus=corpus, sources=sources, hash=_content_hash(corpus, sources))
 
 
-def check_paths(catalog: Catalog) -> list[Problem]:
-    """Folders and files that the catalogue names and that are not there."""
+def catalog_problems(directory: Path) -> list[Problem]:
+    """Everything that is wrong with a catalogue, files and folders that it names and that are missing included."""
+    corpus, sources, places, problems = _parse(directory)
+    return problems + _missing_paths(corpus, sources, places)
+
+
+def _parse(
+    directory: Path,
+) -> tuple[CorpusSpec | None, tuple[SourceSpec, ...], dict[str, str], list[Problem]]:
+    """Specs, mended where they had faults so that the rules between them can be checked too, and all faults."""
+    corpus, problems = _load_corpus(directory)
+    sources, places, more = _load_sources(directory)
+    problems += more
+    if corpus is not None:
+        problems += check_rules(corpus, sources, places)
+    return corpus, sources, places, problems
+
+
+def _missing_paths(
+    corpus: CorpusSpec | None, sources: tuple[SourceSpec, ...], places: Mapping[str, str]
+) -> list[Problem]:
     named: list[tuple[str, str, Path]] = [
-        ("corpus.yaml", f"decontaminate[{i}]", path) for i, path in enumerate(catalog.corpus.decontaminate)
+        ("corpus.yaml", f"decontaminate[{i}]", path)
+        for i, path in enumerate(corpus.decontaminate if corpus else ())
     ]
-    for spec in catalog.sources:
+    for spec in sources:
+        file, _, place = places[spec.name].partition(": ")
         if spec.active:
-            named += [(f"source {spec.name}", key, path) for key, path in _paths_of(spec)]
+            named += [(file, f"{place}.{key}", path) for key, path in _paths_of(spec)]
     return [
         Problem(file, key, f"{path} does not exist; is the volume mounted?")
         for file, key, path in named
@@ -62,11 +80,38 @@ def _load_corpus(directory: Path) -> tuple[CorpusSpec | None, list[Problem]]:
         return None, problems
     if not isinstance(content, dict):
         return None, [Problem(shown, "", "expected a mapping with name, seed, targets, quotas")]
+    spec, problems = _validate(CorpusSpec, content, shown, "")
+    return None if spec is None else _absolute(spec, directory), problems
+
+
+def _validate(
+    model: type[SpecT], content: Mapping[str, Any], shown: str, key: str
+) -> tuple[SpecT | None, list[Problem]]:
+    """The spec and its faults; with faults, the spec without the keys at fault, if that is one."""
     try:
-        spec = CorpusSpec.model_validate(content)
+        return model.model_validate(content), []
     except ValidationError as error:
-        return None, _problems_of(error, shown, "")
-    return _absolute(spec, directory), []
+        problems = _problems_of(error, shown, key)
+        mended = deepcopy(dict(content))
+        for fault in error.errors():
+            _mend(mended, fault["loc"], missing=fault["type"] == "missing")
+    try:
+        return model.model_validate(mended), problems
+    except ValidationError:
+        return None, problems
+
+
+def _mend(content: Any, location: tuple[int | str, ...], *, missing: bool) -> None:
+    """Takes a faulty key out, or puts a placeholder for a missing licence, so that the rest can be looked at."""
+    *path, last = location or ("",)
+    for step in path:
+        content = content.get(step) if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return
+    if missing and last == "licence":
+        content[last] = "unknown"
+    else:
+        content.pop(last, None)
 
 
 def _load_sources(directory: Path) -> tuple[tuple[SourceSpec, ...], dict[str, str], list[Problem]]:
@@ -122,11 +167,9 @@ def _load_source(
         told = f"unknown kind {kind!r}" if kind is not None else "missing"
         problems.append(Problem(shown, f"{key}.kind", f"{told}; there are: {', '.join(kinds())}"))
         return None
-    try:
-        return source_of(str(kind)).spec_type.model_validate(entry)
-    except ValidationError as error:
-        problems += _problems_of(error, shown, key)
-        return None
+    spec, faults = _validate(source_of(str(kind)).spec_type, entry, shown, key)
+    problems += faults
+    return spec
 
 
 def _problems_of(error: ValidationError, shown: str, prefix: str) -> list[Problem]:

@@ -61,7 +61,9 @@ class SubcategoryFrom(Spec):
     @field_validator("map", mode="before")
     @classmethod
     def _text_keys(cls, value: Any) -> Any:
-        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return {nfc(str(k)): nfc(v) if isinstance(v, str) else v for k, v in value.items()}
 
     @model_validator(mode="after")
     def _one_selector(self) -> Self:
@@ -78,7 +80,7 @@ class SubcategoryFrom(Spec):
         """Subcategory of a label; None where a map is given and has no entry, or there is no label."""
         if label is None:
             return None
-        return self.map.get(label) if self.map is not None else nfc(label)
+        return self.map.get(nfc(label)) if self.map is not None else nfc(label)
 
 
 class SourceSpec(Spec):

@@ -6,8 +6,8 @@ import shutil
 import socket
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -138,6 +138,7 @@ class _SliceBuild:
         self._options = options
         self._ledger: list[ItemEntry] = []
         self._rejects: list[Reject] = []
+        self._attempts: Mapping[str, int] = {}
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._source = source_of(spec.kind)
         root = installation.root
@@ -150,6 +151,7 @@ class _SliceBuild:
         clock = time.monotonic()
         items = read_items(self._installation.root, self._listing, self._key)
         plan = self._plan_items(due, items, version, manifest)
+        self._attempts = plan.attempts
         run.taken_over = len(plan.kept)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
@@ -319,7 +321,7 @@ class _SliceBuild:
             if isinstance(result, Reject):
                 whole = whole or result.record is None
                 records += result.record is not None
-                self._rejects.append(_with_retry(result))
+                self._rejects.append(_with_retry(result, self._attempts.get(item.key, 0)))
             else:
                 records += 1
                 rows += 1
@@ -388,11 +390,9 @@ def _capped(
     yield from (Reject(item.key, RejectReason.TEST_MODE) for item in items if item.key not in reached)
 
 
-def _with_retry(reject: Reject) -> Reject:
-    """A transient reject that names no time is due again by the common schedule."""
-    if not reject.transient or reject.next_retry:
+def _with_retry(reject: Reject, earlier: int) -> Reject:
+    """A transient reject counts its earlier attempts; one that names no time is due by the common schedule."""
+    if not reject.transient:
         return reject
-    return Reject(
-        reject.item, reject.reason, reject.detail, reject.record, reject.attempts,
-        transient=True, next_retry=retry_at(reject.attempts),
-    )  # fmt: skip
+    attempts = max(reject.attempts, earlier + 1)
+    return replace(reject, attempts=attempts, next_retry=reject.next_retry or retry_at(attempts))

@@ -1,0 +1,81 @@
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.errors import LockHeldError, StoreError
+from vlm_assets.manifest import Manifest
+from vlm_assets.store.arrow_files import replace_file, write_bytes
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.versions import commit_version, current_version, read_manifest
+
+
+class _Note(Manifest):
+    text: str
+
+
+def stage(base: Path, content: bytes) -> Path:
+    staging = base / ".staging"
+    staging.mkdir()
+    write_bytes(staging / "a.bin", content)
+    return staging
+
+
+def test_a_commit_shows_a_complete_read_only_version_and_swaps_in_one_step(tmp_path):
+    link = tmp_path / "thing"
+    first = commit_version(stage(tmp_path, b"1"), link, _Note(text="one"))
+    second = commit_version(stage(tmp_path, b"2"), link, _Note(text="two"))
+    assert current_version(link) == second != first
+    assert (first / "a.bin").read_bytes() == b"1"
+    assert (link / "a.bin").read_bytes() == b"2"
+    assert not (link / "a.bin").stat().st_mode & 0o222
+    assert read_manifest(second, _Note).text == "two"
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_the_same_manifest_again_keeps_the_version(tmp_path):
+    link = tmp_path / "thing"
+    first = commit_version(stage(tmp_path, b"1"), link, _Note(text="one"))
+    inode = (first / "a.bin").stat().st_ino
+    assert commit_version(stage(tmp_path, b"1"), link, _Note(text="one")) == first
+    assert (first / "a.bin").stat().st_ino == inode
+
+
+def test_a_folder_without_manifest_was_never_committed(tmp_path):
+    (tmp_path / "thing").mkdir()
+    assert current_version(tmp_path / "thing") is None
+    with pytest.raises(StoreError, match="never committed"):
+        read_manifest(tmp_path / "thing", _Note)
+
+
+def test_replace_file_leaves_nothing_beside_it(tmp_path):
+    replace_file(tmp_path / "a", b"1")
+    replace_file(tmp_path / "a", b"2")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"2")]
+
+
+def _hold(path: Path, ready: str) -> None:
+    with hold_lock(path, "a test"):
+        Path(ready).touch()
+        time.sleep(60)
+
+
+def test_a_lock_names_its_holder_and_dies_with_it(tmp_path):
+    ready = tmp_path / "ready"
+    process = multiprocessing.get_context("spawn").Process(
+        target=_hold, args=(tmp_path / "x.lock", str(ready))
+    )
+    process.start()
+    while not ready.exists():
+        time.sleep(0.01)
+    with (
+        pytest.raises(LockHeldError, match=rf"held by pid {process.pid} on \S+ since .* \(a test\)"),
+        hold_lock(tmp_path / "x.lock", "me"),
+    ):
+        pass
+    os.kill(process.pid or 0, 9)
+    process.join()
+    with hold_lock(tmp_path / "x.lock", "me"):
+        pass
