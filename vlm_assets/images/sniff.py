@@ -140,7 +140,7 @@ def _sniff_text(data: bytes) -> Sniffed | None:
         return Sniffed("XBM", is_image=True)
     if head.lstrip().startswith((b"{", b"[")) and b"\0" not in head:
         return Sniffed("JSON or text", is_image=False)
-    if b"\0" not in head and _is_text(head):
+    if head and b"\0" not in head and _is_text(head):
         return Sniffed("text", is_image=False)
     return None
 

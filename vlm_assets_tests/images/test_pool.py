@@ -1,0 +1,223 @@
+"""The decoder processes, disturbed by real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+import vlm_assets
+from vlm_assets.errors import OperationError, RejectReason
+from vlm_assets.images.child import policy_from_json, policy_to_json
+from vlm_assets.images.facts import BadImageError
+from vlm_assets.images.pool import DecoderPool
+from vlm_assets.images.probe import ImageFacts, ImageFault, ProbePolicy
+from vlm_assets_tests.images.pictures import EVERYTHING, animation, encoded, picture, prober
+
+GIF = encoded(picture(), "GIF")
+ROOT = Path(vlm_assets.__file__).parent.parent
+
+
+def gone(pid: int, within_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def stopped_probe(one, threads: ThreadPoolExecutor) -> tuple[int, Future]:
+    """A probe whose child is stopped in the midst of it, as if its decoder hung; and the child's pid."""
+    one.probe(GIF)
+    (pid,) = one._pool.pids()
+    os.kill(pid, signal.SIGSTOP)
+    return pid, threads.submit(one.probe, GIF)
+
+
+def asked(one) -> bool:
+    """Whether the prober waits for an answer: its child is at work, and the request is on its way."""
+    deadline = time.monotonic() + 10
+    while one._pool._idle and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    return not one._pool._idle
+
+
+@pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_crash_costs_one_reject_and_the_child_is_replaced(deadly):
+    with prober() as one, ThreadPoolExecutor(1) as threads:
+        pid, answer = stopped_probe(one, threads)
+        assert asked(one)
+        os.kill(pid, deadly)
+        os.kill(pid, signal.SIGCONT)
+        fault = answer.result(20)
+        assert isinstance(fault, ImageFault)
+        assert fault.reason is RejectReason.DECODER_CRASHED
+        assert str(-deadly) in fault.detail
+        assert isinstance(one.probe(GIF), ImageFacts)
+        assert one._pool.pids() != [pid]
+
+
+def test_a_hang_costs_one_reject_and_the_child_is_replaced():
+    with prober(decoder_timeout_s=0.5) as one, ThreadPoolExecutor(1) as threads:
+        pid, answer = stopped_probe(one, threads)
+        fault = answer.result(20)
+        assert isinstance(fault, ImageFault)
+        assert fault.reason is RejectReason.DECODER_TIMEOUT
+        assert gone(pid)
+        assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_a_child_that_died_while_idle_costs_nothing():
+    with prober() as one:
+        one.probe(GIF)
+        (pid,) = one._pool.pids()
+        os.kill(pid, signal.SIGKILL)
+        assert gone(pid)
+        assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_a_decode_beyond_the_memory_limit_is_a_bomb():
+    header = b"P6 12000 12000 255\n"  # 432 MB of pixels, in Pillow's four bytes each 576 MB
+    with prober(decoder_memory_bytes=400 * 2**20) as one:
+        fault = one.probe(header + bytes(1000))
+        assert isinstance(fault, ImageFault)
+        assert fault.reason is RejectReason.BOMB
+        assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_one_child_serves_many_images():
+    with prober() as one:
+        pids = set()
+        for seed in range(10):
+            assert isinstance(one.probe(encoded(picture(seed=seed), "BMP")), ImageFacts)
+            pids.update(one._pool.pids())
+        assert len(pids) == 1
+
+
+def test_nothing_is_started_for_images_that_are_decoded_here():
+    with prober() as one:
+        for form in ("JPEG", "PNG", "WEBP"):
+            one.probe(encoded(picture(), form))
+        assert one._pool.pids() == []
+
+
+def test_answers_are_not_mixed_up_between_threads():
+    images = [
+        (encoded(picture(10 + i, 20 + i), form), 10 + i)
+        for i in range(24)
+        for form in ("GIF", "TIFF", "JPEG", "PPM")
+    ]
+    with prober() as one, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(one.probe, [data for data, _ in images]))
+        assert [a.width_px for a in answers if isinstance(a, ImageFacts)] == [width for _, width in images]
+        assert 1 <= len(one._pool.pids()) <= (os.cpu_count() or 1)
+
+
+def test_close_ends_the_children_and_blames_no_image():
+    with ThreadPoolExecutor(1) as threads:
+        one = prober()
+        pid, answer = stopped_probe(one, threads)
+        assert asked(one)
+        one.close()
+        with pytest.raises(OperationError, match="closed"):
+            answer.result(20)
+        assert gone(pid)
+
+
+def test_ctrl_c_and_stop_leave_the_child_at_work():
+    with prober() as one:
+        one.probe(GIF)
+        (pid,) = one._pool.pids()
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+        assert isinstance(one.probe(GIF), ImageFacts)
+        assert one._pool.pids() == [pid]
+
+
+def test_a_child_outlives_the_thread_that_started_it():
+    with prober() as one:
+        starter = threading.Thread(target=one.probe, args=(GIF,))
+        starter.start()
+        starter.join()
+        (pid,) = one._pool.pids()
+        assert isinstance(one.probe(GIF), ImageFacts)
+        assert one._pool.pids() == [pid]
+
+
+ORPHAN = """
+import sys, time
+from vlm_assets_tests.images.pictures import encoded, picture, prober
+one = prober(decoder_timeout_s=1.0)
+one.probe(encoded(picture(), "GIF"))
+print(*one._pool.pids(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_children_do_not_outlive_a_killed_parent():
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    assert gone(pid)
+
+
+HANGING = """
+import sys
+from vlm_assets.images import child, decode
+def hang(*args, **options):
+    while True: pass
+decode.probe_decoded = hang
+child.main(sys.argv[1:])
+"""
+
+
+def test_a_decode_without_end_ends_by_itself_where_nobody_is_left_to_kill_it():
+    shared = os.memfd_create("test")
+    policy = policy_to_json(ProbePolicy(EVERYTHING, decoder_timeout_s=0.1))
+    command = [sys.executable, "-c", HANGING, str(shared), policy]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared], cwd=ROOT
+    ) as child:
+        os.close(shared)
+        assert child.stdin is not None
+        child.stdin.write(b"GIF 0\n")
+        child.stdin.flush()
+        try:
+            assert child.wait(20) == -signal.SIGALRM
+        finally:
+            child.kill()
+
+
+def test_a_child_that_cannot_start_is_no_fault_of_the_image(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with prober() as one, pytest.raises(OperationError, match="decoder process"):
+        one.probe(GIF)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with prober() as one, pytest.raises(OperationError, match="did not start"):
+        one.probe(GIF)
+
+
+def test_a_fault_keeps_the_child():
+    with DecoderPool(ProbePolicy(EVERYTHING, multi_frame="reject"), children=1) as pool:
+        pool.probe("GIF", GIF)
+        before = pool.pids()
+        with pytest.raises(BadImageError) as caught:
+            pool.probe("GIF", animation("GIF", 2))
+        assert caught.value.reason is RejectReason.MULTI_FRAME
+        assert pool.pids() == before
+
+
+def test_the_policy_survives_the_command_line():
+    policy = ProbePolicy(frozenset({"GIF", "PPM"}), verify="header", max_pixels=5, decoder_timeout_s=0.25)
+    assert policy_from_json(policy_to_json(policy)) == policy

@@ -1,0 +1,384 @@
+import io
+import random
+import struct
+import warnings
+import zlib
+
+import pytest
+from PIL import Image, ImageFile
+
+from vlm_assets.errors import OperationError, RejectReason
+from vlm_assets.images import decode
+from vlm_assets.images.probe import FORMATS, ImageFacts, ImageFault, ImageProber, ProbePolicy
+from vlm_assets_tests.images.pictures import (
+    EVERYTHING,
+    animation,
+    encoded,
+    exif,
+    huge_jpeg,
+    picture,
+    png,
+    png_chunk,
+    prober,
+)
+
+MODES = {
+    "JPEG": ["L", "RGB", "CMYK"],
+    "PNG": ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"],
+    "WEBP": ["RGB", "RGBA"],
+    "GIF": ["1", "L", "P", "RGB"],
+    "BMP": ["1", "L", "P", "RGB", "RGBA"],
+    "TIFF": ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"],
+    "JPEG2000": ["L", "LA", "RGB", "RGBA", "I;16"],
+    "AVIF": ["RGB", "RGBA"],
+    "PPM": ["1", "L", "RGB", "I;16"],
+}
+
+
+@pytest.fixture(scope="module")
+def probe():
+    """One prober with the default policy for all tests that need no other: children start once."""
+    with prober() as one:
+        yield one.probe
+
+
+def in_mode(mode: str) -> Image.Image:
+    if mode == "LAB":
+        grey = picture(mode="L")
+        return Image.merge("LAB", (grey, grey, grey))
+    return picture(mode=mode)
+
+
+def fault(answer: ImageFacts | ImageFault) -> RejectReason:
+    detail_of(answer)
+    assert isinstance(answer, ImageFault)
+    return answer.reason
+
+
+def detail_of(answer: ImageFacts | ImageFault) -> str:
+    assert isinstance(answer, ImageFault), answer
+    assert answer.detail
+    assert "\n" not in answer.detail
+    return detail_of(answer)
+
+
+def facts(answer: ImageFacts | ImageFault) -> ImageFacts:
+    assert isinstance(answer, ImageFacts), answer
+    return answer
+
+
+@pytest.mark.parametrize(("form", "mode"), [(form, mode) for form, modes in MODES.items() for mode in modes])
+def test_every_format_in_every_mode(probe, form, mode):
+    answer = facts(probe(encoded(in_mode(mode), form)))
+    assert (answer.format, answer.width_px, answer.height_px, answer.frames) == (form, 96, 72, 1)
+    assert answer.dhash is not None
+    if mode not in {"1", "LAB"}:  # dithering and made-up lightness are other pictures
+        alike = (
+            "L" if form == "BMP" else {"LA": "LA", "RGBA": "RGBA"}.get(mode, "L")
+        )  # Pillow's BMP has no alpha
+        like = facts(probe(encoded(picture(mode=alike), "PNG")))
+        assert like.dhash is not None
+        assert (answer.dhash ^ like.dhash).bit_count() <= 6
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_header_only_finds_the_same_but_no_hash(probe, form):
+    data = encoded(picture(), form)
+    full = facts(probe(data))
+    with prober(verify="header") as reader:
+        short = facts(reader.probe(data))
+    assert short.dhash is None
+    assert short == ImageFacts(
+        full.format, full.width_px, full.height_px, full.orientation, full.frames, full.dpi, None
+    )
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_truncated_file_is_noticed(probe, form, share):
+    data = encoded(picture(), form)
+    assert fault(probe(data[: int(len(data) * share)])) is RejectReason.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"subsampling": 0}, {"restart_marker_rows": 1}, {"quality": 30}],
+    ids=["plain", "4:4:4", "restart markers", "coarse"],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_cut_and_closed_with_an_end_marker(probe, mode, options):
+    data = encoded(picture(400, 300, mode), "JPEG", **options)
+    start = data.index(b"\xff\xda")
+    for share in (0.2, 0.5, 0.8, 0.95):
+        end = start + int((len(data) - start) * share)
+        assert fault(probe(data[:end] + b"\xff\xd9")) is RejectReason.TRUNCATED
+        assert fault(probe(data[:end] + bytes(len(data) - end + 600))) is RejectReason.TRUNCATED
+
+
+def test_a_cut_jpeg_with_a_whole_thumbnail(probe):
+    thumbnail = encoded(picture(16, 12), "JPEG")
+    data = encoded(picture(400, 300), "JPEG")
+    framed = (
+        data[:2] + b"\xff\xe1" + struct.pack(">H", 8 + len(thumbnail)) + b"Exif\0\0" + thumbnail + data[2:]
+    )
+    assert facts(probe(framed)).width_px == 400
+    cut = framed[: len(framed) * 3 // 4]
+    assert fault(probe(cut + b"\xff\xd9")) is RejectReason.TRUNCATED
+    assert fault(probe(cut + bytes(4096))) is RejectReason.TRUNCATED
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize(("mode", "colour"), [("L", 128), ("RGB", (128, 128, 128)), ("CMYK", (127,) * 4)])
+def test_a_grey_jpeg_is_not_taken_for_a_cut_one(probe, mode, colour, options):
+    for size in ((8, 8), (33, 65), (320, 200)):
+        facts(probe(encoded(Image.new(mode, size, colour), "JPEG", **options)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"])
+def test_bytes_behind_the_image_are_no_fault(probe, form):
+    data = encoded(picture(), form)
+    assert probe(data + random.Random(1).randbytes(999)) == probe(data)
+    assert probe(data + bytes(999)) == probe(data)
+
+
+def test_a_jpeg_without_end_marker_is_admitted_where_pillow_reads_it(probe):
+    # Whether libjpeg needs bytes beyond the last block depends on the bits that are left; admit what readers read.
+    seen = set()
+    for seed in range(40):
+        data = encoded(picture(seed=seed), "JPEG")[:-2]
+        try:
+            Image.open(io.BytesIO(data)).load()
+            readable = True
+        except OSError:
+            readable = False
+        assert isinstance(probe(data), ImageFacts) is readable
+        seen.add(readable)
+    assert seen
+
+
+@pytest.mark.parametrize("place", ["IHDR", "IDAT", "IEND"])
+def test_png_checksums_are_verified(probe, place):
+    data = bytearray(encoded(picture(), "PNG"))
+    at = data.index(place.encode())
+    length = int.from_bytes(data[at - 4 : at], "big")
+    data[at + 4 + length] ^= 1
+    answer = probe(bytes(data))
+    assert fault(answer) is RejectReason.CORRUPT
+    assert place in detail_of(answer)
+
+
+def test_a_bit_flipped_in_png_pixels_with_its_checksum_mended(probe):
+    rows = bytearray(zlib.compress(b"\0" * 5 * 3))
+    rows[-1] ^= 1
+    broken = png()[:33] + png_chunk(b"IDAT", bytes(rows)[:6]) + png_chunk(b"IEND", b"")
+    assert fault(probe(broken)) in {RejectReason.CORRUPT, RejectReason.TRUNCATED}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "word"),
+    [
+        (b"", RejectReason.EMPTY, "no bytes"),
+        (b"<html><body>Not found</body></html>", RejectReason.NOT_AN_IMAGE, "HTML"),
+        (b"just a line of text\n", RejectReason.NOT_AN_IMAGE, "text"),
+        (bytes(5000), RejectReason.NOT_AN_IMAGE, "00 00"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", RejectReason.FORMAT_NOT_ALLOWED, "EPS"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", RejectReason.FORMAT_NOT_ALLOWED, "SVG"),
+        (encoded(picture(), "SGI"), RejectReason.FORMAT_NOT_ALLOWED, "SGI"),
+        (encoded(picture(), "TGA"), RejectReason.FORMAT_NOT_ALLOWED, "TGA"),
+        (encoded(picture(), "ICO"), RejectReason.FORMAT_NOT_ALLOWED, "ICO"),
+        (encoded(picture(), "DDS"), RejectReason.FORMAT_NOT_ALLOWED, "DDS"),
+        (b"%PDF-1.4\n", RejectReason.FORMAT_NOT_ALLOWED, "PDF"),
+    ],
+)
+def test_what_is_no_sample_by_its_first_bytes(probe, data, reason, word):
+    answer = probe(data)
+    assert fault(answer) is reason
+    assert word in detail_of(answer)
+
+
+def test_a_format_left_out_of_the_list_is_not_decoded(monkeypatch):
+    monkeypatch.setattr(decode, "probe_decoded", lambda *_, **__: pytest.fail("decoded"))
+    with prober(formats=frozenset({"PNG"})) as narrow:
+        for form in set(FORMATS) - {"PNG"}:
+            answer = narrow.probe(encoded(picture(), form))
+            assert fault(answer) is RejectReason.FORMAT_NOT_ALLOWED
+            assert detail_of(answer) == form
+
+
+def test_an_unknown_format_in_the_policy_is_an_error():
+    with pytest.raises(ValueError, match="JPG"):
+        ImageProber(ProbePolicy(frozenset({"JPG"})))
+
+
+def test_bombs_are_refused_by_their_header(probe):
+    vp8x = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\x5f\xea\0" * 2
+    bombs = [
+        huge_jpeg(60_000, 60_000),
+        b"RIFF" + struct.pack("<I", 4 + len(vp8x)) + b"WEBP" + vp8x,
+        b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + encoded(picture(), "GIF")[10:],
+        b"P6 60000 60000 255\n" + bytes(100),
+    ]
+    for data in bombs:
+        answer = probe(data)
+        assert fault(answer) is RejectReason.BOMB
+        assert "60000 x 60000" in detail_of(answer)
+
+
+def test_a_png_bomb(probe):
+    whole = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    data = whole + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    assert fault(probe(data)) is RejectReason.BOMB
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt"])
+def test_a_png_whose_text_unpacks_to_megabytes(probe, kind):
+    packed = zlib.compress(bytes(2 * 2**20))
+    body = b"k\0\0" + packed if kind == "zTXt" else b"k\0\1\0\0\0" + packed
+    assert fault(probe(png(png_chunk(kind.encode(), body)))) is RejectReason.BOMB
+
+
+def test_max_pixels_is_inclusive():
+    with prober(max_pixels=96 * 72) as exact, prober(max_pixels=96 * 72 - 1) as less:
+        for form in ("JPEG", "PNG", "WEBP", "GIF"):
+            data = encoded(picture(), form)
+            assert facts(exact.probe(data)).width_px == 96
+            assert fault(less.probe(data)) is RejectReason.BOMB
+
+
+def test_images_that_pillow_would_warn_about_are_answered_in_silence(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with prober(max_pixels=10**6) as one, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert facts(one.probe(encoded(picture(), "JPEG"))).width_px == 96
+        assert facts(one.probe(encoded(picture(), "PNG"))).width_px == 96
+        assert facts(one.probe(encoded(picture(), "TIFF"))).width_px == 96
+
+
+def test_too_many_bytes():
+    data = encoded(picture(), "JPEG")
+    with prober(max_bytes=len(data)) as exact, prober(max_bytes=len(data) - 1) as less:
+        assert facts(exact.probe(data)).width_px == 96
+        assert fault(less.probe(data)) is RejectReason.TOO_MANY_BYTES
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_several_frames_count_as_the_first_or_are_rejected(probe, form):
+    data = animation(form, 3)
+    answer = facts(probe(data))
+    still = facts(probe(encoded(picture(seed=0), form)))
+    assert answer.frames == 3
+    assert answer.dhash is not None
+    assert still.dhash is not None
+    assert (answer.dhash ^ still.dhash).bit_count() <= 3
+    with prober(multi_frame="reject") as strict:
+        assert fault(strict.probe(data)) is RejectReason.MULTI_FRAME
+        assert facts(strict.probe(encoded(picture(), form))).frames == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_exif_orientation_is_recorded_and_not_applied(probe, form, orientation):
+    answer = facts(probe(encoded(picture(), form, exif=exif(t274=(3, orientation)))))
+    expected = (
+        {orientation, None} if form == "AVIF" and orientation == 1 else {orientation}
+    )  # 1 is AVIF's default
+    assert answer.orientation in expected
+    assert (answer.width_px, answer.height_px) == (96, 72)
+    plain = facts(probe(encoded(picture(), form)))
+    assert plain.orientation is None
+    assert answer.dhash == plain.dhash
+
+
+def test_tiff_orientation(probe):
+    assert facts(probe(encoded(picture(), "TIFF", tiffinfo={274: 6}))).orientation == 6
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "dpi"),
+    [
+        ("JPEG", {"dpi": (300, 300)}, 300),
+        ("JPEG", {"dpi": (1, 1)}, None),
+        ("JPEG", {}, None),
+        ("JPEG", {"exif": exif(t282=(5, (240, 1)))}, 240),
+        ("JPEG", {"dpi": (96, 96), "exif": exif(t282=(5, (240, 1)))}, 96),
+        ("PNG", {"dpi": (150, 150)}, 150),
+        ("TIFF", {"dpi": (600, 600)}, 600),
+        ("TIFF", {"resolution_unit": 3, "x_resolution": 100.0, "y_resolution": 100.0}, 254),
+        ("BMP", {"dpi": (72, 72)}, 72),
+        ("GIF", {}, None),
+        ("PPM", {}, None),
+    ],
+)
+def test_dpi(probe, form, options, dpi):
+    assert facts(probe(encoded(picture(), form, **options))).dpi == dpi
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("JPEG", {"quality": 95}), ("JPEG", {"quality": 75}), ("JPEG", {"quality": 40}),
+        ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {"quality": 70}), ("AVIF", {}), ("BMP", {}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_hash_is_stable_under_encoding_and_scaling(probe, form, options, scale):
+    original = facts(probe(encoded(picture(640, 480), "PNG"))).dhash
+    other = picture(640, 480).resize((640 // scale, 480 // scale), Image.Resampling.LANCZOS)
+    again = facts(probe(encoded(other, form, **options))).dhash
+    assert original is not None
+    assert again is not None
+    assert (original ^ again).bit_count() <= 4
+
+
+def test_a_very_large_png_and_a_jpeg_of_very_many_scans_leave_the_process(monkeypatch):
+    flat = encoded(Image.new("1", (8000, 5000)), "PNG")
+    data = encoded(picture(), "JPEG", progressive=True)
+    with prober() as one:
+        assert facts(one.probe(flat)).width_px == 8000
+        assert len(one._pool.pids()) == 1
+        here = one.probe(data)
+        monkeypatch.setattr(decode, "_IN_PROCESS_SCANNED_PIXELS", 96 * 72)
+        assert one.probe(data) == here
+        with monkeypatch.context() as broken:
+            broken.setattr(one._pool, "probe", lambda *_: pytest.fail("decoded in the child"))
+            facts(one.probe(encoded(picture(), "JPEG")))
+
+
+def test_a_decoder_that_raises_anything_costs_one_reject(monkeypatch):
+    for error in (
+        MemoryError(),
+        RecursionError("deep"),
+        KeyError("k"),
+        ZeroDivisionError(),
+        AssertionError(),
+    ):
+        with prober() as one, monkeypatch.context() as broken:
+
+            def load(_self, error=error):
+                raise error
+
+            broken.setattr(ImageFile.ImageFile, "load", load)
+            answer = one.probe(encoded(picture(), "JPEG"))
+            assert fault(answer) is RejectReason.CORRUPT
+            assert type(error).__name__ in detail_of(answer)
+
+
+def test_a_broken_exif_block_does_not_cost_the_photograph(probe):
+    for block in (
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(30),
+    ):
+        assert facts(probe(encoded(picture(), "JPEG", exif=block))).orientation is None
+
+
+def test_a_closed_prober_says_so():
+    one = prober()
+    one.close()
+    one.close()
+    with pytest.raises(OperationError, match="closed"):
+        one.probe(encoded(picture(), "GIF"))
+
+
+def test_the_policy_takes_every_format_by_name():
+    assert frozenset(FORMATS) == EVERYTHING
