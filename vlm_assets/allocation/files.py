@@ -27,6 +27,8 @@ from vlm_assets.store.versions import read_manifest
 
 PLAN_FILE: Final = "plan.arrow"
 GRANTS_FILE: Final = "grants.json"
+INPUTS_FILE: Final = "inputs.json"
+"""What the inputs hash is over: the catalogue's part of it stays known when the catalogue has moved on."""
 
 PLAN_SCHEMA: Final = pa.schema(
     [
@@ -70,6 +72,8 @@ class AllocationPlan:
     excluded: Mapping[ExclusionReason, int]
     certificate: Certificate
     tombstones: tuple[str, ...]
+    inputs: bytes
+    """What `inputs_hash` is the sha256 of."""
 
 
 def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
@@ -84,6 +88,7 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
                 file.write(pa.RecordBatch.from_arrays([pa.array(c) for c in columns], schema=PLAN_SCHEMA))
         entry = file.finish()
     grants = write_bytes(directory / GRANTS_FILE, plan.certificate.to_bytes())
+    inputs = write_bytes(directory / INPUTS_FILE, plan.inputs)
     return AllocationManifest(
         corpus=plan.corpus,
         target=plan.target,
@@ -118,7 +123,7 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
         ),
         excluded={str(reason): rows for reason, rows in plan.excluded.items()},
         tombstones=plan.tombstones,
-        files={PLAN_FILE: entry, GRANTS_FILE: grants},
+        files={PLAN_FILE: entry, GRANTS_FILE: grants, INPUTS_FILE: inputs},
     )
 
 

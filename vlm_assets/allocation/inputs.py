@@ -48,18 +48,18 @@ def decontamination_files(corpus: CorpusSpec, base_dir: Path | None) -> tuple[Pa
     return tuple(paths)
 
 
-def inputs_hash(
+def inputs_bytes(
     catalog: Catalog,
     target: str,
     supply: Sequence[SupplySlice],
     tombstones: Tombstones,
     *,
     base_dir: Path | None = None,
-) -> str:
-    """sha256 hex over all that decides the rows and bytes of a target's corpus, and nothing else.
+) -> bytes:
+    """Canonical JSON of all that decides the rows and bytes of a target's corpus, and nothing else.
 
     Order of declaration and way of writing a share (0.5, 1/2) do not matter. `base_dir` is needed where
-    `decontaminate` names relative paths.
+    `decontaminate` names relative paths. Kept beside the plan: an audit judges the plan by it.
 
     Raises:
         AllocationError: no such target; a list that cannot be read; supply of a source that is not enabled.
@@ -94,7 +94,23 @@ def inputs_hash(
         ],
         "tombstones": sorted(tombstones.hashes),
     }
-    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+
+
+def inputs_hash(
+    catalog: Catalog,
+    target: str,
+    supply: Sequence[SupplySlice],
+    tombstones: Tombstones,
+    *,
+    base_dir: Path | None = None,
+) -> str:
+    """sha256 hex over `inputs_bytes`: rebuild or not.
+
+    Raises:
+        AllocationError: as `inputs_bytes`.
+    """
+    return sha256(inputs_bytes(catalog, target, supply, tombstones, base_dir=base_dir)).hexdigest()
 
 
 def _quotas(nodes: dict[str, QuotaNode]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from vlm_assets.allocation.certificate import (
 )
 from vlm_assets.allocation.duplicates import exact_duplicates
 from vlm_assets.allocation.files import AllocationPlan, PlannedSlice, read_plan, write_plan
-from vlm_assets.allocation.inputs import decontamination_files, inputs_hash, target_rows
+from vlm_assets.allocation.inputs import decontamination_files, inputs_bytes, target_rows
 from vlm_assets.allocation.reasons import CODES, REASONS, ExclusionReason
 from vlm_assets.allocation.rows import NO_CELL, Cell, Places, RowReader, RowTable, read_decontamination
 from vlm_assets.allocation.sampling import by_rank, outside_lowest_keys, select_lowest
@@ -58,7 +59,8 @@ def plan_allocation(
     corpus = catalog.corpus
     rows_wanted = target_rows(catalog, target)
     ordered_supply = checked_supply(catalog, supply)
-    digest = inputs_hash(catalog, target, ordered_supply, tombstones, base_dir=base_dir)
+    inputs = inputs_bytes(catalog, target, ordered_supply, tombstones, base_dir=base_dir)
+    digest = sha256(inputs).hexdigest()
     table, by_key = eligible_rows(catalog, ordered_supply, tombstones, base_dir=base_dir)
     counts = _Counts.of(table)
     kept = _cells_to_show(catalog, table, counts)
@@ -103,6 +105,7 @@ def plan_allocation(
         },
         certificate=certificate,
         tombstones=tuple(sorted(tombstones.hashes)),
+        inputs=inputs,
     )
 
 
