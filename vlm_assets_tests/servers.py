@@ -99,6 +99,10 @@ class FaultServer:
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
+        leftover = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in leftover:
+            task.cancel()
+        await asyncio.gather(*leftover, return_exceptions=True)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path

@@ -1,0 +1,181 @@
+"""Which addresses may be connected to: public ones, and those that the settings list.
+
+On a cloud machine a URL into 169.254.169.254 reads the instance's credentials, so every address is checked after
+DNS resolution, at every connection, whatever name or spelling led to it.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from vlm_assets.errors import SourceError
+
+Address = IPv4Address | IPv6Address
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_REFUSED: Final = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"), IPv4Network("192.88.99.0/24"))
+
+
+class PrivateAddressError(SourceError):
+    """The host leads to an address that may not be connected to."""
+
+
+def embedded(address: Address) -> tuple[Address, ...]:
+    """The address itself and every IPv4 address that it carries (mapped, compatible, 6to4, Teredo, NAT64)."""
+    if isinstance(address, IPv4Address):
+        return (address,)
+    inner: list[Address] = [address]
+    if address.ipv4_mapped:
+        inner.append(address.ipv4_mapped)
+    elif int(address) >> 32 == 0 and int(address) > 1:
+        inner.append(IPv4Address(int(address)))
+    if address.sixtofour:
+        inner.append(address.sixtofour)
+    if address.teredo:
+        inner.extend(address.teredo)
+    if address in _NAT64:
+        inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return tuple(inner)
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address, and every IPv4 address inside it, is an ordinary one of the public internet."""
+    parts = embedded(address)
+    # A mapped or translated address is judged by the IPv4 address that it stands for.
+    judged = parts[1:] if len(parts) > 1 and (address in _NAT64 or _is_mapped(address)) else parts
+    return all(
+        part.is_global
+        and not (part.is_multicast or part.is_reserved or part.is_link_local or part.is_unspecified)
+        and not any(part in network for network in _REFUSED)
+        for part in judged
+    )
+
+
+def _is_mapped(address: Address) -> bool:
+    return isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that a host text means to any resolver: also `127.1`, `0x7f.1`, `017700000001`, `2130706433`."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host.rstrip(".")))
+    except (OSError, ValueError):
+        return None
+
+
+class AddressPolicy:
+    """The rule of one run: public addresses, and the hosts, addresses and networks that `allowed` lists."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._names: set[str] = set()
+        self._networks: list[IPv4Network | IPv6Network] = []
+        for entry in allowed:
+            text = entry.strip().strip("[]").rstrip(".").lower()
+            try:
+                self._networks.append(ip_network(text, strict=False))
+            except ValueError:
+                self._names.add(text)
+
+    def allows_name(self, host: str) -> bool:
+        """Whether the settings list this host name: then it may lead anywhere."""
+        return host.rstrip(".").lower() in self._names
+
+    def allows(self, address: Address) -> bool:
+        """Whether an address may be connected to."""
+        return self.lists(address) or is_public(address)
+
+    def lists(self, address: Address) -> bool:
+        """Whether the settings list this address, or the network it lies in."""
+        return any(
+            part.version == network.version and part in network
+            for part in embedded(address)
+            for network in self._networks
+        )
+
+    def needs_no_contact(self, host: str) -> bool:
+        """Whether a host is loopback, listed as private, or never asked: nobody is there to read a contact."""
+        name = host.rstrip(".").lower()
+        if name == "localhost" or name.endswith(".localhost") or self.allows_name(name):
+            return True
+        address = literal_address(name)
+        return address is not None and (self.lists(address) or not is_public(address))
+
+    def check_literal(self, url: URL) -> None:
+        """Refuse a URL whose host is, in any spelling, an address that is not allowed.
+
+        Raises:
+            PrivateAddressError: it is.
+        """
+        host = url.raw_host or ""
+        address = literal_address(host)
+        if address is not None and not self.allows(address) and not self.allows_name(host):
+            raise PrivateAddressError(f"{host} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names to the allowed ones of their addresses; refuses a name that has no other."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self._policy = policy
+        self._granted: set[str] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All allowed addresses of a name.
+
+        Raises:
+            PrivateAddressError: every address of the name is refused.
+            OSError: the name does not resolve.
+        """
+        infos = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
+        )
+        named = self._policy.allows_name(host)
+        results: list[ResolveResult] = []
+        for found, _, proto, _, address in infos:
+            text = str(address[0])
+            if not named and not self._policy.allows(ip_address(text)):
+                continue
+            if named:
+                self._granted.add(text)
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=text,
+                    port=port,
+                    family=found,
+                    proto=proto,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        if infos and not results:
+            raise PrivateAddressError(
+                f"{host} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
+            )
+        return results
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def socket_for(self, info: Sequence[Any]) -> socket.socket:
+        """A socket for one connection, after a last look at the address it will go to.
+
+        Raises:
+            PrivateAddressError: an address that no earlier check should have let through.
+        """
+        family, kind, proto, _, address = info
+        text = str(address[0])
+        if text not in self._granted and not self._policy.allows(ip_address(text)):
+            raise PrivateAddressError(f"{text} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
+        made = socket.socket(family=family, type=kind, proto=proto)
+        made.setblocking(False)  # noqa: FBT003 - the only way to say it
+        return made

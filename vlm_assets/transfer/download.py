@@ -1,0 +1,508 @@
+"""Many URLs into a spool: in order for the caller, at the hosts' pace on the network, resumable after kill -9."""
+
+import asyncio
+import hashlib
+import logging
+import math
+import os
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from vlm_assets.errors import ConfigError, Problem, Reject, RejectReason, SourceError
+from vlm_assets.settings import Settings
+from vlm_assets.sources.protocol import FetchContext, retry_at
+from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.guest import Guest
+from vlm_assets.transfer.http import (
+    MAX_REDIRECTS,
+    REDIRECTS,
+    fault_of,
+    new_loop_factory,
+    next_hop,
+    open_session,
+    refusal_of,
+)
+from vlm_assets.transfer.politeness import (
+    Accept,
+    GiveUp,
+    HostLimits,
+    Patience,
+    Retry,
+    judge_fault,
+    judge_status,
+)
+from vlm_assets.transfer.robots import forbids_ai
+from vlm_assets.transfer.schedule import Host, Job, Schedule, Turn
+from vlm_assets.transfer.sniff import not_an_image
+from vlm_assets.transfer.spool import INLINE_BYTES, Spool, Stored
+from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
+
+_SYNC_IMAGES: Final = 1000
+_SYNC_S: Final = 10.0
+_DRAINED_BYTES: Final = 64 * 1024
+"""Error pages up to this size are read, so that the connection can be used again."""
+_log = logging.getLogger("vlm_assets.transfer")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlItem:
+    """One URL to fetch. `key` names it in the spool and in its reject; `sha256` (hex) is verified when declared."""
+
+    key: str
+    url: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The body of one URL: encoded bytes, or (above 4 MiB) a file in the spool's folder that holds just them."""
+
+    key: str
+    body: bytes | Path
+    size_bytes: int
+
+
+def require_contact(settings: Settings, urls: Iterable[str]) -> None:
+    """Refuse to visit the internet anonymously: without a contact only loopback and listed hosts are asked.
+
+    Raises:
+        ConfigError: `contact` is empty and one of the URLs is elsewhere.
+    """
+    check = ContactCheck(settings)
+    for url in urls:
+        check(url)
+
+
+class ContactCheck:
+    """`require_contact`, one URL at a time; quick for many URLs of few hosts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._given = bool(settings.contact.strip())
+        self._policy = AddressPolicy(settings.allow_private_hosts)
+        self._fine: set[str] = set()
+
+    def __call__(self, url: str) -> None:
+        """Refuse a URL that may not be asked for anonymously.
+
+        Raises:
+            ConfigError: it leads to the internet, and `contact` is empty.
+        """
+        scheme, colon, rest = url.partition("://")
+        authority = rest.partition("/")[0]
+        if self._given or not colon or authority in self._fine or scheme.lower() not in {"http", "https"}:
+            return
+        try:
+            anonymous = self._policy.needs_no_contact(wire_url(url).raw_host or "")
+        except UrlError:
+            return  # never asked: a reject of its own
+        if not anonymous:
+            message = (
+                f"not set; {authority.rpartition('@')[2]} is to know whom to write to when requests disturb it. "
+                "Name an e-mail address or a page; it is sent in the User-Agent"
+            )
+            raise ConfigError(Problem("settings", "VLM_CONTACT", message))
+        self._fine.add(authority)
+
+
+def fetch_urls(
+    items: Sequence[UrlItem], context: FetchContext, limits: HostLimits
+) -> Iterator[Fetched | Reject]:
+    """One body or reject an item, in the order of `items`, while the rest is still being downloaded.
+
+    What an earlier, killed process spooled under `context.spool_dir` is not asked for again, but for transient
+    rejects that are due. Keys are unique. Bodies wait on disk, not in memory.
+
+    Raises:
+        ConfigError: no contact in the settings, and the hosts are not local.
+        SourceError: cancelled.
+        DiskFullError, StoreError: the spool cannot be written.
+    """
+    require_contact(context.settings, (item.url for item in items))
+    with closing(Spool(context.spool_dir, forced=context.force)) as spool:
+        download = _Download(items, context, limits, spool)
+        thread = threading.Thread(target=download.run, name=f"fetch {context.slice_name}", daemon=True)
+        thread.start()
+        try:
+            for index, item in enumerate(items):
+                download.wait_for(index)
+                yield download.result(index, item)
+            spool.end()
+        finally:
+            download.stop()
+            thread.join()
+            download.report()
+
+
+class _Download:
+    """The event loop's side and the caller's side of one `fetch_urls`."""
+
+    def __init__(
+        self, items: Sequence[UrlItem], context: FetchContext, limits: HostLimits, spool: Spool
+    ) -> None:
+        self._items = items
+        self._context = context
+        self._settings = context.settings
+        self._limits = limits.tightened(context.settings)
+        self._patience = Patience.of(context.settings)
+        self._spool = spool
+        self._policy = AddressPolicy(context.settings.allow_private_hosts)
+        self._tombstoned = {_normal(url) for url in context.tombstoned_urls}
+        self._results: list[Stored | Reject | None] = [None] * len(items)
+        self._wanted = -1
+        self._arrived = threading.Event()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._done_items = self._done_bytes = 0
+        self._reported_items = self._reported_bytes = 0
+        self._retries = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # The caller's side.
+
+    def wait_for(self, index: int) -> None:
+        """Return when the item is done; report progress meanwhile."""
+        self._wanted = index
+        while self._results[index] is None:
+            self._arrived.clear()
+            if self._results[index] is not None:
+                break
+            if self._error is not None:
+                raise self._error
+            if self._context.cancelled.is_set():
+                done = self._done_items
+                raise SourceError(
+                    f"{self._context.source}/{self._context.slice_name}: cancelled with {done} of "
+                    f"{len(self._items)} URLs done; they are kept for the next run"
+                )
+            self._arrived.wait(0.25)
+            self.report()
+        if index % 256 == 0:
+            self.report()
+
+    def result(self, index: int, item: UrlItem) -> Fetched | Reject:
+        """The body or reject of a finished item."""
+        result = self._results[index]
+        if isinstance(result, Stored):
+            return Fetched(item.key, self._spool.read(result), result.size_bytes)
+        if result is None:
+            raise SourceError(f"{item.key}: asked for before it was done")
+        return result
+
+    def report(self) -> None:
+        """Tell the caller's callback what has been done since the last time."""
+        items, size_bytes = self._done_items, self._done_bytes
+        if (items, size_bytes) != (self._reported_items, self._reported_bytes):
+            self._context.progress(items - self._reported_items, size_bytes - self._reported_bytes)
+            self._reported_items, self._reported_bytes = items, size_bytes
+
+    def stop(self) -> None:
+        """Make the loop's side end soon."""
+        self._stop.set()
+
+    # The loop's side.
+
+    def run(self) -> None:
+        """Body of the private thread."""
+        try:
+            with asyncio.Runner(loop_factory=new_loop_factory()) as runner:
+                runner.run(self._main())
+        except Exception as error:  # noqa: BLE001 - a worker boundary: re-raised in the caller's thread
+            self._error = error
+        finally:
+            self._arrived.set()
+
+    async def _main(self) -> None:
+        started = time.monotonic()
+        async with open_session(self._settings, self._policy) as session:
+            guest = Guest(self._settings, self._context.locks_dir, session, self._policy)
+            self._guest = guest
+            self._schedule = Schedule(
+                guest.gate, self._limits, self._patience, start_narrow=self._settings.obey_robots
+            )
+            self._wake = asyncio.Event()
+            self._plan()
+            try:
+                await self._dispatch()
+            finally:
+                self._schedule.close()
+                guest.close()
+        self._spool.sync()
+        self._context.measure("requests", guest.requests)
+        self._context.measure("retries", self._retries)
+        self._context.measure("download_bytes", self._done_bytes)
+        self._context.measure("download_seconds", time.monotonic() - started)
+
+    def _plan(self) -> None:
+        """Settle what is known without asking; queue the rest."""
+        now = time.time()
+        for index, item in enumerate(self._items):
+            if self._tombstoned and (item.url in self._tombstoned or _normal(item.url) in self._tombstoned):
+                self._finish(index, Reject(item.key, RejectReason.TOMBSTONED))
+                continue
+            stored = self._spool.bodies.get(item.key)
+            if stored is not None and stored.declared == item.sha256:
+                self._finish(index, stored)
+                continue
+            known = self._spool.rejects.get(item.key)
+            if known is not None and not (known.transient and known.next_retry <= now):
+                self._finish(index, known)
+                continue
+            try:
+                url = wire_url(item.url)
+                self._policy.check_literal(url)
+            except (UrlError, PrivateAddressError) as error:
+                refusal = refusal_of(error)
+                self._reject(index, GiveUp(refusal.reason, refusal.detail))
+                continue
+            self._schedule.add(host_key(url), Job(index, item.key, url, item.sha256))
+
+    async def _dispatch(self) -> None:
+        turns: set[asyncio.Task[None]] = set()
+        loop = asyncio.get_running_loop()
+        try:
+            while not self._stop.is_set() and self._error is None:
+                self._wake.clear()
+                while len(turns) < self._settings.http_concurrency and (
+                    turn := self._schedule.take(time.time())
+                ):
+                    task = loop.create_task(self._turn(turn))
+                    turns.add(task)
+                    task.add_done_callback(turns.discard)
+                for job, verdict in self._schedule.given_up:
+                    self._reject(job.index, verdict)
+                self._schedule.given_up.clear()
+                if not turns and self._schedule.empty:
+                    return
+                await self._sync_when_due()
+                pause_s = min(max(self._schedule.wake_at - time.time(), 0.0), 0.25)
+                if not self._wake.is_set() and (pause_s > 0 or turns):
+                    timer = loop.call_later(pause_s or 0.25, self._wake.set)
+                    await self._wake.wait()
+                    timer.cancel()
+        finally:
+            for task in turns:
+                task.cancel()
+            await asyncio.gather(*turns, return_exceptions=True)
+        if self._error is not None:
+            raise self._error
+
+    async def _sync_when_due(self) -> None:
+        spool = self._spool
+        if spool.unsynced and (
+            spool.unsynced >= _SYNC_IMAGES or time.monotonic() - spool.synced_at > _SYNC_S
+        ):
+            await asyncio.to_thread(spool.sync)
+
+    async def _turn(self, turn: Turn) -> None:
+        """One request of one job, and what follows from its answer."""
+        try:
+            await self._visit(turn.host, turn.job)
+        except Exception as error:  # noqa: BLE001 - a worker boundary: raised again by the dispatcher
+            self._error = error
+        finally:
+            self._schedule.release(turn)
+            self._wake.set()
+
+    async def _visit(self, host: Host, job: Job) -> None:
+        rules, asked = await self._guest.rules(job.url, host.interval_s)
+        if rules.unavailable is not None:
+            self._reject(job.index, rules.unavailable)
+            return
+        if self._settings.obey_robots:
+            if not rules.allows(str(job.url)):
+                self._reject(job.index, GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(job.url)}"))
+                return
+            if host.width == 1 and not host.waves and not host.throttled:
+                host.width = host.limit
+            host.interval_s = max(host.interval_s, rules.crawl_delay_s)
+        if asked:
+            # The turn went into robots.txt; the URL waits for the next, as the rate demands.
+            self._schedule.add(host.name, job, first=True)
+            return
+        started = time.time()
+        outcome = await self._ask(job)
+        self._settle(host, job, outcome, started)
+
+    async def _ask(self, job: Job) -> "_Body | URL | GiveUp | Retry":
+        """Send the request and read what is wanted of its answer."""
+        tries = job.failures + 1
+        self._guest.requests += 1
+        try:
+            async with (
+                asyncio.timeout(self._patience.max_wait_s),
+                self._guest.session.get(job.url, allow_redirects=False) as response,
+            ):
+                return await self._read(job, response, tries)
+        except UrlError as error:
+            return GiveUp(RejectReason.BAD_URL, f"redirect: {error}")
+        except PrivateAddressError as error:
+            return GiveUp(RejectReason.PRIVATE_ADDRESS, str(error))
+        except aiohttp.InvalidURL:
+            return GiveUp(RejectReason.BAD_URL, "no valid URL")
+        except (aiohttp.ClientError, OSError) as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            verdict = judge_fault(
+                fault.fault, fault.detail, tries=tries, patience=self._patience, jitter=random.random()
+            )
+            return verdict if isinstance(verdict, GiveUp | Retry) else GiveUp(RejectReason.UNREACHABLE, "")
+
+    async def _read(
+        self, job: Job, response: aiohttp.ClientResponse, tries: int
+    ) -> "_Body | URL | GiveUp | Retry":
+        verdict = judge_status(
+            response.status, response.headers, tries=tries, patience=self._patience, jitter=random.random()
+        )
+        length = response.content_length
+        if response.status != 200 and length is not None and length <= _DRAINED_BYTES:
+            await response.read()
+        if response.status in REDIRECTS:
+            return next_hop(job.url, response.headers.get("Location"), self._policy)
+        if not isinstance(verdict, Accept):
+            return verdict
+        if self._settings.obey_robots and forbids_ai(response.headers.getall("X-Robots-Tag", ())):
+            return GiveUp(RejectReason.NOAI, "X-Robots-Tag")
+        if response.status not in {200, 203}:
+            return GiveUp(RejectReason.HTTP_ERROR, f"status {response.status}")
+        cap = self._settings.max_image_bytes
+        if length is not None and length > cap:
+            return GiveUp(RejectReason.TOO_MANY_BYTES, f"{length} bytes announced, the cap is {cap}")
+        return await self._body(job, response, cap)
+
+    async def _body(self, job: Job, response: aiohttp.ClientResponse, cap: int) -> "_Body | GiveUp":
+        """The body, in memory or, from `INLINE_BYTES` on, in a file; refused as soon as it cannot be right."""
+        content = response.content
+        chunks: list[bytes] = []
+        size = 0
+        hasher = hashlib.sha256() if job.declared else None
+        part = self._spool.folder / f"{job.index}.part"
+        file = None
+        try:
+            while chunk := await content.readany():
+                if size == 0 and (what := not_an_image(chunk, response.headers.get("Content-Type", ""))):
+                    return GiveUp(RejectReason.NOT_AN_IMAGE, f"is {what}")
+                size += len(chunk)
+                if size > cap:
+                    return GiveUp(RejectReason.TOO_MANY_BYTES, f"more than {cap} bytes")
+                if hasher is not None:
+                    hasher.update(chunk)
+                if file is None and size > INLINE_BYTES:
+                    file = part.open("wb")
+                    file.writelines(chunks)
+                    chunks.clear()
+                if file is not None:
+                    file.write(chunk)
+                else:
+                    chunks.append(chunk)
+            if size == 0:
+                return GiveUp(RejectReason.EMPTY, "no bytes")
+            digest = hasher.hexdigest() if hasher is not None else ""
+            if file is None:
+                return _Body(chunks[0] if len(chunks) == 1 else b"".join(chunks), size, digest)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+            return _Body(part, size, digest)
+        finally:
+            if file is not None:
+                file.close()
+
+    def _settle(self, host: Host, job: Job, outcome: "_Body | URL | GiveUp | Retry", started: float) -> None:
+        now = time.time()
+        if isinstance(outcome, Retry):
+            self._retry(host, job, outcome, started, now)
+            return
+        if isinstance(outcome, GiveUp) and outcome.transient:
+            host.failed(started, now, outcome.detail, self._patience, random.random())
+            if outcome.not_before > now:
+                host.gate.pause(now, outcome.not_before)
+            self._reject(job.index, outcome)
+            return
+        host.succeeded(now)
+        if isinstance(outcome, GiveUp):
+            self._reject(job.index, outcome)
+        elif isinstance(outcome, URL):
+            self._follow(job, outcome)
+        elif job.declared and outcome.sha256 != job.declared:
+            self._mismatch(host, job, outcome)
+        elif isinstance(outcome.content, Path):
+            self._finish(
+                job.index, self._spool.add_file(job.key, job.declared, outcome.content), outcome.size_bytes
+            )
+        else:
+            self._finish(
+                job.index, self._spool.add_body(job.key, job.declared, outcome.content), outcome.size_bytes
+            )
+
+    def _retry(self, host: Host, job: Job, retry: Retry, started: float, now: float) -> None:
+        job.failures += 1
+        self._retries += 1
+        host.failed(started, now, retry.detail, self._patience, random.random())
+        _log.debug("%s: %s, try %d", shown_url(job.url), retry.detail, job.failures)
+        if retry.pause_s > 0:
+            host.slow_down()
+            host.gate.pause(now, now + retry.pause_s)
+            self._schedule.add(host.name, job, first=True)
+        else:
+            self._schedule.add_later(host.name, job, now + retry.delay_s)
+
+    def _follow(self, job: Job, target: URL) -> None:
+        job.hops += 1
+        if job.hops > MAX_REDIRECTS:
+            self._reject(job.index, GiveUp(RejectReason.BAD_URL, f"more than {MAX_REDIRECTS} redirects"))
+        elif self._tombstoned and str(target) in self._tombstoned:
+            self._reject(job.index, GiveUp(RejectReason.TOMBSTONED, f"redirects to {shown_url(target)}"))
+        else:
+            job.url = target
+            self._schedule.add(host_key(target), job, first=True)
+
+    def _mismatch(self, host: Host, job: Job, body: "_Body") -> None:
+        if isinstance(body.content, Path):
+            body.content.unlink(missing_ok=True)
+        job.mismatches += 1
+        if job.mismatches == 1:
+            self._retries += 1
+            self._schedule.add(host.name, job, first=True)
+            return
+        detail = f"declared {job.declared[:12]}…, got {body.sha256[:12]}… twice"
+        self._reject(job.index, GiveUp(RejectReason.CHECKSUM, detail))
+
+    def _reject(self, index: int, verdict: GiveUp) -> None:
+        key = self._items[index].key
+        attempts = self._context.attempts.get(key, 0) + 1
+        due = max(retry_at(attempts), math.ceil(verdict.not_before)) if verdict.transient else 0
+        reject = Reject(key, verdict.reason, verdict.detail, None, attempts, verdict.transient, due)
+        self._spool.add_reject(reject)
+        self._finish(index, reject)
+
+    def _finish(self, index: int, result: Stored | Reject, size_bytes: int = 0) -> None:
+        self._results[index] = result
+        self._done_items += 1
+        self._done_bytes += size_bytes
+        if index == self._wanted:
+            self._arrived.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    content: bytes | Path
+    size_bytes: int
+    sha256: str
+    """Of a body with a declared hash; else empty."""
+
+
+def _normal(url: str) -> str:
+    """One spelling of a URL, so that a takedown meets every way to write it."""
+    try:
+        return str(wire_url(url))
+    except UrlError:
+        return url

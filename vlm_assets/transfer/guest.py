@@ -1,0 +1,164 @@
+"""What one run knows of the hosts it visits: gates, rules, and the right moment for a single request."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from vlm_assets.errors import RejectReason
+from vlm_assets.settings import Settings
+from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.http import REDIRECTS, fault_of, next_hop
+from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience, Retry, judge_fault, judge_status
+from vlm_assets.transfer.robots import (
+    ALLOW_ALL,
+    MAX_ROBOTS_BYTES,
+    Rules,
+    RulesCache,
+    rules_for_status,
+)
+from vlm_assets.transfer.slots import HostGate, host_folder
+from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url
+
+_ROBOTS_REDIRECTS: Final = 5
+"""RFC 9309 2.3.1.2."""
+_log = logging.getLogger("vlm_assets.transfer")
+
+
+class Guest:
+    """Gates and rules of every host that one run visits. Lives in one event loop."""
+
+    def __init__(
+        self, settings: Settings, locks_dir: Path, session: aiohttp.ClientSession, policy: AddressPolicy
+    ) -> None:
+        self.settings = settings
+        self.patience = Patience.of(settings)
+        self.session = session
+        self.policy = policy
+        self.requests = 0
+        self._locks_dir = locks_dir
+        self._gates: dict[str, HostGate] = {}
+        self._rules: dict[str, Rules] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+
+    def gate(self, host: str) -> HostGate:
+        """The host's gate, made at first sight."""
+        gate = self._gates.get(host)
+        if gate is None:
+            gate = self._gates[host] = HostGate(self._locks_dir, host)
+        return gate
+
+    @asynccontextmanager
+    async def turn(self, host: str, limits: HostLimits) -> AsyncIterator[HostGate]:
+        """One slot of the host, when its rate and pauses allow a request; for requests outside a `Schedule`."""
+        # A gate of its own: a shared one would take this task's slots for somebody else's.
+        gate = HostGate(self._locks_dir, host)
+        most = limits.tightened(self.settings).concurrency or 1
+        try:
+            while (slot := gate.take_slot(most)) is None:  # noqa: ASYNC110 - other processes send no event
+                await asyncio.sleep(0.02 + 0.05 * random.random())
+            await self.start(gate, limits.interval_s)
+            yield gate
+            gate.free_slot(slot)
+        finally:
+            gate.close()
+
+    @staticmethod
+    async def start(gate: HostGate, interval_s: float) -> None:
+        """Wait until the host's rate and pauses allow a request, which then counts."""
+        while (until := gate.try_start(time.time(), interval_s)) > 0:  # noqa: ASYNC110 - nor here
+            await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
+
+    async def rules(self, url: URL, interval_s: float) -> tuple[Rules, bool]:
+        """The rules of the URL's origin, and whether a request was made for them just now."""
+        if not self.settings.obey_robots:
+            return ALLOW_ALL, False
+        origin = origin_of(url)
+        if (known := self._rules.get(origin)) is not None:
+            return known, False
+        async with self._loading.setdefault(origin, asyncio.Lock()):
+            if (known := self._rules.get(origin)) is not None:
+                return known, False
+            cache = RulesCache(host_folder(self._locks_dir, host_key(url)), origin)
+            rules, asked = cache.load(), False
+            if rules is None:
+                rules, asked = await self._ask_rules(url, interval_s, cache), True
+            self._rules[origin] = rules
+            return rules, asked
+
+    async def _ask_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
+        """robots.txt over the network, with retries; the caller holds a turn for the first request."""
+        home = URL(f"{url.scheme}://{url.raw_authority}/robots.txt", encoded=True)
+        target, tries, hops = home, 0, 0
+        while True:
+            tries += 1
+            answer = await self._ask_once(target, tries)
+            if isinstance(answer, URL):
+                hops += 1
+                if hops > _ROBOTS_REDIRECTS:
+                    return ALLOW_ALL
+                target, tries = answer, 0
+                await self._wait(host_key(target), interval_s, 0.0)
+                continue
+            if isinstance(answer, Retry):
+                await self._wait(host_key(target), interval_s, max(answer.pause_s, answer.delay_s))
+                continue
+            if isinstance(answer, GiveUp):
+                _log.warning("%s: %s; nothing is asked there in this run", shown_url(home), answer.detail)
+                reason = RejectReason.ROBOTS if answer.reason is RejectReason.HTTP_ERROR else answer.reason
+                return Rules(
+                    unavailable=replace(answer, reason=reason, detail=f"robots.txt: {answer.detail}")
+                )
+            status, body = answer
+            cache.save(status, body)
+            return rules_for_status(status, body)
+
+    async def _wait(self, host: str, interval_s: float, pause_s: float) -> None:
+        """Spare a host for `pause_s`, then wait for the next moment at which it may be asked."""
+        with closing(HostGate(self._locks_dir, host)) as gate:
+            if pause_s > 0:
+                now = time.time()
+                gate.pause(now, now + pause_s)
+            await self.start(gate, interval_s)
+
+    async def _ask_once(self, target: URL, tries: int) -> URL | Retry | GiveUp | tuple[int, bytes]:
+        self.requests += 1
+        try:
+            async with self.session.get(target, allow_redirects=False) as response:
+                if response.status in REDIRECTS:
+                    return next_hop(target, response.headers.get("Location"), self.policy)
+                body = bytearray()
+                while len(body) < MAX_ROBOTS_BYTES and (chunk := await response.content.readany()):
+                    body += chunk
+                if 200 <= response.status < 300 or (400 <= response.status < 500 and response.status != 429):
+                    return response.status, bytes(body)
+                verdict = judge_status(
+                    response.status,
+                    response.headers,
+                    tries=tries,
+                    patience=self.patience,
+                    jitter=random.random(),
+                )
+        except (UrlError, PrivateAddressError, aiohttp.InvalidURL):
+            return 404, b""
+        except (aiohttp.ClientError, OSError) as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            verdict = judge_fault(
+                fault.fault, fault.detail, tries=tries, patience=self.patience, jitter=random.random()
+            )
+        return verdict if isinstance(verdict, Retry | GiveUp) else (404, b"")
+
+    def close(self) -> None:
+        """Free all gates."""
+        for gate in self._gates.values():
+            gate.close()

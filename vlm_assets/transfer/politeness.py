@@ -1,0 +1,183 @@
+"""What to do after an answer: accept, try again, spare the host, or give up. Pure, so that tables can test it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final, Protocol, Self
+
+from vlm_assets.errors import RejectReason
+from vlm_assets.settings import Settings
+
+
+class Fault(StrEnum):
+    """How a request failed without a usable status."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    CERTIFICATE = "certificate"
+    TIMEOUT = "timeout"
+    CUT = "cut"
+
+
+class LimitedSpec(Protocol):
+    """The politeness keys of a source."""
+
+    @property
+    def cooldown_s(self) -> float: ...  # noqa: D102 - a key of SourceSpec, described there
+
+    @property
+    def max_concurrency(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def requests_per_second(self) -> float | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """How hard one host may be worked: requests in flight on this machine, seconds between two request starts."""
+
+    concurrency: int | None = None
+    interval_s: float = 0.0
+
+    @classmethod
+    def of(cls, spec: LimitedSpec) -> Self:
+        """Limits of a source: `cooldown_s` is a pause between two requests to a host, whatever the rate."""
+        rate = spec.requests_per_second
+        return cls(spec.max_concurrency, max(spec.cooldown_s, 1 / rate if rate else 0.0))
+
+    def tightened(self, settings: Settings) -> "HostLimits":
+        """These limits, never looser than the machine's own."""
+        most = min(settings.http_per_host, settings.http_concurrency)
+        return HostLimits(min(self.concurrency or most, most), self.interval_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to try: scaled by the settings' timeout, so that one number makes a run quick or patient."""
+
+    attempts: int
+    base_s: float
+    cap_s: float
+    max_wait_s: float
+    """A host that asks for a longer pause is given up for this slice; its pause stays on record."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """At the default timeout of 30 s: back off from 1 s to 60 s, wait 10 minutes for a Retry-After."""
+        timeout_s = settings.http_timeout_s
+        return cls(settings.http_attempts, timeout_s / 30, timeout_s * 2, timeout_s * 20)
+
+    def backoff_s(self, tries: int, jitter: float) -> float:
+        """Full jitter (`jitter` in [0, 1)): anything up to base · 2^(tries-1), capped.
+
+        Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
+        """
+        return jitter * min(self.cap_s, self.base_s * 2.0 ** min(tries - 1, 30))
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The body is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No sample. `not_before`: a transient one is not due earlier (Unix seconds)."""
+
+    reason: RejectReason
+    detail: str
+    transient: bool = False
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Ask again after `delay_s`; leave the whole host alone for `pause_s`."""
+
+    delay_s: float
+    pause_s: float
+    detail: str
+
+
+Verdict = Accept | GiveUp | Retry
+
+_GONE: Final = frozenset({404, 410})
+_FORBIDDEN: Final = frozenset({401, 403, 451})
+_THROTTLED: Final = frozenset({429, 503})
+_PASSING: Final = frozenset({408, 425})
+
+
+def judge_status(
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    tries: int,
+    patience: Patience,
+    jitter: float,
+    now: float | None = None,
+) -> Verdict:
+    """What an answer with this status means after `tries` tries of the request."""
+    if 200 <= status < 300:
+        return Accept()
+    if status in _GONE:
+        return GiveUp(RejectReason.NOT_FOUND, f"status {status}")
+    now = time.time() if now is None else now
+    asked_s = retry_after_s(headers, now)
+    throttled = status in _THROTTLED or (status == 403 and asked_s is not None)
+    if status in _FORBIDDEN and not throttled:
+        return GiveUp(RejectReason.FORBIDDEN, f"status {status}")
+    if not throttled and status not in _PASSING and status < 500:
+        return GiveUp(RejectReason.HTTP_ERROR, f"status {status}")
+    detail = f"status {status}"
+    if asked_s is not None and asked_s > patience.max_wait_s:
+        wish = f"{detail}, wants a pause of {asked_s:.0f} s"
+        return GiveUp(RejectReason.HTTP_ERROR, wish, transient=True, not_before=now + asked_s)
+    if tries >= patience.attempts:
+        spent = f"{detail} after {tries} tries"
+        return GiveUp(RejectReason.HTTP_ERROR, spent, transient=True, not_before=now + (asked_s or 0))
+    backoff_s = patience.backoff_s(tries, jitter)
+    if asked_s is not None:
+        # Jitter on top, so that all who were told the same moment do not come back in it.
+        return Retry(0.0, asked_s + min(backoff_s, 1.0), detail)
+    return Retry(0.0, backoff_s, detail) if throttled else Retry(backoff_s, 0.0, detail)
+
+
+def judge_fault(fault: Fault, detail: str, *, tries: int, patience: Patience, jitter: float) -> Verdict:
+    """What a request that failed under way means after `tries` tries."""
+    if fault is Fault.CERTIFICATE:
+        return GiveUp(RejectReason.UNREACHABLE, f"certificate refused: {detail}", transient=True)
+    if tries >= patience.attempts:
+        return GiveUp(RejectReason.UNREACHABLE, f"{fault}: {detail} after {tries} tries", transient=True)
+    return Retry(patience.backoff_s(tries, jitter), 0.0, f"{fault}: {detail}")
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that the server asks to be left alone, or None.
+
+    `Retry-After` in seconds or as an HTTP date (RFC 9110 10.2.3). A date is also compared with the server's own
+    `Date`, and the longer wait taken: clocks differ. `X-RateLimit-Reset` counts when nothing remains (GitHub).
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(min(int(value), 10**9))
+    if value:
+        until = _http_date(value)
+        if until is not None:
+            server_now = _http_date(headers.get("Date", ""))
+            wait_s = until - now if server_now is None else max(until - now, until - server_now)
+            return max(wait_s, 0.0)
+    if headers.get("X-RateLimit-Remaining", "").strip() == "0":
+        reset = headers.get("X-RateLimit-Reset", "").strip()
+        if reset.isascii() and reset.isdigit():
+            return max(float(reset) - now, 0.0) + 1
+    return None
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,249 @@
+"""Which request goes next: hosts in turn, each within its slots, rate and pauses; a dead host is given up whole.
+
+Does no I/O but through `HostGate`; time is an argument.
+"""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from yarl import URL
+
+from vlm_assets.errors import RejectReason
+from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience
+from vlm_assets.transfer.slots import HostGate
+
+_SLOT_POLL_S: Final = 0.05
+_YIELD_EVERY_S: Final = 1.0
+_YIELD_S: Final = 0.15
+_CALM_ANSWERS: Final = 20
+"""Good answers before a host that asked for less gets one request more in flight."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One URL on its way. `url` is where it stands after redirects."""
+
+    index: int
+    key: str
+    url: URL
+    declared: str = ""
+    failures: int = 0
+    hops: int = 0
+    mismatches: int = 0
+
+
+@dataclass(slots=True)
+class Host:
+    """One host's queue and what is known of its health."""
+
+    name: str
+    gate: HostGate
+    limit: int
+    interval_s: float
+    width: int
+    pending: deque[Job] = field(default_factory=deque)
+    delayed: list[tuple[float, int, Job]] = field(default_factory=list)
+    active: int = 0
+    waves: int = 0
+    """Failures in a row, where requests that were in flight together count once and any answer starts anew."""
+    last_ok: float = 0.0
+    last_wave: float = 0.0
+    resting_until: float = 0.0
+    calm: int = 0
+    throttled: bool = False
+    checked_at: float = 0.0
+    dead: str = ""
+    placed: bool = False
+
+    def succeeded(self, now: float) -> None:
+        """Count an answer that shows that the host works."""
+        self.last_ok, self.waves = now, 0
+        self.calm += 1
+        if self.calm >= (_CALM_ANSWERS if self.throttled else 1):
+            self.calm = 0
+            self.width = min(self.limit, self.width + 1)
+
+    def failed(self, started: float, now: float, detail: str, patience: Patience, jitter: float) -> None:
+        """Count a failure of a request begun at `started`; spare the host, and give it up after enough waves."""
+        if started <= max(self.last_ok, self.last_wave):
+            return
+        self.last_wave = now
+        self.waves += 1
+        self.width, self.calm = 1, 0
+        self.resting_until = max(self.resting_until, now + patience.backoff_s(self.waves, jitter))
+        if self.waves >= patience.attempts:
+            self.dead = detail
+
+    def slow_down(self) -> None:
+        """It said that it is asked too much: halve what is in flight, and grow slowly."""
+        self.throttled, self.calm = True, 0
+        self.width = max(1, self.width // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to send one request now; to be given back with `Schedule.release`."""
+
+    host: Host
+    job: Job
+    slot: int
+
+
+class Schedule:
+    """All hosts of one run."""
+
+    def __init__(
+        self,
+        gate_of: Callable[[str], HostGate],
+        limits: HostLimits,
+        patience: Patience,
+        *,
+        start_narrow: bool,
+    ) -> None:
+        self._gate_of = gate_of
+        self._limits = limits
+        self._patience = patience
+        self._start_width = 1 if start_narrow else (limits.concurrency or 1)
+        self._hosts: dict[str, Host] = {}
+        self._ready: deque[Host] = deque()
+        self._asleep: list[tuple[float, int, Host]] = []
+        self._count = 0
+        self._order = 0
+        self.given_up: list[tuple[Job, GiveUp]] = []
+        """Jobs that will not be asked; the caller empties it after each `take`."""
+
+    def host(self, name: str) -> Host:
+        """The host of that name, made at first sight."""
+        host = self._hosts.get(name)
+        if host is None:
+            limit = self._limits.concurrency or 1
+            host = Host(name, self._gate_of(name), limit, self._limits.interval_s, self._start_width)
+            self._hosts[name] = host
+        return host
+
+    @property
+    def empty(self) -> bool:
+        """Whether no job waits; some may be under way."""
+        return self._count == 0
+
+    def add(self, name: str, job: Job, *, first: bool = False) -> None:
+        """Queue a job at a host."""
+        host = self.host(name)
+        if first:
+            host.pending.appendleft(job)
+        else:
+            host.pending.append(job)
+        self._count += 1
+        self._place(host)
+
+    def add_later(self, name: str, job: Job, due: float) -> None:
+        """Queue a job that is not to be asked before `due`."""
+        host = self.host(name)
+        self._order += 1
+        heapq.heappush(host.delayed, (due, self._order, job))
+        self._count += 1
+        self._place(host)
+
+    def take(self, now: float) -> Turn | None:
+        """The next request that may be sent now, or None: ask again at `wake_at` or after a release."""
+        while self._asleep and self._asleep[0][0] <= now:
+            host = heapq.heappop(self._asleep)[2]
+            host.placed = False
+            self._place(host)
+        while self._ready:
+            host = self._ready.popleft()
+            host.placed = False
+            turn = self._turn_of(host, now)
+            if turn is not None:
+                self._place(host)
+                return turn
+        return None
+
+    @property
+    def wake_at(self) -> float:
+        """When a sleeping host may have a turn; infinity when none sleeps."""
+        return self._asleep[0][0] if self._asleep else float("inf")
+
+    def release(self, turn: Turn) -> None:
+        """The request is over."""
+        host = turn.host
+        host.gate.free_slot(turn.slot)
+        host.active -= 1
+        self._place(host)
+        if host.active == 0 and not self._has_ready(host):
+            host.gate.close()
+
+    @staticmethod
+    def _has_ready(host: Host) -> bool:
+        return bool(host.pending) and host.placed
+
+    def _place(self, host: Host) -> None:
+        if not host.placed and (host.pending or host.delayed) and host.active < host.width:
+            host.placed = True
+            self._ready.append(host)
+
+    def _sleep(self, host: Host, until: float) -> None:
+        host.placed = True
+        self._order += 1
+        heapq.heappush(self._asleep, (until, self._order, host))
+
+    def _turn_of(self, host: Host, now: float) -> Turn | None:
+        """A turn, or None with the host put where it belongs meanwhile."""
+        while host.delayed and host.delayed[0][0] <= now:
+            host.pending.appendleft(heapq.heappop(host.delayed)[2])
+        if self._abandon(host, now):
+            return None
+        if host.active >= host.width:
+            return None
+        if not host.pending:
+            if host.delayed:
+                self._sleep(host, host.delayed[0][0])
+            return None
+        if host.resting_until > now:
+            self._sleep(host, host.resting_until)
+            return None
+        if host.active and now - host.checked_at > _YIELD_EVERY_S:
+            host.checked_at = now
+            if host.gate.contended:
+                self._sleep(host, now + _YIELD_S)
+                return None
+        slot = host.gate.take_slot(host.limit)
+        if slot is None:
+            self._sleep(host, now + _SLOT_POLL_S * (0.5 + random.random()))
+            return None
+        blocked_until = host.gate.try_start(now, host.interval_s)
+        if blocked_until > 0:
+            host.gate.free_slot(slot)
+            self._sleep(host, blocked_until)
+            return None
+        host.active += 1
+        self._count -= 1
+        return Turn(host, host.pending.popleft(), slot)
+
+    def _abandon(self, host: Host, now: float) -> bool:
+        """Give up all jobs of a host that is dead, or that wants a longer pause than the run will wait."""
+        give_up: GiveUp | None = None
+        if host.dead:
+            give_up = GiveUp(RejectReason.UNREACHABLE, f"host given up: {host.dead}", transient=True)
+        else:
+            until = host.gate.paused_until(now)
+            if until - now > self._patience.max_wait_s:
+                detail = f"the host wants to be left alone for {until - now:.0f} s more"
+                give_up = GiveUp(RejectReason.HTTP_ERROR, detail, transient=True, not_before=until)
+        if give_up is None:
+            return False
+        jobs = [*host.pending, *(job for _, _, job in sorted(host.delayed))]
+        self.given_up.extend((job, give_up) for job in jobs)
+        self._count -= len(jobs)
+        host.pending.clear()
+        host.delayed.clear()
+        return True
+
+    def close(self) -> None:
+        """Free all gates."""
+        for host in self._hosts.values():
+            host.gate.close()
