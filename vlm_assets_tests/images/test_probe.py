@@ -59,7 +59,7 @@ def detail_of(answer: ImageFacts | ImageFault) -> str:
     assert isinstance(answer, ImageFault), answer
     assert answer.detail
     assert "\n" not in answer.detail
-    return detail_of(answer)
+    return answer.detail
 
 
 def facts(answer: ImageFacts | ImageFault) -> ImageFacts:
