@@ -1,13 +1,17 @@
 """Settings, data root and catalogue of one machine together: what every step works on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from vlm_assets.catalog.load import load_catalog
+from vlm_assets.catalog.load import catalog_problems, load_catalog
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.errors import ConfigError, Problem
 from vlm_assets.layout import DataRoot
 from vlm_assets.settings import Settings, load_settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +36,27 @@ def open_installation(settings: Settings | None = None) -> Installation:
     """
     settings = settings or load_settings()
     problems: list[Problem] = []
-    root = None
-    catalog = None
-    try:
-        root = settings.root
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        catalog = load_catalog(settings.catalog_dir)
-    except ConfigError as error:
-        problems += error.problems
-    if problems or root is None or catalog is None:
+    root = _or_problems(lambda: settings.root, problems)
+    catalog = _or_problems(lambda: load_catalog(settings.catalog_dir), problems)
+    if root is None or catalog is None:
         raise ConfigError(problems)
     return Installation(settings, root, catalog)
+
+
+def problems_of_everything() -> list[Problem]:
+    """Every fault of settings, data root and catalogue, missing folders included: what `check` prints."""
+    problems: list[Problem] = []
+    settings = _or_problems(load_settings, problems)
+    if settings is not None:
+        _or_problems(lambda: settings.root, problems)
+        directory = _or_problems(lambda: settings.catalog_dir, problems)
+        problems += catalog_problems(directory) if directory else []
+    return problems
+
+
+def _or_problems(read: Callable[[], T], problems: list[Problem]) -> T | None:
+    try:
+        return read()
+    except ConfigError as error:
+        problems += error.problems
+        return None

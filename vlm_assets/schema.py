@@ -11,8 +11,6 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
-
 IMAGE_TYPE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 _COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -44,19 +45,7 @@ def refresh_listing(
     root = installation.root
     with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=600):
         previous = read_listing(root, spec.name)
-        source = source_of(spec.kind)
-        listed = source.list(
-            spec,
-            ListContext(
-                settings=installation.settings,
-                cache_dir=root.cache_of(spec.name),
-                locks_dir=root.locks,
-                previous_buckets=previous.buckets if previous else {},
-                previous_revision=previous.revision if previous else None,
-                force=force,
-            ),
-        )
-        listing, items = _assemble(installation, spec, source.version, listed, previous)
+        listing, items = _list(installation, spec, previous, root.cache_of(spec.name), force=force)
         if previous is not None and not accept_shrink:
             _guard_shrink(spec, previous, listing)
         if previous is None or listing.to_bytes() != previous.to_bytes():
@@ -73,6 +62,31 @@ def refresh_listing(
         len(change.added), len(change.changed), len(change.retired),
     )  # fmt: skip
     return change
+
+
+def list_without_writing(installation: Installation, spec: SourceSpec, cache_dir: Path) -> Listing:
+    """What `refresh_listing` would put in force; leaves nothing but `cache_dir` behind.
+
+    Raises:
+        SourceError: upstream cannot be listed.
+    """
+    previous = read_listing(installation.root, spec.name)
+    return _list(installation, spec, previous, cache_dir, force=False)[0]
+
+
+def _list(
+    installation: Installation, spec: SourceSpec, previous: Listing | None, cache_dir: Path, *, force: bool
+) -> tuple[Listing, list[Sequence[Item]]]:
+    source = source_of(spec.kind)
+    context = ListContext(
+        settings=installation.settings,
+        cache_dir=cache_dir,
+        locks_dir=installation.root.locks,
+        previous_buckets=previous.buckets if previous else {},
+        previous_revision=previous.revision if previous else None,
+        force=force,
+    )
+    return _assemble(installation, spec, source.version, source.list(spec, context), previous)
 
 
 def byte_config(installation: Installation, spec: SourceSpec, kind_version: int) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""Figures as tables for a person: what the commands print. Decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from vlm_assets.forecast import Forecast
+    from vlm_assets.status import Status
+
+
+def stdout_console() -> Console:
+    """Standard output: as wide as the terminal, or 160 columns where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def size(count: int | None) -> str:
+    """Bytes in powers of 1000, three digits."""
+    if count is None:
+        return "–"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return ""
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """`truncated 3, corrupt 1`."""
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda kv: -kv[1]))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table; a column whose name begins with `#` holds numbers, right-aligned; only the last one wraps."""
+    result = Table(
+        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for place, column in enumerate(columns, 1):
+        result.add_column(
+            column.removeprefix("#"),
+            justify="right" if column.startswith("#") else "left",
+            no_wrap=place < len(columns),
+            overflow="fold",
+        )
+    for row in rows:
+        result.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    return result
+
+
+def show_status(console: Console, status: "Status") -> None:
+    """Sources and targets."""
+    console.print(f"data root {status.data_root}, {size(status.free_bytes)} free")
+    console.print(
+        table(
+            "Sources",
+            ["source", "kind", "state", "#slices", "#due", "#items", "#rows", "#data", "#cache", "rejects"],
+            [
+                (
+                    s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, s.items, s.rows,
+                    size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects),
+                )
+                for s in status.sources
+            ],
+        )
+    )  # fmt: skip
+    console.print(
+        table(
+            "Targets",
+            ["target", "#asked", "#granted", "#rows", "#holes", "#shards", "#data", "root hash"],
+            [
+                (
+                    t.name, t.target_rows, *("–" if v is None else v for v in (t.granted, t.rows, t.holes, t.shards)),
+                    size(t.data_bytes), (t.root_hash or "–")[:16],
+                )
+                for t in status.targets
+            ],
+        )
+    )  # fmt: skip
+
+
+def show_forecast(console: Console, plan: "Forecast") -> None:
+    """Sources, quotas and totals of a dry run."""
+    console.print(
+        table(
+            f"What a build of {plan.target} would fetch",
+            ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows", "problem"],
+            [
+                (
+                    s.name, s.kind, s.slices, s.due, _buckets(s.buckets), s.requests,
+                    size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows, s.problem,
+                )
+                for s in plan.sources
+            ],
+        )
+    )  # fmt: skip
+    console.print(
+        table(
+            "Quotas" if plan.exact else "Quotas, estimated: slices not fetched count one row an item",
+            ["node", "#asked", "#supply", "#granted", "#shortfall", "cause", "excluded"],
+            [
+                ("  " * n.path.count("/") + n.path.rpartition("/")[2], n.asked, n.supply, n.granted, n.shortfall,
+                 n.cause,
+                    reasons(n.excluded))
+                for n in plan.nodes
+            ],
+        )
+    )  # fmt: skip
+    console.print(
+        f"to fetch {size(plan.fetch_bytes)}, corpus {size(plan.corpus_bytes)}, "
+        f"disk needed at most {size(plan.disk_needed_bytes)} of {size(plan.disk_free_bytes)} free, "
+        f"about {plan.hours:.2f} h (politeness, and writing at 125 MB/s, the base rate of a gp3 volume)"
+    )
+    if plan.disk_needed_bytes > plan.disk_free_bytes:
+        console.print("[bold red]There is not enough room on this volume.")
+
+
+def _buckets(buckets: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{name}: {count}" if name else str(count) for name, count in buckets.items() if count > 1
+    )
