@@ -16,7 +16,7 @@ from yarl import URL
 from vlm_assets.errors import RejectReason
 from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
-from vlm_assets.transfer.http import REDIRECTS, fault_of, next_hop
+from vlm_assets.transfer.http import REDIRECTS, TransferError, fault_of, next_hop
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience, Retry, judge_fault, judge_status
 from vlm_assets.transfer.robots import (
     ALLOW_ALL,
@@ -71,10 +71,18 @@ class Guest:
         finally:
             gate.close()
 
-    @staticmethod
-    async def start(gate: HostGate, interval_s: float) -> None:
-        """Wait until the host's rate and pauses allow a request, which then counts."""
-        while (until := gate.try_start(time.time(), interval_s)) > 0:  # noqa: ASYNC110 - nor here
+    async def start(self, gate: HostGate, interval_s: float) -> None:
+        """Wait until the host's rate and pauses allow a request, which then counts.
+
+        Raises:
+            TransferError: the host wants to be left alone for longer than the run is willing to wait.
+        """
+        while (until := gate.try_start(time.time(), interval_s)) > 0:
+            if (wish_s := gate.paused_until(time.time()) - time.time()) > self.patience.max_wait_s:
+                detail = f"the host wants to be left alone for {wish_s:.0f} s more"
+                raise TransferError(
+                    f"http://{gate.host}/", RejectReason.HTTP_ERROR, detail, transient=True, not_before=until
+                )
             await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
 
     async def rules(self, url: URL, interval_s: float) -> tuple[Rules, bool]:
@@ -90,9 +98,16 @@ class Guest:
             cache = RulesCache(host_folder(self._locks_dir, host_key(url)), origin)
             rules, asked = cache.load(), False
             if rules is None:
-                rules, asked = await self._ask_rules(url, interval_s, cache), True
+                rules, asked = await self._new_rules(url, interval_s, cache), True
             self._rules[origin] = rules
             return rules, asked
+
+    async def _new_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
+        try:
+            return await self._ask_rules(url, interval_s, cache)
+        except TransferError as error:
+            unavailable = GiveUp(error.reason, str(error), error.transient, error.not_before)
+            return Rules(unavailable=unavailable)
 
     async def _ask_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
         """robots.txt over the network, with retries; the caller holds a turn for the first request."""
@@ -106,10 +121,10 @@ class Guest:
                 if hops > _ROBOTS_REDIRECTS:
                     return ALLOW_ALL
                 target, tries = answer, 0
-                await self._wait(host_key(target), interval_s, 0.0)
+                await self.wait(host_key(target), interval_s, 0.0)
                 continue
             if isinstance(answer, Retry):
-                await self._wait(host_key(target), interval_s, max(answer.pause_s, answer.delay_s))
+                await self.wait(host_key(target), interval_s, max(answer.pause_s, answer.delay_s))
                 continue
             if isinstance(answer, GiveUp):
                 _log.warning("%s: %s; nothing is asked there in this run", shown_url(home), answer.detail)
@@ -121,7 +136,7 @@ class Guest:
             cache.save(status, body)
             return rules_for_status(status, body)
 
-    async def _wait(self, host: str, interval_s: float, pause_s: float) -> None:
+    async def wait(self, host: str, interval_s: float, pause_s: float = 0.0) -> None:
         """Spare a host for `pause_s`, then wait for the next moment at which it may be asked."""
         with closing(HostGate(self._locks_dir, host)) as gate:
             if pause_s > 0:

@@ -30,6 +30,7 @@ class HostGate:
     """The machine-wide gate of one host. Not for use by two threads at once; never blocks for long."""
 
     def __init__(self, locks_dir: Path, host: str) -> None:
+        self.host = host
         self._path = host_folder(locks_dir, host) / "gate"
         self._fd = -1
         self._held: set[int] = set()

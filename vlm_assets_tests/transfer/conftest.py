@@ -1,0 +1,49 @@
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.settings import Settings
+from vlm_assets.sources.protocol import FetchContext
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
+
+
+def jpeg(name: str, size_bytes: int = 2000) -> bytes:
+    """Bytes that begin like a JPEG and differ by name."""
+    return (JPEG + name.encode() * (size_bytes // max(len(name), 1) + 1))[:size_bytes]
+
+
+def quick_settings(**changes: Any) -> Settings:
+    """Settings for loopback with everything at a thirtieth of its usual duration."""
+    values: dict[str, Any] = {
+        "allow_private_hosts": ("127.0.0.1", "::1", "localhost"),
+        "http_timeout_s": 1.0,
+        "http_attempts": 4,
+        **changes,
+    }
+    return Settings(_env_file=None, **values)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Callable[..., FetchContext]:
+    """A fetch context in the test's folder; keyword arguments replace its fields."""
+
+    def make(settings: Settings | None = None, **changes: Any) -> FetchContext:
+        base = FetchContext(
+            settings=settings or quick_settings(),
+            source="web",
+            slice_name="0000-of-0001",
+            revision="r",
+            attributes={},
+            cache_dir=tmp_path / "cache",
+            spool_dir=tmp_path / "spool",
+            locks_dir=tmp_path / "locks",
+            cancelled=threading.Event(),
+        )
+        return replace(base, **changes)
+
+    return make
