@@ -1,0 +1,209 @@
+"""The rows of an allocation plan with what decides their place: reads `plan.arrow` and a few index columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vlm_assets.allocation.files import StoredPlan
+from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
+from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles, SliceIndex
+from vlm_assets.corpus.order import Blocks, block_keys, group_bits, groups_of, row_hashes, slice_seed
+from vlm_assets.errors import CorpusError
+from vlm_assets.layout import VERSIONS, DataRoot
+from vlm_assets.manifest import SliceManifest
+from vlm_assets.store.slices import data_file_names
+from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.tombstones import Tombstones
+
+_MAX_ROW_BYTES: Final = 2**31 - 1
+
+U32 = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRows:
+    """Every selected row, one entry a row in all arrays but those of `blocks` that count blocks."""
+
+    slice: U32
+    row: U32
+    cell: U32
+    hole: NDArray[np.bool_]
+    blocks: Blocks
+    indexes: dict[int, SliceIndex]
+    files: dict[int, SliceFiles]
+
+
+def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
+    """Files of the version that the plan was made with, or of the current one where its content is the same.
+
+    A takedown writes a new version with the same content hash; the rows it emptied are holes.
+
+    Raises:
+        CorpusError: neither is there.
+    """
+    name = f"{entry.source}/{entry.slice}"
+    planned = data_root.source(entry.source) / VERSIONS / entry.version
+    current = current_version(data_root.slice(entry.source, entry.slice))
+    for directory in (planned, current):
+        if directory is None or not directory.is_dir():
+            continue
+        manifest = read_manifest(directory, SliceManifest)
+        if manifest.content_hash == entry.content_hash:
+            return SliceFiles(
+                entry.source, entry.slice, directory, tuple(data_file_names(manifest.files)), entry.rows
+            )
+    raise CorpusError(
+        f"{name}: the version {entry.version} of the plan is gone and the current one has other content. "
+        "Allocate again."
+    )
+
+
+def read_planned_rows(
+    plan_dir: Path, allocation: AllocationManifest, data_root: DataRoot, tombstones: Tombstones
+) -> PlannedRows:
+    """All selected rows with their blocks. About 30 bytes of memory a row.
+
+    Raises:
+        CorpusError: the plan and the slices disagree.
+    """
+    lengths = np.array(
+        [len(f"{c.category}{c.subcategory}{c.licence}".encode()) for c in allocation.cells], np.int64
+    )
+    total = sum(entry.selected for entry in allocation.slices)
+    columns = {name: np.empty(total, np.uint32) for name in ("slice", "row", "cell", "size")}
+    hashes, hole = np.empty(total, np.uint64), np.zeros(total, np.bool_)
+    parts: list[tuple[NDArray[np.uint64], ...]] = []
+    indexes: dict[int, SliceIndex] = {}
+    files: dict[int, SliceFiles] = {}
+    taken = _TakenDown(tombstones)
+    done = 0
+    for number, rows, cells in _selected(plan_dir, allocation):
+        entry = allocation.slices[number]
+        files[number] = find_slice(data_root, entry)
+        index = indexes[number] = SliceIndex(files[number])
+        here = slice(done, done + len(rows))
+        part = _SlicePart.read(allocation, entry, index, rows, cells, lengths)
+        columns["slice"][here] = number
+        columns["row"][here], columns["cell"][here] = part.row, part.cell
+        columns["size"][here], hashes[here] = part.size, part.row_hash
+        hole[here] = taken.mask(index, part.row)
+        parts.append(part.block_columns(number, done))
+        index.release_pages()
+        done += len(rows)
+    blocks = _blocks(parts, columns["size"], hashes)
+    return PlannedRows(columns["slice"], columns["row"], columns["cell"], hole, blocks, indexes, files)
+
+
+def _blocks(parts: list[tuple[NDArray[np.uint64], ...]], sizes: U32, hashes: NDArray[np.uint64]) -> Blocks:
+    empty = np.zeros(0, np.uint64)
+    numbers, groups, counters, keys, starts, counts = (
+        np.concatenate(column) for column in (zip(*parts, strict=True) if parts else ((empty,),) * 6)
+    )
+    return Blocks(
+        numbers.astype(np.uint32), groups, counters, keys, starts.astype(np.int64), counts.astype(np.int64),
+        sizes, hashes,
+    )  # fmt: skip
+
+
+def _selected(plan_dir: Path, allocation: AllocationManifest) -> Iterator[tuple[int, U32, U32]]:
+    """(slice, rows, cells) of each slice with selected rows, checked against the manifest."""
+    names = [(entry.source, entry.slice) for entry in allocation.slices]
+    if names != sorted(set(names)):
+        raise CorpusError(f"{plan_dir}: the slices of the plan are not sorted by source and slice")
+    for stored in StoredPlan(allocation, plan_dir).slices():
+        entry = allocation.slices[stored.ordinal]
+        fits = (
+            bool((stored.row[1:] > stored.row[:-1]).all())
+            and int(stored.row[-1]) < entry.rows
+            and int(stored.cell.max()) < len(allocation.cells)
+        )
+        if not fits:
+            raise CorpusError(
+                f"{entry.source}/{entry.slice}: the plan's rows contradict its manifest. Allocate again."
+            )
+        yield stored.ordinal, stored.row, stored.cell
+
+
+@dataclass(frozen=True, slots=True)
+class _SlicePart:
+    """Selected rows of one slice, block by block, in slice order inside a block."""
+
+    h0: int
+    row: U32
+    cell: U32
+    size: NDArray[np.int64]
+    row_hash: NDArray[np.uint64]
+    group: NDArray[np.uint64]
+    number: NDArray[np.uint64]
+
+    @classmethod
+    def read(
+        cls,
+        allocation: AllocationManifest,
+        entry: AllocatedSlice,
+        index: SliceIndex,
+        rows: U32,
+        cells: U32,
+        lengths: NDArray[np.int64],
+    ) -> "_SlicePart":
+        item_hash, records, row_bytes = index.take(("item_hash", "record", "row_bytes"), rows)
+        record, size = records.astype(np.uint64), row_bytes + lengths[cells]
+        if int(size.max()) > _MAX_ROW_BYTES:
+            raise CorpusError(
+                f"{entry.source}/{entry.slice}: row {rows[size.argmax()]} has {size.max()} bytes; "
+                f"a column of a record batch holds {_MAX_ROW_BYTES}"
+            )
+        spec = allocation.shard
+        bits = group_bits(entry.items_per_slice, spec.block_rows)
+        group = groups_of(item_hash, container=entry.container, bits=bits)
+        number = record // np.uint64(spec.block_rows)
+        h0 = slice_seed(allocation.seed, entry.source, entry.slice)
+        row_hash = row_hashes(h0, item_hash, record)
+        ascending = (group[1:] > group[:-1]) | ((group[1:] == group[:-1]) & (number[1:] >= number[:-1]))
+        if not ascending.all():  # blocks of a loose slice interleave where items have many records
+            order = np.lexsort((number, group))
+            rows, cells, size, row_hash = rows[order], cells[order], size[order], row_hash[order]
+            group, number = group[order], number[order]
+        return cls(h0, rows, cells, size, row_hash, group, number)
+
+    def block_columns(self, slice_number: int, first: int) -> tuple[NDArray[np.uint64], ...]:
+        """(slice, group, number, key, start, count) of the blocks; `first` is the place of the first row."""
+        new = np.ones(len(self.row), np.bool_)
+        new[1:] = (self.group[1:] != self.group[:-1]) | (self.number[1:] != self.number[:-1])
+        starts = np.flatnonzero(new)
+        counts = np.diff(np.append(starts, len(self.row)))
+        group, number = self.group[starts], self.number[starts]
+        return (
+            np.full(len(starts), slice_number, np.uint64),
+            group,
+            number,
+            block_keys(self.h0, group, number),
+            (starts + first).astype(np.uint64),
+            counts.astype(np.uint64),
+        )
+
+
+class _TakenDown:
+    """Which rows are covered by takedowns. Plans hold none of P, so what is found here is H."""
+
+    def __init__(self, tombstones: Tombstones) -> None:
+        digests = sorted(digest.encode() for digest in tombstones.image_sha256)
+        self._digests = np.array(digests, f"S{SHA256_HEX.itemsize}")
+        self._ids = sorted(tombstones.ids)
+
+    def mask(self, index: SliceIndex, rows: U32) -> NDArray[np.bool_]:
+        """True for rows of a slice that are holes."""
+        mask = np.zeros(len(rows), np.bool_)
+        if len(self._digests):
+            held = index.take(("image_sha256",), rows)[0].view(self._digests.dtype)
+            mask |= np.isin(held, self._digests)
+        ids = [one for one in self._ids if one.startswith(f"{index.name}/")]
+        if ids:
+            mask |= pc.is_in(index.texts("id", rows), value_set=pa.array(ids)).to_numpy(zero_copy_only=False)
+        return mask

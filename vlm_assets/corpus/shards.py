@@ -1,0 +1,257 @@
+"""Plan of the shards: which rows stand in which file, in which order, and which files exist already.
+
+Reads an allocation, index columns of its slices and the manifests of earlier corpora; writes the staging folder's
+plan. No row data is touched.
+"""
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.corpus.manifest import cell_digest
+from vlm_assets.corpus.mapped import by_slice
+from vlm_assets.corpus.order import (
+    ORDER_VERSION,
+    Leaf,
+    planned_bytes,
+    trie_leaves,
+    window_ends,
+    window_order,
+)
+from vlm_assets.corpus.planned_rows import PlannedRows, read_planned_rows
+from vlm_assets.corpus.reuse import existing_shards, take_over
+from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
+from vlm_assets.layout import DataRoot
+from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.store.arrow_files import ArrowFile
+from vlm_assets.store.versions import read_manifest
+from vlm_assets.tombstones import Tombstones
+
+WRITER_VERSION: Final = 1
+"""Raised by hand when equal inputs give other bytes: no shard of an older version is taken over then."""
+
+_HASH_ROWS: Final = 262_144
+"""Rows whose digests are in memory at once."""
+_INDEX_MARGIN: Final = 1.1
+
+
+def plan_shards(
+    plan_dir: Path, data_root: DataRoot, tombstones: Tombstones | None = None
+) -> tuple[Path, WorkPlan]:
+    """Plans the corpus of an allocation in its staging folder; returns the folder and what it says.
+
+    `tombstones` are all takedowns in force; those the allocation does not know become holes. Shards that an
+    earlier version or an earlier attempt holds are taken over at once. The caller holds the corpus lock.
+
+    Raises:
+        CorpusError: plan and slices disagree, or a row is over the cap.
+    """
+    plan_dir = plan_dir.resolve()
+    allocation = read_manifest(plan_dir, AllocationManifest)
+    tombstones = tombstones or Tombstones()
+    staging = Staging.of(data_root, allocation.corpus, allocation.target, _key(allocation, tombstones))
+    staging.create()
+    planned = read_planned_rows(plan_dir, allocation, data_root, tombstones)
+    planner = _Planner(staging, allocation, planned)
+    shards = tuple(planner.plan(leaf) for leaf in trie_leaves(planned.blocks.ordered(), allocation.shard))
+    plan = _work_plan(data_root, allocation, tombstones, planned, shards)
+    staging.write_plan(plan)
+    return staging.path, plan
+
+
+def _key(allocation: AllocationManifest, tombstones: Tombstones) -> str:
+    """Name of the staging folder: the plan's version and what is taken down."""
+    covered = [*sorted(tombstones.hashes), "", *sorted(tombstones.image_sha256), "", *sorted(tombstones.ids)]
+    return f"{allocation.version}-{sha256(chr(0).join(covered).encode()).hexdigest()[:12]}"
+
+
+def _work_plan(
+    data_root: DataRoot,
+    allocation: AllocationManifest,
+    tombstones: Tombstones,
+    planned: PlannedRows,
+    shards: tuple[ShardPlan, ...],
+) -> WorkPlan:
+    present = np.bincount(planned.cell[~planned.hole], minlength=len(allocation.cells))
+    sources: Counter[str] = Counter()
+    categories: dict[str, Counter[str]] = {}
+    for cell, rows in zip(allocation.cells, present.tolist(), strict=True):
+        sources[cell.source] += rows
+        categories.setdefault(cell.category, Counter())[cell.subcategory] += rows
+    return WorkPlan(
+        data_root=str(data_root.path),
+        corpus=allocation.corpus,
+        target=allocation.target,
+        target_rows=allocation.target_rows,
+        seed=allocation.seed,
+        inputs_hash=allocation.inputs_hash,
+        algorithm_version=allocation.algorithm_version,
+        allocation_version=allocation.version,
+        shard=allocation.shard,
+        tombstones=tuple(sorted(set(tombstones.hashes) - set(allocation.tombstones))),
+        slices=tuple(
+            WorkSlice(
+                source=entry.source,
+                slice=entry.slice,
+                directory=str(planned.files[number].directory) if number in planned.files else "",
+                data_files=planned.files[number].data_files if number in planned.files else (),
+                rows=entry.rows,
+            )
+            for number, entry in enumerate(allocation.slices)
+        ),
+        cells=allocation.cells,
+        shards=shards,
+        sources={name: rows for name, rows in sorted(sources.items()) if rows},
+        categories={
+            category: {name: rows for name, rows in sorted(counts.items()) if rows}
+            for category, counts in sorted(categories.items())
+            if counts.total()
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One record batch to be: present rows in block order, and for each written row its place among them."""
+
+    rows: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+class _Planner:
+    """Turns leaves of the trie into shard plans and work files."""
+
+    def __init__(self, staging: Staging, allocation: AllocationManifest, planned: PlannedRows) -> None:
+        self._staging = staging
+        self._spec = allocation.shard
+        self._planned = planned
+        cells = [cell_digest(c.category, c.subcategory, c.licence) for c in allocation.cells]
+        self._cell_digests = np.frombuffer(b"".join(cells), "V32")
+        shutil.rmtree(staging.path / "shards")
+        staging.create()
+
+    @cached_property
+    def _existing(self) -> dict[str, Any]:
+        return existing_shards(self._staging.path.parent.parent)
+
+    @cached_property
+    def _index_row_bytes(self) -> float:
+        """Mean index bytes of a row."""
+        indexes = self._planned.indexes
+        rows = sum(self._planned.files[number].rows for number in indexes)
+        return _INDEX_MARGIN * sum(index.size_bytes for index in indexes.values()) / max(rows, 1)
+
+    def plan(self, leaf: Leaf) -> ShardPlan:
+        """One shard: planned, and taken over or laid out for its writer."""
+        windows = list(self._windows(leaf))
+        inputs_digest, rows_hash = self._digests(windows)
+        present = sum(len(window.rows) for window in windows)
+        shard = ShardPlan(
+            bits=leaf.bits,
+            rows=present,
+            holes=len(leaf.rows) - present,
+            windows=len(windows),
+            planned_bytes=planned_bytes(leaf.row_bytes, self._spec.window_bytes),
+            index_bytes=int(present * self._index_row_bytes) + 2**16,
+            inputs_digest=inputs_digest,
+            rows_hash=rows_hash,
+        )
+        if self._staging.result(shard) is None and not self._take_over(shard):
+            self._staging.done(shard.bits).unlink(missing_ok=True)
+            self._write_work(shard.bits, windows)
+        for index in self._planned.indexes.values():
+            index.release_pages()
+        return shard
+
+    def _take_over(self, shard: ShardPlan) -> bool:
+        existing = self._existing.get(shard.inputs_digest)
+        return existing is not None and take_over(self._staging, shard, existing) is not None
+
+    def _windows(self, leaf: Leaf) -> Iterator[_Window]:
+        """Windows of the planned rows, holes left out; one that holds nothing else is left out too."""
+        blocks, hole = self._planned.blocks, self._planned.hole
+        start = 0
+        for end in window_ends(blocks.row_size[leaf.rows], self._spec.window_bytes).tolist():
+            rows = leaf.rows[start:end]
+            rows = rows[~hole[rows]]
+            if len(rows):
+                yield _Window(rows, window_order(blocks.row_hash[rows]))
+            start = end
+
+    def _digests(self, windows: list[_Window]) -> tuple[str, str]:
+        """(inputs digest, rows hash) of a shard.
+
+        The inputs digest is blake3 over the format's constants, then for each window: its row count; digest and
+        digest of the assigned values of each row in written order; row hash and planned bytes of each. Row digest and
+        row hash stand for the row's content and for (seed, source, slice, item, record); the version that the slice
+        has, and where the row stands in it, do not enter.
+        """
+        inputs, rows_hash = blake3(_constants(self._spec.window_bytes)), hashlib.sha256()
+        for group in _grouped(windows):
+            rows = np.concatenate([window.rows[window.place] for window in group])
+            content = np.empty((len(rows), 2), "V32")
+            content[:, 0] = self._row_digests(rows)
+            content[:, 1] = self._cell_digests[self._planned.cell[rows]]
+            numbers = np.empty((len(rows), 2), "<u8")
+            numbers[:, 0] = self._planned.blocks.row_hash[rows]
+            numbers[:, 1] = self._planned.blocks.row_size[rows]
+            start = 0
+            for window in group:
+                end = start + len(window.rows)
+                inputs.update(len(window.rows).to_bytes(8, "little"))
+                inputs.update(content[start:end].tobytes())
+                inputs.update(numbers[start:end].tobytes())
+                start = end
+            rows_hash.update(content.tobytes())
+        return inputs.hexdigest(), rows_hash.hexdigest()
+
+    def _row_digests(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Row digests, read slice by slice."""
+        numbers, source_rows = self._planned.slice[rows], self._planned.row[rows]
+        out = np.empty(len(rows), "V32")
+        for number, here in by_slice(numbers):
+            out[here] = self._planned.indexes[number].take(("digest",), source_rows[here])[0]
+        return out
+
+    def _write_work(self, bits: str, windows: list[_Window]) -> None:
+        path = self._staging.work(bits)
+        with ArrowFile(path, WINDOW_SCHEMA, form="file") as file:
+            for window in windows:
+                columns = (self._planned.slice, self._planned.row, self._planned.cell)
+                arrays = [pa.array(column[window.rows]) for column in columns]
+                arrays.append(pa.array(window.place.astype(np.uint32)))
+                file.write(pa.RecordBatch.from_arrays(arrays, schema=WINDOW_SCHEMA))
+            file.finish()
+
+
+def _constants(window_bytes: int) -> bytes:
+    """What decides bytes beside the rows: the versions, the schemas, the library that writes."""
+    said = (WRITER_VERSION, ORDER_VERSION, pa.__version__, window_bytes)
+    schemas = bytes(SAMPLE_SCHEMA.serialize()) + bytes(INDEX_SCHEMA.serialize())
+    return repr(said).encode() + blake3(schemas).digest()
+
+
+def _grouped(windows: list[_Window]) -> Iterator[list[_Window]]:
+    """Runs of windows with about `_HASH_ROWS` rows."""
+    group: list[_Window] = []
+    rows = 0
+    for window in windows:
+        group.append(window)
+        rows += len(window.rows)
+        if rows >= _HASH_ROWS:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group

@@ -1,0 +1,160 @@
+"""Committed slices and plans in one line each, for tests of what comes after them."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+
+from vlm_assets.allocation.files import PLAN_FILE, PLAN_SCHEMA
+from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard, AllocatedSlice, AllocationManifest
+from vlm_assets.layout import STAGING, DataRoot, key_hash, sample_id
+from vlm_assets.manifest import SliceManifest
+from vlm_assets.schema import row_bytes, row_digest
+from vlm_assets.store import slices
+from vlm_assets.store.arrow_files import ArrowFile
+from vlm_assets.store.slices import Row, SliceWriter
+from vlm_assets.store.versions import commit_version, current_version, read_manifest
+
+SHARD = AllocatedShard(max_bytes=2_000_000_000, block_rows=64, window_bytes=32_000_000)
+CELL = AllocatedCell(category="photos", subcategory="street", source="src", licence="CC0-1.0", grant=0)
+
+
+def sample(source: str, slice_name: str, item: str, record: int = 0, **columns: Any) -> Row:
+    """A row with every column of the data and of the index; `image` is bytes."""
+    image = columns.pop("image", f"{item}#{record}".encode())
+    row: Row = {
+        "image": image,
+        "id": sample_id(source, slice_name, f"{item}#{record}"),
+        "text": None,
+        "extra": None,
+        "label": None,
+        "category": "as fetched",
+        "subcategory": "as fetched",
+        "source": source,
+        "slice": slice_name,
+        "origin": item,
+        "licence": "as fetched",
+        "image_sha256": sha256(image or b"").hexdigest(),
+        "dhash": None,
+        "width_px": 8,
+        "height_px": 8,
+        "orientation": None,
+        "frames": 1,
+        "format": "PNG",
+        "dpi": None,
+        "size_bytes": len(image or b""),
+        "item_hash": key_hash(item),
+        "record": record,
+        **columns,
+    }
+    row["text_sha256"] = sha256((row["text"] or "").encode()).digest()
+    return {**row, "row_bytes": row_bytes(row), "digest": row_digest(row)}
+
+
+def commit_slice(
+    root: DataRoot,
+    source: str,
+    slice_name: str,
+    rows: Sequence[Row],
+    *,
+    container: bool = False,
+    items_per_slice: int = 1_000,
+    batch_rows: int = 1_000,
+    index_batch_rows: int = 65_536,
+) -> SliceManifest:
+    """Commits rows, put in canonical order, as the slice's current version."""
+    staging = root.source(source) / STAGING / slice_name
+    staging.mkdir(parents=True)
+    ordered = sorted(
+        rows, key=lambda row: (row["origin"] if container else "", row["item_hash"], row["record"])
+    )
+    with (
+        patch.object(slices, "BATCH_ROWS", batch_rows),
+        patch.object(slices, "INDEX_BATCH_ROWS", index_batch_rows),
+        SliceWriter(staging) as writer,
+    ):
+        for row in ordered:
+            writer.add(row)
+        written = writer.finish()
+    manifest = SliceManifest(
+        source=source,
+        slice=slice_name,
+        kind="client_folder",
+        kind_version=1,
+        category="as fetched",
+        licence="as fetched",
+        subcategories={},
+        revision="",
+        listing_fingerprint="",
+        config_fingerprint="",
+        formats=(),
+        content_hash=written.content_hash,
+        container=container,
+        items_per_slice=items_per_slice,
+        items=len(rows),
+        items_fetched=len(rows),
+        items_rejected=0,
+        records=len(rows),
+        rows=len(rows),
+        rejects={},
+        records_rejected=0,
+        transient_rejects=0,
+        data_bytes=written.data_bytes,
+        image_bytes=written.image_bytes,
+        files=written.files,
+    )
+    commit_version(staging, root.slice(source, slice_name), manifest)
+    return manifest
+
+
+Selection = Mapping[tuple[str, str], Mapping[int, int]]
+"""(source, slice) → row → cell."""
+
+
+def commit_plan(
+    root: DataRoot,
+    selection: Selection,
+    *,
+    cells: Sequence[AllocatedCell] = (CELL,),
+    shard: AllocatedShard = SHARD,
+    seed: int = 7,
+    corpus: str = "corpus",
+    target: str = "t",
+    tombstones: tuple[str, ...] = (),
+) -> Path:
+    """Commits a plan that selects those rows of the slices as they are now; returns its folder."""
+    link = root.allocation(corpus, target)
+    staging = link.parent / STAGING / target
+    staging.mkdir(parents=True)
+    entries = []
+    with ArrowFile(staging / PLAN_FILE, PLAN_SCHEMA, form="file") as file:
+        for number, (name, chosen) in enumerate(sorted(selection.items())):
+            entries.append(_allocated(root, *name, len(chosen)))
+            if chosen:
+                rows = sorted(chosen)
+                columns = {"slice": [number] * len(rows), "row": rows, "cell": [chosen[row] for row in rows]}
+                columns["key"] = rows
+                file.write(pa.RecordBatch.from_pydict(columns, schema=PLAN_SCHEMA))
+        entry = file.finish()
+    total = sum(map(len, selection.values()))
+    manifest = AllocationManifest(
+        corpus=corpus, target=target, target_rows=total, granted_rows=total, seed=seed, algorithm_version=1,
+        inputs_hash="i" * 64, shard=shard, slices=tuple(entries), cells=tuple(cells), excluded={},
+        tombstones=tombstones, files={PLAN_FILE: entry},
+    )  # fmt: skip
+    return commit_version(staging, link, manifest)
+
+
+def _allocated(root: DataRoot, source: str, slice_name: str, selected: int) -> AllocatedSlice:
+    version = current_version(root.slice(source, slice_name))
+    if version is None:
+        raise ValueError(f"{source}/{slice_name} is not committed")
+    manifest = read_manifest(version, SliceManifest)
+    return AllocatedSlice(
+        source=source, slice=slice_name, version=manifest.version, content_hash=manifest.content_hash,
+        container=manifest.container, items_per_slice=manifest.items_per_slice, rows=manifest.rows,
+        selected=selected,
+    )  # fmt: skip
