@@ -139,7 +139,8 @@ class FaultServer:
         await response.prepare(request)
         if reply.cut_after is not None:
             await response.write(body[: reply.cut_after])
-            _drop(request)
+            if request.transport is not None:
+                request.transport.close()  # what was written still arrives; an abort would take it back
             return response
         if reply.stall_after is not None:
             await response.write(body[: reply.stall_after])

@@ -223,7 +223,7 @@ class Client:
                     counted = part.received
 
             async def read(response: aiohttp.ClientResponse, at: URL) -> DownloadedFile:
-                await asyncio.to_thread(part.begin, response.status, response.headers)
+                part.begin(response.status, response.headers)
                 if max_bytes is not None and (part.expected or 0) > max_bytes:
                     raise TransferError(
                         url, RejectReason.TOO_MANY_BYTES, f"{part.expected} bytes, the cap is {max_bytes}"

@@ -86,7 +86,7 @@ def open_session(settings: Settings, policy: AddressPolicy) -> aiohttp.ClientSes
         keepalive_timeout=15,
     )
     timeout_s = settings.http_timeout_s
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
@@ -98,6 +98,9 @@ def open_session(settings: Settings, policy: AddressPolicy) -> aiohttp.ClientSes
         headers={"User-Agent": user_agent(settings), "Accept-Encoding": "identity"},
         requote_redirect_url=False,
     )
+    # The library would ask again at once, uncounted, when a server drops a connection; no public switch for it.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 def fault_of(error: BaseException) -> FaultError | None:

@@ -11,7 +11,7 @@ from vlm_assets.transfer.http import TransferError
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.transfer.conftest import quick_settings
 
-BODY = bytes(range(256)) * 4000
+BODY = bytes(range(256)) * 12_000  # more than the client buffers, so that a cut one leaves something
 SHA = hashlib.sha256(BODY).hexdigest()
 
 
@@ -22,7 +22,9 @@ def settings_of(**changes):
 def test_a_request_returns_body_headers_and_json(tmp_path):
     reply = Reply(body=b'{"a": 1}', content_type="application/json", headers={"ETag": '"x"'})
     with FaultServer({"/a": reply}) as server:
-        answer = request(server.url("/a"), settings=settings_of(), locks_dir=tmp_path, json={"q": 1}, method="POST")
+        answer = request(
+            server.url("/a"), settings=settings_of(), locks_dir=tmp_path, json={"q": 1}, method="POST"
+        )
         assert (answer.status, answer.json(), answer.etag) == (200, {"a": 1}, '"x"')
         assert server.log[0].method == "POST"
         assert server.log[0].headers["User-Agent"].startswith("vlm-assets/")
@@ -98,7 +100,10 @@ def test_a_long_retry_after_is_not_waited_for(tmp_path):
 
 def test_credentials_stay_with_their_origin(tmp_path):
     with FaultServer({"/file": Reply(body=b"x")}) as storage:
-        moved = {"/a": Reply(302, headers={"Location": storage.url("/file")}), "/b": Reply(302, headers={"Location": "/c"})}
+        moved = {
+            "/a": Reply(302, headers={"Location": storage.url("/file")}),
+            "/b": Reply(302, headers={"Location": "/c"}),
+        }
         with FaultServer({**moved, "/c": Reply()}) as server:
             headers = {"Authorization": "Bearer t", "X-Api-Key": "k"}
             for path in ("/a", "/b"):
@@ -112,7 +117,12 @@ def test_a_file_arrives_whole(tmp_path):
         seen: list[int] = []
         dest = tmp_path / "deep" / "f.bin"
         done = download_file(
-            server.url("/f"), dest, settings=settings_of(), locks_dir=tmp_path / "l", sha256=SHA, progress=seen.append
+            server.url("/f"),
+            dest,
+            settings=settings_of(),
+            locks_dir=tmp_path / "l",
+            sha256=SHA,
+            progress=seen.append,
         )
     assert (done.path, done.sha256, done.size_bytes, done.etag) == (dest, SHA, len(BODY), '"1"')
     assert dest.read_bytes() == BODY
@@ -131,7 +141,7 @@ def test_a_file_arrives_whole(tmp_path):
 )
 def test_a_cut_file_continues_where_that_is_safe(tmp_path, etag, sha256, ranged):
     headers = {"ETag": etag} if etag else {}
-    replies = [Reply(body=BODY, headers=headers, cut_after=500_000), Reply(body=BODY, headers=headers)]
+    replies = [Reply(body=BODY, headers=headers, cut_after=2_500_000), Reply(body=BODY, headers=headers)]
     with FaultServer({"/f": replies}, ranges=True) as server:
         done = download_file(
             server.url("/f"), tmp_path / "f", settings=settings_of(), locks_dir=tmp_path / "l", sha256=sha256
@@ -143,7 +153,7 @@ def test_a_cut_file_continues_where_that_is_safe(tmp_path, etag, sha256, ranged)
 def test_a_file_that_changed_meanwhile_starts_anew(tmp_path):
     other = BODY[::-1]
     replies = [
-        Reply(body=BODY, headers={"ETag": '"1"'}, cut_after=500_000),
+        Reply(body=BODY, headers={"ETag": '"1"'}, cut_after=2_500_000),
         Reply(body=other, headers={"ETag": '"2"'}),
     ]
     with FaultServer({"/f": replies}, ranges=True) as server:
@@ -152,8 +162,10 @@ def test_a_file_that_changed_meanwhile_starts_anew(tmp_path):
 
 
 def test_a_later_call_continues_a_part(tmp_path):
-    cut = Reply(body=BODY, headers={"ETag": '"1"'}, cut_after=500_000)
-    with FaultServer({"/f": [cut, Reply(404), Reply(body=BODY, headers={"ETag": '"1"'})]}, ranges=True) as server:
+    cut = Reply(body=BODY, headers={"ETag": '"1"'}, cut_after=2_500_000)
+    with FaultServer(
+        {"/f": [cut, Reply(404), Reply(body=BODY, headers={"ETag": '"1"'})]}, ranges=True
+    ) as server:
         with pytest.raises(TransferError):
             download_file(server.url("/f"), tmp_path / "f", settings=settings_of(), locks_dir=tmp_path / "l")
         assert not (tmp_path / "f").exists()
@@ -182,9 +194,13 @@ def test_a_wrong_hash_never_gets_in(tmp_path, replies, fine):
 
 
 def test_two_downloads_of_one_file_do_not_mix(tmp_path):
-    with FaultServer({"/f": Reply(body=BODY, delay_s=0.2)}) as server, Client(settings_of(), tmp_path / "l") as client:
+    with (
+        FaultServer({"/f": Reply(body=BODY, delay_s=0.2)}) as server,
+        Client(settings_of(), tmp_path / "l") as client,
+    ):
         threads = [
-            threading.Thread(target=client.download_file, args=(server.url("/f"), tmp_path / "f")) for _ in range(3)
+            threading.Thread(target=client.download_file, args=(server.url("/f"), tmp_path / "f"))
+            for _ in range(3)
         ]
         for thread in threads:
             thread.start()
@@ -199,7 +215,11 @@ def test_a_file_above_the_cap_is_refused(tmp_path):
         for path in ("/f", "/g"):
             with pytest.raises(TransferError) as caught:
                 download_file(
-                    server.url(path), tmp_path / "f", settings=settings_of(), locks_dir=tmp_path / "l", max_bytes=1000
+                    server.url(path),
+                    tmp_path / "f",
+                    settings=settings_of(),
+                    locks_dir=tmp_path / "l",
+                    max_bytes=1000,
                 )
             assert caught.value.reason is RejectReason.TOO_MANY_BYTES
 
