@@ -1,0 +1,320 @@
+"""The Hub through `huggingface_hub`, with what that library leaves out: patience, verification, plain errors.
+
+`huggingface_hub` 2.4 does not retry `dataset_info`, asks again at once after a 429 to a HEAD, has no timeout on API
+calls, and stores same-size corruption under the announced hash (huggingface_hub#3643). So all its requests go
+through `PoliteClient` (its public `set_client_factory`), and every file is hashed here.
+"""
+
+import errno
+import json
+import logging
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha1
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vlm_assets.errors import DiskFullError, RejectReason, SourceError
+from vlm_assets.settings import Settings
+from vlm_assets.sources.files import FileHashes
+from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.transfer.urls import host_key, wire_url
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+logger = logging.getLogger("vlm_assets.hub")
+
+DEFAULT_ENDPOINT: Final = "https://huggingface.co"
+_COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
+
+
+class HubFileError(SourceError):
+    """One file is gone or wrong, while the repository answers: a reject where the file is one image."""
+
+    def __init__(self, message: str, reason: RejectReason) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class RepoFile:
+    """A file of a repository at one commit. `sha256` where it is in LFS or Xet, else only git's `blob_id`."""
+
+    path: str
+    size_bytes: int
+    blob_id: str
+    sha256: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What changes with the content."""
+        return self.sha256 or f"blob:{self.blob_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubRepo:
+    """One dataset repository as this source may see it. The token is used by the client alone."""
+
+    name: str
+    endpoint: str
+    settings: Settings
+    guest: SyncGuest
+
+    @classmethod
+    def open(cls, name: str, settings: Settings, guest: SyncGuest) -> "HubRepo":
+        """Prepares the client library; asks nothing yet. `HF_ENDPOINT` is read now, not at import."""
+        _prepare()
+        return cls(name, os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/"), settings, guest)
+
+    def resolve(self, revision: str | None) -> str:
+        """The commit sha of a branch, tag or sha (None: the default branch). A full sha costs no request.
+
+        Raises:
+            SourceError: gated, private, missing, or unreachable; says what to do.
+        """
+        if revision is not None and _COMMIT.match(revision):
+            return revision
+        info = self._ask(lambda api: api.dataset_info(self.name, revision=revision), revision)
+        return str(info.sha)
+
+    def tree(self, sha: str, cache_dir: Path, *, force: bool = False) -> list[RepoFile]:
+        """Every file at a commit, sorted by path. Kept in `cache_dir`: a commit never changes.
+
+        Raises:
+            SourceError: as `resolve`.
+        """
+        kept = cache_dir / f"tree-{self.name.replace('/', '--')}-{sha}.json"
+        if kept.exists() and not force:
+            try:
+                return [RepoFile(**entry) for entry in json.loads(kept.read_bytes())]
+            except (ValueError, TypeError):
+                kept.unlink(missing_ok=True)  # torn by a crash
+        entries = self._ask(lambda api: list(api.list_repo_tree(
+            self.name, recursive=True, revision=sha, repo_type="dataset")), sha)  # fmt: skip
+        files = sorted(
+            (
+                RepoFile(e.path, e.size, e.blob_id, e.lfs.sha256 if e.lfs else None)
+                for e in entries
+                if hasattr(e, "blob_id")
+            ),
+            key=lambda file: file.path,
+        )
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}.tmp")
+        partial.write_bytes(json.dumps([asdict(file) for file in files]).encode())
+        partial.replace(kept)
+        return files
+
+    def fetch(
+        self, file: RepoFile, sha: str, folder: Path, hashes: FileHashes, *, force: bool = False
+    ) -> Path:
+        """The file's verified local copy: from the cache if it is right, else downloaded, forced once if wrong.
+
+        Raises:
+            SourceError: wrong again after being forced, or it cannot be downloaded.
+        """
+        for forced in (force, True):
+            path = self._download(file, sha, folder, force=forced)
+            if verified(path, file, hashes):
+                return path
+            logger.warning("%s@%s: %s does not match its hash", self.name, sha[:12], file.path)
+        path.resolve().unlink(missing_ok=True)
+        raise HubFileError(
+            f"{self.name}@{sha[:12]}: {file.path} does not hash to {file.identity} though downloaded again; "
+            "the file on the Hub is damaged or was replaced. Pin another revision, or report it there",
+            RejectReason.CHECKSUM,
+        )
+
+    def _download(self, file: RepoFile, sha: str, folder: Path, *, force: bool) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        def download() -> str:
+            return hf_hub_download(
+                self.name, file.path, repo_type="dataset", revision=sha, cache_dir=folder,
+                force_download=force, token=self._token, endpoint=self.endpoint,
+            )  # fmt: skip
+
+        with self.guest.slot(host_key(wire_url(self.endpoint))):
+            return Path(self._patiently(download, file.path))
+
+    @property
+    def _token(self) -> str | bool:
+        secret = self.settings.hf_token
+        value = secret.get_secret_value() if secret else os.environ.get("HF_TOKEN", "")
+        return value or False
+
+    def _ask(self, call: "Callable[[HfApi], Any]", revision: str | None) -> Any:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=self.endpoint, token=self._token)
+        return self._patiently(lambda: call(api), f"revision {revision or 'default'}")
+
+    def _patiently(self, call: Callable[[], Any], what: str) -> Any:
+        """Calls until it succeeds: cut and stalled bodies surface here, statuses were waited out by the client."""
+        import httpx2
+
+        patience = self.guest.patience
+        for tries in range(1, patience.attempts + 1):
+            try:
+                with _as_guest(self.guest):
+                    return call()
+            except SourceError:
+                raise
+            except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+                # hf_hub_download wraps: LocalEntryNotFoundError, ValueError with the reason as __cause__.
+                chain = list(_causes(error))
+                full = next((e for e in chain if isinstance(e, OSError) and e.errno == errno.ENOSPC), None)
+                if full is not None:
+                    raise DiskFullError(f"no room for {what} of {self.name}: {full.strerror}") from None
+                cause = next((e for e in chain if _status(e) is not None), error)
+                passing = _status(cause) is None and any(
+                    isinstance(e, (httpx2.TransportError, OSError)) for e in chain
+                )
+                if not passing or tries == patience.attempts:
+                    raise self._explain(cause, what) from None
+                time.sleep(patience.backoff_s(tries, random.random()))
+        raise AssertionError("attempts is at least 1")
+
+    def _explain(self, error: BaseException, what: str) -> SourceError:
+        """An error that says what to do and quotes no URL, header or token."""
+        status, name = _status(error), type(error).__name__
+        where = f"Hugging Face dataset {self.name} ({what})"
+        signed_in = "with the given token" if self._token else "and no token is set"
+        if name == "GatedRepoError":
+            return SourceError(
+                f"{where} is gated {signed_in}: accept its terms at {self.endpoint}/datasets/{self.name}, "
+                "then set VLM_HF_TOKEN (or HF_TOKEN) to a token of that account with read access"
+            )
+        if name == "RepositoryNotFoundError" or status == 401:
+            return SourceError(
+                f"{where} does not exist or is private {signed_in}: check the spelling of `repo`, or set "
+                "VLM_HF_TOKEN (or HF_TOKEN) to a token that may read it"
+            )
+        if name == "RevisionNotFoundError":
+            return SourceError(f"{where}: no such revision; give a branch, a tag or a commit sha")
+        if name in ("EntryNotFoundError", "RemoteEntryNotFoundError"):
+            return HubFileError(
+                f"{where}: the file is gone from that revision; list the source again", RejectReason.NOT_FOUND
+            )
+        if status == 403:
+            return SourceError(f"{where}: forbidden {signed_in}; the token needs read access to gated repos")
+        got = f"status {status}" if status else f"{name}: {_one_line(str(error))}"
+        return SourceError(f"{where} cannot be read: {got}. Tried {self.guest.patience.attempts} times")
+
+
+def verified(path: Path, file: RepoFile, hashes: FileHashes) -> bool:
+    """Whether a local file is the tree's file: size, then sha256 (or git's blob hash for small files)."""
+    try:
+        if path.stat().st_size != file.size_bytes:
+            return False
+        if file.sha256 is not None:
+            return hashes.sha256(path.resolve()) == file.sha256
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id  # noqa: S324 - git's own hash
+
+
+_current = threading.local()
+
+
+class _as_guest:  # noqa: N801 - reads as a verb in `with`
+    """Whose patience and limits the requests of this thread follow."""
+
+    def __init__(self, guest: SyncGuest) -> None:
+        self._guest = guest
+
+    def __enter__(self) -> None:
+        _current.guest = self._guest
+
+    def __exit__(self, *_: object) -> None:
+        _current.guest = None
+
+
+def _present() -> SyncGuest | None:
+    return getattr(_current, "guest", None)
+
+
+@cache
+def _prepare() -> None:
+    """Once a process: requests through the polite client; no Xet, no telemetry, no counters, no URLs in logs.
+
+    Xet is off because its transfers pass by the client's patience and keep a second cache under ~/.cache.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "FALSE")
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # re-exported untyped
+
+    # The variables are read at import, which may have happened already.
+    constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    disable_progress_bars()
+    # Signed storage URLs are secrets for as long as they live; these loggers print them.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("httpcore2").setLevel(logging.WARNING)
+    huggingface_hub.set_client_factory(_polite_client)
+
+
+def _polite_client() -> Any:
+    """An `httpx2.Client` that waits its turn, honours Retry-After, and has a timeout on everything."""
+    import httpx2
+
+    class PoliteClient(httpx2.Client):
+        def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+            guest = _present()
+            if guest is None:
+                return super().send(request, **options)
+            timeout_s = guest.settings.http_timeout_s
+            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+            for tries in count(1):
+                response = super().send(request, **options)
+                host = _host(response.url)
+                if not guest.tries_again(host, response.status_code, response.headers, tries):
+                    break
+                response.close()
+            return response
+
+    def wait_turn(request: httpx2.Request) -> None:
+        guest = _present()
+        if guest is not None:
+            guest.wait(_host(request.url))
+
+    return PoliteClient(event_hooks={"request": [wait_turn]}, follow_redirects=True, timeout=None)
+
+
+def _host(url: Any) -> str:
+    return host_key(wire_url(str(url)))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
+
+
+_URL: Final = re.compile(r"https?://\S+")
+
+
+def _one_line(text: str) -> str:
+    return _URL.sub("<url>", " ".join(text.split()))[:200]

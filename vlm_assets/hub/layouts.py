@@ -1,0 +1,289 @@
+"""A repository's data files as items, and items as records: what `hf_dataset` lists and fetches."""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+import orjson
+
+from vlm_assets.errors import Reject, RejectReason, SourceError
+from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
+from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
+from vlm_assets.hub.splits import DataSplit, find_splits
+from vlm_assets.hub.tables import TEXT_NAMES, json_value
+from vlm_assets.layout import nfc
+from vlm_assets.sources.files import FileHashes
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Record, retry_at
+from vlm_assets.transfer.archives import ArchiveLimits
+from vlm_assets.transfer.politeness import LimitedSpec
+from vlm_assets.transfer.sync_guest import SyncGuest
+
+T = TypeVar("T")
+_CARDS: Final = ("README.md", ".huggingface.yaml")
+_AHEAD: Final = {True: 2, False: 32}
+"""Downloads ahead of the reader: data files of gigabytes, or single images."""
+
+
+class HubSpec(LimitedSpec, Protocol):
+    """The keys that listing a repository needs."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  # a key of SourceSpec, described there
+
+    @property
+    def repo(self) -> str: ...  # noqa: D102
+
+    @property
+    def revision(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def configs(self) -> Literal["all"] | tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def splits(self) -> Literal["all"] | tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def text_column(self) -> str | None: ...  # noqa: D102
+
+
+class ImageSpec(HubSpec, Protocol):
+    """Those that reading images needs besides."""
+
+    @property
+    def image_column(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class RepoLayout:
+    """A repository at one commit: its wanted splits with their items."""
+
+    sha: str
+    splits: tuple[tuple[DataSplit, list[Item]], ...]
+
+
+def list_repo(spec: HubSpec, context: ListContext) -> RepoLayout:
+    """The splits of a repository at the commit that its revision names now.
+
+    One request where the revision is unset, a branch or a tag; then a page of the tree per 1,000 files and one
+    request per README or metadata file, each kept in the cache by commit.
+
+    Raises:
+        SourceError: gated, private, missing; no such config or split; nothing that is read.
+    """
+    with SyncGuest(context.settings, spec, context.locks_dir) as guest:
+        repo = HubRepo.open(spec.repo, context.settings, guest)
+        sha = repo.resolve(spec.revision)
+        tree = {file.path: file for file in repo.tree(sha, context.cache_dir, force=context.force)}
+        with FileHashes(context.cache_dir / "hub.sqlite") as hashes:
+
+            def read(path: str) -> bytes:
+                folder = context.cache_dir / "hub"
+                return repo.fetch(tree[path], sha, folder, hashes, force=context.force).read_bytes()
+
+            splits = find_splits(
+                tree,
+                _card(tree, read),
+                f"source {spec.name}: {spec.repo}",
+                configs=None if spec.configs == "all" else spec.configs,
+                splits=None if spec.splits == "all" else spec.splits,
+            )
+            return RepoLayout(sha, tuple((split, _items(split, tree, read, spec)) for split in splits))
+
+
+def fetch_items(spec: ImageSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Record | Reject]:
+    """Records of data files or loose images, in the order of the items.
+
+    Downloads lie in the slice's spool, a few ahead of the reader, each verified against the tree.
+
+    Raises:
+        SourceError: a data file that is wrong or cannot be read to its end.
+    """
+    for item, file, outcome in fetched(spec, items, context):
+        payload = item.payload
+        if isinstance(outcome, HubFileError):
+            if payload["format"] != "imagefolder":
+                raise outcome
+            yield _refused(item, outcome, context)
+        elif file is None or payload["format"] == "imagefolder":
+            yield from _loose(item, outcome, spec)
+        else:
+            split = str(payload["split"]).partition("/")[0]
+            reading = Reading(
+                ArchiveLimits(context.settings.max_image_bytes), spec.image_column, spec.text_column,
+                context.attributes.get("features", {}).get(split, {}),
+            )  # fmt: skip
+            yield from read_data_file(outcome, payload["format"], item.key, _origin(spec, file.path), reading)
+        context.progress(1, item.size_bytes or 0)
+
+
+def fetched(
+    spec: HubSpec, items: Sequence[Item], context: FetchContext
+) -> Iterator[tuple[Item, RepoFile | None, Path | HubFileError]]:
+    """Each item with its verified local file, or what is wrong with that one file.
+
+    Raises:
+        SourceError: the Hub cannot be reached, or refuses the repository.
+    """
+    container = any(item.payload["format"] != "imagefolder" for item in items)
+    with (
+        SyncGuest(context.settings, spec, context.locks_dir) as guest,
+        FileHashes(context.cache_dir / "hub.sqlite") as hashes,
+        ThreadPoolExecutor(min(guest.limits.concurrency or 1, 8), thread_name_prefix="hub") as pool,
+    ):
+        repo = HubRepo.open(spec.repo, context.settings, guest)
+
+        def get(item: Item) -> tuple[Item, RepoFile | None, Path | HubFileError]:
+            if item.payload.get("missing"):
+                return (
+                    item,
+                    None,
+                    HubFileError("named in the metadata, not in the repository", RejectReason.NOT_FOUND),
+                )
+            file = RepoFile(**item.payload["file"])
+            try:
+                path = repo.fetch(file, context.revision, context.spool_dir, hashes, force=context.force)
+            except HubFileError as error:
+                return item, file, error
+            return item, file, path.resolve()
+
+        try:
+            yield from _ahead(pool, get, items, _AHEAD[container], context)
+        finally:
+            context.measure("requests", guest.requests)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    get: Callable[[Item], T],
+    items: Sequence[Item],
+    ahead: int,
+    context: FetchContext,
+) -> Iterator[T]:
+    waiting: deque[Future[T]] = deque()
+    rest = iter(items)
+    try:
+        while True:
+            while len(waiting) <= ahead and (item := next(rest, None)) is not None:
+                waiting.append(pool.submit(get, item))
+            if not waiting:
+                return
+            if context.cancelled.is_set():
+                raise SourceError(f"{context.source}/{context.slice_name}: cancelled; downloads are kept")
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _items(
+    split: DataSplit, tree: Mapping[str, RepoFile], read: Callable[[str], bytes], spec: HubSpec
+) -> list[Item]:
+    name = f"{split.config}/{split.split}"
+    shared = _short_hash(split.features) if split.features and split.format in TABLE_FORMATS else ""
+    rows = _metadata_rows(split, read, spec) if split.format == "imagefolder" else {}
+    items = [_item(tree[path], split.format, name, rows.pop(path, None), shared) for path in split.files]
+    items += [
+        Item(nfc(path), "", {"format": split.format, "split": name, "missing": True}) for path in sorted(rows)
+    ]
+    return items
+
+
+def _item(file: RepoFile, kind: str, split: str, rows: list[dict[str, Any]] | None, shared: str) -> Item:
+    payload: dict[str, Any] = {
+        "format": kind,
+        "split": split,
+        "file": {
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "blob_id": file.blob_id,
+            "sha256": file.sha256,
+        },
+    }
+    identity = file.identity + (f"+{shared}" if shared else "")
+    if rows:
+        payload["rows"] = rows
+        identity += f"+{_short_hash(rows)}"
+    return Item(nfc(file.path), identity, payload, file.size_bytes)
+
+
+def _metadata_rows(
+    split: DataSplit, read: Callable[[str], bytes], spec: HubSpec
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of `metadata.*` by the path of the image that they name. One image may have several rows."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for path in split.metadata_files:
+        where = f"source {spec.name}: {spec.repo}: {path}"
+        folder = PurePosixPath(path).parent
+        for row in _parsed_metadata(path, read(path), where):
+            name = row.pop("file_name", None)
+            if not isinstance(name, str):
+                raise SourceError(
+                    f"{where}: no file_name in a row with {', '.join(sorted(row)) or 'nothing else'}"
+                )
+            rows.setdefault(str(folder / name), []).append(json_value(row))
+    return rows
+
+
+def _parsed_metadata(path: str, content: bytes, where: str) -> Iterator[dict[str, Any]]:
+    try:
+        if path.endswith(".csv"):
+            yield from csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+        elif path.endswith(".jsonl"):
+            for line in content.splitlines():
+                if line.strip():
+                    yield orjson.loads(line)
+        else:
+            import pyarrow.parquet as pq
+
+            yield from pq.read_table(io.BytesIO(content)).to_pylist()
+    except (ValueError, OSError, csv.Error) as error:
+        raise SourceError(f"{where}: cannot be read: {str(error)[:150]}") from error
+
+
+def _loose(item: Item, path: Path, spec: ImageSpec) -> Iterator[Record | Reject]:
+    """A loose image once a metadata row. Its folder is its label, as `datasets` has it, where no row names one."""
+    rows = item.payload.get("rows") or [{}]
+    folder = PurePosixPath(item.key).parent.name
+    for number, row in enumerate(rows):
+        extra = {**({"label": folder} if folder else {}), **row}
+        column = spec.text_column or next(
+            (name for name in TEXT_NAMES if isinstance(row.get(name), str)), None
+        )
+        text = extra.pop(column, None) if column else None
+        key = item.key if len(rows) == 1 else f"{item.key}#{number}"
+        yield Record(
+            item.key, number, key, path, _origin(spec, item.payload["file"]["path"]),
+            text=None if text is None else str(text), extra=extra,
+        )  # fmt: skip
+
+
+def _refused(item: Item, error: HubFileError, context: FetchContext) -> Reject:
+    attempts = context.attempts.get(item.key, 0) + 1
+    transient = error.reason is RejectReason.CHECKSUM
+    return Reject(
+        item.key, error.reason, str(error)[:300], attempts=attempts, transient=transient,
+        next_retry=retry_at(attempts) if transient else 0,
+    )  # fmt: skip
+
+
+def _card(tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> str:
+    for name in _CARDS:
+        if name in tree:
+            text = read(name).decode("utf-8", "replace")
+            return text if name.endswith(".md") else f"---\n{text}\n---\n"
+    return ""
+
+
+def _origin(spec: HubSpec, path: str) -> str:
+    """Where a file comes from, without the revision: a commit that leaves the file alone changes no row."""
+    return f"hf://datasets/{spec.repo}/{path}"
+
+
+def _short_hash(value: Any) -> str:
+    return sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -1,0 +1,241 @@
+"""A data file on disk as record batches or records, in file order, in bounded memory, images undecoded.
+
+Parquet and Arrow through pyarrow over a memory map; json and csv through `datasets`' own builders in Arrow; tars and
+zips member by member. `load_dataset` without streaming would write a second full copy.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from vlm_assets.errors import Reject, RejectReason, SourceError
+from vlm_assets.hub.tables import TEXT_NAMES, Columns, json_value, plan_columns, records_of
+from vlm_assets.sources.protocol import Record
+from vlm_assets.transfer.archives import ArchiveLimits, Member, is_image_name, read_members
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_BYTES: Final = 16 * 2**20
+"""Planned bytes of a batch; a single larger row is a batch of its own."""
+MAX_BATCH_ROWS: Final = 1024
+TABLE_FORMATS: Final = ("parquet", "arrow", "json", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the data files of a source are read."""
+
+    limits: ArchiveLimits
+    image_column: str | None = None
+    text_column: str | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
+    """From the README; those in a file's own schema win."""
+
+
+def read_data_file(
+    path: Path, kind: str, item: str, origin: str, reading: Reading
+) -> Iterator[Record | Reject]:
+    """All records of a data file.
+
+    Raises:
+        SourceError: it cannot be read to its end, or its columns leave open which is the image.
+    """
+    if kind == "webdataset":
+        yield from _webdataset(path, item, origin, reading)
+    elif kind == "archive":
+        yield from _archive(path, item, origin, reading)
+    else:
+        yield from _table(path, kind, item, origin, reading)
+
+
+def batches_of(
+    path: Path, kind: str, where: str, columns: Sequence[str] | None = None
+) -> "Iterator[pa.RecordBatch]":
+    """Record batches of a table file, each planned to `BATCH_BYTES`; `columns` only where given.
+
+    Raises:
+        SourceError: truncated, damaged, or not such a file.
+    """
+    import pyarrow as pa
+
+    readers = {"parquet": _parquet, "arrow": _arrow, "json": _by_datasets, "csv": _by_datasets}
+    try:
+        for batch in readers[kind](path, kind):
+            yield batch.select(list(columns)) if columns is not None else batch
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(f"{where}: cannot be read to its end ({_short(error)})") from error
+
+
+def _table(path: Path, kind: str, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject]:
+    columns: Columns | None = None
+    row = record = 0
+    for batch in batches_of(path, kind, origin):
+        if columns is None:
+            columns = plan_columns(
+                batch.schema, origin, features=reading.features,
+                image_column=reading.image_column, text_column=reading.text_column,
+            )  # fmt: skip
+        for event in records_of(batch, columns, item, origin, first_row=row, first_record=record):
+            record = (event.record or 0) + 1
+            yield event
+        row += batch.num_rows
+    if record == 0:
+        yield Reject(item, RejectReason.EMPTY, "a data file without rows")
+
+
+def _parquet(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
+    import pyarrow.parquet as pq
+
+    del kind
+    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+        for group in range(file.num_row_groups):
+            about = file.metadata.row_group(group)
+            rows = _rows_per_batch(about.total_byte_size, about.num_rows)
+            yield from file.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
+
+
+def _arrow(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    del kind
+    with pa.memory_map(str(path)) as source:
+        is_file_format = source.read(6) == b"ARROW1"
+        source.seek(0)
+        reader = pa.ipc.open_file(source) if is_file_format else pa.ipc.open_stream(source)
+        batches = (
+            (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file_format else reader
+        )
+        for batch in batches:
+            rows = _rows_per_batch(batch.nbytes, batch.num_rows)
+            for start in range(0, batch.num_rows, rows):
+                yield batch.slice(start, rows)
+
+
+def _by_datasets(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
+    """JSON (lines or one array) and csv as `load_dataset` types them, streaming."""
+    from datasets.packaged_modules.csv.csv import Csv
+    from datasets.packaged_modules.json.json import Json
+
+    options = {"sep": "\t"} if ".tsv" in path.name else {}
+    with tempfile.TemporaryDirectory(prefix="vlm-", dir=path.parent) as cache:
+        builder = (Json if kind == "json" else Csv)(
+            cache_dir=cache, data_files={"train": [str(path)]}, dataset_name="rows", **options
+        )
+        stream = builder.as_streaming_dataset("train").with_format("arrow")
+        for table in stream.iter(batch_size=256):
+            for batch in table.combine_chunks().to_batches():
+                rows = _rows_per_batch(batch.nbytes, batch.num_rows)
+                for start in range(0, batch.num_rows, rows):
+                    yield batch.slice(start, rows)
+
+
+def _rows_per_batch(size_bytes: int, rows: int) -> int:
+    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * max(rows, 1) // max(size_bytes, 1)))
+
+
+def _webdataset(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject]:
+    """Samples of a tar in its order: members that share a name up to the first dot of the base name.
+
+    Source: the WebDataset format description (webdataset/webdataset, README "The WebDataset Format").
+    """
+    record = -1
+    for record, (key, members) in enumerate(_samples(path, origin, reading)):
+        yield _webdataset_record(key, members, item, record, origin, reading)
+    if record < 0:
+        yield Reject(item, RejectReason.EMPTY, "a tar without samples")
+
+
+def _samples(path: Path, origin: str, reading: Reading) -> Iterator[tuple[str, list[Member]]]:
+    key, members = "", list[Member]()
+    for member in read_members(path, reading.limits, where=origin, wanted=lambda _: True):
+        stem = _sample_key(member.name)
+        if members and stem != key:
+            yield key, members
+            members = []
+        key = stem
+        members.append(member)
+    if members:
+        yield key, members
+
+
+def _sample_key(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
+
+
+def _webdataset_record(
+    key: str, members: Sequence[Member], item: str, record: int, origin: str, reading: Reading
+) -> Record | Reject:
+    by_field = {member.name.rpartition("/")[2].partition(".")[2]: member for member in members}
+    images = [name for name in by_field if is_image_name(f"x.{name}")]
+    chosen = reading.image_column or (images[0] if len(images) == 1 else None)
+    if chosen is None and len(images) > 1:
+        raise SourceError(
+            f"{origin}, sample {key}: several images: {', '.join(sorted(images))}; set image_column to one of them"
+        )
+    member = by_field.get(chosen or "")
+    if member is None or member.data is None:
+        refused = member or next((m for m in members if m.reason is not None), None)
+        reason = refused.reason if refused is not None and refused.reason else RejectReason.NO_IMAGE
+        return Reject(
+            item, reason, f"{key}: {refused.detail if refused else 'no image member'}"[:300], record
+        )
+    values = {name: _field_value(name, one) for name, one in sorted(by_field.items()) if one is not member}
+    text, extra = _webdataset_text(values, reading.text_column)
+    return Record(
+        item, record, f"{item}/{key}", member.data, f"{origin}#{member.name}", text=text, extra=extra
+    )
+
+
+def _field_value(name: str, member: Member) -> Any:
+    if member.data is None:
+        return {"rejected": member.reason, "detail": member.detail}
+    suffix = PurePosixPath(f"x.{name}").suffix
+    try:
+        if suffix == ".json":
+            return orjson.loads(member.data)
+        if suffix in (".txt", ".text", ".cls", ".caption", ".transcript"):
+            return member.data.decode("utf-8").strip()
+    except ValueError:
+        pass
+    return json_value(member.data)
+
+
+def _webdataset_text(values: dict[str, Any], column: str | None) -> tuple[str | None, dict[str, Any]]:
+    """The text: the named member (or `json.key` inside one), else `txt` and the like, else a json's caption."""
+    nested = [f"json.{name}" for name in TEXT_NAMES]
+    for candidate in (column,) if column else (*TEXT_NAMES, *nested):
+        name, _, inner = candidate.partition(".")
+        value = values.get(candidate, values.get(name))
+        if inner and candidate not in values:
+            value = value.get(inner) if isinstance(value, Mapping) else None
+        if isinstance(value, str):
+            kept = {k: v for k, v in values.items() if inner or k != name}
+            return value, kept
+    return None, values
+
+
+def _archive(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject]:
+    number = -1
+    for member in read_members(path, reading.limits, where=origin):
+        number = member.number
+        if member.data is None:
+            detail = f"{member.name}: {member.detail}"[:300]
+            yield Reject(item, member.reason or RejectReason.UNREADABLE, detail, number)
+            continue
+        folder = PurePosixPath(member.name).parent.name
+        extra = {"label": folder} if folder else None
+        yield Record(
+            item, number, f"{item}/{member.name}", member.data, f"{origin}!{member.name}", extra=extra
+        )
+    if number < 0:
+        yield Reject(item, RejectReason.EMPTY, "an archive without images")
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:150] or type(error).__name__

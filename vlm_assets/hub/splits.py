@@ -1,0 +1,247 @@
+"""Which files of a repository are which config and split, and in which format: resolved from the file list alone.
+
+`datasets`' own rules (patterns, README `configs:`, ignored files) run over a file system that holds nothing but the
+tree: no request, exact agreement with `load_dataset`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from fsspec import (  # type: ignore[import-untyped]  # ships no types
+    AbstractFileSystem,
+    register_implementation,
+)
+
+from vlm_assets.errors import SourceError
+from vlm_assets.transfer.archives import IMAGE_SUFFIXES
+
+_PROTOCOL: Final = "vlmtree"
+_ROOT: Final = "repo"
+
+METADATA_NAMES: Final = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+
+_FORMATS: Final = {
+    ".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset", ".json": "json",
+    ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".zip": "archive",
+    **dict.fromkeys(IMAGE_SUFFIXES, "imagefolder"),
+}  # fmt: skip
+_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
+_PREFERENCE: Final = ("parquet", "arrow", "json", "csv", "webdataset", "imagefolder", "archive")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSplit:
+    """One config × split: its data files in order, their format, the features that the README declares."""
+
+    config: str
+    split: str
+    format: str
+    files: tuple[str, ...]
+    metadata_files: tuple[str, ...] = ()
+    """`metadata.*` of an imagefolder."""
+    ignored: int = 0
+    """Files of other formats that the patterns matched; `load_dataset` leaves them out too."""
+    features: Mapping[str, Any] | None = None
+
+
+def find_splits(
+    paths: Iterable[str],
+    card: str,
+    where: str,
+    *,
+    configs: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+) -> list[DataSplit]:
+    """Every wanted config × split, sorted. `card` is the README's text; None for `configs`/`splits` means all.
+
+    Raises:
+        SourceError: no data files, a config or split that does not exist (the message lists those that do), or
+            data files outside the repository.
+    """
+    tree = _Tree(paths)
+    declared, features = _declared(card, where)
+    unknown = sorted(set(configs or ()) - set(declared))
+    if unknown:
+        raise SourceError(
+            f"{where}: no config {', '.join(unknown)}; there are: {', '.join(sorted(declared))}"
+        )
+    found: list[DataSplit] = []
+    for config in sorted(configs or declared):
+        for split, files in _files_by_split(tree, declared[config], f"{where}, config {config}").items():
+            if splits is None or split in splits:
+                found.append(_classified(config, split, files, features.get(config), where))
+    missing = sorted(set(splits or ()) - {one.split for one in found})
+    if missing:
+        known = {s for c in declared for s in _files_by_split(tree, declared[c], where)}
+        raise SourceError(f"{where}: no split {', '.join(missing)}; there are: {', '.join(sorted(known))}")
+    return sorted(found, key=lambda one: (one.config, one.split))
+
+
+def format_of(path: str) -> str | None:
+    """Reader of a data file by its name, compression suffixes aside; None where there is none."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(path).suffixes]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return _FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Configs by name with their parameters, and features by config, from the README's YAML."""
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCard
+
+    try:
+        text = card if card.lstrip().startswith("---") else f"---\n{{}}\n---\n{card}"
+        data = DatasetCard(text, ignore_metadata_errors=True).data
+        declared = {
+            name: dict(params) for name, params in MetadataConfigs.from_dataset_card_data(data).items()
+        }
+        infos = DatasetInfosDict.from_dataset_card_data(data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SourceError(f"{where}: the README's `configs` cannot be read: {error}") from error
+    features = {name: info.features.to_dict() for name, info in infos.items() if info.features}
+    if not declared:
+        # `datasets` names the only config after the only dataset_info.
+        declared = {next(iter(infos)) if len(infos) == 1 else "default": {}}
+    return declared, features
+
+
+def _files_by_split(tree: "_Tree", params: Mapping[str, Any], where: str) -> dict[str, list[str]]:
+    from datasets.data_files import EmptyDatasetError, sanitize_patterns
+
+    folder = str(params.get("data_dir") or "").strip("/")
+    base = f"{_PROTOCOL}://{_ROOT}" + (f"/{folder}" if folder else "")
+    try:
+        declared = params.get("data_files")
+        patterns = sanitize_patterns(declared) if declared is not None else _default_patterns(tree, base)
+        found: dict[str, list[str]] = {}
+        for split, globs in patterns.items():
+            seen: dict[str, None] = {}
+            for glob in globs:
+                if "://" in glob or glob.startswith("/"):
+                    raise SourceError(
+                        f"{where}: data file {glob!r} lies outside the repository; not followed"
+                    )
+                for path in _matches(glob, base, tree):
+                    seen[path] = None
+            found[str(split)] = list(seen)
+    except (FileNotFoundError, EmptyDatasetError) as error:
+        raise SourceError(f"{where}: no data files found ({_plain(error)})") from error
+    except ValueError as error:
+        raise SourceError(f"{where}: data files cannot be resolved: {error}") from error
+    empty = sorted(split for split, files in found.items() if not files)
+    if empty:
+        raise SourceError(f"{where}: no data file matches the patterns of split {', '.join(empty)}")
+    return found
+
+
+def _default_patterns(tree: "_Tree", base: str) -> dict[str, list[str]]:
+    """What `datasets` tries in turn, on one file for many whose names differ in digits only.
+
+    Its patterns treat all digits alike, and it tries about fifty of them: 20 s over 100,000 files as they are.
+    Only the sharded pattern takes the split's name from the file's, so its result is taken from the full tree.
+    """
+    from datasets.data_files import get_data_patterns
+
+    alike = {re.sub("[0-9]", "0", name) for name, entry in tree.entries.items() if entry["type"] == "file"}
+    small = _Tree(name.removeprefix(f"{_ROOT}/") for name in alike)
+    patterns: dict[str, list[str]] = get_data_patterns(re.sub("[0-9]", "0", base), small.options())
+    sharded = any("-of-" in glob for globs in patterns.values() for glob in globs)
+    return get_data_patterns(base, tree.options()) if sharded else patterns
+
+
+def _matches(glob: str, base: str, tree: "_Tree") -> list[str]:
+    """Paths that a pattern matches; a pattern with wildcards may match none, a plain path must exist."""
+    from datasets.data_files import contains_wildcards, resolve_pattern
+
+    try:
+        found = resolve_pattern(glob, base, download_config=tree.options())
+    except FileNotFoundError:
+        if contains_wildcards(glob):
+            return []
+        raise
+    return [path.removeprefix(f"{_PROTOCOL}://{_ROOT}/") for path in found]
+
+
+def _classified(
+    config: str, split: str, files: Sequence[str], features: Mapping[str, Any] | None, where: str
+) -> DataSplit:
+    """The split in the format of most of its files, as `datasets` decides it; parquet wins a draw."""
+    metadata = [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
+    kinds = {path: format_of(path) for path in files if path not in set(metadata)}
+    counts = Counter(kind for kind in kinds.values() if kind)
+    if not counts:
+        suffixes = sorted({PurePosixPath(path).suffix for path in kinds}) or ["none"]
+        raise SourceError(
+            f"{where}, config {config}, split {split}: no data file in a format that is read "
+            f"({', '.join(sorted(set(_FORMATS.values())))}); suffixes found: {', '.join(suffixes)}"
+        )
+    chosen = max(counts, key=lambda kind: (counts[kind], -_PREFERENCE.index(kind)))
+    kept = tuple(sorted(path for path, kind in kinds.items() if kind == chosen))
+    beside = tuple(sorted(metadata)) if chosen == "imagefolder" else ()
+    return DataSplit(config, split, chosen, kept, beside, len(files) - len(kept) - len(beside), features)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace(f"{_PROTOCOL}://{_ROOT}/", "")[:200]
+
+
+class _Tree:
+    """A list of paths as fsspec entries, folders included."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.entries: dict[str, dict[str, Any]] = {_ROOT: {"name": _ROOT, "type": "directory", "size": 0}}
+        for path in sorted(paths):
+            full = f"{_ROOT}/{path}"
+            for parent in PurePosixPath(full).parents:
+                name = str(parent)
+                if name == "." or name in self.entries:
+                    break
+                self.entries[name] = {"name": name, "type": "directory", "size": 0}
+            self.entries[full] = {"name": full, "type": "file", "size": 0}
+
+    def options(self) -> Any:
+        """How `datasets` is told to look here."""
+        from datasets.download import DownloadConfig
+
+        register_implementation(_PROTOCOL, _TreeFileSystem, clobber=True)
+        return DownloadConfig(storage_options={_PROTOCOL: {"tree": self}})
+
+
+class _TreeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec is untyped
+    """Enough of a file system for globbing."""
+
+    protocol = _PROTOCOL
+    cachable = False
+
+    def __init__(self, tree: _Tree, **options: Any) -> None:
+        super().__init__(**options)
+        self._tree = tree
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """One entry."""
+        name = self._strip_protocol(path).rstrip("/")
+        if name not in self._tree.entries:
+            raise FileNotFoundError(path)
+        return self._tree.entries[name]
+
+    def find(self, path: str, **options: Any) -> Any:
+        """Everything below a folder. `maxdepth` may be ignored: the glob's own pattern filters."""
+        root = self._strip_protocol(path).rstrip("/")
+        below = {
+            name: entry
+            for name, entry in self._tree.entries.items()
+            if name.startswith(root + "/") and (options.get("withdirs") or entry["type"] == "file")
+        }
+        return below if options.get("detail") else list(below)
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> Any:  # noqa: FBT001, FBT002  # fsspec's signature
+        """Direct children of a folder."""
+        root = self._strip_protocol(path).rstrip("/")
+        children = [e for n, e in self._tree.entries.items() if n.rpartition("/")[0] == root]
+        return children if detail else [entry["name"] for entry in children]

@@ -1,0 +1,100 @@
+"""`hf_dataset`: a dataset repository on the Hugging Face Hub, read from verified copies of its data files.
+
+A slice is a config × split; one whose files exceed `slice_bytes` (or whose loose images exceed `files_per_slice`)
+is cut into buckets of files by name, so a data file more changes one slice. Rows that the README's or the file's
+features call ClassLabel carry the class's name in `extra`. Nothing in a row names the revision: a commit that leaves
+a file alone leaves its rows alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from vlm_assets.catalog.spec import Size, SourceSpec
+from vlm_assets.errors import Reject
+from vlm_assets.layout import bucket_name, bucket_of
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+
+if TYPE_CHECKING:
+    from vlm_assets.hub.splits import DataSplit
+
+
+class HfDatasetSpec(SourceSpec):
+    """Keys of `hf_dataset`."""
+
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "image_column", "text_column")
+
+    kind: Literal["hf_dataset"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
+    configs: Literal["all"] | tuple[str, ...] = "all"
+    splits: Literal["all"] | tuple[str, ...] = "all"
+    image_column: str | None = Field(None, description="Needed only where there are several.")
+    text_column: str | None = Field(
+        None, description="Unset: text, caption and the like, where there is one."
+    )
+    slice_bytes: Size = Field(4_000_000_000, description="A larger split is cut into buckets of data files.")
+    files_per_slice: int = Field(10_000, ge=1, description="Loose images a slice.")
+
+
+class HfDataset:
+    """Lists and fetches Hub datasets."""
+
+    kind: ClassVar[str] = "hf_dataset"
+    version: ClassVar[int] = 1
+    spec_type: ClassVar[type[SourceSpec]] = HfDatasetSpec
+
+    def list(self, spec: HfDatasetSpec, context: ListContext) -> Listed:
+        """Slices of every wanted config × split at the pinned commit; see `Source.list`."""
+        from vlm_assets.hub.layouts import list_repo
+
+        layout = list_repo(spec, context)
+        buckets: dict[str, int] = {}
+        slices: list[ListedSlice] = []
+        for split, items in layout.splits:
+            slices += _slices(spec, split, items, context.previous_buckets, buckets)
+        formats = {f"{one.config}/{one.split}": one.format for one, _ in layout.splits}
+        features = {one.config: dict(one.features) for one, _ in layout.splits if one.features}
+        return Listed(
+            layout.sha, slices, buckets, {"repo": spec.repo, "formats": formats, "features": features}
+        )
+
+    def fetch(
+        self, spec: HfDatasetSpec, items: Sequence[Item], context: FetchContext
+    ) -> Iterator[Record | Reject]:
+        """Records of the slice's data files, or its loose images; see `Source.fetch`."""
+        from vlm_assets.hub.layouts import fetch_items
+
+        yield from fetch_items(spec, items, context)
+
+
+def _slices(
+    spec: HfDatasetSpec,
+    split: "DataSplit",
+    items: Sequence[Item],
+    previous: Mapping[str, int],
+    buckets: dict[str, int],
+) -> list[ListedSlice]:
+    group = f"{split.config}--{split.split}"
+    loose = split.format == "imagefolder"
+    if loose:
+        planned = -(-len(items) // spec.files_per_slice)
+    else:
+        planned = min(-(-sum(item.size_bytes or 0 for item in items) // spec.slice_bytes), len(items))
+    count = buckets[group] = spec.buckets or previous.get(group) or max(planned, 1)
+    by_bucket: dict[int, list[Item]] = {}
+    for item in items:
+        by_bucket.setdefault(bucket_of(item.key, count), []).append(item)
+    return [
+        ListedSlice(
+            group if count == 1 else f"{group}--{bucket_name(bucket, count)}",
+            members,
+            container=not loose,
+            items_per_slice=spec.files_per_slice if loose else 1,
+        )
+        for bucket, members in sorted(by_bucket.items())
+    ]
+
+
+SOURCE = HfDataset()

@@ -1,0 +1,80 @@
+"""Contexts for a kind at work on its own, without the pipeline around it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import Reject
+from vlm_assets.layout import key_hash
+from vlm_assets.settings import Settings, load_settings
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record, Source
+
+COMMON: dict[str, Any] = {"name": "one", "category": "photos", "subcategory": "all", "licence": "CC0-1.0"}
+
+
+def settings_of(folder: Path, **overrides: Any) -> Settings:
+    defaults: dict[str, Any] = {
+        "data_root": folder, "allow_private_hosts": "127.0.0.1", "http_timeout_s": 2, "workers": 2,
+    }  # fmt: skip
+    return load_settings(env_file=None, **{**defaults, **overrides})
+
+
+def list_context(folder: Path, settings: Settings | None = None, **overrides: Any) -> ListContext:
+    return ListContext(settings or settings_of(folder), folder / "cache", folder / "locks", **overrides)
+
+
+def fetch_context(
+    folder: Path, listed: Listed, name: str, settings: Settings | None = None, **overrides: Any
+) -> FetchContext:
+    return FetchContext(
+        settings=settings or settings_of(folder), source="one", slice_name=name, revision=listed.revision,
+        attributes=listed.attributes, cache_dir=folder / "cache", spool_dir=folder / "cache" / "spool" / name,
+        locks_dir=folder / "locks", **overrides,
+    )  # fmt: skip
+
+
+def slices_of(listed: Listed) -> dict[str, ListedSlice]:
+    return {one.name: one for one in listed.slices}
+
+
+def canonical(one: ListedSlice) -> Sequence[Item]:
+    """The order in which the pipeline hands items over."""
+    return sorted(one.items, key=lambda i: i.key if one.container else (key_hash(i.key), i.key))
+
+
+def identities(listed: Listed) -> Mapping[str, Mapping[str, str]]:
+    return {name: {item.key: item.identity for item in one.items} for name, one in slices_of(listed).items()}
+
+
+class Fetched:
+    """Everything that a fetch gave."""
+
+    def __init__(self, events: Iterable[Record | Reject]) -> None:
+        self.events = list(events)
+        self.records = [event for event in self.events if isinstance(event, Record)]
+        self.rejects = [event for event in self.events if isinstance(event, Reject)]
+
+    def image(self, index: int) -> bytes:
+        image = self.records[index].image
+        return image.read_bytes() if isinstance(image, Path) else image
+
+    @property
+    def images(self) -> list[bytes]:
+        return [self.image(index) for index in range(len(self.records))]
+
+    def content(self) -> list[tuple[Any, ...]]:
+        """What must be equal between two fetches of the same upstream."""
+        return [
+            (e.item, e.record, e.reason) if isinstance(e, Reject) else
+            (e.item, e.record, e.key, e.image.read_bytes() if isinstance(e.image, Path) else e.image,
+             e.origin, e.text, e.label, e.extra)
+            for e in self.events
+        ]  # fmt: skip
+
+
+def fetch_slice(
+    source: Source[Any], spec: SourceSpec, folder: Path, listed: Listed, name: str, **overrides: Any
+) -> Fetched:
+    one = slices_of(listed)[name]
+    return Fetched(source.fetch(spec, canonical(one), fetch_context(folder, listed, name, **overrides)))
