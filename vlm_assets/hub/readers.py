@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 16 * 2**20
 """Planned bytes of a batch; a single larger row is a batch of its own."""
 MAX_BATCH_ROWS: Final = 1024
+_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 TABLE_FORMATS: Final = ("parquet", "arrow", "json", "csv")
 
 
@@ -105,6 +106,11 @@ def _arrow(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
     del kind
     with pa.memory_map(str(path)) as source:
         is_file_format = source.read(6) == b"ARROW1"
+        source.seek(max(source.size() - len(_END_OF_STREAM), 0))
+        if not is_file_format and source.read() != _END_OF_STREAM:
+            raise ValueError(
+                "no end-of-stream mark: truncated"
+            )  # pyarrow takes a cut between batches for the end
         source.seek(0)
         reader = pa.ipc.open_file(source) if is_file_format else pa.ipc.open_stream(source)
         batches = (

@@ -6,18 +6,15 @@ features call ClassLabel carry the class's name in `extra`. Nothing in a row nam
 a file alone leaves its rows alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.errors import Reject
-from vlm_assets.layout import bucket_name, bucket_of
+from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
-
-if TYPE_CHECKING:
-    from vlm_assets.hub.splits import DataSplit
 
 
 class HfDatasetSpec(SourceSpec):
@@ -53,7 +50,18 @@ class HfDataset:
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         for split, items in layout.splits:
-            slices += _slices(spec, split, items, context.previous_buckets, buckets)
+            loose = split.format == "imagefolder"
+            by_number = -(-len(items) // spec.files_per_slice)
+            slices += slices_of_group(
+                f"{split.config}--{split.split}",
+                items,
+                by_number if loose else buckets_for_bytes(items, spec.slice_bytes),
+                fixed=spec.buckets,
+                previous=context.previous_buckets,
+                buckets=buckets,
+                container=not loose,
+                items_per_slice=spec.files_per_slice if loose else 1,
+            )
         formats = {f"{one.config}/{one.split}": one.format for one, _ in layout.splits}
         features = {one.config: dict(one.features) for one, _ in layout.splits if one.features}
         return Listed(
@@ -67,34 +75,6 @@ class HfDataset:
         from vlm_assets.hub.layouts import fetch_items
 
         yield from fetch_items(spec, items, context)
-
-
-def _slices(
-    spec: HfDatasetSpec,
-    split: "DataSplit",
-    items: Sequence[Item],
-    previous: Mapping[str, int],
-    buckets: dict[str, int],
-) -> list[ListedSlice]:
-    group = f"{split.config}--{split.split}"
-    loose = split.format == "imagefolder"
-    if loose:
-        planned = -(-len(items) // spec.files_per_slice)
-    else:
-        planned = min(-(-sum(item.size_bytes or 0 for item in items) // spec.slice_bytes), len(items))
-    count = buckets[group] = spec.buckets or previous.get(group) or max(planned, 1)
-    by_bucket: dict[int, list[Item]] = {}
-    for item in items:
-        by_bucket.setdefault(bucket_of(item.key, count), []).append(item)
-    return [
-        ListedSlice(
-            group if count == 1 else f"{group}--{bucket_name(bucket, count)}",
-            members,
-            container=not loose,
-            items_per_slice=spec.files_per_slice if loose else 1,
-        )
-        for bucket, members in sorted(by_bucket.items())
-    ]
 
 
 SOURCE = HfDataset()

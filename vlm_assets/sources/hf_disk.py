@@ -1,0 +1,177 @@
+"""`hf_disk`: folders of `save_to_disk`, or Arrow and Parquet files, read where they lie and copied once.
+
+A slice is a split, or a bucket of its files where they exceed `slice_bytes`. Data files are those that `state.json`
+names, never what a glob finds: `datasets` leaves `cache-*.arrow` files in the same folder. A folder that lacks one of
+them is an error, not a smaller dataset.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import orjson
+
+from vlm_assets.catalog.spec import Size, SourceSpec
+from vlm_assets.errors import Reject, SourceError
+from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.layout import nfc
+from vlm_assets.sources.files import FileHashes
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+
+
+class HfDiskSpec(SourceSpec):
+    """Keys of `hf_disk`."""
+
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("image_column", "text_column")
+
+    kind: Literal["hf_disk"]
+    path: Path
+    image_column: str | None = None
+    text_column: str | None = None
+    slice_bytes: Size = 4_000_000_000
+
+
+class HfDisk:
+    """Lists and reads dataset files on this machine's volumes."""
+
+    kind: ClassVar[str] = "hf_disk"
+    version: ClassVar[int] = 1
+    spec_type: ClassVar[type[SourceSpec]] = HfDiskSpec
+
+    def list(self, spec: HfDiskSpec, context: ListContext) -> Listed:
+        """Slices of every split in the folder, files identified by their sha256; see `Source.list`."""
+        groups = _saved(spec) or _plain(spec)
+        buckets: dict[str, int] = {}
+        slices: list[ListedSlice] = []
+        with FileHashes(context.cache_dir / "files.sqlite") as hashes:
+            for group in groups:
+                digests = hashes.hash_many([spec.path / name for name in group.files])
+                items = [
+                    _item(spec, group, name, digest)
+                    for name, digest in zip(group.files, digests, strict=True)
+                ]
+                planned = buckets_for_bytes(items, spec.slice_bytes)
+                slices += slices_of_group(
+                    group.name, items, planned,
+                    fixed=spec.buckets, previous=context.previous_buckets, buckets=buckets,
+                )  # fmt: skip
+        return Listed(
+            "on disk", slices, buckets, {"features": {g.name: g.features for g in groups if g.features}}
+        )
+
+    def fetch(
+        self, spec: HfDiskSpec, items: Sequence[Item], context: FetchContext
+    ) -> Iterator[Record | Reject]:
+        """Records of the slice's data files, each checked to be the one that was listed; see `Source.fetch`."""
+        from vlm_assets.hub.readers import Reading, read_data_file
+        from vlm_assets.transfer.archives import ArchiveLimits
+
+        with FileHashes(context.cache_dir / "files.sqlite") as hashes:
+            for item in items:
+                path = spec.path / item.payload["path"]
+                if not item.identity or hashes.hash_many([path]) != [item.identity]:
+                    raise SourceError(
+                        f"source {spec.name}: {path} is unreadable or not the file that was listed; list it again"
+                    )
+                features = context.attributes.get("features", {}).get(item.payload["group"], {})
+                reading = Reading(
+                    ArchiveLimits(context.settings.max_image_bytes),
+                    spec.image_column,
+                    spec.text_column,
+                    features,
+                )
+                yield from read_data_file(path, item.payload["format"], item.key, item.key, reading)
+                context.progress(1, item.size_bytes or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One split: its data files relative to the source's path."""
+
+    name: str
+    format: str
+    files: tuple[str, ...]
+    features: dict[str, Any]
+
+
+def _item(spec: HfDiskSpec, group: _Group, name: str, digest: str) -> Item:
+    size = (spec.path / name).stat().st_size
+    return Item(nfc(name), digest, {"path": name, "format": group.format, "group": group.name}, size)
+
+
+def _saved(spec: HfDiskSpec) -> list[_Group]:
+    """Splits of a `save_to_disk` folder, or of several below the path; none where there is no `state.json`."""
+    if not spec.path.is_dir():
+        if spec.path.exists():
+            return []
+        raise SourceError(f"source {spec.name}: {spec.path} does not exist; is the volume mounted?")
+    roots = {folder.parent for folder in spec.path.rglob("state.json")}
+    for index in {spec.path / "dataset_dict.json", *spec.path.rglob("dataset_dict.json")}:
+        if index.is_file():
+            roots |= {index.parent / split for split in _json(spec, index).get("splits", ())}
+    return [_saved_split(spec, folder) for folder in sorted(roots)]
+
+
+def _saved_split(spec: HfDiskSpec, folder: Path) -> _Group:
+    relative = folder.relative_to(spec.path)
+    if not (folder / "state.json").is_file():
+        raise SourceError(
+            f"source {spec.name}: {folder} has no state.json though dataset_dict.json names it: partial"
+        )
+    names = [entry["filename"] for entry in _json(spec, folder / "state.json").get("_data_files", ())]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise SourceError(
+            f"source {spec.name}: {folder} is partial: {len(missing)} of {len(names)} data files are missing, "
+            f"the first is {missing[0]}; copy it again"
+        )
+    info = _json(spec, folder / "dataset_info.json") if (folder / "dataset_info.json").is_file() else {}
+    name = relative.as_posix().replace("/", "--") if relative.parts else "data"
+    files = tuple(sorted((relative / name).as_posix() for name in names))
+    return _Group(name, "arrow", files, info.get("features") or {})
+
+
+def _plain(spec: HfDiskSpec) -> list[_Group]:
+    """Splits of a folder of data files by `datasets`' own patterns, or the one file that the path is."""
+    from vlm_assets.hub.readers import TABLE_FORMATS
+    from vlm_assets.hub.splits import find_splits, format_of
+
+    if spec.path.is_file():
+        raise SourceError(f"source {spec.name}: {spec.path} is a file; give the folder that holds it")
+    paths = [
+        path.relative_to(spec.path).as_posix() for path in sorted(spec.path.rglob("*")) if path.is_file()
+    ]
+    tables = [
+        path
+        for path in paths
+        if format_of(path) in TABLE_FORMATS and not Path(path).name.startswith("cache-")
+    ]
+    card = spec.path / "README.md"
+    text = card.read_text("utf-8", "replace") if card.is_file() else ""
+    if not tables:
+        raise SourceError(
+            f"source {spec.name}: no Arrow or Parquet file and no state.json in {spec.path} ({len(paths)} files); "
+            "for folders of images use kind client_folder"
+        )
+    found = find_splits(tables, text, f"source {spec.name}: {spec.path}")
+    alone = len({split.config for split in found}) == 1
+    return [
+        _Group(
+            one.split if alone else f"{one.config}--{one.split}",
+            one.format,
+            one.files,
+            dict(one.features or {}),
+        )
+        for one in found
+    ]
+
+
+def _json(spec: HfDiskSpec, path: Path) -> dict[str, Any]:
+    try:
+        return dict(orjson.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise SourceError(f"source {spec.name}: {path} cannot be read: {error}") from error
+
+
+SOURCE = HfDisk()
