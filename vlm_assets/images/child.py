@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = (
         1  # stacks of one thread a core would count against the memory limit
     )
+    Image.init()  # all plugins now: the first image's time is not for loading them
     _limit(resource.RLIMIT_AS, policy.decoder_memory_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     _arrange_signals()

@@ -66,7 +66,7 @@ def test_a_crash_costs_one_reject_and_the_child_is_replaced(deadly):
 
 
 def test_a_hang_costs_one_reject_and_the_child_is_replaced():
-    with prober(decoder_timeout_s=0.5) as one, ThreadPoolExecutor(1) as threads:
+    with prober(decoder_timeout_s=1.5) as one, ThreadPoolExecutor(1) as threads:
         pid, answer = stopped_probe(one, threads)
         fault = answer.result(20)
         assert isinstance(fault, ImageFault)
@@ -155,7 +155,7 @@ def test_a_child_outlives_the_thread_that_started_it():
 ORPHAN = """
 import sys, time
 from vlm_assets_tests.images.pictures import encoded, picture, prober
-one = prober(decoder_timeout_s=1.0)
+one = prober(decoder_timeout_s=5.0)
 one.probe(encoded(picture(), "GIF"))
 print(*one._pool.pids(), flush=True)
 time.sleep(600)
