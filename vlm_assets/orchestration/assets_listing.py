@@ -1,0 +1,108 @@
+"""`listing/<source>`: one subsettable multi-asset over all sources, threaded in one process.
+
+What a listing is lies in `ingest.listing`. Partition keys are registered here and nowhere else but in `reconcile`;
+they are never deleted.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import dagster as dg
+
+from vlm_assets.catalog.spec import Catalog, SourceSpec
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.groups import LISTING_GROUP, source_kinds, source_tags
+from vlm_assets.orchestration.metadata import listing_metadata, source_description, source_state
+from vlm_assets.orchestration.names import (
+    ACCEPT_SHRINK_TAG,
+    CORPUS_POOL,
+    FORCE_TAG,
+    listing_key,
+    slices_partitions,
+    source_pool,
+)
+from vlm_assets.orchestration.pools import register_pools
+from vlm_assets.orchestration.threads import run_all
+
+if TYPE_CHECKING:
+    from vlm_assets.ingest.listing import ListingChange
+
+_THREADS: Final = 16
+_KEYS_AT_ONCE: Final = 1_000
+_TOLD: Final = (
+    "Resolves the upstream revision and writes the listing: every slice with a fingerprint. New slices become "
+    "partitions of the dataset; slices that are gone are retired, their partitions stay."
+)
+
+
+def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The multi-asset with one output a source."""
+
+    @dg.multi_asset(
+        name="listing",
+        specs=[
+            dg.AssetSpec(
+                listing_key(spec.name),
+                group_name=LISTING_GROUP,
+                description=source_description(spec, _TOLD),
+                kinds=source_kinds(spec),
+                tags=source_tags(spec),
+                metadata={"licence": spec.licence, "category": spec.category},
+                skippable=True,
+            )
+            for spec in catalog.sources
+        ],
+        can_subset=True,
+    )
+    def listing(
+        context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        names = sorted(key.path[-1] for key in context.selected_asset_keys)
+        wanted = [installation.catalog.source(name) for name in names]
+        failures = []
+        for name, result in _list_all(context, installation, wanted):
+            if isinstance(result, Exception):
+                failures.append(f"{name}: {result}")
+                context.log.error("%s: %s", name, result)
+                continue
+            register_slices(context.instance, name, result.listing.slices)
+            path = str(installation.root.listing(name))
+            yield dg.MaterializeResult(
+                asset_key=listing_key(name),
+                metadata=listing_metadata(result, path),
+                data_version=dg.DataVersion(result.listing.version),
+            )
+        if failures:
+            raise dg.Failure(f"{len(failures)} of {len(wanted)} listings failed.\n" + "\n".join(failures))
+
+    return listing
+
+
+def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[str]) -> None:
+    """Adds the partition keys that are new, sorted, and gives the source's pool its slot."""
+    name = slices_partitions(source)
+    known = set(instance.get_dynamic_partitions(name))
+    new = sorted(set(keys) - known)
+    for start in range(0, len(new), _KEYS_AT_ONCE):
+        instance.add_dynamic_partitions(name, new[start : start + _KEYS_AT_ONCE])
+    register_pools(instance, (source_pool(source), CORPUS_POOL))
+
+
+def _list_all(
+    context: dg.AssetExecutionContext, installation: Installation, wanted: Sequence[SourceSpec]
+) -> Iterator[tuple[str, "ListingChange | Exception"]]:
+    from vlm_assets.ingest.listing import refresh_listing
+
+    tags = context.run.tags
+    calls: dict[str, Callable[[], ListingChange]] = {}
+    for spec in wanted:
+        if not spec.active:
+            context.log.info("%s is %s in the catalogue: not listed", spec.name, source_state(spec))
+            continue
+        calls[spec.name] = partial(
+            refresh_listing, installation, spec,
+            accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags,
+        )  # fmt: skip
+    return run_all(calls, workers=_THREADS, cancelled=threading.Event())

@@ -1,0 +1,24 @@
+"""Puts the definitions together for one installation. Adds nothing of its own."""
+
+import dagster as dg
+
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.assets_dataset import dataset_asset
+from vlm_assets.orchestration.assets_listing import listing_asset
+from vlm_assets.orchestration.executor import line_executor
+from vlm_assets.orchestration.preview import ignore_preview_notices
+from vlm_assets.orchestration.resources import SILENT, ProgressSink, line_resources
+
+
+def build_definitions(installation: Installation, progress: ProgressSink = SILENT) -> dg.Definitions:
+    """All assets, checks, jobs, schedules and sensors of a catalogue."""
+    ignore_preview_notices()
+    catalog, settings = installation.catalog, installation.settings
+    return dg.Definitions(
+        assets=[
+            listing_asset(catalog),
+            *(dataset_asset(spec, settings.slices_per_run) for spec in catalog.sources),
+        ],
+        resources=line_resources(installation, progress),
+        executor=line_executor(settings),
+    )

@@ -1,0 +1,160 @@
+"""Runs slices of one source one after the other, a failed one alone, and reports each as it ends.
+
+Shared by the dataset assets and the job for scattered keys. How a slice is built lies in `ingest.slice`.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import VlmAssetsError
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
+from vlm_assets.orchestration.metadata import slice_metadata, source_state
+from vlm_assets.orchestration.names import DATA_VERSION_TAG, FORCE_TAG, dataset_key
+from vlm_assets.orchestration.progress import ProgressLines
+from vlm_assets.orchestration.resources import ProgressSink
+from vlm_assets.orchestration.threads import run_all
+from vlm_assets.orchestration.thumbnails import slice_thumbnails
+
+if TYPE_CHECKING:
+    from vlm_assets.ingest.slice import SliceOutcome
+    from vlm_assets.manifest import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class _Retired:
+    """A partition whose slice is no longer listed: nothing to fetch, and no failure."""
+
+
+def materialize_slices(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    installation: Installation,
+    progress: ProgressSink,
+    spec: SourceSpec,
+    keys: Sequence[str],
+) -> None:
+    """Builds the slices and logs a materialization event for each that is committed, at once when it is.
+
+    Raises:
+        dg.Failure: after the last slice, naming those that failed; the others stand.
+    """
+    failures: dict[str, str] = {}
+    for key, result in _built(context, installation, progress, spec, keys):
+        if isinstance(result, Exception):
+            failures[key] = _told(result)
+            # A trace tells something only where the error is not one of ours.
+            trace = None if isinstance(result, VlmAssetsError) else result
+            context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
+        else:
+            context.log_event(slice_event(spec.name, key, result))
+    if failures:
+        told = "\n".join(f"{key}: {message}" for key, message in failures.items())
+        raise dg.Failure(
+            f"{len(failures)} of {len(keys)} slices of {spec.name} failed; the others are committed.\n{told}",
+            metadata={"failed slices": dg.MetadataValue.json(failures)},
+            allow_retries=False,
+        )
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, VlmAssetsError) else f"{type(error).__name__}: {error}"
+
+
+def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.AssetMaterialization:
+    """The event of one finished slice; the same for one that was committed before."""
+    if isinstance(result, _Retired):
+        told = "no longer listed, never fetched; the partition is kept"
+        return dg.AssetMaterialization(
+            dataset_key(source), partition=key, metadata={"retired": told, "rows": 0}
+        )
+    from vlm_assets.ingest.due import Due
+    from vlm_assets.store.slices import data_file_names
+
+    names = data_file_names(result.manifest.files)
+    fresh = result.due is not Due.COMMITTED
+    pictures = slice_thumbnails(result.path, names[0]) if fresh and names else ()
+    return dg.AssetMaterialization(
+        dataset_key(source),
+        partition=key,
+        metadata=slice_metadata(result, pictures),
+        tags={DATA_VERSION_TAG: result.manifest.content_hash},
+    )
+
+
+def _built(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    installation: Installation,
+    progress: ProgressSink,
+    spec: SourceSpec,
+    keys: Sequence[str],
+) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception"]]:
+    from vlm_assets.store.listings import read_listing
+
+    listing = read_listing(installation.root, spec.name)
+    if listing is None or not spec.active:
+        state = (
+            f"{source_state(spec)} in the catalogue"
+            if listing
+            else "not listed yet: materialize its listing first"
+        )
+        raise dg.Failure(f"{spec.name} is {state}", allow_retries=False)
+    wait_s = lock_wait_s(context.run)
+    lock = installation.root.locks / f"fetch.{spec.name}"
+    with hold_or_wait(lock, f"slices of {spec.name}", wait_s=wait_s, log=context.log):
+        for key in keys:
+            yield key, _build_one(context, installation, progress, spec, listing, key)
+
+
+def _build_one(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    installation: Installation,
+    progress: ProgressSink,
+    spec: SourceSpec,
+    listing: "Listing",
+    key: str,
+) -> "SliceOutcome | _Retired | Exception":
+    from vlm_assets.ingest.slice import SliceOptions, build_slice
+
+    if key not in listing.slices:
+        return _retired(installation, spec, key)
+    name = f"{spec.name}/{key}"
+    lines = ProgressLines(name, listing.slices[key].items, context.log.info)
+
+    def advance(items: int, size_bytes: int) -> None:
+        lines.advance(items, size_bytes)
+        progress.advance(name, items, size_bytes)
+
+    settings = installation.settings
+    options = SliceOptions(
+        force=FORCE_TAG in context.run.tags,
+        lock_wait_s=lock_wait_s(context.run),
+        run_id=context.run.run_id,
+        max_records=settings.test_mode_rows if settings.test_mode else None,
+        cancelled=threading.Event(),
+        progress=advance,
+    )
+    call = partial(build_slice, installation, spec, listing, key, options)
+    progress.start(name, listing.slices[key].items)
+    try:
+        [(_, result)] = run_all({key: call}, workers=1, cancelled=options.cancelled, idle=lines.tell)
+    finally:
+        progress.finish(name)
+    return result
+
+
+def _retired(installation: Installation, spec: SourceSpec, key: str) -> "SliceOutcome | _Retired":
+    from vlm_assets.ingest.due import Due
+    from vlm_assets.ingest.slice import SliceOutcome
+    from vlm_assets.manifest import RunRecord, SliceManifest
+    from vlm_assets.store.versions import current_version, read_manifest
+
+    version = current_version(installation.root.slice(spec.name, key))
+    if version is None:
+        return _Retired()
+    return SliceOutcome(Due.COMMITTED, read_manifest(version, SliceManifest), RunRecord(), version)

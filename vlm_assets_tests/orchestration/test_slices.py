@@ -1,0 +1,136 @@
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.names import dataset_key, listing_key, source_pool
+from vlm_assets.store.locks import hold_lock
+from vlm_assets_tests.orchestration.kit import Line, failure_of
+from vlm_assets_tests.workplace import STREET, fill, install, picture
+
+
+def city(base: Path, *, broken: Sequence[int] = (), slices: int = 4, **keys: Any) -> Installation:
+    """A source with a folder a slice, three pictures each; the broken ones hold rubbish."""
+    for number in range(slices):
+        folder = fill(base / "in" / f"s{number}", 3, start=10 * number)
+        if number in broken:
+            (folder / "bad.jpg").write_bytes(b"rubbish")
+    return install(base, {**STREET, "path": base / "in", **keys})
+
+
+def mend(base: Path) -> None:
+    for number, path in enumerate((base / "in").rglob("bad.jpg")):
+        path.write_bytes(picture(900 + number))
+
+
+def test_a_listing_registers_sorted_partitions_and_the_pool(tmp_path, instance):
+    line = Line(city(tmp_path), instance)
+    assert line.list_sources("street").success
+    assert line.slices("street") == ["s0", "s1", "s2", "s3"]
+    assert {limit.name for limit in instance.event_log_storage.get_pool_limits()} >= {source_pool("street")}
+    told = line.facts(listing_key("street"))
+    assert (told["slices"], told["items"]) == (4, 12)
+
+
+def test_partitions_are_added_and_never_deleted(tmp_path, instance):
+    line = Line(city(tmp_path, shrink_tolerance=1), instance)
+    line.list_sources("street")
+    for path in (tmp_path / "in" / "s1").iterdir():
+        path.unlink()
+    fill(tmp_path / "in" / "a0", 1, start=90)
+    assert line.list_sources("street").success
+    assert line.slices("street") == ["s0", "s1", "s2", "s3", "a0"]
+    assert line.facts(listing_key("street"))["retired"] == "s1"
+    assert line.fetch("street").success
+    assert "no longer listed" in line.facts(dataset_key("street"), "s1")["retired"]
+
+
+def test_a_source_that_cannot_be_listed_does_not_stop_the_others(tmp_path, instance):
+    fill(tmp_path / "in", 2)
+    other = {**STREET, "name": "gone", "path": tmp_path / "nowhere"}
+    held = {**STREET, "name": "held", "path": tmp_path / "nowhere", "hold": True}
+    line = Line(install(tmp_path, {**STREET, "path": tmp_path / "in"}, other, held), instance)
+    result = line.list_sources("gone", "held", "street")
+    assert not result.success
+    assert line.slices("street") == ["root"]
+    assert line.events(listing_key("street"))
+    assert not line.events(listing_key("held"))
+    assert "1 of 3 listings failed.\ngone: source gone: " in failure_of(result, "listing")
+
+
+def test_every_finished_slice_has_its_event_with_what_a_person_asks(tmp_path, instance):
+    line = Line(city(tmp_path, broken=[2], reject_tolerance=0.5), instance)
+    line.list_sources("street")
+    assert line.fetch("street").success
+    assert line.materialized("street") == {"s0": 1, "s1": 1, "s2": 1, "s3": 1}
+    told = line.facts(dataset_key("street"), "s2")
+    assert (told["dagster/partition_row_count"], told["items"], told["rejects"]) == (3, 4, 1)
+    assert "| not_an_image | 1 |" in told["rejects by reason"]
+    assert told["first images"].count("data:image/jpeg;base64,") == 3
+    [event] = line.events(dataset_key("street"), "s2")
+    assert event.tags == {"dagster/data_version": told["content hash"]}
+
+
+def test_a_committed_slice_logs_an_event_again_with_the_same_data_version(tmp_path, instance):
+    line = Line(city(tmp_path), instance)
+    line.list_sources("street")
+    line.fetch("street")
+    assert line.fetch("street").success
+    assert line.materialized("street") == {"s0": 2, "s1": 2, "s2": 2, "s3": 2}
+    new, old = line.events(dataset_key("street"), "s0")
+    assert line.facts(dataset_key("street"), "s0")["why"] == "committed"
+    assert new.tags == old.tags
+
+
+def test_a_failed_slice_fails_alone_and_a_second_try_fetches_it_alone(tmp_path, instance):
+    line = Line(city(tmp_path, broken=[1, 3]), instance)
+    line.list_sources("street")
+    result = line.fetch("street")
+    assert not result.success
+    assert line.materialized("street") == {"s0": 1, "s2": 1}
+    assert "2 of 4 slices of street failed" in failure_of(result)
+    mend(tmp_path)
+    line.list_sources("street")
+    assert line.fetch("street").success
+    why = Counter(line.facts(dataset_key("street"), f"s{n}")["why"] for n in range(4))
+    assert why == {"new": 2, "committed": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"hold": True}, "street is held in the catalogue"),
+        ({"enabled": False}, "street is disabled in the catalogue"),
+    ],
+)
+def test_a_held_source_is_not_fetched(tmp_path, instance, change, told):
+    line = Line(city(tmp_path), instance)
+    line.list_sources("street")
+    line = Line(install(tmp_path, {**STREET, "path": tmp_path / "in", **change}), instance)
+    result = line.fetch("street")
+    assert not result.success
+    assert told in failure_of(result)
+
+
+def test_a_run_that_may_not_wait_names_the_holder(tmp_path, instance):
+    installation = city(tmp_path)
+    line = Line(installation, instance)
+    line.list_sources("street")
+    with hold_lock(installation.root.locks / "fetch.street", "slices of street"):
+        began = time.monotonic()
+        result = line.fetch("street", **{"vlm/lock_wait_s": "0"})
+    assert time.monotonic() - began < 5
+    assert not result.success
+    assert "held by pid" in failure_of(result)
+
+
+def test_force_fetches_what_is_committed(tmp_path, instance):
+    line = Line(city(tmp_path), instance)
+    line.list_sources("street")
+    line.fetch("street")
+    assert line.fetch("street", **{"vlm/force_redownload": "true"}).success
+    assert line.facts(dataset_key("street"), "s0")["why"] == "forced"
