@@ -45,13 +45,15 @@ class ClientFolder:
         Raises:
             SourceError: the folder is missing or empty, or its metadata file names files that are not there.
         """
-        paths = _files(spec)
-        texts = _texts(spec, paths)
-        names = sorted(set(paths) - texts.own_files)
+        names = _files(spec)
+        texts = _texts(spec, names)
+        keys = sorted(set(names) - texts.own_files)
+        paths = [os.path.join(spec.path, names[key]) for key in keys]
         with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
-            digests = hashes.hash_many([paths[name] for name in names])
+            digests = hashes.hash_many(paths)
         items = [
-            _item(spec, name, paths[name], digest, texts) for name, digest in zip(names, digests, strict=True)
+            _item(key, names[key], path, digest, texts)
+            for key, path, digest in zip(keys, paths, digests, strict=True)
         ]
         if not items:
             raise SourceError(f"source {spec.name}: no file in {spec.path} matches; check path and include")
@@ -83,32 +85,47 @@ class _Texts:
         self.own_files: set[str] = set()
 
 
-def _files(spec: ClientFolderSpec) -> dict[str, Path]:
-    """Regular files by NFC key: the path below the folder with `/`. Links to files are followed, to folders not.
+def _files(spec: ClientFolderSpec) -> dict[str, str]:
+    """Names of regular files as they are on disk, by NFC key: the path below the folder with `/`.
 
-    A dangling link is listed too (and rejected when read); pipes, sockets and devices are no files.
+    Links to files are followed, to folders not. A dangling link is listed too (and rejected when read); pipes, sockets and devices are no files.
     """
     if not spec.path.is_dir():
         raise SourceError(f"source {spec.name}: {spec.path} is not a folder; is the volume mounted?")
-    found: dict[str, Path] = {}
-
-    def _fail(error: OSError) -> None:
-        raise SourceError(f"source {spec.name}: cannot read {error.filename}: {error.strerror}") from error
-
-    for folder, folders, names in os.walk(spec.path, onerror=_fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            key = nfc(path.relative_to(spec.path).as_posix())
-            special = not path.is_file() and path.exists()
-            if name.startswith(".") or special or not _matches(spec, key):
+    root = os.fspath(spec.path)
+    found: dict[str, str] = {}
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for entry in _entries(spec, f"{root}/{folder}"):
+            name = folder + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name + "/")
+                continue
+            special = not entry.is_file() and not entry.is_symlink()
+            key = nfc(name)
+            if special or not _matches(spec, key):
                 continue
             if key in found:
                 raise SourceError(
-                    f"source {spec.name}: {found[key]} and {path} have the same name in Unicode NFC; rename one"
+                    f"source {spec.name}: two files are named {key} once in Unicode NFC; rename one of "
+                    f"{os.fsencode(found[key])!r}, {os.fsencode(name)!r}"
                 )
-            found[key] = path
+            found[key] = name
     return found
+
+
+def _entries(spec: ClientFolderSpec, folder: str) -> list[os.DirEntry[str]]:
+    """What a folder holds, hidden names left out.
+
+    Raises:
+        SourceError: it cannot be read; an item would be lost.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"source {spec.name}: cannot read {folder}: {error.strerror}") from error
 
 
 def _matches(spec: ClientFolderSpec, key: str) -> bool:
@@ -117,34 +134,34 @@ def _matches(spec: ClientFolderSpec, key: str) -> bool:
     )
 
 
-def _texts(spec: ClientFolderSpec, paths: Mapping[str, Path]) -> _Texts:
+def _texts(spec: ClientFolderSpec, names: Mapping[str, str]) -> _Texts:
     texts = _Texts()
     if spec.text == "sidecar":
-        stems = {key.rsplit(".", 1)[0] for key in paths if not key.endswith(".txt")}
-        for key, path in paths.items():
+        stems = {key.rsplit(".", 1)[0] for key in names if not key.endswith(".txt")}
+        for key, name in names.items():
             stem = key.removesuffix(".txt")
             if key.endswith(".txt") and stem in stems:
                 texts.own_files.add(key)
-                texts.by_key[stem] = (path.read_text("utf-8-sig", errors="replace").strip(), {})
+                texts.by_key[stem] = ((spec.path / name).read_text("utf-8-sig", errors="replace").strip(), {})
     elif spec.text != "none":
-        for key, path in paths.items():
+        for key, name in names.items():
             if key.rsplit("/", 1)[-1] == spec.text:
                 texts.own_files.add(key)
-                _read_metadata(spec, key, path, paths, texts)
+                _read_metadata(spec, key, spec.path / name, names, texts)
         if not texts.own_files:
             raise SourceError(f"source {spec.name}: text is {spec.text}, but there is none in {spec.path}")
     return texts
 
 
 def _read_metadata(
-    spec: ClientFolderSpec, key: str, path: Path, paths: Mapping[str, Path], texts: _Texts
+    spec: ClientFolderSpec, key: str, path: Path, names: Mapping[str, str], texts: _Texts
 ) -> None:
     """Rows of a metadata file, laid out as `imagefolder` has it: a `file_name` column, relative to the file."""
     base = key.rpartition("/")[0]
     for number, row in _metadata_rows(spec, path):
         name = row.pop("file_name", None)
         target = nfc(f"{base}/{name}" if base else str(name))
-        if name is None or target not in paths:
+        if name is None or target not in names:
             told = f"names {name!r}, which is not there" if name else "has no file_name"
             raise SourceError(f"source {spec.name}: {path}: row {number} {told}")
         text = next((row.pop(column) for column in ("text", "caption") if row.get(column)), None)
@@ -165,11 +182,10 @@ def _metadata_rows(spec: ClientFolderSpec, path: Path) -> Iterator[tuple[int, di
         raise SourceError(f"source {spec.name}: {path}: {error}") from error
 
 
-def _item(spec: ClientFolderSpec, key: str, path: Path, digest: str, texts: _Texts) -> Item:
+def _item(key: str, name: str, path: str, digest: str, texts: _Texts) -> Item:
     text, extra = texts.by_key.get(key) or texts.by_key.get(key.rsplit(".", 1)[0], (None, {}))
-    size = path.stat().st_size if digest else None
+    size = os.path.getsize(path) if digest else None
     payload: dict[str, Any] = {}
-    name = path.relative_to(spec.path).as_posix()
     if name != key:  # on disk not in NFC, or not UTF-8
         payload["name_hex"] = os.fsencode(name).hex()
     if text is not None:

@@ -17,6 +17,8 @@ from typing import Final, Self
 _SETTLED_S: Final = 0.1
 """A file touched more recently may change again within one tick of the file system's clock: not cached."""
 _FLUSH_ROWS: Final = 2000
+_CHUNK_PATHS: Final = 64
+"""Paths a task: a thread's hand-over costs more than a file that the cache knows."""
 
 _Key = tuple[int, int, int, int]
 
@@ -70,13 +72,15 @@ class FileHashes:
                 return digest
         raise OSError(f"{path} changes while it is read")
 
-    def hash_many(self, paths: Sequence[Path]) -> list[str]:
+    def hash_many(self, paths: Sequence[Path | str]) -> list[str]:
         """sha256 of each path in order, read by several threads; "" where a file cannot be read.
 
         The fetch meets such a file again and rejects it there, so no item is lost.
         """
+        chunks = [paths[i : i + _CHUNK_PATHS] for i in range(0, len(paths), _CHUNK_PATHS)]
         with ThreadPoolExecutor(self._workers) as pool:
-            return list(pool.map(self._sha256_or_empty, paths))
+            done = pool.map(lambda chunk: [self._sha256_or_empty(Path(path)) for path in chunk], chunks)
+            return [digest for chunk in done for digest in chunk]
 
     def save(self) -> None:
         """Keep what was hashed so far."""
