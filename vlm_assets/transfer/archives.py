@@ -243,8 +243,18 @@ def _tar_members(
                 member = _tar_member(archive, info, limits, wanted)
                 if member is not None:
                     yield member
+            _drain(stream, limits, where)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise SourceError(f"{where}: the archive is truncated or damaged ({_short(error)})") from error
+
+
+def _drain(stream: IO[bytes], limits: ArchiveLimits, where: str) -> None:
+    """Reads on past the tar's end mark, so that the compression's own checksum is checked too."""
+    left = limits.member_bytes
+    while chunk := stream.read(2**20):
+        left -= len(chunk)
+        if left < 0:
+            raise SourceError(f"{where}: data without end behind the archive's end mark")
 
 
 def _tar_member(

@@ -1,0 +1,261 @@
+"""`github_release`: assets of a GitHub release: zips and tars read member by member, and loose images.
+
+The release is pinned by its tag, each asset by its digest (by id, size and time of upload where GitHub has none).
+API answers are kept with their ETag: an unchanged release costs requests that GitHub does not count.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from os import environ
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import orjson
+from pydantic import Field
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import Reject, RejectReason, SourceError
+from vlm_assets.layout import bucket_name, bucket_of, nfc, slice_key
+from vlm_assets.settings import Settings
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record, retry_at
+
+if TYPE_CHECKING:
+    from vlm_assets.transfer.client import Client, Response
+
+_PUBLIC_API: Final = "https://api.github.com"
+_NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
+_LOOSE: Final = "files"
+
+
+class GithubReleaseSpec(SourceSpec):
+    """Keys of `github_release`."""
+
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo",)
+
+    kind: Literal["github_release"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
+    tag: str | None = Field(None, description="Unset: the latest release.")
+    assets: tuple[str, ...] = Field(("*",), min_length=1, description="Globs over asset names.")
+    api: str | None = Field(
+        None, description="Base of the API: https://HOST/api/v3 for an Enterprise server."
+    )
+    files_per_slice: int = Field(10_000, ge=1)
+
+
+class GithubRelease:
+    """A slice is an archive among the assets, or a bucket of loose images."""
+
+    kind: ClassVar[str] = "github_release"
+    version: ClassVar[int] = 1
+    spec_type: ClassVar[type[SourceSpec]] = GithubReleaseSpec
+
+    def list(self, spec: GithubReleaseSpec, context: ListContext) -> Listed:
+        """The assets of the release that match; see `Source.list`."""
+        from vlm_assets.transfer.archives import is_archive_name, is_image_name
+
+        release, assets = _Api(spec, context).release_with_assets()
+        names = sorted(asset["name"] for asset in assets)
+        wanted = [one for one in assets if any(fnmatchcase(one["name"], glob) for glob in spec.assets)]
+        archives = [_item(one) for one in wanted if is_archive_name(one["name"])]
+        loose = [_item(one) for one in wanted if is_image_name(one["name"])]
+        if not archives and not loose:
+            raise SourceError(
+                f"source {spec.name}: no archive and no image among the assets of {spec.repo} "
+                f"{release['tag_name']} matches {', '.join(spec.assets)}; there are: {', '.join(names) or 'none'}"
+            )
+        planned = -(-len(loose) // spec.files_per_slice)
+        count = spec.buckets or context.previous_buckets.get(_LOOSE) or max(planned, 1)
+        slices = [ListedSlice(item.key, [item], container=True) for item in archives]
+        by_bucket: dict[int, list[Item]] = {}
+        for item in loose:
+            by_bucket.setdefault(bucket_of(item.key, count), []).append(item)
+        slices += [
+            ListedSlice(
+                f"{_LOOSE}--{bucket_name(bucket, count)}" if count > 1 else _LOOSE,
+                items, items_per_slice=spec.files_per_slice,
+            )
+            for bucket, items in sorted(by_bucket.items())
+        ]  # fmt: skip
+        return Listed(str(release["tag_name"]), slices, {_LOOSE: count} if loose else {})
+
+    def fetch(
+        self, spec: GithubReleaseSpec, items: Sequence[Item], context: FetchContext
+    ) -> Iterator[Record | Reject]:
+        """Members of the archives, or the loose images themselves; see `Source.fetch`."""
+        from vlm_assets.transfer.archives import is_archive_name
+        from vlm_assets.transfer.client import Client
+        from vlm_assets.transfer.http import TransferError
+        from vlm_assets.transfer.politeness import HostLimits
+
+        limits = HostLimits.of(spec)
+        with Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled) as client:
+            for item in items:
+                archive = is_archive_name(item.key)
+                try:
+                    path = _download(client, item, context)
+                except TransferError as error:
+                    if archive:
+                        raise
+                    yield _refused(item, error.reason, error.detail, context, transient=error.transient)
+                    continue
+                origin = f"github://{spec.repo}/{item.key}"
+                if archive:
+                    yield from _members(path, item, origin, context)
+                else:
+                    yield Record(item.key, 0, item.key, path, origin)
+                context.progress(1, 0)
+            context.measure("requests", client.requests)
+
+
+def _item(asset: dict[str, Any]) -> Item:
+    if asset.get("state", "uploaded") != "uploaded":
+        raise SourceError(
+            f"asset {asset['name']} is still being uploaded ({asset['state']}); list again later"
+        )
+    digest = str(asset.get("digest") or "")
+    sha256 = digest.removeprefix("sha256:") if digest.startswith("sha256:") else ""
+    payload = {"id": asset["id"], "api": asset["url"], "url": asset["browser_download_url"], "sha256": sha256}
+    identity = sha256 or f"{asset['id']}:{asset['size']}:{asset['updated_at']}"
+    return Item(nfc(asset["name"]), identity, payload, asset["size"])
+
+
+def _download(client: "Client", item: Item, context: FetchContext) -> Path:
+    """The asset's verified file in the spool; not asked for where it lies there already."""
+    payload = item.payload
+    path = context.spool_dir / f"{payload['id']}-{slice_key(item.key)}"
+    if context.force:
+        path.unlink(missing_ok=True)
+    if path.exists():  # complete and verified, or it would not have that name
+        return path
+    token = _token(context.settings)
+    headers = {"Accept": "application/octet-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    # Only the API's own URL opens private assets; the public one costs none of the hourly requests.
+    done = client.download_file(
+        payload["api"] if token else payload["url"], path,
+        headers=headers, sha256=payload["sha256"] or None,
+        progress=lambda size_bytes: context.progress(0, size_bytes),
+    )  # fmt: skip
+    if item.size_bytes is not None and done.size_bytes != item.size_bytes:
+        path.unlink(missing_ok=True)
+        raise SourceError(
+            f"asset {item.key} has {done.size_bytes} bytes, {item.size_bytes} when it was listed; list it again"
+        )
+    return path
+
+
+def _members(path: Path, item: Item, origin: str, context: FetchContext) -> Iterator[Record | Reject]:
+    from vlm_assets.transfer.archives import ArchiveLimits, read_members
+
+    number = -1
+    for member in read_members(path, ArchiveLimits(context.settings.max_image_bytes), where=origin):
+        number = member.number
+        if member.data is None:
+            reason = member.reason or RejectReason.UNREADABLE
+            yield Reject(item.key, reason, f"{member.name}: {member.detail}"[:300], number)
+        else:
+            yield Record(item.key, number, member.name, member.data, f"{origin}!{member.name}")
+    if number < 0:
+        yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
+
+
+def _refused(
+    item: Item, reason: RejectReason, detail: str, context: FetchContext, *, transient: bool
+) -> Reject:
+    attempts = context.attempts.get(item.key, 0) + 1
+    due = retry_at(attempts) if transient else 0
+    return Reject(item.key, reason, detail[:300], attempts=attempts, transient=transient, next_retry=due)
+
+
+def _token(settings: Settings) -> str:
+    secret = settings.github_token
+    return secret.get_secret_value() if secret else environ.get("GITHUB_TOKEN", "")
+
+
+class _Api:
+    """Conditional GETs of one repository, answers kept below the source's cache."""
+
+    def __init__(self, spec: GithubReleaseSpec, context: ListContext) -> None:
+        self._spec = spec
+        self._context = context
+        base = spec.api or environ.get("GITHUB_API_URL") or _PUBLIC_API
+        self._base = f"{base.rstrip('/')}/repos/{spec.repo}"
+        self._kept = context.cache_dir / "github.json"
+
+    def release_with_assets(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The pinned or latest release and all its assets, over all pages.
+
+        Raises:
+            SourceError: no such repository, release or token, or GitHub cannot be asked.
+        """
+        from vlm_assets.transfer.client import Client
+        from vlm_assets.transfer.http import TransferError
+        from vlm_assets.transfer.politeness import HostLimits
+
+        limits = HostLimits.of(self._spec)
+        with Client(self._context.settings, self._context.locks_dir, limits) as client:
+            wanted = f"tags/{self._spec.tag}" if self._spec.tag else "latest"
+            try:
+                release, _ = self._get(client, f"{self._base}/releases/{wanted}")
+                assets: list[dict[str, Any]] = []
+                url: str | None = f"{release['assets_url']}?per_page=100"
+                while url is not None:
+                    page, url = self._get(client, url)
+                    assets += page
+            except TransferError as error:
+                raise self._explain(client, error) from None
+        return release, assets
+
+    def _get(self, client: "Client", url: str) -> tuple[Any, str | None]:
+        """JSON at a URL and the next page's URL; from the kept answer where GitHub says 304."""
+        kept = self._read_kept()
+        known = {} if self._context.force else kept.get(url, {})
+        headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+        token = _token(self._context.settings)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        answer: Response = client.request(url, headers=headers, etag=known.get("etag", ""))
+        if answer.status == 304:
+            return known["body"], known["next"]
+        found = _NEXT.search(answer.headers.get("Link", ""))
+        kept[url] = {"etag": answer.etag, "body": answer.json(), "next": found[1] if found else None}
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._kept.with_suffix(".tmp")
+        partial.write_bytes(orjson.dumps(kept))
+        partial.replace(self._kept)
+        return kept[url]["body"], kept[url]["next"]
+
+    def _read_kept(self) -> dict[str, Any]:
+        try:
+            return dict(orjson.loads(self._kept.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _explain(self, client: "Client", error: Any) -> SourceError:
+        from vlm_assets.transfer.http import TransferError
+
+        spec, signed_in = (
+            self._spec,
+            "with the given token" if _token(self._context.settings) else "without a token",
+        )
+        where = f"source {spec.name}: {spec.repo}, release {spec.tag or 'latest'}"
+        if error.status == 401:
+            return SourceError(
+                f"{where}: the token is refused; set VLM_GITHUB_TOKEN (or GITHUB_TOKEN) anew or unset it"
+            )
+        if error.status != 404:
+            return SourceError(f"{where}: {error.detail}")
+        try:
+            releases, _ = self._get(client, f"{self._base}/releases")
+        except TransferError:
+            return SourceError(
+                f"{where}: no such repository, or it is private ({signed_in}); check the spelling, or set "
+                "VLM_GITHUB_TOKEN (or GITHUB_TOKEN) to a token that may read it"
+            )
+        tags = ", ".join(one["tag_name"] for one in releases[:20]) or "none"
+        return SourceError(
+            f"{where}: no such release (drafts and pre-releases are never latest); there are: {tags}"
+        )
+
+
+SOURCE = GithubRelease()

@@ -1,0 +1,191 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.demo.services.base import Fault
+from vlm_assets.demo.services.github import GitHubService
+from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
+from vlm_assets.errors import RejectReason, SourceError
+from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
+from vlm_assets.sources.protocol import Listed
+from vlm_assets_tests.sources.kit import (
+    COMMON,
+    Fetched,
+    fetch_slice,
+    identities,
+    list_context,
+    settings_of,
+    slices_of,
+)
+
+TOKEN = "ghp_" + "s3cr3t" * 5
+PHOTOS = zip_of([(f"{c}/{n}.jpg", picture(n).data) for c, n in (("cat", "a"), ("dog", "b"))])
+ASSETS = {"photos.zip": PHOTOS, "more.tar.gz": tar_of([("c.jpg", picture("c").data)], "w:gz"),
+          "one.jpg": picture("one").data, "two.png": picture("two", fmt="PNG").data,
+          "SHA256SUMS.txt": b"x"}  # fmt: skip
+
+
+@pytest.fixture
+def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHubService]:
+    with GitHubService() as service:
+        monkeypatch.setenv("GITHUB_API_URL", service.api_url)
+        monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+        service.release("org/pics", "v1", ASSETS)
+        yield service
+
+
+def spec_of(**keys: Any) -> GithubReleaseSpec:
+    return GithubReleaseSpec(**{**COMMON, "kind": "github_release", "repo": "org/pics", **keys})
+
+
+def listed_of(folder: Path, spec: GithubReleaseSpec | None = None, **options: Any) -> Listed:
+    return SOURCE.list(spec or spec_of(), list_context(folder, **options))
+
+
+def fetched_of(folder: Path, name: str, spec: GithubReleaseSpec | None = None, **options: Any) -> Fetched:
+    listed = listed_of(folder, spec, settings=options.get("settings"))
+    return fetch_slice(SOURCE, spec or spec_of(), folder, listed, name, **options)
+
+
+@pytest.mark.usefixtures("github")
+def test_archives_are_slices_and_loose_images_share_one(tmp_path: Path) -> None:
+    listed = listed_of(tmp_path)
+    assert listed.revision == "v1"
+    assert {n: (len(s.items), s.container) for n, s in slices_of(listed).items()} == {
+        "photos.zip": (1, True), "more.tar.gz": (1, True), "files": (2, False),
+    }  # fmt: skip
+    fetched = fetched_of(tmp_path, "photos.zip")
+    assert [(r.key, r.origin) for r in fetched.records] == [
+        ("cat/a.jpg", "github://org/pics/photos.zip!cat/a.jpg"),
+        ("dog/b.jpg", "github://org/pics/photos.zip!dog/b.jpg"),
+    ]
+    assert fetched.images == [picture("a").data, picture("b").data]
+    assert sorted(fetched_of(tmp_path, "files").images) == sorted([ASSETS["one.jpg"], ASSETS["two.png"]])
+
+
+@pytest.mark.usefixtures("github")
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"assets": ["*.7z"]}, r"matches \*\.7z; there are: SHA256SUMS.txt, more.tar.gz, one.jpg"),
+        ({"tag": "v9"}, "release v9: no such release .*there are: v1"),
+        ({"repo": "org/none"}, "no such release|no such repository"),
+    ],
+)
+def test_what_is_not_there_lists_what_is(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        listed_of(tmp_path, spec_of(**keys))
+
+
+def test_all_pages_of_assets_are_listed(github: GitHubService, tmp_path: Path) -> None:
+    github.release("org/pics", "v2", {f"{i:03d}.jpg": picture("x").data for i in range(75)})
+    listed = listed_of(tmp_path)
+    assert (listed.revision, len(slices_of(listed)["files"].items)) == ("v2", 75)
+    assert len(slices_of(listed_of(tmp_path, spec_of(tag="v1")))) == 3
+
+
+def test_an_unchanged_release_is_asked_for_conditionally(github: GitHubService, tmp_path: Path) -> None:
+    first = identities(listed_of(tmp_path))
+    github.clear_log()
+    assert identities(listed_of(tmp_path)) == first
+    assert [entry.status for entry in github.log] == [304, 304]
+
+
+def test_a_new_release_changes_only_the_assets_that_changed(github: GitHubService, tmp_path: Path) -> None:
+    before = identities(listed_of(tmp_path))
+    github.release(
+        "org/pics", "v2", {**ASSETS, "more.tar.gz": tar_of([("d.jpg", picture("d").data)], "w:gz")}
+    )
+    after = identities(listed_of(tmp_path))
+    assert [name for name in after if after[name] != before[name]] == ["more.tar.gz"]
+
+
+FAULTS = {
+    "api-429": ("github", Fault("*/releases/latest", "429", 1, retry_after_s=1)),
+    "api-503": ("github", Fault("*/assets", "503", 1)),
+    "api-cut": ("github", Fault("*/releases/latest", "cut", 1)),
+    "body-429": ("storage", Fault("*", "429", 1, retry_after_s=1)),
+    "body-cut": ("storage", Fault("*", "cut", 1)),
+    "body-stall": ("storage", Fault("*", "stall", 1)),
+    "body-corrupt": ("storage", Fault("*", "corrupt", 1)),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_are_recovered(github: GitHubService, tmp_path: Path, name: str) -> None:
+    where, fault = FAULTS[name]
+    service = github if where == "github" else github.storage
+    service.faults.append(Fault(fault.path, fault.kind, fault.times, fault.retry_after_s))
+    fetched = fetched_of(tmp_path, "photos.zip", settings=settings_of(tmp_path, http_timeout_s=0.5))
+    assert fetched.images == [picture("a").data, picture("b").data]
+    assert service.faults[0].times == 0
+    if fault.retry_after_s:
+        first, second = service.requests(fault.path)[:2]
+        assert second.at - first.at >= fault.retry_after_s
+
+
+def test_the_rate_limit_is_waited_out(github: GitHubService, tmp_path: Path) -> None:
+    github.limit_left, github.limit_reset_at = 0, int(time.time()) + 2
+    opens_at = time.monotonic() + github.limit_reset_at - time.time()
+
+    def answer_later(request: Any, original: Any = github.answer) -> Any:
+        if time.time() >= github.limit_reset_at:
+            github.limit_left = None
+        return original(request)
+
+    github.answer = answer_later  # type: ignore[method-assign]  # the reset, as the clock has it
+    assert listed_of(tmp_path).revision == "v1"
+    refused, *later = github.requests("*")
+    assert refused.status == 403
+    assert all(entry.at >= opens_at for entry in later)
+
+
+def test_a_wrong_digest_never_gets_in(github: GitHubService, tmp_path: Path) -> None:
+    github.storage.faults.append(Fault("*", "corrupt", 100))
+    with pytest.raises(SourceError):
+        fetched_of(tmp_path, "photos.zip")
+    rejects = fetched_of(tmp_path, "files").rejects
+    assert {reject.reason for reject in rejects} == {RejectReason.CHECKSUM}
+    assert len(rejects) == 2
+
+
+def test_an_asset_replaced_since_the_listing_is_refused(github: GitHubService, tmp_path: Path) -> None:
+    github.releases["org/pics"][0].digests = False
+    listed = listed_of(tmp_path)
+    github.releases["org/pics"][0].assets["photos.zip"] = PHOTOS + b"x"
+    with pytest.raises(SourceError, match="list it again"):
+        fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip")
+
+
+def test_nothing_is_fetched_twice(github: GitHubService, tmp_path: Path) -> None:
+    listed = listed_of(tmp_path)
+    first = fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip").content()
+    github.clear_log()
+    github.storage.clear_log()
+    assert fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip").content() == first
+    assert github.log + github.storage.log == []
+    fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip", force=True)
+    assert len(github.storage.log) == 1
+
+
+def test_the_token_opens_private_repos_and_goes_nowhere_else(
+    github: GitHubService, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    github.token = TOKEN
+    caplog.set_level("DEBUG")
+    with pytest.raises(SourceError, match=r"private \(without a token\).*VLM_GITHUB_TOKEN"):
+        listed_of(tmp_path)
+    with pytest.raises(SourceError, match="the token is refused"):
+        listed_of(tmp_path, settings=settings_of(tmp_path, github_token="wrong"))
+    settings = settings_of(tmp_path, github_token=TOKEN)
+    fetched = fetched_of(tmp_path, "photos.zip", settings=settings)
+    assert len(fetched.images) == 2
+    assert github.storage.log
+    assert not any("authorization" in entry.headers for entry in github.storage.log)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for secret in (TOKEN, "signed-and-secret"):
+        assert secret not in caplog.text + repr(fetched.events)
+        assert secret.encode() not in kept
