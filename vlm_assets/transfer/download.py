@@ -226,7 +226,11 @@ class _Download:
             guest = Guest(self._settings, self._context.locks_dir, session, self._policy)
             self._guest = guest
             self._schedule = Schedule(
-                guest.gate, self._limits, self._patience, start_narrow=self._settings.obey_robots
+                guest.gate,
+                self._limits,
+                self._patience,
+                start_narrow=self._settings.obey_robots,
+                veto=self._veto,
             )
             self._wake = asyncio.Event()
             self._plan()
@@ -313,24 +317,28 @@ class _Download:
             self._wake.set()
 
     async def _visit(self, host: Host, job: Job) -> None:
-        rules, asked = await self._guest.rules(job.url, host.interval_s)
-        if rules.unavailable is not None:
-            self._reject(job.index, rules.unavailable)
-            return
-        if self._settings.obey_robots:
-            if not rules.allows(str(job.url)):
-                self._reject(job.index, GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(job.url)}"))
-                return
-            if host.width == 1 and not host.waves and not host.throttled:
-                host.width = host.limit
+        if self._settings.obey_robots and self._guest.known_rules(job.url) is None:
+            rules, asked = await self._guest.rules(job.url, host.interval_s)
             host.interval_s = max(host.interval_s, rules.crawl_delay_s)
-        if asked:
-            # The turn went into robots.txt; the URL waits for the next, as the rate demands.
+            if not host.waves and not host.throttled:
+                host.width = host.limit
+            if asked:
+                # The turn went into robots.txt; the URL waits for the next, as the rate demands.
+                host.resting_until = max(host.resting_until, time.time() + host.interval_s)
             self._schedule.add(host.name, job, first=True)
             return
         started = time.time()
         outcome = await self._ask(job)
         self._settle(host, job, outcome, started)
+
+    def _veto(self, job: Job) -> GiveUp | None:
+        """Why a job is not to be asked, as far as its origin's rules are known."""
+        rules = self._guest.known_rules(job.url)
+        if rules is None or rules.unavailable is not None:
+            return None if rules is None else rules.unavailable
+        if rules.allows(str(job.url)):
+            return None
+        return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(job.url)}")
 
     async def _ask(self, job: Job) -> "_Body | URL | GiveUp | Retry":
         """Send the request and read what is wanted of its answer."""

@@ -85,6 +85,10 @@ class Guest:
                 )
             await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
 
+    def known_rules(self, url: URL) -> Rules | None:
+        """The rules of the URL's origin, if they have been asked for in this run."""
+        return self._rules.get(origin_of(url))
+
     async def rules(self, url: URL, interval_s: float) -> tuple[Rules, bool]:
         """The rules of the URL's origin, and whether a request was made for them just now."""
         if not self.settings.obey_robots:

@@ -138,12 +138,11 @@ def next_hop(current: URL, location: str | None, policy: AddressPolicy) -> URL:
     """
     if not location:
         raise UrlError("a redirect without a target")
+    raw = location.encode("utf-8", "surrogateescape")
     try:
-        target = wire_url(
-            location.encode("latin-1", "surrogateescape").decode("utf-8", "replace"), base=current
-        )
-    except UnicodeEncodeError:
-        target = wire_url(location, base=current)
+        target = wire_url(raw.decode(), base=current)
+    except UnicodeDecodeError:
+        target = wire_url(raw.decode("latin-1"), base=current)
     policy.check_literal(target)
     return target
 

@@ -103,7 +103,10 @@ class Schedule:
         patience: Patience,
         *,
         start_narrow: bool,
+        veto: Callable[[Job], GiveUp | None] = lambda job: None,  # noqa: ARG005 - a callback's shape
     ) -> None:
+        """`start_narrow`: one request at a time to a host until its rules are known. `veto`: what not to ask."""
+        self._veto = veto
         self._gate_of = gate_of
         self._limits = limits
         self._patience = patience
@@ -199,6 +202,9 @@ class Schedule:
             return None
         if host.active >= host.width:
             return None
+        while host.pending and (verdict := self._veto(host.pending[0])) is not None:
+            self.given_up.append((host.pending.popleft(), verdict))
+            self._count -= 1
         if not host.pending:
             if host.delayed:
                 self._sleep(host, host.delayed[0][0])

@@ -14,6 +14,16 @@ _KNOWN: Final = (
     (b"ID3", "audio"),
     (b"\x7fELF", "a program"),
 )
+_IMAGES: Final = (
+    b"\xff\xd8",
+    b"\x89PNG",
+    b"GIF8",
+    b"RIFF",
+    b"BM",
+    b"II",
+    b"MM",
+    *(b"P%d" % n for n in range(1, 8)),
+)
 _VIDEO_BRANDS: Final = (b"isom", b"iso2", b"mp41", b"mp42", b"qt  ", b"M4V ", b"avc1", b"3gp")
 _MARKUP: Final = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|!--|script|error)", re.IGNORECASE
@@ -35,10 +45,6 @@ def not_an_image(head: bytes, content_type: str) -> str | None:
     if _MARKUP.match(head[:256]) and b"<svg" not in head[:1024]:
         return "a page of markup"
     textual = content_type.lower().startswith(_TEXT_TYPES)
-    if textual and head and all(byte in _PRINTABLE for byte in head[:256]) and not _netpbm(head):
+    if textual and not head.startswith(_IMAGES) and all(byte in _PRINTABLE for byte in head[:256]):
         return f"text ({content_type.partition(';')[0].strip()})"
     return None
-
-
-def _netpbm(head: bytes) -> bool:
-    return len(head) > 2 and head[:1] == b"P" and head[1:2] in b"1234567" and head[2:3].isspace()

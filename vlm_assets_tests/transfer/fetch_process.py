@@ -1,0 +1,34 @@
+"""A process that fetches a list of URLs and prints a hash of what it got; for tests that kill it or run two."""
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+from vlm_assets.errors import Reject
+from vlm_assets.settings import Settings
+from vlm_assets.sources.protocol import FetchContext
+from vlm_assets.transfer.download import UrlItem, fetch_urls
+from vlm_assets.transfer.politeness import HostLimits
+
+
+def main() -> None:
+    job = orjson.loads(Path(sys.argv[1]).read_bytes())
+    settings = Settings(_env_file=None, allow_private_hosts=("127.0.0.1",), http_timeout_s=2)
+    context = FetchContext(
+        settings, "web", "s", "r", {}, Path(job["cache"]), Path(job["spool"]), Path(job["locks"])
+    )
+    print("ready", flush=True)
+    digest = sha256()
+    items = [UrlItem(url, url) for url in job["urls"]]
+    for result in fetch_urls(items, context, HostLimits(job["concurrency"], job["interval_s"])):
+        if isinstance(result, Reject):
+            digest.update(f"{result.item} {result.reason}".encode())
+        else:
+            digest.update(result.body if isinstance(result.body, bytes) else result.body.read_bytes())
+    print(digest.hexdigest(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

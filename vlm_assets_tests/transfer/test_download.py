@@ -1,0 +1,331 @@
+import hashlib
+import threading
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.errors import ConfigError, Reject, RejectReason, SourceError
+from vlm_assets.sources.protocol import FetchContext
+from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
+from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets_tests.servers import FaultServer, Reply, Script
+from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
+
+NO_LIMITS = HostLimits()
+GOOD = Reply(body=jpeg("good"))
+
+
+def fetch(
+    urls: Iterable[str], context: FetchContext, limits: HostLimits = NO_LIMITS, **declared: str
+) -> list[Fetched | Reject]:
+    items = [UrlItem(url, url, declared.get(url.rpartition("/")[2], "")) for url in urls]
+    return list(fetch_urls(items, context, limits))
+
+
+def body(result: Fetched | Reject) -> bytes:
+    assert isinstance(result, Fetched), result
+    return result.body if isinstance(result.body, bytes) else result.body.read_bytes()
+
+
+def test_bodies_come_in_the_order_of_the_items(context):
+    script = {f"/{n}": Reply(body=jpeg(f"i{n}"), delay_s=0.05 * (n % 3)) for n in range(30)}
+    with FaultServer(script) as server:
+        urls = [server.url(f"/{n}") for n in range(30)]
+        results = fetch(urls, context())
+        assert [r.key for r in results if isinstance(r, Fetched)] == urls
+        assert [body(r) for r in results] == [jpeg(f"i{n}") for n in range(30)]
+        assert server.most_in_flight <= 8
+        assert server.log[1].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("replies", "tries"),
+    [
+        pytest.param([Reply(503), GOOD], 2, id="503-once"),
+        pytest.param([Reply(500), Reply(504), GOOD], 3, id="5xx"),
+        pytest.param([Reply(429), GOOD], 2, id="429-without-a-word"),
+        pytest.param([Reply(body=GOOD.body, cut_after=100), GOOD], 2, id="cut"),
+        pytest.param([Reply(body=GOOD.body, stall_after=100), GOOD], 2, id="stalled"),
+        pytest.param([Reply(drop=True), GOOD], 2, id="dropped"),
+        pytest.param([Reply(delay_s=5), GOOD], 2, id="silent"),
+    ],
+)
+def test_what_may_pass_is_tried_again(context, replies, tries):
+    with FaultServer({"/a": replies}) as server:
+        (result,) = fetch([server.url("/a")], context())
+        assert body(result) == GOOD.body
+        assert server.counts["/a"] == tries
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason", "transient", "tries"),
+    [
+        (Reply(404), RejectReason.NOT_FOUND, False, 1),
+        (Reply(410), RejectReason.NOT_FOUND, False, 1),
+        (Reply(403), RejectReason.FORBIDDEN, False, 1),
+        (Reply(451), RejectReason.FORBIDDEN, False, 1),
+        (Reply(400), RejectReason.HTTP_ERROR, False, 1),
+        (Reply(204), RejectReason.HTTP_ERROR, False, 1),
+        (Reply(500), RejectReason.HTTP_ERROR, True, 4),
+        (Reply(drop=True), RejectReason.UNREACHABLE, True, 4),
+        (Reply(body=GOOD.body, cut_after=9), RejectReason.UNREACHABLE, True, 4),
+        (Reply(body=b""), RejectReason.EMPTY, False, 1),
+        (Reply(body=b"<html>gone</html>", content_type="text/html"), RejectReason.NOT_AN_IMAGE, False, 1),
+        (Reply(body=jpeg("x", 70_000)), RejectReason.TOO_MANY_BYTES, False, 1),
+        (Reply(body=jpeg("x", 700_000), chunked=True), RejectReason.TOO_MANY_BYTES, False, 1),
+        (Reply(body=GOOD.body, headers={"X-Robots-Tag": "noai"}), RejectReason.NOAI, False, 1),
+        (Reply(302), RejectReason.BAD_URL, False, 1),
+        (Reply(302, headers={"Location": "file:///etc/passwd"}), RejectReason.BAD_URL, False, 1),
+        (Reply(302, headers={"Location": "/a"}), RejectReason.BAD_URL, False, 11),
+        (Reply(301, headers={"Location": "http://192.168.0.1/"}), RejectReason.PRIVATE_ADDRESS, False, 1),
+        (Reply(301, headers={"Location": "http://0xa9fea9fe/"}), RejectReason.PRIVATE_ADDRESS, False, 1),
+    ],
+    ids=lambda value: str(getattr(value, "status", value)),
+)
+def test_rejects_say_why(context, reply, reason, transient, tries):
+    with FaultServer({"/a": reply}) as server:
+        (result,) = fetch([server.url("/a")], context(quick_settings(max_image_bytes=60_000), attempts={}))
+        assert isinstance(result, Reject)
+        assert (result.reason, result.transient, server.counts["/a"]) == (reason, transient, tries)
+        due = result.next_retry - time.time()
+        assert (3500 < due < 3700) if transient else result.next_retry == 0
+
+
+def test_bad_urls_are_never_asked_and_need_no_contact(context):
+    urls = [
+        "",
+        "ftp://example.org/x",
+        "http://u:p@example.org/x",
+        "http://10.0.0.1/x",
+        "http://[fe80::1]/x",
+        "x y",
+    ]
+    reasons = [r.reason for r in fetch(urls, context()) if isinstance(r, Reject)]
+    assert reasons == [
+        RejectReason.BAD_URL, RejectReason.BAD_URL, RejectReason.BAD_URL,
+        RejectReason.PRIVATE_ADDRESS, RejectReason.PRIVATE_ADDRESS, RejectReason.BAD_URL,
+    ]  # fmt: skip
+
+
+def test_the_internet_is_not_visited_anonymously(context):
+    with pytest.raises(ConfigError, match=r"VLM_CONTACT.*example\.org"):
+        fetch(["http://127.0.0.1/x", "http://example.org/x"], context())
+
+
+def test_a_private_address_needs_the_settings(context):
+    with FaultServer({"/a": GOOD}) as server:
+        strict = context(quick_settings(allow_private_hosts=(), contact="me@example.org"))
+        results = fetch([server.url("/a"), server.url("/a", "localhost")], strict)
+        assert {r.reason for r in results if isinstance(r, Reject)} == {RejectReason.PRIVATE_ADDRESS}
+        assert len(results) == 2
+        assert not server.log
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_nothing_is_asked_of_the_host_before_retry_after(context, form):
+    def throttle(_request, count):
+        if count:
+            return GOOD
+        wish = (
+            "1"
+            if form == "seconds"
+            else time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))
+        )
+        return Reply(429, headers={"Retry-After": wish})
+
+    script: dict[str, Script | Reply] = {f"/{n}": GOOD for n in range(20)}
+    script["/slow"] = throttle
+    with FaultServer(script) as server:
+        results = fetch([server.url("/slow")] + [server.url(f"/{n}") for n in range(20)], context())
+        assert all(isinstance(r, Fetched) for r in results)
+        refused = server.times("/slow")[0]
+        # Requests already under way when the answer came may still arrive.
+        late = [at - refused for at in server.times() if at > refused + 0.1]
+        assert len(late) >= 12
+        assert min(late) >= 1
+
+
+def test_a_declared_hash_is_verified(context):
+    right, wrong = jpeg("right"), Reply(body=jpeg("wrong"))
+    script: dict[str, Script | Reply] = {
+        "/ok": Reply(body=right),
+        "/once": [wrong, Reply(body=right)],
+        "/never": wrong,
+    }
+    digest = hashlib.sha256(right).hexdigest()
+    with FaultServer(script) as server:
+        urls = [server.url(path) for path in script]
+        results = fetch(urls, context(), ok=digest, once=digest, never=digest)
+        assert [body(r) for r in results[:2]] == [right, right]
+        assert isinstance(results[2], Reject)
+        assert (results[2].reason, server.counts["/never"]) == (RejectReason.CHECKSUM, 2)
+
+
+def test_robots_txt_is_asked_once_and_obeyed(context):
+    robots = Reply(body=b"User-agent: *\nDisallow: /no/\nCrawl-delay: 0.2", content_type="text/plain")
+    script = {"/robots.txt": robots, "/no/a": GOOD} | {f"/{n}": GOOD for n in range(4)}
+    with FaultServer(script) as server:
+        urls = [server.url("/no/a")] + [server.url(f"/{n}") for n in range(4)]
+        results = fetch(urls, context())
+        assert [isinstance(r, Reject) for r in results] == [True, False, False, False, False]
+        assert server.log[0].path == "/robots.txt"
+        assert min(b - a for a, b in pairwise(server.times())) > 0.15
+        fetch([server.url("/3")], context(spool_dir=context().spool_dir / "other"))
+        assert len(server.times("/robots.txt")) == 1
+        fetch([server.url("/no/a")], context(quick_settings(obey_robots=False)))
+        assert server.counts["/no/a"] == 1
+
+
+def test_robots_txt_that_cannot_be_read_forbids_for_now(context):
+    with FaultServer({"/robots.txt": Reply(503), "/a": GOOD}) as server:
+        (result,) = fetch([server.url("/a")], context())
+        assert isinstance(result, Reject)
+        assert (result.reason, result.transient) == (RejectReason.ROBOTS, True)
+        assert server.counts["/a"] == 0
+
+
+def test_robots_txt_of_a_redirect_target_counts(context):
+    forbidding = {
+        "/robots.txt": Reply(body=b"User-agent: *\nDisallow: /", content_type="text/plain"),
+        "/b": GOOD,
+    }
+    with (
+        FaultServer(forbidding) as other,
+        FaultServer({"/a": Reply(302, headers={"Location": other.url("/b")})}) as server,
+    ):
+        (result,) = fetch([server.url("/a")], context())
+        assert isinstance(result, Reject)
+        assert (result.reason, other.counts["/b"]) == (RejectReason.ROBOTS, 0)
+
+
+def test_redirects_are_followed_and_taken_down_targets_are_not(context):
+    script = {
+        "/a": Reply(302, headers={"Location": "/b"}), "/b": Reply(307, headers={"Location": "/ü?x=1"}),
+        "/%C3%BC?x=1": GOOD, "/t": GOOD, "/u": Reply(302, headers={"Location": "/t"}),
+    }  # fmt: skip
+    with FaultServer(script) as server:
+        urls = [server.url(path) for path in ("/a", "/t", "/u")]
+        results = fetch(urls, context(tombstoned_urls=frozenset([server.url("/t")])))
+        assert body(results[0]) == GOOD.body
+        assert [r.reason for r in results[1:] if isinstance(r, Reject)] == [RejectReason.TOMBSTONED] * 2
+        assert server.counts["/t"] == 0
+
+
+def test_a_large_body_becomes_a_file(context):
+    large = jpeg("large", 6 * 2**20)
+    with FaultServer({"/a": Reply(body=large)}) as server:
+        (result,) = fetch([server.url("/a")], context())
+        assert isinstance(result, Fetched)
+        assert isinstance(result.body, Path)
+        assert body(result) == large
+
+
+def test_a_dead_host_costs_a_few_tries_not_one_a_url(context):
+    with FaultServer({"/a": GOOD}) as server:
+        alive, port = server.url("/a"), server.port
+        dead = [f"http://127.0.0.2:{port}/{n}" for n in range(5000)]
+        started = time.monotonic()
+        settings = quick_settings(allow_private_hosts=("127.0.0.0/8",))
+        results = fetch([*dead, alive], context(settings))
+        assert time.monotonic() - started < 5
+        assert {(r.reason, r.transient) for r in results if isinstance(r, Reject)} == {
+            (RejectReason.UNREACHABLE, True)
+        }
+        assert isinstance(results[-1], Fetched)
+
+
+@pytest.mark.parametrize("fault", [Reply(drop=True), Reply(500)], ids=["dropping", "500"])
+def test_a_host_that_breaks_is_given_up(context, fault):
+    with FaultServer({f"/{n}": fault for n in range(300)}) as server:
+        results = fetch([server.url(f"/{n}") for n in range(300)], context())
+        assert all(isinstance(r, Reject) and r.transient for r in results)
+        assert len(server.log) < 40
+
+
+def test_a_host_that_is_away_for_a_moment_loses_nothing(context):
+    down_until = time.time() + 0.4
+
+    def flaky(_request, _count):
+        return Reply(drop=True) if time.time() < down_until else GOOD
+
+    with FaultServer({"/robots.txt": Reply(404)} | {f"/{n}": flaky for n in range(200)}) as server:
+        results = fetch([server.url(f"/{n}") for n in range(200)], context(quick_settings(http_attempts=9)))
+        assert all(isinstance(r, Fetched) for r in results)
+
+
+def test_a_second_fetch_asks_only_for_rejects(context):
+    script = {f"/{n}": GOOD for n in range(5)} | {"/gone": [Reply(404), GOOD]}
+    with FaultServer(script) as server:
+        urls = [server.url(path) for path in script]
+        assert sum(isinstance(r, Reject) for r in fetch(urls, context())) == 1
+        server.log.clear()
+        assert all(isinstance(r, Fetched) for r in fetch(urls, context()))
+        assert server.counts == {"/gone": 1}
+        server.log.clear()
+        fetch(urls, context(force=True))
+        assert sum(server.counts.values()) == 6
+
+
+def test_earlier_attempts_delay_the_next(context):
+    with FaultServer({"/a": Reply(500)}) as server:
+        url = server.url("/a")
+        (result,) = fetch([url], context(attempts={url: 2}))
+        assert isinstance(result, Reject)
+        assert result.attempts == 3
+        assert 15.9 * 3600 < result.next_retry - time.time() < 16.1 * 3600
+
+
+def test_cancelling_stops_soon_and_keeps_what_arrived(context):
+    script = {f"/{n}": Reply(body=jpeg(str(n)), delay_s=0.0 if n < 10 else 20) for n in range(60)}
+    with FaultServer(script) as server:
+        cancelled = threading.Event()
+        ctx = context(quick_settings(http_timeout_s=30), cancelled=cancelled)
+        urls = [server.url(f"/{n}") for n in range(60)]
+        threading.Timer(0.5, cancelled.set).start()
+        started = time.monotonic()
+        with pytest.raises(SourceError, match="cancelled"):
+            fetch(urls, ctx)
+        assert time.monotonic() - started < 3
+        server.script = {f"/{n}": Reply(body=jpeg(str(n))) for n in range(60)}
+        server.log.clear()
+        assert len(fetch(urls, context())) == 60
+        assert not server.counts["/5"]
+
+
+def test_a_caller_that_stops_early_leaves_no_thread(context):
+    with FaultServer({f"/{n}": GOOD for n in range(50)}) as server:
+        stream = fetch_urls(
+            [UrlItem(server.url(f"/{n}"), server.url(f"/{n}")) for n in range(50)], context(), NO_LIMITS
+        )
+        next(iter(stream))
+        stream.close()  # type: ignore[attr-defined]  # a generator, typed as what it yields
+        assert not [t for t in threading.enumerate() if t.name.startswith("fetch ")]
+
+
+def test_limits_hold(context):
+    script = {f"/{n}": Reply(body=GOOD.body, delay_s=0.03) for n in range(10)}
+    with FaultServer(script) as server:
+        urls = [server.url(f"/{n}") for n in range(10)]
+        fetch(urls, context(), HostLimits(concurrency=2))
+        assert server.most_in_flight == 2
+        server.log.clear()
+        fetch(urls, context(force=True), HostLimits(interval_s=0.1))
+        starts = server.times()
+        assert starts[-1] - starts[0] > 0.85
+
+
+def test_progress_and_figures_add_up(context):
+    figures: dict[str, float] = {}
+    seen: list[tuple[int, int]] = []
+    with FaultServer({f"/{n}": GOOD for n in range(20)}) as server:
+        ctx = context(
+            progress=lambda *more: seen.append(more),
+            measure=lambda name, value: figures.update({name: value}),
+        )
+        fetch([server.url(f"/{n}") for n in range(20)] + [server.url("/no")], ctx)
+    assert [sum(column) for column in zip(*seen, strict=True)] == [21, 20 * len(GOOD.body)]
+    assert figures["requests"] == 22
+    assert figures["download_bytes"] == 20 * len(GOOD.body)

@@ -1,0 +1,87 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vlm_assets.transfer.slots import HostGate
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from vlm_assets.transfer.slots import HostGate
+gate = HostGate(Path(sys.argv[1]), "a.org")
+print([gate.take_slot(2) for _ in range(2)], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def gates(tmp_path):
+    """Two gates of one host, as two processes would have them."""
+    pair = HostGate(tmp_path, "a.org"), HostGate(tmp_path, "a.org")
+    yield pair
+    for gate in pair:
+        gate.close()
+
+
+def test_slots_hold_across_gates(gates):
+    one, two = gates
+    assert [one.take_slot(2), one.take_slot(2), one.take_slot(2)] == [1, 0, None]
+    assert two.take_slot(2) is None
+    assert two.take_slot(3) == 2
+    one.free_slot(1)
+    assert two.take_slot(2) == 1
+
+
+def test_who_waits_is_seen(gates):
+    one, two = gates
+    one.take_slot(1)
+    assert not one.contended
+    assert two.take_slot(1) is None
+    assert one.contended
+    one.free_slot(0)
+    assert two.take_slot(1) == 0
+    assert not one.contended
+
+
+def test_the_rate_is_shared(gates):
+    one, two = gates
+    now = time.time()
+    assert one.try_start(now, 2.0) == 0
+    assert two.try_start(now + 0.5, 2.0) == pytest.approx(now + 2)
+    assert two.try_start(now + 2, 2.0) == 0
+    assert one.try_start(now + 2, 2.0) == pytest.approx(now + 4)
+
+
+def test_a_pause_binds_everyone_and_a_shorter_one_does_not_end_it(gates):
+    one, two = gates
+    now = time.time()
+    one.pause(now, now + 10)
+    two.pause(now, now + 5)
+    assert two.try_start(now + 9, 0.0) == pytest.approx(now + 10)
+    assert one.paused_until(now) == pytest.approx(now + 10)
+    assert two.try_start(now + 10.1, 0.0) == 0
+
+
+def test_a_clock_set_back_does_not_block_a_host_for_ever(gates):
+    one, two = gates
+    now = time.time()
+    one.try_start(now + 10**6, 1.0)
+    one.pause(now + 10**6, now + 10**6 + 5)
+    assert two.try_start(now, 1.0) == 0
+
+
+def test_a_killed_process_frees_its_slots_at_once(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "[1, 0]"
+    gate = HostGate(tmp_path, "a.org")
+    assert gate.take_slot(2) is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert gate.take_slot(2) == 1
+    gate.close()
