@@ -13,6 +13,4 @@ say "Lint"
 say "Types"
 "$VENV/bin/mypy"
 say "Tests"
-selection=(-m "not slow")
-for argument in "$@"; do [ "$argument" = -m ] && selection=(); done
-"$VENV/bin/python" -m pytest -q "${selection[@]}" "$@"
+"$VENV/bin/python" -m pytest -q "$@"

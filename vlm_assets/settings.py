@@ -44,7 +44,11 @@ class Settings(BaseSettings):
     http_timeout_s: float = Field(30.0, gt=0, description="Without a byte for so long, a request has failed.")
     http_attempts: int = Field(5, ge=1, description="Tries of one request before it is a transient reject.")
     max_image_bytes: int = Field(256 * 2**20, ge=1024, description="Larger files are rejects.")
-    max_pixels: int = Field(200_000_000, ge=1, description="Larger images are rejects, before decoding.")
+    max_pixels: int = Field(
+        178_956_970,
+        ge=1,
+        description="Larger images are rejects, before decoding; Pillow opens no larger ones.",
+    )
     decoder_timeout_s: float = Field(20.0, gt=0, description="Time for one image in the decoder child.")
 
     workers: int = Field(0, ge=0, description="Threads for probing, processes for pages; 0: one a core.")

@@ -88,7 +88,8 @@ class _Texts:
 def _files(spec: ClientFolderSpec) -> dict[str, str]:
     """Names of regular files as they are on disk, by NFC key: the path below the folder with `/`.
 
-    Links to files are followed, to folders not. A dangling link is listed too (and rejected when read); pipes, sockets and devices are no files.
+    Links to files are followed, to folders not. A dangling link is listed too (and rejected when read); pipes,
+    sockets and devices are no files.
     """
     if not spec.path.is_dir():
         raise SourceError(f"source {spec.name}: {spec.path} is not a folder; is the volume mounted?")
