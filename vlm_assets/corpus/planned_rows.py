@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from vlm_assets.allocation.files import StoredPlan
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles, SliceIndex
-from vlm_assets.corpus.order import Blocks, block_keys, group_bits, groups_of, row_hashes, slice_seed
+from vlm_assets.corpus.order import (
+    Blocks,
+    block_keys,
+    group_bits,
+    groups_of,
+    planned_bytes,
+    row_hashes,
+    slice_seed,
+)
 from vlm_assets.errors import CorpusError
 from vlm_assets.layout import VERSIONS, DataRoot
 from vlm_assets.manifest import SliceManifest
@@ -154,12 +162,13 @@ class _SlicePart:
     ) -> "_SlicePart":
         item_hash, records, row_bytes = index.take(("item_hash", "record", "row_bytes"), rows)
         record, size = records.astype(np.uint64), row_bytes + lengths[cells]
-        if int(size.max()) > _MAX_ROW_BYTES:
-            raise CorpusError(
-                f"{entry.source}/{entry.slice}: row {rows[size.argmax()]} has {size.max()} bytes; "
-                f"a column of a record batch holds {_MAX_ROW_BYTES}"
-            )
         spec = allocation.shard
+        largest = int(size.max())
+        if largest > _MAX_ROW_BYTES or planned_bytes(largest, spec.window_bytes) > spec.max_bytes:
+            raise CorpusError(
+                f"{entry.source}/{entry.slice}, row {rows[size.argmax()]}: {largest} bytes are more than a shard of "
+                f"{spec.max_bytes} (shard.max_bytes) or a column ({_MAX_ROW_BYTES}) holds"
+            )
         bits = group_bits(entry.items_per_slice, spec.block_rows)
         group = groups_of(item_hash, container=entry.container, bits=bits)
         number = record // np.uint64(spec.block_rows)
