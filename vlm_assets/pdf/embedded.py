@@ -1,0 +1,245 @@
+"""The bytes of a page's one image: as they stand in the file, or as a PNG with the same pixels."""
+
+import io
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import pikepdf
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from vlm_assets.pdf.content import NotOneImageError
+
+_MAX_COLOUR_SHIFT: Final = 8
+"""Of 255 levels. A profile that moves some colour further is not sRGB, and the bare bytes would look different."""
+_PNG_LEVEL: Final = 6
+
+_DEVICE_MODES: Final = {"/DeviceGray": "L", "/G": "L", "/DeviceRGB": "RGB", "/RGB": "RGB"}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """Encoded bytes and what they are. `extension` without a dot."""
+
+    data: bytes
+    extension: str
+    width_px: int
+    height_px: int
+
+
+def embedded_image(image: pikepdf.Object, max_pixels: int) -> EmbeddedImage:
+    """Bytes that show just what the image object shows.
+
+    JPEG and JPEG 2000 are the original bytes. Flate and other simple filters, CCITT and JBIG2 become PNG, lossless.
+
+    Raises:
+        NotOneImageError: no such bytes (CMYK, an inverting Decode array, a colour profile far from sRGB, damage).
+    """
+    width_px, height_px = int(image.get("/Width", 0)), int(image.get("/Height", 0))
+    if not 0 < width_px * height_px <= max_pixels:
+        raise NotOneImageError("too many pixels")
+    if not isinstance(image, pikepdf.Stream):
+        raise NotOneImageError("not a stream")
+    filters = _filters(image)
+    try:
+        if filters[-1:] == ["/DCTDecode"]:
+            return _jpeg(_original(image, filters), image, (width_px, height_px))
+        if filters[-1:] == ["/JPXDecode"]:
+            return _jpeg2000(_original(image, filters), image, (width_px, height_px))
+        return _png(_pixels(image, filters, (width_px, height_px)))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, zlib.error) as error:
+        raise NotOneImageError(f"the image is damaged: {error}") from error
+
+
+def _filters(image: pikepdf.Stream) -> list[str]:
+    value = image.get("/Filter")
+    if value is None:
+        return []
+    return [str(value)] if isinstance(value, pikepdf.Name) else [str(v) for v in value]
+
+
+def _parameters(image: pikepdf.Stream, index: int) -> pikepdf.Dictionary | None:
+    value = image.get("/DecodeParms")
+    if isinstance(value, pikepdf.Array):
+        value = value[index] if index < len(value) else None
+    return value if isinstance(value, pikepdf.Dictionary) else None
+
+
+def _original(image: pikepdf.Stream, filters: list[str]) -> bytes:
+    """The stream as the last filter gets it. Before it, only a plain Flate is undone."""
+    data = image.read_raw_bytes()
+    for index, name in enumerate(filters[:-1]):
+        parameters = _parameters(image, index)
+        if name != "/FlateDecode" or (parameters is not None and int(parameters.get("/Predictor", 1)) != 1):
+            raise NotOneImageError(f"wrapped in {name}")
+        data = zlib.decompress(data)
+    return data
+
+
+def _jpeg(data: bytes, image: pikepdf.Stream, size: tuple[int, int]) -> EmbeddedImage:
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
+        mode, found, exif = opened.mode, opened.size, opened.getexif()
+    if found != size:
+        raise NotOneImageError(f"the image is {found}, its dictionary says {size}")
+    if mode != _colour_mode(image):
+        raise NotOneImageError(f"a {mode} JPEG in another colour space")
+    if exif.get(0x0112, 1) != 1:
+        raise NotOneImageError("EXIF turns the image, the page does not")
+    if not data.rstrip(b"\0\t\n\r ").endswith(b"\xff\xd9"):
+        raise NotOneImageError("the JPEG has no end")
+    parameters = _parameters(image, len(_filters(image)) - 1)
+    if parameters is not None and "/ColorTransform" in parameters:
+        raise NotOneImageError("colours transformed by the dictionary")
+    _refuse_decode(image, bits=8)
+    return EmbeddedImage(data, "jpg", *size)
+
+
+def _jpeg2000(data: bytes, image: pikepdf.Stream, size: tuple[int, int]) -> EmbeddedImage:
+    with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as opened:
+        mode, found = opened.mode, opened.size
+    if found != size:
+        raise NotOneImageError(f"the image is {found}, its dictionary says {size}")
+    wanted = _colour_mode(image) if "/ColorSpace" in image else mode
+    if mode != wanted or mode not in {"L", "RGB"} or int(image.get("/SMaskInData", 0)):
+        raise NotOneImageError(f"a {mode} JPEG 2000 in another colour space")
+    _refuse_decode(image, bits=8)
+    return EmbeddedImage(data, "jp2" if data[4:8] == b"jP  " else "j2k", *size)
+
+
+def _png(picture: Image.Image) -> EmbeddedImage:
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=_PNG_LEVEL)
+    return EmbeddedImage(out.getvalue(), "png", *picture.size)
+
+
+def _pixels(image: pikepdf.Stream, filters: list[str], size: tuple[int, int]) -> Image.Image:
+    """Decoded pixels of a lossless image, in the narrowest mode."""
+    if filters[-1:] in (["/CCITTFaxDecode"], ["/JBIG2Decode"]):
+        return _bilevel(image, size)
+    bits = int(image.get("/BitsPerComponent", 8))
+    palette = _palette(image, bits)
+    mode = "P" if palette is not None else _colour_mode(image)
+    raw_mode = {("L", 1): "1", ("L", 8): "L", ("RGB", 8): "RGB", ("P", 8): "P"}.get((mode, bits))
+    raw_mode = raw_mode or {("L", 2): "L;2", ("L", 4): "L;4"}.get((mode, bits))
+    raw_mode = raw_mode or {("P", 1): "P;1", ("P", 2): "P;2", ("P", 4): "P;4"}.get((mode, bits))
+    if raw_mode is None:
+        raise NotOneImageError(f"{bits} bits a component in {mode}")
+    _refuse_decode(image, bits=bits, indexed=mode == "P")
+    data = image.read_bytes()
+    row_bytes = (size[0] * Image.getmodebands(mode) * bits + 7) // 8
+    if len(data) < row_bytes * size[1]:
+        raise NotOneImageError("the image is cut short")
+    picture = Image.frombytes(
+        "1" if raw_mode == "1" else mode, size, data[: row_bytes * size[1]], "raw", raw_mode
+    )
+    if palette is not None:
+        picture.putpalette(palette, "RGB")
+    return picture
+
+
+def _bilevel(image: pikepdf.Stream, size: tuple[int, int]) -> Image.Image:
+    """CCITT and JBIG2 through pdfium, which has both decoders: a page that holds nothing but the image object."""
+    import pypdfium2 as pdfium
+
+    single = pikepdf.new()
+    single.add_blank_page(page_size=(72, 72))
+    page = single.pages[0]
+    page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Im0=single.copy_foreign(image)))
+    page.Contents = single.make_stream(b"72 0 0 72 0 0 cm /Im0 Do")
+    out = io.BytesIO()
+    single.save(out)
+    document = pdfium.PdfDocument(out.getvalue())
+    try:
+        found = next(iter(document[0].get_objects(filter=(pdfium.raw.FPDF_PAGEOBJ_IMAGE,))), None)
+        if found is None:
+            raise NotOneImageError("the image cannot be decoded")
+        picture: Image.Image = found.get_bitmap(render=False).to_pil()
+        grey = picture.convert("L")
+        if picture.size != size or any(grey.histogram()[1:255]):
+            raise NotOneImageError("the image does not decode to black and white")
+        return grey.convert("1", dither=Image.Dither.NONE)
+    except pdfium.PdfiumError as error:
+        raise NotOneImageError(f"the image cannot be decoded: {error}") from error
+    finally:
+        document.close()
+
+
+def _palette(image: pikepdf.Stream, bits: int) -> bytes | None:
+    """RGB palette of an Indexed colour space; None for other colour spaces."""
+    space = image.get("/ColorSpace")
+    if not isinstance(space, pikepdf.Array) or str(space[0]) not in {"/Indexed", "/I"}:
+        return None
+    base, table = _mode_of_space(space[1]), space[3]
+    entries = table.read_bytes() if isinstance(table, pikepdf.Stream) else bytes(table)
+    if base == "L":
+        entries = bytes(level for level in entries for _ in range(3))
+    count = min(int(space[2]) + 1, 2**bits, 256)
+    if len(entries) < 3 * count:
+        raise NotOneImageError("the palette is cut short")
+    return bytes(entries[: 3 * count])
+
+
+def _colour_mode(image: pikepdf.Stream) -> str:
+    return _mode_of_space(image.get("/ColorSpace"))
+
+
+def _mode_of_space(space: object) -> str:
+    """`L` or `RGB` of a colour space whose numbers can be taken as sRGB.
+
+    Raises:
+        NotOneImageError: any other.
+    """
+    if isinstance(space, pikepdf.Name) and str(space) in _DEVICE_MODES:
+        return _DEVICE_MODES[str(space)]
+    if isinstance(space, pikepdf.Array) and len(space) == 1:
+        return _mode_of_space(space[0])
+    if isinstance(space, pikepdf.Array) and len(space) >= 2 and str(space[0]) == "/ICCBased":
+        profile = space[1]
+        channels = int(profile.get("/N", 0))
+        if isinstance(profile, pikepdf.Stream) and channels in {1, 3}:
+            mode = "L" if channels == 1 else "RGB"
+            if _is_srgb(profile.read_bytes(), mode):
+                return mode
+        raise NotOneImageError("a colour profile far from sRGB")
+    raise NotOneImageError("a colour space that the bytes do not tell")
+
+
+@lru_cache(maxsize=32)
+def _is_srgb(profile: bytes, mode: str) -> bool:
+    """Whether the profile moves no colour of a grid further than `_MAX_COLOUR_SHIFT` when converted to sRGB.
+
+    A profile that cannot be read is ignored by the renderers too, so it counts as sRGB.
+    """
+    steps = range(0, 256, 51)
+    if mode == "L":
+        grid = Image.frombytes("L", (len(steps), 1), bytes(steps))
+    else:
+        grid = Image.frombytes(
+            "RGB", (6 * 6, 6), bytes(v for r in steps for g in steps for b in steps for v in (r, g, b))
+        )
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        seen = ImageCms.profileToProfile(
+            grid, opened, ImageCms.createProfile("sRGB"), outputMode="RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        )  # fmt: skip
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return True
+    if seen is None:
+        return True
+    return all(
+        abs(a - b) <= _MAX_COLOUR_SHIFT
+        for a, b in zip(grid.convert("RGB").tobytes(), seen.tobytes(), strict=True)
+    )
+
+
+def _refuse_decode(image: pikepdf.Stream, *, bits: int, indexed: bool = False) -> None:
+    """Raises for a Decode array that changes anything, and for a colour key mask."""
+    decode = image.get("/Decode")
+    if decode is None:
+        return
+    values = [float(v) for v in decode]
+    top = float(2**bits - 1) if indexed else 1.0
+    if values != [0.0, top] * (len(values) // 2):
+        raise NotOneImageError("a Decode array that changes the values")

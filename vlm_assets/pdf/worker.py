@@ -1,0 +1,358 @@
+"""The far end of a page worker: opens documents, takes or renders pages, writes files, answers in numbers.
+
+Started by `pool` as a fresh interpreter. A request is a line of JSON on standard input, answers are lines of JSON
+on the descriptor that standard output was. The end of the input ends the process.
+"""
+
+import io
+import json
+import os
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pikepdf
+from blake3 import blake3
+from PIL import Image
+
+from vlm_assets.errors import RejectReason
+from vlm_assets.pdf.checks import page_flags
+from vlm_assets.pdf.content import NotOneImageError
+from vlm_assets.pdf.embedded import embedded_image
+from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.pdf.render import (
+    RenderError,
+    die_with_parent,
+    open_pdfium,
+    render_pdfium,
+    render_poppler,
+    renderer_name,
+)
+from vlm_assets.pdf.structure import one_image, page_box
+
+_MAX_SIDE_PX: Final = 65_500  # of a JPEG
+_HEAD: Final = 1024
+
+Answer = dict[str, Any]
+
+
+class DocumentError(Exception):
+    """The whole document is a reject."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        self.reason = reason
+        self.detail = " ".join(detail.split())[:300]
+        super().__init__(detail)
+
+
+@dataclass(slots=True)
+class _Document:
+    """One open document; kept between requests, so that a long one is opened once a worker."""
+
+    path: Path
+    structure: pikepdf.Pdf | None
+    """None where only pdfium can open it: then every page is rendered."""
+    pdfium: Any
+    pages: int
+    boxes: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def close(self) -> None:
+        for opened in (self.structure, self.pdfium):
+            if opened is not None:
+                opened.close()
+
+
+def open_document(path: Path) -> _Document:
+    """Opens a document with pikepdf (qpdf), or with pdfium, which repairs more.
+
+    Raises:
+        DocumentError: EMPTY, ENCRYPTED, TRUNCATED or UNREADABLE.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise DocumentError(RejectReason.NOT_FOUND, f"{type(error).__name__}: {error.strerror}") from error
+    _refuse_other_files(head)
+    try:
+        opened = pikepdf.open(path)
+        pages = len(opened.pages)
+    except pikepdf.PasswordError as error:
+        raise DocumentError(RejectReason.ENCRYPTED, "needs a password") from error
+    except (pikepdf.PdfError, ValueError, TypeError, RuntimeError) as error:
+        return _open_damaged(path, error)
+    if pages == 0:
+        opened.close()
+        return _open_damaged(path, None)
+    if _was_cut(path, opened):
+        opened.close()
+        raise DocumentError(RejectReason.TRUNCATED, "the end of the file is missing; some pages may be lost")
+    return _Document(path, opened, None, pages)
+
+
+def _refuse_other_files(head: bytes) -> None:
+    if not head:
+        raise DocumentError(RejectReason.EMPTY, "no bytes")
+    if b"%PDF-" in head:
+        return
+    text = head.lstrip(b"\xef\xbb\xbf\t\r\n ").lower()
+    what = (
+        "a web page"
+        if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml"))
+        else "no PDF header"
+    )
+    raise DocumentError(RejectReason.UNREADABLE, f"not a PDF: {what}, begins with {head[:16]!r}")
+
+
+def _open_damaged(path: Path, error: Exception | None) -> _Document:
+    """What qpdf refuses (`error`), or finds no page in (None), is tried with pdfium, which repairs more."""
+    told = str(error or "no page").replace(str(path), path.name)
+    if _has_no_end(path):
+        raise DocumentError(RejectReason.TRUNCATED, f"the end of the file is missing: {told}")
+    try:
+        opened = open_pdfium(path)
+    except RenderError as second:
+        reason = RejectReason.UNREADABLE if error else RejectReason.EMPTY
+        raise DocumentError(reason, told) from second
+    if not len(opened):
+        opened.close()
+        raise DocumentError(RejectReason.EMPTY, "a document without pages")
+    return _Document(path, None, opened, len(opened))
+
+
+def _has_no_end(path: Path) -> bool:
+    """Neither an end mark nor a pointer to the cross-reference table in the last 2 KiB."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 2048))
+        tail = stream.read()
+    return b"%%EOF" not in tail and b"startxref" not in tail
+
+
+def _was_cut(path: Path, opened: pikepdf.Pdf) -> bool:
+    """A repaired file that lost its end: what is left of it may open, with pages or their pictures missing."""
+    return _has_no_end(path) and bool(opened.get_warnings())
+
+
+class Worker:
+    """Serves requests one after another; holds the last document open."""
+
+    def __init__(self, options: PageOptions, folder: Path, answers: int) -> None:
+        self._options = options
+        self._folder = folder
+        self._answers = answers
+        self._document: _Document | None = None
+        self._made = 0
+        self._started = 0.0
+
+    def serve(self, request: Answer) -> None:
+        """One request: pages `start`..`stop` (half-open) of a file. Answers a line a page, then `done`."""
+        self._started = time.monotonic()
+        path = Path(request["path"])
+        try:
+            document = self._open(path)
+        except DocumentError as fault:
+            self._say({"fault": [fault.reason, fault.detail]})
+            self._say({"done": self._elapsed()})
+            return
+        document.boxes.clear()
+        self._say({"pages": document.pages})
+        wanted = [
+            page
+            for page in range(request["start"], min(request["stop"], document.pages))
+            if self._options.wants(page)
+        ]
+        to_render = [page for page in wanted if not self._take_embedded(document, page)]
+        for run in _runs(to_render):
+            self._render(document, run)
+        self._say({"done": self._elapsed()})
+
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self._started, 4)
+
+    def _say(self, answer: Answer) -> None:
+        line = json.dumps(answer).encode() + b"\n"
+        while line:
+            line = line[os.write(self._answers, line) :]
+
+    def _step(self, page: int | None) -> None:
+        """Tells the parent what is being worked on and how long that may take."""
+        self._say({"step": page, "limit_s": self._options.page_timeout_s + self._options.grace_s})
+
+    def _open(self, path: Path) -> _Document:
+        if self._document is not None and self._document.path == path:
+            return self._document
+        if self._document is not None:
+            self._document.close()
+            self._document = None
+        self._step(None)
+        try:
+            self._document = open_document(path)
+        except MemoryError as error:
+            raise DocumentError(RejectReason.UNREADABLE, "needs too much memory to open") from error
+        return self._document
+
+    def _take_embedded(self, document: _Document, page: int) -> bool:
+        """Answers for the page if it is an image whose bytes can be taken, or is too large for any way."""
+        self._step(page)
+        if document.structure is None:
+            return self._refuse_large(document, page, *_pdfium_size(document, page, self._options.dpi))
+        try:
+            opened = document.structure.pages[page]
+            bounds = page_box(opened)
+            document.boxes[page] = bounds.size_pt
+            if self._options.embedded != "never":
+                found = one_image(opened, self._options.embedded)
+                image = embedded_image(found.image, self._options.max_pixels)
+                file = self._new_file(image.extension)
+                file.write_bytes(image.data)
+                self._answer_image(
+                    document, page, file, size_px=(image.width_px, image.height_px), dpi=found.dpi,
+                    method="embedded", digest=blake3(image.data).hexdigest(),
+                )  # fmt: skip
+                return True
+        except NotOneImageError:
+            pass
+        except Exception:  # noqa: BLE001 - damaged objects raise anything; the page is rendered, or refused, instead
+            document.boxes.setdefault(page, (0.0, 0.0))
+            return False
+        return self._refuse_large(document, page, *bounds.size_px(self._options.dpi))
+
+    def _refuse_large(self, document: _Document, page: int, width_px: float, height_px: float) -> bool:
+        del document
+        if width_px * height_px <= self._options.max_pixels and max(width_px, height_px) <= _MAX_SIDE_PX:
+            return False
+        detail = f"{width_px:.0f} x {height_px:.0f} pixels at {self._options.dpi} DPI"
+        self._say({"page": page, "fault": [RejectReason.PAGE_TOO_LARGE, detail]})
+        return True
+
+    def _render(self, document: _Document, run: list[int]) -> None:
+        if self._options.renderer == "pdfium":
+            for page in run:
+                self._render_by_pdfium(document, page)
+        else:
+            self._render_by_poppler(document, run)
+
+    def _render_by_pdfium(self, document: _Document, page: int) -> None:
+        self._step(page)
+        file = self._new_file("jpg")
+        try:
+            if document.pdfium is None:
+                document.pdfium = open_pdfium(document.path)
+            render_pdfium(document.pdfium, page, file, self._options)
+            self._answer_rendered(document, page, file)
+        except (RenderError, MemoryError) as error:
+            self._fail(page, str(error) or "out of memory")
+
+    def _render_by_poppler(self, document: _Document, run: list[int]) -> None:
+        """One Poppler process for all; where it stops, the next page is tried alone, then the rest together."""
+        pending = list(run)
+        while pending:
+            failure = self._ask_poppler(document, pending)
+            if pending and len(run) > 1:
+                page, rest = pending[:1], pending[1:]
+                failure = self._ask_poppler(document, page)
+                pending = page + rest
+            if failure and pending:
+                self._fail(pending.pop(0), failure)
+
+    def _ask_poppler(self, document: _Document, pending: list[int]) -> str:
+        """Answers for, and removes, the pages that one Poppler process renders; else why there are none left."""
+        self._step(pending[0])
+        failure = f"Poppler gave no page within {self._options.page_timeout_s:g} s (damage, or out of memory)"
+        try:
+            files = render_poppler(document.path, pending[0], pending[-1], self._folder, self._options)
+        except RenderError as error:
+            files, failure = {}, str(error)
+        for page in sorted(files):
+            file = files[page].rename(self._new_file("jpg"))
+            self._answer_rendered(document, page, file)
+        pending[:] = [page for page in pending if page not in files]
+        return failure if pending else ""
+
+    def _answer_rendered(self, document: _Document, page: int, file: Path) -> None:
+        dpi = self._options.dpi
+        try:
+            with Image.open(file) as opened:
+                size = opened.size
+        except (OSError, SyntaxError) as error:
+            self._fail(page, f"the renderer wrote no image: {error}")
+            return
+        box = document.boxes.get(page, (0.0, 0.0))
+        if size == (1, 1) and min(box) * dpi / 72 > 2:  # pdf2image#34: a blank pixel instead of a page
+            self._fail(page, "the renderer gave one pixel")
+            return
+        digest = blake3(file.read_bytes()).hexdigest()
+        method = f"rendered by {renderer_name(self._options.renderer)}"
+        self._answer_image(document, page, file, size_px=size, dpi=dpi, method=method, digest=digest)
+
+    def _answer_image(
+        self,
+        document: _Document,
+        page: int,
+        file: Path,
+        *,
+        size_px: tuple[int, int],
+        dpi: int,
+        method: str,
+        digest: str,
+    ) -> None:
+        size_bytes = file.stat().st_size
+        try:
+            flags = list(page_flags(file, *size_px, size_bytes))
+        except (OSError, SyntaxError, ValueError):
+            flags = []  # the decode that follows in the pipeline gives the reason
+        self._say(
+            {
+                "page": page, "file": file.name, "size_px": size_px, "dpi": dpi, "method": method, "digest": digest,
+                "size_bytes": size_bytes, "flags": flags, "box_pt": document.boxes.get(page, (0.0, 0.0)),
+            }
+        )  # fmt: skip
+
+    def _fail(self, page: int, detail: str) -> None:
+        self._say({"page": page, "fault": [RejectReason.RENDER_FAILED, " ".join(detail.split())[:300]]})
+
+    def _new_file(self, extension: str) -> Path:
+        self._made += 1
+        return self._folder / f"{self._made:08d}.{extension}"
+
+
+def _pdfium_size(document: _Document, page: int, dpi: int) -> tuple[float, float]:
+    try:
+        width_pt, height_pt = document.pdfium[page].get_size()
+    except Exception:  # noqa: BLE001 - a damaged page; the renderer will say so
+        return (0.0, 0.0)
+    document.boxes[page] = (width_pt, height_pt)
+    return (width_pt * dpi / 72, height_pt * dpi / 72)
+
+
+def _runs(pages: list[int]) -> Iterator[list[int]]:
+    """Consecutive pages together."""
+    run: list[int] = []
+    for page in pages:
+        if run and page != run[-1] + 1:
+            yield run
+            run = []
+        run.append(page)
+    if run:
+        yield run
+
+
+def main(arguments: list[str]) -> None:
+    """Serves requests until the input ends. `arguments`: options as JSON, folder for files."""
+    options, folder = PageOptions.from_json(json.loads(arguments[0])), Path(arguments[1])
+    die_with_parent()
+    answers = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not be taken for an answer
+    warnings.simplefilter("ignore")
+    Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is checked before; the memory limit holds besides
+    resource.setrlimit(resource.RLIMIT_AS, (options.memory_bytes, options.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    worker = Worker(options, folder, answers)
+    os.write(answers, b'{"ready": true}\n')
+    for line in io.TextIOWrapper(sys.stdin.buffer, "utf-8"):
+        worker.serve(json.loads(line))
