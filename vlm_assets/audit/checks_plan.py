@@ -1,0 +1,196 @@
+"""Checks of the plan behind a corpus: sums, quotas, and whether every declared source landed."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
+from vlm_assets.audit.quotas import judge
+from vlm_assets.audit.recount import Recount
+from vlm_assets.audit.supply import REASONS
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.store.listings import read_listing
+
+Sums = dict[str, int]
+
+
+def source_sums(recount: Recount) -> dict[str, dict[str, int | Sums]]:
+    """Counted again, per source: admitted, selected, excluded by reason, not selected."""
+    evidence, supply = recount.evidence, recount.supply
+    found: dict[str, Counter[str]] = {name: Counter() for name in evidence.rules.sources}
+    for number, one in enumerate(evidence.slices):
+        span = slice(int(evidence.starts[number]), int(evidence.starts[number + 1]))
+        reason, planned = supply.reason[span], recount.planned[span]
+        counts = found.setdefault(one.claim.source, Counter())
+        counts["admitted"] += len(reason)
+        counts["selected"] += int(planned.sum())
+        counts["not_selected"] += int((~planned & (reason == 0)).sum())
+        for code, rows in enumerate(np.bincount(reason, minlength=len(REASONS) + 1).tolist()):
+            if code and rows:
+                counts[REASONS[code - 1]] += rows
+    return {
+        name: {
+            "admitted": counts["admitted"],
+            "selected": counts["selected"],
+            "not_selected": counts["not_selected"],
+            "excluded": {reason: counts[reason] for reason in REASONS if counts[reason]},
+        }
+        for name, counts in sorted(found.items())
+    }
+
+
+def check_allocation_sums(recount: Recount) -> Verdict:
+    """The recount against `metadata.json` and `grants.json` of the plan."""
+    sums = source_sums(recount)
+    faults = list(_sum_faults(recount, sums))
+    totals: Counter[str] = Counter()
+    for one in sums.values():
+        excluded = one["excluded"]
+        totals.update(excluded if isinstance(excluded, dict) else {})
+    admitted = sum(int(str(one["admitted"])) for one in sums.values())
+    selected = sum(int(str(one["selected"])) for one in sums.values())
+    left = sum(int(str(one["not_selected"])) for one in sums.values())
+    return Verdict(
+        f"{admitted} admitted = selected + excluded + not selected, and as the plan claims, per source and slice",
+        f"{selected} + {sum(totals.values())} + {left}; {len(faults)} numbers differ",
+        faults[:MAX_EXAMPLES],
+        len(faults),
+        {
+            "admitted": admitted,
+            "selected": selected,
+            "excluded": dict(totals),
+            "not_selected": left,
+            "sources": sums,
+        },
+    )
+
+
+def _sum_faults(recount: Recount, sums: dict[str, dict[str, int | Sums]]) -> Iterator[str]:
+    plan, supply = recount.evidence.plan, recount.supply
+    for code, reason in enumerate(REASONS, start=1):
+        counted, claimed = int((supply.reason == code).sum()), plan.excluded.get(reason, 0)
+        if counted != claimed:
+            one = "".join(
+                f", one is {row}" for row in recount.names_of(np.flatnonzero(supply.reason == code), 1)
+            )
+            yield f"excluded as {reason}: the plan says {claimed}, counted {counted}{one}"
+    selected = len(recount.evidence.plan_rows.place)
+    if selected != plan.granted_rows:
+        yield f"granted_rows: counted {selected}, the plan says {plan.granted_rows}"
+    for cell in plan.cells:
+        counted = recount.selected_by_cell[cell.category, cell.subcategory, cell.source]
+        if counted != cell.grant:
+            name = "/".join((cell.category, cell.subcategory, cell.source))
+            yield f"cell {name}: {counted} rows, the plan grants {cell.grant}"
+    for line in recount.evidence.grants.get("sources", ()):
+        counted_line = sums.get(line["source"])
+        if counted_line is None:
+            yield f"source {line['source']}: in grants.json, not in the plan's inputs"
+            continue
+        for key in ("admitted", "selected", "excluded", "not_selected"):
+            if line[key] != counted_line[key]:
+                yield f"source {line['source']}: {key} {counted_line[key]}, grants.json says {line[key]}"
+    for node in recount.evidence.grants.get("nodes", ()):
+        if node["level"] != "source":
+            continue
+        *categories, source = node["path"]
+        cell_name = (categories[0], "/".join(categories[1:]), source)
+        for key, counts in (("granted", recount.selected_by_cell), ("supply", recount.supply_by_cell)):
+            if node[key] != counts.get(cell_name, 0):
+                yield f"{'/'.join(node['path'])}: {key} {counts.get(cell_name, 0)}, grants.json says {node[key]}"
+
+
+def check_quotas(recount: Recount) -> Verdict:
+    """The divisor method's inequality between siblings, at every node of the tree."""
+    rules = recount.evidence.rules
+    faults = judge(recount.tree, rules.target_rows, str(rules.content["shortfall"]))
+    granted = {
+        "/".join(node.path): {"granted": node.granted, "supply": node.supply}
+        for node in recount.tree.below()
+        if node.path and not node.is_source
+    }
+    return Verdict(
+        f"{rules.target_rows} rows by the divisor method within all bounds (shortfall: {rules.content['shortfall']})",
+        f"{recount.tree.granted} rows; {len(faults)} nodes are not at the optimum",
+        faults[:MAX_EXAMPLES],
+        len(faults),
+        {"granted": granted},
+    )
+
+
+def check_sources_landed(recount: Recount) -> Verdict:
+    """Every source of the catalogue that the corpus was planned with, and those that the catalogue has now."""
+    evidence = recount.evidence
+    corpus = evidence.corpus
+    grants: Counter[str] = Counter()
+    for (_, _, source), rows in recount.selected_by_cell.items():
+        grants[source] += rows
+    present: Counter[str] = Counter()
+    counts = np.bincount(recount.rows.home, minlength=len(recount.rows.homes)).tolist()
+    for (home, _), rows in zip(recount.rows.homes, counts, strict=True):
+        present[str(home)] += rows
+    holes = _holes_by_source(recount)
+    declared = set(evidence.rules.sources)
+    catalog = {spec.name: spec for spec in evidence.installation.catalog.sources}
+    figures: dict[str, dict[str, int | str]] = {}
+    faults = []
+    for source in sorted(declared | set(present) | set(catalog)):
+        wanted = grants[source] - holes[source]
+        why = "" if present[source] else _why_not(recount, source, catalog.get(source))
+        figures[source] = {
+            "granted": grants[source],
+            "holes": holes[source],
+            "present": present[source],
+            "why": why,
+        }
+        if source not in declared and present[source]:
+            faults.append(f"{source}: {present[source]} rows, and it was not declared")
+        elif present[source] != wanted:
+            faults.append(
+                f"{source}: {present[source]} rows, granted {grants[source]} less {holes[source]} holes"
+            )
+    landed = sum(1 for one in figures.values() if one["present"])
+    return Verdict(
+        f"{len(declared)} declared sources: rows = grant - holes, or a reason",
+        f"{landed} landed, {len(figures) - landed} with a reason, {len(faults)} wrong; target {corpus.target_rows}",
+        faults[:MAX_EXAMPLES],
+        len(faults),
+        {"sources": figures},
+    )
+
+
+def _holes_by_source(recount: Recount) -> Counter[str]:
+    evidence = recount.evidence
+    holes: Counter[str] = Counter()
+    if not evidence.corpus.tombstones:
+        return holes
+    mask = recount.taken_down(evidence.takedowns(evidence.corpus.tombstones)) & recount.planned
+    for number, one in enumerate(evidence.slices):
+        span = slice(int(evidence.starts[number]), int(evidence.starts[number + 1]))
+        holes[one.claim.source] += int(mask[span].sum())
+    return holes
+
+
+def _why_not(recount: Recount, source: str, spec: SourceSpec | None) -> str:
+    """Why a source has no row in the corpus."""
+    evidence = recount.evidence
+    if source not in evidence.rules.sources:
+        if spec is None or not spec.enabled:
+            return "disabled"
+        return "declared after the plan was made"
+    slices = [one for one in evidence.plan.slices if one.source == source]
+    if not slices:
+        if read_listing(evidence.root, source) is None:
+            return "never listed"
+        return "no slice of it was committed when the plan was made"
+    sums = source_sums(recount)[source]
+    excluded = sums["excluded"]
+    if not sums["admitted"]:
+        return "its slices have no rows"
+    if not sums["not_selected"] and isinstance(excluded, dict) and excluded:
+        told = ", ".join(f"{reason} {rows}" for reason, rows in excluded.items())
+        return f"all {sums['admitted']} rows excluded: {told}"
+    if sums["selected"]:
+        return "all its rows were taken down"
+    return "its quota gave it no seat (share 0, max, or a target too small)"

@@ -1,0 +1,295 @@
+"""Checks of which rows are in a corpus: where they come from, what they are called, and who should not be there."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from vlm_assets.audit.evidence import UnjudgedError
+from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
+from vlm_assets.audit.recount import Recount
+from vlm_assets.audit.supply import benchmark_files, near_benchmark, read_benchmark
+from vlm_assets.audit.words import I64, Bool, among, ranks, words_of
+from vlm_assets.store.slices import INDEX_FILE, data_file_names
+
+
+def check_lineage(recount: Recount) -> Verdict:
+    """Source, slice and digest of every row lead to one row of a committed slice with the same image."""
+    lineage, rows = recount.lineage, recount.rows
+    lost = np.flatnonzero(lineage.place < 0)
+    examples = [f"slice {name}: not in the plan, or its content is gone" for name in lineage.unknown_homes]
+    examples += [f"{recount.row_name(row)}: no such row in its slice" for row in lost[:MAX_EXAMPLES].tolist()]
+    differs = lineage.sha_differs.tolist()
+    examples += [f"{recount.row_name(row)}: another image_sha256 than in its slice" for row in differs[:5]]
+    return Verdict(
+        f"{len(rows.home)} rows resolve to committed slice rows with the same image_sha256",
+        f"{len(lost)} do not resolve, {len(differs)} have another image_sha256",
+        examples[:MAX_EXAMPLES],
+        len(lost) + len(differs) + len(lineage.unknown_homes) * (not len(lost)),
+        {"rows": len(rows.home), "unresolved": len(lost)},
+    )
+
+
+def check_corpus_sums(recount: Recount) -> Verdict:
+    """Selected = present + holes, for every slice; the manifest's numbers too."""
+    evidence, planned, present = recount.evidence, recount.planned, recount.present
+    corpus = evidence.corpus
+    hole = recount.taken_down(evidence.takedowns(corpus.tombstones)) & planned
+    twice, foreign = np.flatnonzero(present > 1), np.flatnonzero((present > 0) & ~planned)
+    lost = np.flatnonzero(planned & (present == 0) & ~hole)
+    faults = [f"{name}: there more than once" for name in recount.names_of(twice)]
+    faults += [f"{name}: present, and the plan does not select it" for name in recount.names_of(foreign)]
+    faults += [f"{name}: selected, and neither present nor taken down" for name in recount.names_of(lost)]
+    selected, holes = len(evidence.plan_rows.place), int(hole.sum())
+    if int(planned.sum()) != selected:
+        faults.append(f"the plan names {selected} rows, {int(planned.sum())} of them distinct")
+    if corpus.holes != holes:
+        faults.append(f"{holes} planned rows are taken down, the manifest says {corpus.holes} holes")
+    if corpus.rows + corpus.holes != evidence.plan.granted_rows:
+        faults.append(
+            f"{corpus.rows} rows + {corpus.holes} holes, the plan granted {evidence.plan.granted_rows}"
+        )
+    for number, one in enumerate(evidence.slices):
+        span = slice(int(evidence.starts[number]), int(evidence.starts[number + 1]))
+        if int(planned[span].sum()) != one.claim.selected:
+            faults.append(
+                f"slice {one.claim.name}: the plan has {int(planned[span].sum())} rows, claims {one.claim.selected}"
+            )
+    total = int(present.sum())
+    unresolved = int((recount.lineage.place < 0).sum())
+    return Verdict(
+        f"{selected} selected = present + holes, in every slice",
+        f"{total} present and resolved, {unresolved} unresolved, {holes} holes; {len(lost)} lost, {len(foreign)} not "
+        f"selected, {len(twice)} twice",
+        faults[:MAX_EXAMPLES],
+        len(lost) + len(foreign) + len(twice) or len(faults),
+        {"selected": selected, "present": total, "holes": holes, "lost": len(lost)},
+    )
+
+
+def _assignment_table(recount: Recount) -> tuple[I64, I64, I64]:
+    """(corpus row, cell, assignment) of every row that resolves to a supply row with a cell."""
+    place = recount.lineage.place
+    known = np.flatnonzero(place >= 0)
+    cell = recount.supply.cell[place[known]]
+    mapped = known[cell >= 0]
+    return mapped, cell[cell >= 0].astype(np.int64), recount.rows.assigned[mapped].astype(np.int64)
+
+
+def _disagreeing(recount: Recount, *, licence: bool) -> tuple[I64, list[str]]:
+    """Corpus rows whose assigned values are not those of their cell, and the first in words."""
+    rows, cell, assigned = _assignment_table(recount)
+    cells, given = recount.supply.cells, recount.rows.assignments
+    sources = recount.evidence.rules.sources
+
+    def agrees(number: int, values: tuple[str | None, str | None, str | None]) -> bool:
+        category, subcategory, source = cells[number]
+        if licence:
+            return bool(values[2] == sources[source]["licence"])
+        return values[:2] == (category, subcategory)
+
+    table = np.array([[agrees(n, one) for one in given] for n in range(len(cells))], bool)
+    wrong = np.flatnonzero(~table.reshape(len(cells), len(given))[cell, assigned]) if len(rows) else rows
+    examples = []
+    for at in wrong[:MAX_EXAMPLES].tolist():
+        category, subcategory, source = cells[cell[at]]
+        found = given[assigned[at]]
+        wanted = sources[source]["licence"] if licence else f"{category}/{subcategory}"
+        said = found[2] if licence else f"{found[0]}/{found[1]}"
+        examples.append(f"{recount.row_name(int(rows[at]))}: {said}, should be {wanted}")
+    return rows[wrong], examples
+
+
+def check_labels(recount: Recount) -> Verdict:
+    """Category and subcategory resolved again from source and label."""
+    wrong, examples = _disagreeing(recount, licence=False)
+    return Verdict(
+        "every row stands under the category and subcategory that its source and label give",
+        f"{len(wrong)} rows stand under another",
+        examples,
+        len(wrong),
+    )
+
+
+def check_licences(recount: Recount) -> Verdict:
+    """Licence of every row, and the policy."""
+    wrong, examples = _disagreeing(recount, licence=True)
+    rules, rows = recount.evidence.rules, recount.rows
+    counts = np.bincount(rows.assigned, minlength=len(rows.assignments)).tolist()
+    denied = [
+        f"{count} rows under {one[2]}, which the policy does not admit"
+        for one, count in zip(rows.assignments, counts, strict=True)
+        if count and not rules.admits(str(one[2]))
+    ]
+    bad = int((recount.planned & recount.supply.excluded("licence")).sum())
+    if bad and not denied:
+        denied = [f"{bad} rows of sources whose licence the policy does not admit"]
+    return Verdict(
+        "every row has its source's licence, and the policy admits it",
+        f"{len(wrong)} rows with another licence, {len(denied)} licences that are not admitted",
+        [*denied, *examples][:MAX_EXAMPLES],
+        len(wrong) + len(denied),
+    )
+
+
+def _selected_though(recount: Recount, *reasons: str) -> tuple[int, list[str]]:
+    count = 0
+    examples: list[str] = []
+    for reason in reasons:
+        bad = np.flatnonzero(recount.planned & recount.supply.excluded(reason))
+        count += len(bad)
+        examples += [f"{name}: selected, should be excluded as {reason}" for name in recount.names_of(bad)]
+    return count, examples
+
+
+def check_exclusions(recount: Recount) -> Verdict:
+    """Reasons that have no finding of their own."""
+    count, examples = _selected_though(recount, "unmapped_label", "min_side", "too_large", "max_samples")
+    return Verdict(
+        "no selected row is unmapped, too small, too large, or beyond max_samples",
+        f"{count} selected rows are",
+        examples[:MAX_EXAMPLES],
+        count,
+    )
+
+
+def check_duplicates(recount: Recount) -> Verdict:
+    """Selected rows that precedence drops; and row keys that are in the corpus twice, from whatever plan."""
+    rules = recount.evidence.rules
+    if rules.exact == "none":
+        return Verdict("nothing: `dedup.exact` is none", "not looked for")
+    count, examples = _selected_though(recount, "duplicate")
+    place = np.flatnonzero(recount.present > 0)
+    key = recount.supply.key
+    order = place[np.argsort(key[place, 0], kind="stable")]
+    same = np.flatnonzero((key[order[1:]] == key[order[:-1]]).all(axis=1))
+    examples += [
+        f"{recount.name_of(int(order[at]))} and {recount.name_of(int(order[at + 1]))}: the same {rules.exact}"
+        for at in same[:3].tolist()
+    ]
+    return Verdict(
+        f"no two rows with the same {rules.exact}"
+        + (f", nor pictures within {rules.max_near_bits} bits" if rules.max_near_bits else ""),
+        f"{count} selected rows that should have been dropped, {len(same)} repeated keys",
+        examples[:MAX_EXAMPLES],
+        max(count, len(same)),
+    )
+
+
+def check_decontamination(recount: Recount) -> Verdict:
+    """Against the lists by sha256 and dhash."""
+    rules = recount.evidence.rules
+    lists = rules.content["decontaminate"]
+    if not lists:
+        return Verdict("nothing: no `decontaminate` list", "not looked for")
+    benchmark = read_benchmark(benchmark_files(recount.evidence, rules))
+    place = np.flatnonzero(recount.present > 0)
+    supply = recount.supply
+    bad: Bool = among(supply.sha[place], benchmark.sha)
+    if supply.dhash is not None and supply.telling is not None and len(benchmark.dhash):
+        tells = np.flatnonzero(supply.telling[place])
+        bits = rules.content["decontaminate_bits"]
+        bad[tells] |= near_benchmark(supply.dhash[place[tells]], benchmark, bits)
+    count, examples = _selected_though(recount, "decontaminate")
+    found = place[bad]
+    examples += [f"{name}: a benchmark image" for name in recount.names_of(found)]
+    return Verdict(
+        f"no image of the {len(lists)} lists ({len(benchmark.sha)} sha256, {len(benchmark.dhash)} dhash)",
+        f"{len(found)} benchmark images present, {count} selected",
+        examples[:MAX_EXAMPLES],
+        max(len(found), count),
+    )
+
+
+def check_ranks(recount: Recount) -> Verdict:
+    """Per cell: the highest selected rank against the lowest that was left out."""
+    supply, seed = recount.supply, recount.evidence.rules.seed
+    eligible = np.flatnonzero(supply.reason == 0)
+    rank = ranks(supply.key[eligible, 0], seed)
+    selected = recount.planned[eligible]
+    cell = supply.cell[eligible]
+    count = len(supply.cells)
+    faults = []
+    bad = 0
+    order = np.argsort(cell.astype(np.uint16) if count < 2**16 else cell, kind="stable")
+    ends = np.cumsum(np.bincount(cell, minlength=count))
+    begin = 0
+    for number, end in enumerate(ends.tolist()):
+        here = order[begin:end]
+        begin = end
+        inside, outside = here[selected[here]], here[~selected[here]]
+        if len(inside) and len(outside) and rank[inside].max() > rank[outside].min():
+            lowest = outside[rank[outside].argmin()]
+            beyond = int((rank[inside] > rank[lowest]).sum())
+            bad += beyond
+            faults.append(
+                f"{'/'.join(supply.cells[number])}: {beyond} selected rows rank above "
+                f"{recount.name_of(int(eligible[lowest]))}, which was left out"
+            )
+    return Verdict(
+        f"the rows of lowest rank in each of {count} cells",
+        f"{bad} selected rows in {len(faults)} cells have a higher rank than one left out",
+        faults[:MAX_EXAMPLES],
+        bad,
+    )
+
+
+def check_tombstones(recount: Recount) -> Verdict:
+    """Takedowns of the plan, of the corpus, and since."""
+    evidence = recount.evidence
+    known = set(evidence.tombstones.names)
+    faults = [
+        f"takedown {name} was in force when this was built and is gone from tombstones/"
+        for name in (*evidence.plan.tombstones, *evidence.corpus.tombstones)
+        if name not in known
+    ]
+    rows = recount.rows
+    present = np.flatnonzero(among(rows.sha, words_of(evidence.tombstones.image_sha256)))
+    faults += [f"{recount.row_name(row)}: its image was taken down" for row in present[:5].tolist()]
+    covered = recount.taken_down(evidence.tombstones)
+    by_id = np.flatnonzero(covered & (recount.present > 0))
+    faults += [f"{name}: taken down and present" for name in recount.names_of(by_id)]
+    left = list(chain.from_iterable(_content_left(recount, covered)))
+    faults += left
+    count, examples = _selected_though(recount, "tombstone")
+    return Verdict(
+        f"none of {len(known)} takedowns has a row here, or content in a slice of the plan",
+        f"{max(len(present), len(by_id))} rows present, {count} selected, {len(left)} with content in slices",
+        [*faults, *examples][:MAX_EXAMPLES],
+        len(faults) + count,
+        {"takedowns": len(known), "rows_covered": int(covered.sum())},
+    )
+
+
+def _content_left(recount: Recount, covered: Bool) -> Iterator[list[str]]:
+    """Rows of slices that are taken down and still have an image or a text."""
+    from vlm_assets.store.slices import read_rows
+
+    evidence = recount.evidence
+    for number, one in enumerate(evidence.slices):
+        begin, end = int(evidence.starts[number]), int(evidence.starts[number + 1])
+        wanted = set(np.flatnonzero(covered[begin:end]).tolist())
+        if not wanted or one.directory is None or one.manifest is None:
+            continue
+        rows: Iterator[dict[str, Any]] = read_rows(one.directory, data_file_names(one.manifest.files))
+        try:
+            yield [
+                f"{row['id']}: taken down, and its slice still holds its content; run the takedown again"
+                for place, row in enumerate(rows)
+                if place in wanted and (row["image"] or row["text"])
+            ]
+        except (OSError, ValueError) as error:
+            raise UnjudgedError(f"{one.directory / INDEX_FILE}: {error}") from error
+
+
+def licence_figures(recount: Recount) -> dict[str, dict[str, int]]:
+    """Rows and image bytes a licence."""
+    rows = recount.rows
+    count = np.bincount(rows.assigned, minlength=len(rows.assignments)).tolist()
+    size = np.bincount(rows.assigned, weights=rows.size_bytes, minlength=len(rows.assignments)).tolist()
+    found: dict[str, Counter[str]] = {}
+    for one, n, size_bytes in zip(rows.assignments, count, size, strict=True):
+        found.setdefault(str(one[2]), Counter()).update(rows=n, image_bytes=int(size_bytes))
+    return {name: dict(values) for name, values in sorted(found.items())}

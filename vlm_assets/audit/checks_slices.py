@@ -1,0 +1,162 @@
+"""Checks of the slices that a corpus was made from: ledgers against counts, index against content hash."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vlm_assets.audit.corpus_rows import index_table, one_array
+from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
+from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
+from vlm_assets.audit.recount import Recount
+from vlm_assets.audit.words import fixed_bytes
+from vlm_assets.layout import key_hash
+from vlm_assets.manifest import SliceManifest
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, REJECTS_FILE
+
+
+def _found(evidence: Evidence) -> list[tuple[FoundSlice, Path, SliceManifest]]:
+    return [
+        (one, one.directory, one.manifest)
+        for one in evidence.slices
+        if one.directory is not None and one.manifest is not None
+    ]
+
+
+def _faults(recount: Recount, check: Any) -> list[str]:
+    """Faults of all slices, read in threads (parquet and hashing release the GIL)."""
+    found = _found(recount.evidence)
+    with ThreadPoolExecutor(recount.workers) as pool:
+        lists = pool.map(lambda one: list(check(recount, *one)), found)
+        return [fault for faults in lists for fault in faults]
+
+
+def check_slice_ledgers(recount: Recount) -> Verdict:
+    """Sums over `items.parquet` and `rejects.parquet` and the index, against each other and the manifest."""
+    faults = _faults(recount, _ledger_faults)
+    totals: dict[str, int] = {}
+    for _, _, manifest in _found(recount.evidence):
+        for key in ("items", "items_fetched", "items_rejected", "records", "rows", "records_rejected"):
+            totals[key] = totals.get(key, 0) + getattr(manifest, key)
+    return Verdict(
+        "items = fetched + rejected and records = rows + rejected in every slice's ledgers",
+        f"{len(_found(recount.evidence))} slices, {totals.get('items', 0)} items, {totals.get('records', 0)} "
+        f"records; {len(faults)} faults",
+        faults[:MAX_EXAMPLES],
+        len(faults),
+        totals,
+    )
+
+
+def _ledger_faults(
+    recount: Recount, found: FoundSlice, directory: Path, manifest: SliceManifest
+) -> Iterator[str]:
+    name = found.claim.name
+    try:
+        items = pq.read_table(directory / ITEMS_FILE)
+        rejects = pq.read_table(directory / REJECTS_FILE, columns=["key", "record", "reason"])
+    except (OSError, pa.ArrowInvalid) as error:
+        yield f"{name}: a ledger cannot be read: {error}"
+        return
+    keys = items.column("key").to_pylist()
+    fetched = items.column("fetched").to_pylist()
+    whole = rejects.filter(pc.is_null(rejects.column("record")))
+    rejected_items = set(whole.column("key").to_pylist())
+    counted = {
+        "items": len(keys),
+        "items_fetched": sum(fetched),
+        "items_rejected": len(rejected_items),
+        "records": pc.sum(items.column("records")).as_py() or 0,
+        "rows": pc.sum(items.column("rows")).as_py() or 0,
+        "records_rejected": rejects.num_rows - whole.num_rows,
+    }
+    if counted["items"] != counted["items_fetched"] + counted["items_rejected"]:
+        yield (
+            f"{name}: {counted['items']} items, {counted['items_fetched']} fetched + "
+            f"{counted['items_rejected']} rejected"
+        )
+    if rejected_items != {key for key, one in zip(keys, fetched, strict=True) if not one}:
+        yield f"{name}: items not fetched and items with a reject are not the same"
+    if len(set(keys)) != len(keys):
+        yield f"{name}: {len(keys) - len(set(keys))} items stand twice in the ledger"
+    if counted["records"] != counted["rows"] + counted["records_rejected"]:
+        yield (
+            f"{name}: {counted['records']} records, {counted['rows']} rows + {counted['records_rejected']} rejected"
+        )
+    for key, value in counted.items():
+        if getattr(manifest, key) != value:
+            yield f"{name}: {key} {value} by its ledgers, its manifest says {getattr(manifest, key)}"
+    reasons = {one["values"]: one["counts"] for one in pc.value_counts(rejects.column("reason")).to_pylist()}
+    if reasons != manifest.rejects:
+        yield f"{name}: rejects {reasons}, its manifest says {manifest.rejects}"
+    yield from _listing_faults(recount.evidence, found, manifest, len(keys))
+    if recount.evidence.full:
+        yield from _order_faults(name, directory, keys, items.column("rows").to_pylist())
+
+
+def _listing_faults(
+    evidence: Evidence, found: FoundSlice, manifest: SliceManifest, items: int
+) -> Iterator[str]:
+    """Every listed item is in the ledger, where the listing is still the one that was fetched."""
+    listing = read_listing(evidence.root, found.claim.source)
+    listed = None if listing is None else listing.slices.get(found.claim.slice)
+    if listed is not None and listed.fingerprint == manifest.listing_fingerprint and listed.items != items:
+        yield f"{found.claim.name}: {listed.items} items listed, {items} in its ledger"
+
+
+def _order_faults(name: str, directory: Path, keys: list[str], rows: list[int]) -> Iterator[str]:
+    """Rows of the index belong to the items of the ledger, in its order."""
+    try:
+        table = index_table(directory / INDEX_FILE, ("item_hash",))
+    except UnjudgedError:
+        return  # `slice_content` says so
+    expected = np.repeat(np.array([key_hash(key) for key in keys], np.uint64), rows)
+    found = one_array(table, "item_hash").to_numpy(zero_copy_only=False)
+    if len(found) == len(expected) and not np.array_equal(found, expected):
+        at = int(np.flatnonzero(found != expected)[0])
+        yield f"{name}: row {at} belongs to another item than its ledger says"
+
+
+def check_slice_content(recount: Recount) -> Verdict:
+    """Content hash, rows and image bytes from the index; the plan's content hash too."""
+    gone = [
+        f"{one.claim.name}: version {one.claim.version} of the plan is gone, and the current one has other content"
+        for one in recount.evidence.slices
+        if one.directory is None
+    ]
+    faults = [*gone, *_faults(recount, _content_faults)]
+    return Verdict(
+        f"the index of each of {len(recount.evidence.slices)} slices hashes to its content_hash",
+        f"{len(faults)} faults",
+        faults[:MAX_EXAMPLES],
+        len(faults),
+    )
+
+
+def _content_faults(
+    _recount: Recount, found: FoundSlice, directory: Path, manifest: SliceManifest
+) -> Iterator[str]:
+    name = found.claim.name
+    try:
+        table = index_table(directory / INDEX_FILE, ("digest", "size_bytes"))
+        content = sha256(fixed_bytes(one_array(table, "digest")).tobytes()).hexdigest()
+    except (UnjudgedError, ValueError) as error:
+        yield f"{name}: {error}"
+        return
+    if content != manifest.content_hash:
+        yield f"{name}: content_hash {content[:16]}…, its manifest says {manifest.content_hash[:16]}…"
+    size = pc.sum(table.column("size_bytes")).as_py() or 0
+    for said, counted, what in (
+        (manifest.rows, table.num_rows, "rows"),
+        (found.claim.rows, table.num_rows, "rows in the plan"),
+        (manifest.image_bytes, size, "image_bytes"),
+    ):
+        if said != counted:
+            yield f"{name}: {counted} {what} by its index, claimed {said}"

@@ -1,0 +1,255 @@
+"""Reads data files of a corpus row by row: do bytes hash to what is on record, and does the index say the same.
+
+Work is cut into parts of shards for worker processes: hashing small images holds the GIL, so threads give nothing.
+"""
+
+import mmap
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from vlm_assets.audit.evidence import Evidence
+from vlm_assets.audit.findings import MAX_EXAMPLES
+from vlm_assets.audit.words import I64, ranks
+from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
+
+_IN_PROCESS_BYTES: Final = 256 * 2**20
+"""Less data than this is read in the calling process: starting workers costs more."""
+_PARTS_PER_WORKER: Final = 4
+_SAMPLED_SHARDS: Final = 64
+_DECODED: Final = 32
+_SHARED: Final = tuple(name for name in INDEX_SCHEMA.names if name in COLUMN_NAMES)
+_DIGESTED: Final = tuple(name for name in COLUMN_NAMES if name != "image" and name not in ASSIGNED_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTask:
+    """Every `parts`-th record batch of a shard from `part` on; of those the `wanted` rows only, if given."""
+
+    data: Path
+    index: Path
+    rows: int
+    part: int = 0
+    parts: int = 1
+    wanted: tuple[int, ...] | None = None
+    decode: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class ContentResult:
+    """What was found in one part, and over all parts when merged."""
+
+    rows: int = 0
+    image_bytes: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    bad_images: int = 0
+    bad_values: int = 0
+    bad_decodes: int = 0
+    decoded: int = 0
+    image_examples: list[str] = field(default_factory=list)
+    value_examples: list[str] = field(default_factory=list)
+    decode_examples: list[str] = field(default_factory=list)
+
+    def add(self, other: "ContentResult") -> None:
+        """Takes another part in."""
+        for name in ("rows", "image_bytes", "bad_images", "bad_values", "bad_decodes", "decoded"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("unreadable", "image_examples", "value_examples", "decode_examples"):
+            getattr(self, name).extend(getattr(other, name))
+
+
+def run_tasks(
+    tasks: Sequence[ContentTask], *, workers: int, size_bytes: int, progress: Callable[[int], None]
+) -> ContentResult:
+    """All tasks, in this process where `size_bytes` is little; `progress` is told the rows done in all."""
+    total = ContentResult()
+    if workers == 1 or size_bytes < _IN_PROCESS_BYTES:
+        for task in tasks:
+            total.add(check_content(task))
+            progress(total.rows)
+        return total
+    context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for result in pool.map(check_content, tasks):
+            total.add(result)
+            progress(total.rows)
+    return total
+
+
+def parts_for(shards: int, workers: int) -> int:
+    """Parts to cut each shard into, so that no worker waits long at the end."""
+    return max(1, -(-_PARTS_PER_WORKER * workers // max(shards, 1)))
+
+
+def check_content(task: ContentTask) -> ContentResult:
+    """Checks one task. A file that cannot be read to its end is in the result, never raised."""
+    result = ContentResult()
+    try:
+        with pa.memory_map(str(task.index)) as mapped:
+            index = pa.ipc.open_file(mapped).read_all()
+        for first, batch in _batches(task):
+            _check_batch(result, task, first, batch, index.slice(first, batch.num_rows))
+        if index.num_rows != task.rows:
+            result.unreadable.append(
+                f"{task.index.name}: {index.num_rows} rows, the manifest says {task.rows}"
+            )
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        result.unreadable.append(f"{task.data.name}: {error}")
+    return result
+
+
+def _batches(task: ContentTask) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(first row, batch) of the task's part; pages are given back after each."""
+    with task.data.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last buffer
+    reader = pa.ipc.open_stream(pa.BufferReader(pa.py_buffer(mapped)))
+    first = 0
+    for number, batch in enumerate(reader):
+        if number % task.parts == task.part:
+            yield first, batch
+            mapped.madvise(mmap.MADV_DONTNEED)
+        first += batch.num_rows
+    if first != task.rows:
+        raise ValueError(f"{first} rows, the manifest says {task.rows}")
+
+
+def _check_batch(
+    result: ContentResult, task: ContentTask, first: int, batch: pa.RecordBatch, index: pa.Table
+) -> None:
+    if task.wanted is None:
+        _check_rows(result, task, first, batch, index)
+    # Row by row: `take` on the image column would copy all of it.
+    for row in task.wanted or ():
+        if first <= row < first + batch.num_rows:
+            _check_rows(result, task, row, batch.slice(row - first, 1), index.slice(row - first, 1))
+    for row in task.decode:
+        if first <= row < first + batch.num_rows:
+            _decode(result, task, row, batch.slice(row - first, 1))
+
+
+def _check_rows(
+    result: ContentResult, task: ContentTask, first: int, batch: pa.RecordBatch, index: pa.Table
+) -> None:
+    if index.num_rows != batch.num_rows:
+        raise ValueError(f"the index ends before row {first + batch.num_rows}")
+    result.rows += batch.num_rows
+    images = batch.column("image")
+    encoded = images.field(0)
+    if images.null_count or encoded.null_count:
+        result.bad_images += images.null_count or encoded.null_count
+        result.image_examples.append(f"{task.data.name} from row {first}: an image is null")
+        return
+    starts = np.frombuffer(encoded.buffers()[1], np.int32, len(encoded) + 1, 4 * encoded.offset).tolist()
+    data = memoryview(encoded.buffers()[2]) if encoded.buffers()[2] is not None else memoryview(b"")
+    hashes = [sha256(data[a:b]).hexdigest() for a, b in pairwise(starts)]
+    result.image_bytes += starts[-1] - starts[0]
+    recorded = index.column("image_sha256").to_pylist()
+    if hashes != recorded:
+        wrong = [row for row, (found, said) in enumerate(zip(hashes, recorded, strict=True)) if found != said]
+        result.bad_images += len(wrong)
+        result.image_examples += [
+            f"{task.data.name} row {first + row} ({batch.column('id')[row]}): sha256 {hashes[row][:16]}…, "
+            f"on record {str(recorded[row])[:16]}…"
+            for row in wrong[:MAX_EXAMPLES]
+        ]
+    offsets = np.array(starts, np.int64)
+    lengths = offsets[1:] - offsets[:-1]
+    _check_values(result, task, first, batch, index, lengths)
+
+
+def _check_values(
+    result: ContentResult, task: ContentTask, first: int, batch: pa.RecordBatch, index: pa.Table, lengths: I64
+) -> None:
+    bad: dict[int, str] = {}
+    for name in _SHARED:
+        column = index.column(name).combine_chunks()
+        if not batch.column(name).equals(column):
+            pairs = zip(batch.column(name).to_pylist(), column.to_pylist(), strict=True)
+            for row, (here, there) in enumerate(pairs):
+                if here != there:
+                    bad.setdefault(row, f"{name} {here!r}, the index says {there!r}")
+    sizes = batch.column("size_bytes").to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(sizes != lengths).tolist():
+        bad.setdefault(row, f"size_bytes {sizes[row]}, the image has {lengths[row]}")
+    digests = index.column("digest").to_pylist()
+    columns = [batch.column(name).to_pylist() for name in _DIGESTED]
+    for row, (digest, values) in enumerate(zip(digests, zip(*columns, strict=True), strict=True)):
+        if sha256(orjson.dumps(values)).digest() != digest:
+            bad.setdefault(row, "its values do not have the digest on record")
+    result.bad_values += len(bad)
+    ids = batch.column("id")
+    result.value_examples += [
+        f"{task.data.name} row {first + row} ({ids[row]}): {told}"
+        for row, told in list(bad.items())[:MAX_EXAMPLES]
+    ]
+
+
+def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.RecordBatch) -> None:
+    """Opens one image with Pillow, fully, and compares format and size."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    row: dict[str, Any] = batch.to_pylist()[0]
+    result.decoded += 1
+    told = ""
+    try:
+        with Image.open(BytesIO(row["image"]["bytes"])) as image:
+            image.load()
+            found = (image.format, *image.size)
+        said = (row["format"], row["width_px"], row["height_px"])
+        if found[1:] != said[1:] or (found[0] or "").replace("MPO", "JPEG") != said[0]:
+            told = f"decodes to {found}, on record {said}"
+    except Exception as error:  # noqa: BLE001 - boundary to decoders; the finding records it
+        told = f"does not decode: {type(error).__name__}: {error}"
+    if told:
+        result.bad_decodes += 1
+        result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
+
+
+def read_content(evidence: Evidence, *, workers: int, progress: Callable[[int], None]) -> ContentResult:
+    """All rows with `full`, otherwise a sample: up to 64 shards, rows uniform in them, seeded by the root hash."""
+    corpus = evidence.corpus
+    seed = int(corpus.root_hash[:16], 16)
+    bits = evidence.shard_bits
+    sizes = {one: corpus.shards[one].rows for one in bits}
+    if not evidence.full and len(bits) > _SAMPLED_SHARDS:
+        bits = [bits[i] for i in sorted(_lowest(len(bits), _SAMPLED_SHARDS, seed).tolist())]
+    starts = np.cumsum([0, *(sizes[one] for one in bits)])
+    sample = np.sort(_lowest(int(starts[-1]), evidence.sample_rows, seed))
+    decode = np.sort(_lowest(int(starts[-1]), min(_DECODED, evidence.sample_rows), seed))
+    parts = parts_for(len(bits), workers) if evidence.full else 1
+    tasks = []
+    for number, one in enumerate(bits):
+        own = [v[(v >= starts[number]) & (v < starts[number + 1])] - starts[number] for v in (sample, decode)]
+        tasks += [
+            ContentTask(
+                data=evidence.directory / f"data-r{one}.arrow",
+                index=evidence.directory / f"index-r{one}.arrow",
+                rows=sizes[one],
+                part=part,
+                parts=parts,
+                wanted=None if evidence.full else tuple(own[0].tolist()),
+                decode=tuple(own[1].tolist()),
+            )
+            for part in range(parts)
+        ]
+    size_bytes = corpus.data_bytes if evidence.full else 0
+    return run_tasks(tasks, workers=workers, size_bytes=size_bytes, progress=progress)
+
+
+def _lowest(count: int, wanted: int, seed: int) -> I64:
+    """`wanted` of `count` numbers, evenly spread, the same for one seed."""
+    order = ranks(np.arange(count, dtype=np.uint64), seed)
+    if wanted >= count:
+        return np.arange(count)
+    return np.argpartition(order, wanted)[:wanted]

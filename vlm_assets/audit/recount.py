@@ -1,0 +1,134 @@
+"""What several checks need, computed once: the corpus rows, where they come from, and the supply counted again."""
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlm_assets.audit.content import ContentResult, read_content
+from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, index_table, one_array, read_corpus_rows, trace
+from vlm_assets.audit.evidence import Evidence, UnjudgedError
+from vlm_assets.audit.quotas import Branch, tree_of
+from vlm_assets.audit.supply import SupplyReader, SupplyRows
+from vlm_assets.audit.words import I64, Bool, among, words_of
+from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.tombstones import StoredTombstones
+
+Cell = tuple[str, str, str]
+T = TypeVar("T")
+
+
+class Recount:
+    """Tables over one corpus; each is made when first asked for, or raises `UnjudgedError`."""
+
+    def __init__(self, evidence: Evidence, *, workers: int, tell_rows: Callable[[int], None]) -> None:
+        self.evidence = evidence
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.tell_rows = tell_rows
+        self._failed: dict[str, UnjudgedError] = {}
+
+    @cached_property
+    def rows(self) -> CorpusRows:
+        """The corpus as its index files have it."""
+        return self._once("rows", lambda: read_corpus_rows(self.evidence))
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """Where its rows come from."""
+        return self._once("lineage", lambda: trace(self.evidence, self.rows))
+
+    @cached_property
+    def supply(self) -> SupplyRows:
+        """The supply of its plan with exclusions."""
+        return self._once("supply", lambda: SupplyReader(self.evidence).read())
+
+    @cached_property
+    def content(self) -> ContentResult:
+        """What its data files hold."""
+        return self._once(
+            "content", lambda: read_content(self.evidence, workers=self.workers, progress=self.tell_rows)
+        )
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        """Remembers a failure: what could not be read once is not read again for every check."""
+        if name in self._failed:
+            raise self._failed[name]
+        try:
+            return make()
+        except UnjudgedError as error:
+            self._failed[name] = error
+            raise
+
+    @cached_property
+    def planned(self) -> Bool:
+        """Supply rows that the plan selects."""
+        mask = np.zeros(int(self.evidence.starts[-1]), bool)
+        mask[self.evidence.plan_rows.place] = True
+        return mask
+
+    @cached_property
+    def present(self) -> I64:
+        """How often each supply row is in the corpus."""
+        place = self.lineage.place
+        return np.bincount(place[place >= 0], minlength=int(self.evidence.starts[-1]))
+
+    def taken_down(self, takedowns: StoredTombstones) -> Bool:
+        """Supply rows that these takedowns cover."""
+        mask = np.zeros(int(self.evidence.starts[-1]), bool)
+        hashes = words_of(takedowns.image_sha256)
+        for number, one in enumerate(self.evidence.slices):
+            ids = sorted(i for i in takedowns.ids if i.startswith(f"{one.claim.name}/"))
+            if one.directory is None or not (len(hashes) or ids):
+                continue
+            span = slice(int(self.evidence.starts[number]), int(self.evidence.starts[number + 1]))
+            if len(hashes):
+                mask[span] |= among(self.supply.sha[span], hashes)
+            if ids:
+                table = index_table(one.directory / INDEX_FILE, ("id",))
+                named = pc.is_in(one_array(table, "id"), value_set=pa.array(ids))
+                mask[span] |= named.to_numpy(zero_copy_only=False)
+        return mask
+
+    @cached_property
+    def selected_by_cell(self) -> dict[Cell, int]:
+        """Selected rows by (category, subcategory, source), named by the plan's cells."""
+        claims = self.evidence.plan.cells
+        counts = np.bincount(self.evidence.plan_rows.cell, minlength=len(claims)).tolist()
+        return {(c.category, c.subcategory, c.source): n for c, n in zip(claims, counts, strict=True)}
+
+    @cached_property
+    def supply_by_cell(self) -> dict[Cell, int]:
+        """Rows that could be selected, by cell."""
+        supply = self.supply
+        counts = np.bincount(supply.cell[supply.reason == 0], minlength=len(supply.cells)).tolist()
+        return dict(zip(supply.cells, counts, strict=True))
+
+    @cached_property
+    def tree(self) -> Branch:
+        """The quota tree with what was counted."""
+        return tree_of(self.evidence.rules, self.supply_by_cell, self.selected_by_cell)
+
+    def name_of(self, place: int) -> str:
+        """A supply row for messages: its id."""
+        number = int(np.searchsorted(self.evidence.starts, place, side="right")) - 1
+        found = self.evidence.slices[number]
+        row = place - int(self.evidence.starts[number])
+        if found.directory is None:
+            return f"{found.claim.name} row {row}"
+        return str(one_array(index_table(found.directory / INDEX_FILE, ("id",)), "id")[row])
+
+    def names_of(self, places: I64, limit: int = 5) -> list[str]:
+        """The first of these supply rows by id."""
+        return [self.name_of(int(place)) for place in places[:limit]]
+
+    def row_name(self, row: int) -> str:
+        """A corpus row for messages: its id, with shard and place."""
+        shard = self.rows.shard_of(row)
+        bits = self.evidence.shard_bits[shard]
+        within = row - int(self.rows.starts[shard])
+        table = index_table(self.evidence.directory / f"index-r{bits}.arrow", ("id",))
+        return f"{one_array(table, 'id')[within]} (shard r{bits} row {within})"

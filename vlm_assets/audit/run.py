@@ -1,0 +1,112 @@
+"""Runs every check and returns its finding; none keeps another from being made."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from vlm_assets.audit.findings import (
+    MAX_EXAMPLES,
+    Finding,
+    FindingName,
+    Severity,
+    Verdict,
+    exit_code,
+    finding_names,
+    severity_of,
+)
+from vlm_assets.installation import Installation
+
+__all__ = ["Finding", "FindingName", "Severity", "audit_corpus", "exit_code", "finding_names"]
+
+logger = logging.getLogger("vlm_assets.audit")
+
+SAMPLE_ROWS: Final = 1_000
+Progress = Callable[[str, int], None]
+"""Told the name of the check under way, and rows read from data files so far."""
+
+
+def audit_corpus(
+    installation: Installation,
+    target: str,
+    *,
+    full: bool = False,
+    sample_rows: int = SAMPLE_ROWS,
+    progress: Progress = lambda name, rows: None,  # noqa: ARG005
+) -> list[Finding]:
+    """One finding for every `FindingName`, in order, about the current corpus of a target.
+
+    Counts come from index files, slices, listings and the catalogue; with `full` every byte of the corpus is read
+    too (each image hashed, each row's values against its digest, each file against the manifest). What hangs on
+    something broken is given as not judged, never as passed.
+
+    Raises:
+        StoreError: the target has no corpus; or a tombstone cannot be read.
+    """
+    from vlm_assets.audit.evidence import Evidence
+    from vlm_assets.audit.recount import Recount
+
+    evidence = Evidence(installation, target, full=full, sample_rows=sample_rows)
+    current = ""
+    recount = Recount(
+        evidence, workers=installation.settings.workers, tell_rows=lambda rows: progress(current, rows)
+    )
+    findings = []
+    for name, check in _checks().items():
+        current = str(name)
+        progress(current, 0)
+        findings.append(_judge(name, check, recount))
+    findings = _own_up(findings)
+    failed = [str(f.name) for f in findings if f.failed]
+    logger.info("%s: %d findings, failed: %s", target, len(findings), ", ".join(failed) or "none")
+    return findings
+
+
+def _checks() -> Mapping[FindingName, Callable[..., Verdict]]:
+    from vlm_assets.audit import checks_files, checks_plan, checks_rows, checks_slices, checks_state
+
+    modules = (checks_files, checks_plan, checks_rows, checks_slices, checks_state)
+    found = {name: function for module in modules for name, function in vars(module).items()}
+    return {name: found[f"check_{name}"] for name in finding_names()}
+
+
+def _judge(name: FindingName, check: Callable[..., Verdict], recount: object) -> Finding:
+    from vlm_assets.audit.evidence import UnjudgedError
+
+    clock = time.monotonic()
+    try:
+        verdict = check(recount)
+    except UnjudgedError as error:
+        return Finding(
+            name, passed=False, severity=severity_of(name), expected="to be judged",
+            observed=f"not judged: {error}", judged=False, seconds=time.monotonic() - clock,
+        )  # fmt: skip
+    return Finding(
+        name,
+        passed=verdict.fault_count == 0,
+        severity=severity_of(name),
+        expected=verdict.expected,
+        observed=verdict.observed,
+        examples=tuple(verdict.faults[:MAX_EXAMPLES]),
+        figures=verdict.figures,
+        seconds=time.monotonic() - clock,
+    )
+
+
+def _own_up(findings: Sequence[Finding]) -> list[Finding]:
+    """Where something was not judged and no finding says what is broken, that is a failure of its own."""
+    if any(f.failed for f in findings):
+        return list(findings)
+    return [
+        f
+        if f.judged
+        else Finding(
+            f.name,
+            passed=False,
+            severity=f.severity,
+            expected=f.expected,
+            observed=f.observed,
+            seconds=f.seconds,
+        )
+        for f in findings
+    ]
