@@ -67,14 +67,14 @@ class Reply:
 
 
 class Service:
-    """One upstream service on its own port. Subclasses override `answer`."""
+    """One upstream service on its own port (0: any free one). Subclasses override `answer`."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.log: list[LogEntry] = []
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._server = _Server(self)
+        self._server = _Server(self, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -151,9 +151,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, port: int) -> None:
         self.service = service
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is part of the game."""
