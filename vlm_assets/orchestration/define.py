@@ -3,8 +3,11 @@
 import dagster as dg
 
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.assets_allocation import allocation_asset
+from vlm_assets.orchestration.assets_corpus import corpus_asset
 from vlm_assets.orchestration.assets_dataset import dataset_asset
 from vlm_assets.orchestration.assets_listing import listing_asset
+from vlm_assets.orchestration.checks import corpus_checks
 from vlm_assets.orchestration.executor import line_executor
 from vlm_assets.orchestration.preview import ignore_preview_notices
 from vlm_assets.orchestration.resources import SILENT, ProgressSink, line_resources
@@ -18,7 +21,10 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
         assets=[
             listing_asset(catalog),
             *(dataset_asset(spec, settings.slices_per_run) for spec in catalog.sources),
+            allocation_asset(catalog),
+            corpus_asset(catalog),
         ],
+        asset_checks=[corpus_checks(catalog)],
         resources=line_resources(installation, progress),
         executor=line_executor(settings),
     )
