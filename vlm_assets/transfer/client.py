@@ -197,6 +197,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         sha256: str | None = None,
         resume: bool = True,
+        known_as: str = "",
         max_bytes: int | None = None,
         robots: bool = False,
         progress: Callable[[int], None] = lambda size_bytes: None,  # noqa: ARG005 - a callback's shape
@@ -206,6 +207,7 @@ class Client:
         Bytes gather in `<dest>.part`. A later call continues there when the server confirms by `If-Range` that
         the file is still the same, or when `sha256` will prove it. A body that does not hash to `sha256` is
         fetched once more, then refused. An existing `dest` is replaced; whether to ask at all is for the caller.
+        `known_as` names the file where its URL is signed anew for every call, so that a later call can continue.
         `progress` is called in this thread with the bytes since its last call.
 
         Raises:
@@ -213,7 +215,7 @@ class Client:
             DiskFullError, StoreError: it cannot be written.
         """
         given = dict(headers or {})
-        with PartFile(dest, url, resume=resume, declared=(sha256 or "").lower()) as part:
+        with PartFile(dest, known_as or url, resume=resume, declared=(sha256 or "").lower()) as part:
             counted = 0
 
             def report() -> None:

@@ -1,0 +1,200 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.demo.services.base import Fault
+from vlm_assets.demo.services.kaggle import KaggleService
+from vlm_assets.demo.services.pictures import picture, zip_of
+from vlm_assets.errors import RejectReason, SourceError
+from vlm_assets.sources.kaggle import SOURCE, KaggleSpec
+from vlm_assets.sources.protocol import Listed
+from vlm_assets_tests.sources.kit import (
+    COMMON,
+    Fetched,
+    fetch_slice,
+    identities,
+    list_context,
+    settings_of,
+    slices_of,
+)
+
+KEY = "k4ggl3" * 6
+FILES = [("cat/a.jpg", picture("a").data), ("cat/b.jpg", picture("b").data), ("köpek/c.jpg", picture("c").data),
+         ("top.png", picture("top", fmt="PNG").data), ("labels.csv", b"a,b"), ("__MACOSX/cat/._a.jpg", b"x"),
+         ("cat/.DS_Store", b"x"), ("../evil.jpg", b"x")]  # fmt: skip
+
+
+@pytest.fixture
+def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleService]:
+    with KaggleService() as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "none"))
+        monkeypatch.setenv("HOME", str(tmp_path / "none"))
+        for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        service.add("org/pets", zip_of(FILES))
+        yield service
+
+
+def spec_of(**keys: Any) -> KaggleSpec:
+    return KaggleSpec(**{**COMMON, "kind": "kaggle", "handle": "org/pets", **keys})
+
+
+def listed_of(folder: Path, spec: KaggleSpec | None = None, **options: Any) -> Listed:
+    return SOURCE.list(spec or spec_of(), list_context(folder, **options))
+
+
+def fetched_of(folder: Path, name: str, spec: KaggleSpec | None = None, **options: Any) -> Fetched:
+    listed = listed_of(folder, spec, settings=options.get("settings"))
+    return fetch_slice(SOURCE, spec or spec_of(), folder, listed, name, **options)
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_top_folders_are_slices_and_members_are_read_safely(tmp_path: Path) -> None:
+    listed = listed_of(tmp_path)
+    assert listed.revision == "versions/1"
+    assert {n: sorted(i.key for i in s.items) for n, s in slices_of(listed).items()} == {
+        "cat": ["cat/a.jpg", "cat/b.jpg"], "köpek": ["köpek/c.jpg"], "root": ["../evil.jpg", "top.png"],
+    }  # fmt: skip
+    assert sorted(fetched_of(tmp_path, "cat").images) == sorted([picture("a").data, picture("b").data])
+    root = fetched_of(tmp_path, "root")
+    assert [(r.item, r.reason) for r in root.rejects] == [("../evil.jpg", RejectReason.UNSAFE_MEMBER)]
+    assert [(r.key, r.origin) for r in root.records] == [("top.png", "kaggle://org/pets/top.png")]
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_the_listing_reads_the_directory_only(kaggle: KaggleService, tmp_path: Path) -> None:
+    noise = [(f"big/{i}.jpg", bytes([i]) * 300_000) for i in range(10)]
+    kaggle.add("org/big", zip_of(noise))
+    listed_of(tmp_path, spec_of(handle="org/big"))
+    ranged = [entry for entry in kaggle.storage.log if entry.status == 206]
+    assert sum(entry.sent_bytes for entry in ranged) < 1_100_000
+    kaggle.clear_log()
+    kaggle.storage.clear_log()
+    listed_of(tmp_path, spec_of(handle="org/big"))
+    assert [entry.path.rsplit("/", 1)[-1] for entry in kaggle.log] == ["GetDataset"]
+    assert kaggle.storage.log == []
+
+
+def test_globs_and_buckets(kaggle: KaggleService, tmp_path: Path) -> None:
+    listed = listed_of(tmp_path, spec_of(include=["cat/*", "top*"], exclude=["*b.jpg"]))
+    assert sorted(i.key for s in listed.slices for i in s.items) == ["cat/a.jpg", "top.png"]
+    kaggle.add("org/flat", zip_of([(f"{i}.jpg", picture("x").data) for i in range(30)]))
+    flat = listed_of(tmp_path, spec_of(handle="org/flat", files_per_slice=10))
+    assert (flat.buckets, len(slices_of(flat))) == ({"root": 3}, 3)
+    with pytest.raises(SourceError, match=r"none of the 5 members .* there are: cat/a.jpg"):
+        listed_of(tmp_path, spec_of(include=["*.gif"]))
+
+
+def test_a_name_that_comes_twice_is_a_reject(kaggle: KaggleService, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        kaggle.add("org/twice", zip_of([("a.jpg", picture("a").data), ("a.jpg", picture("b").data)]))
+    fetched = fetched_of(tmp_path, "root", spec_of(handle="org/twice"))
+    assert fetched.images == [picture("a").data]
+    assert [(r.item, r.reason) for r in fetched.rejects] == [("a.jpg#1", RejectReason.DUPLICATE_ITEM)]
+
+
+def test_a_new_version_changes_only_the_slices_that_changed(kaggle: KaggleService, tmp_path: Path) -> None:
+    before = listed_of(tmp_path)
+    kaggle.add("org/pets", zip_of([*FILES, ("cat/new.jpg", picture("new").data)]))
+    after = listed_of(tmp_path)
+    assert after.revision == "versions/2"
+    assert [n for n, items in identities(after).items() if identities(before)[n] != items] == ["cat"]
+    pinned = listed_of(tmp_path, spec_of(handle="org/pets/versions/1"))
+    assert identities(pinned) == identities(before)
+
+
+def test_nothing_is_asked_twice(kaggle: KaggleService, tmp_path: Path) -> None:
+    spec = spec_of(handle="org/pets/versions/1")
+    first = fetched_of(tmp_path, "cat", spec).content()
+    kaggle.clear_log()
+    kaggle.storage.clear_log()
+    assert fetched_of(tmp_path, "cat", spec).content() == first
+    assert len(fetched_of(tmp_path, "köpek", spec).images) == 1
+    assert kaggle.log + kaggle.storage.log == []
+
+
+FAULTS = {
+    "get-429": ("api", Fault("*/GetDataset", "429", 1, retry_after_s=1)),
+    "get-503": ("api", Fault("*/GetDataset", "503", 2)),
+    "get-cut": ("api", Fault("*/GetDataset", "cut", 1)),
+    "get-stall": ("api", Fault("*/GetDataset", "stall", 1)),
+    "sign-429": ("api", Fault("*/DownloadDataset", "429", 1, retry_after_s=1)),
+    "body-429": ("storage", Fault("*", "429", 1, retry_after_s=1)),
+    "body-cut": ("storage", Fault("*", "cut", 3)),
+    "body-stall": ("storage", Fault("*", "stall", 3)),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_are_recovered(kaggle: KaggleService, tmp_path: Path, name: str) -> None:
+    where, fault = FAULTS[name]
+    service = kaggle if where == "api" else kaggle.storage
+    service.faults.append(Fault(fault.path, fault.kind, fault.times, fault.retry_after_s))
+    fetched = fetched_of(tmp_path, "cat", settings=settings_of(tmp_path, http_timeout_s=0.5))
+    assert sorted(fetched.images) == sorted([picture("a").data, picture("b").data])
+    assert service.faults[0].times == 0
+    if fault.retry_after_s:
+        first, second = service.requests(fault.path)[:2]
+        assert second.at - first.at >= fault.retry_after_s
+
+
+def test_a_wrong_md5_never_gets_in(kaggle: KaggleService, tmp_path: Path) -> None:
+    listed = listed_of(tmp_path)
+    kaggle.storage.faults.append(
+        Fault("*", "corrupt", 2)
+    )  # the signing request's own body, and the download's
+    assert len(fetch_slice(SOURCE, spec_of(), tmp_path, listed, "cat").images) == 2
+    (tmp_path / "cache/org--pets--1.zip").unlink()
+    kaggle.storage.faults.append(Fault("*", "corrupt", 100))
+    with pytest.raises(SourceError, match="does not have its md5"):
+        fetch_slice(SOURCE, spec_of(), tmp_path, listed, "cat")
+    assert not list((tmp_path / "cache").glob("*.zip*"))
+
+
+def test_a_download_cut_by_a_kill_continues(kaggle: KaggleService, tmp_path: Path) -> None:
+    listed = listed_of(tmp_path)
+    settings = settings_of(tmp_path, http_timeout_s=0.3, http_attempts=1)
+    kaggle.storage.faults.append(Fault("*", "cut", 100))
+    with pytest.raises(SourceError):
+        fetch_slice(SOURCE, spec_of(), tmp_path, listed, "cat", settings=settings)
+    kaggle.storage.faults.clear()
+    kaggle.storage.clear_log()
+    fetch_slice(SOURCE, spec_of(), tmp_path, listed, "cat")
+    assert [entry.status for entry in kaggle.storage.log] == [200, 206]
+
+
+@pytest.mark.parametrize(
+    ("handle", "message"),
+    [
+        ("org/private", "is forbidden .*KAGGLE_USERNAME and KAGGLE_KEY"),
+        ("org/none", "does not exist at that version, or is private"),
+        ("org/pets/versions/7", "does not exist at that version"),
+    ],
+)
+def test_refusals_say_what_to_do(kaggle: KaggleService, tmp_path: Path, handle: str, message: str) -> None:
+    kaggle.add("org/private", zip_of(FILES), private=True)
+    with pytest.raises(SourceError, match=message):
+        listed_of(tmp_path, spec_of(handle=handle))
+
+
+def test_credentials_open_and_leave_no_trace(
+    kaggle: KaggleService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    kaggle.key = KEY
+    kaggle.add("org/private", zip_of(FILES), private=True)
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    caplog.set_level("DEBUG")
+    fetched = fetched_of(tmp_path, "cat", spec_of(handle="org/private"))
+    assert len(fetched.images) == 2
+    assert not any("authorization" in entry.headers for entry in kaggle.storage.log)
+    out = capfd.readouterr()
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for secret in (KEY, "Goog-Signature"):
+        assert secret not in caplog.text + repr(fetched.events) + out.out + out.err
+        assert secret.encode() not in kept
