@@ -8,21 +8,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
 from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
-from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
+from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
-from vlm_assets.hub.tables import TEXT_NAMES, json_value
+from vlm_assets.hub.tables import TEXT_NAMES, class_names, json_value, labelled
 from vlm_assets.layout import nfc
 from vlm_assets.sources.files import FileHashes
 from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Record, retry_at
 from vlm_assets.transfer.archives import ArchiveLimits
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 _CARDS: Final = ("README.md", ".huggingface.yaml")
@@ -94,6 +97,53 @@ def list_repo(spec: HubSpec, context: ListContext) -> RepoLayout:
                 splits=None if spec.splits == "all" else spec.splits,
             )
             return RepoLayout(sha, tuple((split, _items(split, tree, read, spec)) for split in splits))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTable:
+    """A verified data file of a table format on disk."""
+
+    path: Path
+    format: str
+    where: str
+    features: Mapping[str, Any]
+
+    def batches(self) -> "Iterator[pa.RecordBatch]":
+        """Its record batches; see `readers.batches_of`."""
+        return batches_of(self.path, self.format, self.where)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Its rows as JSON values, ClassLabel integers as names."""
+        for batch in self.batches():
+            names = class_names(batch.schema, self.features)
+            for row in batch.to_pylist():
+                yield {name: labelled(value, names.get(name)) for name, value in row.items()}
+
+
+def local_tables(spec: HubSpec, context: ListContext) -> tuple[str, list[LocalTable]]:
+    """The pinned commit, and every data file of the wanted splits, downloaded below the source's cache.
+
+    Raises:
+        SourceError: as `list_repo`; or the dataset holds images itself.
+    """
+    layout = list_repo(spec, context)
+    tables: list[LocalTable] = []
+    with (
+        SyncGuest(context.settings, spec, context.locks_dir) as guest,
+        FileHashes(context.cache_dir / "hub.sqlite") as hashes,
+    ):
+        repo = HubRepo.open(spec.repo, context.settings, guest)
+        for split, items in layout.splits:
+            if split.format not in TABLE_FORMATS:
+                raise SourceError(
+                    f"source {spec.name}: {spec.repo}, {split.config}/{split.split} is {split.format}: it holds "
+                    "images, not URLs; use kind hf_dataset"
+                )
+            for item in items:
+                file = RepoFile(**item.payload["file"])
+                path = repo.fetch(file, layout.sha, context.cache_dir / "hub", hashes, force=context.force)
+                tables.append(LocalTable(path, split.format, _origin(spec, file.path), split.features or {}))
+    return layout.sha, tables
 
 
 def fetch_items(spec: ImageSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Record | Reject]:

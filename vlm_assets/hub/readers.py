@@ -128,7 +128,7 @@ def _by_datasets(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
     from datasets.packaged_modules.json.json import Json
 
     options = {"sep": "\t"} if ".tsv" in path.name else {}
-    with tempfile.TemporaryDirectory(prefix="vlm-", dir=path.parent) as cache:
+    with tempfile.TemporaryDirectory(prefix="vlm-") as cache:
         builder = (Json if kind == "json" else Csv)(
             cache_dir=cache, data_files={"train": [str(path)]}, dataset_name="rows", **options
         )

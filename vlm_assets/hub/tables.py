@@ -80,12 +80,23 @@ def plan_columns(
     )
     if text is not None and text.partition(".")[0] not in schema.names:
         raise SourceError(f"{where}: no column {text!r} (text_column); {_columns_text(schema)}")
-    classes = {
+    return Columns(image, shape, many, text, class_names(schema, features or {}))
+
+
+def class_names(schema: pa.Schema, features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Names of the integers of every ClassLabel column; features in the schema win over those given."""
+    return {
         name: tuple(feature["names"])
-        for name, feature in known.items()
+        for name, feature in {**features, **features_of(schema)}.items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
     }
-    return Columns(image, shape, many, text, classes)
+
+
+def labelled(value: Any, names: Sequence[str] | None) -> Any:
+    """A column's value as JSON; the integer of a ClassLabel as its name, None where it has none (-1: unlabelled)."""
+    if names is not None and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else None
+    return json_value(value)
 
 
 def records_of(
@@ -239,11 +250,7 @@ def _text_and_extra(raw: Mapping[str, Any], columns: Columns) -> tuple[str | Non
             text = _as_text(_dug(value, inner))
             if not inner:
                 continue
-        names = columns.class_names.get(name)
-        if names is not None and isinstance(value, int):
-            extra[name] = names[value] if 0 <= value < len(names) else None
-        else:
-            extra[name] = json_value(value)
+        extra[name] = labelled(value, columns.class_names.get(name))
     return text, extra
 
 

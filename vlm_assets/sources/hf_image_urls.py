@@ -1,0 +1,106 @@
+"""`hf_image_urls`: a Hub dataset whose rows hold URLs of images; the images come as `image_urls` fetches them.
+
+The data files are read when listing; an item is a distinct URL with all its rows, a slice a bucket of URLs over all
+wanted configs and splits. Captions become `text`, other columns `extra`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import Reject, SourceError
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, Record
+
+if TYPE_CHECKING:
+    from vlm_assets.hub.layouts import LocalTable
+    from vlm_assets.sources._url_list import Columns, UrlRow
+
+
+class HfImageUrlsSpec(SourceSpec):
+    """Keys of `hf_image_urls`."""
+
+    kind: Literal["hf_image_urls"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
+    configs: Literal["all"] | tuple[str, ...] = "all"
+    splits: Literal["all"] | tuple[str, ...] = "all"
+    url_column: str | None = Field(None, description="Found when only one is named like a URL.")
+    text_column: str | None = Field(
+        None, description="Unset: text, caption and the like, where there is one."
+    )
+    sha256_column: str | None = None
+    rows_per_slice: int = Field(10_000, ge=1)
+
+
+class HfImageUrls:
+    """Lists URLs of Hub datasets and fetches them."""
+
+    kind: ClassVar[str] = "hf_image_urls"
+    version: ClassVar[int] = 1
+    spec_type: ClassVar[type[SourceSpec]] = HfImageUrlsSpec
+
+    def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:
+        """Every distinct URL in the data files at the pinned commit; see `Source.list`."""
+        from vlm_assets.hub.layouts import local_tables
+        from vlm_assets.sources._url_list import bucket_slices, distinct_urls
+        from vlm_assets.transfer.download import ContactCheck
+
+        sha, tables = local_tables(spec, context)
+        columns = _columns(spec, tables)
+        count = distinct_urls(_rows(tables, columns), ContactCheck(context.settings))
+        if count == 0:
+            raise SourceError(f"source {spec.name}: {spec.repo} holds no URL in column {columns.url}")
+        buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
+        slices = bucket_slices(_rows(tables, columns), buckets, spec.rows_per_slice, context.cache_dir)
+        return Listed(sha, slices, {"": buckets})
+
+    def fetch(
+        self, spec: HfImageUrlsSpec, items: Sequence[Item], context: FetchContext
+    ) -> Iterator[Record | Reject]:
+        """The records of each URL; see `Source.fetch`."""
+        from vlm_assets.sources.image_urls import fetch_url_items
+
+        return fetch_url_items(items, context, spec)
+
+
+def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "Columns":
+    """The columns by name, from the first rows of the first file.
+
+    Raises:
+        SourceError: no rows, or no clear URL column; lists the columns.
+    """
+    from vlm_assets.hub.tables import TEXT_NAMES
+    from vlm_assets.sources._url_list import choose_columns
+    from vlm_assets.sources.image_urls import label_rule
+
+    first = next((batch for table in tables for batch in table.batches()), None)
+    if first is None:
+        raise SourceError(f"source {spec.name}: the data files of {spec.repo} hold no rows")
+    names = list(first.schema.names)
+    text = spec.text_column or next((name for name in TEXT_NAMES if name in names), None)
+    return choose_columns(
+        Path(spec.repo),
+        names,
+        url=spec.url_column,
+        text=text,
+        sha256_=spec.sha256_column,
+        label=label_rule(spec),
+    )
+
+
+def _rows(tables: "Sequence[LocalTable]", columns: "Columns") -> "Iterator[UrlRow]":
+    """Rows of all files in their order; a cell with a list of URLs gives a row each."""
+    from vlm_assets.sources._url_list import url_row
+
+    for table in tables:
+        for row in table.rows():
+            cell: Any = row.get(columns.url)
+            for url in cell if isinstance(cell, list) else [cell]:
+                yield url_row({**row, columns.url: url}, columns)
+
+
+SOURCE = HfImageUrls()
