@@ -1,0 +1,281 @@
+import itertools
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlm_assets.errors import ConfigError, Reject, RejectReason, SourceError
+from vlm_assets.layout import bucket_name, bucket_of
+from vlm_assets.settings import Settings
+from vlm_assets.sources.image_urls import SOURCE, ImageUrlsSpec
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, Record
+from vlm_assets_tests.servers import FaultServer, Reply
+
+SETTINGS = Settings(_env_file=None, allow_private_hosts=("127.0.0.1",), http_timeout_s=1.0)
+A, B, C = (f"http://127.0.0.1/{name}.jpg" for name in "abc")
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def spec_of(urls: Path, **keys: Any) -> ImageUrlsSpec:
+    fixed = {"name": "web", "kind": "image_urls", "category": "photos", "licence": "CC0-1.0", "urls": urls}
+    return ImageUrlsSpec.model_validate(
+        {**fixed, **({} if "subcategory_from" in keys else {"subcategory": "x"}), **keys}
+    )
+
+
+def listed(spec: ImageUrlsSpec, tmp_path: Path, **context: Any) -> Listed:
+    return SOURCE.list(spec, ListContext(SETTINGS, tmp_path / "cache", tmp_path / "locks", **context))
+
+
+def items_of(spec: ImageUrlsSpec, tmp_path: Path, **context: Any) -> dict[str, Item]:
+    return {item.key: item for part in listed(spec, tmp_path, **context).slices for item in part.items}
+
+
+def fetched(
+    spec: ImageUrlsSpec, items: Sequence[Item], tmp_path: Path, **changes: Any
+) -> list[Record | Reject]:
+    context = FetchContext(
+        SETTINGS, "web", "s", "r", {}, tmp_path / "cache", tmp_path / "spool", tmp_path / "locks", **changes
+    )
+    return list(SOURCE.fetch(spec, items, context))
+
+
+def parquet(path: Path, columns: dict[str, Any]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return b"\n".join(orjson.dumps(row) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("u.csv", f"url,caption,n\n{A},ağaç,1\n{B},,2\n"),
+        ("u.csv", f'\ufeffcaption;x,n,URL\n"ağaç",1,{A}\n,2,{B}\n'.replace(";x", "")),
+        ("u.tsv", f"url\tcaption\tn\n{A}\tağaç\t1\n{B}\t\t2\n"),
+        ("u.jsonl", jsonl([{"url": A, "caption": "ağaç", "n": "1"}, {"url": B, "caption": "", "n": "2"}])),
+        (
+            "u.JSONL",
+            b"\xef\xbb\xbf\n"
+            + jsonl([{"url": A, "caption": "ağaç", "n": "1"}, {"url": B, "n": "2"}])
+            + b"\n\n",
+        ),
+    ],
+    ids=["csv", "csv-bom-other-order", "tsv", "jsonl", "jsonl-bom-gaps"],
+)
+def test_every_text_format_says_the_same(tmp_path, name, content):
+    items = items_of(spec_of(write(tmp_path / name, content), text_column="caption"), tmp_path)
+    assert set(items) == {A, B}
+    assert items[A].payload["rows"] == [["ağaç", "", None, {"n": "1"}]]
+    assert items[B].payload["rows"] == [[None, "", None, {"n": "2"}]]
+
+
+def test_parquet_keeps_types(tmp_path):
+    path = parquet(
+        tmp_path / "u.parquet",
+        {"image_url": [A, B], "score": [0.5, None], "tags": [["x"], []], "raw": [b"\xff", b"a"]},
+    )
+    items = items_of(spec_of(path), tmp_path)
+    assert items[A].payload["rows"][0][3] == {"score": 0.5, "tags": ["x"], "raw": "ff"}
+    assert items[B].payload["rows"][0][3] == {"score": None, "tags": [], "raw": "a"}
+
+
+def test_a_txt_is_one_url_a_line(tmp_path):
+    path = write(tmp_path / "u.txt", f"\ufeff{A}\r\n\n  {B}  \n{A}#top\n")
+    items = items_of(spec_of(path), tmp_path)
+    assert set(items) == {A, B}
+    assert items[A].payload == {"url": A, "rows": [[None, "", None, None]], "repeated": 1}
+
+
+@pytest.mark.parametrize(
+    ("header", "keys", "message"),
+    [
+        ("a,b", {}, "no column is named like a URL.*a, b"),
+        ("url,image_url", {}, "2 columns could hold URLs.*url, image_url"),
+        ("url,x", {"url_column": "link"}, "url_column: no column 'link'.*url, x"),
+        ("url,x", {"text_column": "caption"}, "text_column: no column 'caption'.*url, x"),
+        ("url,x", {"sha256_column": "sha"}, "sha256_column: no column 'sha'"),
+        ("url,x", {"subcategory_from": {"column": "klass"}}, "subcategory_from.column: no column 'klass'"),
+        (f"{A},x", {}, "the first line is a URL"),
+    ],
+)
+def test_columns_that_are_not_plain_are_named(tmp_path, header, keys, message):
+    path = write(tmp_path / "u.csv", f"{header}\n{A},1\n")
+    with pytest.raises(SourceError, match=message):
+        listed(spec_of(path, **keys), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("u.csv", None, "no such file"),
+        ("u.csv", "", "empty"),
+        ("u.csv", "url\n", "holds no URL"),
+        ("u.txt", "\n\n", "holds no URL"),
+        ("u.xls", "url\n", "unknown format"),
+        ("u.csv", f"url,x\n{A},1\n{B},".encode() + "ağaç".encode("iso8859-9") + b"\n", "line 3 is not UTF-8"),
+        ("u.txt", f"{A}\n".encode() + b"http://x/\xf0.jpg\n", "line 2 is not UTF-8"),
+        ("u.csv", f"url,x\n{A},1\n{B},1,2\n", "line 3"),
+        ("u.csv", f"url,x\n{A},1,2\n", "more cells than the header"),
+        ("u.csv", f'url,x\n{A},"open\n', "EOF inside string"),
+        ("u.jsonl", b'{"url": "x"}\n{nope}\n', "line 2 is not JSON"),
+        ("u.jsonl", b"[1]\n", "line 1: expected an object, got list"),
+        ("u.parquet", b"PAR1 nonsense", "not readable as parquet"),
+    ],
+)
+def test_files_that_cannot_be_read_say_where(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        write(path, content)
+    with pytest.raises(SourceError, match=message):
+        list(listed(spec_of(path), tmp_path).slices)
+
+
+def test_the_internet_needs_a_contact(tmp_path):
+    with pytest.raises(ConfigError, match="VLM_CONTACT"):
+        listed(spec_of(write(tmp_path / "u.txt", "https://example.org/a.jpg\n")), tmp_path)
+
+
+def test_rows_of_one_url_become_one_item_in_an_order_of_their_own(tmp_path):
+    rows = [f"{A},one,", f"{A},two,", f"{A},one,", f"{B},x,1"]
+    identities = set()
+    for order in itertools.permutations(rows):
+        items = items_of(
+            spec_of(write(tmp_path / "u.csv", "url,caption,n\n" + "\n".join(order)), text_column="caption"),
+            tmp_path,
+        )
+        assert [row[0] for row in items[A].payload["rows"]] == ["one", "two"]
+        assert items[A].payload["repeated"] == 1
+        identities.add((items[A].identity, items[B].identity))
+    assert len(identities) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [f"{A},uno,aa,x", f"{A},one,bb,x", f"{A},one,aa,y", f"{A},one,aa,x\n{A},one,aa,x"],
+    ids=["text", "sha256", "extra", "repeated"],
+)  # fmt: skip
+def test_identity_changes_with_anything_declared(tmp_path, other):
+    keys = {"text_column": "caption", "sha256_column": "sha"}
+    head = "url,caption,sha,n\n"
+    before = items_of(spec_of(write(tmp_path / "u.csv", f"{head}{A},one,aa,x\n"), **keys), tmp_path)
+    after = items_of(spec_of(write(tmp_path / "v.csv", f"{head}{other}\n"), **keys), tmp_path)
+    assert before[A].identity != after[A].identity
+
+
+def test_a_row_without_a_url_is_not_lost(tmp_path):
+    path = write(tmp_path / "u.csv", f"url,caption\n{A},x\n,lost\n,lost\n , other\n")
+    spec = spec_of(path, text_column="caption")
+    items = items_of(spec, tmp_path)
+    assert len(items) == 3
+    missing = [item for item in items.values() if item.payload["url"] == ""]
+    rejects = fetched(spec, missing, tmp_path)
+    assert [(r.item, r.reason) for r in rejects if isinstance(r, Reject)] == [
+        (item.key, RejectReason.BAD_URL) for item in missing
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "label"),
+    [({"column": "klass"}, "kedi"), ({"folder": 1}, "animals"), ({"folder": 2}, "cats"), ({"folder": 3}, "")],
+)
+def test_labels(tmp_path, rule, label):
+    url = "http://127.0.0.1/animals/cats/1.jpg?x=/y/"
+    spec = spec_of(write(tmp_path / "u.csv", f"url,klass\n{url},kedi\n"), subcategory_from=rule)
+    (item,) = items_of(spec, tmp_path).values()
+    assert item.payload["rows"][0][2] == label
+
+
+@pytest.mark.parametrize(
+    ("keys", "context", "buckets"),
+    [
+        ({"rows_per_slice": 100}, {}, 10),
+        ({"rows_per_slice": 300}, {}, 4),
+        ({"rows_per_slice": 100, "buckets": 3}, {"previous_buckets": {"": 7}}, 3),
+        ({"rows_per_slice": 100}, {"previous_buckets": {"": 7}}, 7),
+        ({"buckets": 5000}, {}, 5000),
+    ],
+)
+def test_buckets(tmp_path, keys, context, buckets):
+    urls = [f"http://127.0.0.1/{n}.jpg" for n in range(1000)]
+    found = listed(spec_of(write(tmp_path / "u.txt", "\n".join(urls)), **keys), tmp_path, **context)
+    assert found.buckets == {"": buckets}
+    slices = list(found.slices)
+    assert [s.name for s in slices] == sorted({bucket_name(bucket_of(u, buckets), buckets) for u in urls})
+    for part in slices:
+        assert {bucket_name(bucket_of(item.key, buckets), buckets) for item in part.items} == {part.name}
+    assert sum(len(part.items) for part in slices) == 1000
+
+
+def test_a_line_inserted_at_the_top_changes_one_slice(tmp_path):
+    urls = [f"http://127.0.0.1/{n}.jpg" for n in range(500)]
+    spec = spec_of(write(tmp_path / "u.txt", "\n".join(urls)), rows_per_slice=50)
+    before = {part.name: part.items for part in listed(spec, tmp_path).slices}
+    write(tmp_path / "u.txt", "\n".join(["http://127.0.0.1/new.jpg", *urls]))
+    after = {p.name: p.items for p in listed(spec, tmp_path, previous_buckets={"": 10}).slices}
+    assert sum(before[name] != after[name] for name in before) == 1
+
+
+def test_long_lists_wait_in_files(tmp_path, monkeypatch):
+    urls = [f"http://127.0.0.1/{n}.jpg" for n in range(1000)] * 2
+    path = write(tmp_path / "u.txt", "\n".join(urls))
+    small = list(listed(spec_of(path, buckets=100), tmp_path).slices)
+    monkeypatch.setattr("vlm_assets.sources._url_list._BUFFER_BYTES", 5000)
+    assert list(listed(spec_of(path, buckets=100), tmp_path).slices) == small
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_records_come_in_the_order_of_the_items(tmp_path):
+    pictures = {name: b"\xff\xd8\xff" + name.encode() * 500 for name in ("a", "b", "c", "ağaç ı")}
+    right = sha256(pictures["c"]).hexdigest()
+    script = {f"/{name}": Reply(body=body) for name, body in pictures.items()}
+    script["/a%C4%9Fa%C3%A7%20%C4%B1"] = script.pop("/ağaç ı")
+    with FaultServer(script) as server:
+        rows = [
+            (server.url("/a"), "one", ""), (server.url("/a"), "two", ""), (server.url("/a"), "one", ""),
+            (server.url("/b"), "", right), (server.url("/c"), "x", right.upper()), (server.url("/c"), "y", "0" * 64),
+            (server.url("/gone"), "", ""), (server.url("/ağaç ı") + "#f", "", ""), ("ftp://x/y", "", ""),
+        ]  # fmt: skip
+        path = write(tmp_path / "u.csv", "url,caption,sha\n" + "".join(",".join(row) + "\n" for row in rows))
+        spec = spec_of(path, text_column="caption", sha256_column="sha")
+        items = items_of(spec, tmp_path)
+        order = [server.url(p) for p in ("/c", "/a", "/b", "/gone", "/ağaç ı")] + ["ftp://x/y"]
+        results = fetched(spec, [items[key] for key in order], tmp_path)
+        assert server.counts["/a"] == server.counts["/c"] == 1
+        short = [
+            (r.item.rpartition("/")[2], r.record, r.key.rpartition("/")[2], r.text) if isinstance(r, Record)
+            else (r.item.rpartition("/")[2], r.record, r.reason) for r in results
+        ]  # fmt: skip
+        assert short == [
+            ("c", 0, "c#0", "x"), ("c", 1, RejectReason.CHECKSUM),
+            ("a", 0, "a#0", "one"), ("a", 1, "a#1", "two"), ("a", 2, RejectReason.DUPLICATE_ITEM),
+            ("b", None, RejectReason.CHECKSUM), ("gone", None, RejectReason.NOT_FOUND),
+            ("ağaç ı", 0, "ağaç ı", None), ("y", None, RejectReason.BAD_URL),
+        ]  # fmt: skip
+        assert [r.image for r in results if isinstance(r, Record)] == [
+            pictures[n] for n in ("c", "a", "a", "ağaç ı")
+        ]
+        server.log.clear()
+        tombstoned = fetched(
+            spec, [items[server.url("/gone")]], tmp_path, tombstoned_urls=frozenset([server.url("/gone")])
+        )
+        assert [r.reason for r in tombstoned if isinstance(r, Reject)] == [RejectReason.TOMBSTONED]
+        assert not server.log
+
+
+def test_a_test_run_asks_for_no_more_than_it_wants(tmp_path):
+    with FaultServer({f"/{n}": Reply(body=b"\xff\xd8\xff") for n in range(20)}) as server:
+        spec = spec_of(write(tmp_path / "u.txt", "\n".join(server.url(f"/{n}") for n in range(20))))
+        items = list(items_of(spec, tmp_path).values())
+        assert len(fetched(spec, items, tmp_path, max_records=3)) == 3
+        assert sum(server.counts.values()) == 3
