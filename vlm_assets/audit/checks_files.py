@@ -237,8 +237,9 @@ def check_loadable(recount: Recount) -> Verdict:
     import datasets
 
     evidence = recount.evidence
-    expected = f"{evidence.corpus.rows} rows with the declared features"
-    if any(shard.rows == 0 for shard in evidence.corpus.shards.values()):
+    rows = sum(shard.rows for shard in evidence.corpus.shards.values())
+    expected = f"{rows} rows with the declared features"
+    if not rows:
         return Verdict(expected, "an empty corpus; `datasets` has no form for it")
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
@@ -252,9 +253,7 @@ def check_loadable(recount: Recount) -> Verdict:
     finally:
         if bars:
             datasets.enable_progress_bars()
-    faults = (
-        [] if count == evidence.corpus.rows else [f"{count} rows, the manifest says {evidence.corpus.rows}"]
-    )
+    faults = [] if count == rows else [f"{count} rows, the shards of the manifest have {rows}"]
     if found != set(SAMPLE_SCHEMA.names) or not picture:
         faults.append(f"features {sorted(found)}, image is{'' if picture else ' not'} an Image")
     return Verdict(expected, f"{count} rows, the first is {first}", faults)

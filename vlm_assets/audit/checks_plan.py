@@ -81,7 +81,7 @@ def _sum_faults(recount: Recount, sums: dict[str, dict[str, int | Sums]]) -> Ite
     for cell in plan.cells:
         counted = recount.selected_by_cell[cell.category, cell.subcategory, cell.source]
         if counted != cell.grant:
-            name = "/".join((cell.category, cell.subcategory, cell.source))
+            name = f"{cell.category}/{cell.subcategory}/{cell.source}"
             yield f"cell {name}: {counted} rows, the plan grants {cell.grant}"
     for line in recount.evidence.grants.get("sources", ()):
         counted_line = sums.get(line["source"])

@@ -142,6 +142,7 @@ class _SliceBuild:
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._source = source_of(spec.kind)
         root = installation.root
+        self._takedowns = read_tombstones(root)
         self._cache = root.cache_of(spec.name)
         self._spool = self._cache / "spool" / slice_key
         self._staging = root.source(spec.name) / STAGING / slice_key
@@ -270,7 +271,7 @@ class _SliceBuild:
             locks_dir=root.locks,
             force=self._options.force,
             max_records=self._options.max_records,
-            tombstoned_urls=read_tombstones(root).urls,
+            tombstoned_urls=self._takedowns.urls,
             attempts=plan.attempts,
             cancelled=self._options.cancelled,
             progress=self._options.progress,
@@ -304,7 +305,7 @@ class _SliceBuild:
                 row = next(rows)
                 row["category"], row["licence"] = self._spec.category, self._spec.licence
                 row["subcategory"] = self._spec.subcategory_of(row["label"])
-                yield row
+                yield self._without_content(row)
             self._ledger.append(entry)
             self._rejects += [
                 Reject(item=entry.key, **{**row, "reason": RejectReason(row["reason"])})
@@ -325,12 +326,19 @@ class _SliceBuild:
             else:
                 records += 1
                 rows += 1
-                yield result
+                yield self._without_content(result)
         if whole and rows:
             raise SourceError(
                 f"{self._spec.name}/{self._key}: item {item.key!r} is both rejected and admitted"
             )
         self._ledger.append(ItemEntry(item.key, item.identity, not whole, records, rows))
+
+    def _without_content(self, row: Row) -> Row:
+        """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
+        down = self._takedowns
+        if row["image_sha256"] in down.image_sha256 or row["id"] in down.ids:
+            return {**row, "image": None, "text": None, "extra": None}
+        return row
 
     def _check_tolerance(self, rows: int) -> None:
         counted = [r for r in self._rejects if r.reason not in _HARMLESS]

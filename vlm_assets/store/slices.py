@@ -177,9 +177,13 @@ class SliceWriter:
                 file.__exit__(kind, value, trace)
 
 
-def _image_array(images: Sequence[bytes]) -> pa.StructArray:
+def _image_array(images: Sequence[bytes | None]) -> pa.StructArray:
+    """The image column; None, after a takedown, is a null struct."""
     encoded = pa.array(images, pa.binary())
-    return pa.StructArray.from_arrays([encoded, pa.nulls(len(images), pa.string())], fields=list(IMAGE_TYPE))
+    gone = pa.array([image is None for image in images]) if encoded.null_count else None
+    return pa.StructArray.from_arrays(
+        [encoded, pa.nulls(len(images), pa.string())], fields=list(IMAGE_TYPE), mask=gone
+    )
 
 
 def write_items_ledger(path: Path, entries: Iterable[ItemEntry]) -> FileEntry:
