@@ -5,7 +5,7 @@ image column alone by one copy a row. `Table.take` on a chunked image column wou
 offsets would overflow past 2 GiB (apache/arrow#39565).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,18 +14,33 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.manifest import AllocatedCell
+from vlm_assets.corpus.arrays import (
+    array_of,
+    canonical,
+    image_array,
+    offsets_of,
+    strings_of,
+    valid_mask,
+    values_of,
+)
 from vlm_assets.corpus.mapped import SliceRows, by_slice, fixed_dtype, fixed_strings
 from vlm_assets.errors import CorpusError
-from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
 
 _LARGE_IMAGE_BYTES: Final = 4_096
 """From this mean size on, images are copied one by one instead of with all that lies between them."""
 _GAP_BYTES: Final = 16_384
 """Unselected bytes between two selected rows that are copied rather than cut out: a cut costs about as much."""
+_SPANS_MAPPED: Final = 512
+"""Spans read before their pages are released. A span of a few rows maps up to 1 MiB: each of some 20 columns lies
+apart, and the kernel maps 64 KiB around a fault."""
 _MAX_COLUMN_BYTES: Final = 2**31 - 1
 
-_COPIED: Final = tuple(name for name in COLUMN_NAMES if name not in ASSIGNED_COLUMNS)
-_COPIED_BUT_IMAGE: Final = tuple(name for name in _COPIED if name != "image")
+_OF_SLICE: Final = ("source", "slice")
+_COPIED_BUT_IMAGE: Final = tuple(
+    name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *_OF_SLICE, "image")
+)
+_COPIED: Final = (*_COPIED_BUT_IMAGE, "image")
 _INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
 _READ_FROM_INDEX: Final = (*_INDEX_ONLY, "size_bytes", "image_sha256")
 
@@ -42,7 +57,7 @@ class WindowRows:
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> "WindowRows":
         """From a batch of a shard's work file."""
-        return cls(*(batch.column(name).to_numpy() for name in ("slice", "row", "cell", "place")))
+        return cls(*(values_of(batch.column(name)) for name in ("slice", "row", "cell", "place")))
 
 
 class Gatherer:
@@ -51,8 +66,9 @@ class Gatherer:
     def __init__(self, rows: SliceRows, cells: Sequence[AllocatedCell]) -> None:
         self._rows = rows
         self._assigned = {
-            name: pa.array([getattr(cell, name) for cell in cells], pa.string()) for name in ASSIGNED_COLUMNS
+            name: strings_of([getattr(cell, name) for cell in cells]) for name in ASSIGNED_COLUMNS
         }
+        self._of_slice = {name: strings_of(rows.names(name)) for name in _OF_SLICE}
         self._images = np.empty(0, np.uint8)
 
     def window(self, window: WindowRows) -> tuple[pa.RecordBatch, pa.RecordBatch]:
@@ -61,22 +77,24 @@ class Gatherer:
         Raises:
             CorpusError: a row without image, index and data that disagree, or a column over 2 GiB.
         """
-        positions = self._rows.positions(window.slice, window.row)
-        batch_of = self._rows.batch_numbers(positions)
         index = self._index_values(window)
         sizes = index["size_bytes"]
         if int(sizes.sum()) > _MAX_COLUMN_BYTES:
             raise CorpusError(
                 f"a window has {sizes.sum()} image bytes; a column of a batch holds {_MAX_COLUMN_BYTES}"
             )
-        large = len(sizes) > 0 and float(sizes.mean()) >= _LARGE_IMAGE_BYTES
-        columns = self._copied(positions, batch_of, window, sizes, with_image=not large)
+        large = float(sizes.mean()) >= _LARGE_IMAGE_BYTES
+        reading = _Reading.of(self._rows, window)
+        columns = self._copied(reading, _COPIED_BUT_IMAGE if large else _COPIED, sizes)
         if large:
-            columns["image"] = self._copied_images(positions, batch_of, window, sizes)
-        cells = pa.array(window.cell[window.place])
-        columns |= {name: canonical(values.take(cells)) for name, values in self._assigned.items()}
-        self._check(window, columns, index)
-        columns |= {name: _fixed_array(name, index[name][window.place]) for name in _INDEX_ONLY}
+            columns["image"] = self._copied_images(reading, sizes)
+        for table, numbers in ((self._assigned, window.cell), (self._of_slice, window.slice)):
+            taken = array_of(numbers[window.place], pa.uint32())
+            columns |= {name: canonical(values.take(taken)) for name, values in table.items()}
+        self._check(reading, columns, index)
+        columns |= {
+            name: array_of(index[name][window.place], INDEX_SCHEMA.field(name).type) for name in _INDEX_ONLY
+        }
         return (
             pa.RecordBatch.from_arrays([columns[name] for name in COLUMN_NAMES], schema=SAMPLE_SCHEMA),
             pa.RecordBatch.from_arrays([columns[name] for name in INDEX_SCHEMA.names], schema=INDEX_SCHEMA),
@@ -86,165 +104,140 @@ class Gatherer:
         """Fixed-width index columns in block order."""
         out = {name: np.empty(len(window.row), fixed_dtype(name)) for name in _READ_FROM_INDEX}
         for number, here in by_slice(window.slice):
-            taken = self._rows.indexes[number].take(_READ_FROM_INDEX, window.row[here])
-            for name, values in zip(_READ_FROM_INDEX, taken, strict=True):
+            index = self._rows.indexes[number]
+            for name, values in zip(
+                _READ_FROM_INDEX, index.take(_READ_FROM_INDEX, window.row[here]), strict=True
+            ):
                 out[name][here] = values
+            index.release_pages()
         return out
 
     def _copied(
-        self,
-        positions: NDArray[np.int64],
-        batch_of: NDArray[np.int64],
-        window: WindowRows,
-        sizes: NDArray[np.int64],
-        *,
-        with_image: bool,
+        self, reading: "_Reading", names: tuple[str, ...], sizes: NDArray[np.int64]
     ) -> dict[str, pa.Array]:
         """Columns copied from the slices, in written order."""
-        names = _COPIED if with_image else _COPIED_BUT_IMAGE
-        row_bytes = 512 + (int(sizes.mean()) if with_image else 0)
-        gap_rows = max(1, _GAP_BYTES // row_bytes)
-        new = np.ones(len(positions), np.bool_)
-        steps = np.diff(positions)
-        # Neighbours that do not ascend (the next block of the same slice may stand before this one) start a span.
-        new[1:] = (batch_of[1:] != batch_of[:-1]) | (steps <= 0) | (steps > gap_rows)
-        starts = np.flatnonzero(new)
-        firsts = positions[starts]
-        lengths = positions[np.append(starts[1:], len(positions)) - 1] - firsts + 1
-        spans = []
-        for batch, first, length in zip(
-            batch_of[starts].tolist(), firsts.tolist(), lengths.tolist(), strict=True
-        ):
-            source = self._rows.columns(batch, names)
-            spans.append(source.slice(first - self._rows.batch_start(batch), length))
-        span_of = np.cumsum(new) - 1
-        offsets = (np.cumsum(lengths) - lengths) - firsts
-        local = positions + offsets[span_of]
-        taken = pa.concat_batches(spans).take(pa.array(local[window.place]))
-        if with_image and taken.column("image").null_count:
-            missing = np.flatnonzero(taken.column("image").is_null().to_numpy(zero_copy_only=False))
-            raise self._disagreement(window, int(window.place[missing[0]]), "image, which was taken down")
+        row_bytes = 512 + (int(sizes.mean()) if "image" in names else 0)
+        spans, local = reading.spans(max(1, _GAP_BYTES // row_bytes))
+        parts = []
+        for start in range(0, len(spans), _SPANS_MAPPED):
+            sliced = [
+                self._rows.columns(batch, names).slice(first - self._rows.batch_start(batch), length)
+                for batch, first, length in spans[start : start + _SPANS_MAPPED]
+            ]
+            parts.append(pa.concat_batches(sliced))
+            del sliced
+            self._rows.release_pages()
+        whole = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        del parts
+        taken = whole.take(array_of(local[reading.window.place], pa.int64()))
+        if "image" in names:
+            self._require_images(reading, taken.column("image"))
         return {name: canonical(column) for name, column in zip(names, taken.columns, strict=True)}
 
-    def _copied_images(
-        self,
-        positions: NDArray[np.int64],
-        batch_of: NDArray[np.int64],
-        window: WindowRows,
-        sizes: NDArray[np.int64],
-    ) -> pa.Array:
+    def _require_images(self, reading: "_Reading", images: pa.Array) -> None:
+        missing = np.flatnonzero(~(valid_mask(images) & valid_mask(images.field(0))))
+        if len(missing):
+            raise self._disagreement(
+                reading, int(reading.window.place[missing[0]]), "image: it was taken down"
+            )
+
+    def _copied_images(self, reading: "_Reading", sizes: NDArray[np.int64]) -> pa.Array:
         """The image column in written order, each image copied once, read in block order."""
-        written = sizes[window.place]
-        offsets = np.concatenate(([0], np.cumsum(written)))
-        targets = np.empty(len(positions), np.int64)
-        targets[window.place] = offsets[:-1]
+        place = reading.window.place
+        offsets = np.zeros(len(place) + 1, np.int64)
+        np.cumsum(sizes[place], out=offsets[1:])
+        targets = np.empty(len(place), np.int64)
+        targets[place] = offsets[:-1]
         total = int(offsets[-1])
         if len(self._images) < total:
             self._images = np.empty(total + total // 4, np.uint8)
         out = self._images.data
-        changes = np.append(np.flatnonzero(np.diff(batch_of)) + 1, len(positions)).tolist()
-        start = 0
-        for end in changes:
-            batch = int(batch_of[start])
-            self._copy_from(batch, slice(start, end), positions, targets, sizes, out, window)
-            start = end
-        data = pa.py_buffer(self._images).slice(0, total)
-        values = pa.Array.from_buffers(
-            pa.binary(), len(written), [None, pa.py_buffer(offsets.astype(np.int32)), data], 0
-        )
-        return image_array(values)
+        for batch, here in reading.runs():
+            self._copy_from(batch, here, reading, sizes, targets, out)
+        self._rows.release_pages()
+        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(self._images).slice(0, total)]
+        return image_array(pa.Array.from_buffers(pa.binary(), len(place), buffers, 0))
 
     def _copy_from(
         self,
         batch: int,
         here: slice,
-        positions: NDArray[np.int64],
-        targets: NDArray[np.int64],
+        reading: "_Reading",
         sizes: NDArray[np.int64],
+        targets: NDArray[np.int64],
         out: memoryview,
-        window: WindowRows,
     ) -> None:
-        image = self._rows.columns(batch, ("image",)).column(0)
-        values = image.field(0)
-        offsets = np.frombuffer(values.buffers()[1], np.int32, len(values) + 1, values.offset * 4)
-        local = positions[here] - self._rows.batch_start(batch)
+        """Copies the images of one run of rows that lie in one record batch."""
+        images = self._rows.columns(batch, ("image",)).column(0)
+        encoded = images.field(0)
+        offsets = offsets_of(encoded)
+        local = reading.positions[here] - self._rows.batch_start(batch)
         begins, ends = offsets[local], offsets[local + 1]
-        present = image.is_valid().to_numpy(zero_copy_only=False)[local] if image.null_count else True
-        wrong = np.flatnonzero((ends - begins != sizes[here]) | np.logical_not(present))
-        if len(wrong):
-            place = here.start + int(wrong[0])
-            raise self._disagreement(window, place, "size of the image")
-        source = memoryview(values.buffers()[2]).cast("B")
-        spans = zip(targets[here].tolist(), begins.tolist(), ends.tolist(), strict=True)
-        for target, begin, end in spans:
+        wrong = ends - begins != sizes[here]
+        if images.null_count:
+            wrong |= ~valid_mask(images)[local]
+        if wrong.any():
+            raise self._disagreement(reading, here.start + int(wrong.argmax()), "size of the image")
+        source = memoryview(encoded.buffers()[2]).cast("B")
+        for target, begin, end in zip(targets[here].tolist(), begins.tolist(), ends.tolist(), strict=True):
             out[target : target + end - begin] = source[begin:end]
 
     def _check(
-        self, window: WindowRows, columns: dict[str, pa.Array], index: dict[str, NDArray[Any]]
+        self, reading: "_Reading", columns: dict[str, pa.Array], index: dict[str, NDArray[Any]]
     ) -> None:
-        """Data and index speak of the same rows, and every row has its image."""
-        held = fixed_strings(columns["image_sha256"], self._rows.name_of(int(window.slice[0])))
-        expected = index["image_sha256"][window.place]
+        """Data and index speak of the same rows."""
+        place = reading.window.place
+        held = fixed_strings(columns["image_sha256"], self._rows.name_of(int(reading.window.slice[0])))
+        expected = index["image_sha256"][place]
         if held.tobytes() != expected.tobytes():
-            wrong = np.flatnonzero(held.view("S64") != expected.view("S64"))
-            raise self._disagreement(window, int(window.place[wrong[0]]), "image_sha256")
-        offsets = np.frombuffer(columns["image"].field(0).buffers()[1], np.int32)
-        wrong = np.flatnonzero(np.diff(offsets) != index["size_bytes"][window.place])
-        if len(wrong):
-            raise self._disagreement(window, int(window.place[wrong[0]]), "size of the image")
+            wrong = held.view("S64") != expected.view("S64")
+            raise self._disagreement(reading, int(place[wrong.argmax()]), "image_sha256")
+        wrong = np.diff(offsets_of(columns["image"].field(0))) != index["size_bytes"][place]
+        if wrong.any():
+            raise self._disagreement(reading, int(place[wrong.argmax()]), "size of the image")
 
-    def _disagreement(self, window: WindowRows, place: int, what: str) -> CorpusError:
-        name = self._rows.name_of(int(window.slice[place]))
+    def _disagreement(self, reading: "_Reading", place: int, what: str) -> CorpusError:
+        name = self._rows.name_of(int(reading.window.slice[place]))
+        row = reading.window.row[place]
         return CorpusError(
-            f"{name}, row {window.row[place]}: index and data disagree in the {what}. Fetch the slice again."
+            f"{name}, row {row}: index and data disagree in the {what}. Fetch the slice again."
         )
 
 
-def _fixed_array(name: str, values: NDArray[Any]) -> pa.Array:
-    return pa.Array.from_buffers(INDEX_SCHEMA.field(name).type, len(values), [None, pa.py_buffer(values)], 0)
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A window's rows as places in the slices' record batches, in block order."""
 
+    rows: SliceRows
+    window: WindowRows
+    positions: NDArray[np.int64]
+    batch_of: NDArray[np.int64]
 
-def image_array(values: pa.Array) -> pa.Array:
-    """The image struct over encoded bytes: no path, no nulls."""
-    rows = len(values)
-    no_path = pa.Array.from_buffers(
-        pa.string(),
-        rows,
-        [pa.py_buffer(bytes((rows + 7) // 8)), pa.py_buffer(bytes(4 * (rows + 1))), pa.py_buffer(b"")],
-        rows,
-    )
-    return pa.Array.from_buffers(IMAGE_TYPE, rows, [None], 0, children=[values, no_path])
+    @classmethod
+    def of(cls, rows: SliceRows, window: WindowRows) -> "_Reading":
+        positions = rows.positions(window.slice, window.row)
+        return cls(rows, window, positions, rows.batch_numbers(positions))
 
+    def runs(self) -> Iterator[tuple[int, slice]]:
+        """(record batch, rows) of each run of rows in one batch."""
+        ends = [*(np.flatnonzero(np.diff(self.batch_of)) + 1).tolist(), len(self.batch_of)]
+        start = 0
+        for end in ends:
+            yield int(self.batch_of[start]), slice(start, end)
+            start = end
 
-def canonical(array: pa.Array) -> pa.Array:
-    """The same values in the one form that is written: exact buffers, offsets from 0, no slack behind nulls.
+    def spans(self, gap_rows: int) -> tuple[list[tuple[int, int, int]], NDArray[np.int64]]:
+        """(record batch, first place, rows) of each stretch to copy; and each row's place in what they add up to.
 
-    Which buffers `take` leaves behind depends on how its input was batched; bytes on disk must not.
-    """
-    if pa.types.is_struct(array.type):
-        return image_array(canonical(array.field(0)))
-    rows, nulls = len(array), array.null_count
-    validity = None
-    valid = None
-    if nulls:
-        valid = array.is_valid().to_numpy(zero_copy_only=False)
-        validity = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    buffers = array.buffers()
-    if len(buffers) == 3:
-        return _canonical_strings(array, validity)
-    dtype = np.dtype(array.type.to_pandas_dtype())
-    values = np.frombuffer(buffers[1], dtype, rows, array.offset * dtype.itemsize)
-    if valid is not None:
-        values = np.where(valid, values, dtype.type(0))
-    return pa.Array.from_buffers(array.type, rows, [validity, pa.py_buffer(values)], nulls)
-
-
-def _canonical_strings(array: pa.Array, validity: pa.Buffer | None) -> pa.Array:
-    rows = len(array)
-    _, offset_buffer, data = array.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32, rows + 1, array.offset * 4)
-    first, last = int(offsets[0]), int(offsets[-1])
-    if first:
-        offsets = offsets - np.int32(first)
-    data = pa.py_buffer(b"") if data is None else data.slice(first, last - first)
-    return pa.Array.from_buffers(array.type, rows, [validity, pa.py_buffer(offsets), data], array.null_count)
+        Neighbours start a new span where the batch changes, where more than `gap_rows` lie between them, and where
+        they do not ascend: the next block of the same slice may stand before this one.
+        """
+        new = np.ones(len(self.positions), np.bool_)
+        steps = np.diff(self.positions)
+        new[1:] = (np.diff(self.batch_of) != 0) | (steps <= 0) | (steps > gap_rows)
+        starts = np.flatnonzero(new)
+        firsts = self.positions[starts]
+        lengths = self.positions[np.append(starts[1:], len(new)) - 1] - firsts + 1
+        shift = np.cumsum(lengths) - lengths - firsts
+        spans = zip(self.batch_of[starts].tolist(), firsts.tolist(), lengths.tolist(), strict=True)
+        return list(spans), self.positions + shift[np.cumsum(new) - 1]

@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vlm_assets.corpus.arrays import dtype_of, offsets_of, strings_of, values_of
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
@@ -130,10 +132,13 @@ class SliceIndex:
                 values[here] = self._view(batch, column)[local]
         return out
 
-    def texts(self, column: str, rows: NDArray[np.uint32]) -> pa.Array:
-        """Values of a string column at `rows`."""
-        whole = pa.chunked_array([batch.column(column) for batch in self._batches], pa.string())
-        return whole.take(pa.array(rows))
+    def rows_with(self, column: str, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Rows whose string column holds one of `texts`, ascending."""
+        wanted = strings_of(texts)
+        found = [pc.is_in(batch.column(column), value_set=wanted) for batch in self._batches]
+        places = [pc.indices_nonzero(mask) for mask in found]
+        parts = [values_of(p).astype(np.int64) + s for p, s in zip(places, self._starts[:-1], strict=True)]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def release_pages(self) -> None:
         """See `MappedFile.release_pages`."""
@@ -148,39 +153,26 @@ class SliceIndex:
 
 
 def fixed_dtype(column: str) -> np.dtype[Any]:
-    """How numpy sees the values of a fixed-width index column."""
+    """How numpy sees the values of a fixed-width index column; a hex sha256 counts as one."""
     kind = INDEX_SCHEMA.field(column).type
-    if pa.types.is_string(kind):
-        return SHA256_HEX
-    return (
-        np.dtype(f"V{kind.byte_width}")
-        if pa.types.is_fixed_size_binary(kind)
-        else np.dtype(kind.to_pandas_dtype())
-    )
+    return SHA256_HEX if pa.types.is_string(kind) else dtype_of(kind)
 
 
 def _fixed_view(array: pa.Array, column: str, name: str) -> NDArray[Any]:
-    """The values of a column without nulls as numpy sees them; a hex sha256 as 64 bytes."""
+    """The values of a column without nulls as numpy sees them."""
     if array.null_count:
         raise CorpusError(f"{name}: {array.null_count} nulls in index column {column}")
-    dtype = fixed_dtype(column)
-    if pa.types.is_string(array.type):
-        return fixed_strings(array, name)
-    data = array.buffers()[1]
-    if data is None:
-        return np.empty(0, dtype)
-    return np.frombuffer(data, dtype, count=len(array), offset=array.offset * dtype.itemsize)
+    return fixed_strings(array, name) if pa.types.is_string(array.type) else values_of(array)
 
 
 def fixed_strings(array: pa.Array, name: str) -> NDArray[Any]:
     """A column of 64-character strings as values of 64 bytes."""
-    _, offset_buffer, data = array.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32, count=len(array) + 1, offset=array.offset * 4)
+    offsets, data = offsets_of(array), array.buffers()[2]
     if data is None or not len(array):
         return np.empty(0, SHA256_HEX)
     if (np.diff(offsets) != SHA256_HEX.itemsize).any():
         raise CorpusError(f"{name}: image_sha256 is not 64 hex digits in every row")
-    return np.frombuffer(data, SHA256_HEX, count=len(array), offset=int(offsets[0]))
+    return np.frombuffer(data, SHA256_HEX, len(array), int(offsets[0]))
 
 
 def by_slice(numbers: NDArray[np.uint32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -203,6 +195,7 @@ class SliceRows:
         self._file_of: list[int] = []
         self._offset_of: list[int] = []
         self._first_row = np.zeros(max(slices, default=-1) + 1, np.int64)
+        self._touched: set[int] = set()
         self._parsed: OrderedDict[tuple[int, tuple[str, ...]], pa.RecordBatch] = OrderedDict()
         starts: list[int] = []
         total = 0
@@ -244,6 +237,7 @@ class SliceRows:
     def columns(self, number: int, names: tuple[str, ...]) -> pa.RecordBatch:
         """Columns of a record batch, parsed and not copied; the last ones used are kept."""
         key = (number, names)
+        self._touched.add(self._file_of[number])
         batch = self._parsed.get(key)
         if batch is not None:
             self._parsed.move_to_end(key)
@@ -255,16 +249,22 @@ class SliceRows:
             self._parsed.popitem(last=False)
         return batch
 
+    def names(self, column: str) -> list[str]:
+        """`source` or `slice` of every slice by number; empty where it is not open."""
+        return [
+            getattr(self._slices[number], column) if number in self._slices else ""
+            for number in range(len(self._first_row))
+        ]
+
     def name_of(self, number: int) -> str:
         """`<source>/<slice>` for messages."""
         return self._slices[number].name
 
     def release_pages(self) -> None:
-        """See `MappedFile.release_pages`; of all files."""
-        for file in self._files:
-            file.release_pages()
-        for index in self.indexes.values():
-            index.release_pages()
+        """See `MappedFile.release_pages`; of the data files touched since the last call."""
+        for number in self._touched:
+            self._files[number].release_pages()
+        self._touched.clear()
 
 
 def _batch_headers(mapped: MappedFile, name: str) -> Sequence[tuple[int, int]]:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.allocation.files import StoredPlan
+from vlm_assets.allocation.files import PLAN_FILE
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
+from vlm_assets.corpus.arrays import values_of
 from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles, SliceIndex
 from vlm_assets.corpus.order import (
     Blocks,
@@ -25,6 +24,7 @@ from vlm_assets.corpus.order import (
 from vlm_assets.errors import CorpusError
 from vlm_assets.layout import VERSIONS, DataRoot
 from vlm_assets.manifest import SliceManifest
+from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.tombstones import Tombstones
@@ -124,18 +124,28 @@ def _selected(plan_dir: Path, allocation: AllocationManifest) -> Iterator[tuple[
     names = [(entry.source, entry.slice) for entry in allocation.slices]
     if names != sorted(set(names)):
         raise CorpusError(f"{plan_dir}: the slices of the plan are not sorted by source and slice")
-    for stored in StoredPlan(allocation, plan_dir).slices():
-        entry = allocation.slices[stored.ordinal]
+    reader = map_ipc_file(plan_dir / PLAN_FILE)
+    expected = [number for number, entry in enumerate(allocation.slices) if entry.selected]
+    if reader.num_record_batches != len(expected):
+        raise CorpusError(
+            f"{plan_dir}: {reader.num_record_batches} batches for {len(expected)} slices. Allocate again."
+        )
+    for position, number in enumerate(expected):
+        batch = reader.get_batch(position)
+        slices, rows, cells = (values_of(batch.column(name)) for name in ("slice", "row", "cell"))
+        entry = allocation.slices[number]
         fits = (
-            bool((stored.row[1:] > stored.row[:-1]).all())
-            and int(stored.row[-1]) < entry.rows
-            and int(stored.cell.max()) < len(allocation.cells)
+            len(rows) == entry.selected
+            and bool((slices == number).all())
+            and bool((rows[1:] > rows[:-1]).all())
+            and int(rows[-1]) < entry.rows
+            and int(cells.max()) < len(allocation.cells)
         )
         if not fits:
             raise CorpusError(
                 f"{entry.source}/{entry.slice}: the plan's rows contradict its manifest. Allocate again."
             )
-        yield stored.ordinal, stored.row, stored.cell
+        yield number, rows, cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,5 +224,5 @@ class _TakenDown:
             mask |= np.isin(held, self._digests)
         ids = [one for one in self._ids if one.startswith(f"{index.name}/")]
         if ids:
-            mask |= pc.is_in(index.texts("id", rows), value_set=pa.array(ids)).to_numpy(zero_copy_only=False)
+            mask |= np.isin(rows, index.rows_with("id", ids))
         return mask

@@ -20,6 +20,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.corpus.arrays import array_of
 from vlm_assets.corpus.manifest import cell_digest
 from vlm_assets.corpus.mapped import by_slice
 from vlm_assets.corpus.order import (
@@ -230,8 +231,8 @@ class _Planner:
         with ArrowFile(path, WINDOW_SCHEMA, form="file") as file:
             for window in windows:
                 columns = (self._planned.slice, self._planned.row, self._planned.cell)
-                arrays = [pa.array(column[window.rows]) for column in columns]
-                arrays.append(pa.array(window.place.astype(np.uint32)))
+                values = [*(column[window.rows] for column in columns), window.place.astype(np.uint32)]
+                arrays = [array_of(one, pa.uint32()) for one in values]
                 file.write(pa.RecordBatch.from_arrays(arrays, schema=WINDOW_SCHEMA))
             file.finish()
 

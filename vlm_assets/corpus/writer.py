@@ -154,7 +154,6 @@ def _write_files(
             _require_permutation(window, shard.bits, number)
             for file, batch in zip((data, index), gatherer.window(window), strict=True):
                 file.write(batch)
-            slices.rows.release_pages()
             watch.window_done(shard.bits, data.rows, data.size_bytes + index.size_bytes)
         if not data.rows == index.rows == shard.rows:
             raise CorpusError(f"shard r{shard.bits}: {data.rows} rows, planned {shard.rows}")

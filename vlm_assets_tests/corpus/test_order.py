@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard
-from vlm_assets.corpus.gather import canonical
+from vlm_assets.corpus.arrays import canonical
 from vlm_assets.corpus.manifest import cell_digest, corpus_rows_hash
 from vlm_assets.corpus.order import (
     ORDER_VERSION,
