@@ -353,8 +353,8 @@ class _Takedown:
                 "removes old versions that hold the rows"
             )
         self.remarks.append(
-            "Exports made earlier (`vlm-assets export`) and originals in folders of clients are not in this data root: "
-            "remove the rows there too."
+            "Exports made earlier (`vlm-assets export`) and originals in folders of clients are outside this data "
+            "root: remove the rows there too."
         )
 
     def _rewrite_corpora(self) -> None:

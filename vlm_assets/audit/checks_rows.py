@@ -36,6 +36,8 @@ def check_corpus_sums(recount: Recount) -> Verdict:
     """Selected = present + holes, for every slice; the manifest's numbers too."""
     evidence, planned, present = recount.evidence, recount.planned, recount.present
     corpus = evidence.corpus
+    if gone := [one.claim.name for one in evidence.slices if one.directory is None and one.claim.selected]:
+        raise UnjudgedError(f"slices whose planned content is gone: {', '.join(gone[:5])}")
     hole = recount.taken_down(evidence.takedowns(corpus.tombstones)) & planned
     twice, foreign = np.flatnonzero(present > 1), np.flatnonzero((present > 0) & ~planned)
     lost = np.flatnonzero(planned & (present == 0) & ~hole)
@@ -245,6 +247,8 @@ def check_tombstones(recount: Recount) -> Verdict:
         for name in (*evidence.plan.tombstones, *evidence.corpus.tombstones)
         if name not in known
     ]
+    if faults:
+        return Verdict("every takedown that was in force still is", f"{len(faults)} are gone", faults)
     rows = recount.rows
     present = np.flatnonzero(among(rows.sha, words_of(evidence.tombstones.image_sha256)))
     faults += [f"{recount.row_name(row)}: its image was taken down" for row in present[:5].tolist()]

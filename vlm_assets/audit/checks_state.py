@@ -38,7 +38,7 @@ def check_staleness(recount: Recount) -> Verdict:
     current = current_version(evidence.root.allocation(evidence.corpus.corpus, evidence.target))
     if current is not None and current.name != evidence.corpus.allocation_version:
         told.append(f"plan {current.name} is in force, the corpus is of {evidence.corpus.allocation_version}")
-    if not told and evidence.rules_now.hash != evidence.corpus.inputs_hash:
+    if not told and not evidence.has_inputs and evidence.rules_now.hash != evidence.corpus.inputs_hash:
         told.append(
             f"inputs hash {evidence.rules_now.hash[:12]}…, the corpus has {evidence.corpus.inputs_hash[:12]}…"
         )

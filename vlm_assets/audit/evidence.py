@@ -6,6 +6,7 @@ The models here take the keys that the audit judges and ignore others; they are 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -197,12 +198,19 @@ class Evidence:
         found: Mapping[str, Any] = _json(self.plan_dir / GRANTS_FILE)
         return found
 
+    @property
+    def has_inputs(self) -> bool:
+        """Whether the plan keeps its inputs; plans of early versions do not."""
+        return (self.plan_dir / INPUTS_FILE).is_file()
+
     @cached_property
     def rules(self) -> Rules:
         """The inputs kept beside the plan; where there are none, those of the catalogue as it is."""
-        path = self.plan_dir / INPUTS_FILE
-        if not path.is_file():
+        if not self.has_inputs:
             return self.rules_now
+        path = self.plan_dir / INPUTS_FILE
+        if sha256(path.read_bytes()).hexdigest() != self.plan.inputs_hash:
+            raise UnjudgedError(f"{path}: does not hash to the inputs hash of its plan")
         return Rules(_json(path))
 
     @cached_property
