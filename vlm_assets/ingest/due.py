@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from vlm_assets.errors import RejectReason
-from vlm_assets.manifest import ListingSlice, RunRecord, SliceManifest
+from vlm_assets.manifest import ListingSlice, RunRecord
 from vlm_assets.sources.protocol import Item
 from vlm_assets.store.slices import ItemEntry
 
@@ -21,9 +21,21 @@ class Due(StrEnum):
     FORCED = "forced"
 
 
+class Committed(Protocol):
+    """What of a committed slice decides whether it is due: a manifest or its summary."""
+
+    @property
+    def listing_fingerprint(self) -> str:
+        """Of the listing it was fetched for."""
+
+    @property
+    def transient_rejects(self) -> int:
+        """Rejects that are due again some day."""
+
+
 def slice_due(
     listed: ListingSlice,
-    manifest: SliceManifest | None,
+    manifest: Committed | None,
     run: RunRecord | None,
     *,
     now: float,

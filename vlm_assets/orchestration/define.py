@@ -9,14 +9,18 @@ from vlm_assets.orchestration.assets_dataset import dataset_asset
 from vlm_assets.orchestration.assets_listing import listing_asset
 from vlm_assets.orchestration.checks import corpus_checks
 from vlm_assets.orchestration.executor import line_executor
+from vlm_assets.orchestration.jobs import line_jobs
 from vlm_assets.orchestration.preview import ignore_preview_notices
 from vlm_assets.orchestration.resources import SILENT, ProgressSink, line_resources
+from vlm_assets.orchestration.schedules import nightly_schedule
+from vlm_assets.orchestration.sensors import line_sensors
 
 
 def build_definitions(installation: Installation, progress: ProgressSink = SILENT) -> dg.Definitions:
     """All assets, checks, jobs, schedules and sensors of a catalogue."""
     ignore_preview_notices()
     catalog, settings = installation.catalog, installation.settings
+    jobs = line_jobs(catalog)
     return dg.Definitions(
         assets=[
             listing_asset(catalog),
@@ -25,6 +29,9 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
             corpus_asset(catalog),
         ],
         asset_checks=[corpus_checks(catalog)],
+        jobs=jobs.flat,
+        schedules=[nightly_schedule(installation)],
+        sensors=line_sensors(installation, jobs),
         resources=line_resources(installation, progress),
         executor=line_executor(settings),
     )

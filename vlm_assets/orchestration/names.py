@@ -14,11 +14,13 @@ CORPUS_KEY: Final = dg.AssetKey("corpus")
 CORPUS_POOL: Final = "corpus_writer"
 
 DATA_VERSION_TAG: Final = "dagster/data_version"
+PARTITION_TAG: Final = "dagster/partition"
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
 RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
 
 SOURCE_TAG: Final = "vlm/source"
 CATALOG_TAG: Final = "vlm/catalog"
+NIGHTLY_TAG: Final = "vlm/night"
 LOCK_WAIT_TAG: Final = "vlm/lock_wait_s"
 FORCE_TAG: Final = "vlm/force_redownload"
 ACCEPT_SHRINK_TAG: Final = "vlm/accept_shrink"

@@ -19,6 +19,7 @@ from vlm_assets.catalog.snapshot import read_snapshot, write_snapshot
 from vlm_assets.errors import ConfigError, Problem
 from vlm_assets.installation import Installation, open_installation
 from vlm_assets.layout import DataRoot
+from vlm_assets.logs import configure_logging
 from vlm_assets.settings import load_settings
 
 logger = logging.getLogger("vlm_assets.service")
@@ -60,6 +61,7 @@ def open_service() -> Installation:
         ConfigError: every fault of settings, data root and catalogue, at the first start of a service.
     """
     settings = load_settings()
+    configure_logging(settings, settings.root.logs)
     inherited = os.environ.get(SNAPSHOT_VARIABLE)
     if inherited:
         return Installation(settings, settings.root, read_snapshot(settings.root, inherited))

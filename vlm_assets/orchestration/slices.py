@@ -14,6 +14,7 @@ import dagster as dg
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.errors import VlmAssetsError
 from vlm_assets.installation import Installation
+from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.metadata import slice_metadata, source_state
 from vlm_assets.orchestration.names import DATA_VERSION_TAG, FORCE_TAG, dataset_key
@@ -142,7 +143,8 @@ def _build_one(
     call = partial(build_slice, installation, spec, listing, key, options)
     progress.start(name, listing.slices[key].items)
     try:
-        [(_, result)] = run_all({key: call}, workers=1, cancelled=options.cancelled, idle=lines.tell)
+        with logging_where(options.run_id, name):
+            [(_, result)] = run_all({key: call}, workers=1, cancelled=options.cancelled, idle=lines.tell)
     finally:
         progress.finish(name)
     return result

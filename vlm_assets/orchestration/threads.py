@@ -4,6 +4,7 @@ The main thread stays free to be interrupted, to log and to report events: Dagst
 thread that does not stop in time is left behind and dies with the process, which the store survives at any moment.
 """
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +44,11 @@ def run_all(
                 result = error
             done.put((name, result))
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(calls)))]
+    # Each thread sees the caller's context: run id and slice stand in every log line.
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
+        for _ in range(min(workers, len(calls)))
+    ]
     for thread in threads:
         thread.start()
     try:

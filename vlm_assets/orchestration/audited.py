@@ -1,0 +1,43 @@
+"""What the last audit of a sealed corpus said, from the event log. Audits nothing."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from vlm_assets.audit.findings import Severity, finding_names, severity_of
+from vlm_assets.orchestration.names import CORPUS_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class LastAudit:
+    """`complete`: every check ran after the corpus was sealed. `failed`: those of severity error among them."""
+
+    complete: bool
+    failed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def last_audit(instance: dg.DagsterInstance, target: str) -> LastAudit:
+    """The newest result of every check on a target's corpus."""
+    wanted = dg.AssetRecordsFilter(asset_key=CORPUS_KEY, asset_partitions=[target])
+    sealed = instance.fetch_materializations(wanted, limit=1).records
+    if not sealed:
+        return LastAudit(complete=False)
+    failed: list[str] = []
+    warnings: list[str] = []
+    for name in finding_names():
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(CORPUS_KEY, str(name)), limit=50
+        )
+        last = next((one for one in history if one.partition == target), None)
+        if (
+            last is None
+            or last.status is AssetCheckExecutionRecordStatus.PLANNED
+            or last.event is None
+            or last.event.timestamp < sealed[0].timestamp
+        ):
+            return LastAudit(complete=False)
+        if last.status is AssetCheckExecutionRecordStatus.FAILED:
+            (failed if severity_of(name) is Severity.ERROR else warnings).append(str(name))
+    return LastAudit(complete=True, failed=tuple(failed), warnings=tuple(warnings))

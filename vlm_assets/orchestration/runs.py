@@ -1,0 +1,80 @@
+"""Runs of the build command: what is asked for, and how it went. How a run is launched is not decided here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import dagster as dg
+
+from vlm_assets.orchestration.names import PARTITION_TAG
+
+_FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+
+
+@dataclass(frozen=True, slots=True)
+class RunWish:
+    """One run: a job, or assets of the implicit asset job where `job` is None."""
+
+    label: str
+    job: str | None = None
+    assets: tuple[dg.AssetKey, ...] = ()
+    partition: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended. `told`: the messages of its failures."""
+
+    wish: RunWish
+    run_id: str
+    success: bool
+    told: str = ""
+
+
+class Runner(Protocol):
+    """Launches runs and waits for them."""
+
+    def run(self, wishes: Sequence[RunWish]) -> list[RunOutcome]:
+        """Outcomes in the order of the wishes; a failed run stops none of the others."""
+        ...
+
+
+def tags_of(wish: RunWish) -> dict[str, str]:
+    """The run's tags; the partition is one, as Dagster has it (jobs of checks alone accept it no other way)."""
+    return {**wish.tags, **({PARTITION_TAG: wish.partition} if wish.partition else {})}
+
+
+def job_of(defs: dg.Definitions, wish: RunWish) -> dg.JobDefinition:
+    """The job of a wish, whole."""
+    return (
+        defs.resolve_implicit_global_asset_job_def() if wish.job is None else defs.resolve_job_def(wish.job)
+    )
+
+
+def outcome_of(instance: dg.DagsterInstance, wish: RunWish, run_id: str) -> RunOutcome:
+    """The outcome of a finished run, from its event log."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.SUCCESS:
+        return RunOutcome(wish, run_id, success=True)
+    return RunOutcome(wish, run_id, success=False, told=_failures(instance, run_id) or "cancelled")
+
+
+def _failures(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Messages of failed steps with their causes; of the run where no step failed."""
+    told: list[str] = []
+    for entry in instance.all_logs(run_id, of_type=_FAILURES):
+        event = entry.dagster_event
+        if event is None or (event.event_type is dg.DagsterEventType.RUN_FAILURE and told):
+            continue
+        error = event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error
+        told.append(_chain(error) if error else (event.message or ""))
+    return "\n".join(told)
+
+
+def _chain(error: Any) -> str:
+    """The innermost cause: the outer ones say only that a step failed."""
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
