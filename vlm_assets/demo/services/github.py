@@ -25,8 +25,8 @@ class Release:
 class GitHubStorage(Service):
     """The origin that asset downloads redirect to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         self.objects: dict[str, bytes] = {}
 
     def answer(self, request: Request) -> Reply:
@@ -44,9 +44,9 @@ class GitHubStorage(Service):
 class GitHubService(Service):
     """`/api/v3/...` as an Enterprise server has it, and `/{owner}/{repo}/releases/download/...`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.storage = GitHubStorage()
+    def __init__(self, port: int = 0, storage_port: int = 0) -> None:
+        super().__init__(port)
+        self.storage = GitHubStorage(storage_port)
         self.releases: dict[str, list[Release]] = {}
         self.token = ""
         """Where set, every request to the API needs it."""

@@ -66,8 +66,8 @@ def is_lfs(path: str, content: bytes) -> bool:
 class HubStorage(Service):
     """The other origin that LFS files redirect to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         self.objects: dict[str, bytes] = {}
 
     def answer(self, request: Request) -> Reply:
@@ -81,9 +81,9 @@ class HubStorage(Service):
 class HubService(Service):
     """The Hub itself. `storage` is a second service, started by whoever starts this one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.storage = HubStorage()
+    def __init__(self, port: int = 0, storage_port: int = 0) -> None:
+        super().__init__(port)
+        self.storage = HubStorage(storage_port)
         self.repos: dict[str, HubRepo] = {}
 
     def start(self) -> "HubService":

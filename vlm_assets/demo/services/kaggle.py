@@ -28,8 +28,8 @@ class KaggleDataset:
 class KaggleStorage(Service):
     """The bucket behind downloads."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         self.objects: dict[str, bytes] = {}
         self.tells_md5 = True
 
@@ -48,9 +48,9 @@ class KaggleStorage(Service):
 class KaggleService(Service):
     """The API. `environment()` is what makes `kagglehub` come here."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.storage = KaggleStorage()
+    def __init__(self, port: int = 0, storage_port: int = 0) -> None:
+        super().__init__(port)
+        self.storage = KaggleStorage(storage_port)
         self.datasets: dict[str, KaggleDataset] = {}
         self.key = ""
         """Where set, private datasets need it."""

@@ -16,8 +16,8 @@ _TYPES = {
 class StaticService(Service):
     """Files by path."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         self.files: dict[str, bytes] = {"/robots.txt": b"User-agent: *\nAllow: /\n"}
 
     def add(self, path: str, content: bytes) -> str:
