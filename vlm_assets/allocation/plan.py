@@ -19,6 +19,7 @@ from vlm_assets.allocation.certificate import (
 from vlm_assets.allocation.duplicates import exact_duplicates
 from vlm_assets.allocation.files import AllocationPlan, PlannedSlice, read_plan, write_plan
 from vlm_assets.allocation.inputs import decontamination_files, inputs_bytes, target_rows
+from vlm_assets.allocation.likeness import like_benchmark, near_duplicates
 from vlm_assets.allocation.reasons import CODES, REASONS, ExclusionReason
 from vlm_assets.allocation.rows import NO_CELL, Cell, Places, RowReader, RowTable, read_decontamination
 from vlm_assets.allocation.sampling import by_rank, outside_lowest_keys, select_lowest
@@ -118,6 +119,7 @@ def eligible_rows(
     bits = max((corpus.dedup.bits_of(name) for name in corpus.quotas), default=0)
     reader = RowReader(catalog, tombstones, with_dhash=bits > 0 or len(pictures) > 0, decontaminate=listed)
     table = reader.read(supply)
+    table.exclude(like_benchmark(table, pictures, corpus.decontaminate_bits), ExclusionReason.DECONTAMINATE)
     for spec in catalog.sources:
         if spec.max_samples is not None and spec.name in table.sources:
             begin, end = table.sources[spec.name]
@@ -125,9 +127,12 @@ def eligible_rows(
             table.exclude(
                 outside_lowest_keys(table, places, spec.max_samples, corpus.seed), ExclusionReason.MAX_SAMPLES
             )
-    by_key = by_rank(table, np.flatnonzero(table.reason == 0), corpus.seed)
+    places = np.flatnonzero(table.reason == 0)
+    by_key = by_rank(table, places, corpus.seed)
     if corpus.dedup.exact != "none":
+        near = near_duplicates(table, corpus, places) if bits else places[:0]
         table.exclude(exact_duplicates(table, by_key), ExclusionReason.DUPLICATE)
+        table.exclude(near, ExclusionReason.DUPLICATE)
     return table, by_key[table.reason[by_key] == 0]
 
 
