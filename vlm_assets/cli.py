@@ -3,6 +3,7 @@
 0 fine, 1 findings or failed slices, 2 usage or configuration.
 """
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -184,3 +185,26 @@ def demo(
             wait=wait if serve else None,
         )
     )
+
+
+@app.command()
+def audit(
+    target: Target = None,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Read and hash every byte, not a sample.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count the sealed corpus again, against sources and catalogue. Exit 1 where an error is found."""
+    from vlm_assets.audit.run import audit_corpus, exit_code
+    from vlm_assets.installation import open_installation
+    from vlm_assets.tables import show_findings
+
+    installation = open_installation()
+    findings = audit_corpus(installation, _chosen(installation, target), full=full)
+    if as_json:
+        sys.stdout.write(
+            json.dumps([finding.to_json() for finding in findings], indent=2, ensure_ascii=False) + "\n"
+        )
+    else:
+        show_findings(_console, findings)
+    raise typer.Exit(exit_code(findings))

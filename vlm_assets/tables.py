@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from vlm_assets.audit.findings import Finding
     from vlm_assets.forecast import Forecast
     from vlm_assets.status import Status
 
@@ -123,3 +125,30 @@ def _buckets(buckets: Mapping[str, int]) -> str:
     return ", ".join(
         f"{name}: {count}" if name else str(count) for name, count in buckets.items() if count > 1
     )
+
+
+def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
+    """One line a finding; what failed with its examples below."""
+    marks = {True: "[green]passed", False: "[red]FAILED"}
+    console.print(
+        table(
+            "Audit",
+            ["finding", "severity", "result", "observed"],
+            [
+                (
+                    str(f.name),
+                    str(f.severity),
+                    marks[f.passed] if f.judged else "[yellow]not judged",
+                    escape(f.observed),
+                )
+                for f in findings
+            ],
+        )
+    )
+    for finding in findings:
+        if finding.failed:
+            console.print(
+                f"{finding.name}: expected {finding.expected}; observed {finding.observed}", markup=False
+            )
+            for example in finding.examples:
+                console.print(f"  {example}", markup=False, soft_wrap=True)

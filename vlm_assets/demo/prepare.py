@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import yaml
 
+from vlm_assets.demo.newspaper_site import NewspaperSite, pdf_of
+from vlm_assets.demo.services.content import hosted_sources, save_disk_dataset
 from vlm_assets.demo.services.images import ImageSite
 from vlm_assets.demo.services.pictures import picture
 from vlm_assets.layout import DataRoot
@@ -14,16 +16,29 @@ from vlm_assets.layout import DataRoot
 CATALOG: Final[dict[str, Any]] = {
     "name": "demo",
     "seed": 20260115,
-    "targets": {"50": 50, "100": 100, "200": 200},
+    "targets": {"50": 50, "150": 150, "300": 300},
     "quotas": {
         "photos": {
-            "share": "2/3",
+            "share": "2/5",
             "subcategories": {
                 "street": {"share": "0.5", "subcategories": {"day": {"share": 0.6}, "night": {"share": 0.4}}},
                 "nature": {"share": "0.5", "min": 10},
             },
         },
-        "graphics": {"share": "1/3", "subcategories": {"icons": {"share": 1, "max": 30}}},
+        "graphics": {"share": "1/5", "subcategories": {"icons": {"share": 1, "max": 20}}},
+        "hosted": {
+            "share": "1/5",
+            "subcategories": {
+                "scenes": {"share": 0.4},
+                "chat": {"share": 0.2},
+                "animals": {"share": 0.2},
+                "posters": {"share": 0.2},
+            },
+        },
+        "documents": {
+            "share": "1/5",
+            "subcategories": {"newspapers": {"share": 0.7}, "reports": {"share": 0.3}},
+        },
     },
     "dedup": {"exact": "image", "near_bits": 0, "precedence": ["street"]},
     "licences": {"deny": ["unknown"]},
@@ -64,17 +79,21 @@ class DemoFolder:
         }
 
 
-def prepare_demo(folder: DemoFolder, site: ImageSite) -> None:
+def prepare_demo(folder: DemoFolder, site: ImageSite, archive: NewspaperSite) -> None:
     """Writes everything that is not there yet; what is there stays byte for byte."""
     for path in (folder.data_root, folder.dagster_home, folder.catalog / "sources"):
         path.mkdir(parents=True, exist_ok=True)
     DataRoot(folder.data_root).marker.touch()
     _street(folder.path / "client" / "street")
     _icons(folder.path / "client" / "icons")
+    _reports(folder.path / "client" / "reports")
+    save_disk_dataset(folder.path / "client" / "disk")
     _url_list(folder.catalog / "nature.csv", site)
     _write(folder.catalog / "corpus.yaml", CATALOG)
     _write(folder.catalog / "sources" / "client.yaml", {"sources": _client_sources()})
     _write(folder.catalog / "sources" / "web.yaml", {"sources": _web_sources()})
+    _write(folder.catalog / "sources" / "hosted.yaml", {"sources": hosted_sources(Path("../client/disk"))})
+    _write(folder.catalog / "sources" / "documents.yaml", {"sources": _document_sources(archive)})
 
 
 def _client_sources() -> list[dict[str, Any]]:
@@ -99,6 +118,26 @@ def _web_sources() -> list[dict[str, Any]]:
             "reject_tolerance": 0.2, "requests_per_second": 200,
         },
     ]  # fmt: skip
+
+
+def _document_sources(archive: NewspaperSite) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "gazete", "kind": "newspapers", "category": "documents", "subcategory": "newspapers",
+            "licence": "unknown-but-public", "base_url": archive.base_url, "cooldown_s": 0.02,
+            "reject_tolerance": 1,
+        },
+        {
+            "name": "reports", "kind": "pdf_folder", "category": "documents", "subcategory": "reports",
+            "licence": "CC-BY-4.0", "path": "../client/reports",
+        },
+    ]  # fmt: skip
+
+
+def _reports(folder: Path) -> None:
+    """Scanned and drawn documents."""
+    for name, pages, content in (("tutanak", 3, "scan"), ("çizim", 2, "drawing"), ("rapor", 4, "scan")):
+        _write_new(folder / f"{name}.pdf", pdf_of(f"demo-{name}", pages, content))
 
 
 def _street(folder: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vlm_assets.demo.newspaper_site import NewspaperSite
 from vlm_assets.demo.prepare import DemoFolder, prepare_demo
 from vlm_assets.demo.services.images import ImageSite
+from vlm_assets.demo.services.running import start_services
 from vlm_assets.errors import ConfigError, Problem
 from vlm_assets.installation import Installation, open_installation
 from vlm_assets.settings import load_settings
@@ -36,12 +38,14 @@ def run_demo(
     with ExitStack() as services:
         try:
             site = services.enter_context(ImageSite(port))
+            archive = services.enter_context(NewspaperSite(port=port + 1))
+            hosted = services.enter_context(start_services(site, port + 2))
         except OSError as error:
             raise ConfigError(
-                Problem("demo", f"port {port}", f"{error.strerror}; choose another: --port N")
+                Problem("demo", f"ports from {port}", f"{error.strerror}; choose others: --port N")
             ) from error
-        prepare_demo(demo, site)
-        os.environ.update(demo.environment())
+        prepare_demo(demo, site, archive)
+        os.environ.update({**demo.environment(), **hosted.environment()})
         code = build(open_installation(load_settings(None)))
         if wait is not None:
             wait()
