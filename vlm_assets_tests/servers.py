@@ -1,6 +1,7 @@
 """A web server on loopback that answers as told, and remembers what it was asked and when."""
 
 import asyncio
+import ssl
 import threading
 import time
 from collections import Counter, defaultdict
@@ -51,7 +52,14 @@ class FaultServer:
     Use as a context manager; `url(path)` is the address, `log` all requests in order of arrival.
     """
 
-    def __init__(self, script: Mapping[str, Script | Reply] | None = None, *, ranges: bool = False) -> None:
+    def __init__(
+        self,
+        script: Mapping[str, Script | Reply] | None = None,
+        *,
+        ranges: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self.script: dict[str, Script | Reply] = dict(script or {})
         self.log: list[Asked] = []
         self.in_flight = 0
@@ -74,7 +82,7 @@ class FaultServer:
         self._thread.join(10)
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
 
     @property
     def counts(self) -> Counter[str]:
@@ -93,7 +101,7 @@ class FaultServer:
         app.router.add_route("*", "/{tail:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         self.port = runner.addresses[0][1]
         self._started.set()

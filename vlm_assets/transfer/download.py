@@ -140,6 +140,7 @@ def fetch_urls(
             download.stop()
             thread.join()
             download.report()
+            download.measure()
 
 
 class _Download:
@@ -164,6 +165,8 @@ class _Download:
         self._done_items = self._done_bytes = 0
         self._reported_items = self._reported_bytes = 0
         self._retries = 0
+        self._figures: dict[str, float] = {}
+        self._over = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # The caller's side.
@@ -173,10 +176,13 @@ class _Download:
         self._wanted = index
         while self._results[index] is None:
             self._arrived.clear()
+            over = self._over  # looked at first: what is missing after it will never come
             if self._results[index] is not None:
                 break
             if self._error is not None:
                 raise self._error
+            if over:
+                raise SourceError(f"{self._items[index].key}: the download ended without it")
             if self._context.cancelled.is_set():
                 done = self._done_items
                 raise SourceError(
@@ -204,6 +210,14 @@ class _Download:
             self._context.progress(items - self._reported_items, size_bytes - self._reported_bytes)
             self._reported_items, self._reported_bytes = items, size_bytes
 
+    def measure(self) -> None:
+        """Hand over the figures of the whole fetch."""
+        for name, value in self._figures.items():
+            self._context.measure(name, value)
+        done, total = self._done_items, len(self._items)
+        name = f"{self._context.source}/{self._context.slice_name}"
+        _log.info("%s: %d of %d URLs done; %s", name, done, total, self._figures)
+
     def stop(self) -> None:
         """Make the loop's side end soon."""
         self._stop.set()
@@ -218,6 +232,7 @@ class _Download:
         except Exception as error:  # noqa: BLE001 - a worker boundary: re-raised in the caller's thread
             self._error = error
         finally:
+            self._over = True
             self._arrived.set()
 
     async def _main(self) -> None:
@@ -240,10 +255,12 @@ class _Download:
                 self._schedule.close()
                 guest.close()
         self._spool.sync()
-        self._context.measure("requests", guest.requests)
-        self._context.measure("retries", self._retries)
-        self._context.measure("download_bytes", self._done_bytes)
-        self._context.measure("download_seconds", time.monotonic() - started)
+        self._figures = {
+            "requests": guest.requests,
+            "retries": self._retries,
+            "download_bytes": self._done_bytes,
+            "download_seconds": round(time.monotonic() - started, 3),
+        }
 
     def _plan(self) -> None:
         """Settle what is known without asking; queue the rest."""

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -19,6 +20,7 @@ from vlm_assets.transfer.urls import UrlError, origin_of, shown_url, wire_url
 MAX_REDIRECTS: Final = 10
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEPT_ACROSS_ORIGINS: Final = frozenset({"accept", "range", "if-range", "user-agent"})
+_THREADS: Final = 32
 _READ_BUFFER: Final = 256 * 1024
 
 
@@ -73,6 +75,8 @@ def open_session(settings: Settings, policy: AddressPolicy) -> aiohttp.ClientSes
 
     Must be called inside the running loop that will use it.
     """
+    # Name lookups that hang must not keep others, or a sync of the spool, waiting.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="http"))
     resolver = GuardedResolver(policy)
     context = ssl.create_default_context()
     if settings.ca_bundle is not None:

@@ -4,6 +4,7 @@ Does no I/O but through `HostGate`; time is an argument.
 """
 
 import heapq
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from vlm_assets.transfer.slots import HostGate
 _SLOT_POLL_S: Final = 0.05
 _YIELD_EVERY_S: Final = 1.0
 _YIELD_S: Final = 0.15
+_log = logging.getLogger("vlm_assets.transfer")
 _CALM_ANSWERS: Final = 20
 """Good answers before a host that asked for less gets one request more in flight."""
 
@@ -242,6 +244,9 @@ class Schedule:
                 give_up = GiveUp(RejectReason.HTTP_ERROR, detail, transient=True, not_before=until)
         if give_up is None:
             return False
+        _log.warning(
+            "%s: %s; %d URLs are put off", host.name, give_up.detail, len(host.pending) + len(host.delayed)
+        )
         jobs = [*host.pending, *(job for _, _, job in sorted(host.delayed))]
         self.given_up.extend((job, give_up) for job in jobs)
         self._count -= len(jobs)

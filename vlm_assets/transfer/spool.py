@@ -60,6 +60,8 @@ class Spool:
         except BlockingIOError:
             os.close(self._fd)
             raise LockHeldError(f"{folder}: another process is fetching this slice") from None
+        for part in folder.glob("*.part"):
+            part.unlink()
         self._end = 0
         self._forced = self._ended = False
         self.unsynced = 0

@@ -1,4 +1,4 @@
-"""A process that fetches a list of URLs and prints a hash of what it got; for tests that kill it or run two."""
+"""A process that fetches URLs once a line on stdin says go, and prints a hash of what it got."""
 
 import sys
 from hashlib import sha256
@@ -20,6 +20,7 @@ def main() -> None:
         settings, "web", "s", "r", {}, Path(job["cache"]), Path(job["spool"]), Path(job["locks"])
     )
     print("ready", flush=True)
+    sys.stdin.readline()
     digest = sha256()
     items = [UrlItem(url, url) for url in job["urls"]]
     for result in fetch_urls(items, context, HostLimits(job["concurrency"], job["interval_s"])):

@@ -33,14 +33,21 @@ def start(
             }
         )
     )
-    process = subprocess.Popen([*FETCH, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*FETCH, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
     return process
 
 
+def go(*processes: Process) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+
 def finish(process: Process) -> str:
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate("go\n", timeout=60)
     assert process.returncode == 0
     return out.strip()
 
@@ -54,8 +61,9 @@ def test_killed_at_random_points_nothing_spooled_is_asked_again(tmp_path, seed):
     with FaultServer(script) as server:
         urls = [server.url(name) for name in names]
         kills = 0
-        while kills < 4:
+        while kills < 3:
             process = start(tmp_path, urls, "spool")
+            go(process)
             time.sleep(dice.uniform(0.05, 0.25))
             process.kill()
             process.communicate()
@@ -78,6 +86,7 @@ def test_two_runs_do_not_double_the_rate_or_the_concurrency(tmp_path):
     with FaultServer(script) as server:
         halves = [[server.url(f"/{n}") for n in range(k, 24, 2)] for k in (0, 1)]
         processes = [start(tmp_path, urls, f"s{k}", interval_s=0.1) for k, urls in enumerate(halves)]
+        go(*processes)
         for process in processes:
             finish(process)
         starts = sorted(asked.at for asked in server.log if asked.path != "/robots.txt")
@@ -87,6 +96,7 @@ def test_two_runs_do_not_double_the_rate_or_the_concurrency(tmp_path):
         server.log.clear()
         server.most_in_flight = 0
         processes = [start(tmp_path, urls, f"t{k}", concurrency=2) for k, urls in enumerate(halves)]
+        go(*processes)
         for process in processes:
             finish(process)
         assert server.most_in_flight == 2
