@@ -161,6 +161,7 @@ class RowReader:
         self._tombstoned = words_of_hex(sorted(tombstones.image_sha256))
         self._tombstoned_ids = tombstones.ids
         self._decontaminate = words_of_hex(decontaminate)
+        self._room_bytes = _room_bytes(catalog.corpus, self._cells)
 
     def read(self, supply: Sequence[SupplySlice]) -> RowTable:
         """The table over `supply`.
@@ -284,27 +285,27 @@ class RowReader:
             side = np.minimum(numbers(batch.column("width_px")), numbers(batch.column("height_px")))
             tests[ExclusionReason.MIN_SIDE] = side < self._corpus.min_side_px
         tests[ExclusionReason.TOO_LARGE] = (
-            numbers(batch.column("row_bytes")) > self._room_bytes()[np.minimum(cell, len(self._cells))]
+            numbers(batch.column("row_bytes")) > self._room_bytes[np.minimum(cell, len(self._cells))]
         )
         if images is not None and len(self._decontaminate):
             tests[ExclusionReason.DECONTAMINATE] = contained(images, self._decontaminate)
         return tests
-
-    def _room_bytes(self) -> NDArray[np.int64]:
-        """The largest `row_bytes` of each cell that fits a shard alone; without limit for rows of no cell."""
-        fixed = WINDOW_OVERHEAD_BYTES + SHARD_OVERHEAD_BYTES
-        assigned = [
-            sum(len(text.encode()) for text in (cell.category, cell.subcategory, cell.licence))
-            for cell in self._cells
-        ]
-        rooms = [self._corpus.shard.max_bytes - fixed - size_bytes for size_bytes in assigned]
-        return np.array([*rooms, np.iinfo(np.int64).max], dtype=np.int64)
 
     @staticmethod
     def _exclude(table: RowTable, span: slice, tests: Mapping[ExclusionReason, NDArray[np.bool_]]) -> None:
         reason = table.reason[span]
         for name, holds in tests.items():
             reason[holds & (reason == 0)] = CODES[name]
+
+
+def _room_bytes(corpus: CorpusSpec, cells: Sequence[Cell]) -> NDArray[np.int64]:
+    """The largest `row_bytes` of each cell that fits a shard alone; at the end, for no cell, no limit."""
+    fixed = WINDOW_OVERHEAD_BYTES + SHARD_OVERHEAD_BYTES
+    assigned = [
+        sum(len(text.encode()) for text in (cell.category, cell.subcategory, cell.licence)) for cell in cells
+    ]
+    rooms = [corpus.shard.max_bytes - fixed - size_bytes for size_bytes in assigned]
+    return np.array([*rooms, np.iinfo(np.int64).max], dtype=np.int64)
 
 
 def read_decontamination(paths: Sequence[Path]) -> tuple[list[str], Words]:
