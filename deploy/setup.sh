@@ -1,8 +1,8 @@
 # Sourced by the other scripts: system packages when missing, a virtual environment, the locked packages.
-# Sets ROOT (the checkout) and VENV. VLM_VENV names another place for the environment.
+# Sets ROOT (the checkout) and VENV. DEPLOY_VENV names another place for the environment.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-VENV="${VLM_VENV:-$ROOT/.venv}"
+VENV="${DEPLOY_VENV:-$ROOT/.venv}"
 
 say() { printf '\n== %s\n' "$*"; }
 

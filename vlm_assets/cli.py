@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from dotenv import load_dotenv
 from rich.console import Console
 
 from vlm_assets.errors import ConfigError, VlmAssetsError
@@ -27,7 +28,11 @@ Target = Annotated[str | None, typer.Option(help="A target of corpus.yaml; the l
 
 
 def main() -> None:
-    """Entry point: runs a command and turns errors into messages and exit codes."""
+    """Entry point: runs a command and turns errors into messages and exit codes.
+
+    `.env` of the working directory counts below the environment, DAGSTER_HOME and tokens in it included.
+    """
+    load_dotenv(Path(".env").absolute(), override=False)
     try:
         app()
     except ConfigError as error:

@@ -7,10 +7,13 @@ default. Nothing is read at import.
 """
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -23,7 +26,7 @@ PROFILES = Path(__file__).resolve().parent.parent / "deploy" / "profiles"
 class Settings(BaseSettings):
     """Typed settings; every field is `VLM_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="VLM_", extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="VLM_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     profile: str = Field("local", description="A name under deploy/profiles, or a path to a YAML file.")
     catalog: Path | None = Field(None, description="Directory with corpus.yaml and sources/*.yaml.")
@@ -32,6 +35,10 @@ class Settings(BaseSettings):
     )
     remote: str | None = Field(None, description="s3://bucket/prefix for backup, restore and hydration.")
     remote_endpoint: str | None = Field(None, description="Endpoint of an S3-compatible store.")
+    remote_concurrency: int = Field(8, ge=1, le=64, description="Requests to the remote in flight.")
+    remote_mb_per_s: float = Field(
+        0.0, ge=0, description="Mean rate to and from the remote in MB/s, on this machine; 0: no limit."
+    )
 
     contact: str = Field("", description="E-mail or URL that the User-Agent names; servers may ask for it.")
     allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -157,7 +164,31 @@ def _read_profile(name: str) -> dict[str, Any]:
         raise ConfigError(Problem(str(path), "", f"not YAML: {error}")) from error
     if not isinstance(content, dict):
         raise ConfigError(Problem(str(path), "", "a profile is a mapping of settings"))
-    return {str(key).lower().removeprefix("vlm_"): value for key, value in content.items()}
+    values = {str(key).lower().removeprefix("vlm_"): value for key, value in content.items()}
+    _refuse_unknown(values, str(path))
+    return values
+
+
+def _refuse_unknown(names: Iterable[str], place: str) -> None:
+    known = Settings.model_fields
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ConfigError(
+            [
+                Problem(place, f"VLM_{name}".upper(), _did_you_mean(name, known, "no such setting"))
+                for name in unknown
+            ]
+        )
+
+
+def _did_you_mean(name: str, known: Iterable[str], told: str) -> str:
+    near = get_close_matches(name, list(known), 1)
+    return f"{told}; did you mean VLM_{near[0].upper()}?" if near else told
+
+
+def _named_settings(names: Iterable[str]) -> list[str]:
+    """Of environment names those that mean a setting, without prefix."""
+    return [name[4:].lower() for name in names if name.upper().startswith("VLM_")]
 
 
 def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Settings:
@@ -166,6 +197,10 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
     Raises:
         ConfigError: every setting that is unknown or malformed, at once.
     """
+    _refuse_unknown(overrides, "arguments")
+    _refuse_unknown(_named_settings(os.environ), "environment")
+    if env_file is not None:
+        _refuse_unknown(_named_settings(dotenv_values(env_file)), str(env_file))
     try:
         return Settings(_env_file=env_file, **overrides)
     except ValidationError as error:

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.errors import ConfigError
+from vlm_assets.settings import load_settings
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "here.yaml"
+    path.write_text("contact: profile\nworkers: 1\nlog_level: DEBUG\nhttp_attempts: 9\n")
+    return path
+
+
+def test_environment_beats_env_file_beats_profile_beats_default(tmp_path, profile, monkeypatch):
+    (tmp_path / ".env").write_text(
+        f"VLM_PROFILE={profile}\nVLM_CONTACT=file\nVLM_WORKERS=2\nDAGSTER_HOME=/x\n"
+    )
+    monkeypatch.setenv("VLM_CONTACT", "environment")
+    settings = load_settings(tmp_path / ".env")
+    assert (settings.contact, settings.workers, settings.log_level) == ("environment", 2, "DEBUG")
+    assert (settings.http_attempts, settings.http_per_host) == (9, 8)
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("environment", "environment: VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
+        ("file", "VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
+        ("profile", "here.yaml: VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
+    ],
+)
+def test_a_misspelt_setting_is_told(tmp_path, profile, monkeypatch, where, told):
+    (tmp_path / ".env").write_text("VLM_CONTCAT=x\n" if where == "file" else "")
+    if where == "environment":
+        monkeypatch.setenv("VLM_CONTCAT", "x")
+    if where == "profile":
+        profile.write_text("contcat: x\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path / ".env", profile=str(profile))
+    assert told in str(caught.value)
+
+
+def test_all_malformed_values_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, http_attempts=0, log_level="LOUD")
+    assert {problem.key for problem in caught.value.problems} == {"VLM_HTTP_ATTEMPTS", "VLM_LOG_LEVEL"}
+
+
+def test_an_unknown_profile_lists_those_there_are():
+    with pytest.raises(ConfigError, match=r"no profile 'mars'.*there are: aws, local"):
+        load_settings(None, profile="mars")
+
+
+def test_hosts_are_comma_separated(monkeypatch):
+    monkeypatch.setenv("VLM_ALLOW_PRIVATE_HOSTS", "127.0.0.1, 10.0.0.0/8")
+    assert load_settings(None).allow_private_hosts == ("127.0.0.1", "10.0.0.0/8")
+
+
+def test_a_root_without_its_marker_is_refused(tmp_path):
+    settings = load_settings(None, data_root=tmp_path)
+    with pytest.raises(ConfigError, match=r"no \.vlm_root marker. Is the volume mounted"):
+        _ = settings.root
+    (tmp_path / ".vlm_root").touch()
+    assert settings.root.path == tmp_path
+
+
+def test_secrets_are_not_shown(monkeypatch):
+    monkeypatch.setenv("VLM_HF_TOKEN", "hf_verysecret")
+    assert "verysecret" not in repr(load_settings(None))
