@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vlm_assets.errors import DiskFullError, RejectReason, SourceError
 from vlm_assets.settings import Settings
 from vlm_assets.sources.files import FileHashes
-from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class HubRepo:
     @classmethod
     def open(cls, name: str, settings: Settings, guest: SyncGuest) -> "HubRepo":
         """Prepares the client library; asks nothing yet. `HF_ENDPOINT` is read now, not at import."""
-        _prepare()
+        _prepare(settings.ca_bundle)
         return cls(name, os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/"), settings, guest)
 
     def resolve(self, revision: str | None) -> str:
@@ -175,8 +176,9 @@ class HubRepo:
                 if full is not None:
                     raise DiskFullError(f"no room for {what} of {self.name}: {full.strerror}") from None
                 cause = next((e for e in chain if _status(e) is not None), error)
+                # RuntimeError: another thread's failed connection closes the client that all threads share.
                 passing = _status(cause) is None and any(
-                    isinstance(e, (httpx2.TransportError, OSError)) for e in chain
+                    isinstance(e, (httpx2.TransportError, OSError, RuntimeError)) for e in chain
                 )
                 if not passing or tries == patience.attempts:
                     raise self._explain(cause, what) from None
@@ -193,7 +195,11 @@ class HubRepo:
                 f"{where} is gated {signed_in}: accept its terms at {self.endpoint}/datasets/{self.name}, "
                 "then set VLM_HF_TOKEN (or HF_TOKEN) to a token of that account with read access"
             )
-        if name == "RepositoryNotFoundError" or status == 401:
+        if status == 401 and name != "RepositoryNotFoundError":
+            return SourceError(
+                f"{where}: the token is refused; set VLM_HF_TOKEN (or HF_TOKEN) anew, or unset it"
+            )
+        if name == "RepositoryNotFoundError":
             return SourceError(
                 f"{where} does not exist or is private {signed_in}: check the spelling of `repo`, or set "
                 "VLM_HF_TOKEN (or HF_TOKEN) to a token that may read it"
@@ -244,7 +250,7 @@ def _present() -> SyncGuest | None:
 
 
 @cache
-def _prepare() -> None:
+def _prepare(ca_bundle: Path | None) -> None:
     """Once a process: requests through the polite client; no Xet, no telemetry, no counters, no URLs in logs.
 
     Xet is off because its transfers pass by the client's patience and keep a second cache under ~/.cache.
@@ -265,12 +271,14 @@ def _prepare() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("httpcore2").setLevel(logging.WARNING)
-    huggingface_hub.set_client_factory(_polite_client)
+    context = tls_context(ca_bundle)
+    huggingface_hub.set_client_factory(lambda: _polite_client(context))
 
 
-def _polite_client() -> Any:
+def _polite_client(context: ssl.SSLContext) -> Any:
     """An `httpx2.Client` that waits its turn, honours Retry-After, and has a timeout on everything."""
     import httpx2
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]  # re-exported untyped
 
     class PoliteClient(httpx2.Client):
         def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -282,7 +290,11 @@ def _polite_client() -> Any:
             for tries in count(1):
                 response = super().send(request, **options)
                 host = _host(response.url)
-                if not guest.tries_again(host, response.status_code, response.headers, tries):
+                headers = response.headers
+                limit = parse_ratelimit_headers(headers)
+                if response.status_code == 429 and limit is not None and "Retry-After" not in headers:
+                    headers = httpx2.Headers({"Retry-After": str(limit.reset_in_seconds + 1)})
+                if not guest.tries_again(host, response.status_code, headers, tries):
                     break
                 response.close()
             return response
@@ -292,7 +304,9 @@ def _polite_client() -> Any:
         if guest is not None:
             guest.wait(_host(request.url))
 
-    return PoliteClient(event_hooks={"request": [wait_turn]}, follow_redirects=True, timeout=None)
+    return PoliteClient(
+        event_hooks={"request": [wait_turn]}, follow_redirects=True, timeout=None, verify=context
+    )
 
 
 def _host(url: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from vlm_assets.errors import SourceError
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.http import TransferError
-from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 
 T = TypeVar("T")
@@ -228,6 +228,9 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
     logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
 
     class PoliteAdapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options, ssl_context=tls_context(guest.settings.ca_bundle))
+
         def send(self, request: Any, *args: Any, **options: Any) -> Any:
             host = host_key(wire_url(request.url))
             if should_bypass_proxies(request.url, None):

@@ -3,6 +3,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,30 @@ def test_faults_are_recovered(hub: HubService, tmp_path: Path, name: str) -> Non
         assert len(refused) == fault.times
         for i in refused:
             assert asked[i + 1].at - asked[i].at >= fault.retry_after_s
+
+
+def test_the_hubs_own_rate_limit_headers_are_obeyed(hub: HubService, tmp_path: Path) -> None:
+    hub.add("org/set", {"train.parquet": parquet(["a"])})
+    headers = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    hub.faults.append(Fault("/api/datasets/org/set", "429", 1, headers=headers))
+    listed_of(tmp_path)
+    first, second = hub.requests("/api/datasets/org/set")
+    assert second.at - first.at >= 1
+
+
+def test_a_rate_holds_over_all_requests(hub: HubService, tmp_path: Path) -> None:
+    hub.add("org/set", {f"a/{n}.jpg": picture(f"{n}").data for n in range(4)})
+    fetched_of(tmp_path, "default--train", spec_of(requests_per_second=20))
+    starts = [entry.at for entry in hub.requests()]
+    assert len(starts) >= 6
+    assert min(after - before for before, after in pairwise(starts)) > 0.04
+
+
+def test_forced_files_are_asked_for_again(hub: HubService, tmp_path: Path) -> None:
+    hub.add("org/set", {"train.parquet": parquet(["a"])})
+    for _ in range(2):
+        fetched_of(tmp_path, "default--train", force=True)
+    assert len(hub.storage.log) == 2
 
 
 def test_a_wrong_checksum_never_gets_in(hub: HubService, tmp_path: Path) -> None:

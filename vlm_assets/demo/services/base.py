@@ -30,6 +30,8 @@ class Fault:
     times: int = 1
     retry_after_s: int | None = None
     method: str = "*"
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers of a 429 or 503."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
         service = self.server.service
         fault = service.take_fault(request)
         if fault is not None and fault.kind in ("429", "503"):
-            headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+            headers = dict(fault.headers)
+            if fault.retry_after_s is not None:
+                headers["Retry-After"] = str(fault.retry_after_s)
             reply = Reply(int(fault.kind), b"scripted fault", headers)
         else:
             reply = _conditional(request, service.answer(request))
