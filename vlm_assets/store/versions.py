@@ -23,22 +23,27 @@ def commit_version(staging: Path, link: Path, manifest: Manifest) -> Path:
     to `.versions/<hash>` beside the link, then the link is swapped. A version that exists already (the same
     manifest) is kept and `staging` removed. The caller holds the lock of `link`.
     """
-    versions = link.parent / VERSIONS
+    target = place_version(staging, link.parent / VERSIONS, manifest.version, manifest.to_bytes())
+    swap_link(link, Path(VERSIONS) / manifest.version)
+    return target
+
+
+def place_version(staging: Path, versions: Path, version: str, manifest: bytes) -> Path:
+    """Makes `staging` a version that no name shows yet: the first half of `commit_version`."""
     versions.mkdir(parents=True, exist_ok=True)
-    target = versions / manifest.version
+    target = versions / version
     if (target / MANIFEST).is_file():
         shutil.rmtree(staging)
-    else:
-        (staging / MANIFEST).unlink(missing_ok=True)
-        write_bytes(staging / MANIFEST, manifest.to_bytes())
-        for path in staging.iterdir():
-            path.chmod(0o444)
-        sync_directory(staging)
-        if target.exists():  # left by a crash between copy and manifest on a foreign file system
-            shutil.rmtree(target)
-        staging.rename(target)
-        sync_directory(versions)
-    swap_link(link, Path(VERSIONS) / manifest.version)
+        return target
+    (staging / MANIFEST).unlink(missing_ok=True)
+    write_bytes(staging / MANIFEST, manifest)
+    for path in staging.iterdir():
+        path.chmod(0o755 if path.is_dir() else 0o444)
+    sync_directory(staging)
+    if target.exists():  # left by a crash between copy and manifest on a foreign file system
+        shutil.rmtree(target)
+    staging.rename(target)
+    sync_directory(versions)
     return target
 
 
