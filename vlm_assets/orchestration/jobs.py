@@ -48,8 +48,8 @@ def slices_job() -> None:
 
 
 def dataset_job(source: str) -> str:
-    """Name of the job over ranges of a source's slices: one job has one set of partitions."""
-    return f"dataset__{source}"
+    """Name of the job over ranges of a source's slices: a job has one set of partitions, and no name of an op."""
+    return f"slices_of__{source}"
 
 
 class LineJobs(NamedTuple):

@@ -19,6 +19,8 @@ LOCATION: Final = "vlm_assets"
 """Name of the code location in both workspace files; the daemon finds it by that."""
 _MODULE: Final = "vlm_assets.definitions"
 _POLL_S: Final = 1.0
+_WILL_RETRY_TAG: Final = "dagster/will_retry"
+_RETRIED_AS_TAG: Final = "dagster/auto_retry_run_id"
 
 
 class RunQueued:
@@ -33,19 +35,26 @@ class RunQueued:
 
     def run(self, wishes: Sequence[RunWish]) -> list[RunOutcome]:
         """See `Runner`. Interrupted, it leaves the runs to the daemon and raises on."""
-        queued = {self.submit(wish): wish for wish in wishes}
-        done: dict[str, RunOutcome] = {}
-        while len(done) < len(queued):
-            for run_id, wish in queued.items():
+        waiting = {self.submit(wish): number for number, wish in enumerate(wishes)}
+        done: dict[int, RunOutcome] = {}
+        while waiting:
+            for run_id, number in list(waiting.items()):
                 run = self._instance.get_run_by_id(run_id)
-                if run_id not in done and (run is None or run.is_finished):
-                    done[run_id] = outcome_of(self._instance, wish, run_id)
+                if run is not None and not run.is_finished:
+                    continue
+                again = run.tags.get(_RETRIED_AS_TAG) if run else None
+                if again:
+                    waiting[again] = waiting.pop(run_id)
                     self._say(
-                        f"{wish.label}: {'done' if done[run_id].success else 'failed'} (run {run_id[:8]})"
+                        f"{wishes[number].label}: its process was lost, started again (run {again[:8]})"
                     )
-            if len(done) < len(queued):
-                time.sleep(_POLL_S)
-        return [done[run_id] for run_id in queued]
+                elif run is None or run.tags.get(_WILL_RETRY_TAG) != "true":
+                    del waiting[run_id]
+                    done[number] = outcome_of(self._instance, wishes[number], run_id)
+                    ended = "done" if done[number].success else "failed"
+                    self._say(f"{wishes[number].label}: {ended} (run {run_id[:8]})")
+            time.sleep(_POLL_S if waiting else 0)
+        return [done[number] for number in range(len(wishes))]
 
     def submit(self, wish: RunWish) -> str:
         """Queues one run; returns its id."""

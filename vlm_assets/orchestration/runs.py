@@ -68,7 +68,7 @@ def _failures(instance: dg.DagsterInstance, run_id: str) -> str:
         event = entry.dagster_event
         if event is None or (event.event_type is dg.DagsterEventType.RUN_FAILURE and told):
             continue
-        error = event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error
+        error = getattr(event.event_specific_data, "error", None)
         told.append(_chain(error) if error else (event.message or ""))
     return "\n".join(told)
 

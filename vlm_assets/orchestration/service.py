@@ -24,8 +24,8 @@ from vlm_assets.settings import load_settings
 
 logger = logging.getLogger("vlm_assets.service")
 
-SNAPSHOT_VARIABLE: Final = "VLM_CATALOG_SNAPSHOT"
-"""Set by the process that read the YAML, inherited by the runs that it starts."""
+SNAPSHOT_VARIABLE: Final = "CATALOG_SNAPSHOT_OF_VLM"
+"""Set by the process that read the YAML, inherited by the runs that it starts. Not a setting."""
 _SAME_START_S: Final = 2.0
 
 
