@@ -602,17 +602,17 @@ def _has_content(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]
 
 
 def _emptied(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
-    mask = pa.array(gone)
+    # `take` copies what stays; `if_else` and masks would leave the bytes behind in the buffer of a null.
+    places = pa.array(np.arange(batch.num_rows), mask=gone)
     columns = []
     for name in batch.schema.names:
         column = batch.column(name)
         if name == "image":
-            encoded = pc.if_else(mask, pa.scalar(None, pa.binary()), column.field(0))
-            missing = pc.or_(mask, column.is_null())
+            missing = pc.or_(pa.array(gone), column.is_null())
             column = pa.StructArray.from_arrays(
-                [encoded, column.field(1)], fields=list(column.type), mask=missing
+                [column.field(0).take(places), column.field(1)], fields=list(column.type), mask=missing
             )
         elif name in ("text", "extra"):
-            column = pc.if_else(mask, pa.scalar(None, pa.string()), column)
+            column = column.take(places)
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=SAMPLE_SCHEMA)

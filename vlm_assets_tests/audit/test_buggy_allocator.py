@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def good(tmp_path_factory):
 def a_seat_to_the_wrong_child(patch: pytest.MonkeyPatch) -> None:
     right = plan_module.grants_of
 
-    def wrong(*args):
+    def wrong(*args: Any):
         grants = right(*args)
         for path, seats in (("day", -1), ("night", 1)):
             grants["photos", "nature", path] += seats
@@ -65,7 +66,7 @@ def max_samples_forgotten(patch: pytest.MonkeyPatch) -> None:
 def small_images_let_in(patch: pytest.MonkeyPatch) -> None:
     right = RowReader._tests
 
-    def wrong(self, *args):
+    def wrong(self, *args: Any):
         return {
             reason: holds
             for reason, holds in right(self, *args).items()

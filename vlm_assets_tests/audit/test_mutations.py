@@ -94,7 +94,7 @@ def replace_a_row_by_one_not_selected(b: Broken) -> None:
 
 @mutation("image_bytes")
 def swap_two_images(b: Broken) -> None:
-    def change(data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
+    def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
         data[0]["image"], data[1]["image"] = data[1]["image"], data[0]["image"]
 
     b.rewrite(change, _shard_with(b, 2))
@@ -102,7 +102,7 @@ def swap_two_images(b: Broken) -> None:
 
 @mutation("decodes", "image_bytes", why="the bytes are no image any more")
 def empty_an_image(b: Broken) -> None:
-    def change(data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
+    def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
         data[0]["image"]["bytes"] = b"no image"
 
     b.rewrite(change)
@@ -123,7 +123,7 @@ def swap_two_labels(b: Broken) -> None:
 
 @mutation("row_values")
 def swap_two_texts_in_the_data(b: Broken) -> None:
-    def change(data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
+    def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
         data[0]["text"] = "another caption"
 
     b.rewrite(change)
@@ -131,7 +131,7 @@ def swap_two_texts_in_the_data(b: Broken) -> None:
 
 @mutation("row_values")
 def data_and_index_disagree(b: Broken) -> None:
-    def change(data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
+    def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
         data[0]["licence"] = "CC-BY-NC-4.0"
 
     b.rewrite(change)
@@ -173,7 +173,7 @@ def another_sha256(b: Broken) -> None:
     why="a row with another digest is no row of its slice, and one is lost",
 )
 def another_digest(b: Broken) -> None:
-    def change(data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
+    def change(_data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
         index[0]["digest"] = bytes(32)
 
     b.rewrite(change)

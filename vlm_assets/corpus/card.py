@@ -1,0 +1,331 @@
+"""The card of a corpus: `README.md` with the Hub's header, and the same figures as data.
+
+Reads a sealed corpus, its plan and the manifests of its slices; writes the card into the version's folder. Derived
+and outside every hash, so it holds nothing that another file does not say.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import yaml
+from pydantic import ValidationError
+
+from vlm_assets.allocation.certificate import Certificate
+from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
+from vlm_assets.corpus.manifest import CorpusManifest, index_name
+from vlm_assets.diff import diff_versions
+from vlm_assets.errors import StoreError
+from vlm_assets.installation import Installation
+from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
+from vlm_assets.manifest import SliceManifest
+from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.versions import current_version, read_manifest
+
+CARD_FILE: Final = "README.md"
+_GROUPED: Final = ("source", "category", "subcategory", "licence", "format")
+_HUB_SIZES: Final = (
+    (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+)  # fmt: skip
+_HUB_LICENCES: Final = frozenset({
+    "apache-2.0", "mit", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0",
+    "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "odc-by", "odbl", "pddl", "unlicense", "wtfpl",
+    "gpl-3.0", "bsd-3-clause",
+})  # fmt: skip
+"""Licences that the Hub has an id for; others are `other` with their name."""
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Where the card is, and what it says: JSON values."""
+
+    path: Path
+    figures: Figures
+
+
+def write_card(installation: Installation, target: str) -> Card:
+    """Writes `README.md` into the current corpus of a target, replacing an older one in one step.
+
+    Raises:
+        StoreError: no corpus; its plan or an index file cannot be read.
+    """
+    root, name = installation.root, installation.catalog.corpus.name
+    version = current_version(root.corpus(name, target))
+    if version is None:
+        raise StoreError(f"no corpus {name}/{target} under {root.path}; build it first")
+    figures = card_figures(root, version)
+    path = version / CARD_FILE
+    replace_file(path, render_card(figures).encode())
+    return Card(path, figures)
+
+
+def card_figures(root: DataRoot, version: Path) -> Figures:
+    """Everything that the card says, as JSON values; shown in the UI as metadata.
+
+    Keys: corpus, target, version, target_rows, rows, holes, data_bytes, image_bytes, composition (a line a
+    subcategory), sources, licences, formats, rejects, excluded, churn, takedowns, hashes.
+    """
+    manifest = read_manifest(version, CorpusManifest)
+    plan_dir = (
+        root.allocation(manifest.corpus, manifest.target).parent / VERSIONS / manifest.allocation_version
+    )
+    plan = read_manifest(plan_dir, AllocationManifest)
+    certificate = Certificate.from_bytes((plan_dir / "grants.json").read_bytes())
+    groups = _groups(version, manifest)
+    slices = {(one.source, one.slice): _slice_manifest(root, one) for one in plan.slices}
+    return {
+        "corpus": manifest.corpus,
+        "target": manifest.target,
+        "version": version.name,
+        "target_rows": manifest.target_rows,
+        "rows": manifest.rows,
+        "holes": manifest.holes,
+        "shards": len(manifest.shards),
+        "data_bytes": manifest.data_bytes,
+        "image_bytes": sum(int(one["size_bytes"]) for one in groups),
+        "composition": _composition(certificate, manifest),
+        "sources": _sources(certificate, plan, slices, groups),
+        "licences": _sums(groups, "licence"),
+        "formats": _sums(groups, "format"),
+        "rejects": dict(
+            sum((Counter(one.rejects) for one in slices.values() if one), Counter[str]()).most_common()
+        ),
+        "excluded": {reason: rows for reason, rows in plan.excluded.items() if rows},
+        "churn": _churn(version, manifest),
+        "takedowns": {"in_plan": len(plan.tombstones), "since": len(manifest.tombstones)},
+        "hashes": {
+            "root_hash": manifest.root_hash,
+            "rows_hash": manifest.rows_hash,
+            "inputs_hash": manifest.inputs_hash,
+            "allocation": manifest.allocation_version,
+            "seed": str(manifest.seed),
+        },
+    }
+
+
+def _groups(version: Path, manifest: CorpusManifest) -> list[dict[str, Any]]:
+    """Rows and image bytes of every (source, category, subcategory, licence, format)."""
+    parts = []
+    for bits in sorted(manifest.shards):
+        path = version / index_name(bits)
+        try:
+            with pa.OSFile(str(path)) as file:
+                table = pa.ipc.open_file(file).read_all().select([*_GROUPED, "size_bytes"])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
+        parts.append(
+            table.group_by(list(_GROUPED)).aggregate([("size_bytes", "sum"), ("size_bytes", "count")])
+        )
+    table = pa.concat_tables(parts).group_by(list(_GROUPED)).aggregate([
+        ("size_bytes_sum", "sum"), ("size_bytes_count", "sum")
+    ])  # fmt: skip
+    renamed = {"size_bytes_sum_sum": "size_bytes", "size_bytes_count_sum": "rows"}
+    table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
+    lines: list[dict[str, Any]] = table.to_pylist()
+    return sorted(lines, key=lambda one: tuple(str(one[key]) for key in _GROUPED))
+
+
+def _sums(groups: Iterable[Mapping[str, Any]], key: str) -> dict[str, dict[str, int]]:
+    """Rows and image bytes by one column, most rows first."""
+    rows: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    for one in groups:
+        rows[str(one[key])] += one["rows"]
+        size[str(one[key])] += one["size_bytes"]
+    return {name: {"rows": count, "image_bytes": size[name]} for name, count in rows.most_common()}
+
+
+def _composition(certificate: Certificate, manifest: CorpusManifest) -> list[dict[str, Any]]:
+    """Subcategories without children of their own: asked, granted, present, and why less."""
+    parents = {node.path[:-1] for node in certificate.nodes if node.level != "source"}
+    return [
+        {
+            "category": node.path[0],
+            "subcategory": "/".join(node.path[1:]),
+            "share": node.share or "count",
+            "asked": node.asked,
+            "granted": node.granted,
+            "present": manifest.categories.get(node.path[0], {}).get("/".join(node.path[1:]), 0),
+            "supply": node.supply,
+            "cause": node.cause,
+        }
+        for node in certificate.nodes
+        if node.level == "subcategory" and node.path not in parents
+    ]
+
+
+def _sources(
+    certificate: Certificate,
+    plan: AllocationManifest,
+    slices: Mapping[tuple[str, str], SliceManifest | None],
+    groups: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """A line a declared source, those without a row too."""
+    present = _sums(groups, "source")
+    licences = {cell.source: cell.licence for cell in plan.cells}
+    lines = []
+    for one in certificate.sources:
+        known = [m for (source, _), m in slices.items() if source == one.source and m is not None]
+        lines.append(
+            {
+                "source": one.source,
+                "kind": known[0].kind if known else "",
+                "revision": ", ".join(sorted({m.revision for m in known})),
+                "licence": licences.get(one.source, known[0].licence if known else ""),
+                "slices": sum(1 for source, _ in slices if source == one.source),
+                "admitted": one.admitted,
+                "selected": one.selected,
+                "present": present.get(one.source, {}).get("rows", 0),
+                "image_bytes": present.get(one.source, {}).get("image_bytes", 0),
+                "excluded": dict(one.excluded),
+                "why_none": one.cause,
+            }
+        )
+    return lines
+
+
+def _slice_manifest(root: DataRoot, entry: AllocatedSlice) -> SliceManifest | None:
+    """The manifest of a slice of the plan, or of the version that has its content now; None where that is gone."""
+    planned = root.source(entry.source) / VERSIONS / entry.version
+    for path in (planned, current_version(root.slice(entry.source, entry.slice))):
+        if path is None:
+            continue
+        try:
+            manifest = SliceManifest.from_bytes((path / MANIFEST).read_bytes())
+        except (OSError, ValidationError):
+            continue
+        if manifest.content_hash == entry.content_hash:
+            return manifest
+    return None
+
+
+def _churn(version: Path, manifest: CorpusManifest) -> dict[str, Any] | None:
+    """Against the version before of this target; None where it is not on disk any more."""
+    earlier = []
+    for path in version.parent.glob(f"*/{MANIFEST}"):
+        try:
+            other = read_manifest(path.parent, CorpusManifest)
+        except StoreError:
+            continue
+        if path.parent != version and other.target == manifest.target:
+            earlier.append((path.stat().st_mtime_ns, path.parent))
+    if not earlier:
+        return None
+    before = max(earlier)[1]
+    return {"against": before.name, **diff_versions(before, version).totals}
+
+
+def render_card(figures: Figures) -> str:
+    """The card as Markdown with the Hub's YAML header. Equal figures give equal bytes."""
+    parts = [
+        _header(figures),
+        f"# {figures['corpus']} {figures['target']}\n",
+        _summary(figures),
+        "## Composition\n\n" + _table(
+            ("category", "subcategory", "share", "asked", "granted", "present", "supply", "cause"),
+            figures["composition"],
+        ),
+        "## Sources\n\n" + _table(
+            ("source", "kind", "revision", "licence", "slices", "admitted", "selected", "present", "why_none"),
+            figures["sources"],
+        ),
+        "## Licences\n\nEach row carries its own licence in the column `licence`.\n\n" + _counts(figures["licences"]),
+        "## Formats\n\n" + _counts(figures["formats"]),
+        "## Left out\n\n" + _left_out(figures),
+        "## Against the version before\n\n" + _churn_text(figures["churn"]),
+        "## Hashes\n\n" + _table(
+            ("hash", "value"), [{"hash": key, "value": f"`{value}`"} for key, value in figures["hashes"].items()]
+        ),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def _header(figures: Figures) -> str:
+    names = list(figures["licences"])
+    known = sorted({name.lower() for name in names if name.lower() in _HUB_LICENCES})
+    other = sorted(name for name in names if name.lower() not in _HUB_LICENCES)
+    header: dict[str, Any] = {
+        "pretty_name": f"{figures['corpus']} {figures['target']}",
+        "license": [*known, *(["other"] if other or not known else [])],
+        "size_categories": [_hub_size(figures["rows"])],
+        "task_categories": ["image-to-text", "image-text-to-text"],
+        "tags": ["vision-language", "vlm-assets"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data-r*.arrow"}]}],
+    }
+    if other:
+        header["license_name"] = ", ".join(other)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _hub_size(rows: int) -> str:
+    return next((name for limit, name in _HUB_SIZES if rows < limit), "100M<n<1B")
+
+
+def _summary(figures: Figures) -> str:
+    rows, holes = figures["rows"], figures["holes"]
+    disk, images = _size(figures["data_bytes"]), _size(figures["image_bytes"])
+    lines = [
+        (
+            f"{rows:,} samples in {figures['shards']:,} shards: {disk} on disk, {images} of it encoded images. "
+            f"The target was {figures['target_rows']:,}."
+        )
+    ]
+    if holes:
+        told = f"{rows:,} = {rows + holes:,} - {holes:,}"
+        lines.append(
+            f"{holes:,} samples were taken down after the corpus was planned ({told}). The next build fills them up."
+        )
+    lines.append(
+        "```python\nfrom datasets import load_from_disk\n\n"
+        f'corpus = load_from_disk("<data root>/corpora/{figures["corpus"]}/.versions/{figures["version"]}")\n```\n'
+    )
+    return "\n\n".join(lines)
+
+
+def _left_out(figures: Figures) -> str:
+    rejects = [{"reason": key, "items and records": f"{rows:,}"} for key, rows in figures["rejects"].items()]
+    excluded = [{"reason": key, "rows": f"{rows:,}"} for key, rows in figures["excluded"].items()]
+    takedowns = figures["takedowns"]
+    return (
+        "Items and records that did not become samples, by reason:\n\n"
+        + _table(("reason", "items and records"), rejects)
+        + "\nSamples that took no part in the allocation, by reason:\n\n"
+        + _table(("reason", "rows"), excluded)
+        + f"\nTakedowns: {takedowns['in_plan']} before the plan, {takedowns['since']} since.\n"
+    )
+
+
+def _churn_text(churn: Mapping[str, Any] | None) -> str:
+    if churn is None:
+        return "There is no version before.\n"
+    counts = ", ".join(f"{churn[key]:,} {key}" for key in ("added", "removed", "kept"))
+    return f"Against `{churn['against']}`: {counts}.\n"
+
+
+def _counts(sums: Mapping[str, Mapping[str, int]]) -> str:
+    lines = [
+        {"name": name, "rows": one["rows"], "images": _size(one["image_bytes"])} for name, one in sums.items()
+    ]
+    return _table(("name", "rows", "images"), lines)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 10**9 else f"{size_bytes / 1e6:,.2f} MB"
+
+
+def _table(columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
+    if not lines:
+        return "None.\n"
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    return head + "".join(f"| {' | '.join(_cell(line[name]) for name in columns)} |\n" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
