@@ -1,6 +1,7 @@
 """Figures as tables for a person: what the commands print. Decides nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from vlm_assets.audit.findings import Finding
     from vlm_assets.forecast import Forecast
+    from vlm_assets.lineage import RowLineage
     from vlm_assets.status import Status
 
 
@@ -152,3 +154,54 @@ def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
             )
             for example in finding.examples:
                 console.print(f"  {example}", markup=False, soft_wrap=True)
+
+
+def show_lineage(console: Console, rows: "Sequence[RowLineage]") -> None:
+    """Every row from the corpus back to upstream."""
+    for row in rows:
+        facts: dict[str, object] = {
+            "id": row.id,
+            "text": row.row.get("text"),
+            "category": f"{row.row.get('category')}/{row.row.get('subcategory')}",
+            "picture": "{format} {width_px} x {height_px}, ".format(**row.row) + size(row.row["size_bytes"]),
+            "sha256": row.image_sha256,
+            "licence": row.licence,
+            "source": f"{row.source} ({row.kind}) at revision {row.revision}",
+            "origin": row.origin,
+            "item": row.item + (f" [{row.item_identity}]" if row.item_identity else ""),
+            "slice": f"{row.slice}, version {row.slice_version}, row {row.slice_row}",
+            "fetched by": _fetched(row),
+            "in": ", ".join(f"{p.corpus}/{p.target} ({p.file} row {p.row})" for p in row.corpora)
+            or "no corpus",
+            "taken down": ", ".join(row.tombstones) or "no",
+        }
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            console.print(f"{name:>{width}}  {'–' if value is None else value}", markup=False, soft_wrap=True)
+
+
+def _fetched(row: "RowLineage") -> str:
+    if row.fetched_by is None:
+        return "unknown: the version that fetched it is gone"
+    one = row.fetched_by
+    return f"run {one.run_id or 'without id'} on {one.host} at {one.started_at}, slice version {one.slice_version}"
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes on a terminal; nothing elsewhere (log lines are the caller's). Gives (done, total) -> None."""
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
+        yield lambda done, total: None  # noqa: ARG005
+        return
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        *Progress.get_default_columns()[:2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

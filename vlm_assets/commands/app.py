@@ -1,0 +1,66 @@
+"""What all commands share: the application, the consoles, common options, exit codes."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from vlm_assets.errors import Problem
+from vlm_assets.tables import stdout_console
+
+if TYPE_CHECKING:
+    from vlm_assets.installation import Installation
+
+app = typer.Typer(
+    name="vlm-assets", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="One reproducible image corpus out of unlike sources. "
+    "Exit codes: 0 fine, 1 findings or failed slices, 2 usage or configuration.",
+)  # fmt: skip
+console = stdout_console()
+errors = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Target = Annotated[str | None, typer.Option(help="A target of corpus.yaml; the largest if not given.")]
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """One line a fault on standard error, and their number."""
+    for problem in problems:
+        errors.print(str(problem), markup=False, soft_wrap=True)
+    errors.print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}", markup=False)
+
+
+def print_json(content: Any) -> None:
+    """Indented JSON on standard output, by itself."""
+    sys.stdout.write(orjson.dumps(content, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+
+
+def installed() -> "Installation":
+    """The installation of the settings, with its log files open."""
+    from vlm_assets.installation import open_installation
+    from vlm_assets.logs import configure_logging
+
+    installation = open_installation()
+    configure_logging(installation.settings, installation.root.logs)
+    return installation
+
+
+def chosen_target(installation: "Installation", target: str | None) -> str:
+    """The target, or the largest where none is named."""
+    targets = installation.catalog.corpus.targets
+    if target is None:
+        return max(targets, key=lambda name: targets[name])
+    if target not in targets:
+        raise typer.BadParameter(f"no target {target!r}; there are: {', '.join(targets)}")
+    return target
+
+
+def chosen_source(installation: "Installation", name: str) -> str:
+    """The source's name, if there is one."""
+    try:
+        return installation.catalog.source(name).name
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None

@@ -1,0 +1,71 @@
+"""The line itself: build, and the demo of it."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm_assets.commands.app import app, chosen_source, chosen_target, console, installed
+
+
+@app.command()
+def build(
+    target: Annotated[
+        list[str] | None, typer.Option(help="Targets to build; refresh_targets, else all, if none is given.")
+    ] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only these sources, and no corpus.")] = None,
+    *,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only slices that failed or were never built.")
+    ] = False,
+    force_redownload: Annotated[
+        bool, typer.Option("--force-redownload", help="Ignore caches and what is committed.")
+    ] = False,
+    accept_shrink: Annotated[
+        bool, typer.Option("--accept-shrink", help="Accept a listing that lost many items.")
+    ] = False,
+) -> None:
+    """Run the whole line; what is done already is not done again."""
+    from vlm_assets.orchestration.build import run_build
+
+    installation = installed()
+    raise typer.Exit(
+        run_build(
+            installation,
+            targets=[chosen_target(installation, name) for name in target or ()],
+            sources=[chosen_source(installation, name) for name in source or ()],
+            failed_only=failed,
+            force_redownload=force_redownload,
+            accept_shrink=accept_shrink,
+            console=console,
+        )
+    )
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo lies.")] = Path(".vlm_demo"),
+    port: Annotated[int, typer.Option(help="First of the ports that the demo's services listen on.")] = 18600,
+    *,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Keep the services up until Ctrl-C, for the UI.")
+    ] = False,
+) -> None:
+    """Build a small corpus offline, from services on loopback, with every kind of source."""
+    from vlm_assets.demo.run import run_demo
+    from vlm_assets.orchestration.build import run_build
+
+    def wait() -> None:
+        console.print(f"services are up on 127.0.0.1:{port} and the next ports; Ctrl-C ends them")
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+    raise typer.Exit(
+        run_demo(
+            folder,
+            lambda installation: run_build(installation, targets=[], sources=[], console=console),
+            console,
+            port=port,
+            wait=wait if serve else None,
+        )
+    )

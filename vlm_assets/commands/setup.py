@@ -1,0 +1,99 @@
+"""Before and around a build: init, check, plan, status, prune."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm_assets.commands.app import (
+    Json,
+    Target,
+    app,
+    chosen_source,
+    chosen_target,
+    console,
+    installed,
+    print_json,
+    print_problems,
+)
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="A folder for all data; made if it is missing.")]) -> None:
+    """Make a data root: a folder with the marker without which nothing is written."""
+    from vlm_assets.layout import DataRoot
+
+    path.mkdir(parents=True, exist_ok=True)
+    marker = DataRoot(path.absolute()).marker
+    if not marker.exists() and any(path.iterdir()):
+        raise typer.BadParameter(
+            f"{path} is not empty and no data root; name another folder, or touch {marker}"
+        )
+    marker.touch()
+    console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
+
+
+@app.command()
+def check() -> None:
+    """Look over settings and catalogue; tell every fault at once, with file and key."""
+    from vlm_assets.installation import problems_of_everything
+
+    problems = problems_of_everything()
+    if problems:
+        print_problems(problems)
+        raise typer.Exit(2)
+    console.print("settings and catalogue are fine")
+
+
+@app.command()
+def plan(target: Target = None, *, as_json: Json = False) -> None:
+    """Show what a build would fetch, need and grant. Writes nothing."""
+    from vlm_assets.forecast import forecast
+    from vlm_assets.tables import show_forecast
+
+    installation = installed()
+    result = forecast(installation, chosen_target(installation, target))
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        show_forecast(console, result)
+    raise typer.Exit(1 if result.problems else 0)
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """Show where sources and targets stand."""
+    from vlm_assets.status import read_status
+    from vlm_assets.tables import show_status
+
+    result = read_status(installed())
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        show_status(console, result)
+
+
+@app.command()
+def prune(
+    source: Annotated[list[str] | None, typer.Option(help="Only these sources.")] = None,
+    *,
+    retired: Annotated[
+        bool, typer.Option("--retired", help="Also slices that are no longer listed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what nothing needs: caches, old versions, leftovers of cut runs."""
+    from vlm_assets.prune import prune_data_root
+    from vlm_assets.tables import size
+
+    installation = installed()
+    names = [chosen_source(installation, name) for name in source or ()] or None
+    report = prune_data_root(installation, sources=names, retired=retired)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        for path in report.removed:
+            console.print(path, markup=False, soft_wrap=True)
+        console.print(f"{len(report.removed)} folders removed, {size(report.freed_bytes)} freed")
+        for told in report.kept:
+            console.print(told, markup=False, soft_wrap=True)

@@ -1,0 +1,161 @@
+"""What can be proven, looked up and taken back: audit, verify, show, diff, takedown, pin, unpin."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
+
+
+@app.command()
+def audit(
+    target: Target = None,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Read and hash every byte, not a sample.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count the sealed corpus again, against sources and catalogue. Exit 1 where an error is found."""
+    from vlm_assets.audit.run import audit_corpus, exit_code
+    from vlm_assets.tables import show_findings
+
+    installation = installed()
+    findings = audit_corpus(installation, chosen_target(installation, target), full=full)
+    if as_json:
+        print_json([finding.to_json() for finding in findings])
+    else:
+        show_findings(console, findings)
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
+def verify(
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on where a cut run stopped.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hash every file that a manifest names. Exit 1 where one is missing or differs."""
+    from vlm_assets.tables import shown_progress, size
+    from vlm_assets.verify import verify as verify_files
+
+    installation = installed()
+    with shown_progress("verify") as advance:
+        report = verify_files(
+            installation,
+            workers=installation.settings.workers,
+            fresh=fresh,
+            progress=lambda state, total: advance(state.size_bytes, total),
+        )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for problem in report.problems:
+            console.print(str(problem), markup=False, soft_wrap=True)
+        console.print(
+            f"{report.files:,} files, {size(report.size_bytes)} in {report.seconds:.1f} s "
+            f"({report.resumed_files:,} read by an earlier run): {len(report.problems)} problems"
+        )
+        if report.leftovers:
+            console.print(f"{len(report.leftovers)} leftovers of cut writes; vlm-assets prune removes them")
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def show(
+    sample_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or the sha256 of an image.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show where a row comes from: item, revision, licence, the run that fetched it, the corpora that have it."""
+    from vlm_assets.lineage import show_row
+    from vlm_assets.tables import show_lineage
+
+    rows = show_row(installed(), sample_id)
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        show_lineage(console, rows)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A target, a version (10m@HASH, HASH), or a folder.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Compare two corpora: rows added, removed and kept, per source and subcategory."""
+    from vlm_assets.diff import diff_corpora
+    from vlm_assets.tables import table
+
+    result = diff_corpora(installed(), a, b)
+    if as_json:
+        print_json(result.to_json())
+        return
+    columns = ["source", "category", "subcategory", "#added", "#removed", "#kept"]
+    names = [name.removeprefix("#") for name in columns]
+    lines = [[row[name] for name in names] for row in result.to_json()["rows"]]
+    console.print(table(f"{a} to {b}", columns, lines))
+    console.print(", ".join(f"{count:,} {name}" for name, count in result.totals.items()))
+
+
+@app.command()
+def takedown(
+    url: Annotated[str | None, typer.Option(help="Rows fetched from this URL.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Every row with this image.")] = None,
+    row_id: Annotated[str | None, typer.Option("--id", help="The row with this id.")] = None,
+    like: Annotated[Path | None, typer.Option(help="An image file: it and its near duplicates.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept on record.")] = "",
+    *,
+    only_row: Annotated[
+        bool, typer.Option("--only-row", help="Leave equal images in other places alone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take rows out for good, everywhere. Exit 1 where something is outstanding, such as a pinned version."""
+    from vlm_assets.takedown import TakedownOrder, take_down
+
+    if sum(given is not None for given in (url, sha256, row_id, like)) != 1:
+        raise typer.BadParameter("give exactly one of --url, --sha256, --id, --like")
+    order = TakedownOrder(url=url, sha256=sha256, id=row_id, like=like, only_row=only_row, reason=reason)
+    installation = installed()
+    receipt = take_down(
+        installation,
+        order,
+        workers=installation.settings.worker_count,
+        progress=lambda step: None if as_json else console.print(step, markup=False),
+    )
+    if as_json:
+        print_json(receipt.model_dump(mode="json"))
+    else:
+        console.print(
+            f"takedown {receipt.tombstone}: {len(receipt.ids)} rows, {len(receipt.image_sha256)} images, "
+            f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied",
+            markup=False,
+        )
+        for line in (*receipt.remarks, *(f"OUTSTANDING: {one}" for one in receipt.outstanding)):
+            console.print(line, markup=False, soft_wrap=True)
+    raise typer.Exit(receipt.exit_code)
+
+
+@app.command()
+def pin(
+    target: Target = None,
+    note: Annotated[str, typer.Option(help="Who uses it, for the next person.")] = "",
+) -> None:
+    """Protect the current version of a corpus and print its real path: what a trainer should load."""
+    from vlm_assets.corpus.pins import pin_version
+
+    installation = installed()
+    console.print(str(pin_version(installation, chosen_target(installation, target), note)), soft_wrap=True)
+
+
+@app.command()
+def unpin(
+    version: Annotated[str, typer.Argument(help="The version's hash: the last part of the path.")],
+) -> None:
+    """Take a pin away; a later build or prune may then remove the version."""
+    from vlm_assets.corpus.pins import unpin_version
+
+    unpin_version(installed(), version)
+    console.print(f"{version} is no longer pinned")

@@ -1,0 +1,33 @@
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from vlm_assets.cli import app
+from vlm_assets.errors import RejectReason
+from vlm_assets.sources.registry import kinds, source_of
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("reason", RejectReason)
+def test_every_reject_reason_is_explained(reason):
+    assert f"| `{reason}` | " in README
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_kind_has_its_line_and_its_keys(kind):
+    line = next((line for line in README.splitlines() if line.startswith(f"| `{kind}` |")), "")
+    own = (
+        source_of(kind).spec_type.model_fields.keys()
+        - source_of("client_folder").spec_type.__mro__[1].model_fields
+    )
+    missing = [key for key in own if f"`{key}" not in line]
+    assert not missing, f"{kind}: {missing}"
+
+
+def test_every_command_that_the_readme_names_exists():
+    named = set(re.findall(r"vlm-assets ([a-z]+)", README))
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
+    assert named <= set(commands), named - set(commands)
