@@ -1,0 +1,112 @@
+"""Downloads of newspaper issues ahead of their reader, and which of their rejects are due again."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Self
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import Reject, RejectReason
+from vlm_assets.pdf.records import Document
+from vlm_assets.sources.protocol import FetchContext, Item, Record, retry_at
+from vlm_assets.transfer.client import Client
+from vlm_assets.transfer.http import TransferError
+from vlm_assets.transfer.politeness import HostLimits
+
+_AHEAD: Final = 4
+"""Issues a connection that are asked for before they are read."""
+_MAX_ISSUE_BYTES: Final = 2 * 2**30
+_MENDABLE: Final = frozenset({RejectReason.EMPTY, RejectReason.TRUNCATED, RejectReason.UNREADABLE})
+"""A server that sent an error page or half a file may have the whole one later."""
+_MENDABLE_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Got:
+    result: Document | Reject
+    size_bytes: int = 0
+    downloaded_bytes: int = 0
+
+
+class IssueDownloads:
+    """Iterates the issues in order, each as a document on disk or a reject; downloads a bounded way ahead.
+
+    Files lie in the slice's spool until it is committed: a file that is there is whole, so a fetch that was killed
+    goes on where it stopped.
+    """
+
+    def __init__(self, spec: SourceSpec, items: Sequence[Item], context: FetchContext) -> None:
+        limits = HostLimits.of(spec).tightened(context.settings)
+        self._items = iter(items)
+        self._context = context
+        self._connections = limits.concurrency or 1
+        self._client = Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled)
+        self._folder = context.spool_dir / "pdf"
+        self._threads = ThreadPoolExecutor(self._connections, thread_name_prefix="issues")
+        self._waiting: deque[Future[_Got]] = deque()
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        self._context.measure("requests", self._client.requests)
+        self._client.close()
+
+    def __iter__(self) -> Iterator[Document | Reject]:
+        return self
+
+    def __next__(self) -> Document | Reject:
+        while len(self._waiting) < self._connections * _AHEAD and not self._context.cancelled.is_set():
+            item = next(self._items, None)
+            if item is None:
+                break
+            self._waiting.append(self._threads.submit(self._get, item))
+        if not self._waiting:
+            raise StopIteration
+        got = self._waiting.popleft().result()
+        self._context.progress(1, got.size_bytes)
+        self._context.measure("download_bytes", got.downloaded_bytes)
+        return got.result
+
+    def path_of(self, item: str) -> Path:
+        """Where the PDF of an issue lies, or will."""
+        return self._folder / f"{sha256(item.encode()).hexdigest()[:32]}.pdf"
+
+    def _get(self, item: Item) -> "_Got":
+        """In a thread of its own: whatever calls back into the context is left to the reader's thread."""
+        url, path, context = item.payload["url"], self.path_of(item.key), self._context
+        if url in context.tombstoned_urls:
+            return _Got(Reject(item.key, RejectReason.TOMBSTONED))
+        downloaded_bytes = 0
+        if context.force or not path.exists():
+            try:
+                done = self._client.download_file(url, path, max_bytes=_MAX_ISSUE_BYTES, robots=True)
+            except TransferError as error:
+                return _Got(self._reject(item.key, error))
+            downloaded_bytes = done.size_bytes
+        extra = {name: value for name, value in item.payload.items() if name != "url"}
+        return _Got(Document(item.key, path, url, extra), path.stat().st_size, downloaded_bytes)
+
+    def _reject(self, item: str, error: TransferError) -> Reject:
+        attempts = self._context.attempts.get(item, 0) + 1
+        due = max(retry_at(attempts), math.ceil(error.not_before)) if error.transient else 0
+        return Reject(item, error.reason, error.detail, None, attempts, error.transient, due)
+
+
+def with_retries(events: Iterable[Record | Reject], downloads: IssueDownloads) -> Iterator[Record | Reject]:
+    """Passes events on; an issue whose file is no whole PDF becomes transient, for a few times, and its file goes."""
+    for event in events:
+        if isinstance(event, Reject) and event.record is None and event.reason in _MENDABLE:
+            path = downloads.path_of(event.item)
+            if path.exists():
+                path.unlink()
+                if event.attempts < _MENDABLE_TRIES:
+                    yield replace(event, transient=True, next_retry=retry_at(event.attempts))
+                    continue
+        yield event

@@ -1,0 +1,157 @@
+"""`newspapers`: newspaper archives on the web: a spider finds the issues, every page of their PDFs is a sample."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+
+import orjson
+from pydantic import Field, model_validator
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.errors import Reject, SourceError
+from vlm_assets.layout import nfc
+from vlm_assets.pdf.spec import PAGE_KEYS, PagesSpec
+from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.spiders.crawl import spiders
+
+if TYPE_CHECKING:
+    from vlm_assets.spiders.model import CrawlTask, Issue, Title
+
+_DEFAULT_SPIDER: Final = "istanbul_uni_newspapers"
+
+
+class NewspapersSpec(PagesSpec):
+    """Keys of a newspaper archive. `spider` names a module of `vlm_assets.spiders`.
+
+    `titles`: slugs or printed titles. `years`: first and last, inclusive, by the heading that an issue stands under.
+    """
+
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = PAGE_KEYS
+
+    spider: str = _DEFAULT_SPIDER
+    base_url: str = ""
+    titles: Literal["all"] | tuple[str, ...] = "all"
+    years: tuple[int, int] | None = None
+    # A public library's server: gentler defaults than those of other kinds
+    max_concurrency: int | None = Field(2, ge=1)
+    cooldown_s: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _known_spider(self) -> Self:
+        if self.spider not in spiders():
+            raise ValueError(f"no spider {self.spider!r}; there are: {', '.join(spiders())}")
+        if self.years is not None and self.years[0] > self.years[1]:
+            raise ValueError(f"years is [from, to], got {list(self.years)}")
+        return self
+
+
+class Newspapers:
+    """A slice is a title and a year, an item an issue, a record a page."""
+
+    kind: ClassVar[str] = "newspapers"
+    version: ClassVar[int] = 1
+    spec_type: ClassVar[type[SourceSpec]] = NewspapersSpec
+
+    def list(self, spec: NewspapersSpec, context: ListContext) -> Listed:
+        """Every issue that the archive links, taken once, under the first title (by slug) that has it.
+
+        Raises:
+            SourceError: a page of the archive cannot be had, or does not look as its spider expects.
+            ConfigError: the settings name no contact, and the archive is on the internet.
+        """
+        from vlm_assets.spiders.crawl import crawl, default_base_url
+        from vlm_assets.transfer.download import require_contact
+
+        base_url = spec.base_url or default_base_url(spec.spider)
+        require_contact(context.settings, [base_url])
+        titles = crawl(_task(spec, base_url, context), context.settings, force=context.force)
+        slices, left_out = _slices(spec, base_url, titles)
+        if not slices:
+            raise SourceError(f"source {spec.name}: no issue of {base_url} matches titles and years")
+        told = sha256(
+            orjson.dumps([(one.name, [(item.key, item.identity) for item in one.items]) for one in slices])
+        )
+        without_link = sum(title.without_link for title in titles)
+        return Listed(
+            revision=f"sha256:{told.hexdigest()}",
+            slices=slices,
+            attributes={"issues_without_link": without_link, **left_out},
+        )
+
+    def fetch(
+        self, spec: NewspapersSpec, items: Sequence[Item], context: FetchContext
+    ) -> Iterator[Record | Reject]:
+        """Every page of every issue, downloaded a few issues ahead; a reject for an issue that cannot be had."""
+        from vlm_assets.pdf.records import page_records
+        from vlm_assets.sources._issues import IssueDownloads, with_retries
+
+        wanted = items if context.max_records is None else items[: context.max_records]
+        with IssueDownloads(spec, wanted, context) as downloads:
+            events = page_records(downloads, spec.page_options(context.settings), context)
+            yield from with_retries(events, downloads)
+
+
+SOURCE = Newspapers()
+
+
+def _task(spec: NewspapersSpec, base_url: str, context: ListContext) -> "CrawlTask":
+    from vlm_assets.spiders.model import CrawlTask
+    from vlm_assets.transfer.http import user_agent
+    from vlm_assets.transfer.politeness import HostLimits
+
+    settings = context.settings
+    limits = HostLimits.of(spec).tightened(settings)
+    name = sha256(f"{spec.spider}\n{base_url}".encode()).hexdigest()[:8]
+    return CrawlTask(
+        spider=spec.spider,
+        base_url=base_url,
+        titles=() if spec.titles == "all" else tuple(spec.titles),
+        folder=context.cache_dir / f"crawl-{name}",
+        locks_dir=context.locks_dir,
+        user_agent=user_agent(settings),
+        allow_private_hosts=settings.allow_private_hosts,
+        obey_robots=settings.obey_robots,
+        concurrency=limits.concurrency or 1,
+        delay_s=limits.interval_s,
+        timeout_s=settings.http_timeout_s,
+        attempts=settings.http_attempts,
+    )
+
+
+def _slices(
+    spec: NewspapersSpec, base_url: str, titles: "Sequence[Title]"
+) -> tuple[list[ListedSlice], Mapping[str, int]]:
+    """Slices by title and year, and how many issues were left out, by cause."""
+    by_slice: defaultdict[str, list[Item]] = defaultdict(list)
+    seen: set[str] = set()
+    left_out = {"issues_listed_twice": 0, "issues_outside_years": 0}
+    for title in titles:
+        for issue in title.issues:
+            if not _in_years(spec, issue):
+                left_out["issues_outside_years"] += 1
+            elif issue.url in seen:
+                left_out["issues_listed_twice"] += 1
+            else:
+                seen.add(issue.url)
+                by_slice[f"{title.slug}_{issue.year}"].append(_item(base_url, title, issue))
+    slices = [ListedSlice(name, by_slice[name], container=True) for name in sorted(by_slice)]
+    return slices, left_out
+
+
+def _in_years(spec: NewspapersSpec, issue: "Issue") -> bool:
+    if spec.years is None:
+        return True
+    year = issue.year if issue.year.isdigit() else (issue.date_iso or "")[:4]
+    return year.isdigit() and spec.years[0] <= int(year) <= spec.years[1]
+
+
+def _item(base_url: str, title: "Title", issue: "Issue") -> Item:
+    """The key is the URL below the archive's own, so that it survives a move of the archive to another host."""
+    payload: dict[str, Any] = {
+        "url": issue.url, "title": title.title, "title_slug": title.slug, "year": issue.year,
+        "date_printed": issue.date_printed, "date_iso": issue.date_iso,
+    }  # fmt: skip
+    said = {name: value for name, value in payload.items() if name != "url"}
+    identity = sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    return Item(nfc(issue.url.removeprefix(base_url)), identity, payload)

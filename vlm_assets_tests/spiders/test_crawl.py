@@ -1,0 +1,225 @@
+"""The crawl as its server sees it: order, pace, repeats, kills, and pages that changed."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.demo.newspaper_site import BASE_PATH, NewspaperSite
+from vlm_assets.demo.services.base import Fault, Reply
+from vlm_assets.errors import SourceError
+from vlm_assets.settings import load_settings
+from vlm_assets.spiders.crawl import crawl, spiders
+from vlm_assets.spiders.model import CrawlTask
+
+INDEX = BASE_PATH
+TITLE = f"{BASE_PATH}gazete.php"
+SETTINGS = load_settings(env_file=None)
+
+
+def task_of(folder: Path, site: NewspaperSite, **overrides: Any) -> CrawlTask:
+    defaults: dict[str, Any] = {
+        "spider": "istanbul_uni_newspapers", "base_url": site.base_url, "titles": (), "folder": folder / "crawl",
+        "locks_dir": folder / "locks", "user_agent": "vlm-assets/test (+mailto:me@example.org)",
+        "allow_private_hosts": ("127.0.0.1",), "obey_robots": True, "concurrency": 2, "delay_s": 0.0,
+        "timeout_s": 5.0, "attempts": 2,
+    }  # fmt: skip
+    return CrawlTask(**{**defaults, **overrides})
+
+
+def paths(site: NewspaperSite) -> list[str]:
+    return [entry.path for entry in site.requests()]
+
+
+def test_there_is_a_spider_for_the_archive() -> None:
+    assert spiders() == ("istanbul_uni_newspapers",)
+
+
+def test_a_crawl_finds_every_title_and_issue(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        titles = crawl(task_of(tmp_path, site), SETTINGS)
+        assert [(title.slug, title.title) for title in titles] == [
+            ("anadolu", "Anadolu"), ("vatan", "Vatan"), ("yeni_isik", "Yeni Işık"),
+        ]  # fmt: skip
+        for found, made in zip(titles, site.titles, strict=True):
+            assert [(i.url, i.year, i.date_printed) for i in found.issues] == [
+                (site.wire_url(i), str(i.year), i.date_printed) for i in made.issues
+            ]
+        dates = [issue.date_iso for title in titles for issue in title.issues]
+    assert dates == [
+        "1935-03-10", "1935-03-11", "1935-01-03", "1936-10-01", "1936-10-02", "1940-08-04", "1940-08-05",
+        "1940-08-06", None, "1941-11-19", "1941-11-20", "1941-11-21", "1929-01-05", "1929-10-07", "1935-03-10",
+        "1935-03-12",
+    ]  # fmt: skip
+
+
+def test_robots_come_first_and_a_repeat_asks_for_index_and_titles_only(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        crawl(task_of(tmp_path, site), SETTINGS)
+        assert paths(site) == ["/robots.txt", INDEX, TITLE, TITLE, TITLE]
+        assert {entry.headers["user-agent"] for entry in site.requests()} == {
+            "vlm-assets/test (+mailto:me@example.org)"
+        }
+        site.clear_log()
+        crawl(task_of(tmp_path, site), SETTINGS)
+        assert paths(site) == [INDEX, TITLE, TITLE, TITLE]
+
+
+def test_concurrency_and_delay_hold_at_the_server(tmp_path: Path) -> None:
+    with NewspaperSite(latency_s=0.5) as site:
+        crawl(task_of(tmp_path, site, delay_s=0.2), SETTINGS)
+        starts = [entry.at for entry in site.requests()]
+    assert site.most_at_once == 2
+    assert starts[-1] - starts[0] > 0.2 * (len(starts) - 1) - 0.1  # each gap would fail a busy machine
+
+
+@pytest.mark.parametrize(
+    ("robots", "told"),
+    [
+        pytest.param(
+            Reply(200, b"User-agent: vlm-assets\nDisallow: /"), "robots.txt forbids", id="forbidden_to_us"
+        ),
+        pytest.param(Reply(500), "robots.txt: status 500", id="server_error"),
+    ],
+)
+def test_nothing_is_asked_that_robots_forbid(robots: Reply, told: str, tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.overrides["/robots.txt"] = robots
+        with pytest.raises(SourceError, match=told):
+            crawl(task_of(tmp_path, site), SETTINGS)
+        assert set(paths(site)) == {"/robots.txt"}
+
+
+def test_a_missing_robots_file_allows_all(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.overrides["/robots.txt"] = Reply(404)
+        assert len(crawl(task_of(tmp_path, site), SETTINGS)) == 3
+
+
+def test_a_busy_server_is_given_the_pause_that_it_asks_for(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.faults.append(Fault(INDEX, "429", retry_after_s=2))
+        assert len(crawl(task_of(tmp_path, site), SETTINGS)) == 3
+        first, second = (entry.at for entry in site.requests(INDEX))
+    assert second - first > 1.9
+
+
+def test_a_page_that_changed_fails_the_crawl_with_its_url_and_selector(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.overrides["gazete.php?gazete=vatan"] = Reply(
+            200, b"<html>moved</html>", {"Content-Type": "text/html"}
+        )
+        with pytest.raises(SourceError, match=r"gazete\.php.*gazete=vatan.*button\.collapsible"):
+            crawl(task_of(tmp_path, site), SETTINGS)
+
+
+def test_a_title_that_cannot_be_had_fails_the_crawl_and_later_alone_is_asked_again(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.overrides["gazete.php?gazete=vatan"] = Reply(500, b"broken")
+        with pytest.raises(SourceError, match="status 500"):
+            crawl(task_of(tmp_path, site), SETTINGS)
+        site.overrides.clear()
+        site.clear_log()
+        assert len(crawl(task_of(tmp_path, site), SETTINGS)) == 3
+        assert paths(site) == [TITLE]
+
+
+@pytest.mark.parametrize("target", ["10.1.2.3", "localhost:1"])
+def test_a_redirect_into_a_private_network_is_not_followed(target: str, tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.overrides["gazete.php?gazete=vatan"] = Reply(302, b"", {"Location": f"http://{target}/"})
+        with pytest.raises(SourceError, match=target.partition(":")[0]):
+            crawl(task_of(tmp_path, site, attempts=1), SETTINGS)
+
+
+def test_a_host_that_settings_do_not_list_is_not_asked(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        with pytest.raises(SourceError, match="VLM_ALLOW_PRIVATE_HOSTS"):
+            crawl(task_of(tmp_path, site, allow_private_hosts=()), SETTINGS)
+        assert paths(site) == []
+
+
+def test_only_wanted_titles_are_asked_for(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        found = crawl(task_of(tmp_path, site, titles=("yeni ışık", "VATAN")), SETTINGS)
+        assert [title.slug for title in found] == ["vatan", "yeni_isik"]
+        assert paths(site).count(TITLE) == 2
+
+
+def test_an_unknown_title_is_an_error_that_lists_the_known(tmp_path: Path) -> None:
+    with NewspaperSite() as site, pytest.raises(SourceError, match="anadolu, vatan, yeni_isik"):
+        crawl(task_of(tmp_path, site, titles=("cumhuriyet",)), SETTINGS)
+
+
+def test_a_killed_crawl_goes_on_with_what_is_left(tmp_path: Path) -> None:
+    with NewspaperSite(latency_s=0.6) as site:
+        task = task_of(tmp_path, site, concurrency=1)
+        program = (
+            "import json, sys; from vlm_assets.settings import load_settings; "
+            "from vlm_assets.spiders.crawl import crawl; from vlm_assets.spiders.model import CrawlTask; "
+            "crawl(CrawlTask.from_json(json.load(sys.stdin)), load_settings(env_file=None))"
+        )
+        child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True)
+        assert child.stdin is not None
+        child.stdin.write(json.dumps(task.to_json()))
+        child.stdin.close()
+        deadline = time.monotonic() + 60
+        while paths(site).count(TITLE) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        time.sleep(1.5)  # the crawl's own process dies with its caller: nothing more is asked
+        assert paths(site).count(TITLE) == 2
+        site.clear_log()
+        assert len(crawl(task, SETTINGS)) == 3
+        assert paths(site) == [TITLE, TITLE]
+
+
+def test_a_crawl_cut_short_long_ago_is_begun_anew(tmp_path: Path) -> None:
+    with NewspaperSite() as site:
+        site.overrides["gazete.php?gazete=vatan"] = Reply(404)
+        task = task_of(tmp_path, site)
+        with pytest.raises(SourceError):
+            crawl(task, SETTINGS)
+        old = time.time() - 2 * 86400
+        os.utime(task.folder / "index.json", (old, old))
+        site.overrides.clear()
+        site.clear_log()
+        crawl(task, SETTINGS)
+        assert paths(site) == [INDEX, TITLE, TITLE, TITLE]
+
+
+class _TlsSite(NewspaperSite):
+    """The same site behind TLS with a certificate of its own."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        super().__init__()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+
+def test_tls_is_verified_and_an_extra_ca_bundle_counts(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=demo",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with _TlsSite(certificate, key) as site:
+        with pytest.raises(SourceError, match=r"robots\.txt cannot be read"):
+            crawl(task_of(tmp_path, site), SETTINGS)
+        assert paths(site) == []
+        trusting = load_settings(env_file=None, ca_bundle=certificate)
+        assert len(crawl(task_of(tmp_path, site), trusting)) == 3
