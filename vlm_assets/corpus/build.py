@@ -17,7 +17,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
-from vlm_assets.corpus.work import ShardPlan, ShardResult, Staging, WorkPlan
+from vlm_assets.corpus.work import ShardPlan, ShardResult, Staging
 from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
 from vlm_assets.errors import CorpusError
 from vlm_assets.layout import DataRoot
@@ -26,6 +26,8 @@ from vlm_assets.store.versions import read_manifest
 from vlm_assets.tombstones import Tombstones
 
 _POLL_S = 0.5
+_BYTES_A_WORKER = 500_000_000
+"""A worker process takes 1 to 2 s to start, in which one process writes about this much."""
 
 
 @dataclass(slots=True)
@@ -92,10 +94,10 @@ def build_corpus(
     allocation = read_manifest(plan_dir.resolve(), AllocationManifest)
     lock = corpus_lock(data_root, allocation.corpus, allocation.target)
     with hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s):
-        staging_path, plan = plan_shards(plan_dir, data_root, tombstones)
+        staging_path, _ = plan_shards(plan_dir, data_root, tombstones)
         pending = pending_shards(staging_path)
         check_pending_space(staging_path, pending, reserve_bytes)
-        _write_all(staging_path, plan, pending, workers, reserve_bytes, on_progress)
+        _write_all(staging_path, pending, workers, reserve_bytes, on_progress)
         return seal(staging_path, keep_versions=keep_versions)
 
 
@@ -114,22 +116,22 @@ def check_pending_space(
 
 def _write_all(
     staging_path: Path,
-    plan: WorkPlan,
     pending: tuple[ShardPlan, ...],
     workers: int,
     reserve_bytes: int,
     on_progress: OnProgress | None,
 ) -> None:
-    del plan
     progress = BuildProgress(
         total_rows=sum(shard.rows for shard in pending),
         total_bytes=sum(shard.planned_bytes + shard.index_bytes for shard in pending),
     )
     told = on_progress or (lambda _: None)
-    if workers == 1 or len(pending) < 2:
+    worth = progress.total_bytes // _BYTES_A_WORKER if _BYTES_A_WORKER else workers
+    workers = min(workers, len(pending), worth)
+    if workers < 2:
         _write_here(staging_path, pending, reserve_bytes, progress, told)
     else:
-        _write_in_pool(staging_path, pending, min(workers, len(pending)), reserve_bytes, progress, told)
+        _write_in_pool(staging_path, pending, workers, reserve_bytes, progress, told)
 
 
 def _write_here(

@@ -100,6 +100,13 @@ class Gatherer:
             pa.RecordBatch.from_arrays([columns[name] for name in INDEX_SCHEMA.names], schema=INDEX_SCHEMA),
         )
 
+    def read_ahead(self, window: WindowRows) -> None:
+        """Has the kernel read what a later window will want. Page faults would read it one after another."""
+        reading = _Reading.of(self._rows, window)
+        for batch, here in reading.runs():
+            places = reading.positions[here]
+            self._rows.read_ahead(batch, int(places.min()), int(places.max()))
+
     def _index_values(self, window: WindowRows) -> dict[str, NDArray[Any]]:
         """Fixed-width index columns in block order."""
         out = {name: np.empty(len(window.row), fixed_dtype(name)) for name in _READ_FROM_INDEX}

@@ -26,6 +26,10 @@ from vlm_assets.store.slices import INDEX_FILE
 _BATCHES_KEPT: Final = 2_048
 """Parsed record batches kept, about 12 KB each; slices have one for every 1,000 rows or 32 MB."""
 
+_LARGE_ROW_BYTES: Final = 8_192
+_SMALL_COLUMNS_BYTES: Final = 512
+"""All columns but the image of one row, about."""
+
 SHA256_HEX: Final = np.dtype("V64")
 """A hex sha256 as one value, for comparisons."""
 
@@ -67,6 +71,13 @@ class MappedFile:
         self.buffer: pa.Buffer = pa.foreign_buffer(
             self._mapping.address, self._mapping.size_bytes, base=self._mapping
         )
+
+    def read_ahead(self, start: int, end: int) -> None:
+        """Asks the kernel to read a part of the file into the page cache, without waiting for it."""
+        start = max(start, 0) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = min(end, self._mapping.size_bytes)
+        if end > start:
+            _libc.madvise(self._mapping.address + start, end - start, mmap.MADV_WILLNEED)
 
     def release_pages(self) -> None:
         """Takes the pages out of this process's memory; they stay in the page cache and come back when touched."""
@@ -194,6 +205,7 @@ class SliceRows:
         self._files: list[MappedFile] = []
         self._file_of: list[int] = []
         self._offset_of: list[int] = []
+        self._asked: set[int] = set()
         self._first_row = np.zeros(max(slices, default=-1) + 1, np.int64)
         self._touched: set[int] = set()
         self._parsed: OrderedDict[tuple[int, tuple[str, ...]], pa.RecordBatch] = OrderedDict()
@@ -229,6 +241,26 @@ class SliceRows:
     def batch_numbers(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Record batch of each place."""
         return np.searchsorted(self._starts, positions, side="right") - 1
+
+    def read_ahead(self, batch: int, first: int, last: int) -> None:
+        """Asks for the part of a batch with the places `first` to `last`; where rows are small, once for all of it.
+
+        Other windows will want the rest of a small row's batch before it falls out of the page cache. Large rows: the
+        image column comes first in a batch and is nearly all of it, the other columns are its tail.
+        """
+        start, rows = int(self._starts[batch]), int(self._starts[batch + 1] - self._starts[batch])
+        offset = self._offset_of[batch]
+        file = self._files[self._file_of[batch]]
+        same_file = batch + 1 < len(self._file_of) and self._file_of[batch + 1] == self._file_of[batch]
+        size = (self._offset_of[batch + 1] if same_file else int(file.buffer.size)) - offset
+        if size < _LARGE_ROW_BYTES * rows:
+            if batch not in self._asked:
+                self._asked.add(batch)
+                file.read_ahead(offset, offset + size)
+            return
+        row_bytes = size // rows
+        file.read_ahead(offset + (first - start - 1) * row_bytes, offset + (last - start + 2) * row_bytes)
+        file.read_ahead(offset + size - _SMALL_COLUMNS_BYTES * rows, offset + size)
 
     def batch_start(self, batch: int) -> int:
         """Place of a batch's first row."""

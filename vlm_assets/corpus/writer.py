@@ -4,12 +4,13 @@ Reads slices over memory maps, window by window; memory is bounded by one window
 is not touched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from vlm_assets.corpus.gather import Gatherer, WindowRows
 from vlm_assets.corpus.mapped import SliceFiles, SliceRows
@@ -149,9 +150,12 @@ def _write_files(
     with ExitStack() as stack:
         data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA))
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file"))
-        for number in range(work.num_record_batches):
-            window = WindowRows.of(work.get_batch(number))
-            _require_permutation(window, shard.bits, number)
+        windows = _windows(work, shard.bits)
+        following = next(windows, None)
+        while following is not None:
+            window, following = following, next(windows, None)
+            if following is not None:
+                gatherer.read_ahead(following)
             for file, batch in zip((data, index), gatherer.window(window), strict=True):
                 file.write(batch)
             watch.window_done(shard.bits, data.rows, data.size_bytes + index.size_bytes)
@@ -160,7 +164,12 @@ def _write_files(
         return data.finish(), index.finish()
 
 
-def _require_permutation(window: WindowRows, bits: str, number: int) -> None:
-    """A damaged work file must not become a wrong shard."""
-    if not (np.bincount(window.place, minlength=len(window.row)) == 1).all():
-        raise CorpusError(f"shard r{bits}, window {number}: the work file is damaged; plan the shards again")
+def _windows(work: pa.RecordBatchFileReader, bits: str) -> Iterator[WindowRows]:
+    """Windows of a work file. A damaged one must not become a wrong shard."""
+    for number in range(work.num_record_batches):
+        window = WindowRows.of(work.get_batch(number))
+        if not (np.bincount(window.place, minlength=len(window.row)) == 1).all():
+            raise CorpusError(
+                f"shard r{bits}, window {number}: the work file is damaged; plan the shards again"
+            )
+        yield window
