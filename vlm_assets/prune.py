@@ -62,8 +62,8 @@ class _Pruning:
     def source(self, name: str, *, retired: bool) -> None:
         """Caches, staging, old versions and, if asked for, retired slices of a source."""
         listing = read_listing(self._root, name)
-        keys = self._slice_keys(name)
-        for key in keys:
+        busy = len(self.report.kept)
+        for key in self._slice_keys(name):
             lock = self._root.locks / f"slice.{name}.{key}"
             try:
                 with hold_lock(lock, f"pruning {name}/{key}"):
@@ -73,7 +73,7 @@ class _Pruning:
                         self._root.slice(name, key).unlink(missing_ok=True)
             except LockHeldError as error:
                 self.report.kept.append(str(error))
-        if not any(told.startswith(f"slice.{name}.") for told in self.report.kept):
+        if len(self.report.kept) == busy:
             self._cache(name)
         self._versions(name)
         if listing is not None:

@@ -60,7 +60,7 @@ def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise LockHeldError(
-                    f"{path.stem}: held by {_holder(descriptor)}. Wait for it, or stop that process."
+                    f"{path.name}: held by {_holder(descriptor)}. Wait for it, or stop that process."
                 ) from None
             time.sleep(min(_POLL_S, left_s))
         else:
