@@ -73,10 +73,10 @@ def planned_bytes(row_bytes: int, window_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Every block with planned rows, and the rows, block by block.
+    """Every block with planned rows, as runs of rows, and the rows.
 
-    `slice`, `group`, `number`, `key`, `start`, `count` have one entry a block; `start` and `count` point into
-    `row_size` and `row_hash`, which have one entry a row, in slice order inside a block.
+    `slice`, `group`, `number`, `key`, `start`, `count` have one entry a run of rows of one block; `start` and
+    `count` point into `row_size` and `row_hash`, which have one entry a row. Runs of a block are in slice order.
     """
 
     slice: NDArray[np.uint32]
@@ -89,7 +89,7 @@ class Blocks:
     row_hash: U64
 
     def ordered(self) -> "Blocks":
-        """The same blocks by (key, slice, group, number). Slices are numbered by (source, slice)."""
+        """The same blocks by (key, slice, group, number), stable. Slices are numbered by (source, slice)."""
         order = np.lexsort((self.number, self.group, self.slice, self.key))
         return Blocks(
             self.slice[order], self.group[order], self.number[order], self.key[order],

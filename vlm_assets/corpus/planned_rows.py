@@ -150,7 +150,7 @@ def _selected(plan_dir: Path, allocation: AllocationManifest) -> Iterator[tuple[
 
 @dataclass(frozen=True, slots=True)
 class _SlicePart:
-    """Selected rows of one slice, block by block, in slice order inside a block."""
+    """Selected rows of one slice, in slice order."""
 
     h0: int
     row: U32
@@ -184,15 +184,14 @@ class _SlicePart:
         number = record // np.uint64(spec.block_rows)
         h0 = slice_seed(allocation.seed, entry.source, entry.slice)
         row_hash = row_hashes(h0, item_hash, record)
-        ascending = (group[1:] > group[:-1]) | ((group[1:] == group[:-1]) & (number[1:] >= number[:-1]))
-        if not ascending.all():  # blocks of a loose slice interleave where items have many records
-            order = np.lexsort((number, group))
-            rows, cells, size, row_hash = rows[order], cells[order], size[order], row_hash[order]
-            group, number = group[order], number[order]
         return cls(h0, rows, cells, size, row_hash, group, number)
 
     def block_columns(self, slice_number: int, first: int) -> tuple[NDArray[np.uint64], ...]:
-        """(slice, group, number, key, start, count) of the blocks; `first` is the place of the first row."""
+        """(slice, group, number, key, start, count) of runs of one block; `first` is the place of the first row.
+
+        Blocks of a loose slice interleave where items have many records: such a block is several runs, which stand
+        together, in slice order, once sorted.
+        """
         new = np.ones(len(self.row), np.bool_)
         new[1:] = (self.group[1:] != self.group[:-1]) | (self.number[1:] != self.number[:-1])
         starts = np.flatnonzero(new)

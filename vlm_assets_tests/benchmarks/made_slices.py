@@ -128,31 +128,14 @@ def _make_slice(root: DataRoot, maker: _Maker, source: str, name: str, rows: int
     sizes = maker.sizes(rows)
     hashes = np.sort(maker.random.integers(0, 2**64, rows, np.uint64))
     batch_rows = min(BATCH_ROWS, max(1, BATCH_BYTES // (int(sizes.mean()) + 400)))
-    names: list[str] = []
-    writer, written = None, FILE_BYTES
-    index: list[pa.RecordBatch] = []
-    with pa.ipc.new_file(str(staging / INDEX_FILE), INDEX_SCHEMA) as index_writer:
-        for start in range(0, rows, batch_rows):
-            here = slice(start, min(start + batch_rows, rows))
-            columns = _columns(maker, source, name, sizes[here], hashes[here])
-            batch = pa.RecordBatch.from_arrays(
-                [columns[n] for n in SAMPLE_SCHEMA.names], schema=SAMPLE_SCHEMA
-            )
-            if written + batch.nbytes > FILE_BYTES:
-                if writer is not None:
-                    writer.close()
-                names.append(f"data-{len(names):05d}.arrow")
-                writer, written = pa.ipc.new_stream(str(staging / names[-1]), SAMPLE_SCHEMA), 0
-            writer.write_batch(batch)
-            written += batch.nbytes
-            index.append(
-                pa.RecordBatch.from_arrays([columns[n] for n in INDEX_SCHEMA.names], schema=INDEX_SCHEMA)
-            )
-            if sum(one.num_rows for one in index) >= INDEX_BATCH_ROWS or here.stop == rows:
-                index_writer.write_batch(pa.concat_batches(index))
-                index = []
-    if writer is not None:
-        writer.close()
+    data, index = _DataFiles(staging), _Index(staging)
+    for start in range(0, rows, batch_rows):
+        here = slice(start, min(start + batch_rows, rows))
+        columns = _columns(maker, source, name, sizes[here], hashes[here])
+        data.write([columns[n] for n in SAMPLE_SCHEMA.names])
+        index.write([columns[n] for n in INDEX_SCHEMA.names])
+    names = data.close()
+    index.close()
     for file, content in dataset_state(names, "bench").items():
         write_bytes(staging / file, content)
     manifest = SliceManifest(
@@ -164,6 +147,53 @@ def _make_slice(root: DataRoot, maker: _Maker, source: str, name: str, rows: int
         files=dict.fromkeys([*names, INDEX_FILE], _NO_ENTRY),
     )  # fmt: skip
     commit_version(staging, root.slice(source, name), manifest)
+
+
+class _DataFiles:
+    """Data files, a new one where the store would begin one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._names, self._bytes = folder, list[str](), 0
+        self._writer = self._next()
+
+    def _next(self) -> pa.RecordBatchStreamWriter:
+        self._names.append(f"data-{len(self._names):05d}.arrow")
+        self._bytes = 0
+        return pa.ipc.new_stream(str(self._folder / self._names[-1]), SAMPLE_SCHEMA)
+
+    def write(self, columns: list[pa.Array]) -> None:
+        batch = pa.RecordBatch.from_arrays(columns, schema=SAMPLE_SCHEMA)
+        if self._bytes + batch.nbytes > FILE_BYTES:
+            self._writer.close()
+            self._writer = self._next()
+        self._writer.write_batch(batch)
+        self._bytes += batch.nbytes
+
+    def close(self) -> list[str]:
+        self._writer.close()
+        return self._names
+
+
+class _Index:
+    """The index, in batches as large as the store's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = pa.ipc.new_file(str(folder / INDEX_FILE), INDEX_SCHEMA)
+        self._waiting: list[pa.RecordBatch] = []
+
+    def write(self, columns: list[pa.Array]) -> None:
+        self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=INDEX_SCHEMA))
+        if sum(one.num_rows for one in self._waiting) >= INDEX_BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_batch(pa.concat_batches(self._waiting))
+        self._waiting = []
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
 
 
 def _columns(
