@@ -5,16 +5,20 @@ The sensors and the build command decide by the same functions, so they agree.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.installation import Installation
+
+if TYPE_CHECKING:  # loads pyarrow, which the code location does without
+    from vlm_assets.ingest.due import Due
 
 
 def due_slices(
     installation: Installation, spec: SourceSpec, *, now: float, force: bool = False
-) -> dict[str, Due]:
+) -> dict[str, "Due"]:
     """Partition keys of a source's slices that are to be fetched, sorted, each with the reason."""
+    from vlm_assets.ingest.due import Due, slice_due
     from vlm_assets.ingest.slice import read_run
     from vlm_assets.ingest.summary import summarise_source
     from vlm_assets.layout import VERSIONS

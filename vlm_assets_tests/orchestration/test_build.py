@@ -1,0 +1,79 @@
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.build import run_build
+from vlm_assets.store.locks import hold_lock
+from vlm_assets_tests.workplace import STREET, fill, install, picture
+
+
+@pytest.fixture(autouse=True)
+def no_home(monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+
+
+def build(installation: Installation, **options: Any) -> tuple[int, str]:
+    """Exit code and what was printed."""
+    out = StringIO()
+    wanted: dict[str, Any] = {"targets": [], "sources": [], **options}
+    code = run_build(installation, console=Console(file=out, width=200), **wanted)
+    return code, out.getvalue()
+
+
+def city(base: Path, **keys: Any) -> Installation:
+    for number in range(3):
+        fill(base / "in" / f"s{number}", 4, start=10 * number)
+    corpus = {"targets": {"5": 5, "10": 10}}
+    return install(base, {**STREET, "path": base / "in", **keys}, corpus=corpus)
+
+
+def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
+    installation = city(tmp_path)
+    code, told = build(installation)
+    assert code == 0, told
+    assert "DAGSTER_HOME is not set: using" in told
+    assert "3 new" in told
+    hashes = re.findall(r"[0-9a-f]{64}", told)
+    assert len(hashes) == 2
+    files = {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")}
+    code, again = build(installation)
+    assert code == 0
+    assert "Every slice is up to date" in again
+    assert "5 is up to date" in again
+    assert "Building" not in again
+    assert re.findall(r"[0-9a-f]{64}", again) == hashes
+    assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
+
+
+def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
+    bad = tmp_path / "in" / "s1" / "bad.jpg"
+    fill(bad.parent, 1)
+    bad.write_bytes(b"rubbish")
+    installation = city(tmp_path)
+    code, told = build(installation, sources=["street"])
+    assert code == 1
+    assert "1 of 3 slices of street failed; the others are committed." in told
+    assert "street/s1: 1 of 6 records are rejects (not_an_image 1)" in told
+    bad.write_bytes(picture(77))
+    build(installation, sources=["street"])
+    code, told = build(installation, sources=["street"], failed_only=True)
+    assert (code, "Listing" in told) == (0, False)
+
+
+def test_a_source_alone_builds_no_corpus(tmp_path):
+    code, told = build(city(tmp_path), sources=["street"])
+    assert (code, "Building" in told, "What came out" in told) == (0, False, False)
+
+
+def test_a_holder_is_named_and_nothing_waits(tmp_path):
+    installation = city(tmp_path)
+    with hold_lock(installation.root.locks / "fetch.street", "slices of street"):
+        code, told = build(installation)
+    assert code == 1
+    assert "held by pid" in told
+    assert "never committed" in told

@@ -1,0 +1,105 @@
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.define import build_definitions
+from vlm_assets.orchestration.metadata import column_schema
+from vlm_assets.schema import SAMPLE_SCHEMA
+from vlm_assets_tests.workplace import STREET, install
+
+HEAVY = {"pyarrow", "pandas", "numpy", "PIL", "datasets", "aiohttp", "scrapy", "boto3", "pikepdf"}
+
+
+def two_sources(base: Path, **settings: Any) -> Installation:
+    nature = {**STREET, "name": "nature", "path": base / "nature", "hold": True}
+    return install(base, {**STREET, "path": base / "street"}, nature, **settings)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return build_definitions(two_sources(tmp_path)).get_repository_def()
+
+
+def names(things: Iterable[Any]) -> list[str]:
+    return sorted(thing.name for thing in things)
+
+
+def test_every_asset_job_schedule_sensor_and_check(
+    repository: dg.RepositoryDefinition, snapshot: SnapshotAssertion
+):
+    graph = repository.asset_graph
+    assert {
+        "assets": {
+            node.key.to_user_string(): {
+                "group": node.group_name,
+                "kinds": sorted(node.kinds or ()),
+                "partitions": type(node.partitions_def).__name__ if node.partitions_def else None,
+                "pools": sorted(node.pools or ()),
+                "deps": sorted(key.to_user_string() for key in node.parent_keys),
+            }
+            for node in sorted(graph.asset_nodes, key=lambda node: node.key)
+        },
+        "checks": sorted(key.name for key in graph.asset_check_keys),
+        "jobs": names(repository.get_all_jobs()),
+        "schedules": names(repository.schedule_defs),
+        "sensors": names(repository.sensor_defs),
+    } == snapshot
+
+
+def test_definitions_are_valid(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dg.Definitions.validate_loadable(build_definitions(two_sources(tmp_path)))
+
+
+def test_the_column_schema_is_the_sample_schema():
+    assert [column.name for column in column_schema().columns] == SAMPLE_SCHEMA.names
+    kinds = {column.name: column.type for column in column_schema().columns if column.name != "image"}
+    assert kinds == {field.name: str(field.type) for field in SAMPLE_SCHEMA if field.name != "image"}
+
+
+@pytest.mark.parametrize(("nightly", "status"), [(True, "RUNNING"), (False, "STOPPED")])
+def test_the_nightly_runs_where_the_settings_say_so(tmp_path, nightly, status):
+    repository = build_definitions(two_sources(tmp_path, nightly=nightly)).get_repository_def()
+    found = [one.default_status.value for one in repository.schedule_defs]
+    found += [one.default_status.value for one in repository.sensor_defs]
+    assert found == [status] * 3
+
+
+def test_the_code_location_loads_no_heavy_library_and_loads_fast(tmp_path):
+    sources = [{**STREET, "name": f"s{number}", "path": tmp_path} for number in range(100)]
+    installation = install(tmp_path, *sources)
+    program = f"""
+import time, sys
+import dagster
+began = time.process_time()
+import vlm_assets.definitions
+took = time.process_time() - began
+print(len(vlm_assets.definitions.defs.assets), round(took, 3), *sorted(set(sys.modules) & {HEAVY}))
+"""
+    environment = {
+        "VLM_CATALOG": str(installation.catalog_dir),
+        "VLM_DATA_ROOT": str(installation.root.path),
+        "PATH": "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assets, seconds, *heavy = done.stdout.split()
+    assert heavy == []
+    assert int(assets) == 103  # one multi-asset of listings, a dataset a source, allocation, corpus
+    assert float(seconds) < 1.0  # CPU seconds: the wall is up to the machine's other work

@@ -1,0 +1,70 @@
+import dagster as dg
+import pytest
+
+from vlm_assets.audit.findings import finding_names
+from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
+from vlm_assets_tests.orchestration.kit import Line, failure_of
+from vlm_assets_tests.workplace import STREET, fill, install
+
+
+@pytest.fixture
+def line(tmp_path, instance):
+    fill(tmp_path / "in", 12)
+    line = Line(install(tmp_path, {**STREET, "path": tmp_path / "in"}), instance)
+    line.list_sources("street")
+    line.fetch("street")
+    return line
+
+
+def run_target(line: Line, target: str) -> dg.ExecuteInProcessResult:
+    return line.run(ALLOCATION_KEY, CORPUS_KEY, partition_key=target)
+
+
+def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(line):
+    result = run_target(line, "10")
+    assert result.success
+    told = line.facts(CORPUS_KEY, "10")
+    assert (told["dagster/partition_row_count"], told["shards"], told["shards written"]) == (10, 1, 1)
+    assert "| photos/street | 10 |" in told["rows by subcategory"]
+    grants = line.facts(ALLOCATION_KEY, "10")["grants"]
+    assert "| 10 | 12 | 10 |" in grants
+    checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+    assert checks == dict.fromkeys(map(str, finding_names()), True)
+
+
+def test_a_second_run_keeps_plan_and_shards_and_seals_the_same_corpus(line):
+    run_target(line, "10")
+    before = line.facts(CORPUS_KEY, "10")
+    assert run_target(line, "10").success
+    after = line.facts(CORPUS_KEY, "10")
+    assert (after["shards written"], after["root hash"]) == (0, before["root hash"])
+    assert "kept" in line.facts(ALLOCATION_KEY, "10")["kept"]
+    new, old = line.events(CORPUS_KEY, "10")
+    assert new.tags is not None
+    assert old.tags is not None
+    assert new.tags["dagster/data_version"] == old.tags["dagster/data_version"]
+
+
+def test_a_broken_corpus_fails_its_check_and_says_what_was_expected(line):
+    run_target(line, "10")
+    root = line.installation.root.corpus("small", "10")
+    shard = root / "data-r.arrow"
+    shard.chmod(0o644)
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    job = line.defs.resolve_job_def("audit_corpus")
+    result = job.execute_in_process(
+        instance=line.instance, tags={"dagster/partition": "10"}, raise_on_error=False
+    )
+    failed = {one.check_name: one for one in result.get_asset_check_evaluations() if not one.passed}
+    assert "shard_files" in failed
+    assert "expected" in (failed["shard_files"].description or "")
+
+
+def test_incomplete_sources_stop_the_allocation_in_words(tmp_path, instance):
+    fill(tmp_path / "in", 12)
+    line = Line(install(tmp_path, {**STREET, "path": tmp_path / "in"}), instance)
+    line.list_sources("street")
+    result = run_target(line, "10")
+    assert not result.success
+    assert "1 of 1 slices never committed" in failure_of(result, "allocation")
+    assert not line.events(CORPUS_KEY)
