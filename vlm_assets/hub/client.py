@@ -267,12 +267,20 @@ def _prepare(ca_bundle: Path | None) -> None:
     constants.HF_HUB_DISABLE_XET = True
     constants.HF_HUB_DISABLE_TELEMETRY = True
     disable_progress_bars()
-    # Signed storage URLs are secrets for as long as they live; these loggers print them.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # Signed storage URLs are secrets for as long as they live; these loggers print them. Levels would not do: the
+    # library sets its own anew with every submodule that it imports.
+    for name in ("huggingface_hub.file_download", "huggingface_hub.utils._http"):
+        logging.getLogger(name).addFilter(_without_queries)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("httpcore2").setLevel(logging.WARNING)
     context = tls_context(ca_bundle)
     huggingface_hub.set_client_factory(lambda: _polite_client(context))
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    """Takes the query off every URL in a log record."""
+    record.msg, record.args = _QUERY.sub(r"\1?…", record.getMessage()), ()
+    return True
 
 
 def _polite_client(context: ssl.SSLContext) -> Any:
@@ -328,6 +336,7 @@ def _status(error: BaseException) -> int | None:
 
 
 _URL: Final = re.compile(r"https?://\S+")
+_QUERY: Final = re.compile(r"(https?://[^\s?]+)\?\S+")
 
 
 def _one_line(text: str) -> str:

@@ -138,7 +138,7 @@ class HubService(Service):
         self.storage.objects[digest] = content
         return Reply(302, b"", {
             "X-Repo-Commit": commit.sha, "X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content)),
-            "Location": f"{self.storage.url}/lfs/{digest}",
+            "Location": f"{self.storage.url}/lfs/{digest}?X-Amz-Signature=signed-and-secret",
         })  # fmt: skip
 
 
