@@ -5,7 +5,6 @@ import datasets
 import orjson
 import pytest
 
-from vlm_assets.corpus.card import write_card
 from vlm_assets.errors import StoreError
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.installation import Installation
@@ -14,15 +13,13 @@ from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.takedown import Receipt, TakedownOrder, take_down
 from vlm_assets.verify import verify
-from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_corpus
+from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_once
 from vlm_assets_tests.workplace import ingest, picture
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    installation = good_corpus(tmp_path_factory.mktemp("good"))
-    write_card(installation, TARGET)
-    return installation
+    return good_once(tmp_path_factory)
 
 
 @pytest.fixture
@@ -30,7 +27,7 @@ def copy(good, tmp_path):
     return copy_of(good, tmp_path)
 
 
-def a_row(broken, source: str = "scans", number: int = 0) -> dict:
+def a_row(broken, source="scans", number=0):
     rows = [row for bits in broken.bits for row in broken.rows(bits)[1] if row["source"] == source]
     return rows[number]
 

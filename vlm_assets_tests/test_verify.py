@@ -3,12 +3,12 @@ import pytest
 from vlm_assets import verify as module
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.verify import PROGRESS_FILE, verify
-from vlm_assets_tests.audit.breaking import copy_of, good_corpus
+from vlm_assets_tests.audit.breaking import copy_of, good_once
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return good_corpus(tmp_path_factory.mktemp("good"))
+    return good_once(tmp_path_factory)
 
 
 @pytest.fixture
@@ -72,7 +72,12 @@ def test_a_cut_run_goes_on_where_it_was(copy, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         verify(installation, workers=1)
     calls.clear()
-    monkeypatch.setattr(module, "_hash", lambda path: calls.append(path) or read(path))
+
+    def counts(path):
+        calls.append(path)
+        return read(path)
+
+    monkeypatch.setattr(module, "_hash", counts)
     report = verify(installation, workers=1)
     assert report.problems == []
     assert report.resumed_files >= 8

@@ -79,7 +79,7 @@ def _judge(name: FindingName, check: Callable[..., Verdict], recount: object) ->
     except UnjudgedError as error:
         return Finding(
             name, passed=False, severity=severity_of(name), expected="to be judged",
-            observed=f"not judged: {error}", judged=False, seconds=time.monotonic() - clock,
+            observed=str(error), judged=False, seconds=time.monotonic() - clock,
         )  # fmt: skip
     return Finding(
         name,

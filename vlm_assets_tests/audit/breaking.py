@@ -11,11 +11,13 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from blake3 import blake3
 
 from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
+from vlm_assets.corpus.card import write_card
 from vlm_assets.installation import Installation, open_installation
 from vlm_assets.layout import MANIFEST, VERSIONS
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -93,6 +95,20 @@ def good_corpus(base: Path, **corpus: Any) -> Installation:
     return installation
 
 
+_made: list[Installation] = []
+
+
+def good_once(factory: pytest.TempPathFactory) -> Installation:
+    """The good corpus, and a smaller one, with their cards: made once a test session. Only to be copied or read."""
+    if not _made:
+        installation = good_corpus(factory.mktemp("good"))
+        build(installation, "t12")
+        for target in (TARGET, "t12"):
+            write_card(installation, target)
+        _made.append(installation)
+    return _made[0]
+
+
 def take_down(installation: Installation, image: bytes) -> None:
     """Puts a takedown on record; slices keep their rows, emptied."""
     digest = sha256(image).hexdigest()
@@ -156,7 +172,8 @@ class Broken:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return orjson.loads((self.corpus / MANIFEST).read_bytes())
+        content: dict[str, Any] = orjson.loads((self.corpus / MANIFEST).read_bytes())
+        return content
 
     @property
     def plan(self) -> Path:

@@ -10,18 +10,20 @@ import pytest
 from vlm_assets.allocation import plan as plan_module
 from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.rows import RowReader
-from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_corpus
+from vlm_assets.allocation.sampling import select_lowest
+from vlm_assets.allocation.tree import grants_of
+from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_once
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return good_corpus(tmp_path_factory.mktemp("good"))
+    return good_once(tmp_path_factory)
 
 
 def a_seat_to_the_wrong_child(patch: pytest.MonkeyPatch) -> None:
-    right = plan_module.grants_of
+    right = grants_of
 
     def wrong(*args: Any):
         grants = right(*args)
@@ -34,12 +36,12 @@ def a_seat_to_the_wrong_child(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_seat_less_than_asked(patch: pytest.MonkeyPatch) -> None:
-    right = plan_module.grants_of
+    right = grants_of
     patch.setattr(plan_module, "grants_of", lambda root, seats, bounds: right(root, seats - 1, bounds))
 
 
 def not_the_lowest_rank(patch: pytest.MonkeyPatch) -> None:
-    right = plan_module.select_lowest
+    right = select_lowest
 
     def wrong(table, ordered, grants):
         selected = right(table, ordered, grants)

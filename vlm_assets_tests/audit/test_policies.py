@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +17,16 @@ from vlm_assets.audit.quotas import Taker, split, unfair
 from vlm_assets.audit.rules import SupplyEntry, declared_rules
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.supply import gather_supply
-from vlm_assets_tests.audit.breaking import CORPUS, TARGET, build, copy_of, good_corpus
+from vlm_assets_tests.audit.breaking import CORPUS, TARGET, build, copy_of, good_once
 from vlm_assets_tests.workplace import write_catalog
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return good_corpus(tmp_path_factory.mktemp("good"))
+    return good_once(tmp_path_factory)
 
 
-POLICIES = {
+POLICIES: dict[str, dict[str, Any]] = {
     "pairs": {"dedup": {"exact": "image_text"}},
     "no dedup": {"dedup": {"exact": "none"}},
     "near": {"dedup": {"exact": "image", "near_bits": 6, "precedence": ["wild"]}},
