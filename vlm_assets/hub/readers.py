@@ -1,7 +1,9 @@
 """A data file on disk as record batches or records, in file order, in bounded memory, images undecoded.
 
 Parquet and Arrow through pyarrow over a memory map; json and csv through `datasets`' own builders in Arrow; tars and
-zips member by member. `load_dataset` without streaming would write a second full copy.
+zips member by member. `load_dataset` without streaming would write a second full copy. Anonymous memory is a few
+batches, but pyarrow holds twice the largest Parquet page while it decompresses it (measured: a row group of 100
+images of 1 MB 440 MiB in all, one of 300 720 MiB, a single page of 1 GB 2.2 GiB).
 """
 
 import tempfile
