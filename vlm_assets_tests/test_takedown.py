@@ -5,6 +5,7 @@ import datasets
 import orjson
 import pytest
 
+from vlm_assets import takedown
 from vlm_assets.errors import StoreError
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.installation import Installation
@@ -94,6 +95,39 @@ def test_fetching_again_does_not_bring_it_back(copy):
     rows = {r["id"]: r for r in read_rows(outcome.path, data_file_names(outcome.manifest.files))}
     assert rows[row["id"]]["image"] is None
     assert rows[row["id"]]["row_bytes"] == row["row_bytes"]
+
+
+def test_a_shard_that_is_nothing_but_holes_is_no_fault(copy):
+    installation = copy.installation
+    bits = min(copy.bits, key=lambda one: len(copy.rows(one)[1]))
+    for row in copy.rows(bits)[1]:
+        take_down(installation, TakedownOrder(id=row["id"]))
+    manifest = orjson.loads((version(installation) / MANIFEST).read_bytes())
+    assert manifest["shards"][bits]["rows"] == 0
+    assert failed(installation, full=True) == {"staleness"}
+
+
+def test_cut_short_anywhere_it_is_finished_by_giving_it_again(copy, monkeypatch):
+    installation = copy.installation
+    row = a_row(copy, "street")
+    order = TakedownOrder(id=row["id"])
+
+    class CutError(Exception):
+        pass
+
+    def cut(_self):
+        raise CutError
+
+    for step in ("_rewrite_corpora", "_delete_old_slices", "_delete_old_corpora"):
+        with monkeypatch.context() as patch:
+            patch.setattr(takedown._Takedown, step, cut)
+            with pytest.raises(CutError):
+                take_down(installation, order)
+        assert row["image_sha256"] in read_tombstones(installation.root).image_sha256
+    assert take_down(installation, order).complete
+    assert held(installation, row["image_sha256"]) == []
+    assert len(read_tombstones(installation.root).names) == 2
+    assert failed(installation, full=True) == {"staleness"}
 
 
 def test_only_row_leaves_the_equal_image_of_another_source(copy):

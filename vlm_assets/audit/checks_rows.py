@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from vlm_assets.audit.evidence import UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.supply import benchmark_files, near_benchmark, read_benchmark
 from vlm_assets.audit.words import I64, Bool, among, ranks, words_of
-from vlm_assets.store.slices import INDEX_FILE, data_file_names
+from vlm_assets.store.slices import data_file_names
 
 
 def check_lineage(recount: Recount) -> Verdict:
@@ -27,7 +27,7 @@ def check_lineage(recount: Recount) -> Verdict:
         f"{len(rows.home)} rows resolve to committed slice rows with the same image_sha256",
         f"{len(lost)} do not resolve, {len(differs)} have another image_sha256",
         examples[:MAX_EXAMPLES],
-        len(lost) + len(differs) + len(lineage.unknown_homes) * (not len(lost)),
+        len(lost) + len(differs),
         {"rows": len(rows.home), "unresolved": len(lost)},
     )
 
@@ -268,24 +268,34 @@ def check_tombstones(recount: Recount) -> Verdict:
 
 
 def _content_left(recount: Recount, covered: Bool) -> Iterator[list[str]]:
-    """Rows of slices that are taken down and still have an image or a text."""
-    from vlm_assets.store.slices import read_rows
-
+    """Rows of slices that are taken down and still have an image, a text, or other columns."""
     evidence = recount.evidence
     for number, one in enumerate(evidence.slices):
         begin, end = int(evidence.starts[number]), int(evidence.starts[number + 1])
-        wanted = set(np.flatnonzero(covered[begin:end]).tolist())
-        if not wanted or one.directory is None or one.manifest is None:
+        if one.directory is None or one.manifest is None or not covered[begin:end].any():
             continue
-        rows: Iterator[dict[str, Any]] = read_rows(one.directory, data_file_names(one.manifest.files))
-        try:
-            yield [
-                f"{row['id']}: taken down, and its slice still holds its content; run the takedown again"
-                for place, row in enumerate(rows)
-                if place in wanted and (row["image"] or row["text"])
-            ]
-        except (OSError, ValueError) as error:
-            raise UnjudgedError(f"{one.directory / INDEX_FILE}: {error}") from error
+        first = begin
+        for name in data_file_names(one.manifest.files):
+            try:
+                with pa.memory_map(str(one.directory / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+                    for batch in reader:
+                        yield _rows_with_content(batch, covered[first : first + batch.num_rows])
+                        first += batch.num_rows
+            except (OSError, pa.ArrowInvalid) as error:
+                raise UnjudgedError(f"{one.directory / name}: {error}") from error
+
+
+def _rows_with_content(batch: pa.RecordBatch, covered: Bool) -> list[str]:
+    if not covered.any():
+        return []
+    filled = np.zeros(batch.num_rows, bool)
+    for name in ("image", "text", "extra"):
+        filled |= batch.column(name).is_valid().to_numpy(zero_copy_only=False)
+    ids = batch.column("id")
+    return [
+        f"{ids[place]}: taken down, and its slice still holds its content; give the takedown again"
+        for place in np.flatnonzero(filled & covered).tolist()
+    ]
 
 
 def licence_figures(recount: Recount) -> dict[str, dict[str, int]]:

@@ -65,14 +65,13 @@ def _ledger_faults(
     except (OSError, pa.ArrowInvalid) as error:
         yield f"{name}: a ledger cannot be read: {error}"
         return
-    keys = items.column("key").to_pylist()
-    fetched = items.column("fetched").to_pylist()
     whole = rejects.filter(pc.is_null(rejects.column("record")))
-    rejected_items = set(whole.column("key").to_pylist())
+    rejected = set(whole.column("key").to_pylist())
+    unfetched = items.filter(pc.invert(items.column("fetched"))).column("key").to_pylist()
     counted = {
-        "items": len(keys),
-        "items_fetched": sum(fetched),
-        "items_rejected": len(rejected_items),
+        "items": items.num_rows,
+        "items_fetched": items.num_rows - len(unfetched),
+        "items_rejected": len(rejected),
         "records": pc.sum(items.column("records")).as_py() or 0,
         "rows": pc.sum(items.column("rows")).as_py() or 0,
         "records_rejected": rejects.num_rows - whole.num_rows,
@@ -82,10 +81,10 @@ def _ledger_faults(
             f"{name}: {counted['items']} items, {counted['items_fetched']} fetched + "
             f"{counted['items_rejected']} rejected"
         )
-    if rejected_items != {key for key, one in zip(keys, fetched, strict=True) if not one}:
+    if rejected != set(unfetched):
         yield f"{name}: items not fetched and items with a reject are not the same"
-    if len(set(keys)) != len(keys):
-        yield f"{name}: {len(keys) - len(set(keys))} items stand twice in the ledger"
+    if (twice := items.num_rows - pc.count_distinct(items.column("key")).as_py()) > 0:
+        yield f"{name}: {twice} items stand twice in the ledger"
     if counted["records"] != counted["rows"] + counted["records_rejected"]:
         yield (
             f"{name}: {counted['records']} records, {counted['rows']} rows + {counted['records_rejected']} rejected"
@@ -96,9 +95,10 @@ def _ledger_faults(
     reasons = {one["values"]: one["counts"] for one in pc.value_counts(rejects.column("reason")).to_pylist()}
     if reasons != manifest.rejects:
         yield f"{name}: rejects {reasons}, its manifest says {manifest.rejects}"
-    yield from _listing_faults(recount.evidence, found, manifest, len(keys))
+    yield from _listing_faults(recount.evidence, found, manifest, items.num_rows)
     if recount.evidence.full:
-        yield from _order_faults(name, directory, keys, items.column("rows").to_pylist())
+        keys, rows = (items.column(column).to_pylist() for column in ("key", "rows"))
+        yield from _order_faults(name, directory, keys, rows)
 
 
 def _listing_faults(
