@@ -1,0 +1,113 @@
+"""The commands as a user runs them: the demo end to end, again, and on from there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from vlm_assets.sources.registry import kinds
+
+
+def command(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A command run in a folder, with no settings of the caller's."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("VLM_", "DAGSTER_", "HF_", "KAGGLE_"))}
+    return subprocess.run(
+        [sys.executable, "-c", "from vlm_assets.cli import main; main()", *arguments],
+        cwd=folder,
+        env={**clean, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> str:
+    """Standard output of a command that does well."""
+    done = command(folder, *arguments, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refused(folder: Path, *arguments: str, **environment: str) -> str:
+    """Standard error of a command that is refused."""
+    done = command(folder, *arguments, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """A folder in which the demo has run."""
+    folder: Path = tmp_path_factory.mktemp("demo")
+    run(folder, "demo", "--port", "18700")
+    return folder
+
+
+def status(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(run(folder, "status", "--json"))
+    return told
+
+
+def test_every_kind_lands_and_every_target_is_met(demo):
+    told = status(demo)
+    assert {source["kind"] for source in told["sources"]} == set(kinds())
+    assert all(source["due"] == 0 and source["rows"] > 0 for source in told["sources"])
+    assert [(t["name"], t["rows"]) for t in told["targets"]] == [("50", 50), ("150", 150), ("300", 300)]
+
+
+def test_the_corpora_open_decode_and_nest(demo):
+    ids = []
+    for target in status(demo)["targets"]:
+        corpus = datasets.load_from_disk(target["path"])
+        assert all(row["image"].size == (row["width_px"], row["height_px"]) for row in corpus)
+        ids.append(set(corpus["id"]))
+    assert ids[0] < ids[1] < ids[2]
+
+
+def test_again_with_other_workers_nothing_is_fetched_or_built(demo):
+    before = status(demo)
+    out = run(demo, "demo", "--port", "18700", VLM_WORKERS="5")
+    assert "Every slice is up to date" in out
+    assert all(f"{target} is up to date" in out for target in (50, 150, 300))
+    assert [t["root_hash"] for t in status(demo)["targets"]] == [t["root_hash"] for t in before["targets"]]
+
+
+def test_the_audit_passes_and_speaks_json(demo):
+    findings = json.loads(run(demo, "audit", "--target", "300", "--full", "--json"))
+    assert len(findings) > 20
+    assert [f["name"] for f in findings if not f["passed"]] == []
+
+
+def test_a_row_is_shown_back_to_its_page(demo):
+    corpus = datasets.load_from_disk(str(demo / ".vlm_demo/data/corpora/demo/300"))
+    wanted = next(i for i in corpus["id"] if i.startswith("gazete/"))
+    row = json.loads(run(demo, "show", wanted, "--json"))[0]
+    assert row["origin"].startswith("http://127.0.0.1:18701/ekos/GAZETE/")
+    assert "#page=" in row["origin"]
+    assert row["fetched_by"]["run_id"]
+
+
+def test_plan_tells_the_exact_grants_and_writes_nothing(demo):
+    data = demo / ".vlm_demo" / "data"
+    before = {p: p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file() and "logs" not in p.parts}
+    plan = json.loads(run(demo, "plan", "--target", "300", "--json"))
+    assert plan["exact"]
+    assert sum(n["granted"] for n in plan["nodes"] if "/" not in n["path"]) == 300
+    assert {
+        p: p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file() and "logs" not in p.parts
+    } == before
+
+
+def test_bad_settings_and_unknown_names_exit_2(demo, tmp_path):
+    assert "VLM_DATA_ROOT" in refused(tmp_path, "status")
+    assert "no target" in refused(demo, "audit", "--target", "9m")
+    assert "no source" in refused(demo, "build", "--source", "nobody")
+    assert "VLM_WORKRES: no such setting; did you mean VLM_WORKERS?" in refused(
+        demo, "check", VLM_WORKRES="1"
+    )
