@@ -120,7 +120,7 @@ class _Backup:
         pushed = Pusher(self._bucket, self._memory, on_sent=self._progress.advance).run(pushes)
         report = self.report
         report.done = sorted(pushed.done)
-        report.failed |= pushed.failed
+        report.failed |= {label: str(error) for label, error in pushed.failed.items()}
         report.objects, report.transferred_bytes = pushed.objects, pushed.sent_bytes
         report.found_bytes = pushed.found_bytes
 
@@ -172,7 +172,20 @@ class _Backup:
 
     def _listing_write(self, inventory: Inventory, key: str, data: bytes) -> Write | None:
         write = small_write(inventory, self._memory, key, data)
-        return Write(key, data) if write is not None and self._take_over else write
+        if write is not None and write.new and inventory.tag(key) is not None:
+            if self._take_over:
+                return Write(key, data)
+            content = self._bucket.get(key)
+            if content is not None and self._had_listing(content.data):
+                return Write(key, data, replaces=content.etag)
+        return write
+
+    def _had_listing(self, data: bytes) -> bool:
+        """Whether this machine once had a listing in force, by its item table; the last two are kept."""
+        try:
+            return (self._root.listings / Listing.from_bytes(data).items_file).is_file()
+        except ValidationError:
+            return False
 
     def _name(self, inventory: Inventory, name: Name) -> Iterator[Push]:
         try:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -246,8 +247,9 @@ def open_remote(settings: "Settings") -> Bucket:
     return Bucket(address, client, concurrency=settings.remote_concurrency, bytes_per_s=rate)
 
 
+@cache
 def s3_client(endpoint: str | None, concurrency: int) -> Any:
-    """A boto3 client for large transfers.
+    """A boto3 client for large transfers; one a process, since making it takes a quarter of a second.
 
     Bodies carry a SHA-256 of ours, which the store compares; botocore's own checksums and the signature over the body
     would hash each byte again.

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vlm_assets.errors import DiskFullError, RemoteError, StoreError
 from vlm_assets.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.manifest import FileEntry
-from vlm_assets.store.arrow_files import sync_directory
+from vlm_assets.store.arrow_files import replace_file, sync_directory
 from vlm_assets.store.remote.bucket import Bucket
 from vlm_assets.store.remote.download import OnReceived, fetch_object
 from vlm_assets.store.remote.inventory import Inventory
@@ -101,12 +101,15 @@ class Fetcher:
         }
         wrong |= {p: e for p, e in stored.beside.files.items() if not (directory / p).is_file()}
         if wrong:
-            temporary = {f"{path}.mended": entry for path, entry in wrong.items()}
-            self.place_files(directory, temporary)
+            self.place_files(directory, {f"{path}.mended": entry for path, entry in wrong.items()})
             for path in wrong:
                 (directory / f"{path}.mended").replace(directory / path)
             sync_directory(directory)
-        return sorted(wrong)
+        mended = sorted(wrong)
+        if version_of_manifest((directory / MANIFEST).read_bytes()) != stored.version:
+            replace_file(directory / MANIFEST, stored.manifest)
+            mended.append(MANIFEST)
+        return mended
 
     def place_files(self, directory: Path, files: dict[str, FileEntry]) -> None:
         """Puts files into a folder, by hard link to the one fetched copy of each."""

@@ -64,7 +64,7 @@ class Pushed:
     """What came of pushes."""
 
     done: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, VlmAssetsError] = field(default_factory=dict)
     objects: int = 0
     sent_bytes: int = 0
     found_bytes: int = 0
@@ -206,7 +206,7 @@ class Pusher:
 
     def _fail(self, label: str, error: VlmAssetsError) -> None:
         with self._lock:
-            self._result.failed[label] = str(error)
+            self._result.failed[label] = error
             if isinstance(error, RemoteError):
                 self._refused += 1
                 if self._refused >= _FAILURES:

@@ -73,7 +73,14 @@ class PruneReport(BaseModel):
     object_bytes: int = 0
     pinned: list[str] = Field(default_factory=list)
     """Versions that would go but for a pin."""
+    outstanding: list[str] = Field(default_factory=list)
+    """Of those, the ones that a purge or a drop asked for."""
     young_objects: int = 0
     """Unreferenced objects younger than the grace time, left alone."""
     requests: dict[str, int] = Field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0: all that was asked for is gone; 1: pins hold something of it."""
+        return 1 if self.outstanding else 0

@@ -44,12 +44,15 @@ class RestoreOptions:
     """How to restore. `overwrite`: also over versions of this machine that were never pushed.
 
     `thorough`: files that are on disk are hashed, not only measured. `storage`: Dagster's SQLite files come back too,
-    into a DAGSTER_HOME that has none; of this host, else of the host that pushed last.
+    into a DAGSTER_HOME that has none; of this host, else of the host that pushed last. `slices`: False brings only
+    the listings of the sources. `known_only`: a chosen source or target that the remote lacks is no error.
     """
 
     overwrite: bool = False
     thorough: bool = False
     storage: bool = True
+    slices: bool = True
+    known_only: bool = False
     lock_wait_s: float = 0.0
 
 
@@ -78,7 +81,7 @@ def restore(
     bucket = bucket or open_remote(settings)
     options = options or RestoreOptions()
     root = settings.root
-    scope = Scope(sources, targets, storage=options.storage)
+    scope = Scope(sources, targets, storage=options.storage, slices=options.slices)
     with hold_lock(root.locks / "restore", f"restore from {bucket.address}", wait_s=options.lock_wait_s):
         work = _Restore(bucket, root, scope, options, progress or SilentProgress())
         report = work.run()
@@ -117,7 +120,8 @@ class _Restore:
         complete = False
         try:
             self._inventory = take_inventory(self._bucket)
-            self._check_scope()
+            if not self._options.known_only:
+                self._check_scope()
             self.report.done += [
                 f"tombstones/{n}" for n in pull_tombstones(self._bucket, self._root, self._inventory)
             ]

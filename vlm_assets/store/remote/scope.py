@@ -13,6 +13,8 @@ class Scope:
     sources: Collection[str] | None = None
     targets: Collection[str] | None = None
     storage: bool = False
+    slices: bool = True
+    """False: of the sources their listings alone."""
 
     @property
     def everything(self) -> bool:
@@ -26,5 +28,5 @@ class Scope:
     def name(self, name: Name) -> bool:
         """Whether a slice, a plan or a corpus is meant."""
         if name.area == "datasets":
-            return self.source(name.group)
+            return self.slices and self.source(name.group)
         return self.everything or name.leaf in (self.targets or ())
