@@ -62,14 +62,21 @@ def test_equal_ranks_are_settled_by_id(tmp_path):
         assert sorted(ids_of(plan(cat, supply))) == ["a/b/k1", "a/b/k2", "a/z/k0"][:wanted]
 
 
-def test_max_samples_counts_keys_and_settles_equal_ranks_by_id(tmp_path):
+@pytest.mark.parametrize(
+    ("count", "kept", "over"), [(1, ["a/s/a"], 2), (2, ["a/s/b", "a/s/a"], 1)], ids=["one key", "two keys"]
+)
+def test_max_samples_counts_keys_and_settles_equal_ranks_by_id(tmp_path, count, kept, over):
     one, two, three = same_prefix("312")
-    rows = [row(0, image_sha256=one, key="b"), row(1, image_sha256=two, key="c"), row(2, image_sha256=three, key="d"),
-            row(3, image_sha256=two, key="a")]  # fmt: skip
-    cat = catalog([source("a", max_samples=2)], targets={"t": 9})
+    rows = [
+        row(1, image_sha256=two, key="c"),
+        row(0, image_sha256=one, key="b"),
+        row(2, image_sha256=three, key="d"),
+        row(3, image_sha256=two, key="a"),
+    ]
+    cat = catalog([source("a", max_samples=count)], targets={"t": 9})
     result = plan(cat, [commit(tmp_path, "a", "s", rows)])
-    assert ids_of(result) == ["a/s/b", "a/s/a"]
-    assert result.excluded["max_samples"] == 1
+    assert ids_of(result) == kept
+    assert result.excluded["max_samples"] == over
     assert result.excluded["duplicate"] == 1
 
 
@@ -195,6 +202,12 @@ def test_too_large_counts_the_names_that_the_catalogue_gives(tmp_path):
     cat = catalog([source("a")], shard=ShardSpec(max_bytes=10**6))
     supply = [commit(tmp_path, "a", "s", [row(1, row_bytes=room), row(2, row_bytes=room + 1)])]
     assert ids_of(plan(cat, supply)) == ["a/s/1"]
+
+
+def test_the_shorter_side_counts_and_the_minimum_is_enough(tmp_path):
+    rows = [row(1, width_px=64), row(2, width_px=63), row(3, height_px=63), row(4, height_px=64, width_px=65)]
+    supply = [commit(tmp_path, "a", "s", rows)]
+    assert ids_of(plan(catalog([source("a")], min_side_px=64), supply)) == ["a/s/1", "a/s/4"]
 
 
 @pytest.mark.parametrize(("bits", "left"), [(0, 3), (2, 2)])
