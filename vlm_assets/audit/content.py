@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from vlm_assets.audit.evidence import Evidence
 from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.words import I64, ranks
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
+
+if TYPE_CHECKING:  # worker processes import this module; it is to load fast
+    from vlm_assets.audit.evidence import Evidence
 
 _IN_PROCESS_BYTES: Final = 256 * 2**20
 """Less data than this is read in the calling process: starting workers costs more."""
@@ -96,6 +98,7 @@ def check_content(task: ContentTask) -> ContentResult:
     try:
         with pa.memory_map(str(task.index)) as mapped:
             index = pa.ipc.open_file(mapped).read_all()
+        index.validate(full=True)  # damaged offsets would lead reads out of the file, and end the process
         for first, batch in _batches(task):
             _check_batch(result, task, first, batch, index.slice(first, batch.num_rows))
         if index.num_rows != task.rows:
@@ -141,6 +144,7 @@ def _check_rows(
 ) -> None:
     if index.num_rows != batch.num_rows:
         raise ValueError(f"the index ends before row {first + batch.num_rows}")
+    batch.validate(full=True)
     result.rows += batch.num_rows
     images = batch.column("image")
     encoded = images.field(0)
@@ -219,7 +223,7 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
         result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
 
 
-def read_content(evidence: Evidence, *, workers: int, progress: Callable[[int], None]) -> ContentResult:
+def read_content(evidence: "Evidence", *, workers: int, progress: Callable[[int], None]) -> ContentResult:
     """All rows with `full`, otherwise a sample: up to 64 shards, rows uniform in them, seeded by the root hash."""
     corpus = evidence.corpus
     seed = int(corpus.root_hash[:16], 16)

@@ -31,7 +31,10 @@ def index_table(path: Path, columns: Sequence[str]) -> pa.Table:
         with pa.OSFile(str(path)) as file:
             fields = sorted(INDEX_SCHEMA.get_field_index(name) for name in columns)
             options = pa.ipc.IpcReadOptions(included_fields=fields)
-            return pa.ipc.open_file(file, options=options).read_all().select(list(columns)).combine_chunks()
+            table = pa.ipc.open_file(file, options=options).read_all().select(list(columns))
+        # Damaged offsets would otherwise lead reads out of the file, and end the process.
+        table.validate(full=True)
+        return table.combine_chunks()
     except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
         raise UnjudgedError(f"{path}: {error}") from error
 

@@ -76,7 +76,14 @@ def _judge(name: FindingName, check: Callable[..., Verdict], recount: object) ->
     clock = time.monotonic()
     try:
         verdict = check(recount)
-    except UnjudgedError as error:
+    except Exception as error:
+        if not isinstance(error, UnjudgedError):
+            logger.exception("the check %s failed itself", name)
+            return Finding(
+                name, passed=False, severity=severity_of(name), expected="to be judged",
+                observed=f"the check itself failed: {type(error).__name__}: {error}",
+                seconds=time.monotonic() - clock,
+            )  # fmt: skip
         return Finding(
             name, passed=False, severity=severity_of(name), expected="to be judged",
             observed=str(error), judged=False, seconds=time.monotonic() - clock,

@@ -5,6 +5,7 @@ A *resealed* mutation is what a writer or allocator with a bug would have left: 
 
 import shutil
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import orjson
@@ -16,8 +17,10 @@ import yaml
 from vlm_assets.audit.findings import FindingName, finding_names
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.ingest.slice import build_slice
+from vlm_assets.installation import open_installation
 from vlm_assets.layout import MANIFEST
 from vlm_assets.schema import SAMPLE_SCHEMA
+from vlm_assets.settings import load_settings
 from vlm_assets_tests.audit.breaking import (
     TARGET,
     Broken,
@@ -506,6 +509,37 @@ def test_mutation_is_caught_by_name(good, tmp_path, name):
     assert " ".join(sorted(told)) == expected, told
     assert all(not f.passed for f in findings if not f.judged)
     assert orjson.dumps([f.to_json() for f in findings])
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_byte_of_corpus_or_plan_changes_unseen(good, tmp_path, seed):
+    random = Random(seed)
+    broken = copy_of(good, tmp_path)
+    folder = broken.corpus if seed % 3 else broken.plan
+    path = random.choice([p for p in sorted(folder.iterdir()) if p.suffix != ".md"])
+    content = bytearray(path.read_bytes())
+    for _ in range(random.choice((1, 1, 8))):
+        content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    path.write_bytes(content)
+    findings = audit_corpus(broken.installation, TARGET, full=True)
+    assert [f.name for f in findings] == list(finding_names())
+    assert {str(f.name) for f in findings if f.failed} & {"manifests", "shard_files"}, path
+    assert not [f.observed for f in findings if "the check itself" in f.observed]
+
+
+def test_workers_find_what_one_process_finds(good, tmp_path, monkeypatch):
+    monkeypatch.setattr("vlm_assets.audit.content._IN_PROCESS_BYTES", 0)
+    broken = copy_of(good, tmp_path)
+    swap_two_images(broken)
+    installation = open_installation(
+        load_settings(None, catalog=tmp_path / "catalog", data_root=tmp_path / "data", workers=2)
+    )
+    told = []
+    findings = audit_corpus(installation, TARGET, full=True, progress=lambda *step: told.append(step))
+    (found,) = [f for f in findings if f.failed]
+    assert (str(found.name), found.figures["rows"]) == ("image_bytes", 30)
+    assert len(found.examples) == 2
+    assert ("row_values", 30) in told
 
 
 def test_there_are_mutations_for_every_finding_of_files_rows_and_slices():
