@@ -23,6 +23,7 @@ from vlm_assets.pdf.slots import CpuSlots
 _FIRST_PAGES: Final = 4
 _CHUNK_PAGES: Final = 16
 """Pages of one request: enough to make the start of a Poppler process cheap, few enough to share a document."""
+_LEAST_PAGES: Final = 2
 _AHEAD_PAGES: Final = 32
 """Pages a worker that may be under way or waiting to be taken."""
 _SLOT_POLL_S: Final = 0.02
@@ -55,8 +56,11 @@ class PdfPages:
         """
         yield from self._pool.pages_of(self)
 
-    def next_request(self, options: PageOptions) -> "Request[PdfPages] | None":
-        """The next part to ask for, None while there is nothing (left) to ask."""
+    def next_request(self, options: PageOptions, workers: int, *, last: bool) -> "Request[PdfPages] | None":
+        """The next part to ask for, None while there is nothing (left) to ask.
+
+        Parts of the last document shrink towards its end, so that no worker is left with a long part alone.
+        """
         if self.fault is not None:
             return None
         if self.redo:
@@ -68,9 +72,11 @@ class PdfPages:
             return Request(self, 0, _FIRST_PAGES)
         while self.scheduled < self.count and not options.wants(self.scheduled):
             self.scheduled += 1
-        if self.scheduled >= self.count:
+        left = self.count - self.scheduled
+        if left <= 0:
             return None
-        start, self.scheduled = self.scheduled, min(self.scheduled + _CHUNK_PAGES, self.count)
+        share = max(_LEAST_PAGES, -(-left // (2 * workers))) if last else _CHUNK_PAGES
+        start, self.scheduled = self.scheduled, min(self.scheduled + min(share, _CHUNK_PAGES), self.count)
         return Request(self, start, self.scheduled)
 
 
@@ -81,9 +87,16 @@ class PagePool:
     """Worker processes for the pages of many documents, as many as there are free CPU slots on the machine.
 
     `folder` holds page files until the receiver removes them; it is emptied at the start and at the end.
+
+    Raises:
+        OperationError: the renderer is not installed.
     """
 
     def __init__(self, options: PageOptions, workers: int, folder: Path, slots_dir: Path) -> None:
+        if options.renderer == "poppler" and shutil.which("pdftoppm") is None:
+            raise OperationError(
+                "Poppler is not installed: apt-get install poppler-utils, or set renderer: pdfium for the source"
+            )
         self._options = options
         self._limit = workers
         self._folder = folder
@@ -198,25 +211,25 @@ class PagePool:
         return None if patience == float("inf") else patience
 
     def _hand_out(self, selector: selectors.BaseSelector) -> bool:
-        """Gives requests to free workers; True when there was work but no slot."""
-        while True:
-            idle = next((w for w in self._workers if w.request is None), None)
-            if idle is None and len(self._workers) >= self._limit:
+        """Gives requests to free workers; True when there was work but no slot.
+
+        Keeps one worker more than are at work (up to the limit): how much work a document is shows only when the
+        first has opened it, and the second should be ready by then.
+        """
+        while self._documents:
+            idle = next((worker for worker in self._workers if worker.request is None), None)
+            if idle is None and len(self._workers) < self._limit:
+                idle = self._start(selector)
+            if idle is None:
                 return False
-            holder = idle.number if idle else self._started
-            if not self._has_work():
-                return False
-            if not self._slots.take(holder):
+            if not self._slots.take(idle.number):
                 return True
             request = self._next_request()
             if request is None:
-                self._slots.give_back(holder)
+                self._slots.give_back(idle.number)
                 return False
-            worker = idle or self._start(selector)
-            worker.ask(request)
-
-    def _has_work(self) -> bool:
-        return bool(self._documents)
+            idle.ask(request)
+        return False
 
     def _next_request(self) -> Request[PdfPages] | None:
         """The first request in document order that the bound on pages ahead allows.
@@ -230,7 +243,8 @@ class PagePool:
                 if room <= held and place:
                     return None
                 if held < self._limit * _AHEAD_PAGES:
-                    request = document.next_request(self._options)
+                    last = place == len(self._documents) - 1
+                    request = document.next_request(self._options, self._limit, last=last)
                     if request is not None:
                         document.under_way += request.stop - request.start
                         return request

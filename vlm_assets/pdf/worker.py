@@ -263,16 +263,14 @@ class Worker:
     def _ask_poppler(self, document: _Document, pending: list[int]) -> str:
         """Answers for, and removes, the pages that one Poppler process renders; else why there are none left."""
         self._step(pending[0])
-        failure = f"Poppler gave no page within {self._options.page_timeout_s:g} s (damage, or out of memory)"
-        try:
-            files = render_poppler(document.path, pending[0], pending[-1], self._folder, self._options)
-        except RenderError as error:
-            files, failure = {}, str(error)
+        files = render_poppler(document.path, pending[0], pending[-1], self._folder, self._options)
         for page in sorted(files):
             file = files[page].rename(self._new_file("jpg"))
             self._answer_rendered(document, page, file)
         pending[:] = [page for page in pending if page not in files]
-        return failure if pending else ""
+        if not pending:
+            return ""
+        return f"Poppler gave no page within {self._options.page_timeout_s:g} s (damage, or out of memory)"
 
     def _answer_rendered(self, document: _Document, page: int, file: Path) -> None:
         dpi = self._options.dpi
