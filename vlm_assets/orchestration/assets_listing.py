@@ -19,6 +19,7 @@ from vlm_assets.orchestration.names import (
     ACCEPT_SHRINK_TAG,
     CORPUS_POOL,
     FORCE_TAG,
+    LISTING_VERSION,
     listing_key,
     slices_partitions,
     source_pool,
@@ -72,7 +73,7 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(
                 asset_key=listing_key(name),
                 metadata=listing_metadata(result, path),
-                data_version=dg.DataVersion(result.listing.version),
+                data_version=dg.DataVersion(LISTING_VERSION),
             )
         if failures:
             raise dg.Failure(f"{len(failures)} of {len(wanted)} listings failed.\n" + "\n".join(failures))

@@ -8,22 +8,18 @@ from vlm_assets.orchestration.metadata import source_state
 LISTING_GROUP: Final = "listing"
 LINE_GROUP: Final = "corpus"
 
-_KIND_ICONS: Final = {
-    "hf_dataset": "huggingface",
-    "hf_image_urls": "huggingface",
-    "hf_disk": "huggingface",
-    "github_release": "github",
-    "kaggle": "kaggle",
-    "image_urls": "http",
-    "client_folder": "folder",
-    "pdf_folder": "pdf",
-    "newspapers": "newspaper",
+_ICONS: Final = {
+    "hf_dataset": {"huggingface"},
+    "hf_image_urls": {"huggingface"},
+    "hf_disk": {"huggingface"},
+    "github_release": {"github"},
 }
+"""Badges that the UI has a picture for, beside the kind itself."""
 
 
 def source_kinds(spec: SourceSpec) -> set[str]:
     """Kind badges of a source's assets."""
-    return {spec.kind, _KIND_ICONS.get(spec.kind, "python")}
+    return {spec.kind, *_ICONS.get(spec.kind, ())}
 
 
 def dataset_group(spec: SourceSpec) -> str:

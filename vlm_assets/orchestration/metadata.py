@@ -20,7 +20,7 @@ _SHOWN_KEYS: Final = 12
 
 _COLUMNS: Final = (
     ("image", "struct<bytes, path>", "original encoded bytes; null after a takedown"),
-    ("id", "string", "<source>/<slice>/<key>"),
+    ("id", "string", "source/slice/key, escaped"),
     ("text", "string", "caption; nullable"),
     ("extra", "string", "JSON of the other upstream columns; nullable"),
     ("label", "string", "raw upstream label; nullable"),

@@ -14,6 +14,9 @@ CORPUS_KEY: Final = dg.AssetKey("corpus")
 CORPUS_POOL: Final = "corpus_writer"
 
 DATA_VERSION_TAG: Final = "dagster/data_version"
+LISTING_VERSION: Final = "see the fingerprints"
+"""Data version of every listing. What a listing means for a slice is the slice's fingerprint, which the sensors
+compare; a version of the listing as a whole would show every slice as stale when one has changed."""
 PARTITION_TAG: Final = "dagster/partition"
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
 RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
@@ -44,3 +47,18 @@ def slices_partitions(source: str) -> str:
 def source_pool(source: str) -> str:
     """Pool that lets one queued run at a time work on a source."""
     return f"source__{source}"
+
+
+def slice_tags(source: str, content_hash: str) -> dict[str, str]:
+    """Data version and provenance of a slice's materialization.
+
+    Without provenance the UI goes by time, and shows every slice as stale after each listing. Tag names as in
+    `dagster._core.definitions.data_version`, read in 1.13.
+    """
+    listing = listing_key(source).to_user_string()
+    return {
+        DATA_VERSION_TAG: content_hash,
+        "dagster/code_version": "none",
+        f"dagster/input_data_version/{listing}": LISTING_VERSION,
+        f"dagster/input_event_pointer/{listing}": "NULL",
+    }

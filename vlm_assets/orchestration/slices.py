@@ -17,7 +17,7 @@ from vlm_assets.installation import Installation
 from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.metadata import slice_metadata, source_state
-from vlm_assets.orchestration.names import DATA_VERSION_TAG, FORCE_TAG, dataset_key
+from vlm_assets.orchestration.names import FORCE_TAG, dataset_key, slice_tags
 from vlm_assets.orchestration.progress import ProgressLines
 from vlm_assets.orchestration.resources import ProgressSink
 from vlm_assets.orchestration.threads import run_all
@@ -84,7 +84,7 @@ def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.
         dataset_key(source),
         partition=key,
         metadata=slice_metadata(result, pictures),
-        tags={DATA_VERSION_TAG: result.manifest.content_hash},
+        tags=slice_tags(source, result.manifest.content_hash),
     )
 
 

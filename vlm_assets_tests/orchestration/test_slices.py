@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.names import dataset_key, listing_key, source_pool
@@ -72,7 +74,19 @@ def test_every_finished_slice_has_its_event_with_what_a_person_asks(tmp_path, in
     assert "| not_an_image | 1 |" in told["rejects by reason"]
     assert told["first images"].count("data:image/jpeg;base64,") == 3
     [event] = line.events(dataset_key("street"), "s2")
-    assert event.tags == {"dagster/data_version": told["content hash"]}
+    assert event.tags is not None
+    assert event.tags["dagster/data_version"] == told["content hash"]
+
+
+def test_a_listing_anew_does_not_show_every_slice_as_stale(tmp_path, instance):
+    line = Line(city(tmp_path), instance)
+    line.list_sources("street")
+    line.fetch("street")
+    line.list_sources("street")
+    statuses = CachingStaleStatusResolver(
+        instance, line.defs.get_repository_def().asset_graph, LoadingContextForTest(instance)
+    )
+    assert statuses.get_status(dataset_key("street"), "s0") is StaleStatus.FRESH
 
 
 def test_a_committed_slice_logs_an_event_again_with_the_same_data_version(tmp_path, instance):
