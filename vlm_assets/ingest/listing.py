@@ -11,6 +11,7 @@ import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.errors import ListingShrunkError, SourceError
+from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation import Installation
 from vlm_assets.layout import key_hash, slice_key
 from vlm_assets.manifest import Listing, ListingSlice
@@ -55,6 +56,7 @@ def refresh_listing(
             entry = write_items(path, items)
             listing = listing.model_copy(update={"items_blake3": entry.blake3})
             write_listing(root, listing)
+        refresh_summary(root, spec.name, listing)
         change = _change(previous, listing)
     logger.info(
         "%s: %d slices, %d items at revision %s (%d added, %d changed, %d retired)",

@@ -5,9 +5,9 @@ import os
 import shutil
 import socket
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -17,16 +17,17 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason, RejectToleranceError, SourceError
+from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.images.probe import ImageProber, ProbePolicy
 from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
+from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation import Installation
 from vlm_assets.layout import STAGING
-from vlm_assets.manifest import FileEntry, Listing, RunRecord, SliceManifest
-from vlm_assets.sources.protocol import FetchContext, Item, Record, retry_at
+from vlm_assets.manifest import Listing, RunRecord, SliceManifest
+from vlm_assets.sources.protocol import FetchContext, Item, Record
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file, write_bytes
 from vlm_assets.store.listings import read_items
@@ -50,9 +51,6 @@ from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 
 logger = logging.getLogger("vlm_assets.ingest")
-
-_HARMLESS = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
-"""Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +134,8 @@ class _SliceBuild:
         self._listed = listing.slices[slice_key]
         self._key = slice_key
         self._options = options
-        self._ledger: list[ItemEntry] = []
-        self._rejects: list[Reject] = []
-        self._attempts: Mapping[str, int] = {}
+        self._name = f"{spec.name}/{slice_key}"
+        self._ledgers = Ledgers(self._name, {})
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._source = source_of(spec.kind)
         root = installation.root
@@ -152,7 +149,7 @@ class _SliceBuild:
         clock = time.monotonic()
         items = read_items(self._installation.root, self._listing, self._key)
         plan = self._plan_items(due, items, version, manifest)
-        self._attempts = plan.attempts
+        self._ledgers = Ledgers(self._name, plan.attempts)
         run.taken_over = len(plan.kept)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
@@ -201,18 +198,18 @@ class _SliceBuild:
         with SliceWriter(self._staging) as writer:
             for row in self._rows(items, plan, version, manifest):
                 if self._options.cancelled.is_set():
-                    raise SourceError(f"{self._spec.name}/{self._key}: cancelled; fetched work is kept")
+                    raise SourceError(f"{self._name}: cancelled; fetched work is kept")
                 writer.add(row)
             written = writer.finish()
-        self._check_tolerance(written.rows)
-        written.files[ITEMS_FILE] = write_items_ledger(self._staging / ITEMS_FILE, self._ledger)
-        new = self._manifest(written.files, written, len(items))
-        rejects = rejects_bytes(self._rejects)
+        self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
+        written.files[ITEMS_FILE] = write_items_ledger(self._staging / ITEMS_FILE, self._ledgers.items)
+        new = self._manifest(written)
+        rejects = rejects_bytes(self._ledgers.rejects)
         run.finished_at = datetime.now(UTC)
         run.seconds = round(time.monotonic() - clock, 3)
         run.figures = {name: round(value, 3) for name, value in sorted(self._figures.items())}
         run.rejects_blake3 = blake3(rejects).hexdigest()
-        run.next_retry = min((r.next_retry for r in self._rejects if r.transient), default=0)
+        run.next_retry = self._ledgers.next_retry()
         write_bytes(self._staging / REJECTS_FILE, rejects)
         write_bytes(self._staging / RUN_FILE, run.model_dump_json(indent=2).encode())
         committed = commit_version(
@@ -247,13 +244,14 @@ class _SliceBuild:
                 key, group = next(fresh, (None, iter(())))
                 if key != item.key:
                     raise SourceError(
-                        f"{self._spec.name}/{self._key}: {self._spec.kind} gave {key!r} where {item.key!r} was "
+                        f"{self._name}: {self._spec.kind} gave {key!r} where {item.key!r} was "
                         "next; every item must give a record or a reject, in order"
                     )
-                yield from self._count_item(item, (result for _, result in group))
+                rows = self._ledgers.count(item, (result for _, result in group))
+                yield from map(self._without_content, rows)
             extra = next(fresh, None)
             if extra is not None:
-                raise SourceError(f"{self._spec.name}/{self._key}: {extra[0]!r} was never listed")
+                raise SourceError(f"{self._name}: {extra[0]!r} was never listed")
 
     def _events(self, plan: ItemPlan) -> Iterable[Record | Reject]:
         if not plan.fetched:
@@ -293,7 +291,7 @@ class _SliceBuild:
         ledger = iter(read_items_ledger(version))
         rejected = defaultdict(list)
         for reject in read_rejects(version):
-            rejected[reject.pop("key")].append(reject)
+            rejected[reject["key"]].append(reject)
 
         def take(entry: ItemEntry) -> Iterator[Row]:
             for old in ledger:
@@ -306,32 +304,9 @@ class _SliceBuild:
                 row["category"], row["licence"] = self._spec.category, self._spec.licence
                 row["subcategory"] = self._spec.subcategory_of(row["label"])
                 yield self._without_content(row)
-            self._ledger.append(entry)
-            self._rejects += [
-                Reject(item=entry.key, **{**row, "reason": RejectReason(row["reason"])})
-                for row in rejected[entry.key]
-            ]
+            self._ledgers.keep(entry, rejected[entry.key])
 
         return take
-
-    def _count_item(self, item: Item, results: Iterator[Row | Reject]) -> Iterator[Row]:
-        """Passes an item's rows on and notes the item in the ledgers."""
-        records = rows = 0
-        whole = False
-        for result in results:
-            if isinstance(result, Reject):
-                whole = whole or result.record is None
-                records += result.record is not None
-                self._rejects.append(_with_retry(result, self._attempts.get(item.key, 0)))
-            else:
-                records += 1
-                rows += 1
-                yield self._without_content(result)
-        if whole and rows:
-            raise SourceError(
-                f"{self._spec.name}/{self._key}: item {item.key!r} is both rejected and admitted"
-            )
-        self._ledger.append(ItemEntry(item.key, item.identity, not whole, records, rows))
 
     def _without_content(self, row: Row) -> Row:
         """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
@@ -340,22 +315,7 @@ class _SliceBuild:
             return {**row, "image": None, "text": None, "extra": None}
         return row
 
-    def _check_tolerance(self, rows: int) -> None:
-        counted = [r for r in self._rejects if r.reason not in _HARMLESS]
-        total = rows + len(counted)
-        if counted and len(counted) > self._spec.reject_tolerance * total:
-            reasons = Counter(str(r.reason) for r in counted)
-            told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
-            first = counted[0]
-            raise RejectToleranceError(
-                f"{self._spec.name}/{self._key}: {len(counted)} of {total} records are rejects ({told}), more than "
-                f"reject_tolerance {self._spec.reject_tolerance:g}; nothing was committed. First: {first.item}: "
-                f"{first.reason}: {first.detail}. Mend the source, or raise its reject_tolerance."
-            )
-
-    def _manifest(self, files: dict[str, FileEntry], written: WrittenSlice, items: int) -> SliceManifest:
-        fetched = sum(entry.fetched for entry in self._ledger)
-        reasons = Counter(str(r.reason) for r in self._rejects)
+    def _manifest(self, written: WrittenSlice) -> SliceManifest:
         return SliceManifest(
             source=self._spec.name,
             slice=self._key,
@@ -371,17 +331,11 @@ class _SliceBuild:
             content_hash=written.content_hash,
             container=self._listed.container,
             items_per_slice=self._listed.items_per_slice,
-            items=items,
-            items_fetched=fetched,
-            items_rejected=items - fetched,
-            records=sum(entry.records for entry in self._ledger),
             rows=written.rows,
-            rejects=dict(sorted(reasons.items())),
-            records_rejected=sum(r.record is not None for r in self._rejects),
-            transient_rejects=sum(r.transient for r in self._rejects),
             data_bytes=written.data_bytes,
             image_bytes=written.image_bytes,
-            files=files,
+            files=written.files,
+            **self._ledgers.figures(),
         )
 
 
@@ -396,11 +350,3 @@ def _capped(
         if number == options.max_records:
             break
     yield from (Reject(item.key, RejectReason.TEST_MODE) for item in items if item.key not in reached)
-
-
-def _with_retry(reject: Reject, earlier: int) -> Reject:
-    """A transient reject counts its earlier attempts; one that names no time is due by the common schedule."""
-    if not reject.transient:
-        return reject
-    attempts = max(reject.attempts, earlier + 1)
-    return replace(reject, attempts=attempts, next_retry=reject.next_retry or retry_at(attempts))

@@ -180,6 +180,8 @@ def test_retired_slices_leave_the_supply_and_return_when_listed_again(tmp_path):
     (tmp_path / "in" / "b").rename(tmp_path / "b")
     listing = relist(installation)
     assert listing.retired == ("b",)
+    splits = json.loads((installation.root.source("street") / "dataset_dict.json").read_text())
+    assert splits == {"splits": ["a"]}
     assert [s.slice for s in gather_supply(installation).slices] == ["a"]
     (tmp_path / "b").rename(tmp_path / "in" / "b")
     assert {o.due for o in ingest(installation).values()} == {Due.COMMITTED}

@@ -1,0 +1,98 @@
+"""The two ledgers of a slice under way: what became of each item, and every reject with its reason."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from vlm_assets.errors import Reject, RejectReason, RejectToleranceError, SourceError
+from vlm_assets.sources.protocol import Item, retry_at
+from vlm_assets.store.slices import ItemEntry, Row
+
+_HARMLESS: Final = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
+"""Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
+
+
+@dataclass(slots=True)
+class Ledgers:
+    """Counts while rows pass through. items = fetched + rejected; records = rows + rejected records."""
+
+    slice_name: str
+    """`source/slice`, for messages."""
+    attempts: Mapping[str, int]
+    """Earlier attempts of items that are fetched again."""
+    items: list[ItemEntry] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+    def count(self, item: Item, results: Iterator[Row | Reject]) -> Iterator[Row]:
+        """Passes a fetched item's rows on, keeps its rejects, and enters the item once it is through.
+
+        Raises:
+            SourceError: the item was both rejected as a whole and gave rows.
+        """
+        records = rows = 0
+        whole = False
+        for result in results:
+            if isinstance(result, Reject):
+                whole = whole or result.record is None
+                records += result.record is not None
+                self.rejects.append(_with_retry(result, self.attempts.get(item.key, 0)))
+            else:
+                records += 1
+                rows += 1
+                yield result
+        if whole and rows:
+            raise SourceError(f"{self.slice_name}: item {item.key!r} is both rejected and admitted")
+        self.items.append(ItemEntry(item.key, item.identity, not whole, records, rows))
+
+    def keep(self, entry: ItemEntry, rejects: Sequence[Mapping[str, Any]]) -> None:
+        """Enters an item of the last version as it stood there. `rejects`: its rows of `rejects.parquet`."""
+        self.items.append(entry)
+        for row in rejects:
+            values = {name: value for name, value in row.items() if name not in ("key", "reason")}
+            self.rejects.append(Reject(item=entry.key, reason=RejectReason(row["reason"]), **values))
+
+    def check_tolerance(self, rows: int, tolerance: float) -> None:
+        """Returns where the share of rejects is no larger than the source tolerates.
+
+        Raises:
+            RejectToleranceError: it is; with the reasons and the first of them.
+        """
+        counted = [reject for reject in self.rejects if reject.reason not in _HARMLESS]
+        total = rows + len(counted)
+        if len(counted) <= tolerance * total:
+            return
+        reasons = Counter(str(reject.reason) for reject in counted)
+        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        first = counted[0]
+        raise RejectToleranceError(
+            f"{self.slice_name}: {len(counted)} of {total} records are rejects ({told}), more than "
+            f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.item}: {first.reason}: "
+            f"{first.detail}. Mend the source, or raise its reject_tolerance."
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The counts of a `SliceManifest`, by its field names."""
+        fetched = sum(entry.fetched for entry in self.items)
+        reasons = Counter(str(reject.reason) for reject in self.rejects)
+        return {
+            "items": len(self.items),
+            "items_fetched": fetched,
+            "items_rejected": len(self.items) - fetched,
+            "records": sum(entry.records for entry in self.items),
+            "records_rejected": sum(reject.record is not None for reject in self.rejects),
+            "rejects": dict(sorted(reasons.items())),
+            "transient_rejects": sum(reject.transient for reject in self.rejects),
+        }
+
+    def next_retry(self) -> int:
+        """Earliest time at which a transient reject is due again, Unix seconds; 0 where there is none."""
+        return min((reject.next_retry for reject in self.rejects if reject.transient), default=0)
+
+
+def _with_retry(reject: Reject, earlier: int) -> Reject:
+    """A transient reject counts its earlier attempts; one that names no time is due by the common schedule."""
+    if not reject.transient:
+        return reject
+    attempts = max(reject.attempts, earlier + 1)
+    return replace(reject, attempts=attempts, next_retry=reject.next_retry or retry_at(attempts))
