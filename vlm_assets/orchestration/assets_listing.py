@@ -81,14 +81,15 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return listing
 
 
-def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[str]) -> None:
-    """Adds the partition keys that are new, sorted, and gives the source's pool its slot."""
+def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[str]) -> int:
+    """Adds the partition keys that are new, sorted, and gives the pools their slots; returns how many were new."""
     name = slices_partitions(source)
     known = set(instance.get_dynamic_partitions(name))
     new = sorted(set(keys) - known)
     for start in range(0, len(new), _KEYS_AT_ONCE):
         instance.add_dynamic_partitions(name, new[start : start + _KEYS_AT_ONCE])
     register_pools(instance, (source_pool(source), CORPUS_POOL))
+    return len(new)
 
 
 def _list_all(

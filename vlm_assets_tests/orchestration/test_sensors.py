@@ -1,0 +1,142 @@
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.jobs import slices_config
+from vlm_assets.orchestration.names import CORPUS_KEY, RANGE_END_TAG, RANGE_START_TAG, listing_key
+from vlm_assets.orchestration.reconcile import reconcile
+from vlm_assets_tests.orchestration.kit import Line, instance_in
+from vlm_assets_tests.workplace import STREET, fill, install, picture
+
+
+def city(base: Path, slices: int, **keys: Any) -> Installation:
+    for number in range(slices):
+        fill(base / "in" / f"s{number:02d}", 2, start=10 * number)
+    return install(
+        base, {**STREET, "path": base / "in", "reject_tolerance": 0, **keys}, corpus={"targets": {"4": 4}}
+    )
+
+
+class Ticks:
+    """Evaluates a sensor as the daemon does, keeping its cursor."""
+
+    def __init__(self, line: Line, name: str) -> None:
+        self._line = line
+        self._name = name
+        self._cursor: str | None = None
+
+    def tick(self) -> tuple[list[dg.RunRequest], str]:
+        """Run requests, and the reason where there are none."""
+        repository = self._line.defs.get_repository_def()
+        context = dg.build_sensor_context(
+            self._line.instance, cursor=self._cursor, repository_def=repository, sensor_name=self._name
+        )
+        data = repository.get_sensor_def(self._name).evaluate_tick(context)
+        self._cursor = data.cursor
+        return list(data.run_requests or ()), data.skip_message or ""
+
+
+@pytest.fixture
+def line(tmp_path, instance):
+    return Line(city(tmp_path, 12), instance)
+
+
+def ends(request: dg.RunRequest) -> tuple[str, str]:
+    return request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]
+
+
+def test_a_listing_leads_to_one_launch_of_what_is_due(line):
+    ticks = Ticks(line, "changed_slices")
+    assert ticks.tick() == ([], "street: never listed")
+    line.list_sources("street")
+    requests, _ = ticks.tick()
+    assert [ends(one) for one in requests] == [("s00", "s11")]
+    assert ticks.tick() == ([], "no new listing since the last look")
+    line.fetch("street")
+    line.list_sources("street")
+    assert ticks.tick() == ([], "street: listed, every slice is committed")
+
+
+def test_few_stretches_are_ranges_and_many_are_one_run_that_names_its_keys(line, tmp_path):
+    ticks = Ticks(line, "changed_slices")
+    line.list_sources("street")
+    line.fetch("street")
+    for number in (1, 2, 7):
+        fill(tmp_path / "in" / f"s{number:02d}", 3, start=500 + number)
+    line.list_sources("street")
+    requests, _ = ticks.tick()
+    assert [ends(one) for one in requests] == [("s01", "s02"), ("s07", "s07")]
+    for number in (0, 4, 9, 11):
+        fill(tmp_path / "in" / f"s{number:02d}", 3, start=600 + number)
+    line.list_sources("street")
+    [request], _ = ticks.tick()
+    keys = ["s00", "s01", "s02", "s04", "s07", "s09", "s11"]
+    assert request.run_config == slices_config("street", keys)
+    job = line.defs.resolve_job_def("slices")
+    before = line.materialized("street")
+    assert job.execute_in_process(run_config=request.run_config, instance=line.instance).success
+    after = line.materialized("street")
+    assert {key for key in after if after[key] != before[key]} == set(keys)
+
+
+def test_a_slice_that_fails_again_waits_for_the_next_listing(line, tmp_path):
+    (tmp_path / "in" / "s03" / "bad.jpg").write_bytes(b"rubbish")
+    ticks = Ticks(line, "changed_slices")
+    line.list_sources("street")
+    ticks.tick()
+    line.fetch("street")
+    assert ticks.tick()[0] == []
+    line.list_sources("street")
+    [request], _ = ticks.tick()
+    assert ends(request) == ("s03", "s03")
+
+
+def test_the_corpus_is_rebuilt_when_its_inputs_change_and_only_then(line, tmp_path):
+    ticks = Ticks(line, "stale_corpus")
+    line.list_sources("street")
+    assert "12 of 12 slices never committed" in ticks.tick()[1]
+    line.fetch("street")
+    [request], _ = ticks.tick()
+    assert (request.partition_key, request.job_name) == ("4", "corpus_line")
+    [again], _ = ticks.tick()
+    assert (
+        again.run_key == request.run_key
+    )  # the daemon launches a key once: a failed line is not tried for ever
+    line.defs.resolve_job_def("corpus_line").execute_in_process(instance=line.instance, partition_key="4")
+    assert ticks.tick() == ([], "4: inputs unchanged since it was sealed")
+    (tmp_path / "in" / "s05" / "0050.jpeg").write_bytes(picture(999))
+    line.list_sources("street")
+    line.fetch("street", ["s05"])
+    [request], _ = ticks.tick()
+    assert request.run_key != again.run_key
+
+
+def test_unfinished_runs_are_waited_for(line):
+    line.list_sources("street")
+    ticks, corpus = Ticks(line, "changed_slices"), Ticks(line, "stale_corpus")
+    job = line.defs.resolve_implicit_global_asset_job_def()
+    run = line.instance.create_run_for_job(
+        job, asset_selection=frozenset({listing_key("street")}), tags={"vlm/source": "street"}
+    )
+    assert ticks.tick()[1] == "street: has unfinished runs; looked at again after them"
+    assert corpus.tick()[1] == "waiting for 1 unfinished runs of the line"
+    line.instance.report_run_failed(run)
+    assert len(ticks.tick()[0]) == 1
+
+
+def test_a_lost_instance_gets_partitions_and_materializations_back(line, tmp_path, made_home):
+    line.list_sources("street")
+    line.fetch("street")
+    line.defs.resolve_job_def("corpus_line").execute_in_process(instance=line.instance, partition_key="4")
+    with instance_in(tmp_path / "new_home", made_home) as new:
+        found = Line(line.installation, new)
+        first = reconcile(line.installation, new)
+        assert (first.partitions, first.materializations) == (12, 15)
+        assert found.slices("street") == line.slices("street")
+        assert found.materialized("street") == dict.fromkeys(line.slices("street"), 1)
+        assert found.facts(CORPUS_KEY, "4")["root hash"] == line.facts(CORPUS_KEY, "4")["root hash"]
+        again = reconcile(line.installation, new)
+        assert (again.partitions, again.materializations) == (0, 0)
