@@ -229,7 +229,7 @@ class CorpusSpec(Spec):
     decontaminate: tuple[Path, ...] = ()
     decontaminate_bits: int = Field(0, ge=0, le=16)
     min_side_px: int = Field(0, ge=0)
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = Field(FORMATS, validate_default=True)
     require_complete: bool = True
     shard: ShardSpec = Field(default_factory=ShardSpec)
     keep_versions: int = Field(2, ge=1)
