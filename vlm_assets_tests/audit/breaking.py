@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
+from PIL import Image
 
 from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.card import write_card
+from vlm_assets.images.dhash import dhash
 from vlm_assets.installation import Installation, open_installation
 from vlm_assets.layout import MANIFEST, VERSIONS
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -80,7 +83,9 @@ def pictures(base: Path) -> None:
         (base / "scans" / f"copy{number}.jpg").write_bytes(picture(number))
     fill(base / "murky", 3, start=600)
     benchmark = sha256(picture(505)).hexdigest()
-    pq.write_table(pa.table({"image_sha256": [benchmark]}), base / "benchmark.parquet")
+    with Image.open(BytesIO(picture(505))) as image:
+        likeness = pa.array([dhash(image)], pa.uint64())
+    pq.write_table(pa.table({"image_sha256": [benchmark], "dhash": likeness}), base / "benchmark.parquet")
 
 
 def good_corpus(base: Path, **corpus: Any) -> Installation:
@@ -119,9 +124,9 @@ def take_down(installation: Installation, image: bytes) -> None:
 
 
 def _empty(installation: Installation, digest: str) -> None:
-    from vlm_assets.takedown import empty_slices
+    from vlm_assets.takedown.slices import empty_slices
 
-    empty_slices(installation, frozenset({digest}))
+    empty_slices(installation.root, frozenset({digest}))
 
 
 def in_force(installation: Installation) -> Tombstones:

@@ -5,14 +5,13 @@ import datasets
 import orjson
 import pytest
 
-from vlm_assets import takedown
 from vlm_assets.errors import StoreError
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.installation import Installation
 from vlm_assets.layout import MANIFEST
 from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.tombstones import read_tombstones
-from vlm_assets.takedown import Receipt, TakedownOrder, take_down
+from vlm_assets.takedown import Receipt, TakedownOrder, run, take_down
 from vlm_assets.verify import verify
 from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_once
 from vlm_assets_tests.workplace import ingest, picture
@@ -120,7 +119,7 @@ def test_cut_short_anywhere_it_is_finished_by_giving_it_again(copy, monkeypatch)
 
     for step in ("_rewrite_corpora", "_delete_old_slices", "_delete_old_corpora"):
         with monkeypatch.context() as patch:
-            patch.setattr(takedown._Takedown, step, cut)
+            patch.setattr(run._Takedown, step, cut)
             with pytest.raises(CutError):
                 take_down(installation, order)
         assert row["image_sha256"] in read_tombstones(installation.root).image_sha256

@@ -1,0 +1,167 @@
+"""Which rows precedence drops as duplicates: exact ones by key, near ones by picture. Order-free."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlm_assets.audit.corpus_rows import index_table, one_array
+from vlm_assets.audit.evidence import FoundSlice, UnjudgedError
+from vlm_assets.audit.near import near_pairs
+from vlm_assets.audit.rules import Rules
+from vlm_assets.audit.words import I64, U64
+from vlm_assets.store.slices import INDEX_FILE
+
+
+class Precedence:
+    """Orders rows: the declared sources, the others by name, then id bytes."""
+
+    def __init__(self, rules: Rules, slices: Sequence[FoundSlice], starts: I64) -> None:
+        declared = {name: number for number, name in enumerate(rules.precedence)}
+
+        def place(number: int) -> tuple[int, bytes, bytes]:
+            claim = slices[number].claim
+            return (
+                declared.get(claim.source, len(declared)),
+                claim.source.encode(),
+                f"{claim.slice}/".encode(),
+            )
+
+        self._slices = slices
+        self._starts = starts
+        self._order = np.empty(len(slices), np.int64)
+        self._order[sorted(range(len(slices)), key=place)] = np.arange(len(slices))
+
+    def slice_order(self, places: I64) -> I64:
+        """Order of the rows' slices: rows of different slices are ordered by it."""
+        return self._order[np.searchsorted(self._starts, places, side="right") - 1]
+
+    def numbers(self, places: I64) -> I64:
+        """Distinct numbers that order these rows; reads their ids."""
+        owner = np.searchsorted(self._starts, places, side="right") - 1
+        out = np.empty(len(places), np.int64)
+        for number in np.unique(owner).tolist():
+            here = np.flatnonzero(owner == number)
+            taken = self._ids(number).take(pa.array(places[here] - self._starts[number]))
+            ranked = np.empty(len(here), np.int64)
+            ranked[pc.sort_indices(taken).to_numpy()] = np.arange(len(here))
+            out[here] = (self._order[number] << 40) + ranked
+        return out
+
+    def _ids(self, number: int) -> pa.Array:
+        found = self._slices[number]
+        if found.directory is None:
+            raise UnjudgedError(f"{found.claim.name}: its content is gone")
+        return one_array(index_table(found.directory / INDEX_FILE, ("id",)), "id")
+
+
+def exact_duplicates(key: U64, places: I64, order: Precedence) -> I64:
+    """Those of `places` whose key another of them with higher precedence has."""
+    first = key[places, 0]
+    ordered = np.sort(first)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(repeated):
+        return np.empty(0, np.int64)
+    seen = np.zeros(2**22, bool)
+    seen[repeated >> np.uint64(42)] = True
+    maybe = np.flatnonzero(seen[first >> np.uint64(42)])
+    maybe = maybe[np.isin(first[maybe], repeated)]
+    rows = places[maybe]
+    slices = order.slice_order(rows)
+    by_key = np.lexsort((slices, key[rows, 1], key[rows, 0]))
+    rows, slices = rows[by_key], slices[by_key]
+    opens = np.ones(len(rows), bool)
+    opens[1:] = (key[rows[1:]] != key[rows[:-1]]).any(axis=1)
+    group = np.cumsum(opens) - 1
+    leaders = slices[np.flatnonzero(opens)]
+    rivals = np.flatnonzero(slices == leaders[group])
+    # Only rows of the leading slice can stay; where it has several of a group, the lowest id does.
+    stays = np.zeros(len(rows), bool)
+    precedence = order.numbers(rows[rivals])
+    best = rivals[np.lexsort((precedence, group[rivals]))]
+    new = np.ones(len(best), bool)
+    new[1:] = np.diff(group[best]) != 0
+    stays[best[new]] = True
+    return rows[~stays]
+
+
+def near_duplicates(dhash: U64, sha: U64, bits: I64, places: I64, order: Precedence) -> I64:
+    """Those of `places` with a near picture of another image that has higher precedence.
+
+    A pair is near within the smaller of the two rows' `bits`. Rows of one (dhash, bits) form a group; of each
+    group only its first row, and its first row with another image than that, can drop others.
+    """
+    if not len(places):
+        return places
+    values, value_of = np.unique(dhash, return_inverse=True)
+    left, right = near_pairs(values, values, int(bits.max()))
+    lonely = np.bincount(value_of, minlength=len(values)) == 1
+    busy = np.zeros(len(values), bool)
+    busy[left[left != right]] = True
+    wanted = np.flatnonzero(busy[value_of] | ~lonely[value_of])
+    if not len(wanted):
+        return np.empty(0, np.int64)
+    precedence = order.numbers(places[wanted])
+    _, image = np.unique(sha[wanted], axis=0, return_inverse=True)
+    image = image.reshape(-1)
+    groups, group_of = np.unique(value_of[wanted] * 64 + bits[wanted], return_inverse=True)
+    first, second = _leaders(group_of, precedence, image, len(groups))
+    dropped = np.zeros(len(wanted), bool)
+    for a, b in _group_pairs(groups, values, left, right):
+        rows, other = _members(group_of, a, b)
+        for lead in (first, second):
+            rival = lead[other]
+            real = rival >= 0
+            hit = real & (precedence[rival] < precedence[rows]) & (image[rival] != image[rows])
+            dropped[rows[hit]] = True
+    return places[wanted[dropped]]
+
+
+def _leaders(group_of: I64, precedence: I64, image: I64, count: int) -> tuple[I64, I64]:
+    """Of each group the row of highest precedence, and the next one with another image (-1: none)."""
+    order = np.lexsort((precedence, group_of))
+    ends = np.cumsum(np.bincount(group_of, minlength=count))
+    starts = ends - np.bincount(group_of, minlength=count)
+    first = order[starts]
+    second = np.full(count, -1, np.int64)
+    other = order[image[order] != image[first[group_of[order]]]]
+    # Written backwards, so that the row of highest precedence is written last.
+    second[group_of[other][::-1]] = other[::-1]
+    return first, second
+
+
+def _group_pairs(groups: I64, values: U64, left: I64, right: I64) -> list[tuple[I64, I64]]:
+    """Pairs of groups (members of the first are compared with leaders of the second), in chunks."""
+    group_value, group_bits = groups // 64, groups % 64
+    begin = np.searchsorted(group_value, np.arange(len(values) + 1))
+    i, j = left, right
+    chunks = []
+    for at in range(0, len(i), 1_000_000):
+        a, b = _expand(begin, i[at : at + 1_000_000], j[at : at + 1_000_000])
+        distance = np.bitwise_count(values[group_value[a]] ^ values[group_value[b]])
+        near = distance <= np.minimum(group_bits[a], group_bits[b])
+        chunks.append((a[near], b[near]))
+    return chunks
+
+
+def _expand(begin: I64, i: I64, j: I64) -> tuple[I64, I64]:
+    """All (group of value i, group of value j) of pairs of values."""
+    per_i, per_j = begin[i + 1] - begin[i], begin[j + 1] - begin[j]
+    count = per_i * per_j
+    pair = np.repeat(np.arange(len(i)), count)
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return begin[i][pair] + within // per_j[pair], begin[j][pair] + within % per_j[pair]
+
+
+def _members(group_of: I64, a: I64, b: I64) -> tuple[I64, I64]:
+    """(row, group) for every row of each group of `a`, with the group beside it in `b`."""
+    order = np.argsort(group_of, kind="stable")
+    count = int(group_of.max()) + 1
+    ends = np.cumsum(np.bincount(group_of, minlength=count))
+    sizes = np.bincount(group_of, minlength=count)
+    starts = ends - sizes
+    per = sizes[a]
+    within = np.arange(per.sum()) - np.repeat(np.cumsum(per) - per, per)
+    return order[np.repeat(starts[a], per) + within], np.repeat(b, per)

@@ -1,0 +1,58 @@
+"""What a takedown did, and what it could not."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class PinnedVersion(BaseModel):
+    """A corpus version that holds the row and must not be deleted: the operator has to deal with it."""
+
+    corpus: str
+    version: str
+    path: str
+
+
+class CorpusRewrite(BaseModel):
+    """One corpus from which rows were taken."""
+
+    corpus: str
+    target: str
+    before: str
+    after: str
+    rows_removed: int
+    holes: int
+    shards_rewritten: tuple[str, ...]
+    shards_kept: int
+
+
+class Receipt(BaseModel):
+    """What a takedown did, and what it could not. JSON-able; kept under `tombstones/receipts/`.
+
+    `complete` is False where something `outstanding` is left; the command exits 1 then.
+    """
+
+    tombstone: str
+    asked: str
+    only_row: bool
+    urls: tuple[str, ...]
+    image_sha256: tuple[str, ...]
+    ids: tuple[str, ...]
+    corpora: tuple[CorpusRewrite, ...] = ()
+    slices_emptied: tuple[str, ...] = ()
+    versions_deleted: tuple[str, ...] = ()
+    caches_cleaned: tuple[str, ...] = ()
+    pinned: tuple[PinnedVersion, ...] = ()
+    outstanding: tuple[str, ...] = ()
+    """In words, everything that still holds the rows or could not be reached, pinned versions included."""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to do."""
+        return not self.outstanding
+
+    @property
+    def exit_code(self) -> Literal[0, 1]:
+        """0 done, 1 something is outstanding."""
+        return 0 if self.complete else 1
