@@ -1,7 +1,5 @@
 """All hosted kinds through the pipeline, against the demo's services: what is asked, and what is committed."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -155,7 +153,7 @@ def test_killed_while_fetching_and_run_again(
         while not any(one.log for one in bodies) and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(delay_s)
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()  # SIGKILL; nothing where it has ended meanwhile
         child.wait()
     after = ingest(cut, source)
     assert {key: one.manifest.content_hash for key, one in after.items()} == whole
