@@ -53,8 +53,8 @@ def near_duplicates(table: RowTable, corpus: CorpusSpec, places: Places) -> Plac
 def _hits(table: RowTable, ordered: Places, values: Words, distance: int) -> Mask:
     """Which rows, given in order of precedence, are near an earlier one.
 
-    Rows of one value: the first hits all others of another image, and the first of another image hits the later
-    ones of the first's image. So only those two can decide anything about rows with other values.
+    Of the rows of one value, the first hits all of another image. So it and the first of another image are the
+    only ones that can decide anything about rows still in question, of that value or of others.
     """
     by_value = np.argsort(values, kind="stable")
     opens = np.ones(len(ordered), dtype=bool)
@@ -72,7 +72,7 @@ def _hits(table: RowTable, ordered: Places, values: Words, distance: int) -> Mas
         differs = owner[by_value] != owner[by_value[starts]][segment]
         other = np.minimum.reduceat(np.where(differs, by_value, len(ordered)), starts)
         candidate[other[other < len(ordered)]] = True
-        hits[by_value] = differs | (by_value > other[segment])
+        hits[by_value] = differs
     taking_part = np.flatnonzero(candidate | ~hits)
     entries = Entries(
         value=values[taking_part],

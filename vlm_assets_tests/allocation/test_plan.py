@@ -154,6 +154,31 @@ def test_questions_about_one_image_are_not_near_each_other(tmp_path):
     assert ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)])) == ["a/s/0", "a/s/1", "a/s/2"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        # b, another image with the picture of a, stands before c, which is a's image again.
+        ([("p", "a", 0), ("q", "b", 0), ("p", "c", 0)], ["a"]),
+        # c has a's image (decoded otherwise, so another dhash): only b, second of its value, is near c.
+        ([("p", "a", 0), ("q", "b", 0), ("p", "c", 1)], ["a"]),
+        ([("p", "a", 0), ("p", "c", 1), ("q", "d", 0)], ["a", "c"]),
+    ],
+    ids=["one value", "the second of a value", "an own image is not near"],
+)
+def test_an_image_with_several_texts_is_near_other_images_only(tmp_path, rows, kept):
+    given_rows = [row(image, key=key, text=key, dhash=PICTURE ^ flips) for image, key, flips in rows]
+    cat = catalog([source("a")], dedup=DedupSpec(exact="image_text", near_bits=2))
+    assert ids_of(plan(cat, [commit(tmp_path, "a", "s", given_rows)])) == [f"a/s/{key}" for key in kept]
+
+
+def test_listed_hashes_that_begin_alike_are_told_apart(tmp_path):
+    images = same_prefix("12345")
+    rows = [row(n, image_sha256=image) for n, image in enumerate(images)]
+    stones = Tombstones(image_sha256=frozenset(images[1:4]))
+    result = plan(catalog([source("a")]), [commit(tmp_path, "a", "s", rows)], stones)
+    assert ids_of(result) == ["a/s/0", "a/s/4"]
+
+
 def test_reasons_stand_in_their_order(tmp_path):
     """Each row breaks all rules from one on; it counts under the first."""
     tiny = {"width_px": 5}
