@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import itemgetter
-from typing import Literal
+from typing import Final, Literal
 
 from vlm_assets.allocation.apportion import Child, apportion
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode
@@ -13,6 +13,9 @@ from vlm_assets.layout import nfc
 
 Path = tuple[str, ...]
 """Names from the category down; a source is the last name of its path. The root is ()."""
+_UNLIMITED: Final = 2**62
+"""Above every target and bound. A limit that followed the target would bound the mins by it, and a larger target
+could then take a seat away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def grants_of(root: Node, seats: int, bounds: Mapping[Path, Bounds]) -> dict[Pat
 
 def asked_of(root: Node, seats: int) -> dict[Path, int]:
     """What every node would have with unlimited supply: shares, mins, maxes and counts alone decide."""
-    return grants_of(root, seats, bounds_of(root, supply_limit=seats))
+    return grants_of(root, seats, bounds_of(root, supply_limit=_UNLIMITED))
 
 
 def clipped(root: Node, asked: Mapping[Path, int]) -> dict[Path, int]:

@@ -157,6 +157,13 @@ def test_asked_is_what_unlimited_supply_would_give():
     assert grants_of(root, 10, bounds_of(root))[()] == 2
 
 
+def test_counts_ask_for_the_same_whatever_the_target():
+    """A count above the target weighs in full, else target 1 would give its seat to another."""
+    quotas = {"p": quota(1, subcategories={"b": quota(0, min=1), "c": quota(count=2), "d": quota(1)})}
+    root = build_tree(corpus(quotas), [])
+    assert [asked_of(root, seats)["p", "b"] for seats in (1, 2, 3)] == [0, 1, 1]
+
+
 def test_report_leaves_seats_that_meet_a_supply():
     root = two(2, 100)
     assert clipped(root, asked_of(root, 10))[()] == 2 + 3
