@@ -146,6 +146,8 @@ def _check_rows(
         raise ValueError(f"the index ends before row {first + batch.num_rows}")
     batch.validate(full=True)
     result.rows += batch.num_rows
+    if not batch.num_rows:
+        return
     images = batch.column("image")
     encoded = images.field(0)
     if images.null_count or encoded.null_count:
@@ -168,8 +170,14 @@ def _check_rows(
     offsets = np.array(starts, np.int64)
     lengths = offsets[1:] - offsets[:-1]
     whole = np.array([a == b for a, b in zip(hashes, recorded, strict=True)], bool)
-    sizes = batch.column("size_bytes").to_numpy(zero_copy_only=False)
+    sizes = _sizes(batch)
     _check_values(result, task, first, batch, index, np.where(whole, lengths, sizes))
+
+
+def _sizes(batch: pa.RecordBatch) -> I64:
+    """`size_bytes`; not by `to_numpy`, which imports pandas, a second in every worker."""
+    column = batch.column("size_bytes")
+    return np.frombuffer(column.buffers()[1], np.int64, len(column), 8 * column.offset)
 
 
 def _check_values(
@@ -184,7 +192,7 @@ def _check_values(
             for row, (here, there) in enumerate(pairs):
                 if here != there:
                     bad.setdefault(row, f"{name} {here!r}, the index says {there!r}")
-    sizes = batch.column("size_bytes").to_numpy(zero_copy_only=False)
+    sizes = _sizes(batch)
     for row in np.flatnonzero(sizes != lengths).tolist():
         bad.setdefault(row, f"size_bytes {sizes[row]}, the image has {lengths[row]}")
     digests = index.column("digest").to_pylist()
