@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a service under systemd's watchdog: tells it is ready when the check passes, and pings while it keeps passing.
 # A service that hangs gets no ping and is restarted after WatchdogSec.   vlm-watched.sh 'CHECK' COMMAND…
-set -u
+set -um # -m: without it the child ignores SIGINT, and Dagster then gives SIGTERM the same handler
 check="$1"
 shift
 "$@" &

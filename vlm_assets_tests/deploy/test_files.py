@@ -1,0 +1,213 @@
+"""What lies under deploy/: linted by the tools that know the formats, rendered, rehearsed."""
+
+import base64
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from vlm_assets.layout import DataRoot
+from vlm_assets.settings import load_settings
+
+TOP = Path(__file__).resolve().parents[2]
+DEPLOY = TOP / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SCRIPTS = sorted([*DEPLOY.glob("*.sh"), *DEPLOY.glob("*/*.sh")])
+APP = "/opt/vlm-assets"
+
+
+def _tool(name: str) -> str:
+    """Path of a program, the environment's own first; the test is skipped where there is none."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def _run(
+    *command: object, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    words = [str(part) for part in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=cwd, env=env)
+
+
+@pytest.mark.parametrize("stack", ["aws/stack.yaml", "ecs/stack.yaml"])
+def test_stacks_pass_cfn_lint(stack: str):
+    result = _run(_tool("cfn-lint"), "--regions", "eu-central-1", "--", DEPLOY / stack)
+    assert result.returncode == 0, result.stdout
+
+
+def _render() -> str:
+    arguments = [
+        "--bucket",
+        "some-bucket",
+        "--repository",
+        "https://git.example/vlm.git",
+        "--region",
+        "eu-central-1",
+    ]
+    result = _run(DEPLOY / "aws/deploy.sh", *arguments, "--contact", "data@example.org", "--render")
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_user_data_is_complete_and_small_enough_for_a_parameter():
+    text = _render()
+    assert not re.search(r"@[A-Z]+@", text)
+    assert len(base64.b64encode(text.encode())) < 4096
+    files = yaml.safe_load(text)["write_files"]
+    assert "VLM_REMOTE=s3://some-bucket/vlm" in files[0]["content"]
+
+
+def test_user_data_passes_cloud_inits_schema(tmp_path: Path):
+    path = tmp_path / "user-data"
+    path.write_text(_render(), "utf-8")
+    result = _run(_tool("cloud-init"), "schema", "--config-file", path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_pass_shellcheck(script: Path):
+    result = _run(_tool("shellcheck"), "-x", "--shell=bash", script, cwd=TOP)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_container_file_passes_hadolint():
+    result = _run(_tool("hadolint"), DEPLOY / "ecs/Dockerfile")
+    assert result.returncode == 0, result.stdout
+
+
+def test_what_the_container_file_copies_is_there():
+    text = (DEPLOY / "ecs/Dockerfile").read_text("utf-8")
+    copied = [name for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for name in line.split()]
+    assert "vlm_assets" in copied
+    assert [name for name in copied if not (TOP / name).exists()] == []
+
+
+def test_units_pass_systemd_analyze(tmp_path: Path):
+    for path in [*UNITS, *(DEPLOY / "systemd").glob("*.timer")]:
+        text = path.read_text("utf-8").replace(f"{APP}/.venv/bin", str(Path(sys.executable).parent))
+        (tmp_path / path.name).write_text(text.replace(APP, str(TOP)), "utf-8")
+    result = _run(_tool("systemd-analyze"), "verify", "--man=no", *sorted(tmp_path.iterdir()))
+    told = [line for line in result.stderr.splitlines() if "vlm-" in line]
+    assert (result.returncode, told) == (0, [])
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_units_are_hardened(unit: Path):
+    text = unit.read_text("utf-8")
+    for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "User=vlm", "CapabilityBoundingSet="):
+        assert line in text
+    if "Type=notify" in text:
+        assert "WatchdogSec=" in text
+        assert "Restart=always" in text
+
+
+def test_the_webserver_listens_on_loopback_alone():
+    text = (DEPLOY / "systemd/vlm-webserver.service").read_text("utf-8")
+    assert "-h 127.0.0.1" in text
+    assert "IPAddressDeny=any" in text
+
+
+def _notices(receiver: socket.socket, seconds: float) -> str:
+    receiver.settimeout(0.2)
+    got, end = b"", time.monotonic() + seconds
+    while time.monotonic() < end and b"WATCHDOG=1" not in got:
+        try:
+            got += receiver.recv(4096) + b"\n"
+        except TimeoutError:
+            continue
+    return got.decode()
+
+
+def test_a_watched_service_is_ready_when_it_answers_and_gets_the_signal(tmp_path: Path):
+    _tool("systemd-notify")
+    flag, ended = tmp_path / "flag", tmp_path / "ended"
+    service = f"trap 'touch {ended}; exit 0' TERM; sleep 1; touch {flag}; while :; do sleep 0.1; done"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        process = subprocess.Popen(
+            [DEPLOY / "systemd/vlm-watched.sh", f"test -e {flag}", "bash", "-c", service],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        told = _notices(receiver, 30)
+        assert told.index("READY=1") < told.index("WATCHDOG=1")
+        process.terminate()
+        process.wait(30)
+    assert ended.exists()
+
+
+def test_a_watched_service_ends_with_its_own_code():
+    result = _run(DEPLOY / "systemd/vlm-watched.sh", "false", "bash", "-c", "sleep 0.3; exit 7")
+    assert result.returncode == 7
+
+
+def _metrics() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("publish_metrics", DEPLOY / "aws/publish_metrics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("slices", "corpora", "hours"),
+    [([], [], 0.0), ([100], [], 1.0), ([100, 200], [300], 0.0), ([100, 400], [300, 500], 1.0)],
+    ids=["nothing", "never-sealed", "fresh", "behind"],
+)
+def test_staleness_is_since_the_slice_that_a_corpus_lacks(
+    tmp_path: Path, slices: list[int], corpora: list[int], hours: float
+):
+    root = DataRoot(tmp_path)
+    for area, times in (("datasets", slices), ("corpora", corpora)):
+        for number, at in enumerate(times):
+            path = tmp_path / area / "x" / str(number) / "metadata.json"
+            path.parent.mkdir(parents=True)
+            path.touch()
+            os.utime(path, (at, at))
+    now = (max(slices) if corpora else min(slices, default=0)) + 3600
+    assert _metrics().figures(root, tmp_path, now)["StaleHours"][0] == pytest.approx(hours)
+
+
+def test_only_settings_differ_between_the_profiles():
+    local, aws = (load_settings(None, profile=name) for name in ("local", "aws"))
+    changed = {k for k, v in local.model_dump().items() if aws.model_dump()[k] != v}
+    assert changed <= {"profile", "data_root", "nightly", "log_format"}
+
+
+def test_the_bootstrap_rehearsed_in_a_plain_tree(tmp_path: Path):
+    """Everything but mounts and units, with stand-ins for the installer and the command."""
+    app = tmp_path / "opt/vlm-assets"
+    shutil.copytree(DEPLOY, app / "deploy")
+    shutil.copy(TOP / "dagster.yaml", app)
+    (app / "deploy/setup.sh").write_text(
+        "install_system_packages() { :; }\ninstall_python_packages() { :; }\n"
+    )
+    command = app / ".venv/bin/vlm-assets"
+    command.parent.mkdir(parents=True)
+    command.write_text('#!/bin/sh\necho "$@ $VLM_REMOTE $VLM_DATA_ROOT" >>"$VLM_DATA_ROOT/called"\n')
+    command.chmod(0o755)
+    env_file = tmp_path / "etc/vlm-assets/vlm.env"
+    env_file.parent.mkdir(parents=True)
+    env_file.write_text(yaml.safe_load(_render())["write_files"][0]["content"])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VLM_", "DAGSTER"))}
+    for _ in range(2):
+        result = _run(app / "deploy/aws/bootstrap.sh", env={**environment, "ROOT_PREFIX": str(tmp_path)})
+        assert result.returncode == 0, result.stderr
+    root = tmp_path / "data/vlm"
+    assert (root / ".vlm_root").is_file()
+    assert (tmp_path / "var/lib/vlm-assets/dagster/dagster.yaml").is_file()
+    assert (root / "called").read_text(
+        "utf-8"
+    ) == f"restore s3://some-bucket/vlm {root}\n"  # once: the volume was new
