@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 
+import vlm_assets.commands.keep
 import vlm_assets.commands.line
 import vlm_assets.commands.setup
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands

@@ -1,5 +1,6 @@
 """Figures as tables for a person: what the commands print. Decides nothing."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -205,3 +206,31 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=errors) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class _TransferBar:
+    """`TransferProgress` over a bar of bytes."""
+
+    def __init__(self, advance: Callable[[int, int], None]) -> None:
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._done = self._total = 0
+
+    def start(self, objects: int, size_bytes: int) -> None:
+        """So much is to come."""
+        del objects
+        self._total = size_bytes
+        self._advance(0, size_bytes)
+
+    def advance(self, size_bytes: int) -> None:
+        """So much more is over."""
+        with self._lock:
+            self._done += size_bytes
+            self._advance(self._done, self._total)
+
+
+@contextmanager
+def shown_transfer(what: str) -> Iterator[_TransferBar]:
+    """A bar for a backup or restore, as `shown_progress` shows it."""
+    with shown_progress(what) as advance:
+        yield _TransferBar(advance)

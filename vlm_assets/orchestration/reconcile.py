@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from rich.console import Console
 
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.assets_listing import register_slices
+from vlm_assets.orchestration.home import dagster_home
 from vlm_assets.orchestration.metadata import manifest_metadata
 from vlm_assets.orchestration.metadata_line import allocation_metadata, corpus_metadata
 from vlm_assets.orchestration.names import (
@@ -44,6 +46,13 @@ def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Recon
             instance.report_runless_asset_event(event)
             events += 1
     return Reconciled(partitions, events)
+
+
+def reconcile_here(installation: Installation, console: Console) -> Reconciled:
+    """`reconcile` on the instance of this DAGSTER_HOME, which is made where it is missing."""
+    dagster_home(installation, console)
+    with dg.DagsterInstance.get() as instance:
+        return reconcile(installation, instance)
 
 
 def _register(installation: Installation, instance: dg.DagsterInstance, source: str) -> int:

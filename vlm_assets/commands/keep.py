@@ -1,0 +1,87 @@
+"""Keeping what was built: backup and restore, and a new Dagster instance brought up to what is on disk."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlm_assets.commands.app import Json, app, console, errors, installed, print_json
+
+if TYPE_CHECKING:
+    from vlm_assets.store.remote.report import TransferReport
+
+Sources = Annotated[list[str] | None, typer.Option("--source", help="Only these sources.")]
+Targets = Annotated[list[str] | None, typer.Option("--target", help="Only these targets.")]
+
+
+@app.command()
+def backup(source: Sources = None, target: Targets = None, *, as_json: Json = False) -> None:
+    """Push to the remote what it lacks: objects once, manifests after them. Deletes nothing."""
+    from vlm_assets.store.remote.backup import backup as push
+    from vlm_assets.tables import shown_transfer
+
+    with shown_transfer("backup") as progress:
+        report = push(installed(), sources=source or None, targets=target or None, progress=progress)
+    _tell(report, "pushed", as_json=as_json)
+
+
+@app.command()
+def restore(
+    source: Sources = None,
+    target: Targets = None,
+    *,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also over versions here that were never pushed.")
+    ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Hash files that are on disk, not only measure them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring everything back from the remote, or some sources and targets; every byte is verified."""
+    from vlm_assets.settings import load_settings
+    from vlm_assets.store.remote.restore import RestoreOptions
+    from vlm_assets.store.remote.restore import restore as fetch
+    from vlm_assets.tables import shown_transfer
+
+    with shown_transfer("restore") as progress:
+        report = fetch(
+            load_settings(),
+            sources=source or None,
+            targets=target or None,
+            options=RestoreOptions(overwrite=overwrite, thorough=thorough),
+            progress=progress,
+        )
+    if not as_json:
+        for name, digest in report.root_hashes.items():
+            console.print(f"{name}: root hash {digest}", soft_wrap=True)
+        for name, told in report.kept.items():
+            console.print(f"kept {name}: {told}", markup=False, soft_wrap=True)
+    _tell(report, "restored", as_json=as_json)
+
+
+def _tell(report: "TransferReport", verb: str, *, as_json: bool) -> None:
+    from vlm_assets.tables import size
+
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        console.print(
+            f"{report.remote}: {len(report.done)} {verb}, {report.unchanged} unchanged, {report.objects} objects, "
+            f"{size(report.transferred_bytes)} in {report.seconds:.1f} s",
+            markup=False,
+            soft_wrap=True,
+        )
+        for name, told in report.failed.items():
+            errors.print(f"FAILED {name}: {told}", markup=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def reconcile() -> None:
+    """Give a new or restored Dagster instance its partition keys and materializations back, from what is on disk."""
+    from vlm_assets.orchestration.reconcile import reconcile_here
+
+    done = reconcile_here(installed(), console)
+    console.print(
+        f"{done.partitions} partition keys registered, {done.materializations} materializations reported"
+    )
