@@ -68,8 +68,8 @@ class PdfPages:
         if self.count is None:
             if self.scheduled:
                 return None
-            self.scheduled = _FIRST_PAGES
-            return Request(self, 0, _FIRST_PAGES)
+            self.scheduled = _FIRST_PAGES if last else _CHUNK_PAGES
+            return Request(self, 0, self.scheduled)
         while self.scheduled < self.count and not options.wants(self.scheduled):
             self.scheduled += 1
         left = self.count - self.scheduled

@@ -4,7 +4,8 @@
 
 Scans (one grey JPEG of 3300 x 4700 a page): taken as they are, with and without the verifying decode of every image,
 beside pdf2image writing JPEGs (paths only, once a document) and pdfium rendering in as many processes. Drawings
-(text and lines, 300 DPI): through Poppler, beside pdf2image once a document with as many threads. Then memory: the
+(text and lines, 300 DPI; documents of 16 pages, and of 1 to 5): through Poppler, beside pdf2image once a document
+with as many threads. Starting the workers is in every figure. Then memory: the
 peak of the reader and of all its processes, for a document and for one ten times as long. Medians; the cases take
 turns, so that a busy machine slows all alike.
 """
@@ -203,7 +204,11 @@ def main() -> None:
         make_scans(folder / "scan.pdf")
         make_drawings(folder / "drawing.pdf")
         scans = [folder / "scan.pdf"] * arguments.documents
-        drawings = [folder / "drawing.pdf"] * arguments.documents
+        drawings = [folder / "drawing.pdf"] * (3 * arguments.documents)
+        mixed = []
+        for pages in (1, 3, 2, 5, 4):
+            make_drawings(folder / f"short{pages}.pdf", pages)
+            mixed += [folder / f"short{pages}.pdf"] * (2 * arguments.documents)
         pdfium = ProcessPoolExecutor(count, get_context("spawn"))
         taken, rendered = PageOptions(), PageOptions(embedded="never")
         few, many = scans[:1], scans * 4  # a fast way needs more pages for its start not to count
@@ -215,6 +220,8 @@ def main() -> None:
             "scans: ours, rendered by Poppler": lambda: ours(few, count, rendered),
             "drawings: pdf2image, JPEG files": lambda: by_pdf2image(drawings, count),
             "drawings: ours, Poppler": lambda: ours(drawings, count, rendered),
+            "short drawings: pdf2image": lambda: by_pdf2image(mixed, count),
+            "short drawings: ours, Poppler": lambda: ours(mixed, count, rendered),
             "drawings: ours, pdfium": lambda: ours(drawings, count, PageOptions(renderer="pdfium")),
         }
         by_pdfium(few, count, pdfium)  # starts its processes
@@ -238,6 +245,7 @@ def main() -> None:
             ("scans: ours, taken and verified", "scans: pdf2image, JPEG files"),
             ("scans: ours, taken", "scans: pypdfium2, JPEG"),
             ("drawings: ours, Poppler", "drawings: pdf2image, JPEG files"),
+            ("short drawings: ours, Poppler", "short drawings: pdf2image"),
         ):
             ratio = statistics.median(a / b for a, b in zip(rates[mine], rates[peer], strict=True))
             print(f"{mine} / {peer}: {ratio:.2f}")
