@@ -21,9 +21,9 @@ from vlm_assets.demo.services.base import Reply, Request, Service
 BASE_PATH: Final = "/ekos/GAZETE/"
 PAGE_PX: Final = (620, 880)
 DPI: Final = 300
-_WORDS: Final = (
-    "haber", "şehir", "deniz", "okul", "tren", "köprü", "çarşı", "bahçe", "sanat", "tarih", "gazete", "vapur",
-    "kitap", "müzik", "ışık", "güneş",
+_WORDS: Final = (  # the font that comes with Pillow has no Turkish letters
+    "haber", "liman", "deniz", "okul", "tren", "kale", "meydan", "orman", "sanat", "tarih", "gazete", "vapur",
+    "kitap", "nehir", "yelken", "bulut",
 )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def page_picture(key: str) -> Image.Image:
             text = " ".join(chance.choice(_WORDS) for _ in range(4))
             draw.text((30 + column * 190, 110 + line * 16), text, fill=chance.randrange(30, 80), font=font)
     x, y = 30 + 190 * chance.randrange(2), 110 + 16 * chance.randrange(20)
-    photo = Image.radial_gradient("L").resize((180, 130)).rotate(chance.randrange(360))
+    photo = Image.radial_gradient("L").resize((180, 130)).rotate(chance.randrange(360), fillcolor=224)
     image.paste(photo, (x, y))
     return image
 
