@@ -115,7 +115,7 @@ def _web_sources() -> list[dict[str, Any]]:
         {
             "name": "nature", "kind": "image_urls", "category": "photos", "subcategory": "nature",
             "licence": "CC-BY-4.0", "urls": "nature.csv", "text_column": "caption", "rows_per_slice": 40,
-            "reject_tolerance": 0.2, "requests_per_second": 200,
+            "reject_tolerance": 0.5, "requests_per_second": 200,
         },
     ]  # fmt: skip
 

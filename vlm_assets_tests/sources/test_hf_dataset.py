@@ -3,7 +3,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -320,7 +319,8 @@ def test_a_rate_holds_over_all_requests(hub: HubService, tmp_path: Path) -> None
     fetched_of(tmp_path, "default--train", spec_of(requests_per_second=20))
     starts = [entry.at for entry in hub.requests()]
     assert len(starts) >= 6
-    assert min(after - before for before, after in pairwise(starts)) > 0.04
+    # Over all of them: single gaps shrink when the server's clock reads one arrival late.
+    assert starts[-1] - starts[0] > (len(starts) - 1) * 0.05 - 0.03
 
 
 def test_forced_files_are_asked_for_again(hub: HubService, tmp_path: Path) -> None:

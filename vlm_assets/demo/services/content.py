@@ -99,7 +99,7 @@ def hosted_sources(disk_dataset: Path) -> list[dict[str, Any]]:
         {"name": "shards", "kind": "hf_dataset", "repo": "demo/shards", "subcategory": "scenes", **common},
         {"name": "folder", "kind": "hf_dataset", "repo": "demo/folder", "subcategory": "animals", **common},
         {"name": "links", "kind": "hf_image_urls", "repo": "demo/links", "subcategory": "scenes",
-         "rows_per_slice": 20, "reject_tolerance": 0.2, "requests_per_second": 200, **common},
+         "rows_per_slice": 20, "reject_tolerance": 0.5, "requests_per_second": 200, **common},
         {"name": "disk", "kind": "hf_disk", "path": str(disk_dataset), "subcategory": "scenes", **common},
         {"name": "animals", "kind": "kaggle", "handle": "demo/animals", "subcategory": "animals",
          "reject_tolerance": 1, **common},
