@@ -136,19 +136,12 @@ class Uploader:
         digest, total = blake3(), 0
         try:
             with path.open("rb", buffering=0) as file:
-                while data := _read(file, size):
+                while data := self._read_next(file, size):
                     digest.update(data)
                     total += len(data)
                     number = len(parts) + 1
-                    self._in_flight.acquire()
-                    try:
-                        future = self._pool.submit(
-                            self._send_part, key, upload_id, number, data, stored.get(number)
-                        )
-                    except BaseException:
-                        self._in_flight.release()
-                        raise
-                    parts.append(future)
+                    arguments = (key, upload_id, number, data, stored.get(number))
+                    parts.append(self._pool.submit(self._send_part, *arguments))
                     failed = next((one for one in parts if one.done() and one.exception()), None)
                     if failed is not None:
                         failed.result()
@@ -157,6 +150,17 @@ class Uploader:
             self._settle(parts)
             raise
         return parts
+
+    def _read_next(self, file: Any, size: int) -> bytes:
+        """The next part, once there is room for it in memory; `_send_part` gives the room back."""
+        self._in_flight.acquire()
+        data = b""
+        try:
+            data = _read(file, size)
+        finally:
+            if not data:
+                self._in_flight.release()
+        return data
 
     def _send_part(
         self, key: str, upload_id: str, number: int, data: bytes, stored: _StoredPart | None
