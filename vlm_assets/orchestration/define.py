@@ -4,9 +4,11 @@ import dagster as dg
 
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.assets_allocation import allocation_asset
+from vlm_assets.orchestration.assets_backup import backup_asset
 from vlm_assets.orchestration.assets_corpus import corpus_asset
 from vlm_assets.orchestration.assets_dataset import dataset_asset
 from vlm_assets.orchestration.assets_listing import listing_asset
+from vlm_assets.orchestration.assets_report import report_asset
 from vlm_assets.orchestration.checks import corpus_checks
 from vlm_assets.orchestration.executor import line_executor
 from vlm_assets.orchestration.jobs import line_jobs
@@ -27,6 +29,8 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
             *(dataset_asset(spec, settings.slices_per_run) for spec in catalog.sources),
             allocation_asset(catalog),
             corpus_asset(catalog),
+            report_asset(catalog),
+            backup_asset(catalog),
         ],
         asset_checks=[corpus_checks(catalog)],
         jobs=jobs.flat,

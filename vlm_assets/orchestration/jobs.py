@@ -8,7 +8,14 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
-from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, dataset_key, listing_key
+from vlm_assets.orchestration.names import (
+    ALLOCATION_KEY,
+    BACKUP_KEY,
+    CORPUS_KEY,
+    REPORT_KEY,
+    dataset_key,
+    listing_key,
+)
 from vlm_assets.orchestration.resources import ProgressSink
 from vlm_assets.orchestration.slices import materialize_slices
 
@@ -16,6 +23,7 @@ LISTINGS_JOB: Final = "listings"
 SLICES_JOB: Final = "slices"
 CORPUS_JOB: Final = "corpus_line"
 AUDIT_JOB: Final = "audit_corpus"
+BACKUP_JOB: Final = "backup_all"
 
 
 class SlicesConfig(dg.Config):
@@ -59,12 +67,13 @@ class LineJobs(NamedTuple):
     datasets: tuple[UnresolvedAssetJobDefinition, ...]
     slices: dg.JobDefinition
     corpus: UnresolvedAssetJobDefinition
+    backup: UnresolvedAssetJobDefinition
     audit: UnresolvedAssetJobDefinition
 
     @property
     def flat(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
         """One after the other."""
-        return [self.listings, *self.datasets, self.slices, self.corpus, self.audit]
+        return [self.listings, *self.datasets, self.slices, self.corpus, self.backup, self.audit]
 
 
 def line_jobs(catalog: Catalog) -> LineJobs:
@@ -87,8 +96,13 @@ def line_jobs(catalog: Catalog) -> LineJobs:
         slices=slices_job,
         corpus=dg.define_asset_job(
             CORPUS_JOB,
-            dg.AssetSelection.assets(ALLOCATION_KEY, CORPUS_KEY),
-            description="Allocation, corpus and its checks, for one target.",
+            dg.AssetSelection.assets(ALLOCATION_KEY, CORPUS_KEY, REPORT_KEY),
+            description="Allocation, corpus, its checks and its report, for one target.",
+        ),
+        backup=dg.define_asset_job(
+            BACKUP_JOB,
+            dg.AssetSelection.assets(BACKUP_KEY),
+            description="Pushes to the remote what it lacks.",
         ),
         audit=dg.define_asset_job(
             AUDIT_JOB,

@@ -11,6 +11,8 @@ LISTING: Final = "listing"
 DATASET: Final = "dataset"
 ALLOCATION_KEY: Final = dg.AssetKey("allocation")
 CORPUS_KEY: Final = dg.AssetKey("corpus")
+REPORT_KEY: Final = dg.AssetKey("report")
+BACKUP_KEY: Final = dg.AssetKey("backup")
 CORPUS_POOL: Final = "corpus_writer"
 
 DATA_VERSION_TAG: Final = "dagster/data_version"

