@@ -8,7 +8,7 @@ from vlm_assets.errors import RemoteError, StoreError
 from vlm_assets.manifest import FileEntry
 from vlm_assets.store.remote import bucket as bucket_module
 from vlm_assets.store.remote.backup import backup
-from vlm_assets.store.remote.bucket import Bucket
+from vlm_assets.store.remote.bucket import Bucket, ConditionUnmetError
 from vlm_assets.store.remote.download import fetch_object
 from vlm_assets.store.remote.names import object_key
 from vlm_assets.store.remote.pace import Pace
@@ -243,3 +243,15 @@ def test_the_rate_is_a_mean_over_all_threads(monkeypatch: pytest.MonkeyPatch):
     waits.clear()
     Pace(0).wait(10**12)
     assert waits == []
+
+
+def test_a_conditional_write_whose_answer_is_lost_has_succeeded(proxy: FaultProxy, s3: S3Server):
+    proxy.fault = nth(lambda asked: asked.method == "PUT", range(1), LOST_ANSWER)
+    bucket = open_bucket(proxy.endpoint)
+    etag = bucket.put("listings/x.json", b"one", new=True)
+    assert s3.get("listings/x.json") == b"one"
+    proxy.fault = nth(lambda asked: asked.method == "PUT", range(1), LOST_ANSWER)
+    bucket.put("listings/x.json", b"two", replaces=etag)
+    assert s3.get("listings/x.json") == b"two"
+    with pytest.raises(ConditionUnmetError):
+        bucket.put("listings/x.json", b"three", new=True)
