@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script of the deployment, in no package
 """Sends four numbers to CloudWatch: how full the volumes are, and how long a corpus has been behind its slices.
 
 Run by vlm-metrics.timer. `--print` shows them and sends nothing.
