@@ -4,7 +4,7 @@
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$ROOT"
-install_system_packages pdftoppm:poppler-utils git:git
+install_system_packages pdftoppm:poppler-utils git:git shellcheck:shellcheck
 install_python_packages
 
 say "Lint"
