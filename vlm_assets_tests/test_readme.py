@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from vlm_assets.allocation.reasons import ExclusionReason
+from vlm_assets.audit.findings import FindingName
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.cli import app
 from vlm_assets.errors import RejectReason
@@ -12,9 +14,9 @@ from vlm_assets.sources.registry import kinds, source_of
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("reason", RejectReason)
-def test_every_reject_reason_is_explained(reason):
-    assert f"| `{reason}` | " in README
+@pytest.mark.parametrize("name", [*RejectReason, *ExclusionReason, *FindingName])
+def test_every_reason_and_finding_is_explained(name):
+    assert f"| `{name}` | " in README
 
 
 @pytest.mark.parametrize("kind", kinds())

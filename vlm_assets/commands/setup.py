@@ -1,7 +1,7 @@
 """Before and around a build: init, check, plan, status, prune."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from vlm_assets.commands.app import (
     print_json,
     print_problems,
 )
+
+if TYPE_CHECKING:
+    from vlm_assets.installation import Installation
 
 
 @app.command()
@@ -77,6 +80,10 @@ def status(*, as_json: Json = False) -> None:
 def prune(
     source: Annotated[list[str] | None, typer.Option(help="Only these sources.")] = None,
     *,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="The remote instead: what nothing there names.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --remote: tell, delete nothing.")] = False,
     retired: Annotated[
         bool, typer.Option("--retired", help="Also slices that are no longer listed.")
     ] = False,
@@ -87,6 +94,8 @@ def prune(
     from vlm_assets.tables import size
 
     installation = installed()
+    if remote:
+        _prune_remote(installation, dry_run=dry_run, as_json=as_json)
     names = [chosen_source(installation, name) for name in source or ()] or None
     report = prune_data_root(installation, sources=names, retired=retired)
     if as_json:
@@ -97,3 +106,19 @@ def prune(
         console.print(f"{len(report.removed)} folders removed, {size(report.freed_bytes)} freed")
         for told in report.kept:
             console.print(told, markup=False, soft_wrap=True)
+
+
+def _prune_remote(installation: "Installation", *, dry_run: bool, as_json: bool) -> NoReturn:
+    from vlm_assets.store.remote.prune import PruneOrder, prune_remote
+
+    keep = installation.catalog.corpus.keep_versions
+    report = prune_remote(installation.settings, PruneOrder(keep_versions=keep, dry_run=dry_run))
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        console.print(
+            f"{report.remote}: {len(report.versions)} versions {'would go' if dry_run else 'removed'}"
+        )
+        for name in report.versions:
+            console.print(name, markup=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code)
