@@ -257,6 +257,7 @@ def test_a_killed_fetch_goes_on_with_what_is_left(tmp_path: Path) -> None:
         child.wait()
         done = len(list((tmp_path / "cache" / "spool" / "a_1930" / "pdf").glob("*.pdf")))
         assert 1 <= done < 8
+        time.sleep(3 * site.latency_s)  # the server still answers, and logs, what the dead child asked for
         site.clear_log()
         fetched = fetch(tmp_path, site, "a_1930")
         assert len(fetched.records) == 8
