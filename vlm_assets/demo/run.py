@@ -50,6 +50,12 @@ def run_demo(
         if wait is not None:
             wait()
     _write_env(demo, Path.cwd() / ".env", console)
+    console.print(
+        "To see it in the UI: dagster dev, here (in a virtual environment .venv/bin/dagster dev), then open "
+        "http://127.0.0.1:3000. To fetch again from there, keep the demo's services up in another terminal: "
+        "vlm-assets demo --serve",
+        soft_wrap=True,
+    )
     return code
 
 
