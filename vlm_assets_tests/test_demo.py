@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,27 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
     return done.stderr
 
 
+def free_ports(count: int) -> int:
+    """First of so many ports in a row that nobody listens on."""
+    for first in range(18700, 30000, count):
+        with ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no free ports")
+
+
+PORT = free_ports(8)
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Path:
     """A folder in which the demo has run."""
     folder: Path = tmp_path_factory.mktemp("demo")
-    run(folder, "demo", "--port", "18700")
+    run(folder, "demo", "--port", str(PORT))
     return folder
 
 
@@ -72,10 +90,16 @@ def test_the_corpora_open_decode_and_nest(demo):
 
 def test_again_with_other_workers_nothing_is_fetched_or_built(demo):
     before = status(demo)
-    out = run(demo, "demo", "--port", "18700", VLM_WORKERS="5")
+    out = run(demo, "demo", "--port", str(PORT), VLM_WORKERS="5")
     assert "Every slice is up to date" in out
     assert all(f"{target} is up to date" in out for target in (50, 150, 300))
     assert [t["root_hash"] for t in status(demo)["targets"]] == [t["root_hash"] for t in before["targets"]]
+
+
+def test_one_slice_is_fetched_again_by_force(demo):
+    out = run(demo, "build", "--source", "street", "--slice", "gece", "--force-redownload")
+    assert "Fetching street: 1 forced" in out
+    assert "--slice needs exactly one --source" in refused(demo, "build", "--slice", "gece")
 
 
 def test_the_audit_passes_and_speaks_json(demo):
@@ -88,7 +112,7 @@ def test_a_row_is_shown_back_to_its_page(demo):
     corpus = datasets.load_from_disk(str(demo / ".vlm_demo/data/corpora/demo/300"))
     wanted = next(i for i in corpus["id"] if i.startswith("gazete/"))
     row = json.loads(run(demo, "show", wanted, "--json"))[0]
-    assert row["origin"].startswith("http://127.0.0.1:18701/ekos/GAZETE/")
+    assert row["origin"].startswith(f"http://127.0.0.1:{PORT + 1}/ekos/GAZETE/")
     assert "#page=" in row["origin"]
     assert row["fetched_by"]["run_id"]
 

@@ -83,6 +83,14 @@ class SubcategoryFrom(Spec):
         return self.map.get(nfc(label)) if self.map is not None else nfc(label)
 
 
+class HostSpec(Spec):
+    """Politeness towards one host; what is not given is as the source has it."""
+
+    cooldown_s: float | None = Field(None, ge=0)
+    max_concurrency: int | None = Field(None, ge=1)
+    requests_per_second: float | None = Field(None, gt=0)
+
+
 class SourceSpec(Spec):
     """Keys that every kind of source has. A kind adds its own in its file under `sources`."""
 
@@ -107,6 +115,8 @@ class SourceSpec(Spec):
     cooldown_s: float = Field(0, ge=0)
     max_concurrency: int | None = Field(None, ge=1)
     requests_per_second: float | None = Field(None, gt=0)
+    hosts: dict[str, HostSpec] = Field(default_factory=dict)
+    """Other limits for single hosts (`images.example.org`, with `:port` where it is neither 80 nor 443)."""
     nightly_bytes: Size | None = None
     nightly_requests: int | None = Field(None, ge=1)
 

@@ -15,6 +15,9 @@ def build(
         list[str] | None, typer.Option(help="Targets to build; refresh_targets, else all, if none is given.")
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only these sources, and no corpus.")] = None,
+    slice_key: Annotated[
+        list[str] | None, typer.Option("--slice", help="Only these slices of the source; needs one --source.")
+    ] = None,
     *,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only slices that failed or were never built.")
@@ -29,10 +32,13 @@ def build(
     """Run the whole line; what is done already is not done again."""
     from vlm_assets.orchestration.build import run_build
 
+    if slice_key and len(source or ()) != 1:
+        raise typer.BadParameter("--slice needs exactly one --source")
     installation = installed()
     raise typer.Exit(
         run_build(
             installation,
+            slices=slice_key or (),
             targets=[chosen_target(installation, name) for name in target or ()],
             sources=[chosen_source(installation, name) for name in source or ()],
             failed_only=failed,

@@ -53,6 +53,8 @@ class _Build:
     console: Console
     sources: tuple[SourceSpec, ...]
     force: bool = False
+    slices: frozenset[str] = frozenset()
+    """Only these, if any."""
     failures: list[RunOutcome] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -84,7 +86,8 @@ class _Build:
         """Fetches what is due, source by source."""
         wishes: list[RunWish] = []
         for spec in self.sources:
-            due = due_slices(self.installation, spec, now=time.time(), force=self.force)
+            every = due_slices(self.installation, spec, now=time.time(), force=self.force)
+            due = {key: why for key, why in every.items() if not self.slices or key in self.slices}
             if due:
                 reasons = sorted(set(due.values()))
                 told = ", ".join(f"{list(due.values()).count(reason)} {reason}" for reason in reasons)
@@ -160,6 +163,7 @@ def run_build(
     *,
     targets: Sequence[str],
     sources: Sequence[str],
+    slices: Sequence[str] = (),
     failed_only: bool = False,
     force_redownload: bool = False,
     accept_shrink: bool = False,
@@ -168,7 +172,8 @@ def run_build(
     """Brings sources and targets up to date and prints what went in and out; returns the exit code.
 
     No `targets` are those of the nightly refresh. With `sources`, only these are listed and fetched, and no corpus is
-    built unless targets are named too. `failed_only` lists nothing: only what is still due from the last listing.
+    built unless targets are named too. `slices`: only these partition keys of them. `failed_only` lists nothing: only
+    what is still due from the last listing.
 
     Raises:
         ConfigError: a daemon works on this DAGSTER_HOME, but serves something else.
@@ -189,7 +194,7 @@ def run_build(
         else:
             progress = stack.enter_context(progress_on(console))
             runner = RunHere(instance, build_definitions(installation, progress))
-        build = _Build(installation, instance, runner, console, wanted, force_redownload)
+        build = _Build(installation, instance, runner, console, wanted, force_redownload, frozenset(slices))
         try:
             if not failed_only:
                 build.list_sources(accept_shrink=accept_shrink)

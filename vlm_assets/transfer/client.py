@@ -329,14 +329,15 @@ class Client:
         raise UrlError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _obey(self, guest: Guest, url: URL) -> None:
-        rules, asked = await guest.rules(url, self._limits.interval_s)
+        interval_s = self._limits.at(host_key(url)).interval_s
+        rules, asked = await guest.rules(url, interval_s)
         if rules.unavailable is not None:
             why = rules.unavailable
             raise TransferError(url, why.reason, why.detail, transient=True, not_before=why.not_before)
         if not rules.allows(str(url)):
             raise TransferError(url, RejectReason.ROBOTS, "robots.txt forbids it")
         if asked:
-            await guest.wait(host_key(url), max(self._limits.interval_s, rules.crawl_delay_s))
+            await guest.wait(host_key(url), max(interval_s, rules.crawl_delay_s))
 
     async def _ask(
         self, guest: Guest, task: _Task[T], first: URL, url: URL, tries: int

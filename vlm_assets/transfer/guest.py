@@ -61,6 +61,7 @@ class Guest:
         """One slot of the host, when its rate and pauses allow a request; for requests outside a `Schedule`."""
         # A gate of its own: a shared one would take this task's slots for somebody else's.
         gate = HostGate(self._locks_dir, host)
+        limits = limits.at(host)
         most = limits.tightened(self.settings).concurrency or 1
         try:
             while (slot := gate.take_slot(most)) is None:  # noqa: ASYNC110 - other processes send no event

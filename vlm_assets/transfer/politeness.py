@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final, Protocol, Self
 
+from vlm_assets.catalog.spec import HostSpec
 from vlm_assets.errors import RejectReason
 from vlm_assets.settings import Settings
 
@@ -26,7 +27,10 @@ class LimitedSpec(Protocol):
     """The politeness keys of a source."""
 
     @property
-    def cooldown_s(self) -> float: ...  # noqa: D102 - a key of SourceSpec, described there
+    def hosts(self) -> Mapping[str, HostSpec]: ...  # noqa: D102 - a key of SourceSpec, described there
+
+    @property
+    def cooldown_s(self) -> float: ...  # noqa: D102
 
     @property
     def max_concurrency(self) -> int | None: ...  # noqa: D102
@@ -41,17 +45,37 @@ class HostLimits:
 
     concurrency: int | None = None
     interval_s: float = 0.0
+    hosts: Mapping[str, "HostLimits"] = field(default_factory=dict)
+    """Those of hosts that the catalogue names, by `urls.host_key`."""
 
     @classmethod
-    def of(cls, spec: LimitedSpec) -> Self:
+    def of(cls, spec: LimitedSpec) -> "HostLimits":
         """Limits of a source: `cooldown_s` is a pause between two requests to a host, whatever the rate."""
-        rate = spec.requests_per_second
-        return cls(spec.max_concurrency, max(spec.cooldown_s, 1 / rate if rate else 0.0))
+        named = {
+            name.lower(): HostLimits(
+                spec.max_concurrency if own.max_concurrency is None else own.max_concurrency,
+                _interval_s(
+                    spec.cooldown_s if own.cooldown_s is None else own.cooldown_s,
+                    spec.requests_per_second if own.requests_per_second is None else own.requests_per_second,
+                ),
+            )
+            for name, own in spec.hosts.items()
+        }
+        return cls(spec.max_concurrency, _interval_s(spec.cooldown_s, spec.requests_per_second), named)
+
+    def at(self, host: str) -> "HostLimits":
+        """What holds for one host, given by `urls.host_key`."""
+        return self.hosts.get(host, self)
 
     def tightened(self, settings: Settings) -> "HostLimits":
         """These limits, never looser than the machine's own."""
         most = min(settings.http_per_host, settings.http_concurrency)
-        return HostLimits(min(self.concurrency or most, most), self.interval_s)
+        named = {name: own.tightened(settings) for name, own in self.hosts.items()}
+        return HostLimits(min(self.concurrency or most, most), self.interval_s, named)
+
+
+def _interval_s(cooldown_s: float, requests_per_second: float | None) -> float:
+    return max(cooldown_s, 1 / requests_per_second if requests_per_second else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

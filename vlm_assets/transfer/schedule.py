@@ -112,7 +112,7 @@ class Schedule:
         self._gate_of = gate_of
         self._limits = limits
         self._patience = patience
-        self._start_width = 1 if start_narrow else (limits.concurrency or 1)
+        self._start_narrow = start_narrow
         self._hosts: dict[str, Host] = {}
         self._ready: deque[Host] = deque()
         self._asleep: list[tuple[float, int, Host]] = []
@@ -125,8 +125,10 @@ class Schedule:
         """The host of that name, made at first sight."""
         host = self._hosts.get(name)
         if host is None:
-            limit = self._limits.concurrency or 1
-            host = Host(name, self._gate_of(name), limit, self._limits.interval_s, self._start_width)
+            limits = self._limits.at(name)
+            limit = limits.concurrency or 1
+            start_width = 1 if self._start_narrow else limit
+            host = Host(name, self._gate_of(name), limit, limits.interval_s, start_width)
             self._hosts[name] = host
         return host
 

@@ -61,7 +61,7 @@ class SyncGuest:
         while True:
             with self._lock:
                 now = time.time()
-                due = self._gate(host).try_start(now, self.limits.interval_s)
+                due = self._gate(host).try_start(now, self.limits.at(host).interval_s)
                 if not due:
                     self.requests += 1
                     return
@@ -74,7 +74,7 @@ class SyncGuest:
     @contextmanager
     def slot(self, host: str) -> Iterator[None]:
         """One of the host's slots on this machine, held for a whole download."""
-        limit = self.limits.concurrency or 1
+        limit = self.limits.at(host).concurrency or 1
         while True:
             with self._lock:
                 taken = self._gate(host).take_slot(limit)

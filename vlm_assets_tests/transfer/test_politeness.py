@@ -3,7 +3,9 @@ from email.utils import formatdate
 import pytest
 from multidict import CIMultiDict
 
+from vlm_assets.catalog.spec import HostSpec, SourceSpec
 from vlm_assets.errors import RejectReason
+from vlm_assets.settings import load_settings
 from vlm_assets.transfer.politeness import (
     Accept,
     Fault,
@@ -120,5 +122,20 @@ def test_limits_only_tighten(cooldown_s, most, rate, expected):
     class Spec:
         def __init__(self) -> None:
             self.cooldown_s, self.max_concurrency, self.requests_per_second = cooldown_s, most, rate
+            self.hosts: dict[str, HostSpec] = {}
 
     assert HostLimits.of(Spec()).tightened(quick_settings()) == expected
+
+
+def test_a_named_host_has_its_own_limits_and_the_rest_of_the_source():
+    spec = SourceSpec(
+        name="a", kind="x", category="c", subcategory="s", licence="MIT",
+        max_concurrency=4, requests_per_second=10,
+        hosts={"Slow.example": HostSpec(requests_per_second=0.5), "one.example:81": HostSpec(max_concurrency=1)},
+    )  # fmt: skip
+    limits = HostLimits.of(spec).tightened(load_settings(None))
+    told = {
+        host: (limits.at(host).concurrency, limits.at(host).interval_s)
+        for host in ("slow.example", "one.example:81", "other.example")
+    }
+    assert told == {"slow.example": (4, 2.0), "one.example:81": (1, 0.1), "other.example": (4, 0.1)}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from vlm_assets.catalog.spec import HostSpec
 from vlm_assets.errors import SourceError
 from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.transfer.sync_guest import SyncGuest
@@ -17,6 +18,7 @@ class Limits:
     def __init__(self, **keys: Any) -> None:
         self.cooldown_s = keys.get("cooldown_s", 0.0)
         self.max_concurrency = keys.get("max_concurrency")
+        self.hosts = keys.get("hosts", {})
         self.requests_per_second = keys.get("requests_per_second")
 
 
@@ -84,3 +86,17 @@ def test_slots_are_shared(tmp_path: Path) -> None:
             assert inside == []
         thread.join(5)
         assert inside == ["other"]
+
+
+def test_a_host_that_the_catalogue_names_is_asked_at_its_own_rate(tmp_path):
+    with guest_of(
+        tmp_path, requests_per_second=100, hosts={"slow": HostSpec(requests_per_second=5)}
+    ) as guest:
+        began = time.monotonic()
+        for _ in range(3):
+            guest.wait("quick")
+        between = time.monotonic()
+        for _ in range(3):
+            guest.wait("slow")
+        assert time.monotonic() - between >= 0.39
+        assert between - began < 0.39
