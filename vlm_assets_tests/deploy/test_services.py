@@ -64,7 +64,8 @@ def test_the_stack_of_one_machine_is_created(aws: S3Server):
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
     assert outputs["Remote"] == "s3://some-bucket/vlm"
-    assert [one["Name"] for one in client("s3").list_buckets()["Buckets"]] == ["some-bucket"]
+    # moto's buckets belong to the process: other tests may have left theirs.
+    assert "some-bucket" in {one["Name"] for one in client("s3").list_buckets()["Buckets"]}
     volumes = ec2.describe_volumes(VolumeIds=[outputs["DataVolumeId"], outputs["HomeVolumeId"]])["Volumes"]
     assert {volume["Size"] for volume in volumes} == {3000, 30}
     assert template.count("Encrypted: true") == 3  # moto does not keep it
