@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     nightly: bool = Field(default=False, description="Run the nightly schedule as soon as the daemon runs.")
     nightly_cron: str = "30 2 * * *"
     nightly_timezone: str = "Europe/Istanbul"
+    sensor_interval_s: int = Field(60, ge=1, description="Seconds between two looks of a sensor.")
     max_concurrent_runs: int = Field(0, ge=0, description="Queued runs at once; 0: one a core, at most 16.")
     slices_per_run: int = Field(32, ge=1, description="Slices that one backfill run works on.")
 

@@ -43,7 +43,6 @@ from vlm_assets.orchestration.targets import refreshed_targets
 
 CHANGED_SLICES: Final = "changed_slices"
 STALE_CORPUS: Final = "stale_corpus"
-_INTERVAL_S: Final = 60
 _UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -67,7 +66,7 @@ def _changed_slices(
     @dg.sensor(
         name=CHANGED_SLICES,
         jobs=[*jobs.datasets, jobs.slices],
-        minimum_interval_seconds=_INTERVAL_S,
+        minimum_interval_seconds=installation.settings.sensor_interval_s,
         default_status=status,
         description="After each listing: fetches slices that are new, changed, or have transient rejects due.",
     )
@@ -133,7 +132,7 @@ def _stale_corpus(
     @dg.sensor(
         name=STALE_CORPUS,
         job=jobs.corpus,
-        minimum_interval_seconds=_INTERVAL_S,
+        minimum_interval_seconds=installation.settings.sensor_interval_s,
         default_status=status,
         description="When nothing is being fetched: rebuilds each refreshed target whose inputs have changed.",
     )
