@@ -101,6 +101,8 @@ class RejectReason(StrEnum):
     """The bytes do not hash to the declared value."""
     TOMBSTONED = "tombstoned"
     """Taken down: never asked for again."""
+    DRIFTED = "drifted"
+    """The address gives another picture than before: quarantined until someone accepts it."""
     # the item
     DUPLICATE_ITEM = "duplicate_item"
     """The listing names the same thing twice."""

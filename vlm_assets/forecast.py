@@ -134,7 +134,9 @@ def _forecast_source(
         version = current_version(installation.root.slice(spec.name, key)) if key in committed else None
         manifest = read_manifest(version, SliceManifest) if version else None
         run = read_run(version) if version else None
-        due = spec.active and slice_due(listed, manifest, run, now=time.time()) is not Due.COMMITTED
+        accept = not spec.quarantines_drift()
+        why = slice_due(listed, manifest, run, now=time.time(), accept_drift=accept)
+        due = spec.active and why is not Due.COMMITTED
         if manifest is not None:
             result.rows += manifest.rows
             for subcategory, rows in manifest.subcategories.items():

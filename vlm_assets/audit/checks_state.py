@@ -12,9 +12,12 @@ from pydantic import ValidationError
 from vlm_assets.audit.checks_rows import licence_figures
 from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
+from vlm_assets.audit.near import telling
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.rules import differences
-from vlm_assets.audit.words import I64, hex_words, numbers
+from vlm_assets.audit.words import I64, U64, hex_words, numbers
+from vlm_assets.errors import RejectReason
+from vlm_assets.images.likeness import SAME_PICTURE_BITS
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.manifest import SliceManifest
@@ -22,8 +25,6 @@ from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.versions import current_version
 
-SAME_PICTURE_BITS: Final = 10
-"""dhashes of one picture, encoded again, differ by fewer bits than this; those of others by about 32."""
 SHRUNK: Final = 0.10
 """A slice that lost more of its rows than this is told."""
 REJECTS_JUMPED: Final = 0.05
@@ -112,21 +113,37 @@ def check_drift(recount: Recount) -> Verdict:
             totals.update(counts)
             examples += [f"{pair.name}: {one}" for one in found]
             by_slice[pair.name] = dict(counts)
-    other = totals["another_picture"]
+    waiting, quarantined = _quarantined(recount)
     return Verdict(
         "no address gave another picture when it was fetched again",
-        f"{totals['same']} unchanged, {totals['encoded_again']} the same picture encoded again, {other} another "
-        f"picture, {totals['unknown']} not comparable",
-        examples[:MAX_EXAMPLES],
-        other,
-        {"slices": by_slice, **totals},
+        f"{totals['same']} unchanged, {totals['encoded_again']} the same picture encoded again, "
+        f"{totals['another_picture']} another picture, {totals['unknown']} not comparable; "
+        f"{quarantined} in quarantine",
+        (examples + waiting)[:MAX_EXAMPLES],
+        totals["another_picture"] + quarantined,
+        {"slices": by_slice, "quarantined": quarantined, **totals},
     )
+
+
+def _quarantined(recount: Recount) -> tuple[list[str], int]:
+    """Slices in force with records in quarantine, in words, and how many records that are."""
+    told: list[str] = []
+    total = 0
+    for one in recount.evidence.slices:
+        count = one.manifest.rejects.get(RejectReason.DRIFTED, 0) if one.manifest is not None else 0
+        if count:
+            total += count
+            told.append(
+                f"{one.claim.name}: {count} in quarantine, see its drift.parquet; take them with build --source "
+                f"{one.claim.source} --slice {one.claim.slice} --accept-drift"
+            )
+    return told, total
 
 
 def drift_between(before: Path, now: Path) -> tuple[Counter[str], list[str]]:
     """What became of the records that both versions of a slice have; examples of those with another picture.
 
-    Keys: `same`, `encoded_again` (dhash near), `another_picture`, `unknown` (no dhash in one of them).
+    Keys: `same`, `encoded_again` (dhash near), `another_picture`, `unknown` (no dhash in one of them, or a flat one).
 
     Raises:
         UnjudgedError: an index cannot be read.
@@ -137,15 +154,9 @@ def drift_between(before: Path, now: Path) -> tuple[Counter[str], list[str]]:
     sha_old, sha_new = hex_words(one_array(old, "image_sha256")), hex_words(one_array(new, "image_sha256"))
     changed = (sha_old[there] != sha_new[here]).any(axis=1)
     there, here = there[changed], here[changed]
-    valid = [
-        one_array(table, "dhash").is_valid().to_numpy(zero_copy_only=False)[at]
-        for table, at in ((old, there), (new, here))
-    ]
-    bits = np.bitwise_count(
-        numbers(one_array(old, "dhash")).astype(np.uint64)[there]
-        ^ numbers(one_array(new, "dhash")).astype(np.uint64)[here]
-    )
-    known = valid[0] & valid[1]
+    left, right = _dhashes(old)[there], _dhashes(new)[here]
+    bits = np.bitwise_count(left ^ right)
+    known = telling(left) & telling(right)
     other = np.flatnonzero(known & (bits > SAME_PICTURE_BITS))
     counts = Counter(
         same=int((~changed).sum()),
@@ -155,6 +166,11 @@ def drift_between(before: Path, now: Path) -> tuple[Counter[str], list[str]]:
     )
     origin = one_array(new, "origin")
     return counts, [f"{origin[int(here[at])]}: {bits[at]} of 64 dhash bits differ" for at in other[:3]]
+
+
+def _dhashes(table: Any) -> U64:
+    """dhashes; 0, which tells nothing, where there is none."""
+    return numbers(one_array(table, "dhash")).astype(np.uint64)
 
 
 def _shared_records(old: Any, new: Any) -> tuple[I64, I64]:

@@ -137,6 +137,10 @@ class SourceSpec(Spec):
             return self.subcategory
         return self.subcategory_from.subcategory_of(label) if self.subcategory_from else None
 
+    def quarantines_drift(self) -> bool:
+        """Whether an item is the stable name of one picture, so that another one under it is quarantined."""
+        return False
+
     def label_selector(self) -> str | None:
         """The selector part of `subcategory_from`, if any."""
         return self.subcategory_from.selector if self.subcategory_from else None

@@ -28,6 +28,9 @@ def build(
     accept_shrink: Annotated[
         bool, typer.Option("--accept-shrink", help="Accept a listing that lost many items.")
     ] = False,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Take other pictures that known addresses give now.")
+    ] = False,
 ) -> None:
     """Run the whole line; what is done already is not done again."""
     from vlm_assets.orchestration.build import run_build
@@ -44,6 +47,7 @@ def build(
             failed_only=failed,
             force_redownload=force_redownload,
             accept_shrink=accept_shrink,
+            accept_drift=accept_drift,
             console=console,
         )
     )

@@ -19,6 +19,8 @@ class Due(StrEnum):
     CHANGED = "changed"
     RETRY = "retry"
     FORCED = "forced"
+    RELEASED = "released"
+    """It has rejects with reason `drifted`, and these are accepted now."""
 
 
 class Committed(Protocol):
@@ -32,6 +34,10 @@ class Committed(Protocol):
     def transient_rejects(self) -> int:
         """Rejects that are due again some day."""
 
+    @property
+    def rejects(self) -> dict[str, int]:
+        """All of them by reason."""
+
 
 def slice_due(
     listed: ListingSlice,
@@ -40,6 +46,7 @@ def slice_due(
     *,
     now: float,
     force: bool = False,
+    accept_drift: bool = False,
 ) -> Due:
     """Whether a listed slice is to be fetched, by evidence on disk alone. `now` in Unix seconds."""
     if manifest is None:
@@ -50,6 +57,8 @@ def slice_due(
         return Due.CHANGED
     if manifest.transient_rejects and run is not None and run.next_retry <= now:
         return Due.RETRY
+    if accept_drift and manifest.rejects.get(RejectReason.DRIFTED):
+        return Due.RELEASED
     return Due.COMMITTED
 
 
@@ -71,6 +80,7 @@ def plan_items(
     formats_before: Sequence[str],
     formats: Sequence[str],
     formats_by_item: Mapping[str, frozenset[str]],
+    accept_drift: bool = False,
 ) -> ItemPlan:
     """Keeps what is unchanged in key and identity, but for transient rejects and items whose format rule changed.
 
@@ -81,10 +91,13 @@ def plan_items(
         formats_before: `formats` it was made with.
         formats: `formats` now.
         formats_by_item: Formats of its admitted rows by item key; only looked at when `formats` changed.
+        accept_drift: Items with rejects for drift are fetched again.
     """
     known = {entry.key: entry for entry in ledger}
     attempts = {r["key"]: int(r["attempts"]) for r in rejects if r["transient"]}
     again = set(attempts)
+    if accept_drift:
+        again |= {r["key"] for r in rejects if r["reason"] == RejectReason.DRIFTED}
     if set(formats) != set(formats_before):
         again |= {r["key"] for r in rejects if r["reason"] == RejectReason.FORMAT_NOT_ALLOWED}
         again |= {key for key, used in formats_by_item.items() if not used <= set(formats)}

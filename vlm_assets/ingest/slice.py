@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.images.probe import ImageProber, ProbePolicy
+from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, guard_of
 from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.listing import config_fingerprint
@@ -55,9 +56,11 @@ logger = logging.getLogger("vlm_assets.ingest")
 
 @dataclass(frozen=True, slots=True)
 class SliceOptions:
-    """How to build a slice; nothing here changes its bytes, `max_records` excepted."""
+    """How to build a slice; nothing here changes its bytes, `max_records` and `accept_drift` excepted."""
 
     force: bool = False
+    accept_drift: bool = False
+    """Take what addresses give now, be it another picture than before; quarantined items are fetched again."""
     lock_wait_s: float = 0.0
     run_id: str = ""
     max_records: int | None = None
@@ -108,7 +111,10 @@ def build_slice(
         version = current_version(link)
         manifest = read_manifest(version, SliceManifest) if version else None
         run = read_run(version) if version else None
-        due = slice_due(listing.slices[slice_key], manifest, run, now=time.time(), force=options.force)
+        due = slice_due(
+            listing.slices[slice_key], manifest, run, now=time.time(), force=options.force,
+            accept_drift=options.accept_drift or not spec.quarantines_drift(),
+        )  # fmt: skip
         if version is not None and manifest is not None and due is Due.COMMITTED:
             return SliceOutcome(due, manifest, run or RunRecord(), version)
         build = _SliceBuild(installation, spec, listing, slice_key, options)
@@ -136,6 +142,8 @@ class _SliceBuild:
         self._options = options
         self._name = f"{spec.name}/{slice_key}"
         self._ledgers = Ledgers(self._name, {})
+        self._accept_drift = options.accept_drift or not spec.quarantines_drift()
+        self._drift = DriftGuard()
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._source = source_of(spec.kind)
         root = installation.root
@@ -150,6 +158,8 @@ class _SliceBuild:
         items = read_items(self._installation.root, self._listing, self._key)
         plan = self._plan_items(due, items, version, manifest)
         self._ledgers = Ledgers(self._name, plan.attempts)
+        if version is not None and manifest is not None and not self._accept_drift:
+            self._drift = guard_of(version, data_file_names(manifest.files))
         run.taken_over = len(plan.kept)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
@@ -183,6 +193,7 @@ class _SliceBuild:
             items, ledger, read_rejects(version),
             formats_before=manifest.formats, formats=formats,
             formats_by_item={key: frozenset(value) for key, value in used.items()},
+            accept_drift=self._accept_drift,
         )  # fmt: skip
 
     def _write(
@@ -202,11 +213,15 @@ class _SliceBuild:
                 writer.add(row)
             written = writer.finish()
         self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
+        drift = self._drift.write(self._staging / DRIFT_FILE)
+        if drift is not None:
+            written.files[DRIFT_FILE] = drift
         written.files[ITEMS_FILE] = write_items_ledger(self._staging / ITEMS_FILE, self._ledgers.items)
         new = self._manifest(written)
         rejects = rejects_bytes(self._ledgers.rejects)
         run.finished_at = datetime.now(UTC)
         run.seconds = round(time.monotonic() - clock, 3)
+        self._figures.update(self._drift.figures)
         run.figures = {name: round(value, 3) for name, value in sorted(self._figures.items())}
         run.rejects_blake3 = blake3(rejects).hexdigest()
         run.next_retry = self._ledgers.next_retry()
@@ -247,7 +262,7 @@ class _SliceBuild:
                         f"{self._name}: {self._spec.kind} gave {key!r} where {item.key!r} was "
                         "next; every item must give a record or a reject, in order"
                     )
-                rows = self._ledgers.count(item, (result for _, result in group))
+                rows = self._ledgers.count(item, self._drift.judge(item.key, group))
                 yield from map(self._without_content, rows)
             extra = next(fresh, None)
             if extra is not None:
@@ -305,6 +320,7 @@ class _SliceBuild:
                 row["subcategory"] = self._spec.subcategory_of(row["label"])
                 yield self._without_content(row)
             self._ledgers.keep(entry, rejected[entry.key])
+            self._drift.keep(entry)
 
         return take
 

@@ -25,6 +25,7 @@ from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.home import dagster_home
 from vlm_assets.orchestration.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JOB, slices_config
 from vlm_assets.orchestration.names import (
+    ACCEPT_DRIFT_TAG,
     ACCEPT_SHRINK_TAG,
     CATALOG_TAG,
     FORCE_TAG,
@@ -55,6 +56,7 @@ class _Build:
     force: bool = False
     slices: frozenset[str] = frozenset()
     """Only these, if any."""
+    accept_drift: bool = False
     failures: list[RunOutcome] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -86,7 +88,9 @@ class _Build:
         """Fetches what is due, source by source."""
         wishes: list[RunWish] = []
         for spec in self.sources:
-            every = due_slices(self.installation, spec, now=time.time(), force=self.force)
+            every = due_slices(
+                self.installation, spec, now=time.time(), force=self.force, accept_drift=self.accept_drift
+            )
             due = {key: why for key, why in every.items() if not self.slices or key in self.slices}
             if due:
                 reasons = sorted(set(due.values()))
@@ -100,7 +104,8 @@ class _Build:
 
     def slice_wishes(self, spec: SourceSpec, due: set[str]) -> list[RunWish]:
         """Runs over the due slices of a source."""
-        tags = self.tags({SOURCE_TAG: spec.name, **({FORCE_TAG: "true"} if self.force else {})})
+        asked = {FORCE_TAG: self.force, ACCEPT_DRIFT_TAG: self.accept_drift}
+        tags = self.tags({SOURCE_TAG: spec.name, **{tag: "true" for tag, given in asked.items() if given}})
         order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
         wishes = []
         for run in slice_runs(order, due, self.installation.settings.slices_per_run):
@@ -167,6 +172,7 @@ def run_build(
     failed_only: bool = False,
     force_redownload: bool = False,
     accept_shrink: bool = False,
+    accept_drift: bool = False,
     console: Console,
 ) -> int:
     """Brings sources and targets up to date and prints what went in and out; returns the exit code.
@@ -194,7 +200,10 @@ def run_build(
         else:
             progress = stack.enter_context(progress_on(console))
             runner = RunHere(instance, build_definitions(installation, progress))
-        build = _Build(installation, instance, runner, console, wanted, force_redownload, frozenset(slices))
+        build = _Build(
+            installation, instance, runner, console, wanted,
+            force=force_redownload, slices=frozenset(slices), accept_drift=accept_drift,
+        )  # fmt: skip
         try:
             if not failed_only:
                 build.list_sources(accept_shrink=accept_shrink)

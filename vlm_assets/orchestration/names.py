@@ -29,6 +29,7 @@ NIGHTLY_TAG: Final = "vlm/night"
 LOCK_WAIT_TAG: Final = "vlm/lock_wait_s"
 FORCE_TAG: Final = "vlm/force_redownload"
 ACCEPT_SHRINK_TAG: Final = "vlm/accept_shrink"
+ACCEPT_DRIFT_TAG: Final = "vlm/accept_drift"
 
 
 def listing_key(source: str) -> dg.AssetKey:

@@ -15,7 +15,12 @@ if TYPE_CHECKING:  # loads pyarrow, which the code location does without
 
 
 def due_slices(
-    installation: Installation, spec: SourceSpec, *, now: float, force: bool = False
+    installation: Installation,
+    spec: SourceSpec,
+    *,
+    now: float,
+    force: bool = False,
+    accept_drift: bool = False,
 ) -> dict[str, "Due"]:
     """Partition keys of a source's slices that are to be fetched, sorted, each with the reason."""
     from vlm_assets.ingest.due import Due, slice_due
@@ -33,7 +38,9 @@ def due_slices(
     for key, listed in listing.slices.items():
         one = committed.get(key)
         run = read_run(versions / one.version) if one is not None and one.transient_rejects else None
-        due = slice_due(listed, one, run, now=now, force=force)
+        due = slice_due(
+            listed, one, run, now=now, force=force, accept_drift=accept_drift or not spec.quarantines_drift()
+        )
         if due is not Due.COMMITTED:
             found[key] = due
     return found

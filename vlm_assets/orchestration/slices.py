@@ -6,7 +6,6 @@ Shared by the dataset assets and the job for scattered keys. How a slice is buil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,13 +14,16 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.errors import VlmAssetsError
 from vlm_assets.installation import Installation
 from vlm_assets.logs import logging_where
+from vlm_assets.orchestration.budgets import meter_of
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.metadata import slice_metadata, source_state
-from vlm_assets.orchestration.names import FORCE_TAG, dataset_key, slice_tags
+from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, FORCE_TAG, dataset_key, slice_tags
 from vlm_assets.orchestration.progress import ProgressLines
 from vlm_assets.orchestration.resources import ProgressSink
 from vlm_assets.orchestration.threads import run_all
 from vlm_assets.orchestration.thumbnails import slice_thumbnails
+from vlm_assets.store.remote.line import NoRemote, line_remote
+from vlm_assets.transfer.budget import BudgetSpentError, metered
 
 if TYPE_CHECKING:
     from vlm_assets.ingest.slice import SliceOutcome
@@ -42,11 +44,19 @@ def materialize_slices(
 ) -> None:
     """Builds the slices and logs a materialization event for each that is committed, at once when it is.
 
+    When the night's budget of the source is used up it stops there, and says so: that is no failure.
+
     Raises:
         dg.Failure: after the last slice, naming those that failed; the others stand.
     """
     failures: dict[str, str] = {}
-    for key, result in _built(context, installation, progress, spec, keys):
+    for number, (key, result) in enumerate(_built(context, installation, progress, spec, keys)):
+        if isinstance(result, BudgetSpentError):
+            context.log.info(
+                "%s; %d of %d slices of this run stay due for the next night: %s and what follows it",
+                result, len(keys) - number, len(keys), key,
+            )  # fmt: skip
+            break
         if isinstance(result, Exception):
             failures[key] = _told(result)
             # A trace tells something only where the error is not one of ours.
@@ -108,8 +118,10 @@ def _built(
     wait_s = lock_wait_s(context.run)
     lock = installation.root.locks / f"fetch.{spec.name}"
     with hold_or_wait(lock, f"slices of {spec.name}", wait_s=wait_s, log=context.log):
+        remote = line_remote(installation)
+        remote.before_slices()
         for key in keys:
-            yield key, _build_one(context, installation, progress, spec, listing, key)
+            yield key, _build_one(context, installation, progress, spec, listing, key, remote)
 
 
 def _build_one(
@@ -119,6 +131,7 @@ def _build_one(
     spec: SourceSpec,
     listing: "Listing",
     key: str,
+    remote: NoRemote,
 ) -> "SliceOutcome | _Retired | Exception":
     from vlm_assets.ingest.slice import SliceOptions, build_slice
 
@@ -134,17 +147,25 @@ def _build_one(
     settings = installation.settings
     options = SliceOptions(
         force=FORCE_TAG in context.run.tags,
+        accept_drift=ACCEPT_DRIFT_TAG in context.run.tags,
         lock_wait_s=lock_wait_s(context.run),
         run_id=context.run.run_id,
         max_records=settings.test_mode_rows if settings.test_mode else None,
         cancelled=threading.Event(),
         progress=advance,
     )
-    call = partial(build_slice, installation, spec, listing, key, options)
+
+    def build() -> "SliceOutcome":
+        if not options.force:
+            remote.before_slice(listing, key)
+        outcome = build_slice(installation, spec, listing, key, options)
+        remote.after_slice(spec.name, key)
+        return outcome
+
     progress.start(name, listing.slices[key].items)
     try:
-        with logging_where(options.run_id, name):
-            [(_, result)] = run_all({key: call}, workers=1, cancelled=options.cancelled, idle=lines.tell)
+        with logging_where(options.run_id, name), metered(meter_of(installation.root, spec, context.run)):
+            [(_, result)] = run_all({key: build}, workers=1, cancelled=options.cancelled, idle=lines.tell)
     finally:
         progress.finish(name)
     return result

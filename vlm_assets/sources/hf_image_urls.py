@@ -34,6 +34,13 @@ class HfImageUrlsSpec(SourceSpec):
     )
     sha256_column: str | None = None
     rows_per_slice: int = Field(10_000, ge=1)
+    drift: Literal["quarantine", "accept"] = Field(
+        "quarantine", description="What becomes of an address that gives another picture than before."
+    )
+
+    def quarantines_drift(self) -> bool:
+        """Unless the catalogue accepts it: a URL names one picture."""
+        return self.drift == "quarantine"
 
 
 class HfImageUrls:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,12 @@ class ImageUrlsSpec(SourceSpec):
     text_column: str | None = None
     sha256_column: str | None = None
     rows_per_slice: int = Field(10_000, ge=1)
+    drift: Literal["quarantine", "accept"] = "quarantine"
+    """What becomes of an address that gives another picture than before; `accept` takes it."""
+
+    def quarantines_drift(self) -> bool:
+        """Unless the catalogue accepts it: a URL names one picture."""
+        return self.drift == "quarantine"
 
 
 class ImageUrls:
@@ -128,7 +134,7 @@ def _records(item: Item, body: bytes | Path) -> Iterator[Record | Reject]:
             continue
         yield Record(
             item=item.key, record=number, key=f"{item.key}#{number}" if len(rows) > 1 else item.key,
-            image=body, origin=item.key, text=text, label=label, extra=extra,
+            image=body, origin=item.key, text=text, label=label, extra=extra, vouched=bool(declared),
         )  # fmt: skip
     for number in range(len(rows), len(rows) + item.payload["repeated"]):
         yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the list repeats this row", record=number)

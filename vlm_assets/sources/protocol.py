@@ -71,6 +71,8 @@ class Record:
     label: str | None = None
     extra: Mapping[str, Any] | None = None
     dpi: int | None = None
+    vouched: bool = False
+    """The listing declares the hash of these bytes: other ones than before are meant, not drift."""
 
 
 @dataclass(frozen=True, slots=True)

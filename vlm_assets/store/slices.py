@@ -251,6 +251,18 @@ def read_rows(version: Path, data_files: Sequence[str]) -> Iterator[Row]:
                     yield {**row, **next(index)}
 
 
+def image_of_row(version: Path, data_files: Sequence[str], row: int) -> bytes | None:
+    """The encoded image in one row of a committed version; None after a takedown. Reads that image only."""
+    for name in data_files:
+        with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+            for batch in reader:
+                if row < batch.num_rows:
+                    image = batch.column("image")[row].as_py()
+                    return bytes(image["bytes"]) if image else None
+                row -= batch.num_rows
+    return None
+
+
 def _index_rows(version: Path) -> Iterator[Row]:
     own = [name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES]
     reader = map_ipc_file(version / INDEX_FILE)
