@@ -1,6 +1,8 @@
 """Ways to break a good corpus, and the findings that name each: these and no others.
 
 A *resealed* mutation is what a writer or allocator with a bug would have left: hashes and counts fit what is there.
+
+The table mutation → finding, as the tests below hold it: `python -m vlm_assets_tests.audit.test_mutations`.
 """
 
 import shutil
@@ -407,6 +409,28 @@ def slice_shrank(b: Broken) -> None:
     build_slice(installation, installation.catalog.source("wild"), listing, "sun")
 
 
+@mutation("slice_health")
+def rejects_jumped(b: Broken) -> None:
+    folder = _private_folder(b, "street")
+    for number in range(6):
+        (folder / f"cut{number}.jpg").write_bytes(picture(900 + number)[:400])
+    ingest(b.installation, "street")
+
+
+@mutation("drift")
+def addresses_in_quarantine(b: Broken) -> None:
+    """A slice of URLs in which one gives another picture: as `ingest` commits it, made from one with a reject."""
+    folder = b.slice("street")
+    rejects = pq.read_table(folder / "rejects.parquet")
+    reasons = pa.array(["drifted"] * rejects.num_rows)
+    place = rejects.schema.get_field_index("reason")
+    _replace(folder / "rejects.parquet", rejects.set_column(place, "reason", reasons))
+    manifest = orjson.loads((folder / MANIFEST).read_bytes())
+    manifest["rejects"] = {"drifted": rejects.num_rows}
+    link = b.installation.root.slice("street", "root")
+    b._put(folder, manifest, link)
+
+
 # catalogue and takedowns
 
 
@@ -547,3 +571,16 @@ def test_there_are_mutations_for_every_finding_of_files_rows_and_slices():
     by_bug = {"quotas", "ranks", "duplicates", "decontamination", "exclusions"}  # test_buggy_allocator
     assert named | by_bug == {str(name) for name in FindingName}
     assert len(MUTATIONS) >= 25
+
+
+def table() -> str:
+    """Markdown: a line a mutation, with the findings that catch it and why there is more than one."""
+    lines = ["| mutation | caught by | why more than one |", "|---|---|---|"]
+    for name, (_, findings, why) in MUTATIONS.items():
+        caught = ", ".join(f"`{one}`" for one in findings.split())
+        lines.append(f"| {name.replace('_', ' ')} | {caught} | {why} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
