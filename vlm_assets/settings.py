@@ -40,6 +40,10 @@ class Settings(BaseSettings):
         0.0, ge=0, description="Mean rate to and from the remote in MB/s, on this machine; 0: no limit."
     )
 
+    remote_push: Literal["commit", "backup"] = Field(
+        "commit", description="With a remote: push what a step commits at once, or leave it to `backup`."
+    )
+
     contact: str = Field("", description="E-mail or URL that the User-Agent names; servers may ask for it.")
     allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts, addresses or networks (comma-separated) that may be private or loopback."
@@ -71,6 +75,12 @@ class Settings(BaseSettings):
     sensor_interval_s: int = Field(60, ge=1, description="Seconds between two looks of a sensor.")
     max_concurrent_runs: int = Field(0, ge=0, description="Queued runs at once; 0: one a core, at most 16.")
     slices_per_run: int = Field(32, ge=1, description="Slices that one backfill run works on.")
+    step_executor: Literal["local", "ecs"] = Field(
+        "local", description="Steps of a run as processes of this machine, or each as an ECS task."
+    )
+    step_storage: str | None = Field(
+        None, description="s3://bucket/prefix for the few values between steps; needed where steps are tasks."
+    )
 
     notify_sns_topic: str | None = None
     notify_webhook: str | None = None

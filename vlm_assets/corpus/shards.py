@@ -62,7 +62,9 @@ def plan_shards(
     plan_dir = plan_dir.resolve()
     allocation = read_manifest(plan_dir, AllocationManifest)
     tombstones = tombstones or Tombstones()
-    staging = Staging.of(data_root, allocation.corpus, allocation.target, _key(allocation, tombstones))
+    staging = Staging.of(
+        data_root, allocation.corpus, allocation.target, staging_key(allocation.version, tombstones)
+    )
     staging.create()
     planned = read_planned_rows(plan_dir, allocation, data_root, tombstones)
     planner = _Planner(staging, allocation, planned)
@@ -72,10 +74,10 @@ def plan_shards(
     return staging.path, plan
 
 
-def _key(allocation: AllocationManifest, tombstones: Tombstones) -> str:
-    """Name of the staging folder: the plan's version and what is taken down."""
+def staging_key(allocation_version: str, tombstones: Tombstones) -> str:
+    """Name of the staging folder, without the target: the plan's version and what is taken down."""
     covered = [*sorted(tombstones.hashes), "", *sorted(tombstones.image_sha256), "", *sorted(tombstones.ids)]
-    return f"{allocation.version}-{sha256(chr(0).join(covered).encode()).hexdigest()[:12]}"
+    return f"{allocation_version}-{sha256(chr(0).join(covered).encode()).hexdigest()[:12]}"
 
 
 def _work_plan(

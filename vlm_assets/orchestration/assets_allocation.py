@@ -12,6 +12,7 @@ from vlm_assets.orchestration.locks import lock_wait_s
 from vlm_assets.orchestration.metadata_line import allocation_metadata
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_POOL, dataset_key
 from vlm_assets.orchestration.targets import target_partitions
+from vlm_assets.store.remote.line import line_remote
 
 
 def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -40,7 +41,10 @@ def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         from vlm_assets.allocation.step import allocate
 
+        remote = line_remote(installation)
+        remote.before_allocation()
         outcome = allocate(installation, context.partition_key, lock_wait_s=lock_wait_s(context.run))
+        remote.after_allocation(context.partition_key)
         return dg.MaterializeResult(
             metadata=allocation_metadata(outcome),
             data_version=dg.DataVersion(outcome.manifest.version),

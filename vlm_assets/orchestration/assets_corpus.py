@@ -19,6 +19,7 @@ from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, CORPUS_PO
 from vlm_assets.orchestration.progress import ProgressLines
 from vlm_assets.orchestration.resources import ProgressSink
 from vlm_assets.orchestration.targets import target_partitions
+from vlm_assets.store.remote.line import line_remote
 
 ShardRef = tuple[str, str]
 """(staging folder, bits): all that a shard's writer needs."""
@@ -43,12 +44,14 @@ def plan_shards(
     from vlm_assets.corpus.shards import plan_shards as plan
 
     root, name, target = installation.root, installation.catalog.corpus.name, context.partition_key
+    remote = line_remote(installation)
+    remote.before_shards(target)
     lock = corpus_lock(root, name, target)
     with hold_or_wait(
         lock, f"planning corpus {name}/{target}", wait_s=lock_wait_s(context.run), log=context.log
     ):
         staging, work = plan(root.allocation(name, target), root, tombstones_in_force(root))
-    pending = pending_shards(staging)
+    pending = tuple(remote.to_write(staging, pending_shards(staging)))
     check_pending_space(staging, pending)
     context.log.info("%d of %d shards are to be written", len(pending), len(work.shards))
     yield dg.Output(str(staging), "staging")
@@ -58,14 +61,18 @@ def plan_shards(
 
 @dg.op(pool=CORPUS_POOL, out=dg.Out(str))
 def write_shard(
-    context: dg.OpExecutionContext, progress: dg.ResourceParam[ProgressSink], shard: ShardRef
+    context: dg.OpExecutionContext,
+    installation: dg.ResourceParam[Installation],
+    progress: dg.ResourceParam[ProgressSink],
+    shard: ShardRef,
 ) -> str:
     """Writes one shard; does nothing where it is complete."""
     from vlm_assets.corpus.work import Staging
     from vlm_assets.corpus.writer import ShardProgress
     from vlm_assets.corpus.writer import write_shard as write
 
-    staging, bits = Path(shard[0]), shard[1]
+    remote = line_remote(installation)
+    staging, bits = remote.staging_here(context.partition_key, Path(shard[0])), shard[1]
     name, rows = f"shard r{bits}", Staging(staging).read_plan().find(bits).rows
     lines = ProgressLines(name, rows, context.log.info)
     seen = ShardProgress(bits, 0, 0)
@@ -79,9 +86,11 @@ def write_shard(
 
     progress.start(name, rows)
     try:
-        return write(staging, bits, on_window=on_window).bits
+        write(staging, bits, on_window=on_window)
     finally:
         progress.finish(name)
+    remote.after_shard(staging, bits)
+    return bits
 
 
 @dg.op(pool=CORPUS_POOL, out=dg.Out(dg.Nothing))
@@ -96,12 +105,15 @@ def seal(
     from vlm_assets.corpus.seal import seal as seal_corpus
 
     corpus, target = installation.catalog.corpus, context.partition_key
+    remote = line_remote(installation)
+    here = remote.before_seal(target, Path(staging))
     lock, purpose = (
         corpus_lock(installation.root, corpus.name, target),
         f"sealing corpus {corpus.name}/{target}",
     )
     with hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log):
-        manifest = seal_corpus(Path(staging), keep_versions=corpus.keep_versions)
+        manifest = seal_corpus(here, keep_versions=corpus.keep_versions)
+    remote.after_seal(target)
     path = installation.root.corpus(corpus.name, target)
     return dg.Output(
         None,

@@ -26,6 +26,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.pools import register_pools
 from vlm_assets.orchestration.threads import run_all
+from vlm_assets.store.remote.line import NoRemote, line_remote
 
 if TYPE_CHECKING:
     from vlm_assets.ingest.listing import ListingChange
@@ -62,8 +63,10 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         names = sorted(key.path[-1] for key in context.selected_asset_keys)
         wanted = [installation.catalog.source(name) for name in names]
+        remote = line_remote(installation)
+        remote.before_listing([spec.name for spec in wanted if spec.active])
         failures = []
-        for name, result in _list_all(context, installation, wanted):
+        for name, result in _list_all(context, installation, wanted, remote):
             if isinstance(result, Exception):
                 failures.append(f"{name}: {result}")
                 context.log.error("%s: %s", name, result)
@@ -93,18 +96,26 @@ def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[st
 
 
 def _list_all(
-    context: dg.AssetExecutionContext, installation: Installation, wanted: Sequence[SourceSpec]
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    wanted: Sequence[SourceSpec],
+    remote: NoRemote,
 ) -> Iterator[tuple[str, "ListingChange | Exception"]]:
     from vlm_assets.ingest.listing import refresh_listing
 
     tags = context.run.tags
+
+    def list_one(spec: SourceSpec) -> "ListingChange":
+        change = refresh_listing(
+            installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags
+        )
+        remote.after_listing(spec.name)
+        return change
+
     calls: dict[str, Callable[[], ListingChange]] = {}
     for spec in wanted:
         if not spec.active:
             context.log.info("%s is %s in the catalogue: not listed", spec.name, source_state(spec))
             continue
-        calls[spec.name] = partial(
-            refresh_listing, installation, spec,
-            accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags,
-        )  # fmt: skip
+        calls[spec.name] = partial(list_one, spec)
     return run_all(calls, workers=_THREADS, cancelled=threading.Event())

@@ -7,6 +7,7 @@ from vlm_assets.installation import Installation
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.names import CORPUS_KEY, REPORT_KEY
 from vlm_assets.orchestration.targets import target_partitions
+from vlm_assets.store.remote.line import line_remote
 
 
 def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -29,7 +30,10 @@ def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         from vlm_assets.corpus.card import write_card
 
+        remote = line_remote(installation)
+        remote.before_reading(context.partition_key)
         card = write_card(installation, context.partition_key)
+        remote.after_seal(context.partition_key)
         text = card.path.read_text("utf-8").split("---", 2)[-1]  # without the header that the Hub reads
         return dg.MaterializeResult(
             metadata={

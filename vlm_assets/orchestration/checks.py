@@ -17,6 +17,7 @@ from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.names import CORPUS_KEY
 from vlm_assets.orchestration.targets import target_partitions
+from vlm_assets.store.remote.line import line_remote
 
 if TYPE_CHECKING:
     from vlm_assets.audit.findings import Finding
@@ -52,6 +53,7 @@ def corpus_checks(catalog: Catalog) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         from vlm_assets.audit.run import audit_corpus
 
+        line_remote(installation).before_reading(context.partition_key)
         wanted = {key.name for key in context.selected_asset_check_keys}
         for finding in audit_corpus(installation, context.partition_key):
             if str(finding.name) in wanted:

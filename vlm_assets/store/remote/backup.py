@@ -7,34 +7,20 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import orjson
-from pydantic import ValidationError
 
 from vlm_assets.catalog.snapshot import write_snapshot
-from vlm_assets.errors import VlmAssetsError
+from vlm_assets.errors import StoreError, VlmAssetsError
 from vlm_assets.installation import Installation
 from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
-from vlm_assets.manifest import FileEntry, Listing
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.remote.bucket import Bucket, open_remote
 from vlm_assets.store.remote.inventory import Inventory, take_inventory
 from vlm_assets.store.remote.leases import hold_work_lease, prune_mark
+from vlm_assets.store.remote.listings import ListingPushes, plan_catalogs
 from vlm_assets.store.remote.local import current_on_disk, read_version
 from vlm_assets.store.remote.memory import Memory
-from vlm_assets.store.remote.names import (
-    CATALOGS,
-    LISTINGS,
-    Name,
-    names_on_disk,
-    pin_key,
-    pins_on_disk,
-)
-from vlm_assets.store.remote.push import (
-    Push,
-    Pusher,
-    Write,
-    plan_version,
-    small_write,
-)
+from vlm_assets.store.remote.names import LISTINGS, Name, names_on_disk, pin_key, pins_on_disk
+from vlm_assets.store.remote.push import Push, Pusher, Write, plan_version
 from vlm_assets.store.remote.report import BackupReport, SilentProgress, TransferProgress
 from vlm_assets.store.remote.scope import Scope
 from vlm_assets.store.remote.storage import copy_storage, dagster_home
@@ -139,7 +125,7 @@ class _Backup:
     def _every_push(self, inventory: Inventory, scope: Scope) -> Iterator[Push]:
         """Takedowns first; what others are made from before what is made from it."""
         yield from plan_tombstones(self._root, inventory)
-        yield from self._catalogs(inventory)
+        yield from plan_catalogs(self._root, inventory)
         yield from self._listings(inventory, scope)
         for name in names_on_disk(self._root):
             if scope.name(name):
@@ -148,44 +134,14 @@ class _Backup:
         if scope.storage and scope.everything:
             yield from self._storage(inventory)
 
-    def _catalogs(self, inventory: Inventory) -> Iterator[Push]:
-        for path in sorted((self._root.path / ".catalogs").glob("*.json")):
-            key = f"{CATALOGS}{path.name}"
-            lacking = inventory.tag(key) is None
-            yield Push(key, writes=(Write(key, path.read_bytes()),) if lacking else ())
-
     def _listings(self, inventory: Inventory, scope: Scope) -> Iterator[Push]:
+        pushes = ListingPushes(self._bucket, self._memory, inventory, self._root, take_over=self._take_over)
         for path in sorted(self._root.listings.glob("*.json")):
-            if not scope.source(path.stem):
-                continue
-            key, data = f"{LISTINGS}{path.name}", path.read_bytes()
-            try:
-                listing = Listing.from_bytes(data)
-            except ValidationError as error:
-                self.report.failed[key] = f"{path}: not a listing: {error}"
-                continue
-            table = path.parent / listing.items_file
-            entry = FileEntry(size_bytes=_size(table), blake3=listing.items_blake3)
-            lacking = not inventory.holds(entry.blake3, entry.size_bytes)
-            write = self._listing_write(inventory, key, data)
-            yield Push(key, ((table, entry),) if lacking else (), (write,) if write else ())
-
-    def _listing_write(self, inventory: Inventory, key: str, data: bytes) -> Write | None:
-        write = small_write(inventory, self._memory, key, data)
-        if write is not None and write.new and inventory.tag(key) is not None:
-            if self._take_over:
-                return Write(key, data)
-            content = self._bucket.get(key)
-            if content is not None and self._had_listing(content.data):
-                return Write(key, data, replaces=content.etag)
-        return write
-
-    def _had_listing(self, data: bytes) -> bool:
-        """Whether this machine once had a listing in force, by its item table; the last two are kept."""
-        try:
-            return (self._root.listings / Listing.from_bytes(data).items_file).is_file()
-        except ValidationError:
-            return False
+            if scope.source(path.stem):
+                try:
+                    yield pushes.plan(path)
+                except StoreError as error:
+                    self.report.failed[f"{LISTINGS}{path.name}"] = str(error)
 
     def _name(self, inventory: Inventory, name: Name) -> Iterator[Push]:
         try:
@@ -236,10 +192,3 @@ def name_of_version(directory: Path, corpus: str) -> Name | None:
     except (FileNotFoundError, KeyError, orjson.JSONDecodeError):
         return None
     return Name("corpora", corpus, str(target))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1

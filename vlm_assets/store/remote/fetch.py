@@ -59,7 +59,7 @@ class Fetcher:
     """Fetches objects and versions for one data root. Safe between threads; the caller holds the lock `restore`."""
 
     def __init__(self, bucket: Bucket, root: DataRoot, *, on_received: OnReceived | None = None) -> None:
-        self._bucket = bucket
+        self.bucket = bucket
         self._root = root
         self._pool = root.path / ".remote" / "objects"
         self._pool.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ class Fetcher:
             self._count(linked=1)
             return path
         before = _size(path.with_name(f"{path.name}.part"))
-        fetch_object(self._bucket, entry, path, self._on_received)
+        fetch_object(self.bucket, entry, path, self._on_received)
         self._count(objects=1, received=entry.size_bytes - before, found=before)
         return path
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.errors import RemoteError
+from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation import Installation
 from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
+from vlm_assets.manifest import Listing, SliceManifest
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.remote.bucket import Bucket, open_remote
 from vlm_assets.store.remote.fetch import Fetcher, read_remote_version
@@ -83,6 +85,61 @@ def hydrate_slice(
     return _fetch(bucket, root, [(name, version)], lock_wait_s)[0]
 
 
+def hydrate_due_slice(
+    installation: Installation,
+    listing: Listing,
+    slice_key: str,
+    *,
+    lock_wait_s: float = 3600.0,
+    bucket: Bucket | None = None,
+) -> Path | None:
+    """Before a slice is fetched from its origin: what another machine made of it, where that serves.
+
+    That is any version where this machine has none (its unchanged items need no fetch), and one made for the present
+    listing where the one here was not. The slice shows it from then on. Returns its folder; None where nothing came.
+    The caller has the remote's tombstones.
+
+    Raises:
+        RemoteError: the version that the remote shows is missing or damaged.
+    """
+    root, name = installation.root, Name("datasets", listing.source, slice_key)
+    wanted = listing.slices[slice_key].fingerprint
+    here = current_version(name.link(root))
+    if here is not None and read_manifest(here, SliceManifest).listing_fingerprint == wanted:
+        return None
+    bucket = bucket or open_remote(installation.settings)
+    found = read_pointer(bucket, name)
+    if found is None or (here is not None and found[0].version == here.name):
+        return None
+    if here is not None:
+        stored = read_remote_version(bucket, name, found[0].version)
+        if SliceManifest.from_bytes(stored.manifest).listing_fingerprint != wanted:
+            return None
+    [directory] = _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)
+    note_slice(root, read_manifest(directory, SliceManifest), directory.name, listing)
+    return directory
+
+
+def follow_remote(
+    installation: Installation, name: Name, *, lock_wait_s: float = 3600.0, bucket: Bucket | None = None
+) -> Path | None:
+    """Folder of the version that the remote shows under a name, fetched and shown here too.
+
+    What this machine committed and never pushed stays shown. None where neither side has any.
+
+    Raises:
+        RemoteError: the version is missing or damaged.
+    """
+    root = installation.root
+    bucket = bucket or open_remote(installation.settings)
+    here, found = current_version(name.link(root)), read_pointer(bucket, name)
+    if found is None or (here is not None and here.name == found[0].version):
+        return here
+    if here is not None and bucket.size_of(name.manifest(here.name)) is None:
+        return here
+    return _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)[0]
+
+
 def hydrate_plan(
     installation: Installation, target: str, *, lock_wait_s: float = 3600.0, bucket: Bucket | None = None
 ) -> list[Path]:
@@ -103,8 +160,14 @@ def hydrate_plan(
 
 
 def _fetch(
-    bucket: Bucket, root: DataRoot, wanted: Iterable[tuple[Name, str]], lock_wait_s: float
+    bucket: Bucket,
+    root: DataRoot,
+    wanted: Iterable[tuple[Name, str]],
+    lock_wait_s: float,
+    *,
+    show: bool = False,
 ) -> list[Path]:
+    """Folders of versions, fetched if need be. Each is shown by its name where that showed none, or with `show`."""
     wanted = list(wanted)
     if not wanted:
         return []
@@ -112,7 +175,7 @@ def _fetch(
         fetcher = Fetcher(bucket, root)
         complete = False
         try:
-            folders = [_fetch_one(bucket, root, fetcher, n, v, lock_wait_s) for n, v in wanted]
+            folders = [_fetch_one(root, fetcher, n, v, lock_wait_s, show=show) for n, v in wanted]
             complete = True
         finally:
             fetcher.close(complete=complete)
@@ -120,13 +183,13 @@ def _fetch(
 
 
 def _fetch_one(
-    bucket: Bucket, root: DataRoot, fetcher: Fetcher, name: Name, version: str, lock_wait_s: float
+    root: DataRoot, fetcher: Fetcher, name: Name, version: str, lock_wait_s: float, *, show: bool
 ) -> Path:
     with hold_lock(lock_of(root, name), f"hydrating {name}", wait_s=lock_wait_s):
         directory = name.versions(root) / version
         if not (directory / MANIFEST).is_file():
-            directory = fetcher.fetch_version(read_remote_version(bucket, name, version))
-        if current_version(name.link(root)) is None:
+            directory = fetcher.fetch_version(read_remote_version(fetcher.bucket, name, version))
+        if show or current_version(name.link(root)) is None:
             swap_link(name.link(root), Path(VERSIONS) / version)
     return directory
 
