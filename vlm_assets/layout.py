@@ -144,6 +144,11 @@ class DataRoot:
         return self.path / ".locks"
 
     @property
+    def budgets(self) -> Path:
+        """What each source has asked for in each of the last nights."""
+        return self.path / ".budgets"
+
+    @property
     def logs(self) -> Path:
         """One rotating file a subsystem."""
         return self.path / "logs"

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vlm_assets.errors import DiskFullError, RejectReason, SourceError
 from vlm_assets.settings import Settings
 from vlm_assets.sources.files import FileHashes
+from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 
@@ -305,7 +306,26 @@ def _polite_client(context: ssl.SSLContext) -> Any:
                 if not guest.tries_again(host, response.status_code, headers, tries):
                     break
                 response.close()
+            if response.is_closed:
+                guest.meter.received(len(response.content))
+            else:
+                response.stream = Counted(response.stream, guest.meter)
             return response
+
+    class Counted(httpx2.SyncByteStream):
+        """A body that is counted while it arrives; the library continues a cut one from its `.incomplete` file."""
+
+        def __init__(self, stream: Any, meter: Meter) -> None:
+            self._stream = stream
+            self._meter = meter
+
+        def __iter__(self) -> Iterator[bytes]:
+            for chunk in self._stream:
+                yield chunk
+                self._meter.received(len(chunk), cut=True)
+
+        def close(self) -> None:
+            self._stream.close()
 
     def wait_turn(request: httpx2.Request) -> None:
         guest = _present()

@@ -22,6 +22,7 @@ from yarl import URL
 from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.download import require_contact
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import (
@@ -125,6 +126,7 @@ class Client:
         self._starting = threading.Lock()
         self._stack = AsyncExitStack()
         self._guest: Guest | None = None
+        self._meter = present_meter()
 
     def __enter__(self) -> Self:
         return self
@@ -168,6 +170,7 @@ class Client:
             TransferError: no 2xx answer; says why, with which status, and whether later may do.
             ConfigError: `robots` without a contact in the settings.
             SourceError: cancelled.
+            BudgetSpentError: the night's budget of the source is used up.
         """
         given = dict(headers or {})
         if etag:
@@ -181,6 +184,7 @@ class Client:
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
+                self._meter.received(len(chunk))
                 if len(content) > max_bytes:
                     raise TransferError(url, RejectReason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
             return Response(str(at), response.status, response.headers, bytes(content))
@@ -211,7 +215,7 @@ class Client:
         `progress` is called in this thread with the bytes since its last call.
 
         Raises:
-            TransferError, ConfigError, SourceError: as `request`.
+            TransferError, ConfigError, SourceError, BudgetSpentError: as `request`.
             DiskFullError, StoreError: it cannot be written.
         """
         given = dict(headers or {})
@@ -232,6 +236,7 @@ class Client:
                     )
                 async for chunk in response.content.iter_any():
                     part.write(chunk)
+                    self._meter.received(len(chunk), cut=True)
                     if max_bytes is not None and part.size_bytes > max_bytes:
                         raise TransferError(url, RejectReason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
                 part.check()
@@ -280,7 +285,7 @@ class Client:
     async def _open(self) -> None:
         self._policy = AddressPolicy(self._settings.allow_private_hosts)
         session = await self._stack.enter_async_context(open_session(self._settings, self._policy))
-        self._guest = Guest(self._settings, self._locks_dir, session, self._policy)
+        self._guest = Guest(self._settings, self._locks_dir, session, self._policy, self._meter)
         self._stack.callback(self._guest.close)
 
     async def _exchange(self, task: _Task[T]) -> T:
@@ -342,7 +347,7 @@ class Client:
     async def _ask(
         self, guest: Guest, task: _Task[T], first: URL, url: URL, tries: int
     ) -> "_Read[T] | URL | GiveUp | Retry":
-        guest.requests += 1
+        guest.count()
         headers = headers_for_hop(task.headers(), first, url)
         try:
             async with guest.session.request(

@@ -21,6 +21,7 @@ from vlm_assets.errors import ConfigError, Problem, Reject, RejectReason, Source
 from vlm_assets.settings import Settings
 from vlm_assets.sources.protocol import FetchContext, retry_at
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.budget import BudgetSpentError, present_meter
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import (
     MAX_REDIRECTS,
@@ -124,6 +125,7 @@ def fetch_urls(
     Raises:
         ConfigError: no contact in the settings, and the hosts are not local.
         SourceError: cancelled.
+        BudgetSpentError: the night's budget of the source is used up; what has arrived is kept.
         DiskFullError, StoreError: the spool cannot be written.
     """
     require_contact(context.settings, (item.url for item in items))
@@ -162,6 +164,8 @@ class _Download:
         self._arrived = threading.Event()
         self._stop = threading.Event()
         self._error: BaseException | None = None
+        self._meter = present_meter()
+        self._spent: BudgetSpentError | None = None
         self._done_items = self._done_bytes = 0
         self._reported_items = self._reported_bytes = 0
         self._retries = 0
@@ -238,7 +242,7 @@ class _Download:
     async def _main(self) -> None:
         started = time.monotonic()
         async with open_session(self._settings, self._policy) as session:
-            guest = Guest(self._settings, self._context.locks_dir, session, self._policy)
+            guest = Guest(self._settings, self._context.locks_dir, session, self._policy, self._meter)
             self._guest = guest
             self._schedule = Schedule(
                 guest.gate,
@@ -292,8 +296,12 @@ class _Download:
         try:
             while not self._stop.is_set() and self._error is None:
                 self._wake.clear()
-                while len(turns) < self._settings.http_concurrency and (
-                    turn := self._schedule.take(time.time())
+                if self._spent is not None and not turns:
+                    raise self._spent
+                while (
+                    self._spent is None
+                    and len(turns) < self._settings.http_concurrency
+                    and (turn := self._schedule.take(time.time()))
                 ):
                     task = loop.create_task(self._turn(turn))
                     turns.add(task)
@@ -327,6 +335,8 @@ class _Download:
         """One request of one job, and what follows from its answer."""
         try:
             await self._visit(turn.host, turn.job)
+        except BudgetSpentError as error:
+            self._spent = error  # what is under way may end; what was not asked is no reject
         except Exception as error:  # noqa: BLE001 - a worker boundary: raised again by the dispatcher
             self._error = error
         finally:
@@ -360,7 +370,7 @@ class _Download:
     async def _ask(self, job: Job) -> "_Body | URL | GiveUp | Retry":
         """Send the request and read what is wanted of its answer."""
         tries = job.failures + 1
-        self._guest.requests += 1
+        self._guest.count()
         try:
             async with (
                 asyncio.timeout(self._patience.max_wait_s),
@@ -417,6 +427,7 @@ class _Download:
                 if size == 0 and (what := not_an_image(chunk, response.headers.get("Content-Type", ""))):
                     return GiveUp(RejectReason.NOT_AN_IMAGE, f"is {what}")
                 size += len(chunk)
+                self._meter.received(len(chunk))
                 if size > cap:
                     return GiveUp(RejectReason.TOO_MANY_BYTES, f"more than {cap} bytes")
                 if hasher is not None:

@@ -16,6 +16,7 @@ from yarl import URL
 from vlm_assets.errors import RejectReason
 from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.http import REDIRECTS, TransferError, fault_of, next_hop
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience, Retry, judge_fault, judge_status
 from vlm_assets.transfer.robots import (
@@ -37,17 +38,33 @@ class Guest:
     """Gates and rules of every host that one run visits. Lives in one event loop."""
 
     def __init__(
-        self, settings: Settings, locks_dir: Path, session: aiohttp.ClientSession, policy: AddressPolicy
+        self,
+        settings: Settings,
+        locks_dir: Path,
+        session: aiohttp.ClientSession,
+        policy: AddressPolicy,
+        meter: Meter,
     ) -> None:
         self.settings = settings
+        self.meter = meter
         self.patience = Patience.of(settings)
         self.session = session
         self.policy = policy
         self.requests = 0
+        """Sent, those for robots.txt included."""
         self._locks_dir = locks_dir
         self._gates: dict[str, HostGate] = {}
         self._rules: dict[str, Rules] = {}
         self._loading: dict[str, asyncio.Lock] = {}
+
+    def count(self) -> None:
+        """Counts a request that is about to be sent.
+
+        Raises:
+            BudgetSpentError: it may not be sent.
+        """
+        self.meter.request()
+        self.requests += 1
 
     def gate(self, host: str) -> HostGate:
         """The host's gate, made at first sight."""
@@ -150,7 +167,7 @@ class Guest:
             await self.start(gate, interval_s)
 
     async def _ask_once(self, target: URL, tries: int) -> URL | Retry | GiveUp | tuple[int, bytes]:
-        self.requests += 1
+        self.count()
         try:
             async with self.session.get(target, allow_redirects=False) as response:
                 if response.status in REDIRECTS:
@@ -158,6 +175,7 @@ class Guest:
                 body = bytearray()
                 while len(body) < MAX_ROBOTS_BYTES and (chunk := await response.content.readany()):
                     body += chunk
+                self.meter.received(len(body))
                 if 200 <= response.status < 300 or (400 <= response.status < 500 and response.status != 429):
                     return response.status, bytes(body)
                 verdict = judge_status(

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from vlm_assets.errors import SourceError
 from vlm_assets.settings import Settings
+from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, LimitedSpec, Patience, Retry, judge_status
 from vlm_assets.transfer.slots import HostGate
 
@@ -35,6 +36,7 @@ class SyncGuest:
         self.patience = Patience.of(settings)
         self.limits = HostLimits.of(spec).tightened(settings)
         self.requests = 0
+        self.meter = present_meter()
         self._locks_dir = locks_dir
         self._gates: dict[str, HostGate] = {}
         self._lock = threading.Lock()
@@ -57,12 +59,14 @@ class SyncGuest:
 
         Raises:
             SourceError: the host wants to be left alone for longer than this run is willing to wait.
+            BudgetSpentError: the night's budget of the source is used up.
         """
         while True:
             with self._lock:
                 now = time.time()
                 due = self._gate(host).try_start(now, self.limits.at(host).interval_s)
                 if not due:
+                    self.meter.request()
                     self.requests += 1
                     return
             if due - now > self.patience.max_wait_s:
