@@ -102,7 +102,7 @@ def test_a_list_of_urls_stops_at_the_budget_and_goes_on_another_night(tmp_path, 
             with metered(meter_in(tmp_path, night, max_requests=requests)):
                 yield from fetch_urls(items, work, HostLimits(concurrency=2))
 
-        first = []
+        first: list[Fetched | Reject] = []
         with pytest.raises(BudgetSpentError, match="4 of 4 requests"):
             first.extend(fetch(NIGHT, 4))
         assert server.counts.total() == 4
