@@ -113,6 +113,7 @@ def takedown(
     as_json: Json = False,
 ) -> None:
     """Take rows out for good, everywhere. Exit 1 where something is outstanding, such as a pinned version."""
+    from vlm_assets.orchestration.previews import forget_previews
     from vlm_assets.takedown import TakedownOrder, take_down
 
     if sum(given is not None for given in (url, sha256, row_id, like)) != 1:
@@ -124,13 +125,15 @@ def takedown(
         order,
         workers=installation.settings.worker_count,
         progress=lambda step: None if as_json else console.print(step, markup=False),
+        forget_previews=lambda slices: forget_previews(installation, slices),
     )
     if as_json:
         print_json(receipt.model_dump(mode="json"))
     else:
         console.print(
             f"takedown {receipt.tombstone}: {len(receipt.ids)} rows, {len(receipt.image_sha256)} images, "
-            f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied",
+            f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied, "
+            f"previews of {len(receipt.previews_cleaned)} slices removed",
             markup=False,
         )
         for line in (*receipt.remarks, *(f"OUTSTANDING: {one}" for one in receipt.outstanding)):

@@ -42,6 +42,8 @@ class Receipt(BaseModel):
     slices_emptied: tuple[str, ...] = ()
     versions_deleted: tuple[str, ...] = ()
     caches_cleaned: tuple[str, ...] = ()
+    previews_cleaned: tuple[str, ...] = ()
+    """Partitions (source/slice) whose small pictures were taken out of the UI's event log."""
     pinned: tuple[PinnedVersion, ...] = ()
     outstanding: tuple[str, ...] = ()
     """In words, everything that still holds the rows or could not be reached, pinned versions included."""

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,8 @@ _KEPT_IN_CACHE: Final = ("sha256.db", "sha256.db-wal", "sha256.db-shm")
 _LOCK_WAIT_S: Final = 24 * 3600.0
 
 Progress = Callable[[str], None]
+Previews = Callable[[Collection[tuple[str, str]]], Sequence[str]]
+"""Forgets what a UI keeps of these (source, slice); returns what it cleaned, in words."""
 
 
 def take_down(
@@ -38,6 +40,7 @@ def take_down(
     *,
     workers: int = 1,
     progress: Progress = lambda step: None,  # noqa: ARG005
+    forget_previews: Previews = lambda slices: (),  # noqa: ARG005
 ) -> Receipt:
     """Puts the takedown on record, removes the rows everywhere on this machine, and tells what is left.
 
@@ -53,6 +56,7 @@ def take_down(
     name = write_tombstone(root, tombstone)
     work = _Takedown(installation, tombstone, workers, progress)
     work.run()
+    work.forget_previews(forget_previews)
     receipt = work.receipt(name)
     folder = root.tombstones / "receipts"
     folder.mkdir(exist_ok=True)
@@ -74,6 +78,7 @@ class _Takedown:
     corpora: list[CorpusRewrite] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    previews: list[str] = field(default_factory=list)
     caches: list[str] = field(default_factory=list)
     pinned: list[PinnedVersion] = field(default_factory=list)
     outstanding: list[str] = field(default_factory=list)
@@ -109,6 +114,18 @@ class _Takedown:
             "Exports made earlier (`vlm-assets export`) and originals in folders of clients are outside this data "
             "root: remove the rows there too."
         )
+
+    def forget_previews(self, forget: Previews) -> None:
+        """Has the UI forget the slices in which any version had one of the rows."""
+        self.progress("removing previews")
+        slices = {(source, key) for source, key, _ in (one.split("/", 2) for one in self.ids)}
+        try:
+            self.previews += forget(slices)
+        except Exception as error:  # a boundary: whatever the UI's storage raises must not lose the receipt
+            logger.exception("previews of %d slices stay in the UI", len(slices))
+            self.outstanding.append(
+                f"previews in the UI's event log: {type(error).__name__}: {error}. Give this takedown again"
+            )
 
     def _rewrite_corpora(self) -> None:
         from vlm_assets.corpus.build import build_corpus
@@ -250,6 +267,7 @@ class _Takedown:
             slices_emptied=tuple(self.emptied),
             versions_deleted=tuple(self.deleted),
             caches_cleaned=tuple(self.caches),
+            previews_cleaned=tuple(self.previews),
             pinned=tuple(self.pinned),
             outstanding=tuple(self.outstanding),
             remarks=tuple(self.remarks),

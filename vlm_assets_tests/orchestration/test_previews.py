@@ -1,0 +1,85 @@
+"""Pictures in the event log do not outlive a takedown, nor does anything else go."""
+
+import base64
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.orchestration.names import dataset_key
+from vlm_assets.orchestration.previews import forget_previews
+from vlm_assets.orchestration.thumbnails import _thumbnail
+from vlm_assets.takedown import TakedownOrder, take_down
+from vlm_assets_tests.orchestration.kit import Line, instance_in
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
+
+
+def small(number: int) -> bytes:
+    """The preview of a picture as the event log holds it."""
+    url = _thumbnail(picture(number), "JPEG")
+    assert url
+    return url.encode()
+
+
+def held(home: Path, what: bytes) -> list[str]:
+    """Files of the instance with these bytes, freed pages of the databases included."""
+    return sorted(p.name for p in home.rglob("*") if p.is_file() and what in p.read_bytes())
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch):
+    fill(tmp_path / "street" / "day", 2)
+    fill(tmp_path / "street" / "night", 2, start=10)
+    installation = install(tmp_path, {**STREET, "path": tmp_path / "street"})
+    home = tmp_path / "home"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with instance_in(home) as instance:
+        line = Line(installation, instance)
+        assert line.list_sources("street").success
+        assert line.fetch("street").success
+        yield line
+
+
+def test_a_takedown_takes_the_previews_of_its_slices_and_no_others(line, tmp_path):
+    home = tmp_path / "home"
+    assert len(held(home, small(1))) == 2  # the run's file and the index
+    before = line.events(dataset_key("street"))
+    digest = sha256(picture(1)).hexdigest()
+    receipt = take_down(
+        line.installation,
+        TakedownOrder(sha256=digest),
+        forget_previews=lambda slices: forget_previews(line.installation, slices),
+    )
+    assert receipt.previews_cleaned == ("street/day",)
+    assert receipt.outstanding == ()
+    assert held(home, small(1)) == []
+    assert held(home, small(10)), "another slice keeps its previews"
+    assert base64.b64encode(b"\xff\xd8\xff")[:4] in small(10)
+    after = line.events(dataset_key("street"))
+    assert [event.partition for event in after] == [event.partition for event in before]
+    assert line.facts(dataset_key("street"), "day")["first images"] == " ".join(
+        ["(removed by a takedown)"] * 2
+    )
+    assert line.facts(dataset_key("street"), "day")["rows"] == 2
+
+
+def test_older_events_show_versions_that_nothing_else_remembers(line, tmp_path):
+    (tmp_path / "street" / "day" / "0001.jpeg").write_bytes(picture(7))
+    assert line.list_sources("street").success
+    assert line.fetch("street").success
+    assert forget_previews(line.installation, []) == ["street/day"]
+    assert held(tmp_path / "home", small(1)) == []
+    assert held(tmp_path / "home", small(7))
+
+
+def test_an_instance_that_cannot_be_reached_is_outstanding(tmp_path):
+    fill(tmp_path / "street", 2)
+    installation = install(tmp_path, {**STREET, "path": tmp_path / "street"})
+    ingest(installation)
+
+    def fail(_slices: object) -> list[str]:
+        raise OSError("database is locked")
+
+    receipt = take_down(installation, TakedownOrder(id="street/root/0001.jpeg"), forget_previews=fail)
+    assert receipt.exit_code == 1
+    assert "database is locked" in receipt.outstanding[0]
