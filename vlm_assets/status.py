@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
-from vlm_assets.ingest.summary import SliceSummary, summarise_source
+from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation import Installation
 from vlm_assets.manifest import Listing
+from vlm_assets.rights import Rights, read_rights
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 
@@ -58,6 +59,7 @@ class Status(BaseModel):
     free_bytes: int
     sources: list[SourceStatus]
     targets: list[TargetStatus]
+    rights: Rights
     seconds: float
 
 
@@ -66,14 +68,25 @@ def read_status(installation: Installation) -> Status:
     import shutil
 
     clock = time.monotonic()
+    catalog = installation.catalog
+    in_force = [(spec, _in_force(installation, spec)) for spec in catalog.sources if spec.enabled]
     return Status(
         data_root=str(installation.root.path),
-        catalog_hash=installation.catalog.hash,
+        catalog_hash=catalog.hash,
         free_bytes=shutil.disk_usage(installation.root.path).free,
-        sources=[_source_status(installation, spec) for spec in installation.catalog.sources],
-        targets=[_target_status(installation, target) for target in installation.catalog.corpus.targets],
+        sources=[_source_status(installation, spec) for spec in catalog.sources],
+        targets=[_target_status(installation, target) for target in catalog.corpus.targets],
+        rights=read_rights(installation, in_force),
         seconds=round(time.monotonic() - clock, 3),
     )
+
+
+def _in_force(installation: Installation, spec: SourceSpec) -> SourceSummary:
+    """What of a source is committed and listed."""
+    listing = read_listing(installation.root, spec.name)
+    committed = summarise_source(installation.root, spec.name).slices
+    listed = {name: one for name, one in committed.items() if listing is None or name in listing.slices}
+    return SourceSummary(source=spec.name, slices=listed)
 
 
 def _source_status(installation: Installation, spec: SourceSpec) -> SourceStatus:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlm_assets.audit.findings import Finding
     from vlm_assets.forecast import Forecast
     from vlm_assets.lineage import RowLineage
+    from vlm_assets.rights import Rights
     from vlm_assets.status import Status
 
 
@@ -86,6 +87,28 @@ def show_status(console: Console, status: "Status") -> None:
             ],
         )
     )  # fmt: skip
+
+
+def show_rights(console: Console, rights: "Rights") -> None:
+    """Licences of what is committed, terms that wait, takedowns."""
+    console.print(
+        table(
+            "Rights",
+            ["licence", "sources", "#rows", "#data"],
+            [
+                (name, ", ".join(one.sources), one.rows, size(one.data_bytes))
+                for name, one in rights.licences.items()
+            ],
+        )
+    )
+    for one in rights.terms:
+        told = f"accepted: {one.accepted}" if one.accepted else "TO ACCEPT" if one.url else one.state
+        console.print(f"terms of {one.source}: {one.url} {told}", markup=False, soft_wrap=True)
+    down = rights.takedowns
+    if down.names:
+        console.print(
+            f"{len(down.names)} takedowns: {down.rows:,} rows, {down.images:,} images, {down.urls:,} URLs"
+        )
 
 
 def show_forecast(console: Console, plan: "Forecast") -> None:

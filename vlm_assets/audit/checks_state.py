@@ -21,7 +21,7 @@ from vlm_assets.images.likeness import SAME_PICTURE_BITS
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.manifest import SliceManifest
-from vlm_assets.store.listings import read_listing
+from vlm_assets.rights import NO_TERMS, source_terms
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.versions import current_version
 
@@ -29,7 +29,6 @@ SHRUNK: Final = 0.10
 """A slice that lost more of its rows than this is told."""
 REJECTS_JUMPED: Final = 0.05
 """A slice whose share of rejects grew by more than this is told."""
-_UNCLEAR: Final = frozenset({"unknown", "other", "noassertion", ""})
 
 
 def check_staleness(recount: Recount) -> Verdict:
@@ -213,21 +212,29 @@ def _reject_share(manifest: SliceManifest) -> float:
 
 
 def check_rights(recount: Recount) -> Verdict:
-    """Rows and bytes a licence; takedowns; sources that were declared and never listed."""
+    """Rows and bytes a licence; takedowns; sources whose terms nobody accepted, and those never listed."""
     evidence = recount.evidence
     licences: Mapping[str, Mapping[str, int]] = licence_figures(recount)
-    catalog = evidence.installation.catalog
-    waiting = [s.name for s in catalog.sources if s.active and read_listing(evidence.root, s.name) is None]
+    terms = source_terms(evidence.installation)
+    waiting = [one.source for one in terms if one.state == "never listed"]
+    unaccepted = [one for one in terms if one.state == "open"]
     faults = [
         f"{one['rows']} rows under {name or 'no licence'}: it names no terms"
         for name, one in licences.items()
-        if name.lower() in _UNCLEAR
+        if name.lower() in NO_TERMS
     ]
     faults += [f"source {name}: never listed; are there terms to accept first?" for name in waiting]
+    faults += [f"source {one.source}: nobody has accepted its terms: {one.url}" for one in unaccepted]
     return Verdict(
         "every licence names terms, and no declared source waits",
-        f"{len(licences)} licences, {len(waiting)} sources never listed, {len(evidence.tombstones.names)} takedowns",
+        f"{len(licences)} licences, {len(waiting)} sources never listed, {len(unaccepted)} with terms to accept, "
+        f"{len(evidence.tombstones.names)} takedowns",
         faults[:MAX_EXAMPLES],
         len(faults),
-        {"licences": licences, "never_listed": waiting, "takedowns": len(evidence.tombstones.names)},
+        {
+            "licences": licences,
+            "terms": [one.model_dump() for one in terms],
+            "never_listed": waiting,
+            "takedowns": len(evidence.tombstones.names),
+        },
     )

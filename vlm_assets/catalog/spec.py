@@ -83,6 +83,13 @@ class SubcategoryFrom(Spec):
         return self.map.get(nfc(label)) if self.map is not None else nfc(label)
 
 
+class TermsSpec(Spec):
+    """Terms behind a source: where they stand, and who accepted them, where and when, in words for the record."""
+
+    url: str = Field(min_length=1)
+    accepted: str = ""
+
+
 class HostSpec(Spec):
     """Politeness towards one host; what is not given is as the source has it."""
 
@@ -103,6 +110,8 @@ class SourceSpec(Spec):
     subcategory: str | None = None
     subcategory_from: SubcategoryFrom | None = None
     licence: str = Field(min_length=1)
+    terms: TermsSpec | None = None
+    """Where upstream asks for it: a gated Hub repository, a Kaggle dataset or competition, a client's contract."""
     weight: Share | None = None
     max_samples: int | None = Field(None, ge=0)
     reject_tolerance: float = Field(0.05, ge=0, le=1)

@@ -67,13 +67,14 @@ def plan(target: Target = None, *, as_json: Json = False) -> None:
 def status(*, as_json: Json = False) -> None:
     """Show where sources and targets stand."""
     from vlm_assets.status import read_status
-    from vlm_assets.tables import show_status
+    from vlm_assets.tables import show_rights, show_status
 
     result = read_status(installed())
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
         show_status(console, result)
+        show_rights(console, result.rights)
 
 
 @app.command()

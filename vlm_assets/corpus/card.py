@@ -22,6 +22,7 @@ from vlm_assets.errors import StoreError
 from vlm_assets.installation import Installation
 from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.manifest import SliceManifest
+from vlm_assets.rights import source_terms
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.versions import current_version, read_manifest
 
@@ -61,6 +62,7 @@ def write_card(installation: Installation, target: str) -> Card:
     if version is None:
         raise StoreError(f"no corpus {name}/{target} under {root.path}; build it first")
     figures = card_figures(root, version)
+    figures["terms"] = [one.model_dump() for one in source_terms(installation)]
     path = version / CARD_FILE
     replace_file(path, render_card(figures).encode())
     return Card(path, figures)
@@ -70,7 +72,8 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
     """Everything that the card says, as JSON values; shown in the UI as metadata.
 
     Keys: corpus, target, version, target_rows, rows, holes, data_bytes, image_bytes, composition (a line a
-    subcategory), sources, licences, formats, rejects, excluded, churn, takedowns, hashes.
+    subcategory), sources, licences, terms (none here: the catalogue has them), formats, rejects, excluded, churn,
+    takedowns, hashes.
     """
     manifest = read_manifest(version, CorpusManifest)
     plan_dir = (
@@ -93,13 +96,18 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
         "composition": _composition(certificate, manifest),
         "sources": _sources(certificate, plan, slices, groups),
         "licences": _sums(groups, "licence"),
+        "terms": [],
         "formats": _sums(groups, "format"),
         "rejects": dict(
             sum((Counter(one.rejects) for one in slices.values() if one), Counter[str]()).most_common()
         ),
         "excluded": {reason: rows for reason, rows in plan.excluded.items() if rows},
         "churn": _churn(version, manifest),
-        "takedowns": {"in_plan": len(plan.tombstones), "since": len(manifest.tombstones)},
+        "takedowns": {
+            "in_plan": len(plan.tombstones),
+            "since": len(manifest.tombstones),
+            "names": sorted({*plan.tombstones, *manifest.tombstones}),
+        },
         "hashes": {
             "root_hash": manifest.root_hash,
             "rows_hash": manifest.rows_hash,
@@ -237,6 +245,7 @@ def render_card(figures: Figures) -> str:
             figures["sources"],
         ),
         "## Licences\n\nEach row carries its own licence in the column `licence`.\n\n" + _counts(figures["licences"]),
+        "## Terms\n\n" + _terms(figures["terms"]),
         "## Formats\n\n" + _counts(figures["formats"]),
         "## Left out\n\n" + _left_out(figures),
         "## Against the version before\n\n" + _churn_text(figures["churn"]),
@@ -298,7 +307,15 @@ def _left_out(figures: Figures) -> str:
         + _table(("reason", "items and records"), rejects)
         + "\nSamples that took no part in the allocation, by reason:\n\n"
         + _table(("reason", "rows"), excluded)
-        + f"\nTakedowns: {takedowns['in_plan']} before the plan, {takedowns['since']} since.\n"
+        + f"\nTakedowns: {takedowns['in_plan']} before the plan, {takedowns['since']} since"
+        + (f" ({', '.join(takedowns['names'])}).\n" if takedowns["names"] else ".\n")
+    )
+
+
+def _terms(terms: Sequence[Mapping[str, Any]]) -> str:
+    told = "Sources whose use is bound to terms that someone has to accept, and sources never listed:\n\n"
+    return (
+        told + _table(("source", "kind", "state", "url", "accepted"), terms) if terms else "None declared.\n"
     )
 
 

@@ -5,6 +5,7 @@ import dagster as dg
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.groups import LINE_GROUP
+from vlm_assets.orchestration.metadata_line import rights_table
 from vlm_assets.orchestration.names import CORPUS_KEY, REPORT_KEY
 from vlm_assets.orchestration.targets import target_partitions
 from vlm_assets.store.remote.line import line_remote
@@ -39,6 +40,9 @@ def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
             metadata={
                 "card": dg.MetadataValue.md(text),
                 "figures": card.figures,
+                "licences": dg.MetadataValue.md(rights_table(card.figures)),
+                "terms to accept": sum(one["state"] != "accepted" for one in card.figures["terms"]),
+                "takedowns": card.figures["takedowns"]["in_plan"] + card.figures["takedowns"]["since"],
                 "dagster/uri": str(card.path),
             }
         )

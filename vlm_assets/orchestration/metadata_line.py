@@ -3,7 +3,7 @@
 Turns manifests into Dagster metadata. Decides nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,16 @@ def corpus_metadata(manifest: "CorpusManifest", link: Path, *, shards_written: i
         "dagster/uri": str(link),
         "dagster/column_schema": column_schema(),
     }
+
+
+def rights_table(figures: Mapping[str, Any]) -> str:
+    """Rows and image bytes a licence, then the terms and who accepted them, out of a card's figures."""
+    lines = ["| licence | rows | image bytes |", "|---|---:|---:|"]
+    for name, one in figures["licences"].items():
+        lines.append(f"| {name} | {one['rows']:,} | {one['image_bytes']:,} |")
+    for one in figures["terms"]:
+        lines.append(f"\nTerms of {one['source']}: {one['url']} {one['accepted'] or 'NOT ACCEPTED'}")
+    return "\n".join(lines)
 
 
 def _present(counts: dict[str, int]) -> dict[str, int]:
