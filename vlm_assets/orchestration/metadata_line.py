@@ -107,9 +107,11 @@ def rights_table(figures: Mapping[str, Any]) -> str:
     lines = ["| licence | rows | image bytes |", "|---|---:|---:|"]
     for name, one in figures["licences"].items():
         lines.append(f"| {name} | {one['rows']:,} | {one['image_bytes']:,} |")
-    for one in figures["terms"]:
-        lines.append(f"\nTerms of {one['source']}: {one['url']} {one['accepted'] or 'NOT ACCEPTED'}")
-    return "\n".join(lines)
+    terms = [
+        f"\nTerms of {one['source']}: {one['url']} {one['accepted'] or 'NOT ACCEPTED'}"
+        for one in figures["terms"]
+    ]
+    return "\n".join(lines + terms)
 
 
 def _present(counts: dict[str, int]) -> dict[str, int]:
