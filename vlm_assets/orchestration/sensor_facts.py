@@ -21,14 +21,20 @@ from vlm_assets.orchestration.names import (
     listing_key,
 )
 from vlm_assets.orchestration.service import faults_of
+from vlm_assets.settings import Settings
 
-_UNFINISHED: Final = [
+UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+
+def sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
+    """On from the start where the nightly schedule is."""
+    return dg.DefaultSensorStatus.RUNNING if settings.nightly else dg.DefaultSensorStatus.STOPPED
 
 
 def fault_words(installation: Installation) -> list[str]:
@@ -79,7 +85,7 @@ def run_key_of_line(target: str, inputs: str, listed: int) -> str:
 def busy_sources(instance: dg.DagsterInstance) -> set[str]:
     """Sources that an unfinished run lists or fetches."""
     busy: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         if SOURCE_TAG in run.tags:
             busy.add(run.tags[SOURCE_TAG])
         busy |= {key.path[1] for key in run.asset_selection or () if key.path[0] == DATASET}
@@ -89,7 +95,7 @@ def busy_sources(instance: dg.DagsterInstance) -> set[str]:
 def unfinished(instance: dg.DagsterInstance) -> int:
     """Unfinished runs that list, fetch, allocate or write: all but checks and jobs of others."""
     line = {LISTING, DATASET, ALLOCATION_KEY.path[0], CORPUS_KEY.path[0]}
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return sum(
         SOURCE_TAG in run.tags
         or run.job_name in (LISTINGS_JOB, CORPUS_JOB)

@@ -45,6 +45,7 @@ from vlm_assets.orchestration.sensor_facts import (
     nights_of,
     result,
     run_key_of_line,
+    sensor_status,
     unfinished,
 )
 from vlm_assets.orchestration.targets import refreshed_targets
@@ -54,10 +55,8 @@ STALE_CORPUS: Final = "stale_corpus"
 
 
 def line_sensors(installation: Installation, jobs: LineJobs) -> tuple[dg.SensorDefinition, ...]:
-    """Both sensors; on from the start where the nightly schedule is."""
-    status = (
-        dg.DefaultSensorStatus.RUNNING if installation.settings.nightly else dg.DefaultSensorStatus.STOPPED
-    )
+    """Both sensors."""
+    status = sensor_status(installation.settings)
     return _changed_slices(installation, jobs, status), _stale_corpus(installation, jobs, status)
 
 

@@ -76,6 +76,25 @@ class Line:
         return [event for event in found if event is not None]
 
 
+class Ticks:
+    """Evaluates a sensor as the daemon does, keeping its cursor."""
+
+    def __init__(self, line: Line, name: str) -> None:
+        self._line = line
+        self._name = name
+        self._cursor: str | None = None
+
+    def tick(self) -> tuple[list[dg.RunRequest], str]:
+        """Run requests, and the reason where there are none."""
+        repository = self._line.defs.get_repository_def()
+        context = dg.build_sensor_context(
+            self._line.instance, cursor=self._cursor, repository_def=repository, sensor_name=self._name
+        )
+        data = repository.get_sensor_def(self._name).evaluate_tick(context)
+        self._cursor = data.cursor
+        return list(data.run_requests or ()), data.skip_message or ""
+
+
 def failure_of(result: dg.ExecuteInProcessResult, node: str = "dataset__street") -> str:
     """Message of a step's failure with its causes."""
     failure = result.failure_data_for_node(node)

@@ -71,7 +71,7 @@ def test_the_nightly_runs_where_the_settings_say_so(tmp_path, nightly, status):
     repository = build_definitions(two_sources(tmp_path, nightly=nightly)).get_repository_def()
     found = [one.default_status.value for one in repository.schedule_defs]
     found += [one.default_status.value for one in repository.sensor_defs]
-    assert found == [status] * 3
+    assert found == [status] * 4
 
 
 def test_the_code_location_loads_no_heavy_library(tmp_path):

@@ -8,7 +8,7 @@ from vlm_assets.installation import Installation
 from vlm_assets.orchestration.jobs import slices_config
 from vlm_assets.orchestration.names import CORPUS_KEY, RANGE_END_TAG, RANGE_START_TAG, listing_key
 from vlm_assets.orchestration.reconcile import reconcile
-from vlm_assets_tests.orchestration.kit import Line, instance_in
+from vlm_assets_tests.orchestration.kit import Line, Ticks, instance_in
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 
@@ -18,25 +18,6 @@ def city(base: Path, slices: int, **keys: Any) -> Installation:
     return install(
         base, {**STREET, "path": base / "in", "reject_tolerance": 0, **keys}, corpus={"targets": {"4": 4}}
     )
-
-
-class Ticks:
-    """Evaluates a sensor as the daemon does, keeping its cursor."""
-
-    def __init__(self, line: Line, name: str) -> None:
-        self._line = line
-        self._name = name
-        self._cursor: str | None = None
-
-    def tick(self) -> tuple[list[dg.RunRequest], str]:
-        """Run requests, and the reason where there are none."""
-        repository = self._line.defs.get_repository_def()
-        context = dg.build_sensor_context(
-            self._line.instance, cursor=self._cursor, repository_def=repository, sensor_name=self._name
-        )
-        data = repository.get_sensor_def(self._name).evaluate_tick(context)
-        self._cursor = data.cursor
-        return list(data.run_requests or ()), data.skip_message or ""
 
 
 @pytest.fixture
