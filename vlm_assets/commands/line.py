@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from vlm_assets.commands.app import app, chosen_source, chosen_target, console, installed
+from vlm_assets.commands.app import (
+    Json,
+    app,
+    chosen_source,
+    chosen_target,
+    console,
+    errors,
+    installed,
+    print_json,
+)
 
 
 @app.command()
@@ -31,6 +40,7 @@ def build(
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Take other pictures that known addresses give now.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Run the whole line; what is done already is not done again."""
     from vlm_assets.orchestration.build import run_build
@@ -48,7 +58,8 @@ def build(
             force_redownload=force_redownload,
             accept_shrink=accept_shrink,
             accept_drift=accept_drift,
-            console=console,
+            console=errors if as_json else console,  # standard output is the JSON's alone
+            tell=print_json if as_json else lambda summary: None,  # noqa: ARG005
         )
     )
 

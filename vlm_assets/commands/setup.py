@@ -37,11 +37,16 @@ def init(path: Annotated[Path, typer.Argument(help="A folder for all data; made 
 
 
 @app.command()
-def check() -> None:
+def check(*, as_json: Json = False) -> None:
     """Look over settings and catalogue; tell every fault at once, with file and key."""
+    from dataclasses import asdict
+
     from vlm_assets.installation import problems_of_everything
 
     problems = problems_of_everything()
+    if as_json:
+        print_json({"problems": [asdict(one) for one in problems]})
+        raise typer.Exit(2 if problems else 0)
     if problems:
         print_problems(problems)
         raise typer.Exit(2)

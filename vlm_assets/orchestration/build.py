@@ -5,9 +5,10 @@ by evidence on disk (`pending`); what the steps do lies in the assets.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -18,7 +19,7 @@ from vlm_assets.errors import AllocationError
 from vlm_assets.installation import Installation
 from vlm_assets.logs import configure_logging
 from vlm_assets.orchestration.audited import last_audit
-from vlm_assets.orchestration.build_report import show_build
+from vlm_assets.orchestration.build_report import build_summary, show_build
 from vlm_assets.orchestration.console import progress_on
 from vlm_assets.orchestration.daemon import daemon_serves
 from vlm_assets.orchestration.define import build_definitions
@@ -174,8 +175,11 @@ def run_build(
     accept_shrink: bool = False,
     accept_drift: bool = False,
     console: Console,
+    tell: Callable[[dict[str, Any]], None] = lambda summary: None,  # noqa: ARG005
 ) -> int:
     """Brings sources and targets up to date and prints what went in and out; returns the exit code.
+
+    `tell` is given the same as data at the end: exit_code, interrupted, failures, sources, targets.
 
     No `targets` are those of the nightly refresh. With `sources`, only these are listed and fetched, and no corpus is
     built unless targets are named too. `slices`: only these partition keys of them. `failed_only` lists nothing: only
@@ -212,6 +216,9 @@ def run_build(
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
             told = "the queued runs go on" if queued else "what is committed stays, run it again to go on"
             console.print(f"Interrupted: {told}")
+            tell(build_summary(installation, chosen, build.failures, sound=False, interrupted=True))
             return 1
     show_build(console, installation, chosen)
-    return 0 if sound and not build.failures else 1
+    summary = build_summary(installation, chosen, build.failures, sound=sound)
+    tell(summary)
+    return int(summary["exit_code"])

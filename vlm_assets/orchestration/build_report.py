@@ -1,12 +1,37 @@
 """The tables at the end of a build: what every source gave, what every target holds, where it lies."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.runs import RunOutcome
 from vlm_assets.status import read_status
 from vlm_assets.tables import reasons, size, table
+
+
+def build_summary(
+    installation: Installation,
+    targets: tuple[str, ...],
+    failures: Sequence[RunOutcome],
+    *,
+    sound: bool,
+    interrupted: bool = False,
+) -> dict[str, Any]:
+    """What `build --json` prints: exit_code, interrupted, failures (label, run_id, told), sources, targets.
+
+    Sources and targets are as in `status --json`; targets are those that were built. `sound`: no finding of
+    severity error, and every target was audited.
+    """
+    status = read_status(installation).model_dump(mode="json")
+    return {
+        "exit_code": 0 if sound and not failures and not interrupted else 1,
+        "interrupted": interrupted,
+        "failures": [{"label": one.wish.label, "run_id": one.run_id, "told": one.told} for one in failures],
+        "sources": status["sources"],
+        "targets": [one for one in status["targets"] if one["name"] in targets],
+    }
 
 
 def show_build(console: Console, installation: Installation, targets: tuple[str, ...]) -> None:
