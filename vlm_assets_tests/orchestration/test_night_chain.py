@@ -191,7 +191,13 @@ def test_a_night_without_changes_runs_nothing_and_reads_no_data(tmp_path, instan
         requests, _ = ticks[name].tick()
         assert all(one.success for one in run_requests(line, requests))
     assert line.events(BACKUP_KEY)
-    for path in [*line.installation.root.path.glob("[dc]*/**/*.arrow"), *(tmp_path / "in").rglob("*.jpeg")]:
+    data = [
+        path
+        for area in ("datasets", "corpora")
+        for path in (line.installation.root.path / area).rglob("*.arrow")
+    ]
+    assert len(data) >= 8
+    for path in data:
         spoil(path)
     list_for(line, NIGHTS[1])
     before, runs = event_rows(instance), len(instance.get_runs())
