@@ -54,6 +54,10 @@ def take_down(
     progress("looking for the rows")
     tombstone = tombstone_of(root, order)
     name = write_tombstone(root, tombstone)
+    if installation.settings.remote:
+        from vlm_assets.store.remote.purge import push_record
+
+        push_record(installation)
     work = _Takedown(installation, tombstone, workers, progress)
     work.run()
     work.forget_previews(forget_previews)
@@ -106,10 +110,7 @@ class _Takedown:
         self._delete_old_slices()
         self._delete_old_corpora()
         if self.installation.settings.remote:
-            self.outstanding.append(
-                f"remote {self.installation.settings.remote}: run `vlm-assets backup`, which pushes the takedown and "
-                "removes old versions that hold the rows"
-            )
+            self._purge_remote()
         self.remarks.append(
             "Exports made earlier (`vlm-assets export`) and originals in folders of clients are outside this data "
             "root: remove the rows there too."
@@ -126,6 +127,31 @@ class _Takedown:
             self.outstanding.append(
                 f"previews in the UI's event log: {type(error).__name__}: {error}. Give this takedown again"
             )
+
+    def _purge_remote(self) -> None:
+        """The same at the remote: what the disk says is the evidence, so a takedown given again finishes it."""
+        from vlm_assets.store.remote.names import Name
+        from vlm_assets.store.remote.purge import purge_remote
+
+        self.progress("purging the remote")
+        slices = [
+            Name("datasets", source.name, link.name)
+            for source in source_folders(self.root)
+            for link in sorted(path for path in source.iterdir() if path.is_symlink())
+            if (version := current_version(link)) is not None
+            and len(covered_rows(version / INDEX_FILE, self.ids, self.hashes))
+        ]
+        corpora = [Name("corpora", link.parent.name, link.name) for link in self._corpus_links()]
+
+        def holds(name: Name, version: str) -> bool:
+            path = name.versions(self.root) / version
+            return self._holds(path) if (path / MANIFEST).is_file() else True
+
+        asked, value = self.tombstone.asked.split(":", 1)
+        again = f"vlm-assets takedown --{asked} {'IMAGE' if asked == 'like' else value}"
+        purged = purge_remote(self.installation, slices, corpora, holds, again=again)
+        self.deleted += [f"remote {one}" for one in purged.deleted]
+        self.outstanding += purged.outstanding
 
     def _rewrite_corpora(self) -> None:
         from vlm_assets.corpus.build import build_corpus

@@ -10,6 +10,9 @@ import pytest
 
 from vlm_assets.allocation.step import allocate, tombstones_in_force
 from vlm_assets.corpus.build import build_corpus
+from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.layout import DataRoot
+from vlm_assets.store.versions import read_manifest
 from vlm_assets_tests.deploy.test_services import postgres
 from vlm_assets_tests.store.s3 import CREDENTIALS, REMOTE, S3Server
 from vlm_assets_tests.workplace import STREET, fill, ingest, install
@@ -27,79 +30,48 @@ storage:
 telemetry: {{enabled: false}}
 """
 
-_START = """
-import json, sys
+_BUILD = """
+import sys
+from vlm_assets.cli import main
+sys.argv = ["vlm-assets", "build", *sys.argv[1:]]
+main()
+"""
+
+_SEEN = """
+import json
 import dagster as dg
-from vlm_assets.orchestration.preview import ignore_preview_notices
-ignore_preview_notices()
-from vlm_assets.installation import open_installation
-from vlm_assets.orchestration.assets_allocation import allocation_asset
-from vlm_assets.orchestration.assets_corpus import corpus_asset
-from vlm_assets.orchestration.assets_dataset import dataset_asset
-from vlm_assets.orchestration.assets_listing import listing_asset
-from vlm_assets.orchestration.resources import line_resources
-from vlm_assets.store.remote.backup import backup
-from vlm_assets.store.remote.hydrate import hydrate_sources
-from vlm_assets.store.remote.on_commit import push_slice, push_target
-
-installation = open_installation()
-catalog = installation.catalog
-instance = dg.DagsterInstance.get()
-
-def run(asset, partition=None):
-    resources = line_resources(installation)
-    assert dg.materialize([asset], instance=instance, partition_key=partition, resources=resources).success
+with dg.DagsterInstance.get() as instance:
+    print(json.dumps(sorted(key.to_user_string() for key in instance.all_asset_keys())))
 """
 
-_FETCHER = (
-    _START
-    + """
-run(listing_asset(catalog))
-spec = catalog.source("street")
-for key in instance.get_dynamic_partitions("street__slices"):
-    run(dataset_asset(spec, 1), key)
-    assert push_slice(installation, "street", key)
-assert not backup(installation, sources=["street"]).failed
-"""
-)
 
-_BUILDER = (
-    _START
-    + """
-hydrate_sources(installation)
-run(allocation_asset(catalog), "20")
-run(corpus_asset(catalog), "20")
-assert push_target(installation, "20")
-from vlm_assets.corpus.manifest import CorpusManifest
-from vlm_assets.store.versions import read_manifest
-manifest = read_manifest(installation.root.corpus("small", "20").resolve(), CorpusManifest)
-seen = {key.to_user_string() for key in instance.all_asset_keys()}
-print(json.dumps({"root_hash": manifest.root_hash, "rows_hash": manifest.rows_hash, "seen": sorted(seen)}))
-"""
-)
+class _Worker:
+    """A working directory, a data root and a DAGSTER_HOME of its own."""
 
+    def __init__(self, folder: Path, catalog: Path, endpoint: str, port: int) -> None:
+        for name in ("work", "home", "data"):
+            (folder / name).mkdir(parents=True)
+        (folder / "data/.vlm_root").touch()
+        (folder / "home/dagster.yaml").write_text(_INSTANCE.format(port=port), "utf-8")
+        self.folder = folder
+        self._environment = {
+            **os.environ, **CREDENTIALS, "DAGSTER_HOME": str(folder / "home"), "VLM_DATA_ROOT": str(folder / "data"),
+            "VLM_CATALOG": str(catalog), "VLM_REMOTE": REMOTE, "VLM_REMOTE_ENDPOINT": endpoint,
+            "PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(sys.path),
+        }  # fmt: skip
 
-def _worker(folder: Path, code: str, catalog: Path, endpoint: str, port: int) -> str:
-    """Runs a worker with a working directory, a data root and a DAGSTER_HOME of its own."""
-    for name in ("work", "home", "data"):
-        (folder / name).mkdir(parents=True)
-    (folder / "data/.vlm_root").touch()
-    (folder / "home/dagster.yaml").write_text(_INSTANCE.format(port=port), "utf-8")
-    environment = {
-        **os.environ, **CREDENTIALS, "DAGSTER_HOME": str(folder / "home"), "VLM_DATA_ROOT": str(folder / "data"),
-        "VLM_CATALOG": str(catalog), "VLM_REMOTE": REMOTE, "VLM_REMOTE_ENDPOINT": endpoint,
-        "PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder / "work", env=environment, capture_output=True, text=True,
-        timeout=250, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    def run(self, code: str, *arguments: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=self.folder / "work", env=self._environment,
+            capture_output=True, text=True, timeout=250, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
 
 @pytest.mark.slow
 def test_slices_by_one_shards_by_the_other(tmp_path: Path):
+    """By the command as a user gives it: one fetches the source, the other builds the target."""
     for number, folder in enumerate(("a", "b")):
         fill(tmp_path / "pictures" / folder, 14, start=100 * number)
     alone = install(tmp_path / "alone", {**STREET, "path": tmp_path / "pictures"})
@@ -108,9 +80,18 @@ def test_slices_by_one_shards_by_the_other(tmp_path: Path):
     catalog = tmp_path / "alone/catalog"
     with S3Server() as s3, postgres() as port:
         s3.new_bucket()
-        _worker(tmp_path / "fetcher", _FETCHER, catalog, s3.endpoint, port)
-        told = _worker(tmp_path / "builder", _BUILDER, catalog, s3.endpoint, port)
-    found = json.loads(told.splitlines()[-1])
-    assert (found["root_hash"], found["rows_hash"]) == (wanted.root_hash, wanted.rows_hash)
-    assert {"listing/street", "dataset/street", "allocation", "corpus"} <= set(found["seen"])
-    assert not (tmp_path / "fetcher/data/corpora").exists()
+        fetcher = _Worker(tmp_path / "fetcher", catalog, s3.endpoint, port)
+        fetcher.run(_BUILD, "--source", "street")
+        builder = _Worker(tmp_path / "builder", catalog, s3.endpoint, port)
+        builder.run(_BUILD, "--target", "20")
+        seen = set(json.loads(builder.run(_SEEN)))
+    found = read_manifest(DataRoot(builder.folder / "data").corpus("small", "20").resolve(), CorpusManifest)
+    assert (found.root_hash, found.rows_hash) == (wanted.root_hash, wanted.rows_hash)
+    assert {"listing/street", "dataset/street", "allocation", "corpus", "report"} <= seen
+    assert not (fetcher.folder / "data/corpora").exists()
+    for key in ("a", "b"):
+        runs = {
+            (worker.folder / f"data/datasets/street/{key}/run.json").read_bytes()
+            for worker in (fetcher, builder)
+        }
+        assert len(runs) == 1  # the builder has that fetch, and made none of its own

@@ -28,6 +28,7 @@ from vlm_assets.store.remote.memory import Memory
 from vlm_assets.store.remote.names import LISTINGS, OBJECTS, PINS, Name, object_key
 from vlm_assets.store.remote.pointers import shown_version
 from vlm_assets.store.remote.report import PruneReport
+from vlm_assets.store.remote.staged import STAGED, StagedShard
 
 _BATCH: Final = 1_000
 """Keys in one DeleteObjects request."""
@@ -85,6 +86,8 @@ class _Doomed:
 
     keys: list[str] = field(default_factory=list)
     """In the order in which they must disappear."""
+    staged: list[str] = field(default_factory=list)
+    """Sidecars of shards that nobody sealed."""
     purged: set[str] = field(default_factory=set)
     """Objects of purged versions, by hash; those still in use are taken out later."""
     dropped: set[str] = field(default_factory=set)
@@ -107,7 +110,7 @@ class _Prune:
         self._inventory = take_inventory(self._bucket)
         pins = self._pins()
         kept, doomed = self._sort_versions(pins)
-        live = self._objects_of(kept) | self._tables()
+        live = self._objects_of(kept) | self._tables() | self._staged()
         for (name, version), files in self._files_of(doomed).items():
             self._doomed.keys += [name.manifest(version), name.beside(version)]
             self._doomed.dropped |= files
@@ -215,6 +218,27 @@ class _Prune:
                 found.add(Listing.from_bytes(content.data).items_blake3)
         return found
 
+    def _staged(self) -> set[str]:
+        """Objects of shards that are not sealed yet; those left behind for longer than the grace time go.
+
+        A purge takes all of them: they may be of rows that were taken down.
+        """
+        before = datetime.now(UTC) - timedelta(seconds=self._order.grace_s)
+        live: set[str] = set()
+        for listed in self._bucket.list(STAGED):
+            content = self._bucket.get(listed.key)
+            if content is None:
+                continue
+            shard = StagedShard.from_bytes(content.data)
+            files = {shard.data.blake3, shard.index.blake3}
+            if self._order.purge or listed.modified <= before:
+                self._doomed.staged.append(listed.key)
+                self._doomed.dropped |= files
+                self._doomed.purged |= files if self._order.purge else set()
+            else:
+                live |= files
+        return live
+
     def _dead_objects(self, live: set[str]) -> list[Listed]:
         """Objects that nothing names: of versions that go now, or old enough to be nobody's upload."""
         before = datetime.now(UTC) - timedelta(seconds=self._order.grace_s)
@@ -230,7 +254,7 @@ class _Prune:
 
     def _delete(self, objects: list[Listed], live: set[str]) -> None:
         existing = self._inventory.keys
-        keys = [key for key in self._doomed.keys if key in existing]
+        keys = [*self._doomed.staged, *(key for key in self._doomed.keys if key in existing)]
         _delete(self._bucket, [{"Key": self._bucket.full_key(key)} for key in keys])
         _delete(self._bucket, [{"Key": self._bucket.full_key(one.key)} for one in objects])
         _delete(self._bucket, [{"Key": self._bucket.full_key(key)} for key in dead_work_leases(self._bucket)])
