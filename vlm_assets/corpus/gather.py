@@ -1,48 +1,45 @@
 """One window of a shard: rows picked out of many slices, permuted, in canonical Arrow form.
 
-Two ways to copy lead to the same bytes: all columns by `concat_batches` and one `take`; or, for large images, the
-image column alone by one copy a row. `Table.take` on a chunked image column would copy the whole column, and 32-bit
+Columns are read for the stretches of the slices that hold the rows, and permuted by one `take` each; large images are
+copied one by one, each to its place at once. `Table.take` on a chunked column would copy all of it, and 32-bit
 offsets would overflow past 2 GiB (apache/arrow#39565).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.manifest import AllocatedCell
-from vlm_assets.corpus.arrays import (
-    array_of,
-    canonical,
-    image_array,
-    offsets_of,
-    strings_of,
-    valid_mask,
-    values_of,
+from vlm_assets.corpus.arrays import array_of, canonical, image_array, offsets_of, strings_of, values_of
+from vlm_assets.corpus.mapped import SliceFiles, fixed_strings
+from vlm_assets.corpus.row_files import (
+    I64,
+    MAX_COLUMN_BYTES,
+    Picked,
+    RowFiles,
+    Space,
+    Stretches,
+    UnexpectedSizeError,
+    WideColumnError,
 )
-from vlm_assets.corpus.mapped import SliceRows, by_slice, fixed_dtype, fixed_strings
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.store.slices import INDEX_FILE
 
 _LARGE_IMAGE_BYTES: Final = 4_096
 """From this mean size on, images are copied one by one instead of with all that lies between them."""
 _GAP_BYTES: Final = 16_384
-"""Unselected bytes between two selected rows that are copied rather than cut out: a cut costs about as much."""
-_SPANS_MAPPED: Final = 512
-"""Spans read before their pages are released. A span of a few rows maps up to 1 MiB: each of some 20 columns lies
-apart, and the kernel maps 64 KiB around a fault."""
-_MAX_COLUMN_BYTES: Final = 2**31 - 1
+"""Unselected bytes between two selected rows that are read rather than cut out: a cut costs about as much."""
+_SMALL_COLUMNS_BYTES: Final = 512
+"""All columns but the image of one row, about."""
 
 _OF_SLICE: Final = ("source", "slice")
-_COPIED_BUT_IMAGE: Final = tuple(
-    name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *_OF_SLICE, "image")
-)
-_COPIED: Final = (*_COPIED_BUT_IMAGE, "image")
+_COPIED: Final = tuple(name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *_OF_SLICE, "image"))
 _INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
-_READ_FROM_INDEX: Final = (*_INDEX_ONLY, "size_bytes", "image_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,190 +58,165 @@ class WindowRows:
 
 
 class Gatherer:
-    """Builds the windows of shards over one set of open slices. Holds one reused image buffer."""
+    """Builds the windows of shards over one set of open slices. Lends its image buffer to one window at a time."""
 
-    def __init__(self, rows: SliceRows, cells: Sequence[AllocatedCell]) -> None:
-        self._rows = rows
+    def __init__(self, slices: dict[int, SliceFiles], cells: Sequence[AllocatedCell]) -> None:
+        """Opens the slices, numbered as in the plan.
+
+        Raises:
+            CorpusError: a file is damaged or holds other rows than the plan says.
+        """
+        self._slices = slices
+        numbers = sorted(slices)
+        files = [slices[number] for number in numbers]
+        self._data = RowFiles(
+            SAMPLE_SCHEMA, [one.directory / name for one in files for name in one.data_files]
+        )
+        self._index = RowFiles(INDEX_SCHEMA, [one.directory / INDEX_FILE for one in files])
+        self._first_row = np.zeros(max(numbers, default=-1) + 1, np.int64)
+        self._first_row[numbers] = _first_rows(files, self._data, self._index)
         self._assigned = {
             name: strings_of([getattr(cell, name) for cell in cells]) for name in ASSIGNED_COLUMNS
         }
-        self._of_slice = {name: strings_of(rows.names(name)) for name in _OF_SLICE}
-        self._images = np.empty(0, np.uint8)
+        self._of_slice = {
+            name: strings_of(
+                [getattr(slices[n], name) if n in slices else "" for n in range(len(self._first_row))]
+            )
+            for name in _OF_SLICE
+        }
+        self._read, self._written = Space(), Space()
 
-    def window(self, window: WindowRows) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    def window(self, rows: WindowRows) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """(data, index) of one window. The image buffer is valid until the next call.
 
         Raises:
             CorpusError: a row without image, index and data that disagree, or a column over 2 GiB.
         """
-        index = self._index_values(window)
-        sizes = index["size_bytes"]
-        if int(sizes.sum()) > _MAX_COLUMN_BYTES:
+        window = _Window.of(rows, self._first_row)
+        index = self._index_columns(window)
+        sizes = values_of(index.pop("size_bytes"))
+        expected_hashes = index.pop("image_sha256")
+        if (total := int(sizes.sum())) > MAX_COLUMN_BYTES:
             raise CorpusError(
-                f"a window has {sizes.sum()} image bytes; a column of a batch holds {_MAX_COLUMN_BYTES}"
+                f"a window has {total} image bytes; a column of a batch holds {MAX_COLUMN_BYTES}"
             )
-        large = float(sizes.mean()) >= _LARGE_IMAGE_BYTES
-        reading = _Reading.of(self._rows, window)
-        columns = self._copied(reading, _COPIED_BUT_IMAGE if large else _COPIED, sizes)
-        if large:
-            columns["image"] = self._copied_images(reading, sizes)
-        for table, numbers in ((self._assigned, window.cell), (self._of_slice, window.slice)):
-            taken = array_of(numbers[window.place], pa.uint32())
+        try:
+            columns = self._data_columns(window, sizes, _GAP_BYTES)
+        except WideColumnError:  # unselected rows between selected ones are huge
+            columns = self._data_columns(window, sizes, 0)
+        for table, numbers in ((self._assigned, rows.cell), (self._of_slice, rows.slice)):
+            taken = array_of(numbers[rows.place], pa.uint32())
             columns |= {name: canonical(values.take(taken)) for name, values in table.items()}
-        self._check(reading, columns, index)
-        columns |= {
-            name: array_of(index[name][window.place], INDEX_SCHEMA.field(name).type) for name in _INDEX_ONLY
-        }
+        self._check(window, columns, expected_hashes, sizes)
+        columns |= index
         return (
             pa.RecordBatch.from_arrays([columns[name] for name in COLUMN_NAMES], schema=SAMPLE_SCHEMA),
             pa.RecordBatch.from_arrays([columns[name] for name in INDEX_SCHEMA.names], schema=INDEX_SCHEMA),
         )
 
-    def read_ahead(self, window: WindowRows) -> None:
-        """Has the kernel read what a later window will want. Page faults would read it one after another."""
-        reading = _Reading.of(self._rows, window)
-        for batch, here in reading.runs():
-            places = reading.positions[here]
-            self._rows.read_ahead(batch, int(places.min()), int(places.max()))
+    def read_ahead(self, rows: WindowRows) -> None:
+        """Has the kernel read what a later window will want."""
+        self._data.read_ahead(np.sort(self._first_row[rows.slice] + rows.row))
 
-    def _index_values(self, window: WindowRows) -> dict[str, NDArray[Any]]:
-        """Fixed-width index columns in block order."""
-        out = {name: np.empty(len(window.row), fixed_dtype(name)) for name in _READ_FROM_INDEX}
-        for number, here in by_slice(window.slice):
-            index = self._rows.indexes[number]
-            for name, values in zip(
-                _READ_FROM_INDEX, index.take(_READ_FROM_INDEX, window.row[here]), strict=True
-            ):
-                out[name][here] = values
-            index.release_pages()
-        return out
+    def _index_columns(self, window: "_Window") -> dict[str, pa.Array]:
+        """Columns of the index in written order."""
+        stretches, local = self._index.stretches(window.positions, _GAP_BYTES // _SMALL_COLUMNS_BYTES)
+        taken = array_of(local[window.written], pa.int64())
+        names = (*_INDEX_ONLY, "size_bytes", "image_sha256")
+        columns = {name: canonical(self._index.read(name, stretches).take(taken)) for name in names}
+        if nulls := [name for name, column in columns.items() if column.null_count]:
+            raise self._disagreement(window, 0, f"nulls in index column {nulls[0]}")
+        return columns
 
-    def _copied(
-        self, reading: "_Reading", names: tuple[str, ...], sizes: NDArray[np.int64]
-    ) -> dict[str, pa.Array]:
-        """Columns copied from the slices, in written order."""
-        row_bytes = 512 + (int(sizes.mean()) if "image" in names else 0)
-        spans, local = reading.spans(max(1, _GAP_BYTES // row_bytes))
-        parts = []
-        for start in range(0, len(spans), _SPANS_MAPPED):
-            sliced = [
-                self._rows.columns(batch, names).slice(first - self._rows.batch_start(batch), length)
-                for batch, first, length in spans[start : start + _SPANS_MAPPED]
-            ]
-            parts.append(pa.concat_batches(sliced))
-            del sliced
-            self._rows.release_pages()
-        whole = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
-        del parts
-        taken = whole.take(array_of(local[reading.window.place], pa.int64()))
-        if "image" in names:
-            self._require_images(reading, taken.column("image"))
-        return {name: canonical(column) for name, column in zip(names, taken.columns, strict=True)}
+    def _data_columns(self, window: "_Window", sizes: I64, gap_bytes: int) -> dict[str, pa.Array]:
+        """Columns of the data in written order."""
+        mean = int(sizes.mean())
+        large = mean >= _LARGE_IMAGE_BYTES
+        row_bytes = _SMALL_COLUMNS_BYTES + (0 if large else mean)
+        stretches, local = self._data.stretches(window.positions, max(1, gap_bytes // row_bytes))
+        local = local[window.written]
+        taken = array_of(local, pa.int64())
+        columns = {name: canonical(self._data.read(name, stretches).take(taken)) for name in _COPIED}
+        self._require_images(window, self._data.valid("image", stretches), local)
+        encoded = (
+            self._large_images(window, stretches, local, sizes)
+            if large
+            else canonical(self._data.read("image", stretches, self._read).take(taken))
+        )
+        columns["image"] = image_array(encoded)
+        return columns
 
-    def _require_images(self, reading: "_Reading", images: pa.Array) -> None:
-        missing = np.flatnonzero(~(valid_mask(images) & valid_mask(images.field(0))))
-        if len(missing):
-            raise self._disagreement(
-                reading, int(reading.window.place[missing[0]]), "image: it was taken down"
+    def _require_images(self, window: "_Window", valid: NDArray[np.bool_] | None, local: I64) -> None:
+        if valid is not None and not valid[local].all():
+            missing = int(np.flatnonzero(~valid[local])[0])
+            raise self._disagreement(window, missing, "image: it was taken down")
+
+    def _large_images(self, window: "_Window", stretches: Stretches, local: I64, sizes: I64) -> pa.Array:
+        """The images in written order, each copied once, read along the files."""
+        offsets = np.zeros(len(sizes) + 1, np.int64)
+        np.cumsum(sizes, out=offsets[1:])
+        along = np.argsort(local, kind="stable")
+        out = self._written.lend(int(offsets[-1]))
+        try:
+            self._data.copy_values(
+                "image", stretches, Picked(local[along], sizes[along], offsets[:-1][along]), out.data
             )
-
-    def _copied_images(self, reading: "_Reading", sizes: NDArray[np.int64]) -> pa.Array:
-        """The image column in written order, each image copied once, read in block order."""
-        place = reading.window.place
-        offsets = np.zeros(len(place) + 1, np.int64)
-        np.cumsum(sizes[place], out=offsets[1:])
-        targets = np.empty(len(place), np.int64)
-        targets[place] = offsets[:-1]
-        total = int(offsets[-1])
-        if len(self._images) < total:
-            self._images = np.empty(total + total // 4, np.uint8)
-        out = self._images.data
-        for batch, here in reading.runs():
-            self._copy_from(batch, here, reading, sizes, targets, out)
-        self._rows.release_pages()
-        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(self._images).slice(0, total)]
-        return image_array(pa.Array.from_buffers(pa.binary(), len(place), buffers, 0))
-
-    def _copy_from(
-        self,
-        batch: int,
-        here: slice,
-        reading: "_Reading",
-        sizes: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        out: memoryview,
-    ) -> None:
-        """Copies the images of one run of rows that lie in one record batch."""
-        images = self._rows.columns(batch, ("image",)).column(0)
-        encoded = images.field(0)
-        offsets = offsets_of(encoded)
-        local = reading.positions[here] - self._rows.batch_start(batch)
-        begins, ends = offsets[local], offsets[local + 1]
-        wrong = ends - begins != sizes[here]
-        if images.null_count:
-            wrong |= ~valid_mask(images)[local]
-        if wrong.any():
-            raise self._disagreement(reading, here.start + int(wrong.argmax()), "size of the image")
-        source = memoryview(encoded.buffers()[2]).cast("B")
-        for target, begin, end in zip(targets[here].tolist(), begins.tolist(), ends.tolist(), strict=True):
-            out[target : target + end - begin] = source[begin:end]
+        except UnexpectedSizeError as error:
+            raise self._disagreement(window, int(along[error.args[0]]), "size of the image") from None
+        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(out)]
+        return pa.Array.from_buffers(pa.binary(), len(sizes), buffers, 0)
 
     def _check(
-        self, reading: "_Reading", columns: dict[str, pa.Array], index: dict[str, NDArray[Any]]
+        self, window: "_Window", columns: dict[str, pa.Array], expected_hashes: pa.Array, sizes: I64
     ) -> None:
         """Data and index speak of the same rows."""
-        place = reading.window.place
-        held = fixed_strings(columns["image_sha256"], self._rows.name_of(int(reading.window.slice[0])))
-        expected = index["image_sha256"][place]
+        name = self._name_of(window, 0)
+        held, expected = (fixed_strings(one, name) for one in (columns["image_sha256"], expected_hashes))
         if held.tobytes() != expected.tobytes():
             wrong = held.view("S64") != expected.view("S64")
-            raise self._disagreement(reading, int(place[wrong.argmax()]), "image_sha256")
-        wrong = np.diff(offsets_of(columns["image"].field(0))) != index["size_bytes"][place]
+            raise self._disagreement(window, int(wrong.argmax()), "image_sha256")
+        wrong = np.diff(offsets_of(columns["image"].field(0))) != sizes
         if wrong.any():
-            raise self._disagreement(reading, int(place[wrong.argmax()]), "size of the image")
+            raise self._disagreement(window, int(wrong.argmax()), "size of the image")
 
-    def _disagreement(self, reading: "_Reading", place: int, what: str) -> CorpusError:
-        name = self._rows.name_of(int(reading.window.slice[place]))
-        row = reading.window.row[place]
+    def _name_of(self, window: "_Window", written: int) -> str:
+        return self._slices[int(window.rows.slice[window.rows.place[written]])].name
+
+    def _disagreement(self, window: "_Window", written: int, what: str) -> CorpusError:
+        row = window.rows.row[window.rows.place[written]]
         return CorpusError(
-            f"{name}, row {row}: index and data disagree in the {what}. Fetch the slice again."
+            f"{self._name_of(window, written)}, row {row}: index and data disagree in the {what}. "
+            "Fetch the slice again."
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """A window's rows as places in the slices' record batches, in block order."""
+class _Window:
+    """A window's rows as ascending places in the long run of all slices' rows."""
 
-    rows: SliceRows
-    window: WindowRows
-    positions: NDArray[np.int64]
-    batch_of: NDArray[np.int64]
+    rows: WindowRows
+    positions: I64
+    written: I64
+    """Place among `positions` of each written row."""
 
     @classmethod
-    def of(cls, rows: SliceRows, window: WindowRows) -> "_Reading":
-        positions = rows.positions(window.slice, window.row)
-        return cls(rows, window, positions, rows.batch_numbers(positions))
+    def of(cls, rows: WindowRows, first_row: I64) -> "_Window":
+        positions = first_row[rows.slice] + rows.row
+        order = np.argsort(positions)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        return cls(rows, positions[order], rank[rows.place])
 
-    def runs(self) -> Iterator[tuple[int, slice]]:
-        """(record batch, rows) of each run of rows in one batch."""
-        ends = [*(np.flatnonzero(np.diff(self.batch_of)) + 1).tolist(), len(self.batch_of)]
-        start = 0
-        for end in ends:
-            yield int(self.batch_of[start]), slice(start, end)
-            start = end
 
-    def spans(self, gap_rows: int) -> tuple[list[tuple[int, int, int]], NDArray[np.int64]]:
-        """(record batch, first place, rows) of each stretch to copy; and each row's place in what they add up to.
-
-        Neighbours start a new span where the batch changes, where more than `gap_rows` lie between them, and where
-        they do not ascend: the next block of the same slice may stand before this one.
-        """
-        new = np.ones(len(self.positions), np.bool_)
-        steps = np.diff(self.positions)
-        new[1:] = (np.diff(self.batch_of) != 0) | (steps <= 0) | (steps > gap_rows)
-        starts = np.flatnonzero(new)
-        firsts = self.positions[starts]
-        lengths = self.positions[np.append(starts[1:], len(new)) - 1] - firsts + 1
-        shift = np.cumsum(lengths) - lengths - firsts
-        spans = zip(self.batch_of[starts].tolist(), firsts.tolist(), lengths.tolist(), strict=True)
-        return list(spans), self.positions + shift[np.cumsum(new) - 1]
+def _first_rows(files: Sequence[SliceFiles], data: RowFiles, index: RowFiles) -> I64:
+    """Place of each slice's first row; data and index have the rows that the plan says."""
+    planned = np.array([one.rows for one in files], np.int64)
+    first = np.cumsum(planned) - planned
+    ends = np.cumsum([len(one.data_files) for one in files])
+    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(data.file_rows)))
+    held = before[ends] - before[ends - [len(one.data_files) for one in files]]
+    for what, found in (("data files have", held), ("index has", index.file_rows)):
+        if (wrong := np.flatnonzero(found != planned)).size:
+            one = files[int(wrong[0])]
+            raise CorpusError(f"{one.name}: the {what} {found[wrong[0]]} rows, the plan says {one.rows}")
+    return first

@@ -1,4 +1,4 @@
-"""Committed slices over memory maps: row numbers to record batches and index columns, without copies.
+"""Index columns of committed slices over memory maps, by row number.
 
 Reads `datasets/`. Pages that were touched are handed back on request, so memory stays bounded while every slice
 stays open.
@@ -7,7 +7,6 @@ stays open.
 import ctypes
 import mmap
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,8 @@ from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of, offsets_of, strings_of, values_of
 from vlm_assets.errors import CorpusError
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.schema import INDEX_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
-
-_BATCHES_KEPT: Final = 2_048
-"""Parsed record batches kept, about 12 KB each; slices have one for every 1,000 rows or 32 MB."""
-
-_LARGE_ROW_BYTES: Final = 8_192
-_SMALL_COLUMNS_BYTES: Final = 512
-"""All columns but the image of one row, about."""
 
 SHA256_HEX: Final = np.dtype("V64")
 """A hex sha256 as one value, for comparisons."""
@@ -71,13 +63,6 @@ class MappedFile:
         self.buffer: pa.Buffer = pa.foreign_buffer(
             self._mapping.address, self._mapping.size_bytes, base=self._mapping
         )
-
-    def read_ahead(self, start: int, end: int) -> None:
-        """Asks the kernel to read a part of the file into the page cache, without waiting for it."""
-        start = max(start, 0) // mmap.PAGESIZE * mmap.PAGESIZE
-        end = min(end, self._mapping.size_bytes)
-        if end > start:
-            _libc.madvise(self._mapping.address + start, end - start, mmap.MADV_WILLNEED)
 
     def release_pages(self) -> None:
         """Takes the pages out of this process's memory; they stay in the page cache and come back when touched."""
@@ -193,129 +178,3 @@ def by_slice(numbers: NDArray[np.uint32]) -> Iterator[tuple[int, NDArray[np.int6
     starts = np.flatnonzero(np.append(True, sorted_numbers[1:] != sorted_numbers[:-1])[: len(numbers)])
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(numbers)], strict=False):
         yield int(sorted_numbers[start]), order[start:end]
-
-
-class SliceRows:
-    """The data files of many slices as one long run of rows, addressed by (slice, row)."""
-
-    def __init__(self, slices: dict[int, SliceFiles]) -> None:
-        """Opens the slices, numbered as in the plan. Reads the headers of all their record batches."""
-        self.indexes: dict[int, SliceIndex] = {}
-        self._slices = slices
-        self._files: list[MappedFile] = []
-        self._file_of: list[int] = []
-        self._offset_of: list[int] = []
-        self._asked: set[int] = set()
-        self._first_row = np.zeros(max(slices, default=-1) + 1, np.int64)
-        self._touched: set[int] = set()
-        self._parsed: OrderedDict[tuple[int, tuple[str, ...]], pa.RecordBatch] = OrderedDict()
-        starts: list[int] = []
-        total = 0
-        for number, files in sorted(slices.items()):
-            self.indexes[number] = SliceIndex(files)
-            self._first_row[number] = total
-            for rows in self._open(files):
-                starts.append(total)
-                total += rows
-            found = total - int(self._first_row[number])
-            if found != files.rows:
-                raise CorpusError(
-                    f"{files.name}: the data files have {found} rows, the plan says {files.rows}"
-                )
-        self._starts = np.array([*starts, total], np.int64)
-
-    def _open(self, files: SliceFiles) -> Iterator[int]:
-        """Rows of each record batch of a slice, whose place is noted."""
-        for name in files.data_files:
-            mapped = MappedFile(files.directory / name)
-            self._files.append(mapped)
-            for offset, rows in _batch_headers(mapped, files.name):
-                self._file_of.append(len(self._files) - 1)
-                self._offset_of.append(offset)
-                yield rows
-
-    def positions(self, numbers: NDArray[np.uint32], rows: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Places in the one long run."""
-        return self._first_row[numbers] + rows
-
-    def batch_numbers(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Record batch of each place."""
-        return np.searchsorted(self._starts, positions, side="right") - 1
-
-    def read_ahead(self, batch: int, first: int, last: int) -> None:
-        """Asks for the part of a batch with the places `first` to `last`; where rows are small, once for all of it.
-
-        Other windows will want the rest of a small row's batch before it falls out of the page cache. Large rows: the
-        image column comes first in a batch and is nearly all of it, the other columns are its tail.
-        """
-        start, rows = int(self._starts[batch]), int(self._starts[batch + 1] - self._starts[batch])
-        offset = self._offset_of[batch]
-        file = self._files[self._file_of[batch]]
-        same_file = batch + 1 < len(self._file_of) and self._file_of[batch + 1] == self._file_of[batch]
-        size = (self._offset_of[batch + 1] if same_file else int(file.buffer.size)) - offset
-        if size < _LARGE_ROW_BYTES * rows:
-            if batch not in self._asked:
-                self._asked.add(batch)
-                file.read_ahead(offset, offset + size)
-            return
-        row_bytes = size // rows
-        file.read_ahead(offset + (first - start - 1) * row_bytes, offset + (last - start + 2) * row_bytes)
-        file.read_ahead(offset + size - _SMALL_COLUMNS_BYTES * rows, offset + size)
-
-    def batch_start(self, batch: int) -> int:
-        """Place of a batch's first row."""
-        return int(self._starts[batch])
-
-    def columns(self, number: int, names: tuple[str, ...]) -> pa.RecordBatch:
-        """Columns of a record batch, parsed and not copied; the last ones used are kept."""
-        key = (number, names)
-        self._touched.add(self._file_of[number])
-        batch = self._parsed.get(key)
-        if batch is not None:
-            self._parsed.move_to_end(key)
-            return batch
-        buffer = self._files[self._file_of[number]].buffer.slice(self._offset_of[number])
-        batch = pa.ipc.read_record_batch(pa.ipc.read_message(buffer), SAMPLE_SCHEMA).select(list(names))
-        self._parsed[key] = batch
-        if len(self._parsed) > _BATCHES_KEPT:
-            self._parsed.popitem(last=False)
-        return batch
-
-    def names(self, column: str) -> list[str]:
-        """`source` or `slice` of every slice by number; empty where it is not open."""
-        return [
-            getattr(self._slices[number], column) if number in self._slices else ""
-            for number in range(len(self._first_row))
-        ]
-
-    def name_of(self, number: int) -> str:
-        """`<source>/<slice>` for messages."""
-        return self._slices[number].name
-
-    def release_pages(self) -> None:
-        """See `MappedFile.release_pages`; of the data files touched since the last call."""
-        for number in self._touched:
-            self._files[number].release_pages()
-        self._touched.clear()
-
-
-def _batch_headers(mapped: MappedFile, name: str) -> Sequence[tuple[int, int]]:
-    """(offset of the message, rows) of every record batch of an IPC stream file."""
-    source = pa.BufferReader(mapped.buffer)
-    schema = pa.ipc.read_schema(source)
-    if not schema.equals(SAMPLE_SCHEMA):
-        raise CorpusError(f"{name}: {mapped.path} has another schema; run `vlm-assets migrate`")
-    found: list[tuple[int, int]] = []
-    offset = source.tell()
-    messages = pa.ipc.MessageReader.open_stream(source)
-    while True:
-        try:
-            message = messages.read_next_message()
-        except StopIteration:
-            return found
-        found.append((offset, _rows_of(message)))
-        offset = source.tell()
-
-
-def _rows_of(message: pa.Message) -> int:
-    return int(pa.ipc.read_record_batch(message, SAMPLE_SCHEMA).num_rows)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vlm_assets.corpus.gather import Gatherer, WindowRows
-from vlm_assets.corpus.mapped import SliceFiles, SliceRows
+from vlm_assets.corpus.mapped import SliceFiles
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, WorkPlan
 from vlm_assets.errors import CorpusError
@@ -76,7 +76,6 @@ class OpenSlices:
     def __init__(self) -> None:
         self._of: str = ""
         self._gatherer: Gatherer | None = None
-        self.rows = SliceRows({})
 
     def gatherer(self, plan: WorkPlan, staging: Staging) -> Gatherer:
         """A gatherer over all slices with selected rows."""
@@ -86,8 +85,7 @@ class OpenSlices:
                 for number, one in enumerate(plan.slices)
                 if one.directory
             }
-            self.rows = SliceRows(used)
-            self._gatherer = Gatherer(self.rows, plan.cells)
+            self._gatherer = Gatherer(used, plan.cells)
             self._of = str(staging.path)
         return self._gatherer
 
@@ -146,7 +144,6 @@ def _write_files(
     index_path: Path,
 ) -> tuple[FileEntry, FileEntry]:
     work = map_ipc_file(staging.work(shard.bits))
-    gatherer = slices.gatherer(plan, staging)
     with ExitStack() as stack:
         data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA))
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file"))
@@ -154,6 +151,7 @@ def _write_files(
         following = next(windows, None)
         while following is not None:
             window, following = following, next(windows, None)
+            gatherer = slices.gatherer(plan, staging)
             if following is not None:
                 gatherer.read_ahead(following)
             for file, batch in zip((data, index), gatherer.window(window), strict=True):

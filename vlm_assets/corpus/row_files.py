@@ -1,0 +1,347 @@
+"""Rows of many Arrow files, addressed as one long run and read by position: columns of chosen stretches.
+
+Reading takes copies into plain memory. Over memory maps the same copies cost a page fault for each 64 KiB around
+each piece (a stretch of a few rows has some 25 pieces, one a buffer), and mapped pages add up to gigabytes.
+"""
+
+import os
+import resource
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vlm_assets.corpus.arrays import dtype_of
+from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
+from vlm_assets.errors import CorpusError
+
+I64 = NDArray[np.int64]
+
+MAX_COLUMN_BYTES: Final = 2**31 - 1
+"""What 32-bit offsets reach."""
+_LARGE_ROW_BYTES: Final = 8_192
+_OPENING_THREADS: Final = 8
+"""Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""
+_SPARE_DESCRIPTORS: Final = 256
+
+
+class WideColumnError(Exception):
+    """A column of the stretches asked for holds more than 2 GiB."""
+
+
+class UnexpectedSizeError(Exception):
+    """A value has another size than was said: `args[0]` is its place among those picked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Values to be copied: row in the stretches, expected size in bytes, place in the output."""
+
+    row: I64
+    size: I64
+    target: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Runs of neighbouring rows, each within one record batch, in ascending order: one entry a run everywhere."""
+
+    batch: I64
+    first: I64
+    """Row in the batch."""
+    rows: I64
+    descriptors: list[int]
+    """Of the open file; good until other stretches are made."""
+
+    @property
+    def total(self) -> int:
+        """Rows in all."""
+        return int(self.rows.sum())
+
+    def some(self, numbers: I64) -> "Stretches":
+        """Those with these numbers."""
+        descriptors = [self.descriptors[number] for number in numbers.tolist()]
+        return Stretches(self.batch[numbers], self.first[numbers], self.rows[numbers], descriptors)
+
+
+class RowFiles:
+    """Files of one schema as one long run of rows. Keeps a bounded number of them open."""
+
+    def __init__(self, schema: pa.Schema, paths: Sequence[Path]) -> None:
+        """Reads the headers of all record batches.
+
+        Raises:
+            CorpusError: see `read_layouts`.
+        """
+        with ThreadPoolExecutor(_OPENING_THREADS) as threads:
+            found = list(threads.map(lambda path: read_layouts(path, schema), paths))
+        self._columns = {
+            field.name: (field.type, *place) for field, place in zip(schema, _places(schema), strict=True)
+        }
+        self._files = _OpenFiles(paths)
+        self._file_of = np.repeat(np.arange(len(found)), np.array([len(one.rows) for one in found], np.int64))
+        self._layout = _joined(found)
+        self._asked = np.zeros(len(self._file_of), np.bool_)
+        self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._layout.rows)))
+        self.file_rows = np.array([one.rows.sum() for one in found], np.int64)
+        """Rows of each file."""
+
+    def stretches(self, positions: I64, gap_rows: int = 1) -> tuple[Stretches, I64]:
+        """The stretches that cover ascending places of the long run; and each place's row in what they add up to.
+
+        A new one begins where the batch changes and where more than `gap_rows` lie between two places.
+        """
+        batch_of = np.searchsorted(self._starts, positions, side="right") - 1
+        new = np.ones(len(positions), np.bool_)
+        new[1:] = (np.diff(batch_of) != 0) | (np.diff(positions) > gap_rows)
+        starts = np.flatnonzero(new)
+        firsts = positions[starts]
+        rows = positions[np.append(starts[1:], len(new)) - 1] - firsts + 1 if len(starts) else firsts
+        shift = np.cumsum(rows) - rows - firsts
+        batch = batch_of[starts]
+        descriptors = self._files.descriptors(self._file_of[batch])
+        return Stretches(batch, firsts - self._starts[batch], rows, descriptors), positions + shift[
+            np.cumsum(new) - 1
+        ]
+
+    def read(self, name: str, stretches: Stretches, space: "Space | None" = None) -> pa.Array:
+        """A column of the stretches, one after the other. Of an image: its bytes, null where the struct is.
+
+        `space` lends memory that stays the same from call to call; the array is valid until the next one with it.
+
+        Raises:
+            CorpusError: the file is damaged.
+            WideColumnError: more than 2 GiB.
+        """
+        kind, _, buffer = self._columns[name]
+        valid = self.valid(name, stretches)
+        if pa.types.is_struct(kind):
+            return self._strings(kind.field(0).type, stretches, buffer + 1, valid, space)
+        if pa.types.is_string(kind) or pa.types.is_binary(kind):
+            return self._strings(kind, stretches, buffer, valid, space)
+        width = dtype_of(kind).itemsize
+        if valid is not None and not valid.any():
+            return _array(kind, stretches.total, valid, [pa.py_buffer(bytes(stretches.total * width))])
+        data = self._bytes(stretches, buffer + 1, stretches.first * width, stretches.rows * width)
+        return _array(kind, stretches.total, valid, [pa.py_buffer(data)])
+
+    def copy_values(self, name: str, stretches: Stretches, picked: "Picked", out: memoryview) -> None:
+        """Copies chosen values of a string or binary column, or images, to their places in `out`, each in one go.
+
+        Raises:
+            CorpusError: a value has another size than expected; or the file is damaged.
+        """
+        kind, _, buffer = self._columns[name]
+        buffer += pa.types.is_struct(kind)
+        begins, sizes = self._extents(stretches, buffer + 1)
+        if (wrong := np.flatnonzero(sizes[picked.row] != picked.size)).size:
+            raise UnexpectedSizeError(int(wrong[0]))
+        base = np.repeat(self._layout.offset[stretches.batch, buffer + 2], stretches.rows)
+        descriptors = np.repeat(stretches.descriptors, stretches.rows)[picked.row]
+        for descriptor, offset, target, size in zip(
+            descriptors.tolist(), (base + begins)[picked.row].tolist(), picked.target.tolist(), picked.size.tolist(),
+            strict=True,
+        ):  # fmt: skip
+            if os.preadv(descriptor, (out[target : target + size],), offset) != size:
+                self._damaged(
+                    int(stretches.batch[stretches.descriptors.index(descriptor)]), "bytes are missing"
+                )
+
+    def valid(self, name: str, stretches: Stretches) -> NDArray[np.bool_] | None:
+        """True where the column has a value, of an image its bytes; None where it has one everywhere."""
+        kind, node, buffer = self._columns[name]
+        valid = self._valid(stretches, node, buffer)
+        if not pa.types.is_struct(kind):
+            return valid
+        inner = self._valid(stretches, node + 1, buffer + 1)
+        return valid if inner is None else inner if valid is None else valid & inner
+
+    def read_ahead(self, positions: I64) -> None:
+        """Has the kernel read what ascending places will want into the page cache, without waiting for it.
+
+        Where rows are small, once the whole of each batch: other windows want the rest before it falls out of the
+        cache. Of large rows the part of the batch where they lie; the first column, the image, is nearly all of it.
+        """
+        batch_of = np.searchsorted(self._starts, positions, side="right") - 1
+        batches, firsts = np.unique(batch_of, return_index=True)
+        lasts = np.append(firsts[1:], len(positions)) - 1
+        begin, end, rows = (
+            part[batches] for part in (self._layout.begin, self._layout.end, self._layout.rows)
+        )
+        large = end - begin >= _LARGE_ROW_BYTES * rows
+        row_bytes = (end - begin) // rows
+        low, high = (positions[where] - self._starts[batches] for where in (firsts, lasts))
+        wanted = large | ~self._asked[batches]
+        self._asked[batches] = True
+        begin, end = (
+            np.where(large, begin + (low - 1).clip(0) * row_bytes, begin),
+            np.where(large, np.minimum(begin + (high + 2) * row_bytes, end), end),
+        )
+        descriptors = self._files.descriptors(self._file_of[batches])
+        for number in np.flatnonzero(wanted).tolist():
+            start, size = int(begin[number]), int(end[number] - begin[number])
+            os.posix_fadvise(descriptors[number], start, size, os.POSIX_FADV_WILLNEED)
+
+    def _strings(
+        self, kind: pa.DataType, stretches: Stretches, buffer: int, valid: NDArray[np.bool_] | None,
+        space: "Space | None",
+    ) -> pa.Array:  # fmt: skip
+        rows = stretches.total
+        if valid is not None and not valid.any():
+            return _array(kind, rows, valid, [pa.py_buffer(np.zeros(rows + 1, np.int32)), pa.py_buffer(b"")])
+        begins, sizes = self._extents(stretches, buffer + 1)
+        offsets = np.zeros(rows + 1, np.int64)
+        np.cumsum(sizes, out=offsets[1:])
+        if int(offsets[-1]) > MAX_COLUMN_BYTES:
+            raise WideColumnError
+        ends = np.cumsum(stretches.rows)
+        lengths = offsets[ends] - offsets[ends - stretches.rows]
+        data = self._bytes(stretches, buffer + 2, begins[ends - stretches.rows], lengths, space)
+        return _array(kind, rows, valid, [pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)])
+
+    def _extents(self, stretches: Stretches, buffer: int) -> tuple[I64, I64]:
+        """(place in the data buffer, size) of every value of a column with this buffer of offsets."""
+        read = self._bytes(stretches, buffer, stretches.first * 4, stretches.rows * 4 + 4).view(np.int32)
+        kept = np.ones(len(read), np.bool_)
+        kept[np.cumsum(stretches.rows + 1) - 1] = False
+        begins = read[kept].astype(np.int64)
+        sizes = np.diff(read)[kept[:-1]].astype(np.int64) if len(read) else begins
+        if (sizes < 0).any():
+            row = int(np.flatnonzero(sizes < 0)[0])
+            batch = stretches.batch[np.searchsorted(np.cumsum(stretches.rows), row, side="right")]
+            self._damaged(int(batch), "offsets do not ascend")
+        return begins, sizes
+
+    def _valid(self, stretches: Stretches, node: int, buffer: int) -> NDArray[np.bool_] | None:
+        """True where there is a value, read from the validity bitmaps of the batches that have nulls."""
+        nulls = self._layout.nulls[stretches.batch, node]
+        if not nulls.any():
+            return None
+        whole = nulls == self._layout.rows[stretches.batch]
+        valid = np.repeat(~whole, stretches.rows)
+        some = np.flatnonzero((nulls > 0) & ~whole)
+        if not len(some):
+            return valid
+        with_nulls = stretches.some(some)
+        begin, end = with_nulls.first // 8, (with_nulls.first + with_nulls.rows + 7) // 8
+        read = self._bytes(with_nulls, buffer, begin, end - begin)
+        bits = np.unpackbits(read, bitorder="little").astype(np.bool_)
+        first_bit = 8 * (np.cumsum(end - begin) - (end - begin)) + with_nulls.first % 8
+        valid[_ranges(np.cumsum(stretches.rows)[some] - with_nulls.rows, with_nulls.rows)] = bits[
+            _ranges(first_bit, with_nulls.rows)
+        ]
+        return valid
+
+    def _bytes(
+        self, stretches: Stretches, buffer: int, begins: I64, sizes: I64, space: "Space | None" = None
+    ) -> NDArray[np.uint8]:
+        """`sizes` bytes from `begins` on of one buffer of each stretch's batch, one after the other."""
+        if (short := np.flatnonzero(begins + sizes > self._layout.size[stretches.batch, buffer])).size:
+            self._damaged(int(stretches.batch[short[0]]), "a buffer is shorter than its rows")
+        total = int(sizes.sum())
+        out = np.empty(total, np.uint8) if space is None else space.lend(total)
+        view, at = out.data, 0
+        offsets = (self._layout.offset[stretches.batch, buffer] + begins).tolist()
+        for descriptor, offset, size in zip(stretches.descriptors, offsets, sizes.tolist(), strict=True):
+            end = at + size
+            if os.preadv(descriptor, (view[at:end],), offset) != size:
+                self._damaged(
+                    int(stretches.batch[stretches.descriptors.index(descriptor)]), "bytes are missing"
+                )
+            at = end
+        return out
+
+    def _damaged(self, batch: int, what: str) -> NoReturn:
+        path = self._files.paths[int(self._file_of[batch])]
+        raise CorpusError(f"{path} is damaged: {what}. `vlm-assets verify` tells which slice it is.")
+
+
+class Space:
+    """Memory that is lent again and again: fresh pages cost more than what is written to them."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def lend(self, size: int) -> NDArray[np.uint8]:
+        """The first `size` bytes."""
+        if len(self._memory) < size:
+            self._memory = np.empty(size + size // 4, np.uint8)
+        return self._memory[:size]
+
+
+class _OpenFiles:
+    """Descriptors of files by number, the ones opened last."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self._most = _descriptors_for(len(paths))
+        self._open: dict[int, int] = {}
+
+    def descriptors(self, files: I64) -> list[int]:
+        """One for each number, good until the next call.
+
+        Raises:
+            CorpusError: they are more than a process may have open.
+        """
+        needed = np.unique(files).tolist()
+        if len(needed) > self._most:
+            raise CorpusError(
+                f"a window has rows from {len(needed)} files, this process may open {self._most}. "
+                "Raise the limit of open files (ulimit -n; LimitNOFILE= of a unit)."
+            )
+        missing = [file for file in needed if file not in self._open]
+        self._close(len(self._open) + len(missing) - self._most, set(needed))
+        for file in missing:
+            self._open[file] = os.open(self.paths[file], os.O_RDONLY | os.O_CLOEXEC)
+        return [self._open[file] for file in files.tolist()]
+
+    def _close(self, count: int, but: set[int]) -> None:
+        if count > 0:
+            for file in [file for file in self._open if file not in but][:count]:
+                os.close(self._open.pop(file))
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_open", {}).values():
+            os.close(descriptor)
+
+
+def _descriptors_for(files: int) -> int:
+    """How many files may be open at once; raises this process's soft limit as far as it may where it is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return files
+    wanted = files + _SPARE_DESCRIPTORS
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(soft - _SPARE_DESCRIPTORS, 16)
+
+
+def _places(schema: pa.Schema) -> list[tuple[int, int]]:
+    """(first field node, first buffer) of each column."""
+    nodes = np.cumsum([0, *(fields_of(field.type) for field in schema)])
+    buffers = np.cumsum([0, *(buffers_of(field.type) for field in schema)])
+    return list(zip(nodes[:-1].tolist(), buffers[:-1].tolist(), strict=True))
+
+
+def _joined(found: Sequence[BatchLayouts]) -> BatchLayouts:
+    """The layouts of several files one after the other."""
+    names = ("begin", "end", "rows", "nulls", "offset", "size")
+    return BatchLayouts(*(np.concatenate([getattr(one, name) for one in found]) for name in names))
+
+
+def _ranges(starts: I64, counts: I64) -> I64:
+    """`counts` numbers from `starts` on, one range after the other."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum(), dtype=np.int64)
+
+
+def _array(
+    kind: pa.DataType, rows: int, valid: NDArray[np.bool_] | None, buffers: list[pa.Buffer]
+) -> pa.Array:
+    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, rows, [validity, *buffers])
