@@ -7,10 +7,12 @@ default. Nothing is read at import.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from dotenv import dotenv_values
@@ -21,6 +23,9 @@ from vlm_assets.errors import ConfigError, Problem
 from vlm_assets.layout import DataRoot
 
 PROFILES = Path(__file__).resolve().parent.parent / "deploy" / "profiles"
+
+
+_SNS_ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?\Z")
 
 
 class Settings(BaseSettings):
@@ -82,8 +87,16 @@ class Settings(BaseSettings):
         None, description="s3://bucket/prefix for the few values between steps; needed where steps are tasks."
     )
 
-    notify_sns_topic: str | None = None
-    notify_webhook: str | None = None
+    notify_sns_topic: str | None = Field(
+        None, description="ARN of an SNS topic that is told of failed runs and audits."
+    )
+    notify_webhook: SecretStr | None = Field(
+        None,
+        description="http(s) URL that gets a JSON message for each failed run or audit; its path is a secret.",
+    )
+    ui_url: str | None = Field(
+        None, description="Where people reach the Dagster UI; messages link to runs there."
+    )
 
     hf_token: SecretStr | None = Field(None, description="Hugging Face token; HF_TOKEN serves as well.")
     github_token: SecretStr | None = Field(None, description="GitHub token; GITHUB_TOKEN serves as well.")
@@ -92,6 +105,25 @@ class Settings(BaseSettings):
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("notify_sns_topic")
+    @classmethod
+    def _an_arn(cls, value: str | None) -> str | None:
+        if value is not None and not _SNS_ARN.match(value):
+            raise ValueError("not the ARN of an SNS topic, as arn:aws:sns:eu-central-1:123456789012:name")
+        return value
+
+    @field_validator("notify_webhook")
+    @classmethod
+    def _a_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _http_url(value.get_secret_value())
+        return value
+
+    @field_validator("ui_url")
+    @classmethod
+    def _a_ui(cls, value: str | None) -> str | None:
+        return None if value is None else _http_url(value).rstrip("/")
 
     @classmethod
     def settings_customise_sources(
@@ -147,6 +179,18 @@ class Settings(BaseSettings):
         if not self.catalog.is_dir():
             raise ConfigError(Problem("settings", "VLM_CATALOG", f"{self.catalog} is not a directory"))
         return self.catalog.absolute()
+
+
+def _http_url(value: str) -> str:
+    """The URL; the error quotes nothing of it, for it may be a secret."""
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or parts.username is not None or any(c.isspace() for c in value):
+        raise ValueError("not an http(s) URL with a host and without a user")
+    return value
 
 
 class _ProfileSource(PydanticBaseSettingsSource):

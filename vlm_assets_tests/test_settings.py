@@ -69,3 +69,26 @@ def test_a_root_without_its_marker_is_refused(tmp_path):
 def test_secrets_are_not_shown(monkeypatch):
     monkeypatch.setenv("VLM_HF_TOKEN", "hf_verysecret")
     assert "verysecret" not in repr(load_settings(None))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("notify_sns_topic", "my-topic", id="no-arn"),
+        pytest.param("notify_sns_topic", "arn:aws:sqs:eu-central-1:123456789012:q", id="another-service"),
+        pytest.param("notify_webhook", "hooks.example/T0/s3cr3t", id="no-scheme"),
+        pytest.param("notify_webhook", "https:///s3cr3t", id="no-host"),
+        pytest.param("notify_webhook", "https://u:s3cr3t@hooks.example/x", id="a-user"),
+        pytest.param("ui_url", "dagster.example", id="no-url"),
+    ],
+)
+def test_who_is_to_be_told_is_checked_and_no_secret_is_quoted(name, value):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, **{name: value})
+    assert [problem.key for problem in caught.value.problems] == [f"VLM_{name.upper()}"]
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_webhook_is_not_printed():
+    settings = load_settings(None, notify_webhook="https://hooks.example/s3cr3t")
+    assert "s3cr3t" not in repr(settings)

@@ -18,6 +18,7 @@ from vlm_assets.orchestration.metadata import listing_metadata, source_descripti
 from vlm_assets.orchestration.names import (
     ACCEPT_SHRINK_TAG,
     CORPUS_POOL,
+    FAILED_LISTINGS,
     FORCE_TAG,
     LISTING_VERSION,
     listing_key,
@@ -65,10 +66,10 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
         wanted = [installation.catalog.source(name) for name in names]
         remote = line_remote(installation)
         remote.before_listing([spec.name for spec in wanted if spec.active])
-        failures = []
+        failures: dict[str, str] = {}
         for name, result in _list_all(context, installation, wanted, remote):
             if isinstance(result, Exception):
-                failures.append(f"{name}: {result}")
+                failures[name] = str(result)
                 context.log.error("%s: %s", name, result)
                 continue
             register_slices(context.instance, name, result.listing.slices)
@@ -79,7 +80,11 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 data_version=dg.DataVersion(LISTING_VERSION),
             )
         if failures:
-            raise dg.Failure(f"{len(failures)} of {len(wanted)} listings failed.\n" + "\n".join(failures))
+            told = "\n".join(f"{name}: {message}" for name, message in failures.items())
+            raise dg.Failure(
+                f"{len(failures)} of {len(wanted)} listings failed.\n{told}",
+                metadata={FAILED_LISTINGS: dg.MetadataValue.json(failures)},
+            )
 
     return listing
 

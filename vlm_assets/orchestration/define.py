@@ -16,6 +16,7 @@ from vlm_assets.orchestration.preview import ignore_preview_notices
 from vlm_assets.orchestration.resources import SILENT, ProgressSink, line_resources
 from vlm_assets.orchestration.schedules import nightly_schedule
 from vlm_assets.orchestration.sensor_backup import backup_sensor
+from vlm_assets.orchestration.sensor_failures import failure_sensors
 from vlm_assets.orchestration.sensors import line_sensors
 
 
@@ -36,7 +37,11 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
         asset_checks=[corpus_checks(catalog)],
         jobs=jobs.flat,
         schedules=[nightly_schedule(installation)],
-        sensors=[*line_sensors(installation, jobs), backup_sensor(installation, jobs)],
+        sensors=[
+            *line_sensors(installation, jobs),
+            backup_sensor(installation, jobs),
+            *failure_sensors(installation),
+        ],
         resources=line_resources(installation, progress),
         executor=line_executor(settings),
     )

@@ -15,6 +15,10 @@ REPORT_KEY: Final = dg.AssetKey("report")
 BACKUP_KEY: Final = dg.AssetKey("backup")
 CORPUS_POOL: Final = "corpus_writer"
 
+FAILED_SLICES: Final = "failed slices"
+FAILED_LISTINGS: Final = "failed listings"
+"""Metadata of a failed step: JSON, the message by slice or source."""
+
 DATA_VERSION_TAG: Final = "dagster/data_version"
 LISTING_VERSION: Final = "see the fingerprints"
 """Data version of every listing. What a listing means for a slice is the slice's fingerprint, which the sensors

@@ -58,10 +58,10 @@ def outcome_of(instance: dg.DagsterInstance, wish: RunWish, run_id: str) -> RunO
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status is dg.DagsterRunStatus.SUCCESS:
         return RunOutcome(wish, run_id, success=True)
-    return RunOutcome(wish, run_id, success=False, told=_failures(instance, run_id) or "cancelled")
+    return RunOutcome(wish, run_id, success=False, told=failures_told(instance, run_id) or "cancelled")
 
 
-def _failures(instance: dg.DagsterInstance, run_id: str) -> str:
+def failures_told(instance: dg.DagsterInstance, run_id: str) -> str:
     """Messages of failed steps with their causes; of the run where no step failed."""
     told: list[str] = []
     for entry in instance.all_logs(run_id, of_type=_FAILURES):

@@ -17,7 +17,7 @@ from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.budgets import meter_of
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.metadata import slice_metadata, source_state
-from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, FORCE_TAG, dataset_key, slice_tags
+from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, FAILED_SLICES, FORCE_TAG, dataset_key, slice_tags
 from vlm_assets.orchestration.progress import ProgressLines
 from vlm_assets.orchestration.resources import ProgressSink
 from vlm_assets.orchestration.threads import run_all
@@ -68,7 +68,7 @@ def materialize_slices(
         told = "\n".join(f"{key}: {message}" for key, message in failures.items())
         raise dg.Failure(
             f"{len(failures)} of {len(keys)} slices of {spec.name} failed; the others are committed.\n{told}",
-            metadata={"failed slices": dg.MetadataValue.json(failures)},
+            metadata={FAILED_SLICES: dg.MetadataValue.json(failures)},
             allow_retries=False,
         )
 
