@@ -14,13 +14,28 @@ Targets = Annotated[list[str] | None, typer.Option("--target", help="Only these 
 
 
 @app.command()
-def backup(source: Sources = None, target: Targets = None, *, as_json: Json = False) -> None:
+def backup(
+    source: Sources = None,
+    target: Targets = None,
+    *,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Also over versions of other machines that this one never had."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Push to the remote what it lacks: objects once, manifests after them. Deletes nothing."""
     from vlm_assets.store.remote.backup import backup as push
     from vlm_assets.tables import shown_transfer
 
     with shown_transfer("backup") as progress:
-        report = push(installed(), sources=source or None, targets=target or None, progress=progress)
+        report = push(
+            installed(),
+            sources=source or None,
+            targets=target or None,
+            take_over=take_over,
+            progress=progress,
+        )
     _tell(report, "pushed", as_json=as_json)
 
 

@@ -1,7 +1,7 @@
 """Before and around a build: init, check, plan, status, prune."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,7 @@ from vlm_assets.commands.app import (
     print_json,
     print_problems,
 )
-
-if TYPE_CHECKING:
-    from vlm_assets.installation import Installation
+from vlm_assets.commands.remote import prune_remote
 
 
 @app.command()
@@ -89,6 +87,20 @@ def prune(
     remote: Annotated[
         bool, typer.Option("--remote", help="The remote instead: what nothing there names.")
     ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(help="With --remote: versions of a name that stay; keep_versions if not given."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --remote: names that go altogether, such as corpora/NAME/TARGET or datasets/SOURCE."
+        ),
+    ] = None,
+    release_pins: Annotated[
+        bool,
+        typer.Option("--release-pins", help="With --remote: pins that this machine does not have go first."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --remote: tell, delete nothing.")] = False,
     retired: Annotated[
         bool, typer.Option("--retired", help="Also slices that are no longer listed.")
@@ -99,9 +111,11 @@ def prune(
     from vlm_assets.prune import prune_data_root
     from vlm_assets.tables import size
 
-    installation = installed()
     if remote:
-        _prune_remote(installation, dry_run=dry_run, as_json=as_json)
+        prune_remote(keep=keep, drop=drop or [], release_pins=release_pins, dry_run=dry_run, as_json=as_json)
+    if keep is not None or drop or release_pins or dry_run:
+        raise typer.BadParameter("--keep, --drop, --release-pins and --dry-run need --remote")
+    installation = installed()
     names = [chosen_source(installation, name) for name in source or ()] or None
     report = prune_data_root(installation, sources=names, retired=retired)
     if as_json:
@@ -112,19 +126,3 @@ def prune(
         console.print(f"{len(report.removed)} folders removed, {size(report.freed_bytes)} freed")
         for told in report.kept:
             console.print(told, markup=False, soft_wrap=True)
-
-
-def _prune_remote(installation: "Installation", *, dry_run: bool, as_json: bool) -> NoReturn:
-    from vlm_assets.store.remote.prune import PruneOrder, prune_remote
-
-    keep = installation.catalog.corpus.keep_versions
-    report = prune_remote(installation.settings, PruneOrder(keep_versions=keep, dry_run=dry_run))
-    if as_json:
-        print_json(report.model_dump(mode="json"))
-    else:
-        console.print(
-            f"{report.remote}: {len(report.versions)} versions {'would go' if dry_run else 'removed'}"
-        )
-        for name in report.versions:
-            console.print(name, markup=False, soft_wrap=True)
-    raise typer.Exit(report.exit_code)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
+from vlm_assets.commands.remote import verify_remote
 
 
 @app.command()
@@ -32,9 +33,22 @@ def audit(
 def verify(
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on where a cut run stopped.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="The remote instead: every small key, sizes of the objects.")
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="With --remote: fetch and hash every object as well.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="With --remote: send again what is wrong there and whole here.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Hash every file that a manifest names. Exit 1 where one is missing or differs."""
+    if remote:
+        verify_remote(deep=deep, repair=repair, as_json=as_json)
+    if deep or repair:
+        raise typer.BadParameter("--deep and --repair need --remote")
     from vlm_assets.tables import shown_progress, size
     from vlm_assets.verify import verify as verify_files
 

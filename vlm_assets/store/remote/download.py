@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -73,7 +73,7 @@ def _fetch(bucket: Bucket, entry: FileEntry, part: Path, on_received: OnReceived
         while size < entry.size_bytes:
             before = size
             try:
-                for chunk in _body(bucket, entry, size):
+                for chunk in body_of(bucket, entry, size):
                     _write(file, chunk, part)
                     digest.update(chunk)
                     size += len(chunk)
@@ -105,7 +105,8 @@ def _hash_again(file: IO[bytes], digest: Any, limit: int) -> int:
     return size
 
 
-def _body(bucket: Bucket, entry: FileEntry, offset: int) -> Any:
+def body_of(bucket: Bucket, entry: FileEntry, offset: int = 0) -> Iterator[bytes]:
+    """An object's bytes from an offset on, at the bucket's pace; ends early where the connection does."""
     wanted = {"Range": f"bytes={offset}-"} if offset else {}
     answer = bucket.call("get_object", object_key(entry.blake3), **wanted)
     body = answer["Body"]
