@@ -43,7 +43,7 @@ def city(base: Path, origin: FaultServer) -> Installation:
     source = {"name": "web", "kind": "image_urls", "category": "photos", "subcategory": "web",
               "licence": "CC0-1.0", "urls": urls, "buckets": SLICES}  # fmt: skip
     quotas = {"photos": {"share": 1, "subcategories": {"web": {"share": 1}}}}
-    shard = {"max_bytes": 110_000, "block_rows": 1}
+    shard = {"max_bytes": 88_000, "block_rows": 1}
     corpus = {"targets": {TARGET: int(TARGET)}, "quotas": quotas, "shard": shard}
     return install(base, source, corpus=corpus, allow_private_hosts=("127.0.0.1",), slices_per_run=16)
 
@@ -108,12 +108,15 @@ VICTIMS = {
 }
 
 
-def story(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What became of a run and of those that were started in its place."""
-    run = instance.get_run_by_id(run_id)
-    again = [other for other in instance.get_runs() if other.root_run_id == run_id]
-    told = "".join(f", started again: {other.status.value}" for other in reversed(again))
-    return f"{run.status.value if run else 'gone'}{told}"
+def story(instance: dg.DagsterInstance, run_id: str, killed_at: float) -> str:
+    """What became of a run and of those that were started in its place, with seconds since the kill."""
+    [run] = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
+    told = [f"run {run.dagster_run.status.value} after {(run.end_time or 0) - killed_at:.0f} s"]
+    for other in sorted(instance.get_run_records(), key=lambda record: record.create_timestamp):
+        if other.dagster_run.root_run_id == run_id:
+            began = (other.start_time or 0) - killed_at
+            told.append(f"started again after {began:.0f} s: {other.dagster_run.status.value}")
+    return ", ".join(told)
 
 
 def orphans(services: Services) -> list[str]:
@@ -140,7 +143,7 @@ def test_what_is_killed_is_finished_by_itself(
         run_id = wait_for(lambda: PHASES[phase](instance), f"a run at work on {phase}", 240, every=0.2)
         if victim == "worker":
             os.kill(worker_pid(instance, run_id), signal.SIGKILL)
-        killed = time.monotonic()
+        killed, killed_at = time.monotonic(), time.time()
         services.kill(*VICTIMS[victim])
         time.sleep(5 if VICTIMS[victim] else 0)  # RestartSec of the units
         services.start(*VICTIMS[victim])
@@ -155,7 +158,7 @@ def test_what_is_killed_is_finished_by_itself(
         asked = origin.counts
         twice = sum(count - 1 for count in asked.values())
         print(
-            f"\n{victim:12} during {phase:7} → run {story(instance, run_id)}; services up after {up:.0f} s, "
+            f"\n{victim:12} during {phase:7} → {story(instance, run_id, killed_at)}; services up after {up:.0f} s, "
             f"all done after {seconds:.0f} s; {len(asked)} URLs, {twice} asked for again"
         )
         assert root_hash(services.installation) == undisturbed
