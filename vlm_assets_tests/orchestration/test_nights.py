@@ -17,6 +17,7 @@ from vlm_assets.demo.services.github import GitHubService
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.names import dataset_key, listing_key
+from vlm_assets_tests.orchestration.kit import Line, Ticks
 from vlm_assets_tests.orchestration.services import Services, wait_for
 from vlm_assets_tests.workplace import install, picture
 
@@ -164,6 +165,62 @@ class Watch:
         self._github.storage.clear_log()
         self._began = time.time()
         return night
+
+
+class Short:
+    """The same in this process: schedule and sensors are evaluated as the daemon does, their runs run here."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._sensors = {name: Ticks(line, name) for name in SENSORS}
+
+    def _run(self, request: dg.RunRequest) -> bool:
+        job = self._line.defs.resolve_job_def(request.job_name or "listings")
+        done = job.execute_in_process(
+            instance=self._line.instance, tags=dict(request.tags), run_config=request.run_config,
+            partition_key=request.partition_key, raise_on_error=False,
+        )  # fmt: skip
+        return done.success
+
+    def night(self, at: datetime) -> tuple[list[tuple[str, bool]], dict[str, str]]:
+        """Jobs that ran, each with whether it went well, and what the sensors said at last."""
+        repository = self._line.defs.get_repository_def()
+        context = dg.build_schedule_context(self._line.instance, at, repository_def=repository)
+        requests = list(repository.get_schedule_def("nightly").evaluate_tick(context).run_requests or ())
+        ran = [("listings", self._run(request)) for request in requests]
+        words = {}
+        for name, ticks in self._sensors.items():
+            requests, words[name] = ticks.tick()
+            ran += [(str(request.job_name), self._run(request)) for request in requests]
+        return ran, words
+
+
+def test_a_quiet_night_lists_only_and_a_source_that_is_down_stops_no_other(
+    tmp_path: Path, github: GitHubService, instance: dg.DagsterInstance
+):
+    installation = city(tmp_path)
+    nights = Short(Line(installation, instance))
+    at = datetime(2026, 1, 15, 2, 30, tzinfo=UTC)
+    ran, _ = nights.night(at)
+    fetching = [(f"slices_of__{source}", True) for source in SOURCES]
+    assert ran == [("listings", True), *fetching, ("corpus_line", True)]
+    built = root_hash(installation)
+
+    github.clear_log()
+    github.storage.clear_log()
+    ran, words = nights.night(at + timedelta(days=1))
+    assert ran == [("listings", True)]
+    assert words["changed_slices"] == "; ".join(f"{s}: listed, every slice is committed" for s in SOURCES)
+    assert words["stale_corpus"] == f"{TARGET}: inputs unchanged since it was sealed"
+    assert (len(github.requests()), len(github.storage.requests())) == (2 * len(SOURCES), 0)
+    assert root_hash(installation) == built
+
+    publish(github, "cars", "v2", {2: 2})
+    github.faults.append(Fault("/api/v3/repos/org/trains/*", "503", 10_000))
+    ran, words = nights.night(at + timedelta(days=2))
+    assert ran == [("listings", False), ("slices_of__cars", True), ("corpus_line", True)]
+    assert len(github.storage.requests()) == 1
+    assert root_hash(installation) != built
 
 
 def soon() -> tuple[str, datetime]:
