@@ -95,10 +95,28 @@ def build_corpus(
     lock = corpus_lock(data_root, allocation.corpus, allocation.target)
     with hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s):
         staging_path, _ = plan_shards(plan_dir, data_root, tombstones)
-        pending = pending_shards(staging_path)
+        write_pending(staging_path, workers=workers, reserve_bytes=reserve_bytes, on_progress=on_progress)
+        return seal(staging_path, keep_versions=keep_versions)
+
+
+def write_pending(
+    staging_path: Path,
+    *,
+    workers: int = 1,
+    reserve_bytes: int = RESERVE_BYTES,
+    on_progress: OnProgress | None = None,
+) -> int:
+    """Writes every shard that is not complete yet; how many these were.
+
+    Raises:
+        CorpusError: see `write_shard`; or a worker died.
+        DiskFullError: not enough room for all of them.
+    """
+    pending = pending_shards(staging_path)
+    if pending:
         check_pending_space(staging_path, pending, reserve_bytes)
         _write_all(staging_path, pending, workers, reserve_bytes, on_progress)
-        return seal(staging_path, keep_versions=keep_versions)
+    return len(pending)
 
 
 def check_pending_space(

@@ -100,8 +100,12 @@ def seal(
     staging: str,
     written: Sequence[str],
 ) -> dg.Output[None]:
-    """Makes the staged shards the target's corpus in one step."""
-    from vlm_assets.corpus.build import corpus_lock
+    """Makes the staged shards the target's corpus in one step.
+
+    A run that was killed or cancelled leaves shards that no step stands for: a re-execution from failure knows only
+    the mapped steps that had begun (seen in 1.13). Those are written here.
+    """
+    from vlm_assets.corpus.build import corpus_lock, write_pending
     from vlm_assets.corpus.seal import seal as seal_corpus
 
     corpus, target = installation.catalog.corpus, context.partition_key
@@ -112,12 +116,13 @@ def seal(
         f"sealing corpus {corpus.name}/{target}",
     )
     with hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log):
+        late = write_pending(here, workers=installation.settings.worker_count)
         manifest = seal_corpus(here, keep_versions=corpus.keep_versions)
     remote.after_seal(target)
     path = installation.root.corpus(corpus.name, target)
     return dg.Output(
         None,
-        metadata=corpus_metadata(manifest, path, shards_written=len(written)),
+        metadata=corpus_metadata(manifest, path, shards_written=len(written) + late),
         data_version=dg.DataVersion(manifest.root_hash),
     )
 

@@ -98,6 +98,8 @@ def line_jobs(catalog: Catalog) -> LineJobs:
             CORPUS_JOB,
             dg.AssetSelection.assets(ALLOCATION_KEY, CORPUS_KEY, REPORT_KEY),
             description="Allocation, corpus, its checks and its report, for one target.",
+            # From failure, shards whose steps had not begun would be left to the sealing step, one after the other.
+            tags={"dagster/retry_strategy": "ALL_STEPS"},
         ),
         backup=dg.define_asset_job(
             BACKUP_JOB,
