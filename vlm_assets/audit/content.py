@@ -6,16 +6,18 @@ Work is cut into parts of shards for worker processes: hashing small images hold
 import mmap
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from blake3 import blake3
 
 from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.words import I64, ranks
@@ -60,6 +62,8 @@ class ContentResult:
     image_examples: list[str] = field(default_factory=list)
     value_examples: list[str] = field(default_factory=list)
     decode_examples: list[str] = field(default_factory=list)
+    file_hashes: dict[str, str] = field(default_factory=dict)
+    """blake3 hex by name, of data files that were read from end to end."""
 
     def add(self, other: "ContentResult") -> None:
         """Takes another part in."""
@@ -67,29 +71,51 @@ class ContentResult:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("unreadable", "image_examples", "value_examples", "decode_examples"):
             getattr(self, name).extend(getattr(other, name))
+        self.file_hashes.update(other.file_hashes)
 
 
 def run_tasks(
-    tasks: Sequence[ContentTask], *, workers: int, size_bytes: int, progress: Callable[[int], None]
+    tasks: Sequence[ContentTask],
+    *,
+    workers: int,
+    size_bytes: int,
+    progress: Callable[[int], None],
+    cancelled: Event | None = None,
 ) -> ContentResult:
-    """All tasks, in this process where `size_bytes` is little; `progress` is told the rows done in all."""
+    """All tasks, in this process where `size_bytes` is little; `progress` is told the rows done in all.
+
+    Raises:
+        CancelledError: `cancelled` was set; tasks under way are waited for.
+    """
     total = ContentResult()
-    if workers == 1 or size_bytes < _IN_PROCESS_BYTES:
+    if not worth_workers(workers, size_bytes):
         for task in tasks:
             total.add(check_content(task))
             progress(total.rows)
         return total
     context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for result in pool.map(check_content, tasks):
-            total.add(result)
+        for future in [pool.submit(check_content, task) for task in tasks]:
+            total.add(future.result())
             progress(total.rows)
+            if cancelled is not None and cancelled.is_set():
+                pool.shutdown(cancel_futures=True)
+                raise CancelledError
     return total
 
 
-def parts_for(shards: int, workers: int) -> int:
-    """Parts to cut each shard into, so that no worker waits long at the end."""
-    return max(1, -(-_PARTS_PER_WORKER * workers // max(shards, 1)))
+def worth_workers(workers: int, size_bytes: int) -> bool:
+    """Whether so many bytes are read by worker processes."""
+    return workers > 1 and size_bytes >= _IN_PROCESS_BYTES
+
+
+def parts_for(shards: int, workers: int) -> list[int]:
+    """Parts to cut each shard into: as many whole ones as keep all workers busy, the rest in pieces for the end.
+
+    A whole shard is hashed as a file in the same pass, while its bytes are in the processor's cache.
+    """
+    whole = shards // workers * workers
+    return [1] * whole + [_PARTS_PER_WORKER * workers] * (shards - whole)
 
 
 def check_content(task: ContentTask) -> ContentResult:
@@ -99,7 +125,7 @@ def check_content(task: ContentTask) -> ContentResult:
         with pa.memory_map(str(task.index)) as mapped:
             index = pa.ipc.open_file(mapped).read_all()
         index.validate(full=True)  # damaged offsets would lead reads out of the file, and end the process
-        for first, batch in _batches(task):
+        for first, batch in _batches(task, result):
             _check_batch(result, task, first, batch, index.slice(first, batch.num_rows))
         if index.num_rows != task.rows:
             result.unreadable.append(
@@ -110,19 +136,32 @@ def check_content(task: ContentTask) -> ContentResult:
     return result
 
 
-def _batches(task: ContentTask) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """(first row, batch) of the task's part; pages are given back after each."""
+def _batches(task: ContentTask, result: ContentResult) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(first row, batch) of the task's part; pages are given back after each. A shard in one part is hashed too."""
     with task.data.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last buffer
-    reader = pa.ipc.open_stream(pa.BufferReader(pa.py_buffer(mapped)))
-    first = 0
+    source = pa.BufferReader(pa.py_buffer(mapped))
+    reader = pa.ipc.open_stream(source)
+    digest = blake3() if task.parts == 1 and task.wanted is None else None
+    first = done = 0
     for number, batch in enumerate(reader):
+        if digest is not None:
+            done += _update(digest, mapped, done, source.tell())
         if number % task.parts == task.part:
             yield first, batch
             mapped.madvise(mmap.MADV_DONTNEED)
         first += batch.num_rows
+    if digest is not None:
+        _update(digest, mapped, done, len(mapped))
+        result.file_hashes[task.data.name] = digest.hexdigest()
     if first != task.rows:
         raise ValueError(f"{first} rows, the manifest says {task.rows}")
+
+
+def _update(digest: blake3, mapped: mmap.mmap, begin: int, end: int) -> int:
+    with memoryview(mapped) as whole, whole[begin:end] as part:
+        digest.update(part)
+    return end - begin
 
 
 def _check_batch(
@@ -231,7 +270,9 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
         result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
 
 
-def read_content(evidence: "Evidence", *, workers: int, progress: Callable[[int], None]) -> ContentResult:
+def read_content(
+    evidence: "Evidence", *, workers: int, progress: Callable[[int], None], cancelled: Event | None = None
+) -> ContentResult:
     """All rows with `full`, otherwise a sample: up to 64 shards, rows uniform in them, seeded by the root hash."""
     corpus = evidence.corpus
     seed = int(corpus.root_hash[:16], 16)
@@ -242,7 +283,7 @@ def read_content(evidence: "Evidence", *, workers: int, progress: Callable[[int]
     starts = np.cumsum([0, *(sizes[one] for one in bits)])
     sample = np.sort(_lowest(int(starts[-1]), evidence.sample_rows, seed))
     decode = np.sort(_lowest(int(starts[-1]), min(_DECODED, evidence.sample_rows), seed))
-    parts = parts_for(len(bits), workers) if evidence.full else 1
+    parts = parts_for(len(bits), workers) if evidence.full else [1] * len(bits)
     tasks = []
     for number, one in enumerate(bits):
         own = [v[(v >= starts[number]) & (v < starts[number + 1])] - starts[number] for v in (sample, decode)]
@@ -252,14 +293,14 @@ def read_content(evidence: "Evidence", *, workers: int, progress: Callable[[int]
                 index=evidence.directory / f"index-r{one}.arrow",
                 rows=sizes[one],
                 part=part,
-                parts=parts,
+                parts=parts[number],
                 wanted=None if evidence.full else tuple(own[0].tolist()),
                 decode=tuple(own[1].tolist()),
             )
-            for part in range(parts)
+            for part in range(parts[number])
         ]
     size_bytes = corpus.data_bytes if evidence.full else 0
-    return run_tasks(tasks, workers=workers, size_bytes=size_bytes, progress=progress)
+    return run_tasks(tasks, workers=workers, size_bytes=size_bytes, progress=progress, cancelled=cancelled)
 
 
 def _lowest(count: int, wanted: int, seed: int) -> I64:

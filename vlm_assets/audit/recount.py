@@ -1,15 +1,18 @@
 """What several checks need, computed once: the corpus rows, where they come from, and the supply counted again."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
+from threading import Event
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlm_assets.audit.content import ContentResult, read_content
+from vlm_assets.audit.content import ContentResult, read_content, worth_workers
 from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, index_table, one_array, read_corpus_rows, trace
 from vlm_assets.audit.evidence import Evidence, UnjudgedError
 from vlm_assets.audit.quotas import Branch, tree_of
@@ -29,6 +32,8 @@ class Recount:
         self.evidence = evidence
         self.workers = workers or len(os.sched_getaffinity(0))
         self.tell_rows = tell_rows
+        self._cancelled = Event()
+        self._ahead: Future[ContentResult] | None = None
         self._failed: dict[str, UnjudgedError] = {}
 
     @cached_property
@@ -49,9 +54,31 @@ class Recount:
     @cached_property
     def content(self) -> ContentResult:
         """What its data files hold."""
-        return self._once(
-            "content", lambda: read_content(self.evidence, workers=self.workers, progress=self.tell_rows)
+        return self._once("content", self._ahead.result if self._ahead else self._read_content)
+
+    def _read_content(self) -> ContentResult:
+        return read_content(
+            self.evidence, workers=self.workers, progress=self.tell_rows, cancelled=self._cancelled
         )
+
+    @contextmanager
+    def reading_ahead(self) -> Iterator[None]:
+        """Within the block workers read all data files while other things are counted; ended early, they stop."""
+        if not self._reads_much():
+            yield
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="audit") as pool:
+            self._ahead = pool.submit(self._read_content)
+            try:
+                yield
+            finally:
+                self._cancelled.set()
+
+    def _reads_much(self) -> bool:
+        try:
+            return self.evidence.full and worth_workers(self.workers, self.evidence.corpus.data_bytes)
+        except UnjudgedError:
+            return False
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         """Remembers a failure: what could not be read once is not read again for every check."""

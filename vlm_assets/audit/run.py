@@ -22,6 +22,10 @@ __all__ = ["Finding", "FindingName", "Severity", "audit_corpus", "exit_code", "f
 logger = logging.getLogger("vlm_assets.audit")
 
 SAMPLE_ROWS: Final = 1_000
+_OF_DATA_FILES: Final = frozenset(
+    {FindingName.SHARD_FILES, FindingName.ROW_VALUES, FindingName.IMAGE_BYTES, FindingName.DECODES}
+)
+"""Judged last: the others do not wait for the reading of data files."""
 Progress = Callable[[str, int], None]
 """Told the name of the check under way, and rows read from data files so far."""
 
@@ -52,11 +56,14 @@ def audit_corpus(
         evidence, workers=installation.settings.workers, tell_rows=lambda rows: progress(current, rows)
     )
     findings = []
-    for name, check in _checks().items():
-        current = str(name)
-        progress(current, 0)
-        findings.append(_judge(name, check, recount))
-    findings = _own_up(findings)
+    checks = _checks()
+    with recount.reading_ahead():
+        for name in sorted(checks, key=lambda name: name in _OF_DATA_FILES):
+            current = str(name)
+            progress(current, 0)
+            findings.append(_judge(name, checks[name], recount))
+    order = list(checks)
+    findings = _own_up(sorted(findings, key=lambda one: order.index(one.name)))
     failed = [str(f.name) for f in findings if f.failed]
     logger.info("%s: %d findings, failed: %s", target, len(findings), ", ".join(failed) or "none")
     return findings

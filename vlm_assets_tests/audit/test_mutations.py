@@ -563,7 +563,7 @@ def test_workers_find_what_one_process_finds(good, tmp_path, monkeypatch):
     (found,) = [f for f in findings if f.failed]
     assert (str(found.name), found.figures["rows"]) == ("image_bytes", 30)
     assert len(found.examples) == 2
-    assert ("row_values", 30) in told
+    assert ("shard_files", 30) in told
 
 
 def test_there_are_mutations_for_every_finding_of_files_rows_and_slices():
