@@ -140,19 +140,25 @@ class _Pruning:
                 self._remove(version)
 
     def _remove(self, path: Path) -> None:
-        if not path.exists():
-            return
-        size_bytes = _folder_bytes(path)
-        if path.is_dir():
-            (path / MANIFEST).unlink(missing_ok=True)  # without it the folder was never committed
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-        self._note(path, size_bytes)
+        remove_tree(self._root, path, self.report)
 
     def _note(self, path: Path, size_bytes: int) -> None:
         self.report.removed.append(path.relative_to(self._root.path).as_posix())
         self.report.freed_bytes += size_bytes
+
+
+def remove_tree(root: DataRoot, path: Path, report: PruneReport) -> None:
+    """Removes a file or folder below the data root and notes it; nothing where there is none."""
+    if not path.exists():
+        return
+    size_bytes = _folder_bytes(path)
+    if path.is_dir():
+        (path / MANIFEST).unlink(missing_ok=True)  # without it the folder was never committed
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    report.removed.append(path.relative_to(root.path).as_posix())
+    report.freed_bytes += size_bytes
 
 
 def _planned_versions(root: DataRoot) -> defaultdict[str, set[str]]:

@@ -68,6 +68,13 @@ class Settings(BaseSettings):
     decoder_timeout_s: float = Field(20.0, gt=0, description="Time for one image in the decoder child.")
 
     workers: int = Field(0, ge=0, description="Threads for probing, processes for pages; 0: one a core.")
+    cache_days: int = Field(30, ge=0, description="Days without use after which a download goes; 0: never.")
+    cache_max_gb: float = Field(
+        0.0, ge=0, description="Downloads kept at most, oldest go first; 0: no limit."
+    )
+    keep_runs_days: int = Field(
+        90, ge=0, description="Days that a run whose results were superseded stays in the UI; 0: for ever."
+    )
     keep_cache: bool = Field(default=False, description="Keep downloads after their slice is committed.")
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -83,6 +90,7 @@ class Settings(BaseSettings):
     step_executor: Literal["local", "ecs"] = Field(
         "local", description="Steps of a run as processes of this machine, or each as an ECS task."
     )
+    step_tasks: int = Field(16, ge=1, description="Steps of one run that are ECS tasks at once.")
     step_storage: str | None = Field(
         None, description="s3://bucket/prefix for the few values between steps; needed where steps are tasks."
     )

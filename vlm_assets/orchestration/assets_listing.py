@@ -14,6 +14,7 @@ import dagster as dg
 from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.installation import Installation
 from vlm_assets.orchestration.groups import LISTING_GROUP, source_kinds, source_tags
+from vlm_assets.orchestration.housekeeping import keep_house
 from vlm_assets.orchestration.metadata import listing_metadata, source_description, source_state
 from vlm_assets.orchestration.names import (
     ACCEPT_SHRINK_TAG,
@@ -21,6 +22,7 @@ from vlm_assets.orchestration.names import (
     FAILED_LISTINGS,
     FORCE_TAG,
     LISTING_VERSION,
+    NIGHTLY_TAG,
     listing_key,
     slices_partitions,
     source_pool,
@@ -62,6 +64,8 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def listing(
         context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult[None]]:
+        if NIGHTLY_TAG in context.run.tags:
+            keep_house(installation, context.instance, context.log)
         names = sorted(key.path[-1] for key in context.selected_asset_keys)
         wanted = [installation.catalog.source(name) for name in names]
         remote = line_remote(installation)
