@@ -7,6 +7,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.locks import lock_wait_s
 from vlm_assets.orchestration.metadata_line import allocation_metadata
@@ -30,6 +31,7 @@ def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         pool=CORPUS_POOL,
         group_name=LINE_GROUP,
+        op_tags=TARGET.tags,
         kinds={"arrow"},
         description=(
             "Decides which rows of which slices enter the corpus: exact quotas, integer grants, dedup before quotas, "

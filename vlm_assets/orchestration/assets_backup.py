@@ -7,6 +7,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import BACKUP
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.names import BACKUP_KEY, CORPUS_KEY
 
@@ -21,6 +22,7 @@ def backup_asset(catalog: Catalog) -> dg.AssetsDefinition:
         key=BACKUP_KEY,
         deps=[dg.AssetDep(CORPUS_KEY, partition_mapping=dg.AllPartitionMapping())],
         group_name=LINE_GROUP,
+        op_tags=BACKUP.tags,
         kinds={"s3"},
         output_required=False,  # without a remote nothing was pushed, and no event says so
         description=(

@@ -12,6 +12,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.metadata_line import corpus_metadata
@@ -32,6 +33,7 @@ _TOLD: Final = (
 
 @dg.op(
     pool=CORPUS_POOL,
+    tags=TARGET.tags,
     ins={"allocation": dg.In(dg.Nothing)},
     out={"staging": dg.Out(str), "shards": dg.DynamicOut()},
 )
@@ -59,7 +61,7 @@ def plan_shards(
         yield dg.DynamicOutput((str(staging), shard.bits), mapping_key=f"r{shard.bits}", output_name="shards")
 
 
-@dg.op(pool=CORPUS_POOL, out=dg.Out(str))
+@dg.op(pool=CORPUS_POOL, tags=TARGET.tags, out=dg.Out(str))
 def write_shard(
     context: dg.OpExecutionContext,
     installation: dg.ResourceParam[Installation],
@@ -93,7 +95,7 @@ def write_shard(
     return bits
 
 
-@dg.op(pool=CORPUS_POOL, out=dg.Out(dg.Nothing))
+@dg.op(pool=CORPUS_POOL, tags=TARGET.tags, out=dg.Out(dg.Nothing))
 def seal(
     context: dg.OpExecutionContext,
     installation: dg.ResourceParam[Installation],

@@ -11,6 +11,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import slices_size
 from vlm_assets.orchestration.groups import dataset_group, source_kinds, source_tags
 from vlm_assets.orchestration.metadata import column_schema, source_description
 from vlm_assets.orchestration.names import dataset_key, listing_key, slices_partitions, source_pool
@@ -37,6 +38,7 @@ def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
         description=source_description(spec, _TOLD),
         kinds={*source_kinds(spec), "arrow"},
         tags=source_tags(spec),
+        op_tags=slices_size(spec).tags,
         metadata={
             "licence": spec.licence,
             "category": spec.category,

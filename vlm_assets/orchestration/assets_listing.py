@@ -13,6 +13,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration import ecs
 from vlm_assets.orchestration.groups import LISTING_GROUP, source_kinds, source_tags
 from vlm_assets.orchestration.housekeeping import keep_house
 from vlm_assets.orchestration.metadata import listing_metadata, source_description, source_state
@@ -60,6 +61,7 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
             for spec in catalog.sources
         ],
         can_subset=True,
+        op_tags=ecs.LISTING.tags,
     )
     def listing(
         context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]

@@ -4,6 +4,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.metadata_line import rights_table
 from vlm_assets.orchestration.names import CORPUS_KEY, REPORT_KEY
@@ -20,6 +21,7 @@ def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
         partitions_def=target_partitions(catalog),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name=LINE_GROUP,
+        op_tags=TARGET.tags,
         kinds={"markdown"},
         description=(
             "Writes the card (`README.md`) into the sealed corpus: composition, quotas asked and granted, rejects "

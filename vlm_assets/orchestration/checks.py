@@ -15,6 +15,7 @@ import dagster as dg
 from vlm_assets.audit.findings import FindingName, Severity, finding_names, severity_of
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.names import CORPUS_KEY
 from vlm_assets.orchestration.targets import target_partitions
 from vlm_assets.store.remote.line import line_remote
@@ -45,6 +46,7 @@ def corpus_checks(catalog: Catalog) -> dg.AssetChecksDefinition:
             )
             for name in finding_names()
         ],
+        op_tags=TARGET.tags,
         can_subset=True,  # without it the UI offers no run of a check
         description="Counts the sealed corpus again from its files, slices, listings and the catalogue.",
     )

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.run_coordinator.base import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 
+from vlm_assets.orchestration.ecs import run_size
 from vlm_assets.orchestration.pools import register_pools
 
 _MOST_RUNS: Final = 16
@@ -36,4 +37,18 @@ class LineRunCoordinator(dg.QueuedRunCoordinator):
         concurrency = context.dagster_run.run_op_concurrency
         if concurrency is not None:
             register_pools(self._instance, concurrency.all_pools or concurrency.root_key_counts)
+        if type(self._instance.run_launcher).__name__ == "EcsRunLauncher":
+            context = context._replace(dagster_run=self._sized(context))
         return super().submit_run(context)
+
+    def _sized(self, context: SubmitRunContext) -> dg.DagsterRun:
+        """The run with tags that say how large its task is; those that it has already win."""
+        run = context.dagster_run
+        graph = context.workspace.asset_graph
+        keys = run.asset_selection or graph.asset_keys_for_job(run.job_name)
+        assets = {tuple(key.path): graph.get(key).tags if graph.has(key) else () for key in keys}
+        steps_are_tasks = os.environ.get("VLM_STEP_EXECUTOR") == "ecs"
+        size = run_size(run.job_name, assets, steps_are_tasks=steps_are_tasks)
+        new = {name: value for name, value in size.tags.items() if name not in run.tags}
+        self._instance.add_run_tags(run.run_id, new)
+        return run.with_tags({**run.tags, **new})

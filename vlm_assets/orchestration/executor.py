@@ -4,7 +4,7 @@ A child process costs about 2.5 s of imports, which a run over slices (one step)
 worth it. The code location can name only one executor for runs that start from the asset graph.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import dagster as dg
@@ -20,16 +20,11 @@ _PRELOADED: Final = ("vlm_assets.orchestration.define", "pyarrow", "numpy")
 
 
 class LineExecutor(dg.Executor):
-    """Chooses between the in-process and the multiprocess executor by the number of steps."""
+    """Chooses between the in-process executor and the one for `several` steps by the number of steps."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, several: Callable[[], dg.Executor]) -> None:
         self._single = InProcessExecutor(retries=RetryMode.ENABLED)
-        self._several = MultiprocessExecutor(
-            retries=RetryMode.ENABLED,
-            max_concurrent=workers,
-            start_method="forkserver",
-            explicit_forkserver_preload=_PRELOADED,
-        )
+        self._several = several
 
     @property
     def retries(self) -> RetryMode:
@@ -41,14 +36,45 @@ class LineExecutor(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         """Runs the plan."""
         alone = len(execution_plan.step_handles_to_execute) == 1
-        yield from (self._single if alone else self._several).execute(plan_context, execution_plan)
+        yield from (self._single if alone else self._several()).execute(plan_context, execution_plan)
 
 
 def line_executor(settings: Settings) -> dg.ExecutorDefinition:
-    """The executor with as many step processes at a time as the settings have workers."""
+    """Steps as processes, as many at a time as the settings have workers; or each as an ECS task."""
+    return _tasks(settings) if settings.step_executor == "ecs" else _processes(settings)
+
+
+def _processes(settings: Settings) -> dg.ExecutorDefinition:
+    def several() -> dg.Executor:
+        return MultiprocessExecutor(
+            retries=RetryMode.ENABLED,
+            max_concurrent=settings.worker_count,
+            start_method="forkserver",
+            explicit_forkserver_preload=_PRELOADED,
+        )
 
     @dg.executor(name="line", requirements=[])
     def line(_context: dg.InitExecutorContext) -> dg.Executor:
-        return LineExecutor(settings.worker_count)
+        return LineExecutor(several)
+
+    return line
+
+
+def _tasks(settings: Settings) -> dg.ExecutorDefinition:
+    """`ecs_executor` for runs of several steps: a run of one is a task already."""
+    from dagster_aws.ecs import ecs_executor
+
+    create = ecs_executor.executor_creation_fn
+    if create is None:
+        raise TypeError("ecs_executor of this dagster-aws makes no executor")
+
+    @dg.executor(
+        name="line", config_schema=ecs_executor.config_schema, requirements=ecs_executor.get_requirements({})
+    )
+    def line(context: dg.InitExecutorContext) -> dg.Executor:
+        limit = {"max_concurrent": settings.step_tasks}
+        return LineExecutor(
+            lambda: create(context._replace(executor_config={**limit, **context.executor_config}))
+        )
 
     return line

@@ -8,6 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.orchestration.ecs import PAGES
 from vlm_assets.orchestration.names import (
     ALLOCATION_KEY,
     BACKUP_KEY,
@@ -33,7 +34,7 @@ class SlicesConfig(dg.Config):
     keys: list[str]
 
 
-@dg.op
+@dg.op(tags=PAGES.tags)
 def fetch_slices(
     context: dg.OpExecutionContext,
     config: SlicesConfig,

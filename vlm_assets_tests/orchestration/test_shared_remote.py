@@ -50,10 +50,10 @@ class Place:
         }  # fmt: skip
         return replace(self.alone, settings=Settings(_env_file=None, **changed), root=DataRoot(root))
 
-    def line(self, name: str) -> Line:
+    def line(self, name: str, **settings: object) -> Line:
         """A machine with a Dagster instance of its own."""
         home = self.folder / f"home-{name}"
-        return Line(self.machine(name), self._open.enter_context(instance_in(home, self._home)))
+        return Line(self.machine(name, **settings), self._open.enter_context(instance_in(home, self._home)))
 
     def close(self) -> None:
         self._open.close()
@@ -117,12 +117,14 @@ def test_what_another_machine_fetched_is_not_fetched_again(shared: tuple[Place, 
 
 def test_slices_by_one_machine_shards_by_the_other(shared: tuple[Place, Line]):
     place, first = shared
-    builder = place.line("builder")
+    builder = place.line("builder", step_storage=f"s3://{BUCKET}/steps")
     assert builder.run(ALLOCATION_KEY, CORPUS_KEY, partition_key="20").success
     wanted, found = wanted_corpus(place.alone), sealed(builder.installation)
     assert len(found.shards) > 1
     assert (found.root_hash, found.rows_hash) == (wanted.root_hash, wanted.rows_hash)
     assert not (first.installation.root.path / "corpora").exists()
+    values = place.server.client().list_objects_v2(Bucket=BUCKET, Prefix="steps/")["Contents"]
+    assert {one["Key"].split("/")[-1] for one in values} >= {"staging", "result"}
     shown = [key.removesuffix("/current") for key in place.server.listed() if key.endswith("/current")]
     assert shown == ["allocations/small/20", "corpora/small/20", "datasets/street/a", "datasets/street/b"]
 

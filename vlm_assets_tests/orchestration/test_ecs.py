@@ -1,0 +1,125 @@
+"""Runs and steps as ECS tasks: how large they are, and which settings choose them."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dagster as dg
+import pytest
+from dagster._check import CheckError
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.run_coordinator.base import SubmitRunContext
+
+from vlm_assets.errors import ConfigError
+from vlm_assets.orchestration import ecs
+from vlm_assets.orchestration.coordinator import LineRunCoordinator
+from vlm_assets.orchestration.define import build_definitions
+from vlm_assets.orchestration.executor import LineExecutor, line_executor
+from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key, listing_key
+from vlm_assets.orchestration.resources import line_resources
+from vlm_assets_tests.workplace import STREET, install
+
+ECS: dict[str, Any] = {"step_executor": "ecs", "step_storage": "s3://b/steps", "remote": "s3://b/vlm"}
+FARGATE = {
+    256: range(512, 2_049, 512), 512: range(1_024, 4_097, 1_024), 1_024: range(2_048, 8_193, 1_024),
+    2_048: range(4_096, 16_385, 1_024), 4_096: range(8_192, 30_721, 1_024),
+}  # fmt: skip
+"""Memory in MiB by CPU units: Amazon ECS developer guide, "Task CPU and memory"."""
+
+
+@pytest.fixture
+def sources(tmp_path):
+    pages = {**STREET, "name": "pages", "kind": "pdf_folder", "path": tmp_path / "pages"}
+    return install(tmp_path, {**STREET, "path": tmp_path / "street"}, pages)
+
+
+@pytest.mark.parametrize(
+    "size", [ecs.WATCH, ecs.LISTING, ecs.SLICES, ecs.PAGES, ecs.TARGET, ecs.BACKUP], ids=str
+)
+def test_sizes_are_among_those_that_fargate_has(size: ecs.TaskSize):
+    assert size.memory_mib in FARGATE[size.cpu]
+    assert 21 <= size.disk_gib <= 200
+
+
+def test_every_op_says_how_large_its_task_is(sources):
+    repository = build_definitions(sources).get_repository_def()
+    untold = [
+        node.name
+        for job in repository.get_all_jobs()
+        for node in job.all_node_defs
+        if isinstance(node, dg.OpDefinition) and set(node.tags) < set(ecs.LISTING.tags)
+    ]
+    assert untold == []
+    told = {
+        key: repository.assets_defs_by_key[dataset_key(key)].op.tags["ecs/cpu"] for key in ("street", "pages")
+    }
+    assert told == {"street": "2048", "pages": "4096"}
+
+
+@pytest.mark.parametrize(
+    ("job", "keys", "tasks", "size"),
+    [
+        ("listings", [listing_key("street"), listing_key("pages")], True, ecs.LISTING),
+        ("__ASSET_JOB", [dataset_key("street")], True, ecs.SLICES),
+        ("__ASSET_JOB", [dataset_key("street"), dataset_key("pages")], False, ecs.PAGES),
+        ("slices", [], True, ecs.PAGES),
+        ("corpus_line", [], False, ecs.TARGET),
+        ("corpus_line", [], True, ecs.WATCH),
+        ("__ASSET_JOB", [CORPUS_KEY], True, ecs.WATCH),
+        ("audit_corpus", [], True, ecs.TARGET),
+        ("backup_all", [], True, ecs.BACKUP),
+    ],
+)
+def test_a_queued_run_is_given_the_size_of_its_work(
+    sources,
+    monkeypatch: pytest.MonkeyPatch,
+    job: str,
+    keys: list[dg.AssetKey],
+    *,
+    tasks: bool,
+    size: ecs.TaskSize,
+):
+    graph = build_definitions(sources).get_repository_def().asset_graph
+    if tasks:
+        monkeypatch.setenv("VLM_STEP_EXECUTOR", "ecs")
+    with dg.DagsterInstance.ephemeral() as instance:
+        coordinator = LineRunCoordinator()
+        coordinator.register_instance(instance)
+        run = instance.add_run(
+            dg.DagsterRun(job, asset_selection=frozenset(keys) or None, tags={"ecs/cpu": "1024"})
+        )
+        context = SubmitRunContext(run, cast("Any", SimpleNamespace(asset_graph=graph)))
+        sized = coordinator._sized(context)
+        stored = instance.get_run_by_id(run.run_id)
+    assert stored is not None
+    for tags in (sized.tags, stored.tags):
+        assert tags == {**size.tags, "ecs/cpu": "1024"}  # what the run says itself wins
+
+
+def test_steps_as_tasks_need_s3_for_values_and_data(tmp_path):
+    installation = install(tmp_path, {**STREET, "path": tmp_path}, step_executor="ecs")
+    with pytest.raises(ConfigError) as told:
+        line_resources(installation)
+    assert {problem.key for problem in told.value.problems} == {"VLM_STEP_STORAGE", "VLM_REMOTE"}
+
+
+def test_steps_as_tasks_go_through_the_ecs_executor(tmp_path):
+    installation = install(tmp_path, {**STREET, "path": tmp_path}, **ECS)
+    assert isinstance(line_resources(installation)["io_manager"], dg.IOManagerDefinition)
+    definition = line_executor(installation.settings)
+    create = definition.executor_creation_fn
+    assert create is not None
+    with dg.DagsterInstance.ephemeral() as instance:
+        build_definitions(installation).resolve_job_def("corpus_line")
+        job = InMemoryJob(dg.JobDefinition(graph_def=dg.GraphDefinition("empty")))
+        executor = create(dg.InitExecutorContext(job, definition, {"retries": {"enabled": {}}}, instance))
+        assert isinstance(executor, LineExecutor)
+        with pytest.raises(CheckError, match="EcsRunLauncher"):
+            executor._several()
+
+
+def test_locally_nothing_of_it_is_loaded(sources):
+    assert "io_manager" not in line_resources(sources)
+    local, tasks = (
+        line_executor(sources.settings.model_copy(update={"step_executor": one})) for one in ("local", "ecs")
+    )
+    assert [len(one.get_requirements({})) for one in (local, tasks)] == [0, 3]
