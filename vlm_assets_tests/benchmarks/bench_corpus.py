@@ -6,7 +6,8 @@
 Makes committed slices in FOLDER, selects half of their rows, then in each round: `plan_shards`, `write_shard`, `seal`
 (fsync included); `cp --reflink=never` of the corpus and fsync; and `select` + `concatenate_datasets` +
 `save_to_disk` of the same rows and fsync. Prints medians, ratios, CPU-seconds and the largest resident set of a
-process (mapped pages included). `--cold` puts the files out of the page cache before each case. FOLDER is removed at
+process (mapped pages included). Before each case free memory is filled with clean pages
+(see `page_cache`) and the files are read once, or with `--cold` put out of the page cache. FOLDER is removed at
 the end unless `--keep`. Disk: about three times the output beside the slices.
 """
 
@@ -17,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from vlm_assets_tests.benchmarks.made_slices import (
     make_plan,
     make_slices,
 )
+from vlm_assets_tests.benchmarks.page_cache import Ballast, drop, warm
 
 
 @dataclass(slots=True)
@@ -123,15 +125,6 @@ def sync_files(folder: Path) -> None:
         os.close(descriptor)
 
 
-def drop_caches(folder: Path) -> None:
-    """Puts the folder's files out of the page cache, and no other's."""
-    os.sync()
-    for path in folder.rglob("*.arrow"):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-
-
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """All rounds, then the table."""
     own, copy, peer = (
@@ -139,7 +132,16 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         Case("cp --reflink=never + fsync"),
         Case("datasets"),
     )
-    before: Callable[[], None] = (lambda: drop_caches(folder)) if arguments.cold else (lambda: None)
+    ballast = Ballast(folder)
+
+    def before() -> None:
+        """The same state of memory before each case."""
+        drop(path for path in folder.rglob("*.arrow") if not path.is_symlink())
+        ballast.fill()
+        if not arguments.cold:
+            warm(path for path in (folder / "datasets").rglob("*.arrow"))
+            warm(path for path in (folder / "corpora").rglob("*.arrow"))
+
     module = [sys.executable, "-m", "vlm_assets_tests.benchmarks.bench_corpus"]
     common = [
         "--dir",
@@ -160,6 +162,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
             before()
             peer.run([*module, "--step", "datasets", *common])
             shutil.rmtree(folder / "datasets_copy")
+    ballast.close()
     version = DataRoot(folder).corpus(CORPUS, TARGET).resolve()
     size = sum(path.stat().st_size for path in version.iterdir())
     reference = statistics.median(copy.seconds)
