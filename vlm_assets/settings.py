@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from vlm_assets.errors import ConfigError, Problem
 from vlm_assets.layout import DataRoot
+from vlm_assets.trial import confined
 
 PROFILES = Path(__file__).resolve().parent.parent / "deploy" / "profiles"
 
@@ -78,7 +79,9 @@ class Settings(BaseSettings):
     keep_cache: bool = Field(default=False, description="Keep downloads after their slice is committed.")
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    test_mode: bool = Field(default=False, description="Cap the rows of every slice; own data root.")
+    test_mode: bool = Field(
+        default=False, description="Cap the rows of every slice, in a data root of its own: <data root>-test."
+    )
     test_mode_rows: int = Field(100, ge=1, description="Rows a slice in test mode.")
 
     nightly: bool = Field(default=False, description="Run the nightly schedule as soon as the daemon runs.")
@@ -87,6 +90,9 @@ class Settings(BaseSettings):
     sensor_interval_s: int = Field(60, ge=1, description="Seconds between two looks of a sensor.")
     max_concurrent_runs: int = Field(0, ge=0, description="Queued runs at once; 0: one a core, at most 16.")
     slices_per_run: int = Field(32, ge=1, description="Slices that one backfill run works on.")
+    manifests_from: Literal["disk", "remote"] = Field(
+        "disk", description="What decides what is due: this disk, or the remote (where runs are tasks)."
+    )
     step_executor: Literal["local", "ecs"] = Field(
         "local", description="Steps of a run as processes of this machine, or each as an ECS task."
     )
@@ -168,9 +174,17 @@ class Settings(BaseSettings):
                 Problem(
                     "settings", "VLM_DATA_ROOT",
                     f"{root.path} has no {root.marker.name} marker. Is the volume mounted? "
-                    f"For a new root: vlm-assets init, or touch {root.marker}",
+                    f"For a new root: vlm-assets init, or touch {root.marker}"
+                    + (" (of test mode: vlm-assets build --test-mode)" if self.test_mode else ""),
                 )
             )  # fmt: skip
+        if root.test_marker.is_file() != self.test_mode:
+            told = (
+                "is of test mode: set VLM_TEST_MODE=true too"
+                if not self.test_mode
+                else "is no root of test mode"
+            )
+            raise ConfigError(Problem("settings", "VLM_DATA_ROOT", f"{root.path} {told}, or name another"))
         return root
 
     @property
@@ -255,7 +269,7 @@ def _named_settings(names: Iterable[str]) -> list[str]:
 
 
 def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Settings:
-    """Settings from arguments, environment, `env_file`, profile and defaults.
+    """Settings from arguments, environment, `env_file`, profile and defaults; in test mode confined to its own root.
 
     Raises:
         ConfigError: every setting that is unknown or malformed, at once.
@@ -265,7 +279,7 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
     if env_file is not None:
         _refuse_unknown(_named_settings(dotenv_values(env_file)), str(env_file))
     try:
-        return Settings(_env_file=env_file, **overrides)
+        settings = Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
         raise ConfigError(
             [
@@ -273,3 +287,4 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
                 for e in error.errors()
             ]
         ) from error
+    return confined(settings) if settings.test_mode else settings

@@ -29,6 +29,7 @@ def due_slices(
     from vlm_assets.layout import VERSIONS
     from vlm_assets.store.listings import read_listing
 
+    installation = _with_manifests(installation, (spec.name,))
     listing = read_listing(installation.root, spec.name)
     if listing is None or not spec.active:
         return {}
@@ -44,6 +45,15 @@ def due_slices(
         if due is not Due.COMMITTED:
             found[key] = due
     return found
+
+
+def _with_manifests(installation: Installation, sources: tuple[str, ...] | None = None) -> Installation:
+    """The installation over the manifests that decide: those on this disk, or the remote's where runs are tasks."""
+    if installation.settings.manifests_from == "disk":
+        return installation
+    from vlm_assets.store.remote.mirror import mirrored
+
+    return mirrored(installation, sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ def target_states(installation: Installation, targets: tuple[str, ...]) -> list[
     from vlm_assets.allocation.inputs import inputs_hash
     from vlm_assets.allocation.step import complete_supply, tombstones_in_force
 
+    installation = _with_manifests(installation)
     supply = complete_supply(installation).slices
     tombstones = tombstones_in_force(installation.root)
     catalog, base = installation.catalog, installation.catalog_dir

@@ -13,11 +13,12 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.writer import write_shard
-from vlm_assets.errors import CorpusError, LockHeldError
+from vlm_assets.errors import AllocationError, CorpusError, LockHeldError
 from vlm_assets.ingest.slice import build_slice, read_run
 from vlm_assets.installation import Installation
 from vlm_assets.layout import DataRoot
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
+from vlm_assets.orchestration.pending import due_slices, target_states
 from vlm_assets.settings import Settings
 from vlm_assets.store.remote.line import NoRemote, SharedRemote, line_remote
 from vlm_assets.store.remote.on_commit import push_tombstones
@@ -224,6 +225,43 @@ def _plan(installation: Installation) -> tuple[Path, list[str]]:
     remote.before_shards("20")
     staging, _ = plan_shards(installation.root.allocation("small", "20"), installation.root)
     return staging, [shard.bits for shard in remote.to_write(staging, pending_shards(staging))]
+
+
+def test_what_is_due_can_be_decided_by_the_remotes_manifests(place: Place):
+    """As the services do where runs are tasks: their own data root has nothing."""
+    watcher = place.machine("watcher", manifests_from="remote")
+    spec = watcher.catalog.source("street")
+
+    def due() -> dict[str, str]:
+        return {key: str(why) for key, why in due_slices(watcher, spec, now=0).items()}
+
+    def stale() -> bool:
+        return not target_states(watcher, ("20",))[0].up_to_date
+
+    assert due() == {}
+    one = place.machine("one")
+    listing = relist(one)
+    remote = SharedRemote(one)
+    remote.after_listing("street")
+    assert due() == {"a": "new", "b": "new"}
+    with pytest.raises(AllocationError, match="2 of 2 slices never committed"):
+        stale()
+    share(one)
+    assert due() == {}
+    assert stale()
+    build_corpus(allocate(one, "20").path, one.root)
+    remote.after_seal("20")
+    assert not stale()
+    fill(place.folder / "pictures" / "a", 1, start=600)
+    share(one)
+    assert stale()
+    place.proxy.log.clear()
+    assert stale()
+    assert {asked.key for asked in place.proxy.log} == {""}  # listings of keys alone
+    assert len(listing.slices) == 2
+    assert not (watcher.root.path / "datasets").exists()
+    data = [path for path in watcher.root.path.rglob("*.arrow") if path.is_file()]
+    assert data == []
 
 
 def test_nothing_is_sealed_past_a_takedown_of_another_machine(place: Place):
