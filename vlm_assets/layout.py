@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT_MARKER: Final = ".vlm_root"
+TEST_MARKER: Final = ".vlm_test_root"
 VERSIONS: Final = ".versions"
 STAGING: Final = ".staging"
 MANIFEST: Final = "metadata.json"
@@ -98,6 +99,11 @@ class DataRoot:
     def marker(self) -> Path:
         """A root without this file is refused: an unmounted volume looks like an empty folder."""
         return self.path / ROOT_MARKER
+
+    @property
+    def test_marker(self) -> Path:
+        """A root with this file holds capped slices: nothing but test mode works on it, and test mode on no other."""
+        return self.path / TEST_MARKER
 
     @property
     def listings(self) -> Path:

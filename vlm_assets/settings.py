@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     nightly_timezone: str = "Europe/Istanbul"
     sensor_interval_s: int = Field(60, ge=1, description="Seconds between two looks of a sensor.")
     max_concurrent_runs: int = Field(0, ge=0, description="Queued runs at once; 0: one a core, at most 16.")
+    kind_slots: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description='Slices of a kind at a time on this machine, as {"pdf_folder": 2}; others by cores.',
+    )
     slices_per_run: int = Field(32, ge=1, description="Slices that one backfill run works on.")
     manifests_from: Literal["disk", "remote"] = Field(
         "disk", description="What decides what is due: this disk, or the remote (where runs are tasks)."

@@ -38,14 +38,26 @@ def print_json(content: Any) -> None:
     sys.stdout.write(orjson.dumps(content, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
 
 
-def installed() -> "Installation":
-    """The installation of the settings, with its log files open."""
+def installed(*, test_mode: bool = False) -> "Installation":
+    """The installation of the settings, with its log files open; in `test_mode` its data root is made if missing."""
     from vlm_assets.installation import open_installation
     from vlm_assets.logs import configure_logging
+    from vlm_assets.settings import load_settings
+    from vlm_assets.trial import make_test_root
 
-    installation = open_installation()
+    settings = load_settings(test_mode=True) if test_mode else load_settings()
+    if test_mode:
+        make_test_root(settings)
+    installation = open_installation(settings)
     configure_logging(installation.settings, installation.root.logs)
     return installation
+
+
+def in_test_mode() -> bool:
+    """Whether the settings say so."""
+    from vlm_assets.settings import load_settings
+
+    return load_settings().test_mode
 
 
 def chosen_target(installation: "Installation", target: str | None) -> str:

@@ -13,9 +13,11 @@ from vlm_assets.commands.app import (
     chosen_target,
     console,
     errors,
+    in_test_mode,
     installed,
     print_json,
 )
+from vlm_assets.commands.setup import show_plan
 
 
 @app.command()
@@ -40,6 +42,13 @@ def build(
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Take other pictures that known addresses give now.")
     ] = False,
+    test_mode: Annotated[
+        bool,
+        typer.Option("--test-mode", help="Few rows a slice, in a data root of its own: <data root>-test."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would do, as `plan` does. Writes nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the whole line; what is done already is not done again."""
@@ -47,7 +56,14 @@ def build(
 
     if slice_key and len(source or ()) != 1:
         raise typer.BadParameter("--slice needs exactly one --source")
-    installation = installed()
+    if dry_run:
+        if test_mode or len(target or ()) > 1:
+            raise typer.BadParameter("--dry-run shows one --target, and goes without --test-mode")
+        show_plan(installed(), target[0] if target else None, as_json=as_json)
+    installation = installed(test_mode=test_mode or in_test_mode())
+    if installation.settings.test_mode:
+        told = f"Test mode: at most {installation.settings.test_mode_rows} rows a slice, in {installation.root.path}"
+        errors.print(told, markup=False, soft_wrap=True)
     raise typer.Exit(
         run_build(
             installation,

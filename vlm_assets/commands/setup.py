@@ -1,7 +1,7 @@
 """Before and around a build: init, check, plan, status, prune."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,11 +12,15 @@ from vlm_assets.commands.app import (
     chosen_source,
     chosen_target,
     console,
+    errors,
     installed,
     print_json,
     print_problems,
 )
 from vlm_assets.commands.remote import prune_remote
+
+if TYPE_CHECKING:
+    from vlm_assets.installation import Installation
 
 
 @app.command()
@@ -54,10 +58,14 @@ def check(*, as_json: Json = False) -> None:
 @app.command()
 def plan(target: Target = None, *, as_json: Json = False) -> None:
     """Show what a build would fetch, need and grant. Writes nothing."""
+    show_plan(installed(), target, as_json=as_json)
+
+
+def show_plan(installation: "Installation", target: str | None, *, as_json: bool) -> NoReturn:
+    """Prints the forecast of a target and ends the command."""
     from vlm_assets.forecast import forecast
     from vlm_assets.tables import show_forecast
 
-    installation = installed()
     result = forecast(installation, chosen_target(installation, target))
     if as_json:
         print_json(result.model_dump(mode="json"))
@@ -105,6 +113,9 @@ def prune(
     retired: Annotated[
         bool, typer.Option("--retired", help="Also slices that are no longer listed.")
     ] = False,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Also old Dagster runs whose results were superseded.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove what nothing needs: caches, old versions, leftovers of cut runs."""
@@ -118,11 +129,17 @@ def prune(
     installation = installed()
     names = [chosen_source(installation, name) for name in source or ()] or None
     report = prune_data_root(installation, sources=names, retired=retired)
+    if runs:
+        from vlm_assets.orchestration.retention import prune_runs_here
+
+        report.runs = prune_runs_here(installation, errors)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
         for path in report.removed:
             console.print(path, markup=False, soft_wrap=True)
         console.print(f"{len(report.removed)} folders removed, {size(report.freed_bytes)} freed")
+        if runs:
+            console.print(f"{len(report.runs)} superseded Dagster runs removed")
         for told in report.kept:
             console.print(told, markup=False, soft_wrap=True)

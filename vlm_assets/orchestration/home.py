@@ -13,13 +13,17 @@ _TOP: Final = Path(__file__).resolve().parents[2]
 
 
 def dagster_home(installation: Installation, console: Console) -> Path:
-    """The instance's folder, made where it is missing, with the project's dagster.yaml linked into it."""
-    told = os.environ.get("DAGSTER_HOME")
+    """The instance's folder, made where it is missing, with the project's dagster.yaml linked into it.
+
+    Test mode has its own under its data root, whatever DAGSTER_HOME says.
+    """
+    told = None if installation.settings.test_mode else os.environ.get("DAGSTER_HOME")
     home = Path(told) if told else installation.root.path / ".dagster"
     home.mkdir(parents=True, exist_ok=True)
     if not told:
         os.environ["DAGSTER_HOME"] = str(home)
-        console.print(f"DAGSTER_HOME is not set: using {home}", soft_wrap=True, markup=False)
+        why = "Test mode" if installation.settings.test_mode else "DAGSTER_HOME is not set"
+        console.print(f"{why}: using {home}", soft_wrap=True, markup=False)
     _link_instance_file(home, console)
     return home
 
