@@ -18,6 +18,7 @@ from vlm_assets.orchestration.schedules import nightly_schedule
 from vlm_assets.orchestration.sensor_backup import backup_sensor
 from vlm_assets.orchestration.sensor_failures import failure_sensors
 from vlm_assets.orchestration.sensors import line_sensors
+from vlm_assets.orchestration.trial_jobs import TRIAL_JOBS
 
 
 def build_definitions(installation: Installation, progress: ProgressSink = SILENT) -> dg.Definitions:
@@ -35,7 +36,7 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
             backup_asset(catalog),
         ],
         asset_checks=[corpus_checks(catalog)],
-        jobs=jobs.flat,
+        jobs=[*jobs.flat, *TRIAL_JOBS],
         schedules=[nightly_schedule(installation)],
         sensors=[
             *line_sensors(installation, jobs),
