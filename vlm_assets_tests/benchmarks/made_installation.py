@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from vlm_assets.installation import Installation, open_installation
 from vlm_assets.keys import splitmix64_array
-from vlm_assets.layout import STAGING, key_hash
+from vlm_assets.layout import STAGING, DataRoot, key_hash
 from vlm_assets.manifest import RunRecord, SliceManifest
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.schema import row_bytes as bytes_of_row
@@ -81,7 +81,7 @@ def pieces(made: Made) -> Iterator[Piece]:
     weights = 1 / np.arange(1, SOURCES + 1)
     counts = np.maximum(1, (made.rows * weights / weights.sum()).astype(int))
     counts[0] += made.rows - counts.sum()
-    cap, begin = max(100, made.rows // 200), 0
+    cap, begin = max(1000, made.rows // 200), 0
     for source, rows in enumerate(counts.tolist()):
         parts = -(-rows // cap)
         for number in range(parts):
@@ -139,9 +139,9 @@ def make_slices(folder: Path, made: Made, workers: int = 2) -> int:
 
 def make_slice(folder: Path, made: Made, piece: Piece) -> None:
     """One committed slice."""
-    root = opened(folder).root
+    root = DataRoot(folder / "data")
     numbers = np.arange(piece.begin, piece.begin + piece.count, dtype=np.uint64)
-    more = piece.count * made.grown // 100
+    more = (piece.begin + piece.count) * made.grown // 100 - piece.begin * made.grown // 100
     if more:
         numbers = np.append(
             numbers, np.arange(piece.begin, piece.begin + more, dtype=np.uint64) + np.uint64(2**40)
