@@ -15,6 +15,7 @@ from vlm_assets.errors import VlmAssetsError
 from vlm_assets.installation import Installation
 from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.budgets import meter_of
+from vlm_assets.orchestration.kind_slots import hold_kind_slot, slots_of
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.metadata import slice_metadata, source_state
 from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, FAILED_SLICES, FORCE_TAG, dataset_key, slice_tags
@@ -62,6 +63,7 @@ def materialize_slices(
             # A trace tells something only where the error is not one of ours.
             trace = None if isinstance(result, VlmAssetsError) else result
             context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
+            context.log_event(failure_event(spec.name, key, failures[key]))
         else:
             context.log_event(slice_event(spec.name, key, result))
     if failures:
@@ -75,6 +77,11 @@ def materialize_slices(
 
 def _told(error: Exception) -> str:
     return str(error) if isinstance(error, VlmAssetsError) else f"{type(error).__name__}: {error}"
+
+
+def failure_event(source: str, key: str, message: str) -> dg.AssetObservation:
+    """Why a slice failed, on its own page: the run's failure there names neither slice nor reason."""
+    return dg.AssetObservation(dataset_key(source), partition=key, metadata={"failed": message})
 
 
 def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.AssetMaterialization:
@@ -120,8 +127,18 @@ def _built(
     with hold_or_wait(lock, f"slices of {spec.name}", wait_s=wait_s, log=context.log):
         remote = line_remote(installation)
         remote.before_slices()
+        slots = slots_of(spec.kind, installation.settings)
         for key in keys:
-            yield key, _build_one(context, installation, progress, spec, listing, key, remote)
+            with hold_kind_slot(
+                installation.root.locks,
+                spec.kind,
+                slots,
+                f"{spec.name}/{key}",
+                wait_s=wait_s,
+                log=context.log,
+            ):
+                built = _build_one(context, installation, progress, spec, listing, key, remote)
+            yield key, built
 
 
 def _build_one(

@@ -107,6 +107,9 @@ def test_a_failed_slice_fails_alone_and_a_second_try_fetches_it_alone(tmp_path, 
     assert not result.success
     assert line.materialized("street") == {"s0": 1, "s2": 1}
     assert "2 of 4 slices of street failed" in failure_of(result)
+    records = instance.fetch_observations(dataset_key("street"), limit=10).records
+    told = {one.partition_key: str(one.asset_observation) for one in records}
+    assert [key for key in sorted(told) if "1 of 4 records are rejects" in told[key]] == ["s1", "s3"]
     mend(tmp_path)
     line.list_sources("street")
     assert line.fetch("street").success
