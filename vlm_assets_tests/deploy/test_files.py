@@ -14,9 +14,11 @@ from types import ModuleType
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from vlm_assets.cli import app
 from vlm_assets.layout import DataRoot
-from vlm_assets.settings import load_settings
+from vlm_assets.settings import Settings, load_settings
 
 TOP = Path(__file__).resolve().parents[2]
 DEPLOY = TOP / "deploy"
@@ -211,3 +213,15 @@ def test_the_bootstrap_rehearsed_in_a_plain_tree(tmp_path: Path):
     assert (root / "called").read_text(
         "utf-8"
     ) == f"restore s3://some-bucket/vlm {root}\n"  # once: the volume was new
+
+
+def test_commands_and_settings_of_the_operators_page_exist():
+    text = (DEPLOY / "README.md").read_text("utf-8")
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
+    for name, words in re.findall(r"vlm-assets ([a-z]+)((?: +-{2}[a-z-]+(?: [A-Z0-9a-z]+)?)*)", text):
+        options = {option for one in commands[name].params for option in one.opts}
+        assert set(re.findall(r"--[a-z-]+", words)) <= options, name
+    settings = {f"VLM_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"VLM_[A-Z_]+", text)) - settings == set()
+    for path in re.findall(r"deploy/[a-z/._-]+\.(?:sh|yaml)", text):
+        assert (TOP / path).is_file(), path
