@@ -93,7 +93,9 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Slices of a kind at a time on this machine, as {"pdf_folder": 2}; others by cores.',
     )
-    slices_per_run: int = Field(32, ge=1, description="Slices that one backfill run works on.")
+    # A run costs seconds of start-up, and a source has one run at a time; a slice inside it fails, is committed and
+    # is resumed on its own whatever the number.
+    slices_per_run: int = Field(128, ge=1, description="Slices that one backfill run works on.")
     manifests_from: Literal["disk", "remote"] = Field(
         "disk", description="What decides what is due: this disk, or the remote (where runs are tasks)."
     )
