@@ -100,6 +100,17 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self.kill(*SERVICES)
 
+    @staticmethod
+    @contextmanager
+    def home_of(home: Path) -> Iterator[None]:
+        """DAGSTER_HOME for commands in this process."""
+        before = os.environ.get("DAGSTER_HOME", "")
+        os.environ["DAGSTER_HOME"] = str(home)
+        try:
+            yield
+        finally:
+            os.environ["DAGSTER_HOME"] = before
+
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """The services' instance, as another process sees it."""
