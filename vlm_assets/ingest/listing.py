@@ -69,10 +69,17 @@ def refresh_listing(
 def list_without_writing(installation: Installation, spec: SourceSpec, cache_dir: Path) -> Listing:
     """What `refresh_listing` would put in force; leaves nothing but `cache_dir` behind.
 
+    Where nothing is listed here, the remote's listing gives the number of buckets, as it does for `refresh_listing`.
+
     Raises:
         SourceError: upstream cannot be listed.
+        RemoteError: the remote cannot be asked.
     """
     previous = read_listing(installation.root, spec.name)
+    if previous is None and installation.settings.remote:
+        from vlm_assets.store.remote.listings import read_remote_listing
+
+        previous = read_remote_listing(installation.settings, spec.name)
     return _list(installation, spec, previous, cache_dir, force=False)[0]
 
 

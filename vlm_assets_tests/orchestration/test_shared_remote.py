@@ -1,5 +1,6 @@
 """Lines on machines that share nothing but an S3 bucket, run through their assets."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +15,7 @@ from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.writer import write_shard
 from vlm_assets.errors import AllocationError, CorpusError, LockHeldError
+from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import build_slice, read_run
 from vlm_assets.installation import Installation
 from vlm_assets.layout import DataRoot
@@ -21,6 +23,8 @@ from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
 from vlm_assets.orchestration.pending import due_slices, target_states
 from vlm_assets.settings import Settings
 from vlm_assets.store.remote.line import NoRemote, SharedRemote, line_remote
+from vlm_assets.store.remote.local import current_on_disk
+from vlm_assets.store.remote.names import Name, object_key
 from vlm_assets.store.remote.on_commit import push_tombstones
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.store.versions import read_manifest
@@ -161,6 +165,35 @@ def test_a_version_for_an_older_listing_gives_its_unchanged_items(place: Place):
     run = read_run(other.root.slice("street", "a").resolve())
     assert run is not None
     assert run.taken_over == 12
+
+
+def test_a_new_machine_keeps_the_number_of_buckets(place: Place, tmp_path: Path):
+    """By the remote's listing: more files would be cut into more buckets on a machine that knows nothing."""
+    buckets = {**STREET, "path": place.folder / "pictures", "files_per_slice": 12}
+    place.alone = install(place.folder / "alone", buckets)
+    share(place.machine("first"))
+    fill(place.folder / "pictures" / "c", 30, start=700)
+    second = place.machine("second")
+    planned = list_without_writing(second, second.catalog.source("street"), tmp_path / "cache")
+    assert not second.root.listings.exists()
+    SharedRemote(second).before_listing(["street"])
+    listing = relist(second)
+    assert listing.buckets == planned.buckets
+    assert relist(place.alone).buckets != listing.buckets  # which has never been listed
+
+
+def test_a_damaged_slice_at_the_remote_comes_from_its_origin(place: Place):
+    one, other = place.machine("one"), place.machine("other")
+    share(one)
+    stored = current_on_disk(one.root, Name("datasets", "street", "a"))
+    assert stored is not None
+    key = object_key(stored.files["data-00000.arrow"].blake3)
+    place.server.put(key, b"X" + place.server.get(key)[1:])
+    share(other)
+    run = read_run(other.root.slice("street", "a").resolve())
+    assert run is not None
+    assert run.pid == os.getpid()
+    assert run != read_run(one.root.slice("street", "a").resolve())
 
 
 def test_left_to_the_backup_nothing_is_pushed_on_commit(place: Place):

@@ -27,6 +27,25 @@ _LIFE_S: Final = 900.0
 """Far longer than clocks of two machines differ."""
 
 
+_PROCESS: Final = secrets.token_hex(4)
+"""Tells this process from one of the same number in another container of the same host name."""
+_held: set[int] = set()
+_held_lock = threading.Lock()
+
+
+@contextmanager
+def _own_key() -> Iterator[str]:
+    """A key that no other lease has meanwhile; used again after it, so that many pushes leave few keys behind."""
+    with _held_lock:
+        number = next(n for n in range(len(_held) + 1) if n not in _held)
+        _held.add(number)
+    try:
+        yield f"{_WORK}{socket.gethostname()}.{os.getpid()}.{_PROCESS}.{number}"
+    finally:
+        with _held_lock:
+            _held.discard(number)
+
+
 class Lease(Manifest):
     """One lease. `until` in Unix seconds; 0: given back."""
 
@@ -77,9 +96,8 @@ def hold_work_lease(bucket: Bucket, purpose: str) -> Iterator[str | None]:
     Raises:
         LockHeldError: a prune is under way; names it.
     """
-    key = f"{_WORK}{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     lease = _new(purpose)
-    with _renewed(bucket, key, lease, bucket.put(key, lease.to_bytes(), new=True)):
+    with _own_key() as key, _renewed(bucket, key, lease, bucket.put(key, lease.to_bytes())):
         found = read_lease(bucket, PRUNE)
         if found is not None and found[0].until > time.time():
             raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")

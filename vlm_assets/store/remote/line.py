@@ -3,6 +3,7 @@
 The steps call the moments by name and know nothing else of the remote. Without one the same calls do nothing.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # loads pyarrow or boto3, which the code location does withou
     from vlm_assets.manifest import Listing
     from vlm_assets.store.remote.bucket import Bucket
     from vlm_assets.store.remote.names import Name
+
+logger = logging.getLogger("vlm_assets.remote")
 
 _LOCK_WAIT_S = 24 * 3600.0
 
@@ -100,12 +103,16 @@ class SharedRemote(NoRemote):
         pull_tombstones(self._bucket, self._installation.root)
 
     def before_slice(self, listing: "Listing", slice_key: str) -> None:
-        """Asks nothing where the slice is committed for this listing."""
+        """Asks nothing where the slice is committed for this listing; what is damaged there comes from its origin."""
+        from vlm_assets.errors import RemoteError
         from vlm_assets.store.remote.hydrate import hydrate_due_slice
 
-        hydrate_due_slice(
-            self._installation, listing, slice_key, lock_wait_s=_LOCK_WAIT_S, bucket=self._bucket
-        )
+        try:
+            hydrate_due_slice(
+                self._installation, listing, slice_key, lock_wait_s=_LOCK_WAIT_S, bucket=self._bucket
+            )
+        except RemoteError as error:
+            logger.warning("%s/%s is fetched from its origin: %s", listing.source, slice_key, error)
 
     def after_slice(self, source: str, slice_key: str) -> None:
         """Also for a slice that was committed before: a push that failed is made good."""

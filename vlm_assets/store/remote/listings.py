@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vlm_assets.errors import StoreError
+from vlm_assets.errors import RemoteError, StoreError
 from vlm_assets.layout import DataRoot
 from vlm_assets.manifest import FileEntry, Listing
-from vlm_assets.store.remote.bucket import Bucket
+from vlm_assets.settings import Settings
+from vlm_assets.store.remote.bucket import Bucket, open_remote
 from vlm_assets.store.remote.inventory import Inventory
 from vlm_assets.store.remote.memory import Memory
 from vlm_assets.store.remote.names import CATALOGS, LISTINGS
@@ -59,6 +60,20 @@ class ListingPushes:
             return (self.root.listings / Listing.from_bytes(data).items_file).is_file()
         except ValidationError:
             return False
+
+
+def read_remote_listing(settings: Settings, source: str) -> Listing | None:
+    """The source's listing as the remote has it; None where it has none.
+
+    Raises:
+        RemoteError: the remote does not answer, or it is not a listing.
+    """
+    key = f"{LISTINGS}{source}.json"
+    content = open_remote(settings).get(key)
+    try:
+        return None if content is None else Listing.from_bytes(content.data)
+    except ValidationError as error:
+        raise RemoteError(f"{key} at the remote is not a listing: {error}") from error
 
 
 def plan_catalogs(root: DataRoot, inventory: Inventory) -> Iterator[Push]:
