@@ -162,9 +162,12 @@ def pin(
 ) -> None:
     """Protect the current version of a corpus and print its real path: what a trainer should load."""
     from vlm_assets.corpus.pins import pin_version
+    from vlm_assets.store.remote.line import line_remote
 
     installation = installed()
-    console.print(str(pin_version(installation, chosen_target(installation, target), note)), soft_wrap=True)
+    chosen = chosen_target(installation, target)
+    console.print(str(pin_version(installation, chosen, note)), soft_wrap=True)
+    line_remote(installation).after_pin(chosen)
 
 
 @app.command()

@@ -135,6 +135,9 @@ def test_the_commands(machine: NewRoot, s3: S3Server, run):
     assert s3.listed() == before
     assert run(other, "prune", "--remote", "--drop", "allocations/small/20", "--release-pins")[0] == 0
     assert "allocations/small/20/current" not in s3.listed()
+    assert CliRunner().invoke(app, ["pin", "--target", "10"]).exit_code == 0  # of the machine that ran last
+    version = other.root.corpus("small", "10").readlink().name
+    assert f"corpora/small/.pins/{version}" in s3.listed()
 
 
 @pytest.mark.parametrize("words", [["verify", "--deep"], ["verify", "--repair"], ["prune", "--keep", "1"]])

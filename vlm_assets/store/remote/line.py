@@ -69,6 +69,9 @@ class NoRemote:
     def after_seal(self, target: str) -> None:
         """Plan and corpus are at the remote."""
 
+    def after_pin(self, target: str) -> None:
+        """The pin is at the remote, with the version that it protects: no prune from another machine takes it."""
+
     def before_reading(self, target: str) -> None:
         """The target's corpus, its plan and the slices are here, to be audited or described."""
 
@@ -216,6 +219,23 @@ class SharedRemote(NoRemote):
 
         if self._push:
             push_target(self._installation, target, bucket=self._bucket)
+
+    def after_pin(self, target: str) -> None:
+        """Pushes the target's pins, as a backup of it does.
+
+        Raises:
+            RemoteError: the remote refused; the pin holds here, and goes with the next backup.
+        """
+        from vlm_assets.errors import RemoteError
+        from vlm_assets.store.remote.backup import backup
+
+        if self._push:
+            report = backup(
+                self._installation, sources=(), targets=[target], storage=False, bucket=self._bucket
+            )
+            if report.failed:
+                told = "; ".join(f"{name}: {why}" for name, why in report.failed.items())
+                raise RemoteError(f"pinned here, but not at the remote: {told}")
 
     def before_reading(self, target: str) -> None:
         """Nothing is asked where the corpus lies here: whoever reads it judges what lies here."""
