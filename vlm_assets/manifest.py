@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import orjson
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 """Of the rows and of every manifest; raised by hand with a migration."""
@@ -19,6 +19,19 @@ class Manifest(BaseModel):
     """Base of every manifest: frozen, no unknown keys, one canonical byte form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_schema(cls, data: Any) -> Any:
+        """Says what to do about another schema version, before its fields are found wrong."""
+        field = cls.model_fields.get("schema_version")
+        if field is not None and isinstance(data, dict):
+            found = data.get("schema_version", field.default)
+            if found != field.default:
+                newer = isinstance(found, int) and found > field.default
+                todo = "upgrade this program" if newer else "run `vlm-assets migrate`"
+                raise ValueError(f"schema version {found}, this program reads {field.default}: {todo}")
+        return data
 
     def to_bytes(self) -> bytes:
         """Sorted, indented UTF-8 JSON: equal content, equal bytes."""

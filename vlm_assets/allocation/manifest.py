@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vlm_assets.manifest import FileEntry, Manifest
 
+PLAN_SCHEMA_VERSION = 1
+"""Of plans; has a count of its own, for a plan is never migrated but made anew."""
+
 
 class AllocatedShard(BaseModel):
     """The catalogue's `shard` values, resolved."""
@@ -47,7 +50,7 @@ class AllocatedCell(BaseModel):
 class AllocationManifest(Manifest):
     """`metadata.json` of a plan. Holds no clock, so equal inputs give the same version."""
 
-    schema_version: int = 1
+    schema_version: int = PLAN_SCHEMA_VERSION
     type: Literal["allocation"] = "allocation"
     corpus: str
     target: str

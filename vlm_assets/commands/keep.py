@@ -100,3 +100,36 @@ def reconcile() -> None:
     console.print(
         f"{done.partitions} partition keys registered, {done.materializations} materializations reported"
     )
+
+
+@app.command()
+def migrate(
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, it is only told.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring data of an older version of this program up to date, without fetching. Exit 1 while something is left."""
+    from vlm_assets.logs import configure_logging
+    from vlm_assets.migration import migrate as bring_up
+    from vlm_assets.settings import load_settings
+
+    settings = load_settings()
+    configure_logging(settings, settings.root.logs)
+    report = bring_up(
+        settings.root, apply=apply, progress=lambda name: errors.print(name, markup=False, soft_wrap=True)
+    )
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        for one in report.found:
+            told = f"FAILED: {one.problem}" if one.problem else f"{'done: ' if one.done else ''}{one.told}"
+            console.print(
+                f"{one.kind} {one.name}: schema version {one.found}: {one.action}: {told}",
+                markup=False,
+                soft_wrap=True,
+            )
+        left = sum(not one.done for one in report.found)
+        console.print(f"schema version {report.schema_version}: {len(report.found)} outdated, {left} left")
+        if left and not apply:
+            console.print("vlm-assets migrate --apply does it")
+    raise typer.Exit(report.exit_code)
