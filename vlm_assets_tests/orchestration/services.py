@@ -142,6 +142,17 @@ class Services:
             main.wait(30)
         psutil.wait_procs(doomed, timeout=30)
 
+    def cpu_s(self) -> float:
+        """CPU-seconds of all services so far, with the runs that they have started and seen end."""
+        total = 0.0
+        for main in self._running.values():
+            parent = psutil.Process(main.pid)
+            for one in [parent, *parent.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    used = one.cpu_times()
+                    total += used.user + used.system + used.children_user + used.children_system
+        return total
+
     def _command(self, name: str) -> list[str]:
         program = str(Path(sys.executable).parent / f"dagster{'' if name == 'code-server' else '-' + name}")
         loopback = ["-h", "127.0.0.1", "-p"]
