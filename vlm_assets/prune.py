@@ -27,6 +27,8 @@ class PruneReport(BaseModel):
     removed: list[str] = []
     freed_bytes: int = 0
     kept: list[str] = []
+    runs: list[str] = []
+    """Ids of Dagster runs that went."""
 
 
 def prune_data_root(

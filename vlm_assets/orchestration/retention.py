@@ -16,8 +16,11 @@ import dagster as dg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from rich.console import Console
 
 from vlm_assets.audit.findings import finding_names
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.home import dagster_home
 from vlm_assets.orchestration.names import CORPUS_KEY
 
 _BACKFILL_TAG: Final = "dagster/backfill"
@@ -49,6 +52,13 @@ def prune_runs(
         _delete(instance, run_id)
         removed.append(run_id)
     return removed
+
+
+def prune_runs_here(installation: Installation, console: Console) -> list[str]:
+    """`prune_runs` on the instance of this DAGSTER_HOME, by the settings."""
+    dagster_home(installation, console)
+    with dg.DagsterInstance.get() as instance:
+        return prune_runs(instance, days=installation.settings.keep_runs_days)
 
 
 def superseded_runs(instance: dg.DagsterInstance, *, before: float) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Old runs go when nothing hangs on them; old downloads go when nobody works on them."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
 from vlm_assets.cache_retention import prune_cache
+from vlm_assets.cli import app
 from vlm_assets.orchestration.names import CORPUS_KEY, NIGHTLY_TAG, dataset_key, listing_key
 from vlm_assets.orchestration.retention import prune_runs, superseded_runs
 from vlm_assets.store.locks import hold_lock
-from vlm_assets_tests.orchestration.kit import Line
+from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 DAY_S = 86_400.0
@@ -121,6 +124,26 @@ def test_the_oldest_downloads_go_first(tmp_path, settings, left):
     assert left_now == left
     assert (cache / "hashes.sqlite").exists()
     assert report.freed_bytes == sum(1_000_000 if one in "abc" else 1 for one in set("abcs") - set(left))
+
+
+def test_the_command_removes_superseded_runs(tmp_path, monkeypatch):
+    installation = install(tmp_path, {**STREET, "path": fill(tmp_path / "in", 2)}, keep_runs_days=1)
+    settings = {
+        "catalog": installation.catalog_dir,
+        "data_root": installation.root.path,
+        "keep_runs_days": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"VLM_{name.upper()}", str(value))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with instance_in(tmp_path / "home") as instance:
+        line = Line(installation, instance)
+        old, new = (line.list_sources("street").run_id for _ in range(2))
+        monkeypatch.setattr(time, "time", lambda real=time.time: real() + 2 * DAY_S)
+        told = CliRunner().invoke(app, ["prune", "--runs", "--json"])
+        assert told.exit_code == 0, told.output
+        assert json.loads(told.stdout)["runs"] == [old]
+        assert run_ids(instance) == {new}
 
 
 def test_what_somebody_works_on_stays(tmp_path):
