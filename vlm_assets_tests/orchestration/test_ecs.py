@@ -8,6 +8,9 @@ import pytest
 from dagster._check import CheckError
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.run_coordinator.base import SubmitRunContext
+from dagster_aws.ecs import EcsRunLauncher
+from dagster_aws.ecs.container_context import EcsContainerContext
+from dagster_aws.ecs.executor import EcsStepHandler
 
 from vlm_assets.errors import ConfigError
 from vlm_assets.orchestration import ecs
@@ -40,13 +43,15 @@ def test_sizes_are_among_those_that_fargate_has(size: ecs.TaskSize):
     assert 21 <= size.disk_gib <= 200
 
 
-def test_every_op_says_how_large_its_task_is(sources):
-    repository = build_definitions(sources).get_repository_def()
+def test_every_op_of_an_asset_says_how_large_its_task_is(sources):
+    definitions = build_definitions(sources)
+    repository = definitions.get_repository_def()
+    jobs = (definitions.resolve_implicit_global_asset_job_def(), repository.get_job("slices"))
     untold = [
         node.name
-        for job in repository.get_all_jobs()
+        for job in jobs
         for node in job.all_node_defs
-        if isinstance(node, dg.OpDefinition) and set(node.tags) < set(ecs.LISTING.tags)
+        if isinstance(node, dg.OpDefinition) and not ecs.LISTING.tags.keys() <= node.tags.keys()
     ]
     assert untold == []
     told = {
@@ -123,3 +128,17 @@ def test_locally_nothing_of_it_is_loaded(sources):
         line_executor(sources.settings.model_copy(update={"step_executor": one})) for one in ("local", "ecs")
     )
     assert [len(one.get_requirements({})) for one in (local, tasks)] == [0, 3]
+
+
+def test_launcher_and_executor_of_dagster_aws_read_these_tags():
+    """By their own functions that turn tags into the overrides of `run_task`."""
+    wanted = {"cpu": "4096", "memory": "16384", "ephemeralStorage": {"sizeInGiB": 100}}
+    context = EcsContainerContext(run_resources={"cpu": "256", "memory": "512"})
+    run, launcher = dg.DagsterRun("slices", tags=ecs.PAGES.tags), cast("EcsRunLauncher", None)
+    told = {
+        **EcsRunLauncher.get_cpu_and_memory_overrides(launcher, context, run),
+        **EcsRunLauncher._get_task_overrides(launcher, context, run),
+    }
+    assert told == wanted
+    handler = SimpleNamespace(_task_overrides={}, _cpu="256", _memory="512", _ephemeral_storage=None)
+    assert EcsStepHandler._get_task_overrides(cast("EcsStepHandler", handler), ecs.PAGES.tags) == wanted
