@@ -3,6 +3,7 @@
 The root lies beside the real one, `<data root>-test`, with a marker of its own. Nothing is pushed, nobody notified.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,20 @@ def test_root_of(data_root: Path) -> Path:
     """`<data root>-test`."""
     root = data_root.absolute()
     return root.with_name(root.name + SUFFIX)
+
+
+def check_instance(settings: "Settings") -> None:
+    """Returns where DAGSTER_HOME fits the mode: that of test mode lies under its data root.
+
+    Raises:
+        ConfigError: test mode would leave its events in the instance of the real data root.
+    """
+    home = os.environ.get("DAGSTER_HOME")
+    if not settings.test_mode or settings.data_root is None or not home:
+        return
+    if not Path(home).resolve().is_relative_to(settings.data_root.resolve()):
+        told = f"{home} is not of test mode; set DAGSTER_HOME={settings.data_root / '.dagster'}"
+        raise ConfigError(Problem("environment", "DAGSTER_HOME", told))
 
 
 def make_test_root(settings: "Settings") -> None:

@@ -36,6 +36,7 @@ KEYS: dict[str, set[str]] = {
         "origin", "revision", "licence", "image_sha256", "fetched_by", "corpora", "tombstones",
     },
     "diff": {"a", "b", "totals", "rows"},
+    "migrate": {"schema_version", "applied", "found"},
     "takedown": {
         "tombstone", "asked", "only_row", "urls", "image_sha256", "ids", "corpora", "slices_emptied",
         "versions_deleted", "caches_cleaned", "previews_cleaned", "pinned", "outstanding", "remarks",

@@ -10,7 +10,7 @@ from vlm_assets.errors import ConfigError
 from vlm_assets.installation import open_installation
 from vlm_assets.settings import Settings, load_settings
 from vlm_assets.status import read_status
-from vlm_assets.trial import make_test_root
+from vlm_assets.trial import check_instance, make_test_root
 from vlm_assets_tests.workplace import STREET, expect_error, fill, install
 
 
@@ -33,14 +33,12 @@ def settings(**more: Any) -> Settings:
 def test_a_build_in_test_mode_leaves_the_real_root_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("VLM_TEST_MODE_ROWS", "3")
     before = sorted(tmp_path.joinpath("data").rglob("*"))
-    done = CliRunner().invoke(app, ["build", "--test-mode"])
+    done = CliRunner().invoke(app, ["build", "--test-mode", "--source", "street"])
     assert done.exit_code == 0, done.output
     assert f"at most 3 rows a slice, in {tmp_path}/data-test" in done.stderr
     trial = open_installation(settings(test_mode=True))
     [street] = read_status(trial).sources
     assert (street.rows, street.rejects) == (6, {"test_mode": 6})
-    [target] = read_status(trial).targets
-    assert target.rows == 5
     assert sorted(tmp_path.joinpath("data").rglob("*")) == before
     assert not (tmp_path / "home").exists(), "the real instance knows nothing of it"
     assert (trial.root.path / ".dagster" / "dagster.yaml").exists()
@@ -64,6 +62,16 @@ def test_each_refuses_the_others_root():
     assert "is of test mode: set VLM_TEST_MODE=true too" in told
     (confined.root.test_marker).unlink()
     assert "is no root of test mode" in expect_error(lambda: confined.root, ConfigError)
+
+
+def test_a_service_in_test_mode_has_an_instance_of_its_own(real, monkeypatch):
+    confined = settings(test_mode=True)
+    check_instance(settings())
+    assert f"set DAGSTER_HOME={confined.data_root}/.dagster" in expect_error(
+        lambda: check_instance(confined), ConfigError
+    )
+    monkeypatch.setenv("DAGSTER_HOME", f"{real.root.path}-test/.dagster")
+    check_instance(confined)
 
 
 @pytest.mark.usefixtures("real")

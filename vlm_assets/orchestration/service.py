@@ -21,6 +21,7 @@ from vlm_assets.installation import Installation, open_installation
 from vlm_assets.layout import DataRoot
 from vlm_assets.logs import configure_logging
 from vlm_assets.settings import load_settings
+from vlm_assets.trial import check_instance
 
 logger = logging.getLogger("vlm_assets.service")
 
@@ -61,6 +62,7 @@ def open_service() -> Installation:
         ConfigError: every fault of settings, data root and catalogue, at the first start of a service.
     """
     settings = load_settings()
+    check_instance(settings)
     configure_logging(settings, settings.root.logs)
     inherited = os.environ.get(SNAPSHOT_VARIABLE)
     if inherited:
