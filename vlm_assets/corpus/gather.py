@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from vlm_assets.allocation.manifest import AllocatedCell
 from vlm_assets.corpus.arrays import array_of, canonical, image_array, offsets_of, strings_of, values_of
-from vlm_assets.corpus.mapped import SliceFiles, fixed_strings
+from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles
+from vlm_assets.corpus.memory import keep_freed_memory, take
 from vlm_assets.corpus.row_files import (
     I64,
     MAX_COLUMN_BYTES,
@@ -38,7 +39,11 @@ _SMALL_COLUMNS_BYTES: Final = 512
 """All columns but the image of one row, about."""
 
 _OF_SLICE: Final = ("source", "slice")
-_COPIED: Final = tuple(name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *_OF_SLICE, "image"))
+_CHECKED: Final = ("image_sha256", "size_bytes")
+"""Columns of data and index that are compared; the size with the image's own."""
+_COPIED: Final = tuple(
+    name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *_OF_SLICE, *_CHECKED, "image")
+)
 _INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
 
 
@@ -66,6 +71,7 @@ class Gatherer:
         Raises:
             CorpusError: a file is damaged or holds other rows than the plan says.
         """
+        keep_freed_memory()
         self._slices = slices
         numbers = sorted(slices)
         files = [slices[number] for number in numbers]
@@ -94,8 +100,7 @@ class Gatherer:
         """
         window = _Window.of(rows, self._first_row)
         index = self._index_columns(window)
-        sizes = values_of(index.pop("size_bytes"))
-        expected_hashes = index.pop("image_sha256")
+        sizes = values_of(index["size_bytes"])
         if (total := int(sizes.sum())) > MAX_COLUMN_BYTES:
             raise CorpusError(
                 f"a window has {total} image bytes; a column of a batch holds {MAX_COLUMN_BYTES}"
@@ -107,7 +112,7 @@ class Gatherer:
         for table, numbers in ((self._assigned, rows.cell), (self._of_slice, rows.slice)):
             taken = array_of(numbers[rows.place], pa.uint32())
             columns |= {name: canonical(values.take(taken)) for name, values in table.items()}
-        self._check(window, columns, expected_hashes, sizes)
+        self._check(window, columns, index)
         columns |= index
         return (
             pa.RecordBatch.from_arrays([columns[name] for name in COLUMN_NAMES], schema=SAMPLE_SCHEMA),
@@ -116,14 +121,17 @@ class Gatherer:
 
     def read_ahead(self, rows: WindowRows) -> None:
         """Has the kernel read what a later window will want."""
-        self._data.read_ahead(np.sort(self._first_row[rows.slice] + rows.row))
+        positions = np.sort(self._first_row[rows.slice] + rows.row)
+        self._data.read_ahead(positions, SAMPLE_SCHEMA.names)
+        self._index.read_ahead(positions, (*_INDEX_ONLY, *_CHECKED))
 
     def _index_columns(self, window: "_Window") -> dict[str, pa.Array]:
         """Columns of the index in written order."""
         stretches, local = self._index.stretches(window.positions, _GAP_BYTES // _SMALL_COLUMNS_BYTES)
         taken = array_of(local[window.written], pa.int64())
-        names = (*_INDEX_ONLY, "size_bytes", "image_sha256")
-        columns = {name: canonical(self._index.read(name, stretches).take(taken)) for name in names}
+        names = (*_INDEX_ONLY, "size_bytes")
+        columns = {name: canonical(take(self._index.read(name, stretches), taken)) for name in names}
+        columns["image_sha256"] = self._hashes(self._index, stretches, local[window.written])
         if nulls := [name for name, column in columns.items() if column.null_count]:
             raise self._disagreement(window, 0, f"nulls in index column {nulls[0]}")
         return columns
@@ -136,15 +144,22 @@ class Gatherer:
         stretches, local = self._data.stretches(window.positions, max(1, gap_bytes // row_bytes))
         local = local[window.written]
         taken = array_of(local, pa.int64())
-        columns = {name: canonical(self._data.read(name, stretches).take(taken)) for name in _COPIED}
+        columns = {name: canonical(take(self._data.read(name, stretches), taken)) for name in _COPIED}
+        columns["image_sha256"] = self._hashes(self._data, stretches, local)
         self._require_images(window, self._data.valid("image", stretches), local)
         encoded = (
             self._large_images(window, stretches, local, sizes)
             if large
-            else canonical(self._data.read("image", stretches, self._read).take(taken))
+            else canonical(take(self._data.read("image", stretches, self._read), taken))
         )
         columns["image"] = image_array(encoded)
         return columns
+
+    def _hashes(self, files: RowFiles, stretches: Stretches, local: I64) -> pa.Array:
+        values = files.read_fixed("image_sha256", SHA256_HEX.itemsize, stretches)[local]
+        offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(SHA256_HEX.itemsize)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
+        return pa.Array.from_buffers(pa.string(), len(values), buffers, 0)
 
     def _require_images(self, window: "_Window", valid: NDArray[np.bool_] | None, local: I64) -> None:
         if valid is not None and not valid[local].all():
@@ -166,16 +181,12 @@ class Gatherer:
         buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(out)]
         return pa.Array.from_buffers(pa.binary(), len(sizes), buffers, 0)
 
-    def _check(
-        self, window: "_Window", columns: dict[str, pa.Array], expected_hashes: pa.Array, sizes: I64
-    ) -> None:
+    def _check(self, window: "_Window", columns: dict[str, pa.Array], index: dict[str, pa.Array]) -> None:
         """Data and index speak of the same rows."""
-        name = self._name_of(window, 0)
-        held, expected = (fixed_strings(one, name) for one in (columns["image_sha256"], expected_hashes))
-        if held.tobytes() != expected.tobytes():
-            wrong = held.view("S64") != expected.view("S64")
+        held, expected = (np.frombuffer(one["image_sha256"].buffers()[2], "S64") for one in (columns, index))
+        if (wrong := held != expected).any():
             raise self._disagreement(window, int(wrong.argmax()), "image_sha256")
-        wrong = np.diff(offsets_of(columns["image"].field(0))) != sizes
+        wrong = np.diff(offsets_of(columns["image"].field(0))) != values_of(index["size_bytes"])
         if wrong.any():
             raise self._disagreement(window, int(wrong.argmax()), "size of the image")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +86,7 @@ class RowFiles:
         self._files = _OpenFiles(paths)
         self._file_of = np.repeat(np.arange(len(found)), np.array([len(one.rows) for one in found], np.int64))
         self._layout = _joined(found)
+        self._row_bytes = (self._layout.end - self._layout.begin) // np.maximum(self._layout.rows, 1)
         self._asked = np.zeros(len(self._file_of), np.bool_)
         self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._layout.rows)))
         self.file_rows = np.array([one.rows.sum() for one in found], np.int64)
@@ -130,6 +131,22 @@ class RowFiles:
         data = self._bytes(stretches, buffer + 1, stretches.first * width, stretches.rows * width)
         return _array(kind, stretches.total, valid, [pa.py_buffer(data)])
 
+    def read_fixed(self, name: str, width: int, stretches: Stretches) -> NDArray[Any]:
+        """A string column without nulls whose values all have `width` bytes, as numpy sees them.
+
+        Raises:
+            CorpusError: they cannot have.
+        """
+        _, node, buffer = self._columns[name]
+        layout, batch = self._layout, stretches.batch
+        wrong = (layout.size[batch, buffer + 2] != width * layout.rows[batch]) | (
+            layout.nulls[batch, node] != 0
+        )
+        if wrong.any():
+            self._damaged(int(batch[wrong.argmax()]), f"{name} has not {width} bytes in every row")
+        data = self._bytes(stretches, buffer + 2, stretches.first * width, stretches.rows * width)
+        return data.view(np.dtype((np.void, width)))
+
     def copy_values(self, name: str, stretches: Stretches, picked: "Picked", out: memoryview) -> None:
         """Copies chosen values of a string or binary column, or images, to their places in `out`, each in one go.
 
@@ -161,31 +178,47 @@ class RowFiles:
         inner = self._valid(stretches, node + 1, buffer + 1)
         return valid if inner is None else inner if valid is None else valid & inner
 
-    def read_ahead(self, positions: I64) -> None:
-        """Has the kernel read what ascending places will want into the page cache, without waiting for it.
+    def read_ahead(self, positions: I64, names: Sequence[str]) -> None:
+        """Has the kernel read these columns at ascending places into the page cache, without waiting for it.
 
-        Where rows are small, once the whole of each batch: other windows want the rest before it falls out of the
-        cache. Of large rows the part of the batch where they lie; the first column, the image, is nearly all of it.
+        Where rows are small, once the whole columns of each batch: other windows want the rest before it falls out
+        of the cache. Of large rows the part of the batch where they lie, which is the image, the first column.
         """
         batch_of = np.searchsorted(self._starts, positions, side="right") - 1
         batches, firsts = np.unique(batch_of, return_index=True)
-        lasts = np.append(firsts[1:], len(positions)) - 1
-        begin, end, rows = (
-            part[batches] for part in (self._layout.begin, self._layout.end, self._layout.rows)
-        )
-        large = end - begin >= _LARGE_ROW_BYTES * rows
-        row_bytes = (end - begin) // rows
-        low, high = (positions[where] - self._starts[batches] for where in (firsts, lasts))
-        wanted = large | ~self._asked[batches]
+        large = self._row_bytes[batches] >= _LARGE_ROW_BYTES
+        self._read_columns(batches[~large & ~self._asked[batches]], names)
         self._asked[batches] = True
-        begin, end = (
-            np.where(large, begin + (low - 1).clip(0) * row_bytes, begin),
-            np.where(large, np.minimum(begin + (high + 2) * row_bytes, end), end),
+        lasts = np.append(firsts[1:], len(positions)) - 1
+        self._read_rows(batches[large], positions[firsts[large]], positions[lasts[large]])
+
+    def _read_columns(self, batches: I64, names: Sequence[str]) -> None:
+        """Asks for whole columns; those that lie side by side in one go."""
+        spans = sorted(
+            (buffer, buffer + buffers_of(kind)) for kind, _, buffer in map(self._columns.__getitem__, names)
         )
+        while spans:
+            first, end = spans.pop(0)
+            while spans and spans[0][0] == end:
+                _, end = spans.pop(0)
+            last = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
+            self._will_need(batches, self._layout.offset[batches, first], last)
+
+    def _read_rows(self, batches: I64, first: I64, last: I64) -> None:
+        """Asks for the part of each batch with the places `first` to `last`."""
+        begin, end, row_bytes = (
+            self._layout.begin[batches],
+            self._layout.end[batches],
+            self._row_bytes[batches],
+        )
+        low = begin + (first - self._starts[batches] - 1).clip(0) * row_bytes
+        high = np.minimum(begin + (last - self._starts[batches] + 2) * row_bytes, end)
+        self._will_need(batches, low, high)
+
+    def _will_need(self, batches: I64, begins: I64, ends: I64) -> None:
         descriptors = self._files.descriptors(self._file_of[batches])
-        for number in np.flatnonzero(wanted).tolist():
-            start, size = int(begin[number]), int(end[number] - begin[number])
-            os.posix_fadvise(descriptors[number], start, size, os.POSIX_FADV_WILLNEED)
+        for descriptor, begin, end in zip(descriptors, begins.tolist(), ends.tolist(), strict=True):
+            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _strings(
         self, kind: pa.DataType, stretches: Stretches, buffer: int, valid: NDArray[np.bool_] | None,
