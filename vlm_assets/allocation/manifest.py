@@ -1,6 +1,6 @@
 """`metadata.json` of an allocation."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +8,12 @@ from vlm_assets.manifest import FileEntry, Manifest
 
 PLAN_SCHEMA_VERSION = 1
 """Of plans; has a count of its own, for a plan is never migrated but made anew."""
+
+
+WINDOW_OVERHEAD_BYTES: Final = 16 * 2**10
+"""Bound of a record batch's own bytes: metadata of 21 columns, validity bitmaps' last bytes, padding."""
+FILE_OVERHEAD_BYTES: Final = 64 * 2**10
+"""Bound of a file's own bytes: schema with the features, end marker."""
 
 
 class AllocatedShard(BaseModel):

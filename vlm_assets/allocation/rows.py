@@ -21,6 +21,7 @@ from vlm_assets.allocation.columns import (
     validity,
     words_of_hex,
 )
+from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_BYTES
 from vlm_assets.allocation.reasons import CODES, ExclusionReason
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
@@ -30,9 +31,6 @@ from vlm_assets.layout import nfc
 from vlm_assets.tombstones import Tombstones
 
 NO_CELL: Final = 0xFFFF_FFFF
-WINDOW_OVERHEAD_BYTES: Final = 16 * 1024
-"""Of a record batch of a corpus shard, beyond the planned bytes of its rows."""
-SHARD_OVERHEAD_BYTES: Final = 64 * 1024
 _FLAT_BITS: Final = (5, 59)
 """A dhash with fewer or more bits set shows a flat image and says nothing about likeness."""
 
@@ -300,7 +298,7 @@ class RowReader:
 
 def _room_bytes(corpus: CorpusSpec, cells: Sequence[Cell]) -> NDArray[np.int64]:
     """The largest `row_bytes` of each cell that fits a shard alone; at the end, for no cell, no limit."""
-    fixed = WINDOW_OVERHEAD_BYTES + SHARD_OVERHEAD_BYTES
+    fixed = WINDOW_OVERHEAD_BYTES + FILE_OVERHEAD_BYTES
     assigned = [
         sum(len(text.encode()) for text in (cell.category, cell.subcategory, cell.licence)) for cell in cells
     ]

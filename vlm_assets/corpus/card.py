@@ -71,9 +71,9 @@ def write_card(installation: Installation, target: str) -> Card:
 def card_figures(root: DataRoot, version: Path) -> Figures:
     """Everything that the card says, as JSON values; shown in the UI as metadata.
 
-    Keys: corpus, target, version, target_rows, rows, holes, data_bytes, image_bytes, composition (a line a
-    subcategory), sources, licences, terms (none here: the catalogue has them), formats, rejects, excluded, churn,
-    takedowns, hashes.
+    Keys: corpus, target, version, target_rows, rows, holes, shards, mean_fill, data_bytes, image_bytes, composition
+    (a line a subcategory), sources, licences, terms (none here: the catalogue has them), formats, rejects, excluded,
+    churn, takedowns, hashes.
     """
     manifest = read_manifest(version, CorpusManifest)
     plan_dir = (
@@ -91,6 +91,7 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
         "rows": manifest.rows,
         "holes": manifest.holes,
         "shards": len(manifest.shards),
+        "mean_fill": round(manifest.mean_fill, 3),
         "data_bytes": manifest.data_bytes,
         "image_bytes": sum(int(one["size_bytes"]) for one in groups),
         "composition": _composition(certificate, manifest),
@@ -282,8 +283,8 @@ def _summary(figures: Figures) -> str:
     disk, images = _size(figures["data_bytes"]), _size(figures["image_bytes"])
     lines = [
         (
-            f"{rows:,} samples in {figures['shards']:,} shards: {disk} on disk, {images} of it encoded images. "
-            f"The target was {figures['target_rows']:,}."
+            f"{rows:,} samples in {figures['shards']:,} shards ({figures['mean_fill']:.0%} of the cap on average): "
+            f"{disk} on disk, {images} of it encoded images. The target was {figures['target_rows']:,}."
         )
     ]
     if holes:
@@ -323,7 +324,8 @@ def _churn_text(churn: Mapping[str, Any] | None) -> str:
     if churn is None:
         return "There is no version before.\n"
     counts = ", ".join(f"{churn[key]:,} {key}" for key in ("added", "removed", "kept"))
-    return f"Against `{churn['against']}`: {counts}.\n"
+    share = churn["removed"] / max(churn["removed"] + churn["kept"], 1)
+    return f"Against `{churn['against']}`: {counts}; churn {share:.2%}, the share of its rows that went.\n"
 
 
 def _counts(sums: Mapping[str, Mapping[str, int]]) -> str:

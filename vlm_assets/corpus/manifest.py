@@ -60,6 +60,12 @@ class CorpusManifest(Manifest):
     data_bytes: int
     files: dict[str, FileEntry]
 
+    @property
+    def mean_fill(self) -> float:
+        """Share of `shard.max_bytes` that the data files take on average; a trie's leaves are half to wholly full."""
+        sizes = [one.data.size_bytes for one in self.shards.values()]
+        return sum(sizes) / max(len(sizes), 1) / self.shard.max_bytes
+
     def data_files(self) -> list[str]:
         """Names of the data files in row order."""
         return [data_name(bits) for bits in sorted(self.shards)]

@@ -12,16 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_assets.allocation.manifest import AllocatedShard
+from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_BYTES, AllocatedShard
 from vlm_assets.errors import CorpusError
 from vlm_assets.keys import splitmix64, splitmix64_array
 
 ORDER_VERSION: Final = 1
-
-WINDOW_OVERHEAD_BYTES: Final = 16 * 2**10
-"""Bound of a record batch's own bytes: metadata of 21 columns, validity bitmaps' last bytes, padding."""
-FILE_OVERHEAD_BYTES: Final = 64 * 2**10
-"""Bound of a file's own bytes: schema with the features, end marker."""
 
 _KEY_BITS: Final = 64
 

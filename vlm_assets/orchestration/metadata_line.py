@@ -90,6 +90,7 @@ def corpus_metadata(manifest: "CorpusManifest", link: Path, *, shards_written: i
         "target rows": manifest.target_rows,
         "shards": len(manifest.shards),
         "shards written": shards_written,
+        "mean fill of a shard": round(manifest.mean_fill, 3),
         "data bytes": manifest.data_bytes,
         "rows by subcategory": dg.MetadataValue.md(counts_table("subcategory", rows)),
         "rows by source": dg.MetadataValue.md(counts_table("source", manifest.sources)),

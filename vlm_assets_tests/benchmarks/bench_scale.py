@@ -58,8 +58,7 @@ def step_corpus(folder: Path, workers: int) -> str:
     installation = opened(folder)
     plan = installation.root.allocation("bench", TARGET).resolve()
     manifest = build_corpus(plan, installation.root, workers=workers)
-    fill = statistics.mean(one.data.size_bytes for one in manifest.shards.values()) / manifest.shard.max_bytes
-    shards = f"{len(manifest.shards)} shards, mean fill {fill:.0%}"
+    shards = f"{len(manifest.shards)} shards, mean fill {manifest.mean_fill:.0%}"
     return f"{manifest.rows} rows, {shards}, root {manifest.root_hash[:12]}"
 
 

@@ -396,3 +396,16 @@ def test_a_row_over_the_cap_is_named(root):
     plan_dir = commit_plan(root, {("a", "s"): {0: 0}}, shard=SHARD)
     with pytest.raises(CorpusError, match=r"a/s, row 0"):
         build_corpus(plan_dir, root)
+
+
+def test_what_memory_holds_before_does_not_show(root):
+    """malloc hands out memory full of one byte and, freed, of another (mallopt(3), MALLOC_PERTURB_)."""
+    plan_dir = plan_rows(root, commit_sources(root))
+    expected = build_corpus(plan_dir, root).root_hash
+    for poison in ("85", "170"):
+        shutil.rmtree(root.path / "corpora")
+        found = subprocess.run(
+            [sys.executable, "-m", "vlm_assets_tests.corpus.killed_build", root.path, plan_dir, "0"],
+            env={**os.environ, "MALLOC_PERTURB_": poison}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert found.stdout.split()[0] == expected
