@@ -82,9 +82,11 @@ def services(tmp_path: Path, origin: FaultServer, undisturbed: str) -> Iterator[
 def at_slices(instance: dg.DagsterInstance) -> str | None:
     """The run that has committed some slices and works on the next."""
     made = instance.fetch_materializations(dataset_key("web"), limit=100).records
-    running = instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={SOURCE_TAG: "web"})
-    )
+    running = [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        if SOURCE_TAG in run.tags or dataset_key("web") in (run.asset_selection or ())
+    ]
     return running[0].run_id if running and len(made) >= 3 else None
 
 
