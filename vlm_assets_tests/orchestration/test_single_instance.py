@@ -1,0 +1,200 @@
+"""Two at the same thing: one works, the other waits or stops with the name of the first; a dead one blocks nobody."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from vlm_assets.errors import LockHeldError
+from vlm_assets.installation import Installation
+from vlm_assets.orchestration.build import run_build
+from vlm_assets.orchestration.jobs import slices_config
+from vlm_assets.orchestration.kind_slots import hold_kind_slot, slots_of
+from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
+from vlm_assets.settings import load_settings
+from vlm_assets.store.locks import hold_lock
+from vlm_assets_tests.orchestration.kit import Line, failure_of
+from vlm_assets_tests.workplace import STREET, fill, install
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from vlm_assets.store.locks import hold_lock
+with hold_lock(Path(sys.argv[1]), sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+NOW = {"vlm/lock_wait_s": "0"}
+
+
+@contextmanager
+def held_elsewhere(path: Path, purpose: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a lock, until it is killed or the block ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), purpose], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def city(base: Path, **settings: Any) -> Installation:
+    for number in range(2):
+        fill(base / "in" / f"s{number}", 3, start=10 * number)
+    corpus = {"targets": {"4": 4}}
+    return install(base, {**STREET, "path": base / "in"}, corpus=corpus, **settings)
+
+
+@pytest.fixture
+def line(tmp_path: Path, instance: dg.DagsterInstance) -> Line:
+    line = Line(city(tmp_path), instance)
+    line.list_sources("street")
+    return line
+
+
+def scattered(line: Line, **tags: str) -> dg.ExecuteInProcessResult:
+    job = line.defs.resolve_job_def("slices")
+    config: Any = slices_config("street", line.slices("street"))
+    return job.execute_in_process(instance=line.instance, run_config=config, tags=tags, raise_on_error=False)
+
+
+def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(call()))
+    thread.start()
+    return thread, done
+
+
+def assert_names(told: str, process: subprocess.Popen[str]) -> None:
+    assert f"held by pid {process.pid} on " in told
+    assert " since 20" in told
+
+
+def fetched(line: Line, **tags: str) -> dg.ExecuteInProcessResult:
+    return line.fetch("street", **tags)
+
+
+def allocated(line: Line, **tags: str) -> dg.ExecuteInProcessResult:
+    line.fetch("street")
+    return line.run(ALLOCATION_KEY, partition_key="4", tags=tags)
+
+
+@pytest.mark.parametrize(
+    ("lock", "run", "node"),
+    [
+        pytest.param("fetch.street", scattered, "fetch_slices", id="scattered-slices-beside-a-source"),
+        pytest.param("slice.street.s0", fetched, "dataset__street", id="one-slice"),
+        pytest.param("allocation.small.4", allocated, "allocation", id="allocation"),
+    ],
+)
+def test_who_may_not_wait_names_the_holder_in_another_process(line, lock, run, node):
+    with held_elsewhere(line.installation.root.locks / lock, "the other") as holder:
+        result = run(line, **NOW)
+        assert not result.success
+        assert_names(failure_of(result, node), holder)
+
+
+def test_a_corpus_that_another_seals_is_waited_for_or_named(line):
+    from vlm_assets.corpus.build import corpus_lock
+
+    line.fetch("street")
+    line.run(ALLOCATION_KEY, partition_key="4")
+    with held_elsewhere(
+        corpus_lock(line.installation.root, "small", "4"), "sealing corpus small/4"
+    ) as holder:
+        result = line.run(CORPUS_KEY, partition_key="4", tags=NOW)
+        assert not result.success
+        assert_names(failure_of(result, "corpus.plan_shards"), holder)
+        thread, done = in_background(lambda: line.run(CORPUS_KEY, partition_key="4"))
+        time.sleep(1)
+        assert not done
+        holder.kill()  # as a crash does: the lock goes with the process
+        thread.join(60)
+    assert done[0].success
+
+
+def test_a_run_of_scattered_slices_waits_for_the_source_and_says_for_whom(line):
+    with held_elsewhere(line.installation.root.locks / "fetch.street", "slices of street") as holder:
+        thread, done = in_background(lambda: scattered(line))
+        time.sleep(1)
+        assert not done
+        os.kill(holder.pid, signal.SIGKILL)
+        thread.join(60)
+    [result] = done
+    assert result.success
+    words = [entry.user_message for entry in line.instance.all_logs(result.run_id)]
+    [told] = [one for one in words if one.startswith("Waiting: ")]
+    assert_names(told, holder)
+    assert line.materialized("street") == {"s0": 1, "s1": 1}
+
+
+def test_a_command_beside_a_build_names_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    installation = city(tmp_path)
+    out = StringIO()
+    with held_elsewhere(installation.root.locks / "slice.street.s1", "slice street/s1") as holder:
+        code = run_build(installation, targets=[], sources=[], console=Console(file=out, width=200))
+    assert code == 1
+    assert_names(out.getvalue(), holder)
+    assert (installation.root.slice("street", "s0") / "metadata.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("cores", "kind", "told", "slots"),
+    [
+        (2, "pdf_folder", {}, 1), (8, "newspapers", {}, 2), (64, "pdf_folder", {}, 16),
+        (1, "image_urls", {}, 2), (2, "hf_dataset", {}, 2), (64, "image_urls", {}, 16),
+        (2, "pdf_folder", {"pdf_folder": 3}, 3), (64, "kaggle", {"kaggle": 1}, 1),
+    ],
+)  # fmt: skip
+def test_slots_of_a_kind_follow_cores_and_setting(monkeypatch, cores, kind, told, slots):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    assert slots_of(kind, load_settings(None, kind_slots=told)) == slots
+
+
+def test_kind_slots_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("VLM_KIND_SLOTS", '{"pdf_folder": 4}')
+    assert load_settings(None).kind_slots == {"pdf_folder": 4}
+
+
+def test_a_taken_kind_is_waited_for_or_told_with_its_holders(tmp_path, caplog):
+    log = logging.getLogger("vlm_assets.test")
+    paths = [tmp_path / "kinds" / f"kaggle.{number}" for number in (0, 1)]
+    with held_elsewhere(paths[0], "a/s0") as first, hold_lock(paths[1], "b/s0"), caplog.at_level("INFO"):
+        with (
+            pytest.raises(LockHeldError) as raised,
+            hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=0, log=log),
+        ):
+            pass
+        assert f"pid {first.pid} on " in str(raised.value)
+        assert f"pid {os.getpid()} on " in str(raised.value)
+        thread = threading.Timer(0.3, first.kill)
+        thread.start()
+        with hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=30, log=log):
+            assert "Waiting: all 2 slots of kind kaggle are taken." in caplog.text
+
+
+def test_sources_of_one_kind_share_its_slots(tmp_path, instance):
+    for name in ("street", "nature"):
+        fill(tmp_path / name / "s0", 2)
+    sources = [{**STREET, "name": name, "path": tmp_path / name} for name in ("street", "nature")]
+    line = Line(install(tmp_path, *sources, kind_slots={"client_folder": 1}), instance)
+    line.list_sources("street", "nature")
+    with held_elsewhere(line.installation.root.locks / "kinds" / "client_folder.0", "nature/s0") as holder:
+        result = line.fetch("street", **NOW)
+    assert not result.success
+    assert f"pid {holder.pid} on " in failure_of(result)
+    assert line.fetch("street", **NOW).success
