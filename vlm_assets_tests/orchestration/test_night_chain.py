@@ -126,6 +126,7 @@ def test_no_budget_holds_for_a_person(tmp_path, instance, web):
     assert len(web.log) == URLS
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_nightly_run_made_by_hand_has_no_budget_and_one_after_a_crash_has(
     tmp_path, instance, web
 ):
@@ -147,6 +148,7 @@ def test_a_copy_of_a_nightly_run_made_by_hand_has_no_budget_and_one_after_a_cras
         assert len(web.log) == requests
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_used_up_before_the_launch_launches_nothing(tmp_path, instance, web):
     line = web_line(tmp_path, web, instance, nightly_requests=5)
     ticks = Ticks(line, "changed_slices")
@@ -253,6 +255,7 @@ def test_without_a_remote_nothing_is_launched_and_the_asset_says_so(tmp_path, in
     assert "Skipped: no remote is set (VLM_REMOTE). Nothing was pushed." in words
 
 
+@pytest.mark.slow
 def test_the_state_of_a_data_root_changes_with_what_a_backup_would_push(tmp_path, instance):
     line = Line(city(tmp_path), instance)
     root = line.installation.root

@@ -95,6 +95,7 @@ def test_a_run_that_starts_again_by_itself_is_not_told(tmp_path, instance, hook)
     assert hook.told == []
 
 
+@pytest.mark.slow
 def test_listings_and_audits_are_told_with_what_failed(tmp_path, instance):
     installation = city(tmp_path)
     gone = {**STREET, "name": "gone", "path": tmp_path / "nowhere"}
@@ -123,6 +124,7 @@ def test_listings_and_audits_are_told_with_what_failed(tmp_path, instance):
     assert "shard_files" in failure.error
 
 
+@pytest.mark.slow
 def test_a_corpus_that_fails_is_told_with_its_target(tmp_path, instance):
     installation = install(tmp_path, {**STREET, "path": fill(tmp_path / "in", 2)})
     line = Line(installation, instance)

@@ -107,6 +107,7 @@ def test_who_may_not_wait_names_the_holder_in_another_process(line, lock, run, n
         assert_names(failure_of(result, node), holder)
 
 
+@pytest.mark.slow
 def test_a_corpus_that_another_seals_is_waited_for_or_named(line):
     from vlm_assets.corpus.build import corpus_lock
 
@@ -187,6 +188,7 @@ def test_a_taken_kind_is_waited_for_or_told_with_its_holders(tmp_path, caplog):
             assert "Waiting: all 2 slots of kind kaggle are taken." in caplog.text
 
 
+@pytest.mark.slow
 def test_sources_of_one_kind_share_its_slots(tmp_path, instance):
     for name in ("street", "nature"):
         fill(tmp_path / name / "s0", 2)
