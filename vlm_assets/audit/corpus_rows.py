@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vlm_assets.audit.ahead import ahead
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.words import I64, U64, Codes, fixed_bytes, fixed_words, hex_words
 from vlm_assets.schema import INDEX_SCHEMA
@@ -69,8 +70,38 @@ class CorpusRows:
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
 
-def read_corpus_rows(evidence: Evidence) -> CorpusRows:
-    """Reads all index files.
+@dataclass(frozen=True, slots=True)
+class _ShardRows:
+    """The rows of one shard, its texts by numbers of its own."""
+
+    digest: U64
+    sha: U64
+    size_bytes: I64
+    encoded: dict[str, NDArray[np.int32]]
+    codes: dict[str, Codes]
+    rows_hash: str
+
+
+def _read_shard(path: Path) -> _ShardRows:
+    table = index_table(path, _COLUMNS)
+    codes = {name: Codes() for name in _TEXTS}
+    try:
+        digests = one_array(table, "digest")
+        encoded = {name: codes[name].encode(one_array(table, name)) for name in _TEXTS}
+        return _ShardRows(
+            digest=fixed_words(digests),
+            sha=hex_words(one_array(table, "image_sha256")),
+            size_bytes=one_array(table, "size_bytes").to_numpy(zero_copy_only=False),
+            encoded=encoded,
+            codes=codes,
+            rows_hash=_rows_hash(fixed_bytes(digests), encoded, codes),
+        )
+    except ValueError as error:
+        raise UnjudgedError(f"{path}: {error}") from error
+
+
+def read_corpus_rows(evidence: Evidence, threads: int = 1) -> CorpusRows:
+    """Reads all index files, some at once.
 
     Raises:
         UnjudgedError: one is missing or damaged.
@@ -79,20 +110,16 @@ def read_corpus_rows(evidence: Evidence) -> CorpusRows:
     parts: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, "digest", "sha", "size_bytes")}
     hashes: dict[str, str] = {}
     starts = [0]
-    for bits in evidence.shard_bits:
-        path = evidence.directory / f"index-r{bits}.arrow"
-        table = index_table(path, _COLUMNS)
-        try:
-            parts["digest"].append(fixed_words(one_array(table, "digest")))
-            parts["sha"].append(hex_words(one_array(table, "image_sha256")))
-        except ValueError as error:
-            raise UnjudgedError(f"{path}: {error}") from error
-        encoded = {name: codes[name].encode(one_array(table, name)) for name in _TEXTS}
-        for name, values in encoded.items():
-            parts[name].append(values)
-        parts["size_bytes"].append(one_array(table, "size_bytes").to_numpy(zero_copy_only=False))
-        hashes[bits] = _rows_hash(fixed_bytes(one_array(table, "digest")), encoded, codes)
-        starts.append(starts[-1] + table.num_rows)
+    paths = [evidence.directory / f"index-r{bits}.arrow" for bits in evidence.shard_bits]
+    for bits, shard in zip(evidence.shard_bits, ahead(_read_shard, paths, threads), strict=True):
+        for name in _TEXTS:
+            numbers = np.array([codes[name].number(value) for value in shard.codes[name].values], np.int32)
+            parts[name].append(numbers[shard.encoded[name]])
+        parts["digest"].append(shard.digest)
+        parts["sha"].append(shard.sha)
+        parts["size_bytes"].append(shard.size_bytes)
+        hashes[bits] = shard.rows_hash
+        starts.append(starts[-1] + len(shard.digest))
     joined: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
     home, homes = _combined([joined["source"], joined["slice"]], [codes["source"], codes["slice"]])
     names = ("category", "subcategory", "licence")
@@ -171,26 +198,33 @@ class Lineage:
     """Rows of the corpus whose `image_sha256` is not that of the slice's row."""
 
 
-def trace(evidence: Evidence, rows: CorpusRows) -> Lineage:
-    """Finds the slice row of every corpus row by its digest, slice by slice."""
+def trace(evidence: Evidence, rows: CorpusRows, threads: int = 1) -> Lineage:
+    """Finds the slice row of every corpus row by its digest, slice by slice, some at once."""
     place = np.full(len(rows.home), -1, np.int64)
     by_name: dict[tuple[str | None, str | None], int] = {
         (one.claim.source, one.claim.slice): n for n, one in enumerate(evidence.slices)
     }
     unknown: list[str] = []
-    differs: list[I64] = []
+    named: list[tuple[int, I64]] = []
     for home, here in _by_value(rows.home, len(rows.homes)):
         number = by_name.get(rows.homes[home])
         if number is None or evidence.slices[number].directory is None:
             unknown.append("/".join(str(part) for part in rows.homes[home]))
-            continue
+        else:
+            named.append((number, here))
+
+    def of_slice(task: tuple[int, I64]) -> I64:
+        """Notes the places of one slice's rows; returns those whose hash differs."""
+        number, here = task
         digests, sha = _slice_words(evidence.slices[number])
         found = _match(digests, rows.digest[here])
         known = here[found >= 0]
         found = found[found >= 0]
         if len(digests) == evidence.slices[number].claim.rows:
             place[known] = evidence.starts[number] + found
-        differs.append(known[(sha[found] != rows.sha[known]).any(axis=1)])
+        return np.asarray(known[(sha[found] != rows.sha[known]).any(axis=1)], np.int64)
+
+    differs = list(ahead(of_slice, named, threads))
     return Lineage(place, unknown, np.concatenate(differs) if differs else np.empty(0, np.int64))
 
 

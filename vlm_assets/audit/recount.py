@@ -39,17 +39,17 @@ class Recount:
     @cached_property
     def rows(self) -> CorpusRows:
         """The corpus as its index files have it."""
-        return self._once("rows", lambda: read_corpus_rows(self.evidence))
+        return self._once("rows", lambda: read_corpus_rows(self.evidence, self.workers))
 
     @cached_property
     def lineage(self) -> Lineage:
         """Where its rows come from."""
-        return self._once("lineage", lambda: trace(self.evidence, self.rows))
+        return self._once("lineage", lambda: trace(self.evidence, self.rows, self.workers))
 
     @cached_property
     def supply(self) -> SupplyRows:
         """The supply of its plan with exclusions."""
-        return self._once("supply", lambda: SupplyReader(self.evidence).read())
+        return self._once("supply", lambda: SupplyReader(self.evidence).read(self.workers))
 
     @cached_property
     def content(self) -> ContentResult:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vlm_assets.audit.ahead import ahead
 from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_duplicates
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
@@ -80,8 +81,8 @@ class SupplyReader:
         self._leaves = self._rules.leaves()
         self._with_dhash = self._rules.max_near_bits > 0 or len(self._benchmark.dhash) > 0
 
-    def read(self) -> SupplyRows:
-        """All rows with their reasons."""
+    def read(self, threads: int = 1) -> SupplyRows:
+        """All rows with their reasons; slices are read ahead."""
         total = int(self._starts[-1])
         words = np.empty((total, 2), np.uint64)
         rows = SupplyRows(
@@ -93,9 +94,10 @@ class SupplyReader:
             dhash=np.zeros(total, np.uint64) if self._with_dhash else None,
             telling=np.zeros(total, bool) if self._with_dhash else None,
         )
-        for number, one in enumerate(self._slices):
+        tables = ahead(self._table, self._slices, threads)
+        for number, (one, table) in enumerate(zip(self._slices, tables, strict=True)):
             span = slice(int(self._starts[number]), int(self._starts[number + 1]))
-            self._read_slice(rows, one, span)
+            self._enter(rows, one, span, table)
         self._mark_near_benchmark(rows)
         self._mark_max_samples(rows)
         if self._rules.exact != "none":
@@ -120,13 +122,15 @@ class SupplyReader:
     def _ids_down(self, found: FoundSlice) -> list[str]:
         return sorted(one for one in self._takedowns.ids if one.startswith(f"{found.claim.name}/"))
 
-    def _read_slice(self, rows: SupplyRows, found: FoundSlice, span: slice) -> None:
+    def _table(self, found: FoundSlice) -> pa.Table:
         if found.claim.source not in self._rules.sources:
             raise UnjudgedError(
                 f"{found.claim.name}: in the plan, and its source is not in the plan's inputs"
             )
+        return index_table(_directory(found) / INDEX_FILE, self._columns(found))
+
+    def _enter(self, rows: SupplyRows, found: FoundSlice, span: slice, table: pa.Table) -> None:
         path = _directory(found) / INDEX_FILE
-        table = index_table(path, self._columns(found))
         if table.num_rows != span.stop - span.start:
             raise UnjudgedError(f"{path}: {table.num_rows} rows, the plan says {span.stop - span.start}")
         try:
