@@ -1,6 +1,9 @@
 """A source's folder as a whole: `metadata.json` and `dataset_dict.json`, derived from its committed slices."""
 
+import time
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,6 +13,10 @@ from vlm_assets.manifest import Listing, SliceManifest
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import current_version, read_manifest
+
+_LARGE_BYTES: Final = 65_536
+"""Of a summary: about 150 slices."""
+_LEFT_ALONE_S: Final = 10.0
 
 
 class SliceSummary(BaseModel):
@@ -39,7 +46,13 @@ class SourceSummary(BaseModel):
 
 
 def note_slice(root: DataRoot, manifest: SliceManifest, version: str, listing: Listing) -> None:
-    """Takes a freshly committed slice into its source's summary."""
+    """Takes a freshly committed slice into its source's summary.
+
+    A summary is written whole, so that of a source with thousands of slices is left alone for some seconds after a
+    write: `summarise_source` reads what it lacks from the slices, and `refresh_summary` ends a run.
+    """
+    if _written_just_now(root.source(manifest.source) / MANIFEST):
+        return
     with hold_lock(root.locks / f"source.{manifest.source}", f"summary of {manifest.source}", wait_s=600):
         summary = _stored(root, manifest.source)
         slices = {**summary.slices, manifest.slice: _summarise(manifest, version)}
@@ -78,6 +91,14 @@ def _slice_names(root: DataRoot, source: str) -> Iterable[str]:
 def _summarise(manifest: SliceManifest, version: str) -> SliceSummary:
     shared = SliceSummary.model_fields.keys() - {"version"}
     return SliceSummary(version=version, **manifest.model_dump(include=set(shared)))
+
+
+def _written_just_now(path: Path) -> bool:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return stat.st_size > _LARGE_BYTES and 0 <= time.time() - stat.st_mtime < _LEFT_ALONE_S
 
 
 def _stored(root: DataRoot, source: str) -> SourceSummary:

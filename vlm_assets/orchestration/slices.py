@@ -112,6 +112,7 @@ def _built(
     spec: SourceSpec,
     keys: Sequence[str],
 ) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception"]]:
+    from vlm_assets.ingest.summary import refresh_summary
     from vlm_assets.store.listings import read_listing
 
     listing = read_listing(installation.root, spec.name)
@@ -128,17 +129,20 @@ def _built(
         remote = line_remote(installation)
         remote.before_slices()
         slots = slots_of(spec.kind, installation.settings)
-        for key in keys:
-            with hold_kind_slot(
-                installation.root.locks,
-                spec.kind,
-                slots,
-                f"{spec.name}/{key}",
-                wait_s=wait_s,
-                log=context.log,
-            ):
-                built = _build_one(context, installation, progress, spec, listing, key, remote)
-            yield key, built
+        try:
+            for key in keys:
+                with hold_kind_slot(
+                    installation.root.locks,
+                    spec.kind,
+                    slots,
+                    f"{spec.name}/{key}",
+                    wait_s=wait_s,
+                    log=context.log,
+                ):
+                    built = _build_one(context, installation, progress, spec, listing, key, remote)
+                yield key, built
+        finally:
+            refresh_summary(installation.root, spec.name, listing)
 
 
 def _build_one(

@@ -188,6 +188,20 @@ def test_retired_slices_leave_the_supply_and_return_when_listed_again(tmp_path):
     assert [s.slice for s in gather_supply(installation).slices] == ["a", "b"]
 
 
+def test_a_large_summary_is_not_written_for_each_slice_and_misses_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("vlm_assets.ingest.summary._LARGE_BYTES", 0)
+    for name in ("a", "b", "c"):
+        fill(tmp_path / "in" / name, 2, start=ord(name))
+    installation = install(tmp_path, {**STREET, "path": tmp_path / "in"})
+    ingest(installation)
+    splits = installation.root.source("street") / "dataset_dict.json"
+    assert json.loads(splits.read_text()) != {"splits": ["a", "b", "c"]}
+    assert set(summarise_source(installation.root, "street").slices) == {"a", "b", "c"}
+    assert [one.slice for one in gather_supply(installation).slices] == ["a", "b", "c"]
+    relist(installation)  # ends with `refresh_summary`, as a run does
+    assert json.loads(splits.read_text()) == {"splits": ["a", "b", "c"]}
+
+
 def test_force_fetches_all_again_to_the_same_version(tmp_path):
     installation = install(tmp_path, {**STREET, "path": fill(tmp_path / "in", 5)})
     first = ingest(installation)["root"]
