@@ -96,6 +96,7 @@ def test_again_with_other_workers_nothing_is_fetched_or_built(demo):
     assert [t["root_hash"] for t in status(demo)["targets"]] == [t["root_hash"] for t in before["targets"]]
 
 
+@pytest.mark.slow
 def test_one_slice_is_fetched_again_by_force(demo):
     out = run(demo, "build", "--source", "street", "--slice", "gece", "--force-redownload")
     assert "Fetching street: 1 forced" in out

@@ -1,6 +1,6 @@
 """Promises that only show with many rows: growth, nested targets, kills at any moment, takedowns.
 
-20,000 rows in the default run, a million behind the marker `slow`; through the real allocation and corpus.
+20,000 rows in the default run but for the kills, a million behind the marker `slow`; through the real allocation and corpus.
 """
 
 import os
@@ -123,6 +123,7 @@ def test_targets_are_nested_and_exact_or_say_why_not(made):
         before = chosen
 
 
+@pytest.mark.slow  # `test_build` has the short form
 def test_killed_at_any_moment_with_any_workers_it_is_the_same_corpus(made):
     installation, size = made
     plan = allocate(installation, "half").path

@@ -226,6 +226,7 @@ def test_a_slice_that_cannot_be_pushed_is_pushed_the_next_time(place: Place):
     assert place.server.get(key)
 
 
+@pytest.mark.slow
 def test_each_step_on_a_machine_of_its_own(place: Place):
     """As tasks do it: every step begins with an empty data root."""
     share(place.machine("fetcher"))

@@ -108,6 +108,7 @@ def test_a_changed_category_map_licence_or_weight_asks_for_nothing(hosted: Hoste
     assert hosted.services.hub.storage.log == hosted.services.github.storage.log == []
 
 
+@pytest.mark.slow
 def test_two_builds_of_the_same_upstream_are_equal(hosted: Hosted) -> None:
     first = build_all(hosted.install("a"))
     for service in hosted.services.origins().values():
