@@ -1,6 +1,7 @@
 """Promises that only show with many rows: growth, nested targets, kills at any moment, takedowns.
 
-20,000 rows in the default run but for the kills, a million behind the marker `slow`; through the real allocation and corpus.
+Through the real allocation and corpus. 20,000 rows in the default run, but for the kills; a million behind the
+marker `slow`.
 """
 
 import os
