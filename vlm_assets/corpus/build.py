@@ -17,6 +17,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
+from vlm_assets.corpus.spill import spill
 from vlm_assets.corpus.work import ShardPlan, ShardResult, Staging
 from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
 from vlm_assets.errors import CorpusError
@@ -115,6 +116,7 @@ def write_pending(
     pending = pending_shards(staging_path)
     if pending:
         check_pending_space(staging_path, pending, reserve_bytes)
+        spill(Staging(staging_path), workers)
         _write_all(staging_path, pending, workers, reserve_bytes, on_progress)
     return len(pending)
 
@@ -129,6 +131,7 @@ def check_pending_space(
     """
     needed = sum(shard.planned_bytes + shard.index_bytes for shard in pending)
     if pending:
+        needed *= 2 if Staging(staging_path).read_plan().spill else 1
         check_space(staging_path, needed, reserve_bytes, f"the corpus ({len(pending)} shards to write)")
 
 

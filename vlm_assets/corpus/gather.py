@@ -27,6 +27,7 @@ from vlm_assets.corpus.row_files import (
     UnexpectedSizeError,
     WideColumnError,
 )
+from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, OF_SLICE
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
@@ -38,14 +39,6 @@ _GAP_BYTES: Final = 16_384
 _SMALL_COLUMNS_BYTES: Final = 512
 """All columns but the image of one row, about."""
 
-_OF_SLICE: Final = ("source", "slice")
-_CHECKED: Final = ("image_sha256", "size_bytes")
-"""Columns of data and index that are compared; the size with the image's own."""
-_COPIED: Final = tuple(
-    name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *_OF_SLICE, *_CHECKED, "image")
-)
-_INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
-
 
 @dataclass(frozen=True, slots=True)
 class WindowRows:
@@ -53,13 +46,17 @@ class WindowRows:
 
     slice: NDArray[np.uint32]
     row: NDArray[np.uint32]
+    """Of the slice; for messages."""
     cell: NDArray[np.uint32]
     place: NDArray[np.uint32]
+    at: NDArray[np.uint32]
+    """Row of the files that are read."""
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch) -> "WindowRows":
+    def of(cls, batch: pa.RecordBatch, *, spilled: bool) -> "WindowRows":
         """From a batch of a shard's work file."""
-        return cls(*(values_of(batch.column(name)) for name in ("slice", "row", "cell", "place")))
+        names = ("slice", "row", "cell", "place", "spill" if spilled else "row")
+        return cls(*(values_of(batch.column(name)) for name in names))
 
 
 class Gatherer:
@@ -88,7 +85,7 @@ class Gatherer:
             name: strings_of(
                 [getattr(slices[n], name) if n in slices else "" for n in range(len(self._first_row))]
             )
-            for name in _OF_SLICE
+            for name in OF_SLICE
         }
         self._read, self._written = Space(), Space()
 
@@ -121,15 +118,15 @@ class Gatherer:
 
     def read_ahead(self, rows: WindowRows) -> None:
         """Has the kernel read what a later window will want."""
-        positions = np.sort(self._first_row[rows.slice] + rows.row)
+        positions = np.sort(self._first_row[rows.slice] + rows.at)
         self._data.read_ahead(positions, SAMPLE_SCHEMA.names)
-        self._index.read_ahead(positions, (*_INDEX_ONLY, *_CHECKED))
+        self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
 
     def _index_columns(self, window: "_Window") -> dict[str, pa.Array]:
         """Columns of the index in written order."""
         stretches, local = self._index.stretches(window.positions, _GAP_BYTES // _SMALL_COLUMNS_BYTES)
         taken = array_of(local[window.written], pa.int64())
-        names = (*_INDEX_ONLY, "size_bytes")
+        names = (*INDEX_ONLY, "size_bytes")
         columns = {name: canonical(take(self._index.read(name, stretches), taken)) for name in names}
         columns["image_sha256"] = self._hashes(self._index, stretches, local[window.written])
         if nulls := [name for name, column in columns.items() if column.null_count]:
@@ -144,7 +141,7 @@ class Gatherer:
         stretches, local = self._data.stretches(window.positions, max(1, gap_bytes // row_bytes))
         local = local[window.written]
         taken = array_of(local, pa.int64())
-        columns = {name: canonical(take(self._data.read(name, stretches), taken)) for name in _COPIED}
+        columns = {name: canonical(take(self._data.read(name, stretches), taken)) for name in COPIED}
         columns["image_sha256"] = self._hashes(self._data, stretches, local)
         self._require_images(window, self._data.valid("image", stretches), local)
         encoded = (
@@ -212,7 +209,7 @@ class _Window:
 
     @classmethod
     def of(cls, rows: WindowRows, first_row: I64) -> "_Window":
-        positions = first_row[rows.slice] + rows.row
+        positions = first_row[rows.slice] + rows.at
         order = np.argsort(positions)
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))

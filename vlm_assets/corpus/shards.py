@@ -33,6 +33,7 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.planned_rows import PlannedRows, read_planned_rows
 from vlm_assets.corpus.reuse import existing_shards, take_over
+from vlm_assets.corpus.spill import SpillOrder, spill_name, worth_spilling
 from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
 from vlm_assets.layout import DataRoot
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -69,7 +70,12 @@ def plan_shards(
     planned = read_planned_rows(plan_dir, allocation, data_root, tombstones)
     planner = _Planner(staging, allocation, planned)
     shards = tuple(planner.plan(leaf) for leaf in trie_leaves(planned.blocks.ordered(), allocation.shard))
+    pending = tuple(shard for shard in shards if staging.work(shard.bits).is_file())
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
+    if worth_spilling(planned.files, pending):
+        plan = plan.model_copy(
+            update={"spill": spill_name(pending), "spilled_rows": planner.spilled.totals()}
+        )
     staging.write_plan(plan)
     return staging.path, plan
 
@@ -142,6 +148,7 @@ class _Planner:
         self._planned = planned
         cells = [cell_digest(c.category, c.subcategory, c.licence) for c in allocation.cells]
         self._cell_digests = np.frombuffer(b"".join(cells), "V32")
+        self.spilled = SpillOrder(len(allocation.slices))
         shutil.rmtree(staging.path / "shards")
         staging.create()
 
@@ -233,7 +240,9 @@ class _Planner:
         with ArrowFile(path, WINDOW_SCHEMA, form="file") as file:
             for window in windows:
                 columns = (self._planned.slice, self._planned.row, self._planned.cell)
-                values = [*(column[window.rows] for column in columns), window.place.astype(np.uint32)]
+                slices, rows, cells = (column[window.rows] for column in columns)
+                spill = self.spilled.numbers(slices)
+                values = [slices, rows, cells, window.place.astype(np.uint32), spill]
                 arrays = [array_of(one, pa.uint32()) for one in values]
                 file.write(pa.RecordBatch.from_arrays(arrays, schema=WINDOW_SCHEMA))
             file.finish()

@@ -22,6 +22,7 @@ from vlm_assets.corpus.manifest import data_name, index_name
 from vlm_assets.errors import CorpusError
 from vlm_assets.layout import STAGING, DataRoot
 from vlm_assets.manifest import FileEntry, Manifest
+from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.slices import file_hash
 
@@ -31,9 +32,22 @@ WINDOW_SCHEMA: Final = pa.schema(
         pa.field("row", pa.uint32(), nullable=False),  # its row
         pa.field("cell", pa.uint32(), nullable=False),  # number of the cell in `WorkPlan.cells`
         pa.field("place", pa.uint32(), nullable=False),  # n-th row of the written window: place in this batch
+        pa.field(
+            "spill", pa.uint32(), nullable=False
+        ),  # n-th row of its slice in the order of shards and windows
     ]
 )
 """One record batch a window, present rows only, in block order, so that reading goes along the blocks."""
+
+
+OF_SLICE: Final = ("source", "slice")
+CHECKED: Final = ("image_sha256", "size_bytes")
+"""Columns of data and index that are compared; the size with the image's own."""
+COPIED: Final = tuple(
+    name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *OF_SLICE, *CHECKED, "image")
+)
+"""Columns that a writer takes from the data as they are."""
+INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
 
 
 class _Part(BaseModel):
@@ -84,6 +98,10 @@ class WorkPlan(Manifest):
     shards: tuple[ShardPlan, ...]
     sources: dict[str, int]
     categories: dict[str, dict[str, int]]
+    spill: str = ""
+    """Folder of rows that are sorted before they are gathered (`corpus.spill`); empty where it is not worth it."""
+    spilled_rows: tuple[int, ...] = ()
+    """How many of each slice."""
 
     def find(self, bits: str) -> ShardPlan:
         """The shard of these bits.

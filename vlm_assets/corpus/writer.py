@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from vlm_assets.corpus.gather import Gatherer, WindowRows
-from vlm_assets.corpus.mapped import SliceFiles
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
+from vlm_assets.corpus.spill import slice_files, spilled_files
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, WorkPlan
 from vlm_assets.errors import CorpusError
 from vlm_assets.manifest import FileEntry
@@ -76,16 +76,18 @@ class OpenSlices:
     def __init__(self) -> None:
         self._of: str = ""
         self._gatherer: Gatherer | None = None
+        self.spilled = False
+        """Whether the gatherer reads sorted rows instead of the slices."""
 
     def gatherer(self, plan: WorkPlan, staging: Staging) -> Gatherer:
         """A gatherer over all slices with selected rows."""
         if self._gatherer is None or self._of != str(staging.path):
+            spilled = spilled_files(staging, plan)
             used = {
-                number: SliceFiles(one.source, one.slice, Path(one.directory), one.data_files, one.rows)
-                for number, one in enumerate(plan.slices)
-                if one.directory
+                number: slice_files(plan, number) for number, one in enumerate(plan.slices) if one.directory
             }
-            self._gatherer = Gatherer(used, plan.cells)
+            self.spilled = spilled is not None
+            self._gatherer = Gatherer(used if spilled is None else spilled, plan.cells)
             self._of = str(staging.path)
         return self._gatherer
 
@@ -147,11 +149,11 @@ def _write_files(
     with ExitStack() as stack:
         data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA))
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file"))
-        windows = _windows(work, shard.bits)
+        gatherer = slices.gatherer(plan, staging) if work.num_record_batches else None
+        windows = _windows(work, shard.bits, spilled=slices.spilled)
         following = next(windows, None)
-        while following is not None:
+        while gatherer is not None and following is not None:
             window, following = following, next(windows, None)
-            gatherer = slices.gatherer(plan, staging)
             if following is not None:
                 gatherer.read_ahead(following)
             for file, batch in zip((data, index), gatherer.window(window), strict=True):
@@ -162,10 +164,10 @@ def _write_files(
         return data.finish(), index.finish()
 
 
-def _windows(work: pa.RecordBatchFileReader, bits: str) -> Iterator[WindowRows]:
+def _windows(work: pa.RecordBatchFileReader, bits: str, *, spilled: bool) -> Iterator[WindowRows]:
     """Windows of a work file. A damaged one must not become a wrong shard."""
     for number in range(work.num_record_batches):
-        window = WindowRows.of(work.get_batch(number))
+        window = WindowRows.of(work.get_batch(number), spilled=spilled)
         if not (np.bincount(window.place, minlength=len(window.row)) == 1).all():
             raise CorpusError(
                 f"shard r{bits}, window {number}: the work file is damaged; plan the shards again"

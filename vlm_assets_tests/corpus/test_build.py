@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard
-from vlm_assets.corpus import build
+from vlm_assets.corpus import build, spill
 from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.work import Staging
-from vlm_assets.corpus.writer import write_shard
+from vlm_assets.corpus.writer import OpenSlices, write_shard
 from vlm_assets.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.layout import DataRoot
 from vlm_assets.store.locks import hold_lock
@@ -409,3 +409,38 @@ def test_what_memory_holds_before_does_not_show(root):
             env={**os.environ, "MALLOC_PERTURB_": poison}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert found.stdout.split()[0] == expected
+
+
+@pytest.mark.parametrize("chunk_bytes", [2**27, 20_000])
+def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, chunk_bytes):
+    plan_dir = plan_rows(root, commit_sources(root))
+    straight = build_corpus(plan_dir, root)
+    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
+    monkeypatch.setattr(spill, "_BATCH_BYTES", 3_000)
+    monkeypatch.setattr(spill, "_CHUNK_BYTES", chunk_bytes)
+    shutil.rmtree(root.path / "corpora")
+    staging, plan = plan_shards(plan_dir, root)
+    spill.spill(Staging(staging))
+    assert sum(plan.spilled_rows) == straight.rows
+    some = next((staging / plan.spill).iterdir())
+    shutil.rmtree(some)  # as after a kill: the rest stays, this one is made again
+    kept = {path: path.stat().st_ino for path in (staging / plan.spill).iterdir()}
+    write_shard(staging, plan.shards[0].bits)  # not all is sorted: gathered from the slices
+    spill.spill(Staging(staging), workers=2)
+    assert some.is_dir()
+    assert all(path.stat().st_ino == inode for path, inode in kept.items())
+    slices = OpenSlices()
+    for shard in plan.shards:
+        write_shard(staging, shard.bits, keep_open=slices)
+    assert slices.spilled
+    assert seal(staging) == straight
+    assert not staging.exists()
+
+
+def test_large_rows_and_small_slices_are_not_sorted(root, monkeypatch):
+    plan_dir = plan_rows(root, commit_sources(root))
+    assert plan_shards(plan_dir, root)[1].spill == ""
+    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
+    assert plan_shards(plan_dir, root)[1].spill != ""
+    monkeypatch.setattr(spill, "_SMALL_ROW_BYTES", 10)
+    assert plan_shards(plan_dir, root)[1].spill == ""
