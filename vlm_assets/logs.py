@@ -40,7 +40,7 @@ def redact(text: str) -> str:
 
 @contextmanager
 def logging_where(run_id: str, slice_name: str) -> Iterator[None]:
-    """Lines logged inside carry this run and slice (`source/slice`)."""
+    """Lines logged inside carry this run and slice (`source/slice`), or whatever else is worked on."""
     token = _where.set((run_id, slice_name))
     try:
         yield

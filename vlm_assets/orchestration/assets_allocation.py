@@ -7,6 +7,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.locks import lock_wait_s
@@ -45,7 +46,8 @@ def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         remote = line_remote(installation)
         remote.before_allocation()
-        outcome = allocate(installation, context.partition_key, lock_wait_s=lock_wait_s(context.run))
+        with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
+            outcome = allocate(installation, context.partition_key, lock_wait_s=lock_wait_s(context.run))
         remote.after_allocation(context.partition_key)
         return dg.MaterializeResult(
             metadata=allocation_metadata(outcome),

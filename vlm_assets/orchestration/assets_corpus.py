@@ -12,6 +12,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.locks import hold_or_wait, lock_wait_s
@@ -51,8 +52,10 @@ def plan_shards(
     remote = line_remote(installation)
     remote.before_shards(target)
     lock = corpus_lock(root, name, target)
-    with hold_or_wait(
-        lock, f"planning corpus {name}/{target}", wait_s=lock_wait_s(context.run), log=context.log
+    purpose = f"planning corpus {name}/{target}"
+    with (
+        logging_where(context.run.run_id, f"{name}/{target}"),
+        hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log),
     ):
         staging, work = plan(root.allocation(name, target), root, tombstones_in_force(root))
     pending = tuple(remote.to_write(staging, pending_shards(staging)))
@@ -91,7 +94,8 @@ def write_shard(
 
     progress.start(name, rows)
     try:
-        write(staging, bits, on_window=on_window)
+        with logging_where(context.run.run_id, f"{context.partition_key} {name}"):
+            write(staging, bits, on_window=on_window)
     finally:
         progress.finish(name)
     remote.after_shard(staging, bits)
@@ -120,7 +124,10 @@ def seal(
         corpus_lock(installation.root, corpus.name, target),
         f"sealing corpus {corpus.name}/{target}",
     )
-    with hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log):
+    with (
+        logging_where(context.run.run_id, f"{corpus.name}/{target}"),
+        hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log),
+    ):
         late = write_pending(here, workers=installation.settings.worker_count)
         manifest = seal_corpus(here, keep_versions=corpus.keep_versions)
     remote.after_seal(target)

@@ -13,6 +13,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.installation import Installation
+from vlm_assets.logs import logging_where
 from vlm_assets.orchestration import ecs
 from vlm_assets.orchestration.groups import LISTING_GROUP, source_kinds, source_tags
 from vlm_assets.orchestration.housekeeping import keep_house
@@ -114,13 +115,14 @@ def _list_all(
 ) -> Iterator[tuple[str, "ListingChange | Exception"]]:
     from vlm_assets.ingest.listing import refresh_listing
 
-    tags = context.run.tags
+    tags, run_id = context.run.tags, context.run.run_id
 
     def list_one(spec: SourceSpec) -> "ListingChange":
-        change = refresh_listing(
-            installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags
-        )
-        remote.after_listing(spec.name)
+        with logging_where(run_id, spec.name):
+            change = refresh_listing(
+                installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags
+            )
+            remote.after_listing(spec.name)
         return change
 
     calls: dict[str, Callable[[], ListingChange]] = {}

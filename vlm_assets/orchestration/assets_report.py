@@ -4,6 +4,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation import Installation
+from vlm_assets.logs import logging_where
 from vlm_assets.orchestration.ecs import TARGET
 from vlm_assets.orchestration.groups import LINE_GROUP
 from vlm_assets.orchestration.metadata_line import rights_table
@@ -35,7 +36,8 @@ def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         remote = line_remote(installation)
         remote.before_reading(context.partition_key)
-        card = write_card(installation, context.partition_key)
+        with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
+            card = write_card(installation, context.partition_key)
         remote.after_seal(context.partition_key)
         text = card.path.read_text("utf-8").split("---", 2)[-1]  # without the header that the Hub reads
         return dg.MaterializeResult(
