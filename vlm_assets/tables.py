@@ -216,7 +216,7 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of bytes on a terminal; nothing elsewhere (log lines are the caller's). Gives (done, total) -> None."""
     errors = Console(stderr=True)
     if not errors.is_terminal:
-        yield lambda done, total: None  # noqa: ARG005
+        yield lambda done, total: None  # noqa: ARG005 - does nothing
         return
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 

@@ -93,7 +93,7 @@ def verify(
     *,
     workers: int = 0,
     fresh: bool = False,
-    progress: Progress = lambda report, total: None,  # noqa: ARG005
+    progress: Progress = lambda report, total: None,  # noqa: ARG005 - does nothing
 ) -> VerifyReport:
     """Hashes every file that a manifest names; each problem tells what to do about it.
 

@@ -36,7 +36,7 @@ def audit_corpus(
     *,
     full: bool = False,
     sample_rows: int = SAMPLE_ROWS,
-    progress: Progress = lambda name, rows: None,  # noqa: ARG005
+    progress: Progress = lambda name, rows: None,  # noqa: ARG005 - does nothing
 ) -> list[Finding]:
     """One finding for every `FindingName`, in order, about the current corpus of a target.
 

@@ -75,7 +75,7 @@ def build(
             accept_shrink=accept_shrink,
             accept_drift=accept_drift,
             console=errors if as_json else console,  # standard output is the JSON's alone
-            tell=print_json if as_json else lambda summary: None,  # noqa: ARG005
+            tell=print_json if as_json else lambda summary: None,  # noqa: ARG005 - does nothing
         )
     )
 

@@ -26,6 +26,7 @@ from vlm_assets.corpus.row_files import (
     Stretches,
     UnexpectedSizeError,
     WideColumnError,
+    ascending,
 )
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, OF_SLICE
 from vlm_assets.errors import CorpusError
@@ -209,11 +210,8 @@ class _Window:
 
     @classmethod
     def of(cls, rows: WindowRows, first_row: I64) -> "_Window":
-        positions = first_row[rows.slice] + rows.at
-        order = np.argsort(positions)
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        return cls(rows, positions[order], rank[rows.place])
+        positions, rank = ascending(first_row[rows.slice] + rows.at)
+        return cls(rows, positions, rank[rows.place])
 
 
 def _first_rows(files: Sequence[SliceFiles], data: RowFiles, index: RowFiles) -> I64:

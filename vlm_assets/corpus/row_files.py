@@ -165,9 +165,7 @@ class RowFiles:
             strict=True,
         ):  # fmt: skip
             if os.preadv(descriptor, (out[target : target + size],), offset) != size:
-                self._damaged(
-                    int(stretches.batch[stretches.descriptors.index(descriptor)]), "bytes are missing"
-                )
+                self._cut_short(stretches, descriptor)
 
     def valid(self, name: str, stretches: Stretches) -> NDArray[np.bool_] | None:
         """True where the column has a value, of an image its bytes; None where it has one everywhere."""
@@ -283,11 +281,12 @@ class RowFiles:
         for descriptor, offset, size in zip(stretches.descriptors, offsets, sizes.tolist(), strict=True):
             end = at + size
             if os.preadv(descriptor, (view[at:end],), offset) != size:
-                self._damaged(
-                    int(stretches.batch[stretches.descriptors.index(descriptor)]), "bytes are missing"
-                )
+                self._cut_short(stretches, descriptor)
             at = end
         return out
+
+    def _cut_short(self, stretches: Stretches, descriptor: int) -> NoReturn:
+        self._damaged(int(stretches.batch[stretches.descriptors.index(descriptor)]), "bytes are missing")
 
     def _damaged(self, batch: int, what: str) -> NoReturn:
         path = self._files.paths[int(self._file_of[batch])]
@@ -366,6 +365,14 @@ def _joined(found: Sequence[BatchLayouts]) -> BatchLayouts:
     """The layouts of several files one after the other."""
     names = ("begin", "end", "rows", "nulls", "offset", "size")
     return BatchLayouts(*(np.concatenate([getattr(one, name) for one in found]) for name in names))
+
+
+def ascending(positions: I64) -> tuple[I64, I64]:
+    """The same places in ascending order; and where each one stands there."""
+    order = np.argsort(positions)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return positions[order], rank
 
 
 def _ranges(starts: I64, counts: I64) -> I64:

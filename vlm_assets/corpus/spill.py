@@ -24,9 +24,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import array_of, canonical, image_array, values_of
-from vlm_assets.corpus.mapped import SliceFiles
+from vlm_assets.corpus.mapped import SliceFiles, by_slice
 from vlm_assets.corpus.memory import keep_freed_memory, take
-from vlm_assets.corpus.row_files import I64, RowFiles
+from vlm_assets.corpus.row_files import RowFiles, ascending
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Staging, WorkPlan
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import map_ipc_file
@@ -40,8 +40,6 @@ _CHUNK_BYTES: Final = 128 * 2**20
 _BATCH_BYTES: Final = 2**20
 _READ_BYTES: Final = 4 * 2**20
 DATA_FILE: Final = "data.arrow"
-_READ: Final = {True: frozenset({*COPIED, *CHECKED, "image"}), False: frozenset({*INDEX_ONLY, *CHECKED})}
-"""Columns that a writer reads of data, and of an index; the others are nulls."""
 
 U32 = NDArray[np.uint32]
 
@@ -54,13 +52,11 @@ class SpillOrder:
 
     def numbers(self, slices: U32) -> U32:
         """Of the rows of the next window, given by their slices."""
-        order = np.argsort(slices, kind="stable")
-        grouped = slices[order]
-        starts = np.flatnonzero(np.append(True, grouped[1:] != grouped[:-1])[: len(grouped)])
-        counts = np.diff(np.append(starts, len(grouped)))
         out = np.empty(len(slices), np.uint32)
-        out[order] = self._next[grouped] + np.arange(len(grouped)) - np.repeat(starts, counts)
-        self._next[grouped[starts]] += counts.astype(np.uint32)
+        for number, here in by_slice(slices):
+            first = int(self._next[number])
+            out[here] = np.arange(first, first + len(here))
+            self._next[number] += len(here)
         return out
 
     def totals(self) -> tuple[int, ...]:
@@ -144,10 +140,8 @@ def _tasks(staging: Staging, plan: WorkPlan) -> Iterator[tuple[int, U32]]:
             for number in range(work.num_record_batches):
                 batch = work.get_batch(number)
                 slices, rows, places = (values_of(batch.column(name)) for name in ("slice", "row", "spill"))
-                order = np.argsort(slices, kind="stable")
-                ends = np.flatnonzero(np.diff(slices[order])) + 1
-                for here in np.split(order, ends):
-                    wanted[int(slices[here[0]])][places[here]] = rows[here]
+                for one, here in by_slice(slices):
+                    wanted[one][places[here]] = rows[here]
     return ((number, rows) for number, rows in enumerate(wanted) if len(rows))
 
 
@@ -157,9 +151,9 @@ def _spill_slice(folder: Path, number: int, files: SliceFiles, rows: U32) -> Non
     temporary, final = folder / f".{number}.tmp", folder / str(number)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    for schema, paths, name in (
-        (SAMPLE_SCHEMA, [files.directory / one for one in files.data_files], DATA_FILE),
-        (INDEX_SCHEMA, [files.directory / INDEX_FILE], INDEX_FILE),
+    for schema, paths, name, columns in (
+        (SAMPLE_SCHEMA, [files.directory / one for one in files.data_files], DATA_FILE, (*COPIED, "image")),
+        (INDEX_SCHEMA, [files.directory / INDEX_FILE], INDEX_FILE, INDEX_ONLY),
     ):
         size = sum(path.stat().st_size for path in paths)
         for path in paths:
@@ -169,7 +163,7 @@ def _spill_slice(folder: Path, number: int, files: SliceFiles, rows: U32) -> Non
         held = RowFiles(schema, paths)
         with pa.OSFile(str(temporary / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for start in range(0, len(rows), chunk):
-                part = _picked(held, schema, rows[start : start + chunk].astype(np.int64), files.rows)
+                part = _picked(held, schema, rows[start : start + chunk], (*columns, *CHECKED))
                 for begin in range(0, part.num_rows, batch):
                     writer.write_batch(part.slice(begin, batch))
     temporary.rename(final)
@@ -183,16 +177,14 @@ def _read_once(path: Path) -> None:
             pass
 
 
-def _picked(held: RowFiles, schema: pa.Schema, rows: I64, gap_rows: int) -> pa.RecordBatch:
-    """Rows in the given order."""
-    order = np.argsort(rows)
-    rank = np.empty(len(rows), np.int64)
-    rank[order] = np.arange(len(rows))
-    stretches, local = held.stretches(rows[order], gap_rows)
+def _picked(held: RowFiles, schema: pa.Schema, rows: U32, names: Sequence[str]) -> pa.RecordBatch:
+    """Rows in the given order, whatever lies between them; columns that no writer reads are nulls."""
+    positions, rank = ascending(rows.astype(np.int64))
+    stretches, local = held.stretches(positions, gap_rows=int(positions[-1]))
     taken = array_of(local[rank], pa.int64())
     columns = []
     for field in schema:
-        if field.name not in _READ[schema is SAMPLE_SCHEMA]:
+        if field.name not in names:
             columns.append(pa.nulls(len(rows), field.type))
             continue
         column = canonical(take(held.read(field.name, stretches), taken))

@@ -49,7 +49,7 @@ class DriftGuard:
     """Judges what comes in against what addresses gave before. `figures` counts for `run.json`."""
 
     memories: Mapping[str, Memory] = field(default_factory=dict)
-    image_of: Callable[[int], bytes | None] = lambda row: None  # noqa: ARG005
+    image_of: Callable[[int], bytes | None] = lambda row: None  # noqa: ARG005 - does nothing
     """The picture in a row of the last version; None after a takedown."""
     figures: Counter[str] = field(default_factory=Counter)
     _without_row: dict[str, Memory] = field(default_factory=dict)

@@ -65,7 +65,7 @@ class SliceOptions:
     run_id: str = ""
     max_records: int | None = None
     cancelled: Event = field(default_factory=Event)
-    progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005
+    progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
 
 
 @dataclass(frozen=True, slots=True)

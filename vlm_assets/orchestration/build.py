@@ -175,7 +175,7 @@ def run_build(
     accept_shrink: bool = False,
     accept_drift: bool = False,
     console: Console,
-    tell: Callable[[dict[str, Any]], None] = lambda summary: None,  # noqa: ARG005
+    tell: Callable[[dict[str, Any]], None] = lambda summary: None,  # noqa: ARG005 - does nothing
 ) -> int:
     """Brings sources and targets up to date and prints what went in and out; returns the exit code.
 

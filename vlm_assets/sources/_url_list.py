@@ -177,7 +177,7 @@ def _folder(url: str, number: int) -> str:
     return folders[number - 1] if number <= len(folders) else ""
 
 
-def distinct_urls(rows: Iterable[UrlRow], check: Callable[[str], None] = lambda url: None) -> int:  # noqa: ARG005
+def distinct_urls(rows: Iterable[UrlRow], check: Callable[[str], None] = lambda url: None) -> int:  # noqa: ARG005 - does nothing
     """How many items rows make, in 8 bytes a row; `check` sees every URL and may raise."""
     import numpy as np
 

@@ -114,9 +114,9 @@ class FetchContext:
     attempts: Mapping[str, int] = field(default_factory=dict)
     """Earlier attempts of items that are due again, by item key."""
     cancelled: threading.Event = field(default_factory=threading.Event)
-    progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005
+    progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
     """Called with the numbers of items and bytes since the last call."""
-    measure: Callable[[str, float], None] = lambda name, value: None  # noqa: ARG005
+    measure: Callable[[str, float], None] = lambda name, value: None  # noqa: ARG005 - does nothing
     """Adds to a named figure in `run.json` (requests, bytes, pages, seconds)."""
 
 

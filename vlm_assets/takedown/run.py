@@ -39,8 +39,8 @@ def take_down(
     order: TakedownOrder,
     *,
     workers: int = 1,
-    progress: Progress = lambda step: None,  # noqa: ARG005
-    forget_previews: Previews = lambda slices: (),  # noqa: ARG005
+    progress: Progress = lambda step: None,  # noqa: ARG005 - does nothing
+    forget_previews: Previews = lambda slices: (),  # noqa: ARG005 - does nothing
 ) -> Receipt:
     """Puts the takedown on record, removes the rows everywhere on this machine, and tells what is left.
 

@@ -30,13 +30,13 @@ class LimitedSpec(Protocol):
     def hosts(self) -> Mapping[str, HostSpec]: ...  # noqa: D102 - a key of SourceSpec, described there
 
     @property
-    def cooldown_s(self) -> float: ...  # noqa: D102
+    def cooldown_s(self) -> float: ...  # noqa: D102 - the same
 
     @property
-    def max_concurrency(self) -> int | None: ...  # noqa: D102
+    def max_concurrency(self) -> int | None: ...  # noqa: D102 - the same
 
     @property
-    def requests_per_second(self) -> float | None: ...  # noqa: D102
+    def requests_per_second(self) -> float | None: ...  # noqa: D102 - the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +29,10 @@ import orjson
 import pyarrow as pa
 import yaml
 
-from vlm_assets.installation import Installation, open_installation
+from vlm_assets.installation import Installation
 from vlm_assets.layout import MANIFEST, STAGING, key_hash
 from vlm_assets.manifest import RunRecord, SliceManifest
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
-from vlm_assets.settings import load_settings
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.slices import (
     INDEX_FILE,
@@ -47,6 +45,7 @@ from vlm_assets.store.slices import (
 )
 from vlm_assets.store.versions import commit_version
 from vlm_assets_tests.benchmarks import made_slices
+from vlm_assets_tests.benchmarks.made_installation import add_row_hashes, image_hashes, opened
 from vlm_assets_tests.benchmarks.made_slices import Shape, add_shape_arguments, slice_names
 
 TARGET = "t"
@@ -71,10 +70,6 @@ def install(folder: Path, shape: Shape, near_bits: int) -> Installation:
     (folder / "catalog" / "corpus.yaml").write_text(yaml.safe_dump(corpus), "utf-8")
     (folder / "catalog" / "sources" / "all.yaml").write_text(yaml.safe_dump({"sources": sources}), "utf-8")
     return opened(folder)
-
-
-def opened(folder: Path) -> Installation:
-    return open_installation(load_settings(None, catalog=folder / "catalog", data_root=folder / "data"))
 
 
 def make_slice(folder: Path, shape: Shape, number: int, source: str, name: str, rows: int) -> None:
@@ -119,18 +114,8 @@ def true_columns(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
     """The made columns with hashes and digests that are true."""
     encoded = columns["image"].field(0)
     columns["image_sha256"] = pa.array(list(image_hashes(encoded)), pa.string())
-    texts = columns["text"].to_pylist()
-    columns["text_sha256"] = pa.array([sha256((t or "").encode()).digest() for t in texts], pa.binary(32))
-    values = zip(*(columns[name].to_pylist() for name in _DIGESTED), strict=True)
-    columns["digest"] = pa.array([sha256(orjson.dumps(one)).digest() for one in values], pa.binary(32))
+    add_row_hashes(columns)
     return columns
-
-
-def image_hashes(encoded: pa.Array) -> list[str]:
-    """sha256 of every image of a column."""
-    offsets = np.frombuffer(encoded.buffers()[1], np.int32, len(encoded) + 1, 4 * encoded.offset).tolist()
-    data = memoryview(encoded.buffers()[2])
-    return [sha256(data[a:b]).hexdigest() for a, b in pairwise(offsets)]
 
 
 def step_generate(folder: Path, shape: Shape, near_bits: int) -> None:

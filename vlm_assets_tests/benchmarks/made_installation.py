@@ -233,10 +233,7 @@ def _columns(
         "item_hash": pa.array(hashes),
         "record": pa.array(np.zeros(rows, np.int64)),
     }
-    texts = columns["text"].to_pylist()
-    columns["text_sha256"] = pa.array([sha256((t or "").encode()).digest() for t in texts], pa.binary(32))
-    values = zip(*(columns[name].to_pylist() for name in _DIGESTED), strict=True)
-    columns["digest"] = pa.array([sha256(orjson.dumps(one)).digest() for one in values], pa.binary(32))
+    add_row_hashes(columns)
     one = {name: columns[name][0].as_py() for name in _DIGESTED} | {
         "text": None,
         "size_bytes": 0,
@@ -245,6 +242,14 @@ def _columns(
     labels = np.char.str_len(columns["label"].to_pylist())
     columns["row_bytes"] = pa.array(bytes_of_row(one) + sizes + captions + labels)
     return columns
+
+
+def add_row_hashes(columns: dict[str, pa.Array]) -> None:
+    """The true `text_sha256` and `digest` of the other columns."""
+    texts = columns["text"].to_pylist()
+    columns["text_sha256"] = pa.array([sha256((t or "").encode()).digest() for t in texts], pa.binary(32))
+    values = zip(*(columns[name].to_pylist() for name in _DIGESTED), strict=True)
+    columns["digest"] = pa.array([sha256(orjson.dumps(one)).digest() for one in values], pa.binary(32))
 
 
 def _images(word: NDArray[np.uint64], sizes: NDArray[np.int64]) -> pa.Array:
