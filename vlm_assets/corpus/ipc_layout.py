@@ -32,9 +32,6 @@ _LENGTH_SLOT, _NODES_SLOT, _BUFFERS_SLOT, _COMPRESSION_SLOT = range(4)
 class BatchLayouts:
     """The record batches of a file, one row each."""
 
-    begin: NDArray[np.int64]
-    """Place of the message in the file."""
-    end: NDArray[np.int64]
     rows: NDArray[np.int64]
     nulls: NDArray[np.int64]
     """(batches, fields)"""
@@ -46,8 +43,6 @@ class BatchLayouts:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    begin: int
-    end: int
     rows: int
     nodes: NDArray[np.int64]
     buffers: NDArray[np.int64]
@@ -68,8 +63,6 @@ def read_layouts(path: Path, schema: pa.Schema) -> BatchLayouts:
     if any(len(batch.nodes) != fields or len(batch.buffers) != buffers for batch in found):
         raise CorpusError(f"{path}: a record batch does not fit the schema of its file")
     return BatchLayouts(
-        begin=np.array([batch.begin for batch in found], np.int64),
-        end=np.array([batch.end for batch in found], np.int64),
         rows=np.array([batch.rows for batch in found], np.int64),
         nulls=np.array([batch.nodes[:, 1] for batch in found], np.int64).reshape(len(found), fields),
         offset=np.array([batch.buffers[:, 0] for batch in found], np.int64).reshape(len(found), buffers),
@@ -129,7 +122,7 @@ class _Messages:
                 raise CorpusError(f"{self._path}: compressed record batches cannot be read in parts")
             buffers = batch.pairs(_BUFFERS_SLOT) + np.array([body, 0])
             rows = batch.number(_LENGTH_SLOT, "<q")
-            found.append(_Batch(self._begin, end, rows, batch.pairs(_NODES_SLOT), buffers))
+            found.append(_Batch(rows, batch.pairs(_NODES_SLOT), buffers))
             self._at = end
 
     def _metadata(self) -> tuple[bytes | None, int]:

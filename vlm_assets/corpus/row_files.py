@@ -5,7 +5,6 @@ each piece (a stretch of a few rows has some 25 pieces, one a buffer), and mappe
 """
 
 import os
-import resource
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,34 +16,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of
+from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
+from vlm_assets.corpus.open_files import OpenFiles
 from vlm_assets.errors import CorpusError
 
 I64 = NDArray[np.int64]
 
-MAX_COLUMN_BYTES: Final = 2**31 - 1
-"""What 32-bit offsets reach."""
-_LARGE_ROW_BYTES: Final = 8_192
 _OPENING_THREADS: Final = 8
 """Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""
-_SPARE_DESCRIPTORS: Final = 256
 
 
 class WideColumnError(Exception):
     """A column of the stretches asked for holds more than 2 GiB."""
-
-
-class UnexpectedSizeError(Exception):
-    """A value has another size than was said: `args[0]` is its place among those picked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picked:
-    """Values to be copied: row in the stretches, expected size in bytes, place in the output."""
-
-    row: I64
-    size: I64
-    target: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +67,9 @@ class RowFiles:
         self._columns = {
             field.name: (field.type, *place) for field, place in zip(schema, _places(schema), strict=True)
         }
-        self._files = _OpenFiles(paths)
+        self._files = OpenFiles(paths)
         self._file_of = np.repeat(np.arange(len(found)), np.array([len(one.rows) for one in found], np.int64))
         self._layout = _joined(found)
-        self._row_bytes = (self._layout.end - self._layout.begin) // np.maximum(self._layout.rows, 1)
         self._asked = np.zeros(len(self._file_of), np.bool_)
         self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._layout.rows)))
         self.file_rows = np.array([one.rows.sum() for one in found], np.int64)
@@ -110,10 +93,8 @@ class RowFiles:
             np.cumsum(new) - 1
         ]
 
-    def read(self, name: str, stretches: Stretches, space: "Space | None" = None) -> pa.Array:
-        """A column of the stretches, one after the other. Of an image: its bytes, null where the struct is.
-
-        `space` lends memory that stays the same from call to call; the array is valid until the next one with it.
+    def read(self, name: str, stretches: Stretches) -> pa.Array:
+        """A column of the stretches, one after the other; of images see `pieces`.
 
         Raises:
             CorpusError: the file is damaged.
@@ -121,10 +102,8 @@ class RowFiles:
         """
         kind, _, buffer = self._columns[name]
         valid = self.valid(name, stretches)
-        if pa.types.is_struct(kind):
-            return self._strings(kind.field(0).type, stretches, buffer + 1, valid, space)
         if pa.types.is_string(kind) or pa.types.is_binary(kind):
-            return self._strings(kind, stretches, buffer, valid, space)
+            return self._strings(kind, stretches, buffer, valid)
         width = dtype_of(kind).itemsize
         if valid is not None and not valid.any():
             return _array(kind, stretches.total, valid, [pa.py_buffer(bytes(stretches.total * width))])
@@ -147,25 +126,19 @@ class RowFiles:
         data = self._bytes(stretches, buffer + 2, stretches.first * width, stretches.rows * width)
         return data.view(np.dtype((np.void, width)))
 
-    def copy_values(self, name: str, stretches: Stretches, picked: "Picked", out: memoryview) -> None:
-        """Copies chosen values of a string or binary column, or images, to their places in `out`, each in one go.
+    def pieces(self, name: str, stretches: Stretches) -> Pieces:
+        """Where each value of a string or binary column, or each image, lies: by number of the file.
 
         Raises:
-            CorpusError: a value has another size than expected; or the file is damaged.
+            CorpusError: the file is damaged.
         """
         kind, _, buffer = self._columns[name]
         buffer += pa.types.is_struct(kind)
         begins, sizes = self._extents(stretches, buffer + 1)
-        if (wrong := np.flatnonzero(sizes[picked.row] != picked.size)).size:
-            raise UnexpectedSizeError(int(wrong[0]))
-        base = np.repeat(self._layout.offset[stretches.batch, buffer + 2], stretches.rows)
-        descriptors = np.repeat(stretches.descriptors, stretches.rows)[picked.row]
-        for descriptor, offset, target, size in zip(
-            descriptors.tolist(), (base + begins)[picked.row].tolist(), picked.target.tolist(), picked.size.tolist(),
-            strict=True,
-        ):  # fmt: skip
-            if os.preadv(descriptor, (out[target : target + size],), offset) != size:
-                self._cut_short(stretches, descriptor)
+        batch = np.repeat(stretches.batch, stretches.rows)
+        if (short := np.flatnonzero(begins + sizes > self._layout.size[batch, buffer + 2])).size:
+            self._damaged(int(batch[short[0]]), "a buffer is shorter than its rows")
+        return Pieces(self._file_of[batch], self._layout.offset[batch, buffer + 2] + begins, sizes)
 
     def valid(self, name: str, stretches: Stretches) -> NDArray[np.bool_] | None:
         """True where the column has a value, of an image its bytes; None where it has one everywhere."""
@@ -177,41 +150,22 @@ class RowFiles:
         return valid if inner is None else inner if valid is None else valid & inner
 
     def read_ahead(self, positions: I64, names: Sequence[str]) -> None:
-        """Has the kernel read these columns at ascending places into the page cache, without waiting for it.
+        """Has the kernel read these columns around some places into the page cache, without waiting for it.
 
-        Where rows are small, once the whole columns of each batch: other windows want the rest before it falls out
-        of the cache. Of large rows the part of the batch where they lie, which is the image, the first column.
+        The whole columns of each batch, once: other windows want the rest before it falls out of the cache.
         """
-        batch_of = np.searchsorted(self._starts, positions, side="right") - 1
-        batches, firsts = np.unique(batch_of, return_index=True)
-        large = self._row_bytes[batches] >= _LARGE_ROW_BYTES
-        self._read_columns(batches[~large & ~self._asked[batches]], names)
+        batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
+        batches = batches[~self._asked[batches]]
         self._asked[batches] = True
-        lasts = np.append(firsts[1:], len(positions)) - 1
-        self._read_rows(batches[large], positions[firsts[large]], positions[lasts[large]])
-
-    def _read_columns(self, batches: I64, names: Sequence[str]) -> None:
-        """Asks for whole columns; those that lie side by side in one go."""
         spans = sorted(
             (buffer, buffer + buffers_of(kind)) for kind, _, buffer in map(self._columns.__getitem__, names)
         )
         while spans:
             first, end = spans.pop(0)
-            while spans and spans[0][0] == end:
+            while spans and spans[0][0] == end:  # side by side: in one go
                 _, end = spans.pop(0)
             last = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
             self._will_need(batches, self._layout.offset[batches, first], last)
-
-    def _read_rows(self, batches: I64, first: I64, last: I64) -> None:
-        """Asks for the part of each batch with the places `first` to `last`."""
-        begin, end, row_bytes = (
-            self._layout.begin[batches],
-            self._layout.end[batches],
-            self._row_bytes[batches],
-        )
-        low = begin + (first - self._starts[batches] - 1).clip(0) * row_bytes
-        high = np.minimum(begin + (last - self._starts[batches] + 2) * row_bytes, end)
-        self._will_need(batches, low, high)
 
     def _will_need(self, batches: I64, begins: I64, ends: I64) -> None:
         descriptors = self._files.descriptors(self._file_of[batches])
@@ -219,9 +173,8 @@ class RowFiles:
             os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _strings(
-        self, kind: pa.DataType, stretches: Stretches, buffer: int, valid: NDArray[np.bool_] | None,
-        space: "Space | None",
-    ) -> pa.Array:  # fmt: skip
+        self, kind: pa.DataType, stretches: Stretches, buffer: int, valid: NDArray[np.bool_] | None
+    ) -> pa.Array:
         rows = stretches.total
         if valid is not None and not valid.any():
             return _array(kind, rows, valid, [pa.py_buffer(np.zeros(rows + 1, np.int32)), pa.py_buffer(b"")])
@@ -232,7 +185,7 @@ class RowFiles:
             raise WideColumnError
         ends = np.cumsum(stretches.rows)
         lengths = offsets[ends] - offsets[ends - stretches.rows]
-        data = self._bytes(stretches, buffer + 2, begins[ends - stretches.rows], lengths, space)
+        data = self._bytes(stretches, buffer + 2, begins[ends - stretches.rows], lengths)
         return _array(kind, rows, valid, [pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)])
 
     def _extents(self, stretches: Stretches, buffer: int) -> tuple[I64, I64]:
@@ -268,14 +221,11 @@ class RowFiles:
         ]
         return valid
 
-    def _bytes(
-        self, stretches: Stretches, buffer: int, begins: I64, sizes: I64, space: "Space | None" = None
-    ) -> NDArray[np.uint8]:
+    def _bytes(self, stretches: Stretches, buffer: int, begins: I64, sizes: I64) -> NDArray[np.uint8]:
         """`sizes` bytes from `begins` on of one buffer of each stretch's batch, one after the other."""
         if (short := np.flatnonzero(begins + sizes > self._layout.size[stretches.batch, buffer])).size:
             self._damaged(int(stretches.batch[short[0]]), "a buffer is shorter than its rows")
-        total = int(sizes.sum())
-        out = np.empty(total, np.uint8) if space is None else space.lend(total)
+        out = np.empty(int(sizes.sum()), np.uint8)
         view, at = out.data, 0
         offsets = (self._layout.offset[stretches.batch, buffer] + begins).tolist()
         for descriptor, offset, size in zip(stretches.descriptors, offsets, sizes.tolist(), strict=True):
@@ -293,67 +243,6 @@ class RowFiles:
         raise CorpusError(f"{path} is damaged: {what}. `vlm-assets verify` tells which slice it is.")
 
 
-class Space:
-    """Memory that is lent again and again: fresh pages cost more than what is written to them."""
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
-
-    def lend(self, size: int) -> NDArray[np.uint8]:
-        """The first `size` bytes."""
-        if len(self._memory) < size:
-            self._memory = np.empty(size + size // 4, np.uint8)
-        return self._memory[:size]
-
-
-class _OpenFiles:
-    """Descriptors of files by number, the ones opened last."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = tuple(paths)
-        self._most = _descriptors_for(len(paths))
-        self._open: dict[int, int] = {}
-
-    def descriptors(self, files: I64) -> list[int]:
-        """One for each number, good until the next call.
-
-        Raises:
-            CorpusError: they are more than a process may have open.
-        """
-        needed = np.unique(files).tolist()
-        if len(needed) > self._most:
-            raise CorpusError(
-                f"a window has rows from {len(needed)} files, this process may open {self._most}. "
-                "Raise the limit of open files (ulimit -n; LimitNOFILE= of a unit)."
-            )
-        missing = [file for file in needed if file not in self._open]
-        self._close(len(self._open) + len(missing) - self._most, set(needed))
-        for file in missing:
-            self._open[file] = os.open(self.paths[file], os.O_RDONLY | os.O_CLOEXEC)
-        return [self._open[file] for file in files.tolist()]
-
-    def _close(self, count: int, but: set[int]) -> None:
-        if count > 0:
-            for file in [file for file in self._open if file not in but][:count]:
-                os.close(self._open.pop(file))
-
-    def __del__(self) -> None:
-        for descriptor in getattr(self, "_open", {}).values():
-            os.close(descriptor)
-
-
-def _descriptors_for(files: int) -> int:
-    """How many files may be open at once; raises this process's soft limit as far as it may where it is too low."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return files
-    wanted = files + _SPARE_DESCRIPTORS
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(soft - _SPARE_DESCRIPTORS, 16)
-
-
 def _places(schema: pa.Schema) -> list[tuple[int, int]]:
     """(first field node, first buffer) of each column."""
     nodes = np.cumsum([0, *(fields_of(field.type) for field in schema)])
@@ -363,7 +252,7 @@ def _places(schema: pa.Schema) -> list[tuple[int, int]]:
 
 def _joined(found: Sequence[BatchLayouts]) -> BatchLayouts:
     """The layouts of several files one after the other."""
-    names = ("begin", "end", "rows", "nulls", "offset", "size")
+    names = ("rows", "nulls", "offset", "size")
     return BatchLayouts(*(np.concatenate([getattr(one, name) for one in found]) for name in names))
 
 

@@ -33,7 +33,7 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.planned_rows import PlannedRows, read_planned_rows
 from vlm_assets.corpus.reuse import existing_shards, take_over
-from vlm_assets.corpus.spill import SpillOrder, spill_name, worth_spilling
+from vlm_assets.corpus.spill import spill_name, worth_spilling
 from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
 from vlm_assets.layout import DataRoot
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -73,9 +73,7 @@ def plan_shards(
     pending = tuple(shard for shard in shards if staging.work(shard.bits).is_file())
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
     if worth_spilling(planned.files, pending):
-        plan = plan.model_copy(
-            update={"spill": spill_name(pending), "spilled_rows": planner.spilled.totals()}
-        )
+        plan = plan.model_copy(update={"spill": spill_name(pending)})
     staging.write_plan(plan)
     return staging.path, plan
 
@@ -148,7 +146,6 @@ class _Planner:
         self._planned = planned
         cells = [cell_digest(c.category, c.subcategory, c.licence) for c in allocation.cells]
         self._cell_digests = np.frombuffer(b"".join(cells), "V32")
-        self.spilled = SpillOrder(len(allocation.slices))
         shutil.rmtree(staging.path / "shards")
         staging.create()
 
@@ -241,8 +238,7 @@ class _Planner:
             for window in windows:
                 columns = (self._planned.slice, self._planned.row, self._planned.cell)
                 slices, rows, cells = (column[window.rows] for column in columns)
-                spill = self.spilled.numbers(slices)
-                values = [slices, rows, cells, window.place.astype(np.uint32), spill]
+                values = [slices, rows, cells, window.place.astype(np.uint32)]
                 arrays = [array_of(one, pa.uint32()) for one in values]
                 file.write(pa.RecordBatch.from_arrays(arrays, schema=WINDOW_SCHEMA))
             file.finish()

@@ -1,20 +1,23 @@
-"""Small rows sorted before they are gathered: each slice's selected rows, in the order in which the shards want them.
+"""Small rows sorted before they are gathered: all columns but the images, in the order in which windows want them.
 
-A window takes rows from every slice, a few hundred bytes here and there. Out of slices that are larger than the page
-cache, each piece is a read of the disk: 16 KB a read were seen, at 75 MB/s on a disk that reads 1 GB/s in order. So
-every slice is read once, in order, and what a window wants of it is put side by side: two thirds more bytes are
-moved, nearly all of them in order. Large rows are gathered from the slices themselves.
+A window takes blocks of rows from every slice, and a block's values lie in some thirty places, a few hundred bytes
+each. Out of slices that are larger than the page cache, each is a read of the disk: 16 KB a read were seen, at
+75 MB/s on a disk that reads 1 GB/s in order. So the columns of every slice are read once, in order, and those rows
+put side by side that the same few windows want. Images stay where they are: those of a block lie side by side.
 
-    .staging/<…>/spill-<hash>/<number of the slice>/{data.arrow, index.arrow}
+    .staging/<…>/spill-<hash>/<slice>-<first row>.arrow   selected rows of a part of a slice, a batch a partition
+    .staging/<…>/spill-<hash>/complete                    all of them are there
 
-Nothing here is synced or hashed: the folder's name holds what the shards to be written are, and the boot of the
-machine, so that what a power cut may have torn is never read.
+A partition is a few windows of one shard; its rows stand by (slice, row). Nothing here is synced or hashed: the
+folder's name holds what the shards to be written are, and the boot of the machine, so that what a power cut may have
+torn is never read.
 """
 
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -23,45 +26,57 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import array_of, canonical, image_array, values_of
-from vlm_assets.corpus.mapped import SliceFiles, by_slice
+from vlm_assets.corpus.arrays import array_of, canonical, values_of
+from vlm_assets.corpus.byte_pieces import Pieces
+from vlm_assets.corpus.mapped import MappedFile, SliceFiles
 from vlm_assets.corpus.memory import keep_freed_memory, take
-from vlm_assets.corpus.row_files import RowFiles, ascending
+from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Staging, WorkPlan
+from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import map_ipc_file
-from vlm_assets.store.slices import INDEX_FILE
 
 _SMALL_ROW_BYTES: Final = 8_192
 _FROM_BYTES: Final = 4 * 2**30
 """Of the slices' files: less stays in the page cache anyway."""
-_CHUNK_BYTES: Final = 128 * 2**20
-"""Of selected rows in memory at once; rows of a larger slice are picked in several passes."""
-_BATCH_BYTES: Final = 2**20
-_READ_BYTES: Final = 4 * 2**20
-DATA_FILE: Final = "data.arrow"
+_PARTITION_BYTES: Final = 256 * 2**20
+"""Planned bytes of the windows of a partition, images included: more than what of it is in memory."""
+_PART_BYTES: Final = 128 * 2**20
+"""Bytes of a slice's data, images included, of which the selected rows are sorted at once."""
+_RUN_PARTS: Final = 4
+"""Parts that a worker is handed at a time; while one is sorted, the next is read ahead."""
+_COMPLETE: Final = "complete"
+_WHOLE_BATCHES: Final = 2**31
+"""Columns are read with all that lies between the selected rows: it comes from the disk with them."""
+
+_SPILLED_SCHEMA: Final = pa.schema(
+    [
+        *(SAMPLE_SCHEMA.field(name) for name in (*COPIED, *CHECKED)),
+        *(INDEX_SCHEMA.field(name) for name in INDEX_ONLY),
+        pa.field("image_file", pa.int64(), nullable=False),  # number of the data file, all slices' in order
+        pa.field("image_at", pa.int64(), nullable=False),  # place in it
+    ]
+)
 
 U32 = NDArray[np.uint32]
 
 
-class SpillOrder:
-    """Numbers the rows that work files name: n-th row of its slice in the order of shards and windows."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The selected rows of a run of rows of one slice."""
 
-    def __init__(self, slices: int) -> None:
-        self._next = np.zeros(slices, np.uint32)
+    number: int
+    files: SliceFiles
+    first_file: int
+    first_row: int
+    rows: U32
+    """In the order of partitions, ascending in each."""
+    ends: tuple[int, ...]
+    """Where each partition's rows end."""
 
-    def numbers(self, slices: U32) -> U32:
-        """Of the rows of the next window, given by their slices."""
-        out = np.empty(len(slices), np.uint32)
-        for number, here in by_slice(slices):
-            first = int(self._next[number])
-            out[here] = np.arange(first, first + len(here))
-            self._next[number] += len(here)
-        return out
-
-    def totals(self) -> tuple[int, ...]:
-        """Rows of each slice."""
-        return tuple(self._next.tolist())
+    @property
+    def name(self) -> str:
+        return _part_name(self.number, self.first_row)
 
 
 def spill_name(shards: Sequence[ShardPlan]) -> str:
@@ -76,8 +91,7 @@ def worth_spilling(slices: Mapping[int, SliceFiles], shards: Sequence[ShardPlan]
     rows = sum(shard.rows for shard in shards)
     if not rows or sum(shard.planned_bytes for shard in shards) >= _SMALL_ROW_BYTES * rows:
         return False
-    files = (one.directory / name for one in slices.values() for name in one.data_files)
-    return sum(path.stat().st_size for path in files) >= _FROM_BYTES
+    return sum(_data_bytes(one) for one in slices.values()) >= _FROM_BYTES
 
 
 def spill(staging: Staging, workers: int = 1) -> None:
@@ -91,22 +105,21 @@ def spill(staging: Staging, workers: int = 1) -> None:
     for old in staging.path.glob("spill-*"):
         if old.name != plan.spill:
             shutil.rmtree(old)
-    if not plan.spill:
-        return
     folder = staging.path / plan.spill
-    folder.mkdir(exist_ok=True)
-    todo = [task for task in _tasks(staging, plan) if not (folder / str(task[0])).is_dir()]
-    if workers < 2 or len(todo) < 2:
-        for number, rows in todo:
-            _spill_slice(folder, number, slice_files(plan, number), rows)
+    if not plan.spill or (folder / _COMPLETE).exists():
         return
-    context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
-        for future in [
-            pool.submit(_spill_slice, folder, number, slice_files(plan, number), rows)
-            for number, rows in todo
-        ]:
-            future.result()
+    folder.mkdir(exist_ok=True)
+    todo = [part for part in _parts(staging, plan) if not (folder / part.name).exists()]
+    runs = [todo[start : start + _RUN_PARTS] for start in range(0, len(todo), _RUN_PARTS)]
+    if workers < 2 or len(runs) < 2:
+        for run in runs:
+            _sort_run(folder, run)
+    else:
+        context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
+        with ProcessPoolExecutor(min(workers, len(runs)), mp_context=context) as pool:
+            for future in [pool.submit(_sort_run, folder, run) for run in runs]:
+                future.result()
+    (folder / _COMPLETE).touch()
 
 
 def slice_files(plan: WorkPlan, number: int) -> SliceFiles:
@@ -115,86 +128,161 @@ def slice_files(plan: WorkPlan, number: int) -> SliceFiles:
     return SliceFiles(one.source, one.slice, Path(one.directory), one.data_files, one.rows)
 
 
-def spilled_files(staging: Staging, plan: WorkPlan) -> dict[int, SliceFiles] | None:
-    """The sorted rows as if they were slices; None where they are not all there."""
-    folder = staging.path / plan.spill
-    if not plan.spill or not folder.is_dir():
-        return None
-    found = {}
-    for number, rows in enumerate(plan.spilled_rows):
-        if rows:
-            place = folder / str(number)
-            if not place.is_dir():
-                return None
-            one = plan.slices[number]
-            found[number] = SliceFiles(one.source, one.slice, place, (DATA_FILE,), rows)
+def used_slices(plan: WorkPlan) -> dict[int, SliceFiles]:
+    """The slices with selected rows."""
+    return {number: slice_files(plan, number) for number, one in enumerate(plan.slices) if one.directory}
+
+
+class SpilledRows:
+    """The sorted rows of all shards of a plan."""
+
+    def __init__(self, staging: Staging, plan: WorkPlan) -> None:
+        folder = staging.path / plan.spill
+        self._windows_each = _windows_each(plan)
+        self._first_partition = _first_partitions(staging, plan)
+        paths = sorted(folder.glob("*.arrow"), key=_slice_and_row)
+        self._files = [MappedFile(path) for path in paths]
+        self._readers = [pa.ipc.open_file(pa.BufferReader(file.buffer)) for file in self._files]
+
+    @classmethod
+    def of(cls, staging: Staging, plan: WorkPlan) -> "SpilledRows | None":
+        """None where rows are not sorted, or not all."""
+        complete = bool(plan.spill) and (staging.path / plan.spill / _COMPLETE).exists()
+        return cls(staging, plan) if complete else None
+
+    def windows(self, bits: str, windows: Sequence[WindowRows]) -> Iterator[tuple[WindowRows, RowColumns]]:
+        """The rows of each window of a shard in written order.
+
+        Raises:
+            CorpusError: they are not those that were sorted.
+        """
+        for number, start in enumerate(range(0, len(windows), self._windows_each)):
+            part = windows[start : start + self._windows_each]
+            keys = np.concatenate([(one.slice.astype(np.int64) << 32) + one.row for one in part])
+            table = self._partition(self._first_partition[bits] + number)
+            if table.num_rows != len(keys):
+                raise CorpusError(f"shard r{bits}: its sorted rows are damaged; plan the shards again")
+            rank = np.empty(len(keys), np.int64)
+            rank[np.argsort(keys)] = np.arange(len(keys))
+            done = 0
+            for window in part:
+                yield window, _picked(table, rank[done : done + len(window.row)][window.place])
+                done += len(window.row)
+
+    def _partition(self, number: int) -> pa.RecordBatch:
+        """All rows of a partition; the pages of the files are handed back."""
+        batches = [reader.get_batch(number) for reader in self._readers]
+        table = pa.concat_batches(batches, memory_pool=pa.system_memory_pool())
+        for file in self._files:
+            file.release_pages()
+        return table
+
+
+def _picked(table: pa.RecordBatch, places: NDArray[np.int64]) -> RowColumns:
+    taken = array_of(places, pa.int64())
+    columns = {
+        name: canonical(take(column, taken))
+        for name, column in zip(table.schema.names, table.columns, strict=True)
+    }
+    file, at = (values_of(columns.pop(name)) for name in ("image_file", "image_at"))
+    return RowColumns(columns, Pieces(file, at, values_of(columns["size_bytes"])))
+
+
+def _windows_each(plan: WorkPlan) -> int:
+    """Windows of a partition."""
+    return max(_PARTITION_BYTES // plan.shard.window_bytes, 1)
+
+
+def _first_partitions(staging: Staging, plan: WorkPlan) -> dict[str, int]:
+    """Number of the first partition of each shard that is laid out."""
+    first, found = 0, {}
+    for shard in plan.shards:
+        if staging.work(shard.bits).is_file():
+            found[shard.bits] = first
+            first += -(-shard.windows // _windows_each(plan))
     return found
 
 
-def _tasks(staging: Staging, plan: WorkPlan) -> Iterator[tuple[int, U32]]:
-    """(slice, its rows in the order wanted) of every slice that a work file names."""
-    wanted = [np.empty(rows, np.uint32) for rows in plan.spilled_rows]
-    for shard in plan.shards:
-        if staging.work(shard.bits).is_file():
-            work = map_ipc_file(staging.work(shard.bits))
-            for number in range(work.num_record_batches):
-                batch = work.get_batch(number)
-                slices, rows, places = (values_of(batch.column(name)) for name in ("slice", "row", "spill"))
-                for one, here in by_slice(slices):
-                    wanted[one][places[here]] = rows[here]
-    return ((number, rows) for number, rows in enumerate(wanted) if len(rows))
+def _parts(staging: Staging, plan: WorkPlan) -> Iterator[_Part]:
+    """Every part of a slice with selected rows, in order."""
+    partitions = [_sorted_keys(windows) for windows in _partitions(staging, plan)]
+    first_file = 0
+    for number, files in used_slices(plan).items():
+        step = max(_PART_BYTES * files.rows // max(_data_bytes(files), 1), 1)
+        for first_row in range(0, files.rows, step):
+            begin, end = (number << 32) + first_row, (number << 32) + min(first_row + step, files.rows)
+            found = [keys[slice(*np.searchsorted(keys, (begin, end)))] for keys in partitions]
+            ends = np.cumsum([len(keys) for keys in found])
+            if ends[-1]:
+                rows = (np.concatenate(found) & 0xFFFF_FFFF).astype(np.uint32)
+                yield _Part(number, files, first_file, first_row, rows, tuple(ends.tolist()))
+        first_file += len(files.data_files)
 
 
-def _spill_slice(folder: Path, number: int, files: SliceFiles, rows: U32) -> None:
-    """Writes one slice's rows in the order wanted; complete once its folder has its name."""
+def _partitions(staging: Staging, plan: WorkPlan) -> Iterator[list[pa.RecordBatch]]:
+    """The windows of each partition."""
+    for bits in _first_partitions(staging, plan):
+        work, each = map_ipc_file(staging.work(bits)), _windows_each(plan)
+        for start in range(0, work.num_record_batches, each):
+            yield [work.get_batch(n) for n in range(start, min(start + each, work.num_record_batches))]
+
+
+def _sorted_keys(windows: Iterable[pa.RecordBatch]) -> NDArray[np.int64]:
+    """(slice, row) of all rows as one number, ascending."""
+    keys = [
+        (values_of(one.column("slice")).astype(np.int64) << 32) + values_of(one.column("row"))
+        for one in windows
+    ]
+    return np.sort(np.concatenate(keys))
+
+
+def _sort_run(folder: Path, parts: Sequence[_Part]) -> None:
+    """Sorts some parts; while one is sorted, the next is opened and read ahead."""
     keep_freed_memory()
-    temporary, final = folder / f".{number}.tmp", folder / str(number)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for schema, paths, name, columns in (
-        (SAMPLE_SCHEMA, [files.directory / one for one in files.data_files], DATA_FILE, (*COPIED, "image")),
-        (INDEX_SCHEMA, [files.directory / INDEX_FILE], INDEX_FILE, INDEX_ONLY),
-    ):
-        size = sum(path.stat().st_size for path in paths)
-        for path in paths:
-            _read_once(path)
-        row_bytes = max(size // max(files.rows, 1), 1)
-        chunk, batch = max(_CHUNK_BYTES // row_bytes, 1), max(_BATCH_BYTES // row_bytes, 1)
-        held = RowFiles(schema, paths)
-        with pa.OSFile(str(temporary / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for start in range(0, len(rows), chunk):
-                part = _picked(held, schema, rows[start : start + chunk], (*columns, *CHECKED))
-                for begin in range(0, part.num_rows, batch):
-                    writer.write_batch(part.slice(begin, batch))
-    temporary.rename(final)
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(_opened, parts[0])
+        for number, part in enumerate(parts):
+            opened = following.result()
+            if number + 1 < len(parts):
+                following = ahead.submit(_opened, parts[number + 1])
+            _sort_part(folder, part, opened)
 
 
-def _read_once(path: Path) -> None:
-    """Brings a file into the page cache in order; the columns of its batches are wanted one after the other."""
-    block = bytearray(_READ_BYTES)
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
+def _opened(part: _Part) -> SliceRows:
+    rows = SliceRows({part.number: part.files})
+    rows.read_ahead(np.full(len(part.rows), part.number, np.uint32), part.rows)
+    return rows
 
 
-def _picked(held: RowFiles, schema: pa.Schema, rows: U32, names: Sequence[str]) -> pa.RecordBatch:
-    """Rows in the given order, whatever lies between them; columns that no writer reads are nulls."""
-    positions, rank = ascending(rows.astype(np.int64))
-    stretches, local = held.stretches(positions, gap_rows=int(positions[-1]))
-    taken = array_of(local[rank], pa.int64())
-    columns = []
-    for field in schema:
-        if field.name not in names:
-            columns.append(pa.nulls(len(rows), field.type))
-            continue
-        column = canonical(take(held.read(field.name, stretches), taken))
-        if pa.types.is_struct(field.type):
-            column = image_array(column) if not column.null_count else _with_nulls(column, field.type)
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _sort_part(folder: Path, part: _Part, opened: SliceRows) -> None:
+    """Writes the file of one part; complete once it has its name."""
+    slices = np.full(len(part.rows), part.number, np.uint32)
+    rows = opened.read(slices, part.rows, gap_rows=_WHOLE_BATCHES)
+    placed = {
+        "image_file": array_of(rows.images.file + part.first_file, pa.int64()),
+        "image_at": array_of(rows.images.offset, pa.int64()),
+    }
+    columns = {**rows.columns, **placed}
+    table = pa.RecordBatch.from_arrays(
+        [columns[name] for name in _SPILLED_SCHEMA.names], schema=_SPILLED_SCHEMA
+    )
+    temporary = folder / f".{part.name}.tmp"
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, _SPILLED_SCHEMA) as writer:
+        begin = 0
+        for end in part.ends:
+            writer.write_batch(table.slice(begin, end - begin))
+            begin = end
+    temporary.rename(folder / part.name)
 
 
-def _with_nulls(encoded: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The image struct over bytes of which some were taken down; the gatherer says which."""
-    paths = pa.nulls(len(encoded), kind.field(1).type)
-    return pa.StructArray.from_arrays([encoded, paths], fields=[kind.field(0), kind.field(1)])
+def _part_name(number: int, first_row: int) -> str:
+    return f"{number}-{first_row}.arrow"
+
+
+def _slice_and_row(path: Path) -> tuple[int, int]:
+    number, row = path.stem.split("-")
+    return int(number), int(row)
+
+
+def _data_bytes(files: SliceFiles) -> int:
+    return sum((files.directory / name).stat().st_size for name in files.data_files)

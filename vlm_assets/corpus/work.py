@@ -32,9 +32,6 @@ WINDOW_SCHEMA: Final = pa.schema(
         pa.field("row", pa.uint32(), nullable=False),  # its row
         pa.field("cell", pa.uint32(), nullable=False),  # number of the cell in `WorkPlan.cells`
         pa.field("place", pa.uint32(), nullable=False),  # n-th row of the written window: place in this batch
-        pa.field(
-            "spill", pa.uint32(), nullable=False
-        ),  # n-th row of its slice in the order of shards and windows
     ]
 )
 """One record batch a window, present rows only, in block order, so that reading goes along the blocks."""
@@ -100,8 +97,6 @@ class WorkPlan(Manifest):
     categories: dict[str, dict[str, int]]
     spill: str = ""
     """Folder of rows that are sorted before they are gathered (`corpus.spill`); empty where it is not worth it."""
-    spilled_rows: tuple[int, ...] = ()
-    """How many of each slice."""
 
     def find(self, bits: str) -> ShardPlan:
         """The shard of these bits.

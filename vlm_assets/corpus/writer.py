@@ -4,7 +4,7 @@ Reads slices over memory maps, window by window; memory is bounded by one window
 is not touched.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.corpus.gather import Gatherer, WindowRows
+from vlm_assets.corpus.byte_pieces import PieceReader
+from vlm_assets.corpus.gather import Gatherer
+from vlm_assets.corpus.slice_rows import SliceRows, WindowRows
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
-from vlm_assets.corpus.spill import slice_files, spilled_files
+from vlm_assets.corpus.spill import SpilledRows, used_slices
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, WorkPlan
 from vlm_assets.errors import CorpusError
 from vlm_assets.manifest import FileEntry
@@ -74,22 +76,28 @@ class OpenSlices:
     """The slices that one process has open: those of the plan it worked on last."""
 
     def __init__(self) -> None:
-        self._of: str = ""
-        self._gatherer: Gatherer | None = None
-        self.spilled = False
-        """Whether the gatherer reads sorted rows instead of the slices."""
+        self._of: Path | None = None
+        self._gatherer: Gatherer
+        self._rows: SliceRows | SpilledRows
 
-    def gatherer(self, plan: WorkPlan, staging: Staging) -> Gatherer:
-        """A gatherer over all slices with selected rows."""
-        if self._gatherer is None or self._of != str(staging.path):
-            spilled = spilled_files(staging, plan)
-            used = {
-                number: slice_files(plan, number) for number, one in enumerate(plan.slices) if one.directory
-            }
-            self.spilled = spilled is not None
-            self._gatherer = Gatherer(used if spilled is None else spilled, plan.cells)
-            self._of = str(staging.path)
-        return self._gatherer
+    def batches(
+        self, staging: Staging, plan: WorkPlan, bits: str, windows: Sequence[WindowRows]
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """(data, index) of each window of a shard; see `Gatherer.batches`."""
+        if not windows:
+            return iter(())
+        if self._of != staging.path:
+            self._open(staging, plan)
+        if isinstance(self._rows, SpilledRows):
+            return self._gatherer.batches(self._rows.windows(bits, windows))
+        return self._gatherer.batches(self._rows.windows(windows))
+
+    def _open(self, staging: Staging, plan: WorkPlan) -> None:
+        used = used_slices(plan)
+        images = PieceReader([one.directory / name for one in used.values() for name in one.data_files])
+        self._rows = SpilledRows.of(staging, plan) or SliceRows(used)
+        self._gatherer = Gatherer(images, plan.slices, plan.cells)
+        self._of = staging.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +153,12 @@ def _write_files(
     data_path: Path,
     index_path: Path,
 ) -> tuple[FileEntry, FileEntry]:
-    work = map_ipc_file(staging.work(shard.bits))
+    windows = _windows(map_ipc_file(staging.work(shard.bits)), shard.bits)
     with ExitStack() as stack:
         data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA))
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file"))
-        gatherer = slices.gatherer(plan, staging) if work.num_record_batches else None
-        windows = _windows(work, shard.bits, spilled=slices.spilled)
-        following = next(windows, None)
-        while gatherer is not None and following is not None:
-            window, following = following, next(windows, None)
-            if following is not None:
-                gatherer.read_ahead(following)
-            for file, batch in zip((data, index), gatherer.window(window), strict=True):
+        for batches in slices.batches(staging, plan, shard.bits, windows):
+            for file, batch in zip((data, index), batches, strict=True):
                 file.write(batch)
             watch.window_done(shard.bits, data.rows, data.size_bytes + index.size_bytes)
         if not data.rows == index.rows == shard.rows:
@@ -164,12 +166,12 @@ def _write_files(
         return data.finish(), index.finish()
 
 
-def _windows(work: pa.RecordBatchFileReader, bits: str, *, spilled: bool) -> Iterator[WindowRows]:
-    """Windows of a work file. A damaged one must not become a wrong shard."""
-    for number in range(work.num_record_batches):
-        window = WindowRows.of(work.get_batch(number), spilled=spilled)
+def _windows(work: pa.RecordBatchFileReader, bits: str) -> list[WindowRows]:
+    """Windows of a work file, over its memory map. A damaged one must not become a wrong shard."""
+    windows = [WindowRows.of(work.get_batch(number)) for number in range(work.num_record_batches)]
+    for number, window in enumerate(windows):
         if not (np.bincount(window.place, minlength=len(window.row)) == 1).all():
             raise CorpusError(
                 f"shard r{bits}, window {number}: the work file is damaged; plan the shards again"
             )
-        yield window
+    return windows

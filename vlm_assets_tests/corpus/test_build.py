@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +18,12 @@ from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pe
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
+from vlm_assets.corpus.spill import SpilledRows
 from vlm_assets.corpus.work import Staging
 from vlm_assets.corpus.writer import OpenSlices, write_shard
 from vlm_assets.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.layout import DataRoot
+from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import Row, file_hash
 from vlm_assets.store.versions import current_version, read_manifest
@@ -411,30 +413,45 @@ def test_what_memory_holds_before_does_not_show(root):
         assert found.stdout.split()[0] == expected
 
 
-@pytest.mark.parametrize("chunk_bytes", [2**27, 20_000])
-def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, chunk_bytes):
+@pytest.mark.parametrize(("part_bytes", "partition_bytes"), [(2**27, 2**28), (20_000, 1)])
+def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, partition_bytes):
     plan_dir = plan_rows(root, commit_sources(root))
     straight = build_corpus(plan_dir, root)
     monkeypatch.setattr(spill, "_FROM_BYTES", 0)
-    monkeypatch.setattr(spill, "_BATCH_BYTES", 3_000)
-    monkeypatch.setattr(spill, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(spill, "_PART_BYTES", part_bytes)
+    monkeypatch.setattr(spill, "_PARTITION_BYTES", partition_bytes)
     shutil.rmtree(root.path / "corpora")
     staging, plan = plan_shards(plan_dir, root)
     spill.spill(Staging(staging))
-    assert sum(plan.spilled_rows) == straight.rows
-    some = next((staging / plan.spill).iterdir())
-    shutil.rmtree(some)  # as after a kill: the rest stays, this one is made again
-    kept = {path: path.stat().st_ino for path in (staging / plan.spill).iterdir()}
+    folder = staging / plan.spill
+    readers = [map_ipc_file(path) for path in folder.glob("*.arrow")]
+    assert sum(reader.read_all().num_rows for reader in readers) == straight.rows
+    some = min(folder.glob("*.arrow"))
+    some.unlink()  # as after a kill: the rest stays, this one is made again
+    (folder / "complete").unlink()
+    kept = {path: path.stat().st_ino for path in folder.glob("*.arrow")}
     write_shard(staging, plan.shards[0].bits)  # not all is sorted: gathered from the slices
     spill.spill(Staging(staging), workers=2)
-    assert some.is_dir()
+    assert some.is_file()
     assert all(path.stat().st_ino == inode for path, inode in kept.items())
     slices = OpenSlices()
+    opened: list[object] = []
+    monkeypatch.setattr(SpilledRows, "_partition", seen_by(SpilledRows._partition, opened))
     for shard in plan.shards:
         write_shard(staging, shard.bits, keep_open=slices)
-    assert slices.spilled
+    assert len(opened) > 0
     assert seal(staging) == straight
     assert not staging.exists()
+
+
+def seen_by(method: Callable[..., object], calls: list[object]) -> Callable[..., object]:
+    """The method, whose calls are noted."""
+
+    def noted(*arguments: object) -> object:
+        calls.append(arguments)
+        return method(*arguments)
+
+    return noted
 
 
 def test_large_rows_and_small_slices_are_not_sorted(root, monkeypatch):

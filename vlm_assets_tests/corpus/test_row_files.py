@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces
 from vlm_assets.corpus.ipc_layout import read_layouts
-from vlm_assets.corpus.row_files import RowFiles, Space, WideColumnError
+from vlm_assets.corpus.row_files import RowFiles, WideColumnError
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import IMAGE_TYPE
 
@@ -68,16 +69,20 @@ def test_columns_at_places_are_those_that_pyarrow_reads(files, gap_rows, seed):
     draw = np.random.default_rng(seed)
     places = np.flatnonzero(draw.random(table.num_rows) < draw.random())
     stretches, local = held.stretches(places, gap_rows)
-    space = Space()
     for name in SCHEMA.names:
-        got = held.read(name, stretches, space).take(pa.array(local)).to_pylist()
         expected = table.column(name).take(pa.array(places)).to_pylist()
         if name == "image":
-            expected = [one and one["bytes"] for one in expected]
+            images = held.pieces(name, stretches)
+            order = [images.file[local], images.offset[local], images.size[local]]
+            got = PieceReader(paths).read(Arranged.of(Pieces(*order))).to_pylist()
+            expected = [one["bytes"] if one else b"" for one in expected]
+        else:
+            got = held.read(name, stretches).take(pa.array(local)).to_pylist()
         assert got == expected
         valid = held.valid(name, stretches)
         seen = np.ones(stretches.total, np.bool_) if valid is None else valid
-        assert [one is not None for one in expected] == seen[local].tolist()
+        there = table.column(name).take(pa.array(places)).is_valid()
+        assert there.to_pylist() == seen[local].tolist()
 
 
 def test_rows_of_each_file_are_told(files):
@@ -129,7 +134,7 @@ def test_a_file_cut_after_it_was_opened_is_an_error(files):
 
 def test_more_files_than_may_be_open_take_turns(files, monkeypatch):
     paths, table = files
-    monkeypatch.setattr("vlm_assets.corpus.row_files._descriptors_for", lambda _: 2)
+    monkeypatch.setattr("vlm_assets.corpus.open_files._descriptors_for", lambda _: 2)
     held = RowFiles(SCHEMA, paths)
     for places in ([1, 71], [75, 80], [3, 90], [71, 76]):
         stretches, local = held.stretches(np.array(places), 1)
@@ -143,4 +148,4 @@ def test_a_column_over_the_reach_of_its_offsets_is_refused(files, monkeypatch):
     monkeypatch.setattr("vlm_assets.corpus.row_files.MAX_COLUMN_BYTES", 5)
     held = RowFiles(SCHEMA, files[0])
     with pytest.raises(WideColumnError):
-        held.read("image", held.stretches(np.arange(100), 1)[0])
+        held.read("text", held.stretches(np.arange(100), 1)[0])

@@ -1,0 +1,61 @@
+"""Pieces of files in any order, against slices of the files' bytes."""
+
+import random
+
+import numpy as np
+import pytest
+
+from vlm_assets.corpus import byte_pieces
+from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces
+from vlm_assets.errors import CorpusError
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files of random bytes."""
+    draw = random.Random(5)
+    paths = [tmp_path / f"{number}" for number in range(3)]
+    for path in paths:
+        path.write_bytes(draw.randbytes(200_000))
+    return paths
+
+
+def drawn(draw: random.Random, largest: int) -> list[tuple[int, int, int]]:
+    """Disjoint (file, offset, size) in random order; some touch, some are empty."""
+    found = []
+    for file in range(3):
+        place = draw.randrange(1000)
+        while (end := place + draw.randrange(largest)) < 200_000:
+            found.append((file, place, end - place))
+            place = end + draw.choice([0, 1, 700, 40_000])
+    draw.shuffle(found)
+    return found
+
+
+@pytest.mark.parametrize("largest", [40, 3_000, 30_000])  # with gaps, with gaps, one by one
+@pytest.mark.parametrize("most", [2**31 - 1, 300_000])
+def test_pieces_come_in_the_order_wanted(files, monkeypatch, largest, most):
+    monkeypatch.setattr(byte_pieces, "MAX_COLUMN_BYTES", most)
+    reader, draw = PieceReader(files), random.Random(largest)
+    for _ in range(3):
+        wanted = drawn(draw, largest)
+        wanted = wanted[: max(1, 100_000 // largest)]
+        arranged = Arranged.of(Pieces(*np.array(wanted, np.int64).T))
+        reader.read_ahead(arranged)
+        expected = [files[file].read_bytes()[at : at + size] for file, at, size in wanted]
+        assert reader.read(arranged).to_pylist() == expected
+
+
+def test_what_a_column_cannot_hold_is_refused(files, monkeypatch):
+    monkeypatch.setattr(byte_pieces, "MAX_COLUMN_BYTES", 999)
+    arranged = Arranged.of(Pieces(*np.array([(0, 0, 500), (1, 7, 500)], np.int64).T))
+    with pytest.raises(CorpusError, match="1000 image bytes"):
+        PieceReader(files).read(arranged)
+
+
+@pytest.mark.parametrize("size", [10, 5_000])
+def test_a_file_that_is_cut_is_named(files, size):
+    arranged = Arranged.of(Pieces(*np.array([(0, 0, size), (1, 199_000, size)], np.int64).T))
+    files[1].write_bytes(b"short")
+    with pytest.raises(CorpusError, match=f"{files[1]} is damaged"):
+        PieceReader(files).read(arranged)
