@@ -112,7 +112,7 @@ def check_shard_files(recount: Recount) -> Verdict:
         if evidence.full or not name.startswith("data-") or there[name] <= _ALWAYS_HASHED_BYTES
     ]
     known = _known_hashes(recount)
-    with ThreadPoolExecutor(recount.workers) as pool:
+    with ThreadPoolExecutor(recount.threads) as pool:
         hashes = pool.map(lambda name: known.get(name) or file_hash(folder / name), hashed)
         for name, found in zip(hashed, hashes, strict=True):
             if found != corpus.files[name].blake3:

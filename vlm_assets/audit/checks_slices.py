@@ -35,7 +35,7 @@ def _found(evidence: Evidence) -> list[tuple[FoundSlice, Path, SliceManifest]]:
 def _faults(recount: Recount, check: Any) -> list[str]:
     """Faults of all slices, read in threads (parquet and hashing release the GIL)."""
     found = _found(recount.evidence)
-    with ThreadPoolExecutor(recount.workers) as pool:
+    with ThreadPoolExecutor(recount.threads) as pool:
         lists = pool.map(lambda one: list(check(recount, *one)), found)
         return [fault for faults in lists for fault in faults]
 

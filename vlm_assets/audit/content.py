@@ -4,14 +4,14 @@ Work is cut into parts of shards for worker processes: hashing small images hold
 """
 
 import mmap
-import multiprocessing
+import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,16 +21,17 @@ from blake3 import blake3
 
 from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.words import I64, ranks
+from vlm_assets.audit.workers import Workers
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 
 if TYPE_CHECKING:  # worker processes import this module; it is to load fast
     from vlm_assets.audit.evidence import Evidence
 
-_CACHED_BYTES: Final = 512 * 1024
-"""Of images that were just hashed: about what a core's own cache still holds."""
-_IN_PROCESS_BYTES: Final = 256 * 2**20
-"""Less data than this is read in the calling process: starting workers costs more."""
+_BLOCK_BYTES: Final = 512 * 1024
+"""Read at once: what a core's own cache holds until the images in it are hashed."""
 _PARTS_PER_WORKER: Final = 4
+_CUT_COSTS: Final = 1.25
+"""Time for a shard that is read in parts and hashed on its own, against one that is read whole."""
 _SAMPLED_SHARDS: Final = 64
 _DECODED: Final = 32
 _SHARED: Final = tuple(name for name in INDEX_SCHEMA.names if name in COLUMN_NAMES)
@@ -48,6 +49,13 @@ class ContentTask:
     parts: int = 1
     wanted: tuple[int, ...] | None = None
     decode: tuple[int, ...] = ()
+    hash_only: bool = False
+    """Nothing but the file's own hash: its rows are in other tasks."""
+
+    @property
+    def whole(self) -> bool:
+        """Every row: the file's own hash is taken in the same pass."""
+        return self.parts == 1 and self.wanted is None
 
 
 @dataclass(slots=True)
@@ -77,58 +85,58 @@ class ContentResult:
 
 
 def run_tasks(
-    tasks: Sequence[ContentTask],
-    *,
-    workers: int,
-    size_bytes: int,
-    progress: Callable[[int], None],
-    cancelled: Event | None = None,
+    tasks: Sequence[ContentTask], *, pool: Workers | None, progress: Callable[[int], None]
 ) -> ContentResult:
-    """All tasks, in this process where `size_bytes` is little; `progress` is told the rows done in all.
+    """All tasks, begun in their order, by `pool` or in this process; `progress` is told the rows done in all.
 
     Raises:
-        CancelledError: `cancelled` was set; tasks under way are waited for.
+        RuntimeError: a worker ended.
     """
+    found: dict[int, ContentResult] = {}
+    done = 0
+    for number, result in _run(tasks, pool):
+        found[number] = result
+        done += result.rows
+        progress(done)
     total = ContentResult()
-    if not worth_workers(workers, size_bytes):
-        for task in tasks:
-            total.add(check_content(task))
-            progress(total.rows)
-        return total
-    context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for future in [pool.submit(check_content, task) for task in tasks]:
-            total.add(future.result())
-            progress(total.rows)
-            if cancelled is not None and cancelled.is_set():
-                pool.shutdown(cancel_futures=True)
-                raise CancelledError
+    for number in sorted(found):
+        total.add(found[number])
     return total
 
 
-def worth_workers(workers: int, size_bytes: int) -> bool:
-    """Whether so many bytes are read by worker processes."""
-    return workers > 1 and size_bytes >= _IN_PROCESS_BYTES
+def _run(tasks: Sequence[ContentTask], pool: Workers | None) -> Iterator[tuple[int, ContentResult]]:
+    return enumerate(map(check_content, tasks)) if pool is None else pool.run(check_content, tasks)
 
 
-def parts_for(shards: int, workers: int) -> list[int]:
-    """Parts to cut each shard into: as many whole ones as keep all workers busy, the rest in pieces for the end.
+def shards_to_cut(sizes: Sequence[int], workers: int) -> int:
+    """How many of these shards, largest first, to cut into parts, from the last on, to be done soonest.
 
-    A whole shard is hashed as a file in the same pass, while its bytes are in the processor's cache.
+    A whole shard is hashed as a file in the same pass, while its bytes are in the processor's cache; one in parts is
+    read again for that, but keeps every worker busy until the end.
     """
-    whole = shards // workers * workers
-    return [1] * whole + [_PARTS_PER_WORKER * workers] * (shards - whole)
+
+    def work(cut: int) -> float:
+        loads = [0.0] * workers
+        for size in sizes[: len(sizes) - cut]:
+            loads[loads.index(min(loads))] += size
+        return max(*loads, (sum(loads) + _CUT_COSTS * sum(sizes[len(sizes) - cut :])) / workers)
+
+    return min(range(len(sizes) + 1), key=work)
 
 
 def check_content(task: ContentTask) -> ContentResult:
     """Checks one task. A file that cannot be read to its end is in the result, never raised."""
     result = ContentResult()
     try:
+        if task.hash_only:
+            with closing(_OnceRead(task.data)) as file:
+                result.file_hashes[task.data.name] = file.finish()
+            return result
         with pa.memory_map(str(task.index)) as mapped:
             index = pa.ipc.open_file(mapped).read_all()
         index.validate(full=True)  # damaged offsets would lead reads out of the file, and end the process
-        for first, batch, file_hash in _batches(task, result):
-            _check_batch(result, task, first, batch, index.slice(first, batch.num_rows), file_hash)
+        for batch in _batches(task, result):
+            _check_batch(result, task, batch, index.slice(batch.first, batch.rows.num_rows))
         if index.num_rows != task.rows:
             result.unreadable.append(
                 f"{task.index.name}: {index.num_rows} rows, the manifest says {task.rows}"
@@ -138,123 +146,142 @@ def check_content(task: ContentTask) -> ContentResult:
     return result
 
 
-class _FileHash:
-    """blake3 of a mapped file, taken as far as it was read anyway: what is still in the CPU's cache costs least."""
+class _OnceRead:
+    """A file whose bytes are read once, in order, and hashed (blake3) on the way.
 
-    def __init__(self, mapped: mmap.mmap, address: int) -> None:
-        self._mapped, self._address, self._done, self._digest = mapped, address, 0, blake3()
+    They are read, not mapped, into memory so small that they stay in the processor's own cache until they are hashed
+    as images too: that costs less than mapping their pages.
+    """
 
-    def upto(self, end: int) -> None:
-        """Takes in the bytes before `end`."""
-        if end > self._done:
-            with memoryview(self._mapped) as whole, whole[self._done : end] as part:
-                self._digest.update(part)
-            self._done = end
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._digest = blake3()
+        self._memory = bytearray(_BLOCK_BYTES)
+        self.place = 0
+        """Of the first byte that was not read yet."""
 
-    def place_of(self, buffer: pa.Buffer) -> int:
-        """Where a buffer of the file begins in it."""
-        return int(buffer.address) - self._address
+    def read(self, end: int) -> memoryview:
+        """The bytes before `end`, good until the next call."""
+        size = end - self.place
+        if size > len(self._memory):
+            self._memory = bytearray(size)
+        view = memoryview(self._memory)[:size]
+        if self._file.readinto(view) != size:
+            raise OSError("the file was cut while it was read")
+        self._digest.update(view)
+        self.place = end
+        return view
+
+    def skip(self, end: int) -> None:
+        """Only hashes the bytes before `end`."""
+        while self.place < end:
+            self.read(min(end, self.place + _BLOCK_BYTES))
 
     def finish(self) -> str:
-        """Takes in the rest; the hash in hex."""
-        self.upto(len(self._mapped))
+        """Reads the rest; the hash in hex."""
+        self.skip(os.fstat(self._file.fileno()).st_size)
         return self._digest.hexdigest()
 
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
-def _batches(
-    task: ContentTask, result: ContentResult
-) -> Iterator[tuple[int, pa.RecordBatch, _FileHash | None]]:
-    """(first row, batch, hash) of the task's part; pages are given back after each. A shard in one part is hashed."""
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """One record batch of a mapped data file."""
+
+    first: int
+    rows: pa.RecordBatch
+    address: int
+    """Of the mapping: buffers are found in the file by it."""
+    once: _OnceRead | None
+    """Reads the images, where the whole file is read anyway."""
+
+
+def _batches(task: ContentTask, result: ContentResult) -> Iterator[_Batch]:
+    """The task's part; pages are given back after each. A shard in one part is hashed as a file."""
     with task.data.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last buffer
     whole = pa.py_buffer(mapped)
-    source = pa.BufferReader(whole)
-    reader = pa.ipc.open_stream(source)
-    file_hash = _FileHash(mapped, whole.address) if task.parts == 1 and task.wanted is None else None
     first = 0
-    for number, batch in enumerate(reader):
-        if number % task.parts == task.part:
-            yield first, batch, file_hash
-            if file_hash is not None:
-                file_hash.upto(source.tell())
-            mapped.madvise(mmap.MADV_DONTNEED)
-        first += batch.num_rows
-    if file_hash is not None:
-        result.file_hashes[task.data.name] = file_hash.finish()
+    with closing(_OnceRead(task.data)) as once:
+        for number, batch in enumerate(pa.ipc.open_stream(whole)):
+            if number % task.parts == task.part:
+                yield _Batch(first, batch, whole.address, once if task.whole else None)
+                mapped.madvise(mmap.MADV_DONTNEED)
+            first += batch.num_rows
+        if task.whole:
+            result.file_hashes[task.data.name] = once.finish()
     if first != task.rows:
         raise ValueError(f"{first} rows, the manifest says {task.rows}")
 
 
-def _check_batch(
-    result: ContentResult,
-    task: ContentTask,
-    first: int,
-    batch: pa.RecordBatch,
-    index: pa.Table,
-    file_hash: _FileHash | None,
-) -> None:
+def _check_batch(result: ContentResult, task: ContentTask, batch: _Batch, index: pa.Table) -> None:
+    first, rows = batch.first, batch.rows
     if task.wanted is None:
-        _check_rows(result, task, first, batch, index, file_hash)
+        _check_rows(result, task, batch, index)
     # Row by row: `take` on the image column would copy all of it.
     for row in task.wanted or ():
-        if first <= row < first + batch.num_rows:
-            _check_rows(result, task, row, batch.slice(row - first, 1), index.slice(row - first, 1))
+        if first <= row < first + rows.num_rows:
+            one = replace(batch, first=row, rows=rows.slice(row - first, 1))
+            _check_rows(result, task, one, index.slice(row - first, 1))
     for row in task.decode:
-        if first <= row < first + batch.num_rows:
-            _decode(result, task, row, batch.slice(row - first, 1))
+        if first <= row < first + rows.num_rows:
+            _decode(result, task, row, rows.slice(row - first, 1))
 
 
-def _image_hashes(encoded: pa.Array, starts: list[int], file_hash: _FileHash | None) -> list[str]:
-    """sha256 of every image; the file's hash follows close behind."""
+def _image_hashes(batch: _Batch, encoded: pa.Array, starts: list[int]) -> list[str]:
+    """sha256 of every image; `starts` ascend and lie in the data buffer."""
     buffer = encoded.buffers()[2]
     data = memoryview(buffer) if buffer is not None else memoryview(b"")
-    place = file_hash.place_of(buffer) if file_hash is not None and buffer is not None else 0
-    hashes, behind = [], starts[0]
-    for begin, end in pairwise(starts):
-        hashes.append(sha256(data[begin:end]).hexdigest())
-        if file_hash is not None and end - behind >= _CACHED_BYTES:
-            file_hash.upto(place + end)
-            behind = end
+    once = batch.once
+    if once is None or buffer is None:
+        return [sha256(data[begin:end]).hexdigest() for begin, end in pairwise(starts)]
+    place, last = buffer.address - batch.address, len(starts) - 1
+    once.skip(place + starts[0])
+    hashes: list[str] = []
+    while (at := len(hashes)) < last:
+        stop = max(at + 1, bisect_right(starts, starts[at] + _BLOCK_BYTES, at) - 1)
+        block = once.read(place + starts[stop])
+        hashes += [
+            sha256(block[begin - starts[at] : end - starts[at]]).hexdigest()
+            for begin, end in pairwise(starts[at : stop + 1])
+        ]
     return hashes
 
 
-def _check_rows(
-    result: ContentResult,
-    task: ContentTask,
-    first: int,
-    batch: pa.RecordBatch,
-    index: pa.Table,
-    file_hash: _FileHash | None = None,
-) -> None:
-    if index.num_rows != batch.num_rows:
-        raise ValueError(f"the index ends before row {first + batch.num_rows}")
-    batch.validate(full=True)
-    result.rows += batch.num_rows
-    if not batch.num_rows:
+def _check_rows(result: ContentResult, task: ContentTask, batch: _Batch, index: pa.Table) -> None:
+    first, rows = batch.first, batch.rows
+    if index.num_rows != rows.num_rows:
+        raise ValueError(f"the index ends before row {first + rows.num_rows}")
+    rows.validate(full=True)
+    result.rows += rows.num_rows
+    if not rows.num_rows:
         return
-    images = batch.column("image")
+    images = rows.column("image")
     encoded = images.field(0)
     if images.null_count or encoded.null_count:
         result.bad_images += images.null_count or encoded.null_count
         result.image_examples.append(f"{task.data.name} from row {first}: an image is null")
         return
     starts = np.frombuffer(encoded.buffers()[1], np.int32, len(encoded) + 1, 4 * encoded.offset).tolist()
-    hashes = _image_hashes(encoded, starts, file_hash)
+    hashes = _image_hashes(batch, encoded, starts)
     result.image_bytes += starts[-1] - starts[0]
     recorded = index.column("image_sha256").to_pylist()
     if hashes != recorded:
         wrong = [row for row, (found, said) in enumerate(zip(hashes, recorded, strict=True)) if found != said]
         result.bad_images += len(wrong)
         result.image_examples += [
-            f"{task.data.name} row {first + row} ({batch.column('id')[row]}): sha256 {hashes[row][:16]}…, "
+            f"{task.data.name} row {first + row} ({rows.column('id')[row]}): sha256 {hashes[row][:16]}…, "
             f"on record {str(recorded[row])[:16]}…"
             for row in wrong[:MAX_EXAMPLES]
         ]
     offsets = np.array(starts, np.int64)
     lengths = offsets[1:] - offsets[:-1]
     whole = np.array([a == b for a, b in zip(hashes, recorded, strict=True)], bool)
-    sizes = _sizes(batch)
-    _check_values(result, task, first, batch, index, np.where(whole, lengths, sizes))
+    sizes = _sizes(rows)
+    _check_values(result, task, first, rows, index, np.where(whole, lengths, sizes))
 
 
 def _sizes(batch: pa.RecordBatch) -> I64:
@@ -315,7 +342,7 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
 
 
 def read_content(
-    evidence: "Evidence", *, workers: int, progress: Callable[[int], None], cancelled: Event | None = None
+    evidence: "Evidence", *, pool: Workers | None, progress: Callable[[int], None]
 ) -> ContentResult:
     """All rows with `full`, otherwise a sample: up to 64 shards, rows uniform in them, seeded by the root hash."""
     corpus = evidence.corpus
@@ -327,24 +354,40 @@ def read_content(
     starts = np.cumsum([0, *(sizes[one] for one in bits)])
     sample = np.sort(_lowest(int(starts[-1]), evidence.sample_rows, seed))
     decode = np.sort(_lowest(int(starts[-1]), min(_DECODED, evidence.sample_rows), seed))
-    parts = parts_for(len(bits), workers) if evidence.full else [1] * len(bits)
     tasks = []
     for number, one in enumerate(bits):
         own = [v[(v >= starts[number]) & (v < starts[number + 1])] - starts[number] for v in (sample, decode)]
-        tasks += [
+        tasks.append(
             ContentTask(
                 data=evidence.directory / f"data-r{one}.arrow",
                 index=evidence.directory / f"index-r{one}.arrow",
                 rows=sizes[one],
-                part=part,
-                parts=parts[number],
                 wanted=None if evidence.full else tuple(own[0].tolist()),
                 decode=tuple(own[1].tolist()),
             )
-            for part in range(parts[number])
-        ]
-    size_bytes = corpus.data_bytes if evidence.full else 0
-    return run_tasks(tasks, workers=workers, size_bytes=size_bytes, progress=progress, cancelled=cancelled)
+        )
+    if evidence.full and pool is not None:
+        shards = {
+            task.data: corpus.shards[one].data.size_bytes for task, one in zip(tasks, bits, strict=True)
+        }
+        tasks = _in_good_order(tasks, shards, pool.count)
+    return run_tasks(tasks, pool=pool, progress=progress)
+
+
+def _in_good_order(tasks: list[ContentTask], sizes: dict[Path, int], workers: int) -> list[ContentTask]:
+    """Largest shards first; the last cut into parts."""
+    tasks = sorted(tasks, key=lambda task: -sizes[task.data])
+    whole = len(tasks) - shards_to_cut([sizes[task.data] for task in tasks], workers)
+    parts = _PARTS_PER_WORKER * workers
+    cut = [
+        piece
+        for task in tasks[whole:]
+        for piece in (
+            replace(task, hash_only=True),
+            *(replace(task, part=part, parts=parts) for part in range(parts)),
+        )
+    ]
+    return tasks[:whole] + cut
 
 
 def _lowest(count: int, wanted: int, seed: int) -> I64:

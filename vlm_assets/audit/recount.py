@@ -1,23 +1,22 @@
 """What several checks need, computed once: the corpus rows, where they come from, and the supply counted again."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from threading import Event
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlm_assets.audit.content import ContentResult, read_content, worth_workers
+from vlm_assets.audit.content import ContentResult, read_content
 from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, index_table, one_array, read_corpus_rows, trace
 from vlm_assets.audit.evidence import Evidence, UnjudgedError
 from vlm_assets.audit.quotas import Branch, tree_of
 from vlm_assets.audit.supply import SupplyReader, SupplyRows
 from vlm_assets.audit.words import I64, Bool, among, words_of
+from vlm_assets.audit.workers import Workers
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
 
@@ -28,28 +27,30 @@ T = TypeVar("T")
 class Recount:
     """Tables over one corpus; each is made when first asked for, or raises `UnjudgedError`."""
 
-    def __init__(self, evidence: Evidence, *, workers: int, tell_rows: Callable[[int], None]) -> None:
+    def __init__(
+        self, evidence: Evidence, *, threads: int, pool: Workers | None, tell_rows: Callable[[int], None]
+    ) -> None:
         self.evidence = evidence
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.threads = threads
         self.tell_rows = tell_rows
-        self._cancelled = Event()
+        self._pool = pool
         self._ahead: Future[ContentResult] | None = None
         self._failed: dict[str, UnjudgedError] = {}
 
     @cached_property
     def rows(self) -> CorpusRows:
         """The corpus as its index files have it."""
-        return self._once("rows", lambda: read_corpus_rows(self.evidence, self.workers))
+        return self._once("rows", lambda: read_corpus_rows(self.evidence, self.threads))
 
     @cached_property
     def lineage(self) -> Lineage:
         """Where its rows come from."""
-        return self._once("lineage", lambda: trace(self.evidence, self.rows, self.workers))
+        return self._once("lineage", lambda: trace(self.evidence, self.rows, self.threads))
 
     @cached_property
     def supply(self) -> SupplyRows:
         """The supply of its plan with exclusions."""
-        return self._once("supply", lambda: SupplyReader(self.evidence).read(self.workers))
+        return self._once("supply", lambda: SupplyReader(self.evidence).read(self.threads))
 
     @cached_property
     def content(self) -> ContentResult:
@@ -57,28 +58,20 @@ class Recount:
         return self._once("content", self._ahead.result if self._ahead else self._read_content)
 
     def _read_content(self) -> ContentResult:
-        return read_content(
-            self.evidence, workers=self.workers, progress=self.tell_rows, cancelled=self._cancelled
-        )
+        return read_content(self.evidence, pool=self._pool, progress=self.tell_rows)
 
     @contextmanager
     def reading_ahead(self) -> Iterator[None]:
-        """Within the block workers read all data files while other things are counted; ended early, they stop."""
-        if not self._reads_much():
+        """Within the block the pool reads all data files while other things are counted; ended early, it stops."""
+        if self._pool is None:
             yield
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="audit") as pool:
-            self._ahead = pool.submit(self._read_content)
+        with ThreadPoolExecutor(1, thread_name_prefix="audit") as thread:
+            self._ahead = thread.submit(self._read_content)
             try:
                 yield
             finally:
-                self._cancelled.set()
-
-    def _reads_much(self) -> bool:
-        try:
-            return self.evidence.full and worth_workers(self.workers, self.evidence.corpus.data_bytes)
-        except UnjudgedError:
-            return False
+                self._pool.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         """Remembers a failure: what could not be read once is not read again for every check."""

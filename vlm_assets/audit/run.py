@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
 
 from vlm_assets.audit.findings import (
     MAX_EXAMPLES,
@@ -17,11 +18,17 @@ from vlm_assets.audit.findings import (
 )
 from vlm_assets.installation import Installation
 
+if TYPE_CHECKING:
+    from vlm_assets.audit.workers import Workers
+
 __all__ = ["Finding", "FindingName", "Severity", "audit_corpus", "exit_code", "finding_names"]
 
 logger = logging.getLogger("vlm_assets.audit")
 
 SAMPLE_ROWS: Final = 1_000
+_IN_PROCESS_BYTES: Final = 256 * 2**20
+"""Less data than this is read in the calling process: starting workers costs more."""
+_CONTENT_MODULE: Final = "vlm_assets.audit.content"
 _OF_DATA_FILES: Final = frozenset(
     {FindingName.SHARD_FILES, FindingName.ROW_VALUES, FindingName.IMAGE_BYTES, FindingName.DECODES}
 )
@@ -47,14 +54,42 @@ def audit_corpus(
     Raises:
         StoreError: the target has no corpus; or a tombstone cannot be read.
     """
+    # First of all: they import while this process reads what they are to do.
+    pool = _started_workers(installation, target) if full else None
+    with pool or nullcontext():
+        findings = _judge_all(installation, target, pool, progress, full=full, sample_rows=sample_rows)
+    failed = [str(f.name) for f in findings if f.failed]
+    logger.info("%s: %d findings, failed: %s", target, len(findings), ", ".join(failed) or "none")
+    return findings
+
+
+def _started_workers(installation: Installation, target: str) -> "Workers | None":
+    """Worker processes, where there is much to read for more than one."""
+    from vlm_assets.audit.workers import Workers
+
+    count = installation.settings.worker_count
+    folder = installation.root.corpus(installation.catalog.corpus.name, target)
+    if count == 1 or sum(path.stat().st_size for path in folder.glob("data-*.arrow")) < _IN_PROCESS_BYTES:
+        return None
+    return Workers(count, _CONTENT_MODULE)
+
+
+def _judge_all(
+    installation: Installation,
+    target: str,
+    pool: "Workers | None",
+    progress: Progress,
+    *,
+    full: bool,
+    sample_rows: int,
+) -> list[Finding]:
     from vlm_assets.audit.evidence import Evidence
     from vlm_assets.audit.recount import Recount
 
     evidence = Evidence(installation, target, full=full, sample_rows=sample_rows)
+    threads = installation.settings.worker_count
     current = ""
-    recount = Recount(
-        evidence, workers=installation.settings.workers, tell_rows=lambda rows: progress(current, rows)
-    )
+    recount = Recount(evidence, threads=threads, pool=pool, tell_rows=lambda rows: progress(current, rows))
     findings = []
     checks = _checks()
     with recount.reading_ahead():
@@ -63,10 +98,7 @@ def audit_corpus(
             progress(current, 0)
             findings.append(_judge(name, checks[name], recount))
     order = list(checks)
-    findings = _own_up(sorted(findings, key=lambda one: order.index(one.name)))
-    failed = [str(f.name) for f in findings if f.failed]
-    logger.info("%s: %d findings, failed: %s", target, len(findings), ", ".join(failed) or "none")
-    return findings
+    return _own_up(sorted(findings, key=lambda one: order.index(one.name)))
 
 
 def _checks() -> Mapping[FindingName, Callable[..., Verdict]]:

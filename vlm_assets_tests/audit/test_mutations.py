@@ -552,7 +552,7 @@ def test_no_byte_of_corpus_or_plan_changes_unseen(good, tmp_path, seed):
 
 
 def test_workers_find_what_one_process_finds(good, tmp_path, monkeypatch):
-    monkeypatch.setattr("vlm_assets.audit.content._IN_PROCESS_BYTES", 0)
+    monkeypatch.setattr("vlm_assets.audit.run._IN_PROCESS_BYTES", 0)
     broken = copy_of(good, tmp_path)
     swap_two_images(broken)
     installation = open_installation(
