@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import array_of, canonical
 from vlm_assets.corpus.memory import take
-from vlm_assets.corpus.open_files import OpenFiles
+from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
 
 MAX_COLUMN_BYTES: Final = 2**31 - 1
@@ -82,18 +82,21 @@ class Arranged:
 
 
 class PieceReader:
-    """Reads pieces of a set of files. Lends its memory to one array at a time."""
+    """Reads pieces of a set of files. Lends its memory to one array at a time.
+
+    One thread may read ahead while another reads.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._files = OpenFiles(paths)
+        self._files, self._files_ahead = OpenFiles(paths), OpenFiles(paths)
         self._read, self._written = _Space(), _Space()
 
     def read_ahead(self, arranged: Arranged) -> None:
-        """Has the kernel read the pieces into the page cache, without waiting for it."""
+        """Has the kernel read the pieces into the page cache; waits while its queue is full."""
         runs = arranged.runs(_GAP_BYTES)
-        descriptors = self._files.descriptors(runs.file)
+        descriptors = self._files_ahead.descriptors(runs.file)
         for descriptor, begin, end in zip(descriptors, runs.begin.tolist(), runs.end.tolist(), strict=True):
-            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_WILLNEED)
+            will_need(descriptor, begin, end)
 
     def read(self, arranged: Arranged) -> pa.Array:
         """The pieces as one binary array in the order wanted, exact buffers; valid until the next call.

@@ -1,7 +1,9 @@
 """Windows of a shard as record batches: columns of chosen rows, what the plan assigns, and the images."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pyarrow as pa
 
@@ -12,6 +14,9 @@ from vlm_assets.corpus.memory import keep_freed_memory
 from vlm_assets.corpus.slice_rows import RowColumns, WindowRows
 from vlm_assets.corpus.work import OF_SLICE, WorkSlice
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
+
+_WINDOWS_AHEAD: Final = 3
+"""Of which the images are on their way: the disk is asked for some thousand pieces at a time."""
 
 
 class Gatherer:
@@ -30,25 +35,38 @@ class Gatherer:
     def batches(
         self, rows: Iterable[tuple[WindowRows, RowColumns]]
     ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        """(data, index) of each window; valid until the next one. The next window's images are read ahead.
+        """(data, index) of each window; valid until the next one. The images of the next ones are read ahead.
 
         Raises:
             CorpusError: a row without image, index and data that disagree, or a column over 2 GiB.
         """
-        waiting: deque[tuple[WindowRows, RowColumns, Arranged]] = deque()
-        for window, columns in rows:
-            images = Arranged.of(columns.images)
-            self._images.read_ahead(images)
-            waiting.append((window, columns, images))
-            if len(waiting) > 1:
+        waiting: deque[tuple[WindowRows, RowColumns, Callable[[], pa.Array]]] = deque()
+        with ThreadPoolExecutor(1) as ahead:
+            for window, columns in rows:
+                waiting.append((window, columns, self._images_of(columns, ahead)))
+                if len(waiting) > _WINDOWS_AHEAD:
+                    yield self._batch(*waiting.popleft())
+            while waiting:
                 yield self._batch(*waiting.popleft())
-        for one in waiting:
-            yield self._batch(*one)
+
+    def _images_of(self, rows: RowColumns, ahead: ThreadPoolExecutor) -> Callable[[], pa.Array]:
+        """Has the images read ahead; returns what reads them."""
+        if isinstance(rows.images, pa.Array):
+            images: pa.Array = rows.images
+            return lambda: images
+        arranged = Arranged.of(rows.images)
+        cached = ahead.submit(self._images.read_ahead, arranged)
+
+        def read() -> pa.Array:
+            cached.result()
+            return self._images.read(arranged)
+
+        return read
 
     def _batch(
-        self, window: WindowRows, rows: RowColumns, images: Arranged
+        self, window: WindowRows, rows: RowColumns, read_images: Callable[[], pa.Array]
     ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        columns = {**rows.columns, "image": image_array(self._images.read(images))}
+        columns = {**rows.columns, "image": image_array(read_images())}
         for table, numbers in ((self._assigned, window.cell), (self._of_slice, window.slice)):
             taken = array_of(numbers[window.place], pa.uint32())
             columns |= {name: canonical(values.take(taken)) for name, values in table.items()}

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from vlm_assets.errors import CorpusError
 
 _SPARE_DESCRIPTORS: Final = 256
+_AHEAD_BYTES: Final = 256 * 2**10
+"""What one advice may ask for: Linux cuts it to the device's largest request or readahead (mm/readahead.c)."""
 
 
 class OpenFiles:
-    """Descriptors of files by number, the ones opened last."""
+    """Descriptors of files by number, the ones opened last. Not for several threads at once."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
-        self._most = _descriptors_for(len(paths))
         self._open: dict[int, int] = {}
+        self._most = _reserve(len(self.paths))
 
     def descriptors(self, files: NDArray[Any]) -> list[int]:
         """One for each number, good until the next call.
@@ -46,17 +48,33 @@ class OpenFiles:
                 os.close(self._open.pop(file))
 
     def __del__(self) -> None:
+        _reserved[0] -= getattr(self, "_most", 0)
         for descriptor in getattr(self, "_open", {}).values():
             os.close(descriptor)
 
 
-def _descriptors_for(files: int) -> int:
-    """How many files may be open at once; raises this process's soft limit as far as it may where it is too low."""
+def will_need(descriptor: int, begin: int, end: int) -> None:
+    """Has the kernel read these bytes into the page cache; waits only while its queue is full."""
+    for place in range(begin, end, _AHEAD_BYTES):
+        os.posix_fadvise(descriptor, place, min(_AHEAD_BYTES, end - place), os.POSIX_FADV_WILLNEED)
+
+
+_reserved = [0]
+"""Descriptors that all `OpenFiles` of this process may have open."""
+
+
+def _reserve(files: int) -> int:
+    """How many of so many files may be open; raises this process's soft limit where it is too low."""
+    most = max(
+        min(files, _limit(_reserved[0] + files + _SPARE_DESCRIPTORS) - _reserved[0] - _SPARE_DESCRIPTORS), 16
+    )
+    _reserved[0] += most
+    return most
+
+
+def _limit(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return files
-    wanted = files + _SPARE_DESCRIPTORS
-    if soft < wanted:
+    if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(soft - _SPARE_DESCRIPTORS, 16)
+    return wanted if soft == resource.RLIM_INFINITY else soft

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vlm_assets.corpus.arrays import dtype_of
 from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
-from vlm_assets.corpus.open_files import OpenFiles
+from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
 
 I64 = NDArray[np.int64]
@@ -167,10 +167,31 @@ class RowFiles:
             last = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
             self._will_need(batches, self._layout.offset[batches, first], last)
 
+    def read_batches_ahead(self, positions: I64) -> None:
+        """Has the kernel read all columns of the batches around some places, as one run of bytes."""
+        for descriptor, begin, end in self._batch_bytes(positions):
+            will_need(descriptor, begin, end)
+
+    def forget_batches(self, positions: I64) -> None:
+        """Lets the kernel give the memory of these batches to something that will be read again."""
+        for descriptor, begin, end in self._batch_bytes(positions):
+            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
+
+    def _batch_bytes(self, positions: I64) -> list[tuple[int, int, int]]:
+        """(descriptor, begin, end) for each file, from the first of these batches to the last."""
+        batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
+        begins = self._layout.offset[batches].min(axis=1)
+        ends = (self._layout.offset[batches] + self._layout.size[batches]).max(axis=1)
+        files = self._file_of[batches]
+        first = np.flatnonzero(np.append(True, files[1:] != files[:-1]))
+        last = np.append(first[1:], len(files)) - 1
+        descriptors = self._files.descriptors(files[first])
+        return list(zip(descriptors, begins[first].tolist(), ends[last].tolist(), strict=True))
+
     def _will_need(self, batches: I64, begins: I64, ends: I64) -> None:
         descriptors = self._files.descriptors(self._file_of[batches])
         for descriptor, begin, end in zip(descriptors, begins.tolist(), ends.tolist(), strict=True):
-            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_WILLNEED)
+            will_need(descriptor, begin, end)
 
     def _strings(
         self, kind: pa.DataType, stretches: Stretches, buffer: int, valid: NDArray[np.bool_] | None

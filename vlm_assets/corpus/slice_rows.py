@@ -25,6 +25,7 @@ from vlm_assets.store.slices import INDEX_FILE
 
 GAP_ROWS: Final = 32
 """Unselected rows between two selected ones that are read rather than cut out: a cut costs about as much."""
+_WITHOUT_IMAGE: Final = tuple(name for name in SAMPLE_SCHEMA.names if name != "image")
 _OF_INDEX: Final = (*INDEX_ONLY, "size_bytes")
 
 U32 = NDArray[np.uint32]
@@ -47,10 +48,10 @@ class WindowRows:
 
 @dataclass(frozen=True, slots=True)
 class RowColumns:
-    """Rows in the order wanted: `COPIED`, `INDEX_ONLY` and `CHECKED` by name, and where their images lie."""
+    """Rows in the order wanted: `COPIED`, `INDEX_ONLY` and `CHECKED` by name, and their images or where these lie."""
 
     columns: Mapping[str, pa.Array]
-    images: Pieces
+    images: Pieces | pa.Array
 
 
 class SliceRows:
@@ -93,8 +94,21 @@ class SliceRows:
     def read_ahead(self, slices: U32, rows: U32) -> None:
         """Has the kernel read what `read` of these rows will want."""
         positions = self._first_row[slices] + rows
-        self._data.read_ahead(positions, [name for name in SAMPLE_SCHEMA.names if name != "image"])
+        self._data.read_ahead(positions, _WITHOUT_IMAGE)
         self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
+
+    def read_batches_ahead(self, slices: U32, rows: U32, *, images: bool) -> None:
+        """Has the kernel read the batches that hold these rows: all columns, or all but the image."""
+        positions = self._first_row[slices] + rows
+        if images:
+            self._data.read_batches_ahead(positions)
+        else:
+            self._data.read_ahead(positions, _WITHOUT_IMAGE)
+        self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
+
+    def forget_batches(self, slices: U32, rows: U32) -> None:
+        """These rows are not wanted again: their memory is better used for what will be."""
+        self._data.forget_batches(self._first_row[slices] + rows)
 
     def read(self, slices: U32, rows: U32, gap_rows: int = GAP_ROWS) -> RowColumns:
         """These rows, in this order.

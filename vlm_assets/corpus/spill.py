@@ -1,9 +1,9 @@
-"""Small rows sorted before they are gathered: all columns but the images, in the order in which windows want them.
+"""Small rows sorted before they are gathered, in the order in which windows want them.
 
 A window takes blocks of rows from every slice, and a block's values lie in some thirty places, a few hundred bytes
 each. Out of slices that are larger than the page cache, each is a read of the disk: 16 KB a read were seen, at
-75 MB/s on a disk that reads 1 GB/s in order. So the columns of every slice are read once, in order, and those rows
-put side by side that the same few windows want. Images stay where they are: those of a block lie side by side.
+75 MB/s on a disk that reads 1 GB/s in order. So every slice is read once, in order, and those rows are put side by
+side that the same few windows want. Images stay where they are if those of a block make a large read.
 
     .staging/<…>/spill-<hash>/<slice>-<first row>.arrow   selected rows of a part of a slice, a batch a partition
     .staging/<…>/spill-<hash>/complete                    all of them are there
@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
-from vlm_assets.corpus.byte_pieces import Pieces
+from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces
 from vlm_assets.corpus.mapped import MappedFile, SliceFiles
 from vlm_assets.corpus.memory import keep_freed_memory, take
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
@@ -39,8 +39,11 @@ from vlm_assets.store.arrow_files import map_ipc_file
 _SMALL_ROW_BYTES: Final = 8_192
 _FROM_BYTES: Final = 4 * 2**30
 """Of the slices' files: less stays in the page cache anyway."""
-_PARTITION_BYTES: Final = 256 * 2**20
-"""Planned bytes of the windows of a partition, images included: more than what of it is in memory."""
+_SMALL_IMAGE_BYTES: Final = 4_096
+"""Of a row. Below this mean, images are sorted too: a block's 64 in one read are too few (reads of 32 KB in any order
+reached 0.4 GB/s beside the writing; in order, 0.9)."""
+_PARTITION_BYTES: Final = 128 * 2**20
+"""Planned bytes of the windows of a partition: at least what of it is in memory."""
 _PART_BYTES: Final = 128 * 2**20
 """Bytes of a slice's data, images included, of which the selected rows are sorted at once."""
 _RUN_PARTS: Final = 4
@@ -49,10 +52,14 @@ _COMPLETE: Final = "complete"
 _WHOLE_BATCHES: Final = 2**31
 """Columns are read with all that lies between the selected rows: it comes from the disk with them."""
 
-_SPILLED_SCHEMA: Final = pa.schema(
+_FIELDS: Final = (
+    *(SAMPLE_SCHEMA.field(name) for name in (*COPIED, *CHECKED)),
+    *(INDEX_SCHEMA.field(name) for name in INDEX_ONLY),
+)
+_WITH_IMAGES: Final = pa.schema([*_FIELDS, pa.field("image", pa.binary(), nullable=False)])
+_WITH_PLACES: Final = pa.schema(
     [
-        *(SAMPLE_SCHEMA.field(name) for name in (*COPIED, *CHECKED)),
-        *(INDEX_SCHEMA.field(name) for name in INDEX_ONLY),
+        *_FIELDS,
         pa.field("image_file", pa.int64(), nullable=False),  # number of the data file, all slices' in order
         pa.field("image_at", pa.int64(), nullable=False),  # place in it
     ]
@@ -73,10 +80,16 @@ class _Part:
     """In the order of partitions, ascending in each."""
     ends: tuple[int, ...]
     """Where each partition's rows end."""
+    with_images: bool
 
     @property
     def name(self) -> str:
         return _part_name(self.number, self.first_row)
+
+    @property
+    def slices(self) -> U32:
+        """Number of the slice, for each row."""
+        return np.full(len(self.rows), self.number, np.uint32)
 
 
 def spill_name(shards: Sequence[ShardPlan]) -> str:
@@ -184,6 +197,8 @@ def _picked(table: pa.RecordBatch, places: NDArray[np.int64]) -> RowColumns:
         name: canonical(take(column, taken))
         for name, column in zip(table.schema.names, table.columns, strict=True)
     }
+    if "image" in columns:
+        return RowColumns(columns, columns.pop("image"))
     file, at = (values_of(columns.pop(name)) for name in ("image_file", "image_at"))
     return RowColumns(columns, Pieces(file, at, values_of(columns["size_bytes"])))
 
@@ -206,6 +221,10 @@ def _first_partitions(staging: Staging, plan: WorkPlan) -> dict[str, int]:
 def _parts(staging: Staging, plan: WorkPlan) -> Iterator[_Part]:
     """Every part of a slice with selected rows, in order."""
     partitions = [_sorted_keys(windows) for windows in _partitions(staging, plan)]
+    pending = [plan.find(bits) for bits in _first_partitions(staging, plan)]
+    with_images = sum(one.planned_bytes for one in pending) < _SMALL_IMAGE_BYTES * sum(
+        one.rows for one in pending
+    )
     first_file = 0
     for number, files in used_slices(plan).items():
         step = max(_PART_BYTES * files.rows // max(_data_bytes(files), 1), 1)
@@ -214,8 +233,8 @@ def _parts(staging: Staging, plan: WorkPlan) -> Iterator[_Part]:
             found = [keys[slice(*np.searchsorted(keys, (begin, end)))] for keys in partitions]
             ends = np.cumsum([len(keys) for keys in found])
             if ends[-1]:
-                rows = (np.concatenate(found) & 0xFFFF_FFFF).astype(np.uint32)
-                yield _Part(number, files, first_file, first_row, rows, tuple(ends.tolist()))
+                wanted = (np.concatenate(found) & 0xFFFF_FFFF).astype(np.uint32)
+                yield _Part(number, files, first_file, first_row, wanted, tuple(ends.tolist()), with_images)
         first_file += len(files.data_files)
 
 
@@ -250,29 +269,34 @@ def _sort_run(folder: Path, parts: Sequence[_Part]) -> None:
 
 def _opened(part: _Part) -> SliceRows:
     rows = SliceRows({part.number: part.files})
-    rows.read_ahead(np.full(len(part.rows), part.number, np.uint32), part.rows)
+    rows.read_batches_ahead(part.slices, part.rows, images=part.with_images)
     return rows
 
 
 def _sort_part(folder: Path, part: _Part, opened: SliceRows) -> None:
     """Writes the file of one part; complete once it has its name."""
-    slices = np.full(len(part.rows), part.number, np.uint32)
-    rows = opened.read(slices, part.rows, gap_rows=_WHOLE_BATCHES)
-    placed = {
-        "image_file": array_of(rows.images.file + part.first_file, pa.int64()),
-        "image_at": array_of(rows.images.offset, pa.int64()),
-    }
-    columns = {**rows.columns, **placed}
-    table = pa.RecordBatch.from_arrays(
-        [columns[name] for name in _SPILLED_SCHEMA.names], schema=_SPILLED_SCHEMA
-    )
+    rows = opened.read(part.slices, part.rows, gap_rows=_WHOLE_BATCHES)
+    table = _table(part, rows)
     temporary = folder / f".{part.name}.tmp"
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, _SPILLED_SCHEMA) as writer:
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         begin = 0
         for end in part.ends:
             writer.write_batch(table.slice(begin, end - begin))
             begin = end
     temporary.rename(folder / part.name)
+    opened.forget_batches(part.slices, part.rows)
+
+
+def _table(part: _Part, rows: RowColumns) -> pa.RecordBatch:
+    columns, images = dict(rows.columns), rows.images
+    if part.with_images:
+        reader = PieceReader([part.files.directory / name for name in part.files.data_files])
+        columns["image"] = reader.read(Arranged.of(images))
+    else:
+        columns["image_file"] = array_of(images.file + part.first_file, pa.int64())
+        columns["image_at"] = array_of(images.offset, pa.int64())
+    schema = _WITH_IMAGES if part.with_images else _WITH_PLACES
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _part_name(number: int, first_row: int) -> str:

@@ -413,13 +413,16 @@ def test_what_memory_holds_before_does_not_show(root):
         assert found.stdout.split()[0] == expected
 
 
-@pytest.mark.parametrize(("part_bytes", "partition_bytes"), [(2**27, 2**28), (20_000, 1)])
-def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, partition_bytes):
+@pytest.mark.parametrize(
+    ("part_bytes", "partition_bytes", "small"), [(2**27, 2**28, 2**20), (20_000, 1, 2**20), (20_000, 1, 0)]
+)
+def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, partition_bytes, small):
     plan_dir = plan_rows(root, commit_sources(root))
     straight = build_corpus(plan_dir, root)
     monkeypatch.setattr(spill, "_FROM_BYTES", 0)
     monkeypatch.setattr(spill, "_PART_BYTES", part_bytes)
     monkeypatch.setattr(spill, "_PARTITION_BYTES", partition_bytes)
+    monkeypatch.setattr(spill, "_SMALL_IMAGE_BYTES", small)
     shutil.rmtree(root.path / "corpora")
     staging, plan = plan_shards(plan_dir, root)
     spill.spill(Staging(staging))

@@ -134,7 +134,7 @@ def test_a_file_cut_after_it_was_opened_is_an_error(files):
 
 def test_more_files_than_may_be_open_take_turns(files, monkeypatch):
     paths, table = files
-    monkeypatch.setattr("vlm_assets.corpus.open_files._descriptors_for", lambda _: 2)
+    monkeypatch.setattr("vlm_assets.corpus.open_files._reserve", lambda _: 2)
     held = RowFiles(SCHEMA, paths)
     for places in ([1, 71], [75, 80], [3, 90], [71, 76]):
         stretches, local = held.stretches(np.array(places), 1)
