@@ -86,7 +86,7 @@ def _disagreeing(recount: Recount, *, licence: bool) -> tuple[I64, list[str]]:
     cells, given = recount.supply.cells, recount.rows.assignments
     sources = recount.evidence.rules.sources
 
-    def agrees(number: int, values: tuple[str | None, str | None, str | None]) -> bool:
+    def agrees(number: int, values: tuple[str | None, ...]) -> bool:
         category, subcategory, source = cells[number]
         if licence:
             return bool(values[2] == sources[source]["licence"])
@@ -302,8 +302,7 @@ def licence_figures(recount: Recount) -> dict[str, dict[str, int]]:
     """Rows and image bytes a licence."""
     rows = recount.rows
     count = np.bincount(rows.assigned, minlength=len(rows.assignments)).tolist()
-    size = np.bincount(rows.assigned, weights=rows.size_bytes, minlength=len(rows.assignments)).tolist()
     found: dict[str, Counter[str]] = {}
-    for one, n, size_bytes in zip(rows.assignments, count, size, strict=True):
-        found.setdefault(str(one[2]), Counter()).update(rows=n, image_bytes=int(size_bytes))
+    for one, n, size_bytes in zip(rows.assignments, count, rows.image_bytes, strict=True):
+        found.setdefault(str(one[2]), Counter()).update(rows=n, image_bytes=size_bytes)
     return {name: dict(values) for name, values in sorted(found.items())}

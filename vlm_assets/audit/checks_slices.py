@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
-from vlm_assets.audit.words import fixed_bytes
+from vlm_assets.audit.scan import SliceFacts
 from vlm_assets.layout import key_hash
 from vlm_assets.manifest import SliceManifest
 from vlm_assets.store.listings import read_listing
@@ -137,7 +136,7 @@ def check_slice_content(recount: Recount) -> Verdict:
         for one in recount.evidence.slices
         if one.directory is None
     ]
-    faults = [*gone, *_faults(recount, _content_faults)]
+    faults = [*gone, *_content_faults(recount)]
     return Verdict(
         f"the index of each of {len(recount.evidence.slices)} slices hashes to its content_hash",
         f"{len(faults)} faults",
@@ -146,23 +145,22 @@ def check_slice_content(recount: Recount) -> Verdict:
     )
 
 
-def _content_faults(
-    _recount: Recount, found: FoundSlice, directory: Path, manifest: SliceManifest
-) -> Iterator[str]:
-    name = found.claim.name
-    try:
-        table = index_table(directory / INDEX_FILE, ("digest", "size_bytes"))
-        content = sha256(fixed_bytes(one_array(table, "digest")).tobytes()).hexdigest()
-    except (UnjudgedError, ValueError) as error:
-        yield f"{name}: {error}"
-        return
-    if content != manifest.content_hash:
-        yield f"{name}: content_hash {content[:16]}…, its manifest says {manifest.content_hash[:16]}…"
-    size = pc.sum(table.column("size_bytes")).as_py() or 0
-    for said, counted, what in (
-        (manifest.rows, table.num_rows, "rows"),
-        (found.claim.rows, table.num_rows, "rows in the plan"),
-        (manifest.image_bytes, size, "image_bytes"),
-    ):
-        if said != counted:
-            yield f"{name}: {counted} {what} by its index, claimed {said}"
+def _content_faults(recount: Recount) -> Iterator[str]:
+    for found, facts in zip(recount.evidence.slices, recount.slice_facts, strict=True):
+        name, manifest = found.claim.name, found.manifest
+        if isinstance(facts, UnjudgedError):
+            yield f"{name}: {facts}"
+        if not isinstance(facts, SliceFacts) or manifest is None:
+            continue
+        if facts.content_hash != manifest.content_hash:
+            yield (
+                f"{name}: content_hash {facts.content_hash[:16]}…, "
+                f"its manifest says {manifest.content_hash[:16]}…"
+            )
+        for said, counted, what in (
+            (manifest.rows, facts.rows, "rows"),
+            (found.claim.rows, facts.rows, "rows in the plan"),
+            (manifest.image_bytes, facts.image_bytes, "image_bytes"),
+        ):
+            if said != counted:
+                yield f"{name}: {counted} {what} by its index, claimed {said}"

@@ -1,5 +1,6 @@
 """The rows of a corpus as its index files have them, and as rows of the supply."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,13 +12,34 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.audit.ahead import ahead
-from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
-from vlm_assets.audit.words import I64, U64, Codes, fixed_bytes, fixed_words, hex_words
+from vlm_assets.audit.evidence import Evidence, UnjudgedError
+from vlm_assets.audit.words import I64, U64, Bool, Codes, fixed_bytes, fixed_words, hex_words, numbers
 from vlm_assets.schema import INDEX_SCHEMA
-from vlm_assets.store.slices import INDEX_FILE
 
-_TEXTS: Final = ("source", "slice", "category", "subcategory", "licence")
-_COLUMNS: Final = (*_TEXTS, "image_sha256", "digest", "size_bytes")
+_HOME: Final = ("source", "slice")
+_ASSIGNED: Final = ("category", "subcategory", "licence")
+_COLUMNS: Final = (*_HOME, *_ASSIGNED, "image_sha256", "digest", "size_bytes")
+
+
+def index_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The named columns of an index file, a record batch at a time; only their bytes are read.
+
+    Plain reads, not a memory map: mapped pages would count as this process's memory.
+
+    Raises:
+        UnjudgedError: missing, damaged, or without those columns.
+    """
+    try:
+        with pa.OSFile(str(path)) as file:
+            fields = sorted(INDEX_SCHEMA.get_field_index(name) for name in columns)
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number).select(list(columns))
+                # Damaged offsets would otherwise lead reads out of the file, and end the process.
+                batch.validate(full=True)
+                yield batch
+    except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
+        raise UnjudgedError(f"{path}: {error}") from error
 
 
 def index_table(path: Path, columns: Sequence[str]) -> pa.Table:
@@ -48,7 +70,7 @@ def one_array(table: pa.Table, column: str) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class CorpusRows:
-    """Every row of the corpus, shard after shard. About 60 bytes a row."""
+    """Every row of the corpus, shard after shard. 40 bytes a row."""
 
     starts: I64
     """First row of each shard, and their number at the end."""
@@ -57,11 +79,12 @@ class CorpusRows:
     sha: U64
     home: NDArray[np.int32]
     """Number of (source, slice) in `homes`."""
-    homes: list[tuple[str | None, str | None]]
+    homes: list[tuple[str | None, ...]]
     assigned: NDArray[np.int32]
     """Number of (category, subcategory, licence) in `assignments`."""
-    assignments: list[tuple[str | None, str | None, str | None]]
-    size_bytes: I64
+    assignments: list[tuple[str | None, ...]]
+    image_bytes: list[int]
+    """Of all rows of each of `assignments`."""
     rows_hash: dict[str, str]
     """Computed rows hash of each shard, by its bits."""
 
@@ -70,34 +93,44 @@ class CorpusRows:
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
 
-@dataclass(frozen=True, slots=True)
 class _ShardRows:
     """The rows of one shard, its texts by numbers of its own."""
 
-    digest: U64
-    sha: U64
-    size_bytes: I64
-    encoded: dict[str, NDArray[np.int32]]
-    codes: dict[str, Codes]
-    rows_hash: str
+    def __init__(self) -> None:
+        self.digest: list[U64] = [np.empty((0, 2), np.uint64)]
+        self.sha: list[U64] = [np.empty((0, 2), np.uint64)]
+        self.home: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        self.assigned: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        self.homes, self.assignments = Codes(), Codes()
+        self.image_bytes: Counter[int] = Counter()
+        self.rows_hash = sha256()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Takes in one record batch.
+
+        Raises:
+            ValueError: a hash is null or not one.
+        """
+        digests = batch.column("digest")
+        self.home.append(self.homes.encode([batch.column(name) for name in _HOME]))
+        assigned = self.assignments.encode([batch.column(name) for name in _ASSIGNED])
+        self.assigned.append(assigned)
+        self.digest.append(fixed_words(digests))
+        self.sha.append(hex_words(batch.column("image_sha256")))
+        sizes = numbers(batch.column("size_bytes"))
+        for number in np.flatnonzero(np.bincount(assigned)).tolist():
+            self.image_bytes[number] += int(sizes[assigned == number].sum())
+        _hash_rows(self.rows_hash, fixed_bytes(digests), assigned, self.assignments)
 
 
 def _read_shard(path: Path) -> _ShardRows:
-    table = index_table(path, _COLUMNS)
-    codes = {name: Codes() for name in _TEXTS}
+    shard = _ShardRows()
     try:
-        digests = one_array(table, "digest")
-        encoded = {name: codes[name].encode(one_array(table, name)) for name in _TEXTS}
-        return _ShardRows(
-            digest=fixed_words(digests),
-            sha=hex_words(one_array(table, "image_sha256")),
-            size_bytes=one_array(table, "size_bytes").to_numpy(zero_copy_only=False),
-            encoded=encoded,
-            codes=codes,
-            rows_hash=_rows_hash(fixed_bytes(digests), encoded, codes),
-        )
+        for batch in index_batches(path, _COLUMNS):
+            shard.add(batch)
     except ValueError as error:
         raise UnjudgedError(f"{path}: {error}") from error
+    return shard
 
 
 def read_corpus_rows(evidence: Evidence, threads: int = 1) -> CorpusRows:
@@ -106,85 +139,49 @@ def read_corpus_rows(evidence: Evidence, threads: int = 1) -> CorpusRows:
     Raises:
         UnjudgedError: one is missing or damaged.
     """
-    codes = {name: Codes() for name in _TEXTS}
-    parts: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, "digest", "sha", "size_bytes")}
+    homes, assignments = Codes(), Codes()
+    parts: dict[str, list[Any]] = {name: [] for name in ("digest", "sha", "home", "assigned")}
     hashes: dict[str, str] = {}
+    image_bytes: Counter[int] = Counter()
     starts = [0]
     paths = [evidence.directory / f"index-r{bits}.arrow" for bits in evidence.shard_bits]
     for bits, shard in zip(evidence.shard_bits, ahead(_read_shard, paths, threads), strict=True):
-        for name in _TEXTS:
-            numbers = np.array([codes[name].number(value) for value in shard.codes[name].values], np.int32)
-            parts[name].append(numbers[shard.encoded[name]])
-        parts["digest"].append(shard.digest)
-        parts["sha"].append(shard.sha)
-        parts["size_bytes"].append(shard.size_bytes)
-        hashes[bits] = shard.rows_hash
-        starts.append(starts[-1] + len(shard.digest))
-    joined: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
-    home, homes = _combined([joined["source"], joined["slice"]], [codes["source"], codes["slice"]])
-    names = ("category", "subcategory", "licence")
-    assigned, assignments = _combined([joined[n] for n in names], [codes[n] for n in names])
+        of_home = np.array([homes.number(one) for one in shard.homes.values], np.int32)
+        of_assigned = np.array([assignments.number(one) for one in shard.assignments.values], np.int32)
+        parts["digest"] += shard.digest
+        parts["sha"] += shard.sha
+        parts["home"] += [of_home[one] for one in shard.home if len(one)]
+        parts["assigned"] += [of_assigned[one] for one in shard.assigned if len(one)]
+        image_bytes.update({int(of_assigned[n]): size for n, size in shard.image_bytes.items()})
+        hashes[bits] = shard.rows_hash.hexdigest()
+        starts.append(starts[-1] + sum(map(len, shard.digest)))
+
+    def joined(name: str, empty: Any) -> Any:
+        return np.concatenate([empty, *parts.pop(name)])
+
     return CorpusRows(
         starts=np.array(starts, np.int64),
-        digest=joined["digest"],
-        sha=joined["sha"],
-        home=home,
-        homes=[(one[0], one[1]) for one in homes],
-        assigned=assigned,
-        assignments=[(one[0], one[1], one[2]) for one in assignments],
-        size_bytes=joined["size_bytes"],
+        digest=joined("digest", np.empty((0, 2), np.uint64)),
+        sha=joined("sha", np.empty((0, 2), np.uint64)),
+        home=joined("home", np.empty(0, np.int32)),
+        homes=homes.values,
+        assigned=joined("assigned", np.empty(0, np.int32)),
+        assignments=assignments.values,
+        image_bytes=[image_bytes[number] for number in range(len(assignments.values))],
         rows_hash=hashes,
     )
 
 
-def _combined(
-    columns: Sequence[NDArray[np.int32]], codes: Sequence[Codes]
-) -> tuple[NDArray[np.int32], list[tuple[str | None, ...]]]:
-    """Number of each distinct tuple of values, and the tuples."""
-    packed = np.zeros(len(columns[0]), np.int64)
-    for column, one in zip(columns, codes, strict=True):
-        packed = packed * max(len(one.values), 1) + column
-    sizes = [max(len(one.values), 1) for one in codes]
-    distinct, numbers = _distinct(packed)
-    tuples: list[tuple[str | None, ...]] = []
-    for value in distinct.tolist():
-        parts: list[str | None] = []
-        left = value
-        for size, one in zip(reversed(sizes), reversed(codes), strict=True):
-            left, place = divmod(left, size)
-            parts.append(one.values[place])
-        tuples.append(tuple(reversed(parts)))
-    return numbers.astype(np.int32), tuples
-
-
-def _distinct(values: I64) -> tuple[I64, I64]:
-    """`np.unique` with the inverse, without sorting all values where they are small."""
-    if len(values) and values.max() < 10_000_000:
-        present = np.zeros(int(values.max()) + 1, bool)
-        present[values] = True
-        distinct = np.flatnonzero(present)
-        place = np.cumsum(present) - 1
-        return distinct, place[values]
-    found, inverse = np.unique(values, return_inverse=True)
-    return found, inverse
-
-
-def _rows_hash(
-    digests: NDArray[np.void], encoded: dict[str, NDArray[np.int32]], codes: dict[str, Codes]
-) -> str:
-    r"""sha256 over, row by row, the digest and sha256 of category, subcategory and licence joined by `\0`."""
-    names = ("category", "subcategory", "licence")
-    numbers, tuples = _combined([encoded[n] for n in names], [codes[n] for n in names])
-    cells = [sha256("\0".join(value or "" for value in one).encode()).digest() for one in tuples]
+def _hash_rows(
+    digest: Any, digests: NDArray[np.void], assigned: NDArray[np.int32], assignments: Codes
+) -> None:
+    r"""Row by row, the digest and sha256 of category, subcategory and licence joined by `\0`."""
+    cells = [sha256("\0".join(value or "" for value in one).encode()).digest() for one in assignments.values]
     table = np.frombuffer(b"".join(cells), "V32")
-    digest = sha256()
-    for begin in range(0, len(digests), 262_144):
-        end = min(begin + 262_144, len(digests))
-        both = np.empty((end - begin, 2), "V32")
-        both[:, 0] = digests[begin:end]
-        both[:, 1] = table[numbers[begin:end]]
-        digest.update(both.tobytes())
-    return digest.hexdigest()
+    both = np.empty((len(digests), 2), "V32")
+    both[:, 0] = digests
+    both[:, 1] = table[assigned]
+    digest.update(both.data.cast("B") if len(both) else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,34 +195,51 @@ class Lineage:
     """Rows of the corpus whose `image_sha256` is not that of the slice's row."""
 
 
-def trace(evidence: Evidence, rows: CorpusRows, threads: int = 1) -> Lineage:
-    """Finds the slice row of every corpus row by its digest, slice by slice, some at once."""
-    place = np.full(len(rows.home), -1, np.int64)
-    by_name: dict[tuple[str | None, str | None], int] = {
-        (one.claim.source, one.claim.slice): n for n, one in enumerate(evidence.slices)
-    }
-    unknown: list[str] = []
-    named: list[tuple[int, I64]] = []
-    for home, here in _by_value(rows.home, len(rows.homes)):
-        number = by_name.get(rows.homes[home])
-        if number is None or evidence.slices[number].directory is None:
-            unknown.append("/".join(str(part) for part in rows.homes[home]))
-        else:
-            named.append((number, here))
+class Tracer:
+    """Finds the slice row of every corpus row by its digest, a slice at a time; several at once may be entered."""
 
-    def of_slice(task: tuple[int, I64]) -> I64:
-        """Notes the places of one slice's rows; returns those whose hash differs."""
-        number, here = task
-        digests, sha = _slice_words(evidence.slices[number])
-        found = _match(digests, rows.digest[here])
+    def __init__(self, evidence: Evidence, rows: CorpusRows, planned: Bool) -> None:
+        """Sorts the corpus rows by the slice that they name. `planned`: supply rows that the plan selects."""
+        self._rows = rows
+        self._starts = evidence.starts
+        self._planned = planned
+        self._place = np.full(len(rows.home), -1, np.int64)
+        self._differs: dict[int, I64] = {}
+        self._unknown: list[str] = []
+        self._here: dict[int, I64] = {}
+        by_name: dict[tuple[str | None, ...], int] = {
+            (one.claim.source, one.claim.slice): n for n, one in enumerate(evidence.slices)
+        }
+        for home, here in _by_value(rows.home, len(rows.homes)):
+            number = by_name.get(rows.homes[home])
+            if number is None or evidence.slices[number].directory is None:
+                self._unknown.append("/".join(str(part) for part in rows.homes[home]))
+            else:
+                self._here[number] = here
+
+    def waits_for(self, number: int) -> bool:
+        """Whether rows of the corpus say that they are of this slice, and it was not entered yet."""
+        return number in self._here
+
+    def enter(self, number: int, digests: U64, sha: U64) -> None:
+        """Notes the places of one slice's rows, of which these are all."""
+        here = self._here.pop(number, None)
+        if here is None:
+            return
+        begin, end = int(self._starts[number]), int(self._starts[number + 1])
+        fits = len(digests) == end - begin
+        planned = np.flatnonzero(self._planned[begin:end]) if fits else np.empty(0, np.int64)
+        found = _match_planned(digests, planned, self._rows.digest[here])
         known = here[found >= 0]
         found = found[found >= 0]
-        if len(digests) == evidence.slices[number].claim.rows:
-            place[known] = evidence.starts[number] + found
-        return np.asarray(known[(sha[found] != rows.sha[known]).any(axis=1)], np.int64)
+        if fits:
+            self._place[known] = begin + found
+        self._differs[number] = known[(sha[found] != self._rows.sha[known]).any(axis=1)]
 
-    differs = list(ahead(of_slice, named, threads))
-    return Lineage(place, unknown, np.concatenate(differs) if differs else np.empty(0, np.int64))
+    def lineage(self) -> Lineage:
+        """What was found in all slices that were entered."""
+        differs = [self._differs[number] for number in sorted(self._differs)]
+        return Lineage(self._place, self._unknown, np.concatenate([np.empty(0, np.int64), *differs]))
 
 
 def _by_value(values: NDArray[np.int32], count: int) -> Iterator[tuple[int, I64]]:
@@ -240,15 +254,16 @@ def _by_value(values: NDArray[np.int32], count: int) -> Iterator[tuple[int, I64]
         begin = end
 
 
-def _slice_words(found: FoundSlice) -> tuple[U64, U64]:
-    if found.directory is None:
-        raise UnjudgedError(f"{found.claim.name}: its content is gone")
-    path = found.directory / INDEX_FILE
-    table = index_table(path, ("digest", "image_sha256"))
-    try:
-        return fixed_words(one_array(table, "digest")), hex_words(one_array(table, "image_sha256"))
-    except ValueError as error:
-        raise UnjudgedError(f"{path}: {error}") from error
+def _match_planned(table: U64, planned: I64, wanted: U64) -> I64:
+    """`_match`; quick where `wanted` are exactly the planned rows, as they should be."""
+    if len(planned) == len(wanted):
+        left, right = np.argsort(table[planned, 0]), np.argsort(wanted[:, 0])
+        rows = planned[left]
+        if (table[rows] == wanted[right]).all():
+            found = np.empty(len(wanted), np.int64)
+            found[right] = rows
+            return found
+    return _match(table, wanted)
 
 
 def _match(table: U64, wanted: U64) -> I64:

@@ -1,6 +1,6 @@
 """What several checks need, computed once: the corpus rows, where they come from, and the supply counted again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm_assets.audit.content import ContentResult, read_content
-from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, index_table, one_array, read_corpus_rows, trace
+from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, Tracer, index_table, one_array, read_corpus_rows
 from vlm_assets.audit.evidence import Evidence, UnjudgedError
 from vlm_assets.audit.quotas import Branch, tree_of
+from vlm_assets.audit.scan import Scan, SliceFacts, scan_slices
 from vlm_assets.audit.supply import SupplyReader, SupplyRows
 from vlm_assets.audit.words import I64, Bool, among, words_of
 from vlm_assets.audit.workers import Workers
@@ -22,6 +23,19 @@ from vlm_assets.store.tombstones import StoredTombstones
 
 Cell = tuple[str, str, str]
 T = TypeVar("T")
+
+
+def _or_why(make: Callable[[], T]) -> T | UnjudgedError:
+    try:
+        return make()
+    except UnjudgedError as error:
+        return error
+
+
+def _judged(found: T | UnjudgedError) -> T:
+    if isinstance(found, UnjudgedError):
+        raise found
+    return found
 
 
 class Recount:
@@ -43,14 +57,34 @@ class Recount:
         return self._once("rows", lambda: read_corpus_rows(self.evidence, self.threads))
 
     @cached_property
+    def _scan(self) -> Scan:
+        """Everything that the slices' indexes tell."""
+        evidence = self.evidence
+        tracer = _or_why(lambda: Tracer(evidence, self.rows, self._planned_or_none()))
+        reader = _or_why(lambda: SupplyReader(evidence))
+        return scan_slices(evidence, tracer, reader, self.threads)
+
+    def _planned_or_none(self) -> Bool:
+        """Only makes the search for rows quicker."""
+        try:
+            return self.planned
+        except UnjudgedError:
+            return np.zeros(int(self.evidence.starts[-1]), bool)
+
+    @cached_property
     def lineage(self) -> Lineage:
         """Where its rows come from."""
-        return self._once("lineage", lambda: trace(self.evidence, self.rows, self.threads))
+        return _judged(self._scan.lineage)
 
     @cached_property
     def supply(self) -> SupplyRows:
         """The supply of its plan with exclusions."""
-        return self._once("supply", lambda: SupplyReader(self.evidence).read(self.threads))
+        return _judged(self._scan.supply)
+
+    @property
+    def slice_facts(self) -> Sequence[SliceFacts | UnjudgedError | None]:
+        """What the index of each slice comes to."""
+        return self._scan.facts
 
     @cached_property
     def content(self) -> ContentResult:

@@ -1,9 +1,12 @@
 """The whole supply counted again: which rows are excluded for which reason, and what remains in each cell."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -11,13 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.audit.ahead import ahead
-from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_duplicates
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs, telling
 from vlm_assets.audit.rules import Rules
-from vlm_assets.audit.words import I64, U64, Bool, among, hex_words, numbers, ranks, words_of
+from vlm_assets.audit.words import I64, U64, Bool, among, numbers, ranks, words_of
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
 
@@ -28,6 +29,7 @@ REASONS: Final = (
 
 _WINDOW_OVERHEAD: Final = 16 * 1024
 _SHARD_OVERHEAD: Final = 64 * 1024
+_CHUNK: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Benchmark:
 
 @dataclass(slots=True)
 class SupplyRows:
-    """Every row of the plan's slices, slice after slice. About 40 bytes a row, 50 with dhashes."""
+    """Every row of the plan's slices, slice after slice. 21 bytes a row, 30 with dhashes; 16 more for own keys."""
 
     sha: U64
     key: U64
@@ -73,82 +75,113 @@ class SupplyReader:
             raise UnjudgedError(f"slices whose planned content is gone: {', '.join(gone[:5])}")
         self._rules: Rules = evidence.rules
         self._slices = evidence.slices
+        strange = [one for one in evidence.slices if one.claim.source not in self._rules.sources]
+        if strange:
+            raise UnjudgedError(
+                f"{strange[0].claim.name}: in the plan, and its source is not in the plan's inputs"
+            )
         self._starts = evidence.starts
-        self._takedowns = evidence.takedowns(evidence.plan.tombstones)
+        takedowns = evidence.takedowns(evidence.plan.tombstones)
+        self._images_down, self._ids_down = words_of(takedowns.image_sha256), sorted(takedowns.ids)
         self._benchmark = read_benchmark(benchmark_files(evidence, self._rules))
-        self._cell_numbers: dict[tuple[str, str], int] = {}
         self._cells: list[tuple[str, str, str]] = []
+        self._cell_numbers: dict[tuple[str, str], int] = {}
+        self._new_cell = Lock()
         self._leaves = self._rules.leaves()
-        self._with_dhash = self._rules.max_near_bits > 0 or len(self._benchmark.dhash) > 0
+        self._wrong_rows: dict[int, int] = {}
+        self._rows = self._no_rows()
 
-    def read(self, threads: int = 1) -> SupplyRows:
-        """All rows with their reasons; slices are read ahead."""
+    def _no_rows(self) -> SupplyRows:
+        """Room for all rows."""
         total = int(self._starts[-1])
+        with_dhash = self._rules.max_near_bits > 0 or len(self._benchmark.dhash) > 0
         words = np.empty((total, 2), np.uint64)
-        rows = SupplyRows(
+        return SupplyRows(
             sha=words,
             key=words if self._rules.exact == "image" else np.empty((total, 2), np.uint64),
             cell=np.full(total, -1, np.int32),
-            cells=self._cells,
+            cells=[],
             reason=np.zeros(total, np.uint8),
-            dhash=np.zeros(total, np.uint64) if self._with_dhash else None,
-            telling=np.zeros(total, bool) if self._with_dhash else None,
+            dhash=np.zeros(total, np.uint64) if with_dhash else None,
+            telling=np.zeros(total, bool) if with_dhash else None,
         )
-        tables = ahead(self._table, self._slices, threads)
-        for number, (one, table) in enumerate(zip(self._slices, tables, strict=True)):
-            span = slice(int(self._starts[number]), int(self._starts[number + 1]))
-            self._enter(rows, one, span, table)
-        self._mark_near_benchmark(rows)
-        self._mark_max_samples(rows)
-        if self._rules.exact != "none":
-            self._mark_duplicates(rows)
-        return rows
 
-    def _columns(self, found: FoundSlice) -> list[str]:
+    def columns(self, found: FoundSlice) -> list[str]:
+        """Columns of a slice's index that tell its reasons."""
         rules = self._rules
         columns = ["image_sha256", "row_bytes"]
         if rules.sources[found.claim.source]["subcategory"] is None:
             columns.append("label")
         if rules.content["min_side_px"]:
             columns += ["width_px", "height_px"]
-        if self._with_dhash:
+        if self._rows.dhash is not None:
             columns.append("dhash")
         if rules.exact == "image_text":
             columns.append("text_sha256")
-        if rules.exact == "none" or self._ids_down(found):
+        if rules.exact == "none" or self._down_in(found):
             columns.append("id")
         return columns
 
-    def _ids_down(self, found: FoundSlice) -> list[str]:
-        return sorted(one for one in self._takedowns.ids if one.startswith(f"{found.claim.name}/"))
+    def _down_in(self, found: FoundSlice) -> list[str]:
+        prefix = f"{found.claim.name}/"
+        begin = bisect_left(self._ids_down, prefix)
+        return list(takewhile(lambda one: one.startswith(prefix), self._ids_down[begin:]))
 
-    def _table(self, found: FoundSlice) -> pa.Table:
-        if found.claim.source not in self._rules.sources:
-            raise UnjudgedError(
-                f"{found.claim.name}: in the plan, and its source is not in the plan's inputs"
-            )
-        return index_table(_directory(found) / INDEX_FILE, self._columns(found))
-
-    def _enter(self, rows: SupplyRows, found: FoundSlice, span: slice, table: pa.Table) -> None:
-        path = _directory(found) / INDEX_FILE
-        if table.num_rows != span.stop - span.start:
-            raise UnjudgedError(f"{path}: {table.num_rows} rows, the plan says {span.stop - span.start}")
-        try:
-            rows.sha[span] = hex_words(one_array(table, "image_sha256"))
-        except ValueError as error:
-            raise UnjudgedError(f"{path}: {error}") from error
+    def enter(self, number: int, at: int, batch: pa.RecordBatch, sha: U64) -> None:
+        """Takes in the rows of slice `number` from its row `at` on; several slices at once may be entered."""
+        found, rows = self._slices[number], self._rows
+        begin = int(self._starts[number]) + at
+        if begin + batch.num_rows > self._starts[number + 1]:
+            return  # `entered` tells that there are too many
+        span = slice(begin, begin + batch.num_rows)
+        rows.sha[span] = sha
         if self._rules.exact != "image":
-            rows.key[span] = self._keys(table)
-        rows.cell[span] = self._cell_column(found.claim.source, table)
+            rows.key[span] = self._keys(batch)
+        cell = self._cell_column(found.claim.source, batch)
+        rows.cell[span] = cell
         if rows.dhash is not None and rows.telling is not None:
-            column = one_array(table, "dhash")
+            column = batch.column("dhash")
             rows.dhash[span] = numbers(column)
             rows.telling[span] = telling(rows.dhash[span]) & column.is_valid().to_numpy(zero_copy_only=False)
-        for reason, holds in self._tests(found, table, rows.sha[span], rows.cell[span]):
-            here = rows.reason[span]
-            here[holds & (here == 0)] = REASONS.index(reason) + 1
+        reason = rows.reason[span]
+        for name, holds in self._tests(found, batch, sha, cell):
+            reason[holds & (reason == 0)] = REASONS.index(name) + 1
 
-    def _keys(self, table: pa.Table) -> U64:
+    def entered(self, number: int, count: int) -> None:
+        """All rows of a slice were entered; there are so many in its index."""
+        if count != self._slices[number].claim.rows:
+            self._wrong_rows[number] = count
+
+    def finish(self) -> SupplyRows:
+        """All rows with their reasons, the ones that follow from other rows included.
+
+        Raises:
+            UnjudgedError: a slice has another number of rows than the plan says, or its ids cannot be read.
+        """
+        for number, count in sorted(self._wrong_rows.items()):
+            found = self._slices[number]
+            path = _directory(found) / INDEX_FILE
+            raise UnjudgedError(f"{path}: {count} rows, the plan says {found.claim.rows}")
+        rows = self._rows
+        self._number_cells(rows)
+        self._mark_near_benchmark(rows)
+        self._mark_max_samples(rows)
+        if self._rules.exact != "none":
+            self._mark_duplicates(rows)
+        return rows
+
+    def _number_cells(self, rows: SupplyRows) -> None:
+        """By name: so far in the order in which threads met them."""
+        order = sorted(range(len(self._cells)), key=self._cells.__getitem__)
+        rows.cells[:] = self._cells = [self._cells[number] for number in order]
+        places = np.empty(len(order) + 1, np.int32)
+        places[order] = np.arange(len(order))
+        places[-1] = -1
+        for begin in range(0, len(rows.cell), _CHUNK):
+            part = rows.cell[begin : begin + _CHUNK]
+            part[:] = places[part]
+
+    def _keys(self, table: pa.RecordBatch) -> U64:
         if self._rules.exact == "none":
             whole = (sha256(one.encode()).digest()[:16] for one in table.column("id").to_pylist())
         else:
@@ -158,11 +191,11 @@ class SupplyReader:
             whole = (sha256(bytes.fromhex(image) + text).digest()[:16] for image, text in pairs)
         return np.frombuffer(b"".join(whole), "<u8").reshape(-1, 2)
 
-    def _cell_column(self, source: str, table: pa.Table) -> NDArray[np.int32]:
+    def _cell_column(self, source: str, table: pa.RecordBatch) -> NDArray[np.int32]:
         rules = self._rules
         if rules.sources[source]["subcategory"] is not None:
             return np.full(table.num_rows, self._cell(source, rules.subcategory_of(source, None)), np.int32)
-        labels = one_array(table, "label").dictionary_encode()
+        labels = table.column("label").dictionary_encode()
         known = [
             self._cell(source, rules.subcategory_of(source, one)) for one in labels.dictionary.to_pylist()
         ]
@@ -173,31 +206,36 @@ class SupplyReader:
         category = self._rules.sources[source]["category"]
         if subcategory is None or (category, subcategory) not in self._leaves:
             return -1
-        if (source, subcategory) not in self._cell_numbers:
-            self._cell_numbers[source, subcategory] = len(self._cells)
-            self._cells.append((category, subcategory, source))
-        return self._cell_numbers[source, subcategory]
+        with self._new_cell:
+            if (source, subcategory) not in self._cell_numbers:
+                self._cells.append((category, subcategory, source))
+                self._cell_numbers[source, subcategory] = len(self._cells) - 1
+            return self._cell_numbers[source, subcategory]
 
     def _tests(
-        self, found: FoundSlice, table: pa.Table, sha: U64, cell: NDArray[np.int32]
-    ) -> list[tuple[str, Bool]]:
-        content, count = self._rules.content, table.num_rows
+        self, found: FoundSlice, batch: pa.RecordBatch, sha: U64, cell: NDArray[np.int32]
+    ) -> Iterator[tuple[str, Bool]]:
+        """Reasons that may hold for rows of this slice, and for which they do."""
+        content = self._rules.content
         source = self._rules.sources[found.claim.source]
-        down = among(sha, words_of(self._takedowns.image_sha256))
-        if ids := self._ids_down(found):
-            named = pc.is_in(one_array(table, "id"), value_set=pa.array(ids))
-            down |= named.to_numpy(zero_copy_only=False)
-        tests = [("tombstone", down), ("unmapped_label", cell < 0)]
-        tests.append(("licence", np.full(count, not self._rules.admits(source["licence"]))))
+        if len(self._images_down):
+            yield "tombstone", among(sha, self._images_down)
+        if ids := self._down_in(found):
+            named = pc.is_in(batch.column("id"), value_set=pa.array(ids))
+            yield "tombstone", named.to_numpy(zero_copy_only=False)
+        yield "unmapped_label", cell < 0
+        if not self._rules.admits(source["licence"]):
+            yield "licence", np.ones(batch.num_rows, bool)
         if content["min_side_px"]:
-            side = np.minimum(numbers(one_array(table, "width_px")), numbers(one_array(table, "height_px")))
-            tests.append(("min_side", side < content["min_side_px"]))
-        names = [(c, s, source["licence"]) for c, s, _ in self._cells]
+            side = np.minimum(numbers(batch.column("width_px")), numbers(batch.column("height_px")))
+            yield "min_side", side < content["min_side_px"]
+        names = [(c, s, source["licence"]) for c, s, _ in list(self._cells)]
         extra = np.array([sum(len(text.encode()) for text in one) for one in names] + [0], np.int64)
-        planned = numbers(one_array(table, "row_bytes")) + extra[cell] + _WINDOW_OVERHEAD + _SHARD_OVERHEAD
-        tests.append(("too_large", (planned > content["shard"]["max_bytes"]) & (cell >= 0)))
-        tests.append(("decontaminate", among(sha, self._benchmark.sha)))
-        return tests
+        planned = numbers(batch.column("row_bytes")) + extra[cell]
+        most = content["shard"]["max_bytes"] - _WINDOW_OVERHEAD - _SHARD_OVERHEAD
+        yield "too_large", (planned > most) & (cell >= 0)
+        if len(self._benchmark.sha):
+            yield "decontaminate", among(sha, self._benchmark.sha)
 
     def _mark_near_benchmark(self, rows: SupplyRows) -> None:
         if rows.dhash is None or rows.telling is None or not len(self._benchmark.dhash):
