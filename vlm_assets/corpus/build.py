@@ -3,32 +3,32 @@
 Dagster runs the same three parts as steps of its own.
 """
 
-import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import Final
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.corpus.planned_rows import find_slice
+from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
 from vlm_assets.corpus.spill import spill
-from vlm_assets.corpus.work import ShardPlan, ShardResult, Staging
+from vlm_assets.corpus.work import ShardPlan, Staging
 from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
-from vlm_assets.errors import CorpusError
 from vlm_assets.layout import DataRoot
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.tombstones import Tombstones
 
-_POLL_S = 0.5
-_BYTES_A_WORKER = 500_000_000
-"""A worker process takes 1 to 2 s to start, in which one process writes about this much."""
+_BYTES_A_WORKER: Final = 500_000_000
+"""A worker process takes most of a second to start, in which one process writes about this much."""
+_LOOKED_AT: Final = 8
+"""Slices out of which the size of rows is guessed."""
 
 
 @dataclass(slots=True)
@@ -94,10 +94,32 @@ def build_corpus(
     """
     allocation = read_manifest(plan_dir.resolve(), AllocationManifest)
     lock = corpus_lock(data_root, allocation.corpus, allocation.target)
-    with hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s):
+    with (
+        hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s),
+        _pool(_useful(workers, _guessed_bytes(allocation, data_root))) as pool,
+    ):
         staging_path, _ = plan_shards(plan_dir, data_root, tombstones)
-        write_pending(staging_path, workers=workers, reserve_bytes=reserve_bytes, on_progress=on_progress)
+        write_pending(
+            staging_path, workers=workers, reserve_bytes=reserve_bytes, on_progress=on_progress, pool=pool
+        )
         return seal(staging_path, keep_versions=keep_versions)
+
+
+def _pool(workers: int) -> AbstractContextManager[WorkerPool | None]:
+    return WorkerPool(workers) if workers > 1 else nullcontext()
+
+
+def _useful(workers: int, size_bytes: int) -> int:
+    """How many of the workers are worth their start for so much to write."""
+    return min(workers, size_bytes // _BYTES_A_WORKER if _BYTES_A_WORKER else workers)
+
+
+def _guessed_bytes(allocation: AllocationManifest, data_root: DataRoot) -> int:
+    """About what the corpus takes, going by the slices of which most is selected."""
+    largest = sorted(allocation.slices, key=lambda one: -one.selected)[:_LOOKED_AT]
+    found = [find_slice(data_root, one) for one in largest if one.selected]
+    size = sum((one.directory / name).stat().st_size for one in found for name in one.data_files)
+    return allocation.granted_rows * size // max(sum(one.rows for one in found), 1)
 
 
 def write_pending(
@@ -106,119 +128,60 @@ def write_pending(
     workers: int = 1,
     reserve_bytes: int = RESERVE_BYTES,
     on_progress: OnProgress | None = None,
+    pool: WorkerPool | None = None,
 ) -> int:
-    """Writes every shard that is not complete yet; how many these were.
+    """Writes every shard that is not complete yet; how many these were. `pool` lends workers started before.
 
     Raises:
         CorpusError: see `write_shard`; or a worker died.
         DiskFullError: not enough room for all of them.
     """
     pending = pending_shards(staging_path)
-    if pending:
-        check_pending_space(staging_path, pending, reserve_bytes)
-        spill(Staging(staging_path), workers)
-        _write_all(staging_path, pending, workers, reserve_bytes, on_progress)
-    return len(pending)
-
-
-def check_pending_space(
-    staging_path: Path, pending: tuple[ShardPlan, ...], reserve_bytes: int = RESERVE_BYTES
-) -> None:
-    """Returns where all shards still to be written fit.
-
-    Raises:
-        DiskFullError: they do not.
-    """
-    needed = sum(shard.planned_bytes + shard.index_bytes for shard in pending)
-    if pending:
-        needed *= 2 if Staging(staging_path).read_plan().spill else 1
-        check_space(staging_path, needed, reserve_bytes, f"the corpus ({len(pending)} shards to write)")
-
-
-def _write_all(
-    staging_path: Path,
-    pending: tuple[ShardPlan, ...],
-    workers: int,
-    reserve_bytes: int,
-    on_progress: OnProgress | None,
-) -> None:
+    if not pending:
+        return 0
+    _check_space(staging_path, pending, reserve_bytes)
     progress = BuildProgress(
         total_rows=sum(shard.rows for shard in pending),
         total_bytes=sum(shard.planned_bytes + shard.index_bytes for shard in pending),
     )
     told = on_progress or (lambda _: None)
-    worth = progress.total_bytes // _BYTES_A_WORKER if _BYTES_A_WORKER else workers
-    workers = min(workers, len(pending), worth)
-    if workers < 2:
-        _write_here(staging_path, pending, reserve_bytes, progress, told)
-    else:
-        _write_in_pool(staging_path, pending, workers, reserve_bytes, progress, told)
-
-
-def _write_here(
-    staging_path: Path,
-    pending: tuple[ShardPlan, ...],
-    reserve_bytes: int,
-    progress: BuildProgress,
-    told: OnProgress,
-) -> None:
-    slices = OpenSlices()
 
     def on_window(done: ShardProgress) -> None:
         progress.take(done)
         told(progress)
 
-    for shard in pending:
-        write_shard(
-            staging_path, shard.bits, reserve_bytes=reserve_bytes, on_window=on_window, keep_open=slices
-        )
+    workers = min(len(pending), _useful(workers, progress.total_bytes))
+    with nullcontext(pool) if pool is not None else _pool(workers) as useful:
+        spill(Staging(staging_path), useful.executor if useful else None)
+        if useful is None or workers < 2:
+            slices = OpenSlices()
+            for shard in pending:
+                write_shard(
+                    staging_path,
+                    shard.bits,
+                    reserve_bytes=reserve_bytes,
+                    on_window=on_window,
+                    keep_open=slices,
+                )
+        else:
+            useful.write(staging_path, pending, reserve_bytes, on_window)
+    return len(pending)
 
 
-_slices: OpenSlices | None = None
-_said: "SimpleQueue[ShardProgress] | None" = None
+def prepare_pending(staging_path: Path, pending: tuple[ShardPlan, ...], *, workers: int = 1) -> None:
+    """What comes before shards that are written one by one: they fit, and small rows are sorted.
+
+    Raises:
+        DiskFullError: there is not enough room for all of them.
+    """
+    _check_space(staging_path, pending, RESERVE_BYTES)
+    staging = Staging(staging_path)
+    with _pool(workers if staging.read_plan().spill else 1) as pool:
+        spill(staging, pool.executor if pool else None)
 
 
-def _start_worker(said: "SimpleQueue[ShardProgress]") -> None:
-    global _slices, _said
-    _slices, _said = OpenSlices(), said
-
-
-def _write_in_worker(staging_path: Path, bits: str, reserve_bytes: int) -> ShardResult:
-    on_window = _said.put if _said is not None else None
-    return write_shard(
-        staging_path, bits, reserve_bytes=reserve_bytes, on_window=on_window, keep_open=_slices
-    )
-
-
-def _write_in_pool(
-    staging_path: Path,
-    pending: tuple[ShardPlan, ...],
-    workers: int,
-    reserve_bytes: int,
-    progress: BuildProgress,
-    told: OnProgress,
-) -> None:
-    context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-    said: SimpleQueue[ShardProgress] = context.SimpleQueue()
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(said,)
-    ) as pool:
-        waiting: set[Future[ShardResult]] = {
-            pool.submit(_write_in_worker, staging_path, shard.bits, reserve_bytes)
-            for shard in sorted(pending, key=lambda shard: -shard.planned_bytes)
-        }
-        try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                while not said.empty():
-                    progress.take(said.get())
-                    told(progress)
-                for future in done:
-                    future.result()
-        except BrokenProcessPool as error:
-            raise CorpusError(
-                "a shard writer died (killed, or out of memory); run the build again"
-            ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
+def _check_space(staging_path: Path, pending: tuple[ShardPlan, ...], reserve_bytes: int) -> None:
+    needed = sum(shard.planned_bytes + shard.index_bytes for shard in pending)
+    if pending:
+        needed *= 2 if Staging(staging_path).read_plan().spill else 1
+        check_space(staging_path, needed, reserve_bytes, f"the corpus ({len(pending)} shards to write)")

@@ -13,10 +13,9 @@ folder's name holds what the shards to be written are, and the boot of the machi
 torn is never read.
 """
 
-import multiprocessing
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -107,8 +106,10 @@ def worth_spilling(slices: Mapping[int, SliceFiles], shards: Sequence[ShardPlan]
     return sum(_data_bytes(one) for one in slices.values()) >= _FROM_BYTES
 
 
-def spill(staging: Staging, workers: int = 1) -> None:
+def spill(staging: Staging, executor: Executor | None = None) -> None:
     """Sorts the rows of all shards still to be written, where the plan says so; what is sorted already stays.
+
+    In processes of `executor`, or in this one.
 
     Raises:
         CorpusError: a slice is damaged.
@@ -124,14 +125,12 @@ def spill(staging: Staging, workers: int = 1) -> None:
     folder.mkdir(exist_ok=True)
     todo = [part for part in _parts(staging, plan) if not (folder / part.name).exists()]
     runs = [todo[start : start + _RUN_PARTS] for start in range(0, len(todo), _RUN_PARTS)]
-    if workers < 2 or len(runs) < 2:
+    if executor is None:
         for run in runs:
             _sort_run(folder, run)
     else:
-        context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-        with ProcessPoolExecutor(min(workers, len(runs)), mp_context=context) as pool:
-            for future in [pool.submit(_sort_run, folder, run) for run in runs]:
-                future.result()
+        for future in [executor.submit(_sort_run, folder, run) for run in runs]:
+            future.result()
     (folder / _COMPLETE).touch()
 
 

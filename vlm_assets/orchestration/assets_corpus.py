@@ -43,10 +43,8 @@ def plan_shards(
 ) -> Iterator[dg.Output[str] | dg.DynamicOutput[ShardRef]]:
     """Lays out the corpus from the allocation; one dynamic output for each shard that is still to be written."""
     from vlm_assets.allocation.step import tombstones_in_force
-    from vlm_assets.corpus.build import check_pending_space, corpus_lock, pending_shards
+    from vlm_assets.corpus.build import corpus_lock, pending_shards, prepare_pending
     from vlm_assets.corpus.shards import plan_shards as plan
-    from vlm_assets.corpus.spill import spill
-    from vlm_assets.corpus.work import Staging
 
     root, name, target = installation.root, installation.catalog.corpus.name, context.partition_key
     remote = line_remote(installation)
@@ -59,8 +57,7 @@ def plan_shards(
     ):
         staging, work = plan(root.allocation(name, target), root, tombstones_in_force(root))
     pending = tuple(remote.to_write(staging, pending_shards(staging)))
-    check_pending_space(staging, pending)
-    spill(Staging(staging), installation.settings.worker_count)
+    prepare_pending(staging, pending, workers=installation.settings.worker_count)
     context.log.info("%d of %d shards are to be written", len(pending), len(work.shards))
     yield dg.Output(str(staging), "staging")
     for shard in pending:

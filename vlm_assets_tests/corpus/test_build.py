@@ -16,6 +16,7 @@ from vlm_assets.allocation.manifest import AllocatedShard
 from vlm_assets.corpus import build, spill
 from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
+from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.spill import SpilledRows
@@ -434,7 +435,8 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     (folder / "complete").unlink()
     kept = {path: path.stat().st_ino for path in folder.glob("*.arrow")}
     write_shard(staging, plan.shards[0].bits)  # not all is sorted: gathered from the slices
-    spill.spill(Staging(staging), workers=2)
+    with WorkerPool(2) as pool:
+        spill.spill(Staging(staging), pool.executor)
     assert some.is_file()
     assert all(path.stat().st_ino == inode for path, inode in kept.items())
     slices = OpenSlices()
