@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from vlm_assets.audit.content import ContentResult
+from vlm_assets.audit.content import ContentResult, read_hash
 from vlm_assets.audit.evidence import INPUTS_FILE, Evidence, UnjudgedError, version_name
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
@@ -113,7 +113,7 @@ def check_shard_files(recount: Recount) -> Verdict:
     ]
     known = _known_hashes(recount)
     with ThreadPoolExecutor(recount.threads) as pool:
-        hashes = pool.map(lambda name: known.get(name) or file_hash(folder / name), hashed)
+        hashes = pool.map(lambda name: known.get(name) or read_hash(folder / name), hashed)
         for name, found in zip(hashed, hashes, strict=True):
             if found != corpus.files[name].blake3:
                 faults.append(f"{name}: its bytes are not those of the manifest (blake3 {found[:16]}…)")

@@ -3,16 +3,21 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from vlm_assets.audit.duplicates import any_repeated
 from vlm_assets.audit.evidence import UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.supply import benchmark_files, near_benchmark, read_benchmark
 from vlm_assets.audit.words import I64, Bool, among, ranks, words_of
 from vlm_assets.store.slices import data_file_names
+
+_CHUNK: Final = 1_000_000
+"""Supply rows looked at together."""
 
 
 def check_lineage(recount: Recount) -> Verdict:
@@ -163,9 +168,11 @@ def check_duplicates(recount: Recount) -> Verdict:
     if rules.exact == "none":
         return Verdict("nothing: `dedup.exact` is none", "not looked for")
     count, examples = _selected_though(recount, "duplicate")
-    place = np.flatnonzero(recount.present > 0)
     key = recount.supply.key
-    order = place[np.argsort(key[place, 0], kind="stable")]
+    place = np.flatnonzero(recount.present > 0)
+    if not any_repeated(key[place, 0]):
+        place = place[:0]
+    order = place[np.lexsort((key[place, 1], key[place, 0]))]
     same = np.flatnonzero((key[order[1:]] == key[order[:-1]]).all(axis=1))
     examples += [
         f"{recount.name_of(int(order[at]))} and {recount.name_of(int(order[at + 1]))}: the same {rules.exact}"
@@ -208,34 +215,39 @@ def check_decontamination(recount: Recount) -> Verdict:
 def check_ranks(recount: Recount) -> Verdict:
     """Per cell: the highest selected rank against the lowest that was left out."""
     supply, seed = recount.supply, recount.evidence.rules.seed
-    eligible = np.flatnonzero(supply.reason == 0)
-    rank = ranks(supply.key[eligible, 0], seed)
-    selected = recount.planned[eligible]
-    cell = supply.cell[eligible]
     count = len(supply.cells)
+    highest, lowest = np.zeros(count, np.uint64), np.full(count, 2**64 - 1, np.uint64)
+    for rows, inside in _eligible(recount):
+        rank, cell = ranks(supply.key[rows, 0], seed), supply.cell[rows]
+        np.maximum.at(highest, cell[inside], rank[inside])
+        np.minimum.at(lowest, cell[~inside], rank[~inside])
     faults = []
     bad = 0
-    order = np.argsort(cell.astype(np.uint16) if count < 2**16 else cell, kind="stable")
-    ends = np.cumsum(np.bincount(cell, minlength=count))
-    begin = 0
-    for number, end in enumerate(ends.tolist()):
-        here = order[begin:end]
-        begin = end
-        inside, outside = here[selected[here]], here[~selected[here]]
-        if len(inside) and len(outside) and rank[inside].max() > rank[outside].min():
-            lowest = outside[rank[outside].argmin()]
-            beyond = int((rank[inside] > rank[lowest]).sum())
-            bad += beyond
-            faults.append(
-                f"{'/'.join(supply.cells[number])}: {beyond} selected rows rank above "
-                f"{recount.name_of(int(eligible[lowest]))}, which was left out"
-            )
+    for number in np.flatnonzero(highest > lowest).tolist():
+        beyond, left_out = 0, ""
+        for rows, inside in _eligible(recount):
+            rank, here = ranks(supply.key[rows, 0], seed), supply.cell[rows] == number
+            beyond += int((here & inside & (rank > lowest[number])).sum())
+            if not left_out and len(found := rows[here & ~inside & (rank == lowest[number])]):
+                left_out = recount.name_of(int(found[0]))
+        bad += beyond
+        faults.append(
+            f"{'/'.join(supply.cells[number])}: {beyond} selected rows rank above {left_out}, which was left out"
+        )
     return Verdict(
         f"the rows of lowest rank in each of {count} cells",
         f"{bad} selected rows in {len(faults)} cells have a higher rank than one left out",
         faults[:MAX_EXAMPLES],
         bad,
     )
+
+
+def _eligible(recount: Recount) -> Iterator[tuple[I64, Bool]]:
+    """(supply rows that could be selected, whether they are), some at a time."""
+    reason, planned = recount.supply.reason, recount.planned
+    for begin in range(0, len(reason), _CHUNK):
+        rows = begin + np.flatnonzero(reason[begin : begin + _CHUNK] == 0)
+        yield rows, planned[rows]
 
 
 def check_tombstones(recount: Recount) -> Verdict:

@@ -1,17 +1,22 @@
 """Which rows precedence drops as duplicates: exact ones by key, near ones by picture. Order-free."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vlm_assets.audit.ahead import ahead
 from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.evidence import FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64
 from vlm_assets.store.slices import INDEX_FILE
+
+_SEEN_BITS: Final = 25
+"""Words are told apart by so many bits first: a table that the processor caches hold."""
 
 
 class Precedence:
@@ -37,16 +42,23 @@ class Precedence:
         """Order of the rows' slices: rows of different slices are ordered by it."""
         return self._order[np.searchsorted(self._starts, places, side="right") - 1]
 
-    def numbers(self, places: I64) -> I64:
-        """Distinct numbers that order these rows; reads their ids."""
+    def numbers(self, places: I64, threads: int = 1) -> I64:
+        """Distinct numbers that order these rows; reads their ids, of several slices at once."""
         owner = np.searchsorted(self._starts, places, side="right") - 1
+        by_owner = np.argsort(owner, kind="stable")
+        counts = np.bincount(owner, minlength=len(self._slices))
+        ends = np.cumsum(counts)
         out = np.empty(len(places), np.int64)
-        for number in np.unique(owner).tolist():
-            here = np.flatnonzero(owner == number)
+
+        def order_slice(number: int) -> None:
+            here = by_owner[ends[number] - counts[number] : ends[number]]
             taken = self._ids(number).take(pa.array(places[here] - self._starts[number]))
             ranked = np.empty(len(here), np.int64)
             ranked[pc.sort_indices(taken).to_numpy()] = np.arange(len(here))
             out[here] = (self._order[number] << 40) + ranked
+
+        for _ in ahead(order_slice, np.flatnonzero(counts).tolist(), threads):
+            pass
         return out
 
     def _ids(self, number: int) -> pa.Array:
@@ -56,35 +68,50 @@ class Precedence:
         return one_array(index_table(found.directory / INDEX_FILE, ("id",)), "id")
 
 
-def exact_duplicates(key: U64, places: I64, order: Precedence) -> I64:
+def exact_duplicates(key: U64, places: I64, order: Precedence, threads: int = 1) -> I64:
     """Those of `places` whose key another of them with higher precedence has."""
-    first = key[places, 0]
-    ordered = np.sort(first)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    del ordered
-    if not len(repeated):
-        return np.empty(0, np.int64)
-    seen = np.zeros(2**22, bool)
-    seen[repeated >> np.uint64(42)] = True
-    maybe = np.flatnonzero(seen[first >> np.uint64(42)])
-    maybe = maybe[np.isin(first[maybe], repeated)]
-    rows = places[maybe]
-    slices = order.slice_order(rows)
-    by_key = np.lexsort((slices, key[rows, 1], key[rows, 0]))
-    rows, slices = rows[by_key], slices[by_key]
-    opens = np.ones(len(rows), bool)
-    opens[1:] = (key[rows[1:]] != key[rows[:-1]]).any(axis=1)
-    group = np.cumsum(opens) - 1
-    leaders = slices[np.flatnonzero(opens)]
-    rivals = np.flatnonzero(slices == leaders[group])
+    rows = places[_repeated(key[places, 0])]
+    by_key = np.argsort(key[rows, 0])
+    if _splits(key[rows[by_key]]):
+        by_key = np.lexsort((key[rows, 1], key[rows, 0]))
+    rows = rows[by_key]
+    starts = np.flatnonzero(np.append(True, (key[rows[1:]] != key[rows[:-1]]).any(axis=1)))[: len(rows)]
+    sizes = np.diff(np.append(starts, len(rows)))
     # Only rows of the leading slice can stay; where it has several of a group, the lowest id does.
-    stays = np.zeros(len(rows), bool)
-    precedence = order.numbers(rows[rivals])
+    slices = order.slice_order(rows)
+    leads = slices == np.repeat(np.minimum.reduceat(slices, starts), sizes) if len(rows) else rows > 0
+    stays = leads.copy()
+    group = np.repeat(np.arange(len(starts)), sizes)
+    several = np.bincount(group[leads], minlength=len(starts)) > 1
+    rivals = np.flatnonzero(leads & several[group])
+    precedence = order.numbers(rows[rivals], threads)
     best = rivals[np.lexsort((precedence, group[rivals]))]
-    new = np.ones(len(best), bool)
-    new[1:] = np.diff(group[best]) != 0
-    stays[best[new]] = True
+    stays[best[1:][group[best[1:]] == group[best[:-1]]]] = False
     return rows[~stays]
+
+
+def _repeated(words: U64) -> I64:
+    """Places of the words that are there more than once, and of a few others."""
+    ordered = np.sort(words)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    del ordered
+    if not len(twice):
+        return np.empty(0, np.int64)
+    seen = np.zeros(2**_SEEN_BITS, bool)
+    seen[twice >> np.uint64(64 - _SEEN_BITS)] = True
+    return np.flatnonzero(seen[words >> np.uint64(64 - _SEEN_BITS)])
+
+
+def _splits(keys: U64) -> bool:
+    """Whether keys with the same first word, which stand together, have different second words."""
+    same = keys[1:, 0] == keys[:-1, 0]
+    return bool((same & (keys[1:, 1] != keys[:-1, 1])).any())
+
+
+def any_repeated(words: U64) -> bool:
+    """Whether a word is there more than once."""
+    ordered = np.sort(words)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def near_duplicates(dhash: U64, sha: U64, bits: I64, places: I64, order: Precedence) -> I64:

@@ -1,10 +1,10 @@
 """What several checks need, computed once: the corpus rows, where they come from, and the supply counted again."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TypeVar
+from threading import RLock
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,12 @@ def _judged(found: T | UnjudgedError) -> T:
 
 
 class Recount:
-    """Tables over one corpus; each is made when first asked for, or raises `UnjudgedError`."""
+    """Tables over one corpus; each is made when first asked for, or raises `UnjudgedError`.
+
+    Memory, in bytes: 40 a corpus row (hashes and numbers of texts), 8 a corpus row and 8 more a planned one (places),
+    23 a supply row (image hash, cell, reason, two marks), then for a while 8 a row for what a check sorts; what is
+    read is given back record batch by record batch.
+    """
 
     def __init__(
         self, evidence: Evidence, *, threads: int, pool: Workers | None, tell_rows: Callable[[int], None]
@@ -48,21 +53,46 @@ class Recount:
         self.threads = threads
         self.tell_rows = tell_rows
         self._pool = pool
-        self._ahead: Future[ContentResult] | None = None
+        self._locks: defaultdict[str, RLock] = defaultdict(RLock)
+        self._made: dict[str, Any] = {}
         self._failed: dict[str, UnjudgedError] = {}
 
-    @cached_property
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gave the first time, whichever thread asked; a failure too."""
+        with self._locks[name]:
+            if name in self._failed:
+                raise self._failed[name]
+            if name not in self._made:
+                try:
+                    self._made[name] = make()
+                except UnjudgedError as error:
+                    self._failed[name] = error
+                    raise
+            found: T = self._made[name]
+            return found
+
+    @property
     def rows(self) -> CorpusRows:
         """The corpus as its index files have it."""
         return self._once("rows", lambda: read_corpus_rows(self.evidence, self.threads))
 
-    @cached_property
+    @property
+    def content(self) -> ContentResult:
+        """What its data files hold: read by the pool, where there is one."""
+        return self._once(
+            "content", lambda: read_content(self.evidence, pool=self._pool, progress=self.tell_rows)
+        )
+
+    @property
     def _scan(self) -> Scan:
         """Everything that the slices' indexes tell."""
-        evidence = self.evidence
-        tracer = _or_why(lambda: Tracer(evidence, self.rows, self._planned_or_none()))
-        reader = _or_why(lambda: SupplyReader(evidence))
-        return scan_slices(evidence, tracer, reader, self.threads)
+
+        def make() -> Scan:
+            tracer = _or_why(lambda: Tracer(self.evidence, self.rows, self._planned_or_none()))
+            reader = _or_why(lambda: SupplyReader(self.evidence))
+            return scan_slices(self.evidence, tracer, reader, self.threads)
+
+        return self._once("scan", make)
 
     def _planned_or_none(self) -> Bool:
         """Only makes the search for rows quicker."""
@@ -71,12 +101,12 @@ class Recount:
         except UnjudgedError:
             return np.zeros(int(self.evidence.starts[-1]), bool)
 
-    @cached_property
+    @property
     def lineage(self) -> Lineage:
         """Where its rows come from."""
         return _judged(self._scan.lineage)
 
-    @cached_property
+    @property
     def supply(self) -> SupplyRows:
         """The supply of its plan with exclusions."""
         return _judged(self._scan.supply)
@@ -85,37 +115,6 @@ class Recount:
     def slice_facts(self) -> Sequence[SliceFacts | UnjudgedError | None]:
         """What the index of each slice comes to."""
         return self._scan.facts
-
-    @cached_property
-    def content(self) -> ContentResult:
-        """What its data files hold."""
-        return self._once("content", self._ahead.result if self._ahead else self._read_content)
-
-    def _read_content(self) -> ContentResult:
-        return read_content(self.evidence, pool=self._pool, progress=self.tell_rows)
-
-    @contextmanager
-    def reading_ahead(self) -> Iterator[None]:
-        """Within the block the pool reads all data files while other things are counted; ended early, it stops."""
-        if self._pool is None:
-            yield
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="audit") as thread:
-            self._ahead = thread.submit(self._read_content)
-            try:
-                yield
-            finally:
-                self._pool.close()
-
-    def _once(self, name: str, make: Callable[[], T]) -> T:
-        """Remembers a failure: what could not be read once is not read again for every check."""
-        if name in self._failed:
-            raise self._failed[name]
-        try:
-            return make()
-        except UnjudgedError as error:
-            self._failed[name] = error
-            raise
 
     @cached_property
     def planned(self) -> Bool:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -29,10 +30,15 @@ SAMPLE_ROWS: Final = 1_000
 _IN_PROCESS_BYTES: Final = 256 * 2**20
 """Less data than this is read in the calling process: starting workers costs more."""
 _CONTENT_MODULE: Final = "vlm_assets.audit.content"
-_OF_DATA_FILES: Final = frozenset(
-    {FindingName.SHARD_FILES, FindingName.ROW_VALUES, FindingName.IMAGE_BYTES, FindingName.DECODES}
+_BESIDE: Final = (
+    FindingName.ROW_VALUES,
+    FindingName.SLICE_LEDGERS,
+    FindingName.LOADABLE,
+    FindingName.SHARD_FILES,
 )
-"""Judged last: the others do not wait for the reading of data files."""
+"""Judged beside the others, in this order: they read files that no other looks at."""
+_LAST: Final = frozenset({*_BESIDE, FindingName.IMAGE_BYTES, FindingName.DECODES})
+_BESIDE_THREADS: Final = 2
 Progress = Callable[[str, int], None]
 """Told the name of the check under way, and rows read from data files so far."""
 
@@ -90,13 +96,21 @@ def _judge_all(
     threads = installation.settings.worker_count
     current = ""
     recount = Recount(evidence, threads=threads, pool=pool, tell_rows=lambda rows: progress(current, rows))
-    findings = []
     checks = _checks()
-    with recount.reading_ahead():
-        for name in sorted(checks, key=lambda name: name in _OF_DATA_FILES):
-            current = str(name)
-            progress(current, 0)
-            findings.append(_judge(name, checks[name], recount))
+    findings = []
+    with ThreadPoolExecutor(_BESIDE_THREADS, thread_name_prefix="audit") as threads_beside:
+        begun = {name: threads_beside.submit(_judge, name, checks[name], recount) for name in _BESIDE}
+        try:
+            for name in sorted(checks, key=lambda name: name in _LAST):
+                current = str(name)
+                progress(current, 0)
+                findings.append(
+                    begun[name].result() if name in begun else _judge(name, checks[name], recount)
+                )
+        finally:
+            threads_beside.shutdown(wait=False, cancel_futures=True)
+            if pool is not None:
+                pool.close()
     order = list(checks)
     return _own_up(sorted(findings, key=lambda one: order.index(one.name)))
 

@@ -58,7 +58,7 @@ def scan_slices(
 
     tasks = enumerate(evidence.slices)
     facts = tuple(ahead(lambda task: of_slice(*task), tasks, threads))
-    return Scan(facts, _lineage(tracer, facts), _supply(reader, facts))
+    return Scan(facts, _lineage(tracer, facts), _supply(reader, facts, threads))
 
 
 def _lineage(
@@ -71,7 +71,7 @@ def _lineage(
 
 
 def _supply(
-    reader: SupplyReader | UnjudgedError, facts: tuple[SliceFacts | UnjudgedError | None, ...]
+    reader: SupplyReader | UnjudgedError, facts: tuple[SliceFacts | UnjudgedError | None, ...], threads: int
 ) -> SupplyRows | UnjudgedError:
     if isinstance(reader, UnjudgedError):
         return reader
@@ -79,7 +79,7 @@ def _supply(
     if broken is not None:
         return broken
     try:
-        return reader.finish()
+        return reader.finish(threads)
     except UnjudgedError as error:
         return error
 

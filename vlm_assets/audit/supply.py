@@ -152,7 +152,7 @@ class SupplyReader:
         if count != self._slices[number].claim.rows:
             self._wrong_rows[number] = count
 
-    def finish(self) -> SupplyRows:
+    def finish(self, threads: int = 1) -> SupplyRows:
         """All rows with their reasons, the ones that follow from other rows included.
 
         Raises:
@@ -167,7 +167,7 @@ class SupplyReader:
         self._mark_near_benchmark(rows)
         self._mark_max_samples(rows)
         if self._rules.exact != "none":
-            self._mark_duplicates(rows)
+            self._mark_duplicates(rows, threads)
         return rows
 
     def _number_cells(self, rows: SupplyRows) -> None:
@@ -264,10 +264,10 @@ class SupplyReader:
                 beyond = rank >= distinct[limit]
                 rows.reason[places[beyond]] = REASONS.index("max_samples") + 1
 
-    def _mark_duplicates(self, rows: SupplyRows) -> None:
+    def _mark_duplicates(self, rows: SupplyRows, threads: int) -> None:
         order = Precedence(self._rules, self._slices, self._starts)
         everything = np.flatnonzero(rows.reason == 0)
-        exact = exact_duplicates(rows.key, everything, order)
+        exact = exact_duplicates(rows.key, everything, order, threads)
         near = np.empty(0, np.int64)
         if rows.dhash is not None and self._rules.max_near_bits:
             near = self._near_duplicates(rows, everything, order)
