@@ -20,6 +20,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from vlm_assets.audit.findings import MAX_EXAMPLES
+from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
 from vlm_assets.audit.workers import Workers
 from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
@@ -131,6 +132,8 @@ def check_content(task: ContentTask) -> ContentResult:
         if task.hash_only:
             result.file_hashes[task.data.name] = read_hash(task.data)
             return result
+        if task.wanted is not None:
+            ask_for_rows(task.data, (*task.wanted, *task.decode))
         with pa.memory_map(str(task.index)) as mapped:
             index = pa.ipc.open_file(mapped).read_all()
         if task.wanted is None:

@@ -31,10 +31,10 @@ _IN_PROCESS_BYTES: Final = 256 * 2**20
 """Less data than this is read in the calling process: starting workers costs more."""
 _CONTENT_MODULE: Final = "vlm_assets.audit.content"
 _BESIDE: Final = (
-    FindingName.ROW_VALUES,
+    FindingName.SHARD_FILES,
     FindingName.SLICE_LEDGERS,
     FindingName.LOADABLE,
-    FindingName.SHARD_FILES,
+    FindingName.ROW_VALUES,
 )
 """Judged beside the others, in this order: they read files that no other looks at."""
 _LAST: Final = frozenset({*_BESIDE, FindingName.IMAGE_BYTES, FindingName.DECODES})
