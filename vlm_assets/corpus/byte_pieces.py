@@ -81,6 +81,29 @@ class Arranged:
         return _Runs(file[first], run_begin, run_end, begin + shift[np.cumsum(new) - 1])
 
 
+def between_gaps(memory: NDArray[np.uint8], begin: I64, size: I64, order: I64) -> pa.Array:
+    """Disjoint pieces of `memory`, given in ascending order, as a binary array with exact buffers.
+
+    The n-th of them becomes value `order[n]`.
+
+    Raises:
+        CorpusError: they are over 2 GiB.
+    """
+    rows, large = len(order), len(memory) > MAX_COLUMN_BYTES
+    offsets = np.empty(2 * rows, np.int64 if large else np.int32)  # of each piece and of the gap behind it
+    offsets[::2] = begin
+    offsets[1::2] = begin + size
+    kind = pa.large_binary() if large else pa.binary()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(memory)]
+    pieces_and_gaps = pa.Array.from_buffers(kind, max(2 * rows - 1, 0), buffers, 0)
+    places = np.empty(rows, np.int64)
+    places[order] = np.arange(0, 2 * rows, 2)
+    taken = take(pieces_and_gaps, array_of(places, pa.int64()))
+    if large and int(size.sum()) > MAX_COLUMN_BYTES:
+        raise CorpusError(f"{int(size.sum())} image bytes; a column of a batch holds {MAX_COLUMN_BYTES}")
+    return canonical(taken.cast(pa.binary()) if large else taken)
+
+
 class PieceReader:
     """Reads pieces of a set of files. Lends its memory to one array at a time.
 
@@ -118,15 +141,7 @@ class PieceReader:
         sizes = runs.end - runs.begin
         out = self._read.lend(runs.total)
         self._fill(out, runs.file, runs.begin, sizes, np.cumsum(sizes) - sizes)
-        rows = len(arranged.along)
-        offsets = np.empty(2 * rows, np.int32)  # of each piece and of the gap behind it
-        offsets[::2] = runs.piece_begin
-        offsets[1::2] = runs.piece_begin + arranged.pieces.size[arranged.along]
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(out)]
-        pieces_and_gaps = pa.Array.from_buffers(pa.binary(), max(2 * rows - 1, 0), buffers, 0)
-        places = np.empty(rows, np.int64)
-        places[arranged.along] = np.arange(0, 2 * rows, 2)
-        return canonical(take(pieces_and_gaps, array_of(places, pa.int64())))
+        return between_gaps(out, runs.piece_begin, arranged.pieces.size[arranged.along], arranged.along)
 
     def _one_by_one(self, arranged: Arranged) -> pa.Array:
         pieces, along = arranged.pieces, arranged.along

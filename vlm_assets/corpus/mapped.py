@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of, offsets_of, strings_of, values_of
+from vlm_assets.corpus.open_files import AHEAD_BYTES
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
@@ -64,6 +65,18 @@ class MappedFile:
             self._mapping.address, self._mapping.size_bytes, base=self._mapping
         )
 
+    def read_only_what_is_asked(self) -> None:
+        """A page that is touched is read alone, not with the megabytes around it."""
+        _libc.madvise(self._mapping.address, self._mapping.size_bytes, mmap.MADV_RANDOM)
+
+    def read_ahead(self, buffer: pa.Buffer) -> None:
+        """Has the kernel read this part of the file into the page cache."""
+        begin = (buffer.address - self._mapping.address) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = buffer.address - self._mapping.address + buffer.size
+        for place in range(begin, end, AHEAD_BYTES):
+            size = min(AHEAD_BYTES, end - place)
+            _libc.madvise(self._mapping.address + place, size, mmap.MADV_WILLNEED)
+
     def release_pages(self) -> None:
         """Takes the pages out of this process's memory; they stay in the page cache and come back when touched."""
         _libc.madvise(self._mapping.address, self._mapping.size_bytes, mmap.MADV_DONTNEED)
@@ -89,8 +102,9 @@ class SliceIndex:
     """Fixed-width columns of one slice's index, by row number."""
 
     def __init__(self, files: SliceFiles) -> None:
-        self._files = files
+        self.files = files
         self._file = MappedFile(files.directory / INDEX_FILE)
+        self._file.read_only_what_is_asked()
         self._reader = pa.ipc.open_file(pa.BufferReader(self._file.buffer))
         if not self._reader.schema.equals(INDEX_SCHEMA):
             raise CorpusError(f"{files.name}: {self._file.path} has another schema; run `vlm-assets migrate`")
@@ -106,12 +120,20 @@ class SliceIndex:
     @property
     def name(self) -> str:
         """`<source>/<slice>`."""
-        return self._files.name
+        return self.files.name
 
     @property
     def size_bytes(self) -> int:
         """Size of the index file."""
         return int(self._file.buffer.size)
+
+    def read_ahead(self, columns: Sequence[str]) -> None:
+        """Has the kernel read these columns."""
+        for batch in self._batches:
+            for column in columns:
+                for buffer in batch.column(column).buffers():
+                    if buffer is not None:
+                        self._file.read_ahead(buffer)
 
     def take(self, columns: Sequence[str], rows: NDArray[np.uint32]) -> list[NDArray[Any]]:
         """Values of each column at `rows`, which may stand in any order."""
@@ -143,7 +165,7 @@ class SliceIndex:
     def _view(self, batch: int, column: str) -> NDArray[Any]:
         view = self._views.get((batch, column))
         if view is None:
-            view = _fixed_view(self._batches[batch].column(column), column, self._files.name)
+            view = _fixed_view(self._batches[batch].column(column), column, self.files.name)
             self._views[batch, column] = view
         return view
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vlm_assets.errors import CorpusError
 
 _SPARE_DESCRIPTORS: Final = 256
-_AHEAD_BYTES: Final = 256 * 2**10
+AHEAD_BYTES: Final = 256 * 2**10
 """What one advice may ask for: Linux cuts it to the device's largest request or readahead (mm/readahead.c)."""
 
 
@@ -55,8 +55,8 @@ class OpenFiles:
 
 def will_need(descriptor: int, begin: int, end: int) -> None:
     """Has the kernel read these bytes into the page cache; waits only while its queue is full."""
-    for place in range(begin, end, _AHEAD_BYTES):
-        os.posix_fadvise(descriptor, place, min(_AHEAD_BYTES, end - place), os.POSIX_FADV_WILLNEED)
+    for place in range(begin, end, AHEAD_BYTES):
+        os.posix_fadvise(descriptor, place, min(AHEAD_BYTES, end - place), os.POSIX_FADV_WILLNEED)
 
 
 _reserved = [0]

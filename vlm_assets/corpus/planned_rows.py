@@ -1,6 +1,8 @@
 """The rows of an allocation plan with what decides their place: reads `plan.arrow` and a few index columns."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,9 @@ from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.tombstones import Tombstones
 
 _MAX_ROW_BYTES: Final = 2**31 - 1
+_COLUMNS: Final = ("item_hash", "record", "row_bytes", "digest")
+"""Of the index: what decides places, and what the shards' hashes are made of."""
+_SLICES_AHEAD: Final = 8
 
 U32 = NDArray[np.uint32]
 
@@ -91,10 +96,8 @@ def read_planned_rows(
     files: dict[int, SliceFiles] = {}
     taken = _TakenDown(tombstones)
     done = 0
-    for number, rows, cells in _selected(plan_dir, allocation):
-        entry = allocation.slices[number]
-        files[number] = find_slice(data_root, entry)
-        index = indexes[number] = SliceIndex(files[number])
+    for (number, rows, cells), index in _with_indexes(_selected(plan_dir, allocation), allocation, data_root):
+        entry, files[number], indexes[number] = allocation.slices[number], index.files, index
         here = slice(done, done + len(rows))
         part = _SlicePart.read(allocation, entry, index, rows, cells, lengths)
         columns["slice"][here] = number
@@ -106,6 +109,27 @@ def read_planned_rows(
         done += len(rows)
     blocks = _blocks(parts, columns["size"], hashes)
     return PlannedRows(columns["slice"], columns["row"], columns["cell"], hole, blocks, indexes, files)
+
+
+def _with_indexes(
+    selected: Iterable[tuple[int, U32, U32]], allocation: AllocationManifest, data_root: DataRoot
+) -> Iterator[tuple[tuple[int, U32, U32], SliceIndex]]:
+    """Each slice with its index, opened and read ahead while others are worked on."""
+
+    def opened(number: int) -> SliceIndex:
+        index = SliceIndex(find_slice(data_root, allocation.slices[number]))
+        index.read_ahead(_COLUMNS)
+        return index
+
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = deque[tuple[tuple[int, U32, U32], Future[SliceIndex]]]()
+        for one in selected:
+            waiting.append((one, ahead.submit(opened, one[0])))
+            if len(waiting) > _SLICES_AHEAD:
+                found, index = waiting.popleft()
+                yield found, index.result()
+        for found, index in waiting:
+            yield found, index.result()
 
 
 def _blocks(parts: list[tuple[NDArray[np.uint64], ...]], sizes: U32, hashes: NDArray[np.uint64]) -> Blocks:

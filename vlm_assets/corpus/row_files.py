@@ -16,13 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of
-from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces
+from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces, between_gaps
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
 from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
 
 I64 = NDArray[np.int64]
 
+_LOAD_BYTES: Final = 4 * 2**20
 _OPENING_THREADS: Final = 8
 """Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""
 
@@ -72,6 +73,8 @@ class RowFiles:
         self._layout = _joined(found)
         self._asked = np.zeros(len(self._file_of), np.bool_)
         self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._layout.rows)))
+        self._memory: NDArray[np.uint8] | None = None
+        self._in_memory = np.zeros(0, np.int64)
         self.file_rows = np.array([one.rows.sum() for one in found], np.int64)
         """Rows of each file."""
 
@@ -167,26 +170,48 @@ class RowFiles:
             last = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
             self._will_need(batches, self._layout.offset[batches, first], last)
 
-    def read_batches_ahead(self, positions: I64) -> None:
-        """Has the kernel read all columns of the batches around some places, as one run of bytes."""
-        for descriptor, begin, end in self._batch_bytes(positions):
-            will_need(descriptor, begin, end)
+    def load(self, positions: I64) -> None:
+        """Reads the batches around some places into memory, in order; they are read from there from now on.
 
-    def forget_batches(self, positions: I64) -> None:
-        """Lets the kernel give the memory of these batches to something that will be read again."""
-        for descriptor, begin, end in self._batch_bytes(positions):
-            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
-
-    def _batch_bytes(self, positions: I64) -> list[tuple[int, int, int]]:
-        """(descriptor, begin, end) for each file, from the first of these batches to the last."""
+        Their pages are given back to the kernel, which has better use for them.
+        """
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
         begins = self._layout.offset[batches].min(axis=1)
         ends = (self._layout.offset[batches] + self._layout.size[batches]).max(axis=1)
         files = self._file_of[batches]
         first = np.flatnonzero(np.append(True, files[1:] != files[:-1]))
         last = np.append(first[1:], len(files)) - 1
-        descriptors = self._files.descriptors(files[first])
-        return list(zip(descriptors, begins[first].tolist(), ends[last].tolist(), strict=True))
+        begin, size = begins[first], ends[last] - begins[first]
+        target = np.cumsum(size) - size
+        self._memory = np.empty(int(size.sum()), np.uint8)
+        self._in_memory = np.zeros(len(self._files.paths), np.int64)
+        self._in_memory[files[first]] = target - begin
+        view = self._memory.data
+        for descriptor, place, length, at in zip(
+            self._files.descriptors(files[first]), begin.tolist(), size.tolist(), target.tolist(), strict=True
+        ):
+            os.posix_fadvise(descriptor, place, length, os.POSIX_FADV_SEQUENTIAL)
+            done = 0
+            while done < length:
+                got = os.preadv(
+                    descriptor, (view[at + done : at + min(done + _LOAD_BYTES, length)],), place + done
+                )
+                if not got:
+                    self._damaged(int(batches[0]), "bytes are missing")
+                done += got
+            os.posix_fadvise(descriptor, place, length, os.POSIX_FADV_DONTNEED)
+
+    def loaded(self, pieces: Pieces) -> pa.Array:
+        """Pieces of what was loaded as one binary array in the order wanted, exact buffers.
+
+        Raises:
+            CorpusError: they are over 2 GiB.
+        """
+        if self._memory is None:
+            raise ValueError("nothing was loaded")
+        begin = self._in_memory[pieces.file] + pieces.offset
+        along = np.argsort(begin)
+        return between_gaps(self._memory, begin[along], pieces.size[along], along)
 
     def _will_need(self, batches: I64, begins: I64, ends: I64) -> None:
         descriptors = self._files.descriptors(self._file_of[batches])
@@ -249,6 +274,13 @@ class RowFiles:
         out = np.empty(int(sizes.sum()), np.uint8)
         view, at = out.data, 0
         offsets = (self._layout.offset[stretches.batch, buffer] + begins).tolist()
+        if self._memory is not None:
+            memory = self._memory.data
+            shifts = self._in_memory[self._file_of[stretches.batch]].tolist()
+            for shift, offset, size in zip(shifts, offsets, sizes.tolist(), strict=True):
+                view[at : at + size] = memory[shift + offset : shift + offset + size]
+                at += size
+            return out
         for descriptor, offset, size in zip(stretches.descriptors, offsets, sizes.tolist(), strict=True):
             end = at + size
             if os.preadv(descriptor, (view[at:end],), offset) != size:

@@ -8,6 +8,8 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -33,7 +35,7 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.planned_rows import PlannedRows, read_planned_rows
 from vlm_assets.corpus.reuse import existing_shards, take_over
-from vlm_assets.corpus.spill import spill_name, worth_spilling
+from vlm_assets.corpus.spill import reading_ahead, spill_name, worth_spilling
 from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
 from vlm_assets.layout import DataRoot
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -46,6 +48,8 @@ WRITER_VERSION: Final = 1
 
 _HASH_ROWS: Final = 262_144
 """Rows whose digests are in memory at once."""
+_THREADS: Final = 2
+"""Shards that are planned at once: each takes some 100 bytes of memory a row."""
 _INDEX_MARGIN: Final = 1.1
 
 
@@ -69,10 +73,13 @@ def plan_shards(
     staging.create()
     planned = read_planned_rows(plan_dir, allocation, data_root, tombstones)
     planner = _Planner(staging, allocation, planned)
-    shards = tuple(planner.plan(leaf) for leaf in trie_leaves(planned.blocks.ordered(), allocation.shard))
+    leaves = trie_leaves(planned.blocks.ordered(), allocation.shard)
+    with planner.reading_ahead(), ThreadPoolExecutor(_THREADS) as threads:
+        shards = tuple(threads.map(planner.plan, leaves))
     pending = tuple(shard for shard in shards if staging.work(shard.bits).is_file())
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
-    if worth_spilling(planned.files, pending):
+    rows, size = sum(shard.rows for shard in pending), sum(shard.planned_bytes for shard in pending)
+    if worth_spilling(planned.files, rows, size):
         plan = plan.model_copy(update={"spill": spill_name(pending)})
     staging.write_plan(plan)
     return staging.path, plan
@@ -159,6 +166,14 @@ class _Planner:
         indexes = self._planned.indexes
         rows = sum(self._planned.files[number].rows for number in indexes)
         return _INDEX_MARGIN * sum(index.size_bytes for index in indexes.values()) / max(rows, 1)
+
+    def reading_ahead(self) -> AbstractContextManager[None]:
+        """While the block plans, slices are read that will be sorted; not where shards may be taken over."""
+        sizes = self._planned.blocks.row_size
+        first_build = not self._existing and not any((self._staging.path / "done").iterdir())
+        if first_build and worth_spilling(self._planned.files, len(sizes), int(sizes.sum(dtype=np.int64))):
+            return reading_ahead(self._planned.files.values())
+        return nullcontext()
 
     def plan(self, leaf: Leaf) -> ShardPlan:
         """One shard: planned, and taken over or laid out for its writer."""

@@ -97,18 +97,15 @@ class SliceRows:
         self._data.read_ahead(positions, _WITHOUT_IMAGE)
         self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
 
-    def read_batches_ahead(self, slices: U32, rows: U32, *, images: bool) -> None:
-        """Has the kernel read the batches that hold these rows: all columns, or all but the image."""
+    def load(self, slices: U32, rows: U32) -> None:
+        """Reads the data batches that hold these rows into memory, and has the kernel read the index."""
         positions = self._first_row[slices] + rows
-        if images:
-            self._data.read_batches_ahead(positions)
-        else:
-            self._data.read_ahead(positions, _WITHOUT_IMAGE)
         self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
+        self._data.load(positions)
 
-    def forget_batches(self, slices: U32, rows: U32) -> None:
-        """These rows are not wanted again: their memory is better used for what will be."""
-        self._data.forget_batches(self._first_row[slices] + rows)
+    def loaded(self, images: Pieces) -> pa.Array:
+        """Images out of what was loaded."""
+        return self._data.loaded(images)
 
     def read(self, slices: U32, rows: U32, gap_rows: int = GAP_ROWS) -> RowColumns:
         """These rows, in this order.
