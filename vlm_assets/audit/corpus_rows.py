@@ -74,9 +74,8 @@ class CorpusRows:
 
     starts: I64
     """First row of each shard, and their number at the end."""
-    digest: U64
-    """Shape (rows, 2): the first 16 bytes."""
-    sha: U64
+    words: U64
+    """Shape (rows, 4): the first 16 bytes of the digest, and of `image_sha256`."""
     home: NDArray[np.int32]
     """Number of (source, slice) in `homes`."""
     homes: list[tuple[str | None, ...]]
@@ -88,6 +87,11 @@ class CorpusRows:
     rows_hash: dict[str, str]
     """Computed rows hash of each shard, by its bits."""
 
+    @property
+    def sha(self) -> U64:
+        """Shape (rows, 2): the first 16 bytes of `image_sha256`."""
+        return self.words[:, 2:]
+
     def shard_of(self, row: int) -> int:
         """Number of the shard that a row stands in."""
         return int(np.searchsorted(self.starts, row, side="right")) - 1
@@ -97,8 +101,7 @@ class _ShardRows:
     """The rows of one shard, its texts by numbers of its own."""
 
     def __init__(self) -> None:
-        self.digest: list[U64] = [np.empty((0, 2), np.uint64)]
-        self.sha: list[U64] = [np.empty((0, 2), np.uint64)]
+        self.words: list[U64] = [np.empty((0, 4), np.uint64)]
         self.home: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         self.assigned: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         self.homes, self.assignments = Codes(), Codes()
@@ -115,11 +118,10 @@ class _ShardRows:
         self.home.append(self.homes.encode([batch.column(name) for name in _HOME]))
         assigned = self.assignments.encode([batch.column(name) for name in _ASSIGNED])
         self.assigned.append(assigned)
-        self.digest.append(fixed_words(digests))
-        self.sha.append(hex_words(batch.column("image_sha256")))
-        sizes = numbers(batch.column("size_bytes"))
-        for number in np.flatnonzero(np.bincount(assigned)).tolist():
-            self.image_bytes[number] += int(sizes[assigned == number].sum())
+        self.words.append(np.hstack((fixed_words(digests), hex_words(batch.column("image_sha256")))))
+        # Sums of a batch are far below 2**53: as floats they are exact.
+        sizes = np.bincount(assigned, weights=numbers(batch.column("size_bytes")))
+        self.image_bytes.update({number: int(size) for number, size in enumerate(sizes.tolist())})
         _hash_rows(self.rows_hash, fixed_bytes(digests), assigned, self.assignments)
 
 
@@ -140,7 +142,7 @@ def read_corpus_rows(evidence: Evidence, threads: int = 1) -> CorpusRows:
         UnjudgedError: one is missing or damaged.
     """
     homes, assignments = Codes(), Codes()
-    parts: dict[str, list[Any]] = {name: [] for name in ("digest", "sha", "home", "assigned")}
+    parts: dict[str, list[Any]] = {name: [] for name in ("words", "home", "assigned")}
     hashes: dict[str, str] = {}
     image_bytes: Counter[int] = Counter()
     starts = [0]
@@ -148,21 +150,19 @@ def read_corpus_rows(evidence: Evidence, threads: int = 1) -> CorpusRows:
     for bits, shard in zip(evidence.shard_bits, ahead(_read_shard, paths, threads), strict=True):
         of_home = np.array([homes.number(one) for one in shard.homes.values], np.int32)
         of_assigned = np.array([assignments.number(one) for one in shard.assignments.values], np.int32)
-        parts["digest"] += shard.digest
-        parts["sha"] += shard.sha
+        parts["words"] += shard.words
         parts["home"] += [of_home[one] for one in shard.home if len(one)]
         parts["assigned"] += [of_assigned[one] for one in shard.assigned if len(one)]
         image_bytes.update({int(of_assigned[n]): size for n, size in shard.image_bytes.items()})
         hashes[bits] = shard.rows_hash.hexdigest()
-        starts.append(starts[-1] + sum(map(len, shard.digest)))
+        starts.append(starts[-1] + sum(map(len, shard.words)))
 
     def joined(name: str, empty: Any) -> Any:
         return np.concatenate([empty, *parts.pop(name)])
 
     return CorpusRows(
         starts=np.array(starts, np.int64),
-        digest=joined("digest", np.empty((0, 2), np.uint64)),
-        sha=joined("sha", np.empty((0, 2), np.uint64)),
+        words=joined("words", np.empty((0, 4), np.uint64)),
         home=joined("home", np.empty(0, np.int32)),
         homes=homes.values,
         assigned=joined("assigned", np.empty(0, np.int32)),
@@ -229,12 +229,13 @@ class Tracer:
         begin, end = int(self._starts[number]), int(self._starts[number + 1])
         fits = len(digests) == end - begin
         planned = np.flatnonzero(self._planned[begin:end]) if fits else np.empty(0, np.int64)
-        found = _match_planned(digests, planned, self._rows.digest[here])
-        known = here[found >= 0]
-        found = found[found >= 0]
+        # As one value a row: rows of the corpus lie far apart, and a row of four words is gathered word by word.
+        words = self._rows.words.view("V32")[:, 0][here].view(np.uint64).reshape(-1, 4)
+        found = _match_planned(digests, planned, np.ascontiguousarray(words[:, :2]))
+        known = found >= 0
         if fits:
-            self._place[known] = begin + found
-        self._differs[number] = known[(sha[found] != self._rows.sha[known]).any(axis=1)]
+            self._place[here[known]] = begin + found[known]
+        self._differs[number] = here[known][(sha[found[known]] != words[known, 2:]).any(axis=1)]
 
     def lineage(self) -> Lineage:
         """What was found in all slices that were entered."""

@@ -11,10 +11,12 @@ from vlm_assets.audit.ahead import ahead
 from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.evidence import FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs
+from vlm_assets.audit.pages import texts_of_rows
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64
 from vlm_assets.store.slices import INDEX_FILE
 
+_FEW: Final = 50
 _SEEN_BITS: Final = 25
 """Words are told apart by so many bits first: a table that the processor caches hold."""
 
@@ -52,20 +54,27 @@ class Precedence:
 
         def order_slice(number: int) -> None:
             here = by_owner[ends[number] - counts[number] : ends[number]]
-            taken = self._ids(number).take(pa.array(places[here] - self._starts[number]))
+            ids = self._ids(number, places[here] - self._starts[number])
             ranked = np.empty(len(here), np.int64)
-            ranked[pc.sort_indices(taken).to_numpy()] = np.arange(len(here))
+            ranked[pc.sort_indices(ids).to_numpy()] = np.arange(len(here))
             out[here] = (self._order[number] << 40) + ranked
 
         for _ in ahead(order_slice, np.flatnonzero(counts).tolist(), threads):
             pass
         return out
 
-    def _ids(self, number: int) -> pa.Array:
+    def _ids(self, number: int, rows: I64) -> pa.Array:
+        """Ids of these rows of a slice: of one in fifty or fewer, each is read for itself."""
         found = self._slices[number]
         if found.directory is None:
             raise UnjudgedError(f"{found.claim.name}: its content is gone")
-        return one_array(index_table(found.directory / INDEX_FILE, ("id",)), "id")
+        path = found.directory / INDEX_FILE
+        if len(rows) * _FEW > found.claim.rows:
+            return one_array(index_table(path, ("id",)), "id").cast(pa.binary()).take(pa.array(rows))
+        try:
+            return pa.array(texts_of_rows(path, "id", rows.tolist()), pa.binary())
+        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            raise UnjudgedError(f"{path}: {error}") from error
 
 
 def exact_duplicates(key: U64, places: I64, order: Precedence, threads: int = 1) -> I64:

@@ -18,6 +18,7 @@ Bool = NDArray[np.bool_]
 _WORD: Final = 2**64
 _HEX: Final = 64
 _SMALL: Final = 100_000
+_LAST_WORDS: Final = 3
 _EVERY: Final = 0x0101_0101_0101_0101
 
 
@@ -128,6 +129,29 @@ def among(words: U64, listed: U64) -> Bool:
     return found
 
 
+def sure_distinct(column: pa.Array) -> bool:
+    """Whether no two texts are equal, as far as their lengths and last 24 bytes tell; False where those agree."""
+    rows = len(column)
+    if rows < 2 or column.null_count:
+        return rows < 2
+    offsets = np.frombuffer(column.buffers()[1], np.int32, rows + 1, 4 * column.offset).astype(np.int64)
+    data = np.frombuffer(column.buffers()[2], np.uint8)[: offsets[-1]]
+    padded = np.concatenate([np.zeros(8 * _LAST_WORDS, np.uint8), data])
+    at_any_byte = np.ndarray((len(padded) - 7,), "<u8", padded.data, strides=(1,))
+    lengths = np.diff(offsets)
+    mixed = lengths.astype(np.uint64)
+    for number in range(_LAST_WORDS):
+        word = at_any_byte[offsets[1:] + 8 * (_LAST_WORDS - 1 - number)]
+        own = np.clip(lengths - 8 * number, 0, 8).astype(
+            np.uint64
+        )  # bytes of it that are not the text's before
+        word = np.where(own == 0, 0, word >> (np.uint64(64) - np.uint64(8) * np.maximum(own, 1)))
+        mixed = (mixed ^ word) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    mixed.sort()
+    return not (mixed[1:] == mixed[:-1]).any()
+
+
 class Codes:
     """Tuples of strings to small numbers, the same over many batches. Null is a value of its own."""
 
@@ -149,7 +173,8 @@ class Codes:
         packed = np.zeros(len(columns[0]), np.int64)
         for one, texts in zip(encoded, values, strict=True):
             packed *= len(texts)
-            packed += one.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
+            places = one.indices.fill_null(len(texts) - 1) if one.indices.null_count else one.indices
+            packed += places.to_numpy(zero_copy_only=False)
         distinct, place = _distinct(packed)
         table = [self.number(_unpacked(one, values)) for one in distinct.tolist()]
         return np.asarray(np.array(table, np.int32)[place])
