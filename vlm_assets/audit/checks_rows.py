@@ -76,18 +76,8 @@ def check_corpus_sums(recount: Recount) -> Verdict:
     )
 
 
-def _assignment_table(recount: Recount) -> tuple[I64, I64, I64]:
-    """(corpus row, cell, assignment) of every row that resolves to a supply row with a cell."""
-    place = recount.lineage.place
-    known = np.flatnonzero(place >= 0)
-    cell = recount.supply.cell[place[known]]
-    mapped = known[cell >= 0]
-    return mapped, cell[cell >= 0].astype(np.int64), recount.rows.assigned[mapped].astype(np.int64)
-
-
-def _disagreeing(recount: Recount, *, licence: bool) -> tuple[I64, list[str]]:
+def _disagreeing(recount: Recount, *, licence: bool) -> tuple[int, list[str]]:
     """Corpus rows whose assigned values are not those of their cell, and the first in words."""
-    rows, cell, assigned = _assignment_table(recount)
     cells, given = recount.supply.cells, recount.rows.assignments
     sources = recount.evidence.rules.sources
 
@@ -97,16 +87,30 @@ def _disagreeing(recount: Recount, *, licence: bool) -> tuple[I64, list[str]]:
             return bool(values[2] == sources[source]["licence"])
         return values[:2] == (category, subcategory)
 
-    table = np.array([[agrees(n, one) for one in given] for n in range(len(cells))], bool)
-    wrong = np.flatnonzero(~table.reshape(len(cells), len(given))[cell, assigned]) if len(rows) else rows
+    counts = recount.assigned_by_cell
+    wrong = [
+        (cell, assigned)
+        for cell, assigned in np.argwhere(counts[:-1]).tolist()
+        if not agrees(cell, given[assigned])
+    ]
     examples = []
-    for at in wrong[:MAX_EXAMPLES].tolist():
-        category, subcategory, source = cells[cell[at]]
-        found = given[assigned[at]]
+    for cell, assigned in wrong[:MAX_EXAMPLES]:
+        category, subcategory, source = cells[cell]
+        found = given[assigned]
         wanted = sources[source]["licence"] if licence else f"{category}/{subcategory}"
         said = found[2] if licence else f"{found[0]}/{found[1]}"
-        examples.append(f"{recount.row_name(int(rows[at]))}: {said}, should be {wanted}")
-    return rows[wrong], examples
+        examples += [
+            f"{recount.row_name(row)}: {said}, should be {wanted}"
+            for row in _rows_assigned(recount, cell, assigned)[:MAX_EXAMPLES].tolist()
+        ]
+    return sum(int(counts[pair]) for pair in wrong), examples[:MAX_EXAMPLES]
+
+
+def _rows_assigned(recount: Recount, cell: int, assigned: int) -> I64:
+    """Corpus rows of a cell with these assigned values."""
+    here = np.flatnonzero(recount.rows.assigned == assigned)
+    place = recount.lineage.place[here]
+    return np.asarray(here[(place >= 0) & (recount.supply.cell[place] == cell)], np.int64)
 
 
 def check_labels(recount: Recount) -> Verdict:
@@ -114,9 +118,9 @@ def check_labels(recount: Recount) -> Verdict:
     wrong, examples = _disagreeing(recount, licence=False)
     return Verdict(
         "every row stands under the category and subcategory that its source and label give",
-        f"{len(wrong)} rows stand under another",
+        f"{wrong} rows stand under another",
         examples,
-        len(wrong),
+        wrong,
     )
 
 
@@ -135,9 +139,9 @@ def check_licences(recount: Recount) -> Verdict:
         denied = [f"{bad} rows of sources whose licence the policy does not admit"]
     return Verdict(
         "every row has its source's licence, and the policy admits it",
-        f"{len(wrong)} rows with another licence, {len(denied)} licences that are not admitted",
+        f"{wrong} rows with another licence, {len(denied)} licences that are not admitted",
         [*denied, *examples][:MAX_EXAMPLES],
-        len(wrong) + len(denied),
+        wrong + len(denied),
     )
 
 

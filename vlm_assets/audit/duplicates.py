@@ -1,6 +1,7 @@
 """Which rows precedence drops as duplicates: exact ones by key, near ones by picture. Order-free."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,12 +14,12 @@ from vlm_assets.audit.evidence import FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs
 from vlm_assets.audit.pages import texts_of_rows
 from vlm_assets.audit.rules import Rules
-from vlm_assets.audit.words import I64, U64
+from vlm_assets.audit.words import I64, U64, Bool
 from vlm_assets.store.slices import INDEX_FILE
 
 _FEW: Final = 50
-_SEEN_BITS: Final = 25
-"""Words are told apart by so many bits first: a table that the processor caches hold."""
+_PART_BITS: Final = 4
+_CHUNK: Final = 1_000_000
 
 
 class Precedence:
@@ -77,38 +78,65 @@ class Precedence:
             raise UnjudgedError(f"{path}: {error}") from error
 
 
-def exact_duplicates(key: U64, places: I64, order: Precedence, threads: int = 1) -> I64:
-    """Those of `places` whose key another of them with higher precedence has."""
-    rows = places[_repeated(key[places, 0])]
-    by_key = np.argsort(key[rows, 0])
-    if _splits(key[rows[by_key]]):
-        by_key = np.lexsort((key[rows, 1], key[rows, 0]))
-    rows = rows[by_key]
-    starts = np.flatnonzero(np.append(True, (key[rows[1:]] != key[rows[:-1]]).any(axis=1)))[: len(rows)]
-    sizes = np.diff(np.append(starts, len(rows)))
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Of rows with repeated keys: those that surely go, and those of which only the lowest id of each group stays."""
+
+    dropped: I64
+    rivals: I64
+    group: I64
+
+
+def exact_duplicates(key: U64, among: Bool, order: Precedence, threads: int = 1) -> I64:
+    """Those rows `among` all whose key another of them with higher precedence has.
+
+    Keys are compared in parts by their first bits, several at once: a part fits the processor's caches.
+    """
+    part_of = np.empty(len(key), np.uint8)
+    for begin in range(0, len(key), _CHUNK):
+        here = slice(begin, begin + _CHUNK)
+        part_of[here] = np.where(among[here], key[here, 0] >> np.uint64(64 - _PART_BITS), 2**_PART_BITS)
+    parts = ahead(
+        lambda part: _groups(key, np.flatnonzero(part_of == part), order), range(2**_PART_BITS), threads
+    )
+    dropped, rivals, groups, first = (
+        [np.empty(0, np.int64)],
+        [np.empty(0, np.int64)],
+        [np.empty(0, np.int64)],
+        0,
+    )
+    for one in parts:
+        dropped.append(one.dropped)
+        rivals.append(one.rivals)
+        groups.append(first + one.group)
+        first += len(one.group)
+    rows, group = np.concatenate(rivals), np.concatenate(groups)
+    best = np.lexsort((order.numbers(rows, threads), group))
+    loses = best[1:][group[best[1:]] == group[best[:-1]]]
+    return np.concatenate([*dropped, rows[loses]])
+
+
+def _groups(key: U64, places: I64, order: Precedence) -> _Groups:
+    """Groups among these places; numbers of groups are below the number of rivals."""
+    words = key[places, 0]
+    by_word = np.argsort(words)
+    words = words[by_word]
+    same = np.zeros(len(words) + 1, bool)
+    same[1:-1] = words[1:] == words[:-1]
+    rows = places[by_word[same[1:] | same[:-1]]]
+    if _splits(key[rows]):
+        rows = rows[np.lexsort((key[rows, 1], key[rows, 0]))]
+    if not len(rows):
+        return _Groups(rows, rows, rows)
+    starts = np.flatnonzero(np.append(True, (key[rows[1:]] != key[rows[:-1]]).any(axis=1)))
+    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(rows))))
     # Only rows of the leading slice can stay; where it has several of a group, the lowest id does.
     slices = order.slice_order(rows)
-    leads = slices == np.repeat(np.minimum.reduceat(slices, starts), sizes) if len(rows) else rows > 0
-    stays = leads.copy()
-    group = np.repeat(np.arange(len(starts)), sizes)
+    leads = slices == np.minimum.reduceat(slices, starts)[group]
     several = np.bincount(group[leads], minlength=len(starts)) > 1
-    rivals = np.flatnonzero(leads & several[group])
-    precedence = order.numbers(rows[rivals], threads)
-    best = rivals[np.lexsort((precedence, group[rivals]))]
-    stays[best[1:][group[best[1:]] == group[best[:-1]]]] = False
-    return rows[~stays]
-
-
-def _repeated(words: U64) -> I64:
-    """Places of the words that are there more than once, and of a few others."""
-    ordered = np.sort(words)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    del ordered
-    if not len(twice):
-        return np.empty(0, np.int64)
-    seen = np.zeros(2**_SEEN_BITS, bool)
-    seen[twice >> np.uint64(64 - _SEEN_BITS)] = True
-    return np.flatnonzero(seen[words >> np.uint64(64 - _SEEN_BITS)])
+    rivals = leads & several[group]
+    _, numbered = np.unique(group[rivals], return_inverse=True)
+    return _Groups(rows[~leads], rows[rivals], numbered)
 
 
 def _splits(keys: U64) -> bool:

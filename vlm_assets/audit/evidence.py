@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 from blake3 import blake3
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vlm_assets.audit.rules import Rules, SupplyEntry, declared_rules
@@ -139,7 +140,7 @@ class PlanRows:
     """Rows of `plan.arrow`: `place` in the run of all supply rows, and number of the cell."""
 
     place: I64
-    cell: I64
+    cell: NDArray[np.integer]
 
 
 def version_name(data: bytes) -> str:
@@ -295,7 +296,7 @@ class Evidence:
         fits: Bool = (slices < len(sizes)) & (cells < len(self.plan.cells))
         if not fits.all() or not (rows < sizes[slices]).all():
             raise UnjudgedError(f"{path}: names slices, rows or cells that its manifest does not have")
-        return PlanRows(self.starts[slices] + rows, cells.astype(np.int64))
+        return PlanRows(self.starts[slices] + rows, cells)
 
     @cached_property
     def starts(self) -> I64:

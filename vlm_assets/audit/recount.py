@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from vlm_assets.audit.content import ContentResult, read_content
 from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, Tracer, index_table, one_array, read_corpus_rows
@@ -21,6 +22,8 @@ from vlm_assets.audit.workers import Workers
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
 
+_CHUNK = 1_000_000
+"""Rows looked at together."""
 Cell = tuple[str, str, str]
 T = TypeVar("T")
 
@@ -94,6 +97,10 @@ class Recount:
 
         return self._once("scan", make)
 
+    def begin(self) -> None:
+        """Makes, in a thread beside, what the reading of slices waits for."""
+        self._planned_or_none()
+
     def _planned_or_none(self) -> Bool:
         """Only makes the search for rows quicker."""
         try:
@@ -116,18 +123,38 @@ class Recount:
         """What the index of each slice comes to."""
         return self._scan.facts
 
-    @cached_property
+    @property
     def planned(self) -> Bool:
         """Supply rows that the plan selects."""
-        mask = np.zeros(int(self.evidence.starts[-1]), bool)
-        mask[self.evidence.plan_rows.place] = True
-        return mask
+
+        def make() -> Bool:
+            mask = np.zeros(int(self.evidence.starts[-1]), bool)
+            mask[self.evidence.plan_rows.place] = True
+            return mask
+
+        return self._once("planned", make)
 
     @cached_property
-    def present(self) -> I64:
+    def present(self) -> NDArray[np.uint32]:
         """How often each supply row is in the corpus."""
         place = self.lineage.place
-        return np.bincount(place[place >= 0], minlength=int(self.evidence.starts[-1]))
+        counts = np.zeros(int(self.evidence.starts[-1]), np.uint32)
+        for begin in range(0, len(place), _CHUNK):
+            part = place[begin : begin + _CHUNK]
+            np.add.at(counts, part[part >= 0], np.uint32(1))
+        return counts
+
+    @cached_property
+    def assigned_by_cell(self) -> I64:
+        """Corpus rows by number of their cell (the last: none) and of their assignment; those that resolve."""
+        cells, given = len(self.supply.cells), max(len(self.rows.assignments), 1)
+        counts = np.zeros((cells + 1) * given, np.int64)
+        for begin in range(0, len(self.lineage.place), _CHUNK):
+            place = self.lineage.place[begin : begin + _CHUNK]
+            pairs = self.supply.cell[place].astype(np.int64) % (cells + 1) * given
+            pairs += self.rows.assigned[begin : begin + _CHUNK]
+            counts += np.bincount(pairs[place >= 0], minlength=len(counts))
+        return counts.reshape(cells + 1, given)
 
     def taken_down(self, takedowns: StoredTombstones) -> Bool:
         """Supply rows that these takedowns cover."""

@@ -38,7 +38,7 @@ _BESIDE: Final = (
 )
 """Judged beside the others, in this order: they read files that no other looks at."""
 _LAST: Final = frozenset({*_BESIDE, FindingName.IMAGE_BYTES, FindingName.DECODES})
-_BESIDE_THREADS: Final = 2
+_BESIDE_THREADS: Final = 3
 Progress = Callable[[str, int], None]
 """Told the name of the check under way, and rows read from data files so far."""
 
@@ -99,6 +99,7 @@ def _judge_all(
     checks = _checks()
     findings = []
     with ThreadPoolExecutor(_BESIDE_THREADS, thread_name_prefix="audit") as threads_beside:
+        threads_beside.submit(recount.begin)
         begun = {name: threads_beside.submit(_judge, name, checks[name], recount) for name in _BESIDE}
         try:
             for name in sorted(checks, key=lambda name: name in _LAST):

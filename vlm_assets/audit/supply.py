@@ -266,11 +266,11 @@ class SupplyReader:
 
     def _mark_duplicates(self, rows: SupplyRows, threads: int) -> None:
         order = Precedence(self._rules, self._slices, self._starts)
-        everything = np.flatnonzero(rows.reason == 0)
-        exact = exact_duplicates(rows.key, everything, order, threads)
+        left = rows.reason == 0
+        exact = exact_duplicates(rows.key, left, order, threads)
         near = np.empty(0, np.int64)
         if rows.dhash is not None and self._rules.max_near_bits:
-            near = self._near_duplicates(rows, everything, order)
+            near = self._near_duplicates(rows, np.flatnonzero(left), order)
         for dropped in (exact, near):
             rows.reason[dropped] = REASONS.index("duplicate") + 1
 
