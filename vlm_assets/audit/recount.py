@@ -44,9 +44,9 @@ def _judged(found: T | UnjudgedError) -> T:
 class Recount:
     """Tables over one corpus; each is made when first asked for, or raises `UnjudgedError`.
 
-    Memory, in bytes: 40 a corpus row (hashes and numbers of texts), 8 a corpus row and 8 more a planned one (places),
-    23 a supply row (image hash, cell, reason, two marks), then for a while 8 a row for what a check sorts; what is
-    read is given back record batch by record batch.
+    Memory, in bytes: 40 a corpus row (hashes, numbers of texts) and 16 for its place; 12 a planned row; 26 a supply
+    row (image hash, cell, reason, two marks), 10 more with dhashes, 16 more with row keys of their own. What is read
+    is given back record batch by record batch, what is sorted is sorted in parts.
     """
 
     def __init__(
