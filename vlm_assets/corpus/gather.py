@@ -44,7 +44,8 @@ class Gatherer:
         with ThreadPoolExecutor(1) as ahead:
             for window, columns in rows:
                 waiting.append((window, columns, self._images_of(columns, ahead)))
-                if len(waiting) > _WINDOWS_AHEAD:
+                at_hand = isinstance(columns.images, pa.Array)
+                while len(waiting) > (0 if at_hand else _WINDOWS_AHEAD):
                     yield self._batch(*waiting.popleft())
             while waiting:
                 yield self._batch(*waiting.popleft())

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 _KEPT_BYTES: Final = 2**30
 
 
@@ -19,6 +20,7 @@ def keep_freed_memory() -> None:
     """From now on this process keeps up to 1 GiB that it freed (mallopt(3); does nothing without glibc)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 1)  # what one thread frees, another takes; other arenas keep nothing large
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of
 from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces, between_gaps
+from vlm_assets.corpus.direct_read import read_range
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
 from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
 
 I64 = NDArray[np.int64]
 
-_LOAD_BYTES: Final = 4 * 2**20
 _OPENING_THREADS: Final = 8
 """Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""
 
@@ -171,35 +171,21 @@ class RowFiles:
             self._will_need(batches, self._layout.offset[batches, first], last)
 
     def load(self, positions: I64) -> None:
-        """Reads the batches around some places into memory, in order; they are read from there from now on.
-
-        Their pages are given back to the kernel, which has better use for them.
-        """
+        """Reads the batches around some places into memory, in order; they are read from there from now on."""
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
         begins = self._layout.offset[batches].min(axis=1)
         ends = (self._layout.offset[batches] + self._layout.size[batches]).max(axis=1)
         files = self._file_of[batches]
         first = np.flatnonzero(np.append(True, files[1:] != files[:-1]))
         last = np.append(first[1:], len(files)) - 1
-        begin, size = begins[first], ends[last] - begins[first]
-        target = np.cumsum(size) - size
-        self._memory = np.empty(int(size.sum()), np.uint8)
+        spans = list(zip(files[first].tolist(), begins[first].tolist(), ends[last].tolist(), strict=True))
+        found = [read_range(self._files.paths[file], begin, end) for file, begin, end in spans]
+        self._memory = found[0] if len(found) == 1 else np.concatenate(found)
         self._in_memory = np.zeros(len(self._files.paths), np.int64)
-        self._in_memory[files[first]] = target - begin
-        view = self._memory.data
-        for descriptor, place, length, at in zip(
-            self._files.descriptors(files[first]), begin.tolist(), size.tolist(), target.tolist(), strict=True
-        ):
-            os.posix_fadvise(descriptor, place, length, os.POSIX_FADV_SEQUENTIAL)
-            done = 0
-            while done < length:
-                got = os.preadv(
-                    descriptor, (view[at + done : at + min(done + _LOAD_BYTES, length)],), place + done
-                )
-                if not got:
-                    self._damaged(int(batches[0]), "bytes are missing")
-                done += got
-            os.posix_fadvise(descriptor, place, length, os.POSIX_FADV_DONTNEED)
+        target = 0
+        for file, begin, end in spans:
+            self._in_memory[file] = target - begin
+            target += end - begin
 
     def loaded(self, pieces: Pieces) -> pa.Array:
         """Pieces of what was loaded as one binary array in the order wanted, exact buffers.

@@ -80,7 +80,7 @@ def plan_shards(
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
     rows, size = sum(shard.rows for shard in pending), sum(shard.planned_bytes for shard in pending)
     if worth_spilling(planned.files, rows, size):
-        plan = plan.model_copy(update={"spill": spill_name(pending)})
+        plan = plan.model_copy(update={"spill": spill_name()})
     staging.write_plan(plan)
     return staging.path, plan
 

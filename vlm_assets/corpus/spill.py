@@ -5,22 +5,22 @@ each. Out of slices that are larger than the page cache, each is a read of the d
 75 MB/s on a disk that reads 1 GB/s in order. So every slice is read once, in order, and those rows are put side by
 side that the same few windows want. Images stay where they are if those of a block make a large read.
 
-    .staging/<…>/spill-<hash>/<slice>-<first row>.arrow   selected rows of a part of a slice, a batch a partition
-    .staging/<…>/spill-<hash>/complete                    all of them are there
+    .staging/<…>/spill-<boot>/<shard>/<slice>-<first row>.arrow   rows of a part of a slice, a batch a partition
+    .staging/<…>/spill-<boot>/<shard>/complete                    all of them are there
 
-A partition is a few windows of one shard; its rows stand by (slice, row). Nothing here is synced or hashed: the
-folder's name holds what the shards to be written are, and the boot of the machine, so that what a power cut may have
-torn is never read.
+A partition is a few windows of one shard; its rows stand by (slice, row). Nothing here is synced or hashed: the name
+of the outer folder holds the boot of the machine, so that what a power cut may have torn is never read; that of the
+inner one holds what decides the shard's bytes. It goes when its shard is complete.
 """
 
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -51,9 +51,12 @@ _PART_BYTES: Final = 128 * 2**20
 """Bytes of a slice's data, images included, of which the selected rows are sorted at once."""
 _RUN_PARTS: Final = 8
 """Parts that a worker is handed at a time."""
-_PARTS_AHEAD: Final = 1
-_WRITE_BYTES: Final = 4 * 2**20
-"""In small pieces, writing costs up to four times as much (ext4, Linux 6.18)."""
+_PARTS_AHEAD: Final = 2
+_THREADS: Final = 2
+_WRITE_BYTES: Final = 512 * 2**10
+"""In smaller pieces, writing costs up to four times as much; in larger ones, the kernel maps megabytes around what is
+read (ext4 with large folios, Linux 6.18)."""
+_READ_BYTES: Final = 4 * 2**20
 _AHEAD_SHARE: Final = 4
 """Of all memory, the part that slices may take in the page cache before anybody works on them."""
 _COMPLETE: Final = "complete"
@@ -77,34 +80,44 @@ U32 = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
+class _Share:
+    """What one shard wants of a part."""
+
+    path: Path
+    rows: U32
+    """In the order of partitions, ascending in each."""
+    ends: tuple[int, ...]
+    """Where each partition's rows end."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Part:
     """The selected rows of a run of rows of one slice."""
 
     number: int
     files: SliceFiles
     first_file: int
-    first_row: int
-    rows: U32
-    """In the order of partitions, ascending in each."""
-    ends: tuple[int, ...]
-    """Where each partition's rows end."""
+    shares: tuple[_Share, ...]
     with_images: bool
 
     @property
-    def name(self) -> str:
-        return _part_name(self.number, self.first_row)
+    def rows(self) -> U32:
+        """All rows wanted, share by share."""
+        return np.concatenate([share.rows for share in self.shares])
 
-    @property
-    def slices(self) -> U32:
+    def slices(self, rows: U32) -> U32:
         """Number of the slice, for each row."""
-        return np.full(len(self.rows), self.number, np.uint32)
+        return np.full(len(rows), self.number, np.uint32)
 
 
-def spill_name(shards: Sequence[ShardPlan]) -> str:
-    """Folder for the rows of these shards: of what is wanted, in which order, on this boot of the machine."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    wanted = "\n".join(f"{shard.bits} {shard.inputs_digest}" for shard in shards)
-    return "spill-" + sha256(f"{boot}\n{wanted}".encode()).hexdigest()[:12]
+def spill_name() -> str:
+    """Outer folder: of this boot of the machine."""
+    return "spill-" + Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+
+
+def spilled(staging: Staging, plan: WorkPlan, shard: ShardPlan) -> Path:
+    """Folder of a shard's sorted rows."""
+    return staging.path / plan.spill / f"r{shard.bits}-{shard.inputs_digest[:12]}"
 
 
 def worth_spilling(slices: Mapping[int, SliceFiles], rows: int, planned_bytes: int) -> bool:
@@ -122,7 +135,7 @@ def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
     paths = [one.directory / name for one in slices for name in one.data_files]
 
     def read() -> None:
-        left, block = room, bytearray(_WRITE_BYTES)
+        left, block = room, bytearray(_READ_BYTES)
         for path in paths:
             with path.open("rb", buffering=0) as file:
                 while left > 0 and not done.is_set() and (size := file.readinto(block)):
@@ -150,19 +163,31 @@ def spill(staging: Staging, executor: Executor | None = None) -> None:
     for old in staging.path.glob("spill-*"):
         if old.name != plan.spill:
             shutil.rmtree(old)
-    folder = staging.path / plan.spill
-    if not plan.spill or (folder / _COMPLETE).exists():
+    if not plan.spill:
         return
-    folder.mkdir(exist_ok=True)
-    todo = [part for part in _parts(staging, plan) if not (folder / part.name).exists()]
-    runs = [todo[start : start + _RUN_PARTS] for start in range(0, len(todo), _RUN_PARTS)]
-    if executor is None:
-        for run in runs:
-            _sort_run(folder, run)
-    else:
-        for future in [executor.submit(_sort_run, folder, run) for run in runs]:
-            future.result()
-    (folder / _COMPLETE).touch()
+    todo = _to_sort(staging, plan)
+    for shard in todo:
+        spilled(staging, plan, shard).mkdir(parents=True, exist_ok=True)
+    submit = executor.submit if executor is not None else _at_once
+    for future in [submit(_sort_run, run) for run in _runs(_parts(staging, plan, todo))]:
+        future.result()
+    for shard in todo:
+        (spilled(staging, plan, shard) / _COMPLETE).touch()
+
+
+def _at_once(function: Callable[[list[_Part]], None], run: list[_Part]) -> Future[None]:
+    """What an executor's `submit` does, here and now."""
+    future = Future[None]()
+    function(run)
+    future.set_result(None)
+    return future
+
+
+def _runs(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    """So many parts at a time as a worker is handed."""
+    remaining = iter(parts)
+    while run := list(islice(remaining, _RUN_PARTS)):
+        yield run
 
 
 def slice_files(plan: WorkPlan, number: int) -> SliceFiles:
@@ -177,48 +202,46 @@ def used_slices(plan: WorkPlan) -> dict[int, SliceFiles]:
 
 
 class SpilledRows:
-    """The sorted rows of all shards of a plan."""
+    """The sorted rows of one shard."""
 
-    def __init__(self, staging: Staging, plan: WorkPlan) -> None:
-        folder = staging.path / plan.spill
-        self._windows_each = _windows_each(plan)
-        self._first_partition = _first_partitions(staging, plan)
-        paths = sorted(folder.glob("*.arrow"), key=_slice_and_row)
-        self._files = [MappedFile(path) for path in paths]
+    def __init__(self, folder: Path, windows_each: int) -> None:
+        self._folder, self._windows_each = folder, windows_each
+        self._files = [MappedFile(path) for path in sorted(folder.glob("*.arrow"), key=_slice_and_row)]
         self._readers = [pa.ipc.open_file(pa.BufferReader(file.buffer)) for file in self._files]
 
     @classmethod
-    def of(cls, staging: Staging, plan: WorkPlan) -> "SpilledRows | None":
+    def of(cls, staging: Staging, plan: WorkPlan, shard: ShardPlan) -> "SpilledRows | None":
         """None where rows are not sorted, or not all."""
-        complete = bool(plan.spill) and (staging.path / plan.spill / _COMPLETE).exists()
-        return cls(staging, plan) if complete else None
+        folder = spilled(staging, plan, shard)
+        complete = bool(plan.spill) and (folder / _COMPLETE).exists()
+        return cls(folder, _windows_each(plan)) if complete else None
 
-    def windows(self, bits: str, windows: Sequence[WindowRows]) -> Iterator[tuple[WindowRows, RowColumns]]:
-        """The rows of each window of a shard in written order.
+    def windows(self, windows: Sequence[WindowRows]) -> Iterator[tuple[WindowRows, RowColumns]]:
+        """The rows of each window of the shard in written order.
 
         Raises:
             CorpusError: they are not those that were sorted.
         """
         for number, start in enumerate(range(0, len(windows), self._windows_each)):
-            part = windows[start : start + self._windows_each]
-            keys = np.concatenate([(one.slice.astype(np.int64) << 32) + one.row for one in part])
-            table = self._partition(self._first_partition[bits] + number)
-            if table.num_rows != len(keys):
-                raise CorpusError(f"shard r{bits}: its sorted rows are damaged; plan the shards again")
-            rank = np.empty(len(keys), np.int64)
-            rank[np.argsort(keys)] = np.arange(len(keys))
-            done = 0
-            for window in part:
-                yield window, _picked(table, rank[done : done + len(window.row)][window.place])
-                done += len(window.row)
+            yield from self._partition(number, windows[start : start + self._windows_each])
 
-    def _partition(self, number: int) -> pa.RecordBatch:
-        """All rows of a partition; the pages of the files are handed back."""
+    def _partition(
+        self, number: int, windows: Sequence[WindowRows]
+    ) -> Iterator[tuple[WindowRows, RowColumns]]:
+        """Its rows are in memory only while this is iterated; the pages of the files are handed back at once."""
+        keys = np.concatenate([_keys(one.slice, one.row) for one in windows])
         batches = [reader.get_batch(number) for reader in self._readers]
         table = pa.concat_batches(batches, memory_pool=pa.system_memory_pool())
         for file in self._files:
             file.release_pages()
-        return table
+        if table.num_rows != len(keys):
+            raise CorpusError(f"{self._folder}: the sorted rows are damaged; remove the folder")
+        rank = np.empty(len(keys), np.int64)
+        rank[np.argsort(keys)] = np.arange(len(keys))
+        done = 0
+        for window in windows:
+            yield window, _picked(table, rank[done : done + len(window.row)][window.place])
+            done += len(window.row)
 
 
 def _picked(table: pa.RecordBatch, places: NDArray[np.int64]) -> RowColumns:
@@ -238,91 +261,96 @@ def _windows_each(plan: WorkPlan) -> int:
     return max(_PARTITION_BYTES // plan.shard.window_bytes, 1)
 
 
-def _first_partitions(staging: Staging, plan: WorkPlan) -> dict[str, int]:
-    """Number of the first partition of each shard that is laid out."""
-    first, found = 0, {}
-    for shard in plan.shards:
-        if staging.work(shard.bits).is_file():
-            found[shard.bits] = first
-            first += -(-shard.windows // _windows_each(plan))
-    return found
+def _to_sort(staging: Staging, plan: WorkPlan) -> list[ShardPlan]:
+    """Shards that are laid out and neither written nor sorted."""
+    return [
+        shard
+        for shard in plan.shards
+        if staging.work(shard.bits).is_file()
+        and staging.result(shard) is None
+        and not (spilled(staging, plan, shard) / _COMPLETE).exists()
+    ]
 
 
-def _parts(staging: Staging, plan: WorkPlan) -> Iterator[_Part]:
-    """Every part of a slice with selected rows, in order."""
-    partitions = [_sorted_keys(windows) for windows in _partitions(staging, plan)]
-    pending = [plan.find(bits) for bits in _first_partitions(staging, plan)]
-    with_images = sum(one.planned_bytes for one in pending) < _SMALL_IMAGE_BYTES * sum(
-        one.rows for one in pending
-    )
+def _parts(staging: Staging, plan: WorkPlan, shards: Sequence[ShardPlan]) -> Iterator[_Part]:
+    """Every part of a slice with rows that are not sorted, in order."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        keys_of = list(threads.map(lambda shard: list(_partition_keys(staging, plan, shard)), shards))
+    wanted = [(spilled(staging, plan, shard), keys) for shard, keys in zip(shards, keys_of, strict=True)]
+    rows = sum(shard.rows for shard in shards)
+    with_images = sum(shard.planned_bytes for shard in shards) < _SMALL_IMAGE_BYTES * rows
     first_file = 0
     for number, files in used_slices(plan).items():
         step = max(_PART_BYTES * files.rows // max(_data_bytes(files), 1), 1)
         for first_row in range(0, files.rows, step):
-            begin, end = (number << 32) + first_row, (number << 32) + min(first_row + step, files.rows)
-            found = [keys[slice(*np.searchsorted(keys, (begin, end)))] for keys in partitions]
-            ends = np.cumsum([len(keys) for keys in found])
-            if ends[-1]:
-                wanted = (np.concatenate(found) & 0xFFFF_FFFF).astype(np.uint32)
-                yield _Part(number, files, first_file, first_row, wanted, tuple(ends.tolist()), with_images)
+            low, high = (number << 32) + first_row, (number << 32) + min(first_row + step, files.rows)
+            name = f"{number}-{first_row}.arrow"
+            shares = tuple(_share(folder / name, keys, low, high) for folder, keys in wanted)
+            shares = tuple(one for one in shares if len(one.rows) and not one.path.exists())
+            if shares:
+                yield _Part(number, files, first_file, shares, with_images)
         first_file += len(files.data_files)
 
 
-def _partitions(staging: Staging, plan: WorkPlan) -> Iterator[list[pa.RecordBatch]]:
-    """The windows of each partition."""
-    for bits in _first_partitions(staging, plan):
-        work, each = map_ipc_file(staging.work(bits)), _windows_each(plan)
-        for start in range(0, work.num_record_batches, each):
-            yield [work.get_batch(n) for n in range(start, min(start + each, work.num_record_batches))]
+def _share(path: Path, partitions: Sequence[NDArray[np.int64]], low: int, high: int) -> _Share:
+    found = [keys[slice(*np.searchsorted(keys, (low, high)))] for keys in partitions]
+    ends = np.cumsum([len(keys) for keys in found])
+    return _Share(path, (np.concatenate(found) & 0xFFFF_FFFF).astype(np.uint32), tuple(ends.tolist()))
 
 
-def _sorted_keys(windows: Iterable[pa.RecordBatch]) -> NDArray[np.int64]:
-    """(slice, row) of all rows as one number, ascending."""
-    keys = [
-        (values_of(one.column("slice")).astype(np.int64) << 32) + values_of(one.column("row"))
-        for one in windows
-    ]
-    return np.sort(np.concatenate(keys))
+def _partition_keys(staging: Staging, plan: WorkPlan, shard: ShardPlan) -> Iterator[NDArray[np.int64]]:
+    """(slice, row) of the rows of each partition as one number, ascending."""
+    work, each = map_ipc_file(staging.work(shard.bits)), _windows_each(plan)
+    for start in range(0, work.num_record_batches, each):
+        windows = [work.get_batch(n) for n in range(start, min(start + each, work.num_record_batches))]
+        keys = [_keys(values_of(one.column("slice")), values_of(one.column("row"))) for one in windows]
+        yield np.sort(np.concatenate(keys))
 
 
-def _sort_run(folder: Path, parts: Sequence[_Part]) -> None:
+def _keys(slices: U32, rows: U32) -> NDArray[np.int64]:
+    return (slices.astype(np.int64) << 32) + rows
+
+
+def _sort_run(parts: list[_Part]) -> None:
     """Sorts some parts; while one is sorted, the next ones are opened and read ahead."""
     keep_freed_memory()
     waiting = deque[tuple[_Part, Future[SliceRows]]]()
-    with ThreadPoolExecutor(1) as ahead:
+    with ThreadPoolExecutor(_PARTS_AHEAD) as ahead:
         for part in parts:
             waiting.append((part, ahead.submit(_opened, part)))
             if len(waiting) > _PARTS_AHEAD:
                 sortable, opened = waiting.popleft()
-                _sort_part(folder, sortable, opened.result())
+                _sort_part(sortable, opened.result())
         for sortable, opened in waiting:
-            _sort_part(folder, sortable, opened.result())
+            _sort_part(sortable, opened.result())
 
 
 def _opened(part: _Part) -> SliceRows:
-    rows = SliceRows({part.number: part.files})
+    found, rows = SliceRows({part.number: part.files}), part.rows
     if part.with_images:
-        rows.load(part.slices, part.rows)
+        found.load(part.slices(rows), rows)
     else:
-        rows.read_ahead(part.slices, part.rows)
-    return rows
+        found.read_ahead(part.slices(rows), rows)
+    return found
 
 
-def _sort_part(folder: Path, part: _Part, opened: SliceRows) -> None:
-    """Writes the file of one part; complete once it has its name."""
-    rows = opened.read(part.slices, part.rows, gap_rows=_WHOLE_BATCHES)
-    table = _table(part, opened, rows)
-    temporary = folder / f".{part.name}.tmp"
-    sink = pa.output_stream(str(temporary), compression=None, buffer_size=_WRITE_BYTES)
-    with sink, pa.ipc.new_file(sink, table.schema) as writer:
-        begin = 0
-        for end in part.ends:
-            writer.write_batch(table.slice(begin, end - begin))
-            begin = end
-    temporary.rename(folder / part.name)
+def _sort_part(part: _Part, opened: SliceRows) -> None:
+    """Writes the files of one part; each is complete once it has its name."""
+    table = _table(part, opened)
+    first = 0
+    for share in part.shares:
+        temporary = share.path.with_name(f".{share.path.name}.tmp")
+        sink = pa.output_stream(str(temporary), compression=None, buffer_size=_WRITE_BYTES)
+        with sink, pa.ipc.new_file(sink, table.schema) as writer:
+            for begin, end in zip((0, *share.ends), share.ends, strict=False):
+                writer.write_batch(table.slice(first + begin, end - begin))
+        temporary.rename(share.path)
+        first += len(share.rows)
 
 
-def _table(part: _Part, opened: SliceRows, rows: RowColumns) -> pa.RecordBatch:
+def _table(part: _Part, opened: SliceRows) -> pa.RecordBatch:
+    wanted = part.rows
+    rows = opened.read(part.slices(wanted), wanted, gap_rows=_WHOLE_BATCHES)
     columns, images = dict(rows.columns), rows.images
     if part.with_images:
         columns["image"] = opened.loaded(images)
@@ -331,10 +359,6 @@ def _table(part: _Part, opened: SliceRows, rows: RowColumns) -> pa.RecordBatch:
         columns["image_at"] = array_of(images.offset, pa.int64())
     schema = _WITH_IMAGES if part.with_images else _WITH_PLACES
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def _part_name(number: int, first_row: int) -> str:
-    return f"{number}-{first_row}.arrow"
 
 
 def _slice_and_row(path: Path) -> tuple[int, int]:

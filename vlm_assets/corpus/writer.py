@@ -4,6 +4,7 @@ Reads slices over memory maps, window by window; memory is bounded by one window
 is not touched.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from vlm_assets.corpus.byte_pieces import PieceReader
 from vlm_assets.corpus.gather import Gatherer
 from vlm_assets.corpus.slice_rows import SliceRows, WindowRows
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
-from vlm_assets.corpus.spill import SpilledRows, used_slices
+from vlm_assets.corpus.spill import SpilledRows, spilled, used_slices
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, WorkPlan
 from vlm_assets.errors import CorpusError
 from vlm_assets.manifest import FileEntry
@@ -69,6 +70,8 @@ def write_shard(
                 staging, plan, shard, keep_open or OpenSlices(), _Watch(staging, reserve_bytes, on_window)
             )
             staging.write_result(result)
+        if plan.spill:
+            shutil.rmtree(spilled(staging, plan, shard), ignore_errors=True)
     return result
 
 
@@ -78,26 +81,24 @@ class OpenSlices:
     def __init__(self) -> None:
         self._of: Path | None = None
         self._gatherer: Gatherer
-        self._rows: SliceRows | SpilledRows
+        self._rows: SliceRows | None = None
 
     def batches(
-        self, staging: Staging, plan: WorkPlan, bits: str, windows: Sequence[WindowRows]
+        self, staging: Staging, plan: WorkPlan, shard: ShardPlan, windows: Sequence[WindowRows]
     ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         """(data, index) of each window of a shard; see `Gatherer.batches`."""
         if not windows:
             return iter(())
-        if self._of != staging.path:
-            self._open(staging, plan)
-        if isinstance(self._rows, SpilledRows):
-            return self._gatherer.batches(self._rows.windows(bits, windows))
-        return self._gatherer.batches(self._rows.windows(windows))
-
-    def _open(self, staging: Staging, plan: WorkPlan) -> None:
         used = used_slices(plan)
-        images = PieceReader([one.directory / name for one in used.values() for name in one.data_files])
-        self._rows = SpilledRows.of(staging, plan) or SliceRows(used)
-        self._gatherer = Gatherer(images, plan.slices, plan.cells)
-        self._of = staging.path
+        if self._of != staging.path:
+            images = PieceReader([one.directory / name for one in used.values() for name in one.data_files])
+            self._gatherer = Gatherer(images, plan.slices, plan.cells)
+            self._of, self._rows = staging.path, None
+        sorted_rows = SpilledRows.of(staging, plan, shard)
+        if sorted_rows is not None:
+            return self._gatherer.batches(sorted_rows.windows(windows))
+        self._rows = self._rows or SliceRows(used)
+        return self._gatherer.batches(self._rows.windows(windows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def _write_files(
     with ExitStack() as stack:
         data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA))
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file"))
-        for batches in slices.batches(staging, plan, shard.bits, windows):
+        for batches in slices.batches(staging, plan, shard, windows):
             for file, batch in zip((data, index), batches, strict=True):
                 file.write(batch)
             watch.window_done(shard.bits, data.rows, data.size_bytes + index.size_bytes)

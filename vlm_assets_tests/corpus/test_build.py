@@ -428,23 +428,28 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     staging, plan = plan_shards(plan_dir, root)
     spill.spill(Staging(staging))
     folder = staging / plan.spill
-    readers = [map_ipc_file(path) for path in folder.glob("*.arrow")]
-    assert sum(reader.read_all().num_rows for reader in readers) == straight.rows
-    some = min(folder.glob("*.arrow"))
+    files = list(folder.glob("*/*.arrow"))
+    assert sum(map_ipc_file(path).read_all().num_rows for path in files) == straight.rows
+    some = min(files)
     some.unlink()  # as after a kill: the rest stays, this one is made again
-    (folder / "complete").unlink()
-    kept = {path: path.stat().st_ino for path in folder.glob("*.arrow")}
-    write_shard(staging, plan.shards[0].bits)  # not all is sorted: gathered from the slices
+    (some.parent / "complete").unlink()
+    kept = {path: path.stat().st_ino for path in folder.glob("*/*.arrow")}
+    opened: list[object] = []
+    monkeypatch.setattr(SpilledRows, "_partition", seen_by(SpilledRows._partition, opened))
+    bits = some.parent.name.split("-")[0].removeprefix("r")
+    write_shard(staging, bits)  # not all of its rows are sorted: gathered from the slices
+    assert not opened
+    assert not some.parent.exists()
+    (staging / "done" / f"r{bits}.json").unlink()
     with WorkerPool(2) as pool:
         spill.spill(Staging(staging), pool.executor)
     assert some.is_file()
-    assert all(path.stat().st_ino == inode for path, inode in kept.items())
+    assert all(path.stat().st_ino == inode for path, inode in kept.items() if path.parent != some.parent)
     slices = OpenSlices()
-    opened: list[object] = []
-    monkeypatch.setattr(SpilledRows, "_partition", seen_by(SpilledRows._partition, opened))
     for shard in plan.shards:
         write_shard(staging, shard.bits, keep_open=slices)
     assert len(opened) > 0
+    assert not any(folder.iterdir())
     assert seal(staging) == straight
     assert not staging.exists()
 
