@@ -77,10 +77,22 @@ def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
     )
 
 
+def find_slices(data_root: DataRoot, allocation: AllocationManifest) -> dict[int, SliceFiles]:
+    """Every slice with selected rows, by its number in the plan; see `find_slice`."""
+    return {
+        number: find_slice(data_root, entry)
+        for number, entry in enumerate(allocation.slices)
+        if entry.selected
+    }
+
+
 def read_planned_rows(
-    plan_dir: Path, allocation: AllocationManifest, data_root: DataRoot, tombstones: Tombstones
+    plan_dir: Path,
+    allocation: AllocationManifest,
+    files: dict[int, SliceFiles],
+    tombstones: Tombstones,
 ) -> PlannedRows:
-    """All selected rows with their blocks. About 30 bytes of memory a row.
+    """All selected rows with their blocks, out of `find_slices`. About 30 bytes of memory a row.
 
     Raises:
         CorpusError: the plan and the slices disagree.
@@ -93,11 +105,10 @@ def read_planned_rows(
     hashes, hole = np.empty(total, np.uint64), np.zeros(total, np.bool_)
     parts: list[tuple[NDArray[np.uint64], ...]] = []
     indexes: dict[int, SliceIndex] = {}
-    files: dict[int, SliceFiles] = {}
     taken = _TakenDown(tombstones)
     done = 0
-    for (number, rows, cells), index in _with_indexes(_selected(plan_dir, allocation), allocation, data_root):
-        entry, files[number], indexes[number] = allocation.slices[number], index.files, index
+    for (number, rows, cells), index in _with_indexes(_selected(plan_dir, allocation), files):
+        entry, indexes[number] = allocation.slices[number], index
         here = slice(done, done + len(rows))
         part = _SlicePart.read(allocation, entry, index, rows, cells, lengths)
         columns["slice"][here] = number
@@ -112,12 +123,12 @@ def read_planned_rows(
 
 
 def _with_indexes(
-    selected: Iterable[tuple[int, U32, U32]], allocation: AllocationManifest, data_root: DataRoot
+    selected: Iterable[tuple[int, U32, U32]], files: dict[int, SliceFiles]
 ) -> Iterator[tuple[tuple[int, U32, U32], SliceIndex]]:
     """Each slice with its index, opened and read ahead while others are worked on."""
 
     def opened(number: int) -> SliceIndex:
-        index = SliceIndex(find_slice(data_root, allocation.slices[number]))
+        index = SliceIndex(files[number])
         index.read_ahead(_COLUMNS)
         return index
 

@@ -7,7 +7,7 @@ plan. No row data is touched.
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.arrays import array_of
 from vlm_assets.corpus.manifest import cell_digest
-from vlm_assets.corpus.mapped import by_slice
+from vlm_assets.corpus.mapped import SliceFiles, by_slice
 from vlm_assets.corpus.order import (
     ORDER_VERSION,
     Leaf,
@@ -33,9 +33,9 @@ from vlm_assets.corpus.order import (
     window_ends,
     window_order,
 )
-from vlm_assets.corpus.planned_rows import PlannedRows, read_planned_rows
+from vlm_assets.corpus.planned_rows import PlannedRows, find_slices, read_planned_rows
 from vlm_assets.corpus.reuse import existing_shards, take_over
-from vlm_assets.corpus.spill import reading_ahead, spill_name, worth_spilling
+from vlm_assets.corpus.spill import data_bytes, reading_ahead, spill_name, worth_spilling
 from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
 from vlm_assets.layout import DataRoot
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -71,10 +71,11 @@ def plan_shards(
         data_root, allocation.corpus, allocation.target, staging_key(allocation.version, tombstones)
     )
     staging.create()
-    planned = read_planned_rows(plan_dir, allocation, data_root, tombstones)
-    planner = _Planner(staging, allocation, planned)
-    leaves = trie_leaves(planned.blocks.ordered(), allocation.shard)
-    with planner.reading_ahead(), ThreadPoolExecutor(_THREADS) as threads:
+    files = find_slices(data_root, allocation)
+    with _reading_ahead(staging, allocation, files), ThreadPoolExecutor(_THREADS) as threads:
+        planned = read_planned_rows(plan_dir, allocation, files, tombstones)
+        planner = _Planner(staging, allocation, planned)
+        leaves = trie_leaves(planned.blocks.ordered(), allocation.shard)
         shards = tuple(threads.map(planner.plan, leaves))
     pending = tuple(shard for shard in shards if staging.work(shard.bits).is_file())
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
@@ -83,6 +84,18 @@ def plan_shards(
         plan = plan.model_copy(update={"spill": spill_name()})
     staging.write_plan(plan)
     return staging.path, plan
+
+
+def _reading_ahead(
+    staging: Staging, allocation: AllocationManifest, files: Mapping[int, SliceFiles]
+) -> AbstractContextManager[None]:
+    """While the block plans, slices are read that will be sorted; not where shards may be taken over."""
+    if existing_shards(staging.path.parent.parent) or any((staging.path / "done").iterdir()):
+        return nullcontext()
+    selected = {number: allocation.slices[number].selected for number in files}
+    size = sum(data_bytes(one) * selected[number] // one.rows for number, one in files.items())
+    worth = worth_spilling(files, sum(selected.values()), size)
+    return reading_ahead(files.values()) if worth else nullcontext()
 
 
 def staging_key(allocation_version: str, tombstones: Tombstones) -> str:
@@ -166,14 +179,6 @@ class _Planner:
         indexes = self._planned.indexes
         rows = sum(self._planned.files[number].rows for number in indexes)
         return _INDEX_MARGIN * sum(index.size_bytes for index in indexes.values()) / max(rows, 1)
-
-    def reading_ahead(self) -> AbstractContextManager[None]:
-        """While the block plans, slices are read that will be sorted; not where shards may be taken over."""
-        sizes = self._planned.blocks.row_size
-        first_build = not self._existing and not any((self._staging.path / "done").iterdir())
-        if first_build and worth_spilling(self._planned.files, len(sizes), int(sizes.sum(dtype=np.int64))):
-            return reading_ahead(self._planned.files.values())
-        return nullcontext()
 
     def plan(self, leaf: Leaf) -> ShardPlan:
         """One shard: planned, and taken over or laid out for its writer."""

@@ -37,7 +37,7 @@ from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Staging, WorkPlan
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
-from vlm_assets.store.arrow_files import map_ipc_file
+from vlm_assets.store.arrow_files import map_ipc_file, start_writeback
 
 _SMALL_ROW_BYTES: Final = 8_192
 _FROM_BYTES: Final = 4 * 2**30
@@ -124,7 +124,7 @@ def worth_spilling(slices: Mapping[int, SliceFiles], rows: int, planned_bytes: i
     """Whether so many rows of so many bytes are small, and the slices larger than what stays in the page cache."""
     if not rows or planned_bytes >= _SMALL_ROW_BYTES * rows:
         return False
-    return sum(_data_bytes(one) for one in slices.values()) >= _FROM_BYTES
+    return sum(data_bytes(one) for one in slices.values()) >= _FROM_BYTES
 
 
 @contextmanager
@@ -281,7 +281,7 @@ def _parts(staging: Staging, plan: WorkPlan, shards: Sequence[ShardPlan]) -> Ite
     with_images = sum(shard.planned_bytes for shard in shards) < _SMALL_IMAGE_BYTES * rows
     first_file = 0
     for number, files in used_slices(plan).items():
-        step = max(_PART_BYTES * files.rows // max(_data_bytes(files), 1), 1)
+        step = max(_PART_BYTES * files.rows // max(data_bytes(files), 1), 1)
         for first_row in range(0, files.rows, step):
             low, high = (number << 32) + first_row, (number << 32) + min(first_row + step, files.rows)
             name = f"{number}-{first_row}.arrow"
@@ -344,8 +344,18 @@ def _sort_part(part: _Part, opened: SliceRows) -> None:
         with sink, pa.ipc.new_file(sink, table.schema) as writer:
             for begin, end in zip((0, *share.ends), share.ends, strict=False):
                 writer.write_batch(table.slice(first + begin, end - begin))
+        _start_writing(temporary)
         temporary.rename(share.path)
         first += len(share.rows)
+
+
+def _start_writing(path: Path) -> None:
+    """What waits in memory now would be written when the disk is wanted for the corpus."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        start_writeback(descriptor, 0, path.stat().st_size)
+    finally:
+        os.close(descriptor)
 
 
 def _table(part: _Part, opened: SliceRows) -> pa.RecordBatch:
@@ -366,5 +376,6 @@ def _slice_and_row(path: Path) -> tuple[int, int]:
     return int(number), int(row)
 
 
-def _data_bytes(files: SliceFiles) -> int:
+def data_bytes(files: SliceFiles) -> int:
+    """Size of a slice's data files."""
     return sum((files.directory / name).stat().st_size for name in files.data_files)

@@ -20,8 +20,8 @@ _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _start_writeback(descriptor: int, offset: int, length: int) -> None:
-    """Asks the kernel to begin writing, so that the fsync at the end does not wait for all of it (Linux only)."""
+def start_writeback(descriptor: int, offset: int, length: int) -> None:
+    """Asks the kernel to begin writing, so that later writing does not wait for all of it (Linux only)."""
     if hasattr(_libc, "sync_file_range"):
         _libc.sync_file_range(
             descriptor, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE
@@ -63,7 +63,7 @@ class HashingFile(io.RawIOBase):
             raise DiskFullError(f"{self._path}: {error}") from error
         self._size += len(view)
         if self._size - self._flushed >= _FLUSH_BYTES:
-            _start_writeback(self._file.fileno(), self._flushed, self._size - self._flushed)
+            start_writeback(self._file.fileno(), self._flushed, self._size - self._flushed)
             self._flushed = self._size
         return len(view)
 
