@@ -81,7 +81,7 @@ def plan_shards(
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
     rows, size = sum(shard.rows for shard in pending), sum(shard.planned_bytes for shard in pending)
     if worth_spilling(planned.files, rows, size):
-        plan = plan.model_copy(update={"spill": spill_name()})
+        plan = plan.model_copy(update={"spill": spill_name(planned.files)})
     staging.write_plan(plan)
     return staging.path, plan
 
@@ -90,12 +90,13 @@ def _reading_ahead(
     staging: Staging, allocation: AllocationManifest, files: Mapping[int, SliceFiles]
 ) -> AbstractContextManager[None]:
     """While the block plans, slices are read that will be sorted; not where shards may be taken over."""
-    if existing_shards(staging.path.parent.parent) or any((staging.path / "done").iterdir()):
-        return nullcontext()
     selected = {number: allocation.slices[number].selected for number in files}
     size = sum(data_bytes(one) * selected[number] // one.rows for number, one in files.items())
-    worth = worth_spilling(files, sum(selected.values()), size)
-    return reading_ahead(files.values()) if worth else nullcontext()
+    if not worth_spilling(files, sum(selected.values()), size):
+        return nullcontext()
+    if existing_shards(staging.path.parent.parent) or any((staging.path / "done").iterdir()):
+        return nullcontext()
+    return reading_ahead(files.values())
 
 
 def staging_key(allocation_version: str, tombstones: Tombstones) -> str:

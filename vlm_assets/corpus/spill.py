@@ -5,12 +5,12 @@ each. Out of slices that are larger than the page cache, each is a read of the d
 75 MB/s on a disk that reads 1 GB/s in order. So every slice is read once, in order, and those rows are put side by
 side that the same few windows want. Images stay where they are if those of a block make a large read.
 
-    .staging/<…>/spill-<boot>/<shard>/<slice>-<first row>.arrow   rows of a part of a slice, a batch a partition
-    .staging/<…>/spill-<boot>/<shard>/complete                    all of them are there
+    .staging/<…>/spill-<hash>/<shard>/<slice>-<first row>.arrow   rows of a part of a slice, a batch a partition
+    .staging/<…>/spill-<hash>/<shard>/complete                    all of them are there
 
 A partition is a few windows of one shard; its rows stand by (slice, row). Nothing here is synced or hashed: the name
-of the outer folder holds the boot of the machine, so that what a power cut may have torn is never read; that of the
-inner one holds what decides the shard's bytes. It goes when its shard is complete.
+of the outer folder holds the boot of the machine, so that what a power cut may have torn is never read, and where the
+slices lie; that of the inner one holds what decides the shard's bytes. It goes when its shard is complete.
 """
 
 import os
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -110,9 +111,11 @@ class _Part:
         return np.full(len(rows), self.number, np.uint32)
 
 
-def spill_name() -> str:
-    """Outer folder: of this boot of the machine."""
-    return "spill-" + Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+def spill_name(slices: Mapping[int, SliceFiles]) -> str:
+    """Outer folder: of this boot of the machine, and of these versions of the slices, in which images have places."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    directories = "\n".join(str(one.directory) for _, one in sorted(slices.items()))
+    return "spill-" + sha256(f"{boot}\n{directories}".encode()).hexdigest()[:12]
 
 
 def spilled(staging: Staging, plan: WorkPlan, shard: ShardPlan) -> Path:

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from vlm_assets.allocation.manifest import AllocatedShard
+from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
 from vlm_assets.corpus import build, spill
 from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
+from vlm_assets.corpus.planned_rows import find_slices
 from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
@@ -452,6 +454,15 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     assert not any(folder.iterdir())
     assert seal(staging) == straight
     assert not staging.exists()
+
+
+def test_sorted_rows_are_of_one_version_of_the_slices(root):
+    plan_dir = plan_rows(root, commit_sources(root))
+    slices = find_slices(root, read_manifest(plan_dir, AllocationManifest))
+    name = spill.spill_name(slices)
+    assert name == spill.spill_name(dict(reversed(slices.items())))
+    moved = replace(slices[0], directory=slices[0].directory.with_name("other"))
+    assert name != spill.spill_name({**slices, 0: moved})
 
 
 def seen_by(method: Callable[..., object], calls: list[object]) -> Callable[..., object]:
