@@ -10,9 +10,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from vlm_assets.audit.content import ContentResult, read_hash
+from vlm_assets.audit.content import ContentResult
 from vlm_assets.audit.evidence import INPUTS_FILE, Evidence, UnjudgedError, version_name
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
+from vlm_assets.audit.once_read import read_hash
 from vlm_assets.audit.recount import Recount
 from vlm_assets.layout import MANIFEST
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA

@@ -4,7 +4,6 @@ Work is cut into parts of shards for worker processes: hashing small images hold
 """
 
 import mmap
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
-from blake3 import blake3
 
 from vlm_assets.audit.findings import MAX_EXAMPLES
+from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
 from vlm_assets.audit.workers import Workers
@@ -28,8 +27,6 @@ from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 if TYPE_CHECKING:  # worker processes import this module; it is to load fast
     from vlm_assets.audit.evidence import Evidence
 
-_BLOCK_BYTES: Final = 512 * 1024
-"""Read at once: what a core's own cache holds until the images in it are hashed."""
 _PARTS_PER_WORKER: Final = 4
 _CUT_COSTS: Final = 1.25
 """Time for a shard that is read in parts and hashed on its own, against one that is read whole."""
@@ -149,53 +146,6 @@ def check_content(task: ContentTask) -> ContentResult:
     return result
 
 
-class _OnceRead:
-    """A file whose bytes are read once, in order, and hashed (blake3) on the way.
-
-    They are read, not mapped, into memory so small that they stay in the processor's own cache until they are hashed
-    as images too: that costs less than mapping their pages.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._digest = blake3()
-        self._memory = bytearray(_BLOCK_BYTES)
-        self.place = 0
-        """Of the first byte that was not read yet."""
-
-    def read(self, end: int) -> memoryview:
-        """The bytes before `end`, good until the next call."""
-        size = end - self.place
-        if size > len(self._memory):
-            self._memory = bytearray(size)
-        view = memoryview(self._memory)[:size]
-        if self._file.readinto(view) != size:
-            raise OSError("the file was cut while it was read")
-        self._digest.update(view)
-        self.place = end
-        return view
-
-    def skip(self, end: int) -> None:
-        """Only hashes the bytes before `end`."""
-        while self.place < end:
-            self.read(min(end, self.place + _BLOCK_BYTES))
-
-    def finish(self) -> str:
-        """Reads the rest; the hash in hex."""
-        self.skip(os.fstat(self._file.fileno()).st_size)
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
-def read_hash(path: Path) -> str:
-    """blake3 hex of a file. Read, not mapped: mapped pages would count as this process's memory."""
-    with closing(_OnceRead(path)) as file:
-        return file.finish()
-
-
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """One record batch of a mapped data file."""
@@ -204,7 +154,7 @@ class _Batch:
     rows: pa.RecordBatch
     address: int
     """Of the mapping: buffers are found in the file by it."""
-    once: _OnceRead | None
+    once: OnceRead | None
     """Reads the images, where the whole file is read anyway."""
 
 
@@ -216,7 +166,7 @@ def _batches(task: ContentTask, result: ContentResult) -> Iterator[_Batch]:
         mapped.madvise(mmap.MADV_RANDOM)  # else the kernel reads 128 KB around every value
     whole = pa.py_buffer(mapped)
     first = 0
-    with closing(_OnceRead(task.data)) as once:
+    with closing(OnceRead(task.data)) as once:
         for number, batch in enumerate(pa.ipc.open_stream(whole)):
             if number % task.parts == task.part:
                 yield _Batch(first, batch, whole.address, once if task.whole else None)
@@ -257,7 +207,7 @@ def _image_hashes(batch: _Batch, encoded: pa.Array, starts: list[int]) -> list[s
     once.skip(place + starts[0])
     hashes: list[str] = []
     while (at := len(hashes)) < last:
-        stop = max(at + 1, bisect_right(starts, starts[at] + _BLOCK_BYTES, at) - 1)
+        stop = max(at + 1, bisect_right(starts, starts[at] + BLOCK_BYTES, at) - 1)
         block = once.read(place + starts[stop])
         hashes += [
             sha256(block[begin - starts[at] : end - starts[at]]).hexdigest()

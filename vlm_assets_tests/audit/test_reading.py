@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm_assets.audit import content, pages
-from vlm_assets.audit.content import ContentTask, read_hash, shards_to_cut
+from vlm_assets.audit import content, once_read, pages
+from vlm_assets.audit.content import ContentTask, shards_to_cut
 from vlm_assets.audit.duplicates import exact_duplicates
+from vlm_assets.audit.once_read import BLOCK_BYTES, read_hash
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.audit.words import Codes, sure_distinct
 from vlm_assets.audit.workers import Workers
@@ -54,12 +55,13 @@ def test_shards_are_cut_where_that_ends_sooner(sizes, workers, cut):
 @pytest.mark.parametrize("block", [1_000, 100_000])
 def test_images_larger_than_a_block_and_several_in_one(tmp_path_factory, monkeypatch, block):
     good = good_once(tmp_path_factory)
-    monkeypatch.setattr(content, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(content, "BLOCK_BYTES", block)
+    monkeypatch.setattr(once_read, "BLOCK_BYTES", block)
     findings = audit_corpus(good, TARGET, full=True)
     assert [(f.name, f.observed) for f in findings if not (f.passed and f.judged)] == []
 
 
-@pytest.mark.parametrize("size", [0, 1, content._BLOCK_BYTES, 3 * content._BLOCK_BYTES + 7])
+@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 7])
 def test_the_hash_of_a_file_is_its_hash(tmp_path, size):
     path = tmp_path / "file"
     path.write_bytes(Random(1).randbytes(size))
