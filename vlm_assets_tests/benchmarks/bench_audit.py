@@ -7,8 +7,8 @@ Makes committed slices whose hashes and digests are true, allocates and builds a
 each round: the quick audit; `audit --full`; `verify`; sha256 of every image by hashlib in two processes, each over
 half of the shards' record batches; sha256 of every file of the corpus in two processes. Prints seconds, GB/s, ratios
 to the hashlib loops, CPU-seconds and the largest resident set of a process. FOLDER is removed unless `--keep`.
-Starting, and loading `datasets` for the finding `loadable`, take some 2.5 CPU-seconds whatever the size: rates mean
-something from about 5 GB of corpus on (`--rows 200000 --image-bytes 60000`: 6 GB, and 18 GB of disk).
+Starting, and loading `datasets` for the finding `loadable`, take some 2 CPU-seconds whatever the size: rates mean
+something from about 3 GB of corpus on (`--rows 200000 --image-bytes 60000`: 6 GB, and 18 GB of disk).
 """
 
 import argparse
