@@ -44,7 +44,7 @@ class Gatherer:
         with ThreadPoolExecutor(1) as ahead:
             for window, columns in rows:
                 waiting.append((window, columns, self._images_of(columns, ahead)))
-                at_hand = isinstance(columns.images, pa.Array)
+                at_hand = isinstance(columns.images, pa.Array)  # of sorted rows: nothing to wait for
                 while len(waiting) > (0 if at_hand else _WINDOWS_AHEAD):
                     yield self._batch(*waiting.popleft())
             while waiting:

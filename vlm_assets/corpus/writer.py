@@ -1,7 +1,6 @@
 """One shard, from its work file to two synced files and a sidecar that says so.
 
-Reads slices over memory maps, window by window; memory is bounded by one window. A shard that is complete already
-is not touched.
+Works window by window; memory is bounded by a few windows. A shard that is complete already is not touched.
 """
 
 import shutil
