@@ -15,7 +15,7 @@ import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
 from vlm_assets.corpus import build, spill
-from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards
+from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards, prepare_pending
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.planned_rows import find_slices
 from vlm_assets.corpus.pool import WorkerPool
@@ -454,6 +454,21 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     assert not any(folder.iterdir())
     assert seal(staging) == straight
     assert not staging.exists()
+
+
+def test_shards_written_one_by_one_find_their_rows_sorted(root, monkeypatch):
+    plan_dir = plan_rows(root, commit_sources(root))
+    straight = build_corpus(plan_dir, root)
+    shutil.rmtree(root.path / "corpora")
+    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
+    staging, plan = plan_shards(plan_dir, root)
+    prepare_pending(staging, pending_shards(staging))
+    folders = [spill.spilled(Staging(staging), plan, shard) for shard in plan.shards]
+    assert all((folder / "complete").is_file() for folder in folders)
+    for shard in plan.shards:
+        write_shard(staging, shard.bits)
+    assert not any(folder.exists() for folder in folders)
+    assert seal(staging) == straight
 
 
 def test_sorted_rows_are_of_one_version_of_the_slices(root):
