@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.audit.ahead import ahead
+from vlm_assets.ahead import ahead
 from vlm_assets.audit.evidence import Evidence, UnjudgedError
 from vlm_assets.audit.words import I64, U64, Bool, Codes, fixed_bytes, fixed_words, hex_words, numbers
 from vlm_assets.schema import INDEX_SCHEMA
@@ -43,23 +43,10 @@ def index_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch
 
 
 def index_table(path: Path, columns: Sequence[str]) -> pa.Table:
-    """The named columns of an index file, each in one chunk.
-
-    Plain reads, not a memory map: mapped pages would count as this process's memory.
-
-    Raises:
-        UnjudgedError: missing, damaged, or without those columns.
-    """
-    try:
-        with pa.OSFile(str(path)) as file:
-            fields = sorted(INDEX_SCHEMA.get_field_index(name) for name in columns)
-            options = pa.ipc.IpcReadOptions(included_fields=fields)
-            table = pa.ipc.open_file(file, options=options).read_all().select(list(columns))
-        # Damaged offsets would otherwise lead reads out of the file, and end the process.
-        table.validate(full=True)
-        return table.combine_chunks()
-    except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
-        raise UnjudgedError(f"{path}: {error}") from error
+    """The named columns of an index file, each in one chunk; see `index_batches`."""
+    batches = list(index_batches(path, columns))
+    schema = batches[0].schema if batches else pa.schema([INDEX_SCHEMA.field(name) for name in columns])
+    return pa.Table.from_batches(batches, schema).combine_chunks()
 
 
 def one_array(table: pa.Table, column: str) -> pa.Array:

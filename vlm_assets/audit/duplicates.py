@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlm_assets.audit.ahead import ahead
+from vlm_assets.ahead import ahead
 from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.evidence import FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs

@@ -1,6 +1,5 @@
 """What several checks need, computed once: the corpus rows, where they come from, and the supply counted again."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from threading import RLock
@@ -56,7 +55,7 @@ class Recount:
         self.threads = threads
         self.tell_rows = tell_rows
         self._pool = pool
-        self._locks: defaultdict[str, RLock] = defaultdict(RLock)
+        self._locks = {name: RLock() for name in ("rows", "content", "scan", "planned")}
         self._made: dict[str, Any] = {}
         self._failed: dict[str, UnjudgedError] = {}
 

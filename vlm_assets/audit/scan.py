@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from vlm_assets.audit.ahead import ahead
+from vlm_assets.ahead import ahead
 from vlm_assets.audit.corpus_rows import Lineage, Tracer, index_batches
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.supply import SupplyReader, SupplyRows

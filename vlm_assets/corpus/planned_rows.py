@@ -1,8 +1,6 @@
 """The rows of an allocation plan with what decides their place: reads `plan.arrow` and a few index columns."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm_assets.ahead import ahead
 from vlm_assets.allocation.files import PLAN_FILE
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.corpus.arrays import values_of
@@ -127,20 +126,12 @@ def _with_indexes(
 ) -> Iterator[tuple[tuple[int, U32, U32], SliceIndex]]:
     """Each slice with its index, opened and read ahead while others are worked on."""
 
-    def opened(number: int) -> SliceIndex:
-        index = SliceIndex(files[number])
+    def opened(one: tuple[int, U32, U32]) -> tuple[tuple[int, U32, U32], SliceIndex]:
+        index = SliceIndex(files[one[0]])
         index.read_ahead(_COLUMNS)
-        return index
+        return one, index
 
-    with ThreadPoolExecutor(1) as ahead:
-        waiting = deque[tuple[tuple[int, U32, U32], Future[SliceIndex]]]()
-        for one in selected:
-            waiting.append((one, ahead.submit(opened, one[0])))
-            if len(waiting) > _SLICES_AHEAD:
-                found, index = waiting.popleft()
-                yield found, index.result()
-        for found, index in waiting:
-            yield found, index.result()
+    return ahead(opened, selected, threads=1, most=_SLICES_AHEAD)
 
 
 def _blocks(parts: list[tuple[NDArray[np.uint64], ...]], sizes: U32, hashes: NDArray[np.uint64]) -> Blocks:

@@ -17,7 +17,11 @@ _POLL_S: Final = 0.5
 
 
 class WorkerPool:
-    """Processes that go on working for one build. Ended with the `with` block; what they were at ends first."""
+    """Processes that go on working for one build. Ended with the `with` block; what they were at ends first.
+
+    Raises:
+        CorpusError: at the end of the block, where a worker died in it.
+    """
 
     def __init__(self, workers: int) -> None:
         context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
@@ -34,6 +38,8 @@ class WorkerPool:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.executor.shutdown(cancel_futures=True)
+        if isinstance(value, BrokenProcessPool):
+            raise CorpusError("a worker died (killed, or out of memory); run the build again") from value
 
     def write(
         self,
@@ -45,7 +51,7 @@ class WorkerPool:
         """Writes these shards, the largest first.
 
         Raises:
-            CorpusError: see `write_shard`; or a worker died.
+            CorpusError: see `write_shard`.
             DiskFullError: not enough room.
         """
         waiting: set[Future[ShardResult]] = {
@@ -59,10 +65,6 @@ class WorkerPool:
                     on_window(self._said.get())
                 for future in done:
                     future.result()
-        except BrokenProcessPool as error:
-            raise CorpusError(
-                "a shard writer died (killed, or out of memory); run the build again"
-            ) from error
         finally:
             for future in waiting:
                 future.cancel()

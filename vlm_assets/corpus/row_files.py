@@ -171,7 +171,7 @@ class RowFiles:
             self._will_need(batches, self._layout.offset[batches, first], last)
 
     def load(self, positions: I64) -> None:
-        """Reads the batches around some places into memory, in order; they are read from there from now on."""
+        """Reads the batches around some places into memory, in order; from now on only they can be read."""
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
         begins = self._layout.offset[batches].min(axis=1)
         ends = (self._layout.offset[batches] + self._layout.size[batches]).max(axis=1)

@@ -15,9 +15,8 @@ slices lie; that of the inner one holds what decides the shard's bytes. It goes 
 
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vlm_assets.ahead import ahead
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
 from vlm_assets.corpus.byte_pieces import Pieces
 from vlm_assets.corpus.mapped import MappedFile, SliceFiles
@@ -171,19 +171,11 @@ def spill(staging: Staging, executor: Executor | None = None) -> None:
     todo = _to_sort(staging, plan)
     for shard in todo:
         spilled(staging, plan, shard).mkdir(parents=True, exist_ok=True)
-    submit = executor.submit if executor is not None else _at_once
-    for future in [submit(_sort_run, run) for run in _runs(_parts(staging, plan, todo))]:
-        future.result()
+    sort = map if executor is None else executor.map
+    for _ in sort(_sort_run, _runs(_parts(staging, plan, todo))):
+        pass
     for shard in todo:
         (spilled(staging, plan, shard) / _COMPLETE).touch()
-
-
-def _at_once(function: Callable[[list[_Part]], None], run: list[_Part]) -> Future[None]:
-    """What an executor's `submit` does, here and now."""
-    future = Future[None]()
-    function(run)
-    future.set_result(None)
-    return future
 
 
 def _runs(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
@@ -317,15 +309,8 @@ def _keys(slices: U32, rows: U32) -> NDArray[np.int64]:
 def _sort_run(parts: list[_Part]) -> None:
     """Sorts some parts; while one is sorted, the next ones are opened and read ahead."""
     keep_freed_memory()
-    waiting = deque[tuple[_Part, Future[SliceRows]]]()
-    with ThreadPoolExecutor(_PARTS_AHEAD) as ahead:
-        for part in parts:
-            waiting.append((part, ahead.submit(_opened, part)))
-            if len(waiting) > _PARTS_AHEAD:
-                sortable, opened = waiting.popleft()
-                _sort_part(sortable, opened.result())
-        for sortable, opened in waiting:
-            _sort_part(sortable, opened.result())
+    for part, opened in zip(parts, ahead(_opened, parts, _PARTS_AHEAD), strict=True):
+        _sort_part(part, opened)
 
 
 def _opened(part: _Part) -> SliceRows:

@@ -471,6 +471,11 @@ def test_shards_written_one_by_one_find_their_rows_sorted(root, monkeypatch):
     assert seal(staging) == straight
 
 
+def test_a_worker_that_dies_is_an_error_that_says_what_to_do():
+    with pytest.raises(CorpusError, match="run the build again"), WorkerPool(2) as pool:
+        pool.executor.submit(os._exit, 9).result()
+
+
 def test_sorted_rows_are_of_one_version_of_the_slices(root):
     plan_dir = plan_rows(root, commit_sources(root))
     slices = find_slices(root, read_manifest(plan_dir, AllocationManifest))

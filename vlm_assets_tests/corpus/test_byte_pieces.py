@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vlm_assets.corpus import byte_pieces
-from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces
+from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces, between_gaps
 from vlm_assets.errors import CorpusError
 
 
@@ -44,6 +44,21 @@ def test_pieces_come_in_the_order_wanted(files, monkeypatch, largest, most):
         reader.read_ahead(arranged)
         expected = [files[file].read_bytes()[at : at + size] for file, at, size in wanted]
         assert reader.read(arranged).to_pylist() == expected
+
+
+@pytest.mark.parametrize("most", [2**31 - 1, 250])
+def test_pieces_of_memory_larger_than_a_column(monkeypatch, most):
+    monkeypatch.setattr(byte_pieces, "MAX_COLUMN_BYTES", most)
+    memory = np.arange(1000, dtype=np.uint16).astype(np.uint8)
+    begin, size = np.array([0, 300, 900]), np.array([100, 0, 100])
+    found = between_gaps(memory, begin, size, np.array([2, 0, 1])).to_pylist()
+    assert found == [b"", memory[900:].tobytes(), memory[:100].tobytes()]
+
+
+def test_pieces_of_memory_that_no_column_holds(monkeypatch):
+    monkeypatch.setattr(byte_pieces, "MAX_COLUMN_BYTES", 150)
+    with pytest.raises(CorpusError, match="200 image bytes"):
+        between_gaps(np.zeros(1000, np.uint8), np.array([0, 900]), np.array([100, 100]), np.array([0, 1]))
 
 
 def test_what_a_column_cannot_hold_is_refused(files, monkeypatch):

@@ -9,8 +9,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`function` of each item, in their order; at most `threads` results wait to be taken.
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, most: int | None = None
+) -> Iterator[Result]:
+    """`function` of each item, in their order; at most `most` results (`threads`, unless given) wait to be taken.
 
     An error is raised where its result would have come.
     """
@@ -19,7 +21,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: in
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
+                if len(waiting) > (most or threads):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
