@@ -1,11 +1,12 @@
-"""Images out of many files: which bytes, brought into the page cache ahead, and read into one Arrow array.
+"""Images out of many files: which bytes, brought into the page cache ahead, and read in the order wanted.
 
-Small images are read with what lies between them and permuted by one `take`; large ones are copied one by one, each
-to its place at once.
+They come in chunks that fit a core's cache, for whoever hashes and writes them next: memory bandwidth is what two
+writers run out of first. Small images are read with what lies between them and permuted by `take`; large ones are
+copied one by one, each to its place at once.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from vlm_assets.corpus.arrays import array_of, canonical
 from vlm_assets.corpus.memory import take
 from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
+from vlm_assets.store.arrow_files import PIECE_BYTES
 
 MAX_COLUMN_BYTES: Final = 2**31 - 1
 """What 32-bit offsets reach."""
@@ -81,6 +83,57 @@ class Arranged:
         return _Runs(file[first], run_begin, run_end, begin + shift[np.cumsum(new) - 1])
 
 
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """Images in the order wanted, not read yet."""
+
+    offsets: NDArray[np.int32]
+    """Of each among all their bytes; one more than images."""
+    chunks: Callable[[], Iterator[memoryview]]
+    """All their bytes, each chunk valid until the next one."""
+
+    @classmethod
+    def taken(cls, values: pa.Array, places: I64, sizes: I64) -> "ImageBytes":
+        """`values` (binary, without nulls) at `places`, where they have these sizes."""
+        offsets = _offsets(sizes)
+
+        def chunks() -> Iterator[memoryview]:
+            cuts = np.searchsorted(offsets, np.arange(0, int(offsets[-1]), PIECE_BYTES))
+            ends = [*np.unique(cuts)[1:].tolist(), len(places)]
+            for first, end in zip([0, *ends], ends, strict=False):
+                if size := int(offsets[end] - offsets[first]):
+                    found = take(values, array_of(places[first:end], pa.int64()))
+                    yield memoryview(found.buffers()[2])[:size]
+
+        return cls(offsets, chunks)
+
+
+def _offsets(sizes: I64) -> NDArray[np.int32]:
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    if offsets[-1] > MAX_COLUMN_BYTES:
+        raise CorpusError(
+            f"a window has {offsets[-1]} image bytes; a column of a batch holds {MAX_COLUMN_BYTES}"
+        )
+    return offsets.astype(np.int32)
+
+
+def with_gaps(memory: NDArray[np.uint8], begin: I64, size: I64, order: I64) -> tuple[pa.Array, I64]:
+    """Disjoint pieces of `memory`, given in ascending order, and the gaps between them as one binary array.
+
+    With places in it: at the n-th of them stands the piece of which `order` holds n.
+    """
+    rows, large = len(order), len(memory) > MAX_COLUMN_BYTES
+    offsets = np.empty(2 * rows, np.int64 if large else np.int32)  # of each piece and of the gap behind it
+    offsets[::2] = begin
+    offsets[1::2] = begin + size
+    kind = pa.large_binary() if large else pa.binary()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(memory)]
+    places = np.empty(rows, np.int64)
+    places[order] = np.arange(0, 2 * rows, 2)
+    return pa.Array.from_buffers(kind, max(2 * rows - 1, 0), buffers, 0), places
+
+
 def between_gaps(memory: NDArray[np.uint8], begin: I64, size: I64, order: I64) -> pa.Array:
     """Disjoint pieces of `memory`, given in ascending order, as a binary array with exact buffers.
 
@@ -89,30 +142,22 @@ def between_gaps(memory: NDArray[np.uint8], begin: I64, size: I64, order: I64) -
     Raises:
         CorpusError: they are over 2 GiB.
     """
-    rows, large = len(order), len(memory) > MAX_COLUMN_BYTES
-    offsets = np.empty(2 * rows, np.int64 if large else np.int32)  # of each piece and of the gap behind it
-    offsets[::2] = begin
-    offsets[1::2] = begin + size
-    kind = pa.large_binary() if large else pa.binary()
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(memory)]
-    pieces_and_gaps = pa.Array.from_buffers(kind, max(2 * rows - 1, 0), buffers, 0)
-    places = np.empty(rows, np.int64)
-    places[order] = np.arange(0, 2 * rows, 2)
+    pieces_and_gaps, places = with_gaps(memory, begin, size, order)
     taken = take(pieces_and_gaps, array_of(places, pa.int64()))
-    if large and int(size.sum()) > MAX_COLUMN_BYTES:
+    if int(size.sum()) > MAX_COLUMN_BYTES:
         raise CorpusError(f"{int(size.sum())} image bytes; a column of a batch holds {MAX_COLUMN_BYTES}")
-    return canonical(taken.cast(pa.binary()) if large else taken)
+    return canonical(taken.cast(pa.binary()))
 
 
 class PieceReader:
-    """Reads pieces of a set of files. Lends its memory to one array at a time.
+    """Reads pieces of a set of files. Lends its memory to one reading at a time.
 
     One thread may read ahead while another reads.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._files, self._files_ahead = OpenFiles(paths), OpenFiles(paths)
-        self._read, self._written = _Space(), _Space()
+        self._memory = _Space()
 
     def read_ahead(self, arranged: Arranged) -> None:
         """Has the kernel read the pieces into the page cache; waits while its queue is full."""
@@ -121,36 +166,37 @@ class PieceReader:
         for descriptor, begin, end in zip(descriptors, runs.begin.tolist(), runs.end.tolist(), strict=True):
             will_need(descriptor, begin, end)
 
-    def read(self, arranged: Arranged) -> pa.Array:
-        """The pieces as one binary array in the order wanted, exact buffers; valid until the next call.
+    def read(self, arranged: Arranged) -> ImageBytes:
+        """The pieces in the order wanted; valid until the next call.
 
         Raises:
-            CorpusError: a file is shorter than said, or the pieces are over 2 GiB.
+            CorpusError: the pieces are over 2 GiB; or, once chunks are asked for, a file is shorter than said.
         """
-        total = int(arranged.pieces.size.sum())
-        if total > MAX_COLUMN_BYTES:
-            raise CorpusError(
-                f"a window has {total} image bytes; a column of a batch holds {MAX_COLUMN_BYTES}"
-            )
-        if total >= _LARGE_BYTES * len(arranged.along):
-            return self._one_by_one(arranged)
+        sizes = arranged.pieces.size
+        offsets = _offsets(sizes)
+        if int(offsets[-1]) >= _LARGE_BYTES * len(sizes):
+            return ImageBytes(offsets, lambda: self._one_by_one(arranged.pieces, offsets))
         runs = arranged.runs(_GAP_BYTES)
-        return self._with_gaps(arranged, runs if runs.total <= MAX_COLUMN_BYTES else arranged.runs(0))
+        if runs.total > MAX_COLUMN_BYTES:
+            runs = arranged.runs(0)
+        lengths = runs.end - runs.begin
+        memory = self._memory.lend(runs.total)
+        self._fill(memory, runs.file, runs.begin, lengths, np.cumsum(lengths) - lengths)
+        along = arranged.along
+        return ImageBytes.taken(*with_gaps(memory, runs.piece_begin, sizes[along], along), sizes)
 
-    def _with_gaps(self, arranged: Arranged, runs: _Runs) -> pa.Array:
-        sizes = runs.end - runs.begin
-        out = self._read.lend(runs.total)
-        self._fill(out, runs.file, runs.begin, sizes, np.cumsum(sizes) - sizes)
-        return between_gaps(out, runs.piece_begin, arranged.pieces.size[arranged.along], arranged.along)
-
-    def _one_by_one(self, arranged: Arranged) -> pa.Array:
-        pieces, along = arranged.pieces, arranged.along
-        offsets = np.zeros(len(along) + 1, np.int64)
-        np.cumsum(pieces.size, out=offsets[1:])
-        out = self._written.lend(int(offsets[-1]))
-        self._fill(out, pieces.file[along], pieces.offset[along], pieces.size[along], offsets[:-1][along])
-        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(out)]
-        return pa.Array.from_buffers(pa.binary(), len(along), buffers, 0)
+    def _one_by_one(self, pieces: Pieces, offsets: NDArray[np.int32]) -> Iterator[memoryview]:
+        chunks = np.arange(0, int(offsets[-1]), PIECE_BYTES)
+        cuts = np.union1d(offsets, chunks).astype(np.int64)  # where an image or a chunk begins
+        begin, size = cuts[:-1], np.diff(cuts)
+        image = np.searchsorted(offsets, begin, side="right") - 1
+        file, place = pieces.file[image], pieces.offset[image] + begin - offsets[image]
+        firsts = np.searchsorted(begin, np.append(chunks, cuts[-1])).tolist()
+        for chunk, first, end in zip(chunks.tolist(), firsts, firsts[1:], strict=False):
+            part = slice(first, end)
+            memory = self._memory.lend(int(size[part].sum()))
+            self._fill(memory, file[part], place[part], size[part], begin[part] - chunk)
+            yield memory.data
 
     def _fill(self, out: NDArray[np.uint8], file: I64, begin: I64, size: I64, target: I64) -> None:
         """Reads ranges of the files to their places in `out`."""

@@ -1,35 +1,59 @@
-"""Worker processes of one build: they sort rows and write shards, and start while the caller still plans."""
+"""Workers of one build, which sort rows and write shards: processes that start while the caller plans, or threads."""
 
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.queues import SimpleQueue as ProcessQueue
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, local
 from types import TracebackType
 from typing import Final, Self
 
 from vlm_assets.corpus.work import ShardPlan, ShardResult
-from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
+from vlm_assets.corpus.writer import OnWindow, OpenSlices, ShardProgress, write_shard
 from vlm_assets.errors import CorpusError
 
 _POLL_S: Final = 0.5
 
 
 class WorkerPool:
-    """Processes that go on working for one build. Ended with the `with` block; what they were at ends first.
+    """Workers that go on for one build. Ended with the `with` block; what they were at ends first.
+
+    Threads are there at once and are as fast for large rows, which are read, hashed and written without the
+    interpreter; for small ones it is what there is to wait for. After an error threads stop at their next window.
 
     Raises:
         CorpusError: at the end of the block, where a worker died in it.
     """
 
-    def __init__(self, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-        self._said: SimpleQueue[ShardProgress] = context.SimpleQueue()
-        self.executor = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(self._said,)
-        )
-        self.executor.submit(_nothing)  # starts them all
+    def __init__(self, workers: int, *, threads: bool = False) -> None:
+        self._stopped = Event()
+        self._said: SimpleQueue[ShardProgress] | ProcessQueue[ShardProgress]
+        self.executor: Executor
+        if threads:
+            self._said = SimpleQueue()
+            self.executor = ThreadPoolExecutor(workers, initializer=_start_worker, initargs=(self._tell,))
+        else:
+            context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
+            self._said = context.SimpleQueue()
+            self.executor = ProcessPoolExecutor(
+                workers, mp_context=context, initializer=_start_worker, initargs=(self._said.put,)
+            )
+            self.executor.submit(_nothing)  # starts them all
+
+    def _tell(self, progress: ShardProgress) -> None:
+        if self._stopped.is_set():
+            raise CorpusError(f"shard r{progress.bits}: the build was stopped")
+        self._said.put(progress)
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +61,8 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if value is not None:
+            self._stopped.set()
         self.executor.shutdown(cancel_futures=True)
         if isinstance(value, BrokenProcessPool):
             raise CorpusError("a worker died (killed, or out of memory); run the build again") from value
@@ -70,13 +96,18 @@ class WorkerPool:
                 future.cancel()
 
 
-_slices: OpenSlices | None = None
-_said: "SimpleQueue[ShardProgress] | None" = None
+class _Worker(local):
+    """What a worker keeps from shard to shard."""
+
+    slices: OpenSlices
+    tell: OnWindow
 
 
-def _start_worker(said: "SimpleQueue[ShardProgress]") -> None:
-    global _slices, _said
-    _slices, _said = OpenSlices(), said
+_worker = _Worker()
+
+
+def _start_worker(tell: OnWindow) -> None:
+    _worker.slices, _worker.tell = OpenSlices(), tell
 
 
 def _nothing() -> None:
@@ -84,7 +115,10 @@ def _nothing() -> None:
 
 
 def _write_in_worker(staging_path: Path, bits: str, reserve_bytes: int) -> ShardResult:
-    on_window = _said.put if _said is not None else None
     return write_shard(
-        staging_path, bits, reserve_bytes=reserve_bytes, on_window=on_window, keep_open=_slices
+        staging_path,
+        bits,
+        reserve_bytes=reserve_bytes,
+        on_window=_worker.tell,
+        keep_open=_worker.slices,
     )

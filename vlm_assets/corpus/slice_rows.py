@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
-from vlm_assets.corpus.byte_pieces import Pieces
+from vlm_assets.corpus.byte_pieces import ImageBytes, Pieces
 from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles
 from vlm_assets.corpus.memory import take
 from vlm_assets.corpus.row_files import I64, RowFiles, Stretches, WideColumnError, ascending
@@ -51,7 +51,7 @@ class RowColumns:
     """Rows in the order wanted: `COPIED`, `INDEX_ONLY` and `CHECKED` by name, and their images or where these lie."""
 
     columns: Mapping[str, pa.Array]
-    images: Pieces | pa.Array
+    images: Pieces | ImageBytes
 
 
 class SliceRows:
@@ -89,7 +89,7 @@ class SliceRows:
             yield self._window(window)
 
     def _window(self, window: WindowRows) -> tuple[WindowRows, RowColumns]:
-        return window, self.read(window.slice[window.place], window.row[window.place])
+        return window, RowColumns(*self.read(window.slice[window.place], window.row[window.place]))
 
     def read_ahead(self, slices: U32, rows: U32) -> None:
         """Has the kernel read what `read` of these rows will want."""
@@ -107,8 +107,8 @@ class SliceRows:
         """Images out of what was loaded."""
         return self._data.loaded(images)
 
-    def read(self, slices: U32, rows: U32, gap_rows: int = GAP_ROWS) -> RowColumns:
-        """These rows, in this order.
+    def read(self, slices: U32, rows: U32, gap_rows: int = GAP_ROWS) -> tuple[dict[str, pa.Array], Pieces]:
+        """Columns of these rows, in this order, and where their images lie.
 
         Raises:
             CorpusError: see `windows`.
@@ -120,7 +120,7 @@ class SliceRows:
             data, images = self._data_columns(wanted, 1)
         index = self._index_columns(wanted, gap_rows)
         _compare(wanted, data.pop("image_sha256"), images, index)
-        return RowColumns({**data, **index}, images)
+        return {**data, **index}, images
 
     def _index_columns(self, wanted: "_Wanted", gap_rows: int) -> dict[str, pa.Array]:
         stretches, local = self._index.stretches(wanted.positions, gap_rows)

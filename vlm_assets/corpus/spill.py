@@ -31,14 +31,15 @@ from numpy.typing import NDArray
 
 from vlm_assets.ahead import ahead
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
-from vlm_assets.corpus.byte_pieces import Pieces
+from vlm_assets.corpus.byte_pieces import ImageBytes, Pieces
 from vlm_assets.corpus.mapped import MappedFile, SliceFiles
 from vlm_assets.corpus.memory import keep_freed_memory, take
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Staging, WorkPlan
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
-from vlm_assets.store.arrow_files import map_ipc_file, start_writeback
+from vlm_assets.store.arrow_files import map_ipc_file
+from vlm_assets.store.output_files import start_writeback
 
 _SMALL_ROW_BYTES: Final = 8_192
 _FROM_BYTES: Final = 4 * 2**30
@@ -244,9 +245,12 @@ def _picked(table: pa.RecordBatch, places: NDArray[np.int64]) -> RowColumns:
     columns = {
         name: canonical(take(column, taken))
         for name, column in zip(table.schema.names, table.columns, strict=True)
+        if name != "image"
     }
-    if "image" in columns:
-        return RowColumns(columns, columns.pop("image"))
+    if "image" in table.schema.names:
+        return RowColumns(
+            columns, ImageBytes.taken(table.column("image"), places, values_of(columns["size_bytes"]))
+        )
     file, at = (values_of(columns.pop(name)) for name in ("image_file", "image_at"))
     return RowColumns(columns, Pieces(file, at, values_of(columns["size_bytes"])))
 
@@ -348,8 +352,7 @@ def _start_writing(path: Path) -> None:
 
 def _table(part: _Part, opened: SliceRows) -> pa.RecordBatch:
     wanted = part.rows
-    rows = opened.read(part.slices(wanted), wanted, gap_rows=_WHOLE_BATCHES)
-    columns, images = dict(rows.columns), rows.images
+    columns, images = opened.read(part.slices(wanted), wanted, gap_rows=_WHOLE_BATCHES)
     if part.with_images:
         columns["image"] = opened.loaded(images)
     else:

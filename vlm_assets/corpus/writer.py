@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vlm_assets.corpus.byte_pieces import PieceReader
-from vlm_assets.corpus.gather import Gatherer
+from vlm_assets.corpus.gather import Gatherer, Window
 from vlm_assets.corpus.slice_rows import SliceRows, WindowRows
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
 from vlm_assets.corpus.spill import SpilledRows, spilled, used_slices
@@ -25,6 +25,8 @@ from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, sync_directory
 from vlm_assets.store.locks import hold_lock
 
 _LOCK_WAIT_S = 24 * 3600.0
+_DIRECT_BYTES = 64 * 2**20
+"""From this size on a shard is written past the page cache; what is smaller is soon read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,10 @@ class OpenSlices:
         self._gatherer: Gatherer
         self._rows: SliceRows | None = None
 
-    def batches(
+    def windows(
         self, staging: Staging, plan: WorkPlan, shard: ShardPlan, windows: Sequence[WindowRows]
-    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        """(data, index) of each window of a shard; see `Gatherer.batches`."""
+    ) -> Iterator[Window]:
+        """Each window of a shard; see `Gatherer.windows`."""
         if not windows:
             return iter(())
         used = used_slices(plan)
@@ -95,9 +97,9 @@ class OpenSlices:
             self._of, self._rows = staging.path, None
         sorted_rows = SpilledRows.of(staging, plan, shard)
         if sorted_rows is not None:
-            return self._gatherer.batches(sorted_rows.windows(windows))
+            return self._gatherer.windows(sorted_rows.windows(windows))
         self._rows = self._rows or SliceRows(used)
-        return self._gatherer.batches(self._rows.windows(windows))
+        return self._gatherer.windows(self._rows.windows(windows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +157,13 @@ def _write_files(
 ) -> tuple[FileEntry, FileEntry]:
     windows = _windows(map_ipc_file(staging.work(shard.bits)), shard.bits)
     with ExitStack() as stack:
-        data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA))
+        data = stack.enter_context(
+            ArrowFile(data_path, SAMPLE_SCHEMA, direct=shard.planned_bytes >= _DIRECT_BYTES)
+        )
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file"))
-        for batches in slices.batches(staging, plan, shard, windows):
-            for file, batch in zip((data, index), batches, strict=True):
-                file.write(batch)
+        for window in slices.windows(staging, plan, shard, windows):
+            data.write(window.data, window.images)
+            index.write(window.index)
             watch.window_done(shard.bits, data.rows, data.size_bytes + index.size_bytes)
         if not data.rows == index.rows == shard.rows:
             raise CorpusError(f"shard r{shard.bits}: {data.rows} rows, planned {shard.rows}")

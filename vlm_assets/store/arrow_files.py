@@ -1,12 +1,14 @@
 """Arrow files that are hashed while they are written, and the small JSON that makes a folder a Dataset."""
 
-import ctypes
 import io
+import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Final, Self
 
 import orjson
 import pyarrow as pa
@@ -14,18 +16,35 @@ from blake3 import blake3
 
 from vlm_assets.errors import DiskFullError
 from vlm_assets.manifest import FileEntry
+from vlm_assets.store.output_files import new_file
 
-_FLUSH_BYTES = 64 * 2**20
-_SYNC_FILE_RANGE_WRITE = 2
-_libc = ctypes.CDLL(None, use_errno=True)
+PIECE_BYTES: Final = 512 * 2**10
+"""Hashed and then written while they lie in the core's cache: memory is slower than both."""
+_MAX_BUFFER_BYTES: Final = 2**31
 
 
-def start_writeback(descriptor: int, offset: int, length: int) -> None:
-    """Asks the kernel to begin writing, so that later writing does not wait for all of it (Linux only)."""
-    if hasattr(_libc, "sync_file_range"):
-        _libc.sync_file_range(
-            descriptor, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE
-        )
+class StreamedBuffer:
+    """The data buffer of a column of a record batch, whose bytes are made while they are written.
+
+    `stand_in` takes its place in the batch: address space without memory, never to be read. Arrow's writer hands
+    each buffer of an uncompressed batch to the file as it is (`WriteIpcPayload` in `cpp/src/arrow/ipc/writer.cc`),
+    so the file knows this one by its address.
+    """
+
+    def __init__(self, size: int, pieces: Iterator[memoryview]) -> None:
+        """Of at most 2 GiB; a piece is valid until the next one is asked for."""
+        self.size = size
+        self.pieces = pieces
+        self.stand_in = pa.py_buffer(_no_memory()).slice(0, size)
+
+    def is_behind(self, view: memoryview) -> bool:
+        """Whether this memory is the stand-in's."""
+        return len(view) == self.size > 0 and pa.py_buffer(view).address == self.stand_in.address
+
+
+@cache
+def _no_memory() -> mmap.mmap:
+    return mmap.mmap(-1, _MAX_BUFFER_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
 
 
 class HashingFile(io.RawIOBase):
@@ -35,12 +54,14 @@ class HashingFile(io.RawIOBase):
         DiskFullError: the volume is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, direct: bool = False) -> None:
+        """Past the page cache with `direct`, where the file system can."""
         self._path = path
-        self._file: IO[bytes] = path.open("xb", buffering=0)
+        self._file = new_file(path, direct=direct)
         self._hash = blake3()
         self._size = 0
-        self._flushed = 0
+        self.streamed: StreamedBuffer | None = None
+        """Written instead of its stand-in, and then forgotten."""
         self.entry: FileEntry | None = None
 
     def writable(self) -> bool:
@@ -54,23 +75,36 @@ class HashingFile(io.RawIOBase):
     def write(self, data: Any, /) -> int:
         """Writes and hashes all of `data` (any buffer)."""
         view = memoryview(data).cast("B")
-        self._hash.update(view)
-        done = 0
+        if self.streamed is not None and self.streamed.is_behind(view):
+            pieces, self.streamed = self.streamed.pieces, None
+            before = self._size
+            for piece in pieces:
+                self._write(piece)
+            if self._size - before != len(view):
+                raise ValueError(f"{self._size - before} bytes came of a buffer of {len(view)}")
+        else:
+            for place in range(0, len(view), PIECE_BYTES):
+                self._write(view[place : place + PIECE_BYTES])
+        return len(view)
+
+    def _write(self, piece: memoryview) -> None:
+        self._hash.update(piece)
+        with self._full_disk_named():
+            self._file.write(piece)
+        self._size += len(piece)
+
+    @contextmanager
+    def _full_disk_named(self) -> Iterator[None]:
         try:
-            while done < len(view):
-                done += self._file.write(view[done:])
+            yield
         except OSError as error:
             raise DiskFullError(f"{self._path}: {error}") from error
-        self._size += len(view)
-        if self._size - self._flushed >= _FLUSH_BYTES:
-            start_writeback(self._file.fileno(), self._flushed, self._size - self._flushed)
-            self._flushed = self._size
-        return len(view)
 
     def close(self) -> None:
         """Syncs to disk and closes; `entry` holds size and hash from then on."""
         if not self.closed and self.entry is None:
-            os.fsync(self._file.fileno())
+            with self._full_disk_named():
+                self._file.sync()
             self._file.close()
             self.entry = FileEntry(size_bytes=self._size, blake3=self._hash.hexdigest())
         super().close()
@@ -89,16 +123,22 @@ class ArrowFile:
     exception removes the file.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, form: str = "stream") -> None:
-        self._sink = HashingFile(path)
+    def __init__(self, path: Path, schema: pa.Schema, *, form: str = "stream", direct: bool = False) -> None:
+        """`direct`: past the page cache, where the file system can."""
+        self._sink = HashingFile(path, direct=direct)
         new: Callable[..., Any] = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
         self._output = pa.PythonFile(self._sink, mode="w")
         self._writer = new(self._output, schema)
         self.rows = 0
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Appends one record batch."""
+    def write(self, batch: pa.RecordBatch, streamed: StreamedBuffer | None = None) -> None:
+        """Appends one record batch; `streamed` is the buffer of it that is a stand-in."""
+        self._sink.streamed = streamed
         self._writer.write_batch(batch)
+        if self._sink.streamed is not None and self._sink.streamed.size:
+            raise RuntimeError(
+                "Arrow did not hand the streamed buffer to the file; this pyarrow cannot be used"
+            )
         self.rows += batch.num_rows
 
     @property

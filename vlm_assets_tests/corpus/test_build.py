@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
-from vlm_assets.corpus import build, spill
+from vlm_assets.corpus import build, spill, writer
 from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards, prepare_pending
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.planned_rows import find_slices
@@ -23,7 +23,7 @@ from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.spill import SpilledRows
 from vlm_assets.corpus.work import Staging
-from vlm_assets.corpus.writer import OpenSlices, write_shard
+from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
 from vlm_assets.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.layout import DataRoot
 from vlm_assets.store.arrow_files import map_ipc_file
@@ -159,7 +159,9 @@ def test_same_hashes_whatever_the_workers(root, monkeypatch):
     monkeypatch.setattr(build, "_BYTES_A_WORKER", 0)  # these are worth no worker
     plan_dir = plan_rows(root, commit_sources(root))
     first = build_corpus(plan_dir, root)
-    for workers in (2, 4):
+    for workers, threads_from in ((2, 0), (2, 2**40), (4, 0), (4, 2**40)):
+        monkeypatch.setattr(build, "_THREADS_FROM_BYTES", threads_from)
+        monkeypatch.setattr(writer, "_DIRECT_BYTES", threads_from)
         shutil.rmtree(root.path / "corpora")
         seen: list[tuple[int, int]] = []
 
@@ -469,6 +471,22 @@ def test_shards_written_one_by_one_find_their_rows_sorted(root, monkeypatch):
         write_shard(staging, shard.bits)
     assert not any(folder.exists() for folder in folders)
     assert seal(staging) == straight
+
+
+def test_threads_stop_at_their_next_window_when_the_build_does(root):
+    staging, plan = plan_shards(plan_rows(root, commit_sources(root)), root)
+    with pytest.raises(KeyboardInterrupt), WorkerPool(2, threads=True) as pool:
+        raise KeyboardInterrupt
+    with pytest.raises(CorpusError, match="the build was stopped"):
+        pool._tell(ShardProgress("0", 1, 1))
+    with WorkerPool(2, threads=True) as pool:
+        pool._stopped.set()
+        with pytest.raises(CorpusError, match="the build was stopped"):
+            pool.write(staging, plan.shards, 0, lambda _: None)
+    assert pending_shards(staging) == plan.shards
+    with WorkerPool(2, threads=True) as pool:
+        pool.write(staging, plan.shards, 0, lambda _: None)
+    assert not pending_shards(staging)
 
 
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do():

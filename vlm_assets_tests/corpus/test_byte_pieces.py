@@ -1,12 +1,13 @@
 """Pieces of files in any order, against slices of the files' bytes."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from vlm_assets.corpus import byte_pieces
-from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces, between_gaps
+from vlm_assets.corpus.byte_pieces import Arranged, ImageBytes, PieceReader, Pieces, between_gaps
 from vlm_assets.errors import CorpusError
 
 
@@ -18,6 +19,14 @@ def files(tmp_path):
     for path in paths:
         path.write_bytes(draw.randbytes(200_000))
     return paths
+
+
+def images_of(found: ImageBytes) -> list[bytes]:
+    """Each image, of chunks that are copied as they come."""
+    joined = b"".join(bytes(chunk) for chunk in found.chunks())
+    ends = found.offsets.tolist()
+    assert len(joined) == ends[-1]
+    return [joined[begin:end] for begin, end in pairwise(ends)]
 
 
 def drawn(draw: random.Random, largest: int) -> list[tuple[int, int, int]]:
@@ -34,8 +43,10 @@ def drawn(draw: random.Random, largest: int) -> list[tuple[int, int, int]]:
 
 @pytest.mark.parametrize("largest", [40, 3_000, 30_000])  # with gaps, with gaps, one by one
 @pytest.mark.parametrize("most", [2**31 - 1, 300_000])
-def test_pieces_come_in_the_order_wanted(files, monkeypatch, largest, most):
+@pytest.mark.parametrize("chunk", [1, 5_000, 2**20])
+def test_pieces_come_in_the_order_wanted(files, monkeypatch, largest, most, chunk):
     monkeypatch.setattr(byte_pieces, "MAX_COLUMN_BYTES", most)
+    monkeypatch.setattr(byte_pieces, "PIECE_BYTES", chunk)
     reader, draw = PieceReader(files), random.Random(largest)
     for _ in range(3):
         wanted = drawn(draw, largest)
@@ -43,7 +54,7 @@ def test_pieces_come_in_the_order_wanted(files, monkeypatch, largest, most):
         arranged = Arranged.of(Pieces(*np.array(wanted, np.int64).T))
         reader.read_ahead(arranged)
         expected = [files[file].read_bytes()[at : at + size] for file, at, size in wanted]
-        assert reader.read(arranged).to_pylist() == expected
+        assert images_of(reader.read(arranged)) == expected
 
 
 @pytest.mark.parametrize("most", [2**31 - 1, 250])
@@ -65,7 +76,7 @@ def test_what_a_column_cannot_hold_is_refused(files, monkeypatch):
     monkeypatch.setattr(byte_pieces, "MAX_COLUMN_BYTES", 999)
     arranged = Arranged.of(Pieces(*np.array([(0, 0, 500), (1, 7, 500)], np.int64).T))
     with pytest.raises(CorpusError, match="1000 image bytes"):
-        PieceReader(files).read(arranged)
+        images_of(PieceReader(files).read(arranged))
 
 
 @pytest.mark.parametrize("size", [10, 5_000])
@@ -73,4 +84,4 @@ def test_a_file_that_is_cut_is_named(files, size):
     arranged = Arranged.of(Pieces(*np.array([(0, 0, size), (1, 199_000, size)], np.int64).T))
     files[1].write_bytes(b"short")
     with pytest.raises(CorpusError, match=f"{files[1]} is damaged"):
-        PieceReader(files).read(arranged)
+        images_of(PieceReader(files).read(arranged))
