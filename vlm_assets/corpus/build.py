@@ -5,7 +5,7 @@ Dagster runs the same three parts as steps of its own.
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -161,15 +161,15 @@ def write_pending(
     with made as useful:
         spill(Staging(staging_path), useful.executor if useful else None)
         if useful is None or workers < 2:
-            slices = OpenSlices()
-            for shard in pending:
-                write_shard(
-                    staging_path,
-                    shard.bits,
-                    reserve_bytes=reserve_bytes,
-                    on_window=on_window,
-                    keep_open=slices,
-                )
+            with closing(OpenSlices()) as slices:
+                for shard in pending:
+                    write_shard(
+                        staging_path,
+                        shard.bits,
+                        reserve_bytes=reserve_bytes,
+                        on_window=on_window,
+                        keep_open=slices,
+                    )
         else:
             useful.write(staging_path, pending, reserve_bytes, on_window)
     return len(pending)

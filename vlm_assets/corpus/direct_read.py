@@ -11,7 +11,7 @@ from vlm_assets.errors import CorpusError
 
 _ALIGNMENT: Final = 4_096
 """Of place, size and memory, as O_DIRECT wants it (open(2)); a multiple of what any device asks for."""
-_BLOCK_BYTES: Final = 4 * 2**20
+_BLOCK_BYTES: Final = 64 * 2**20
 
 
 def read_range(path: Path, begin: int, end: int) -> NDArray[np.uint8]:

@@ -170,11 +170,17 @@ class RowFiles:
             last = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
             self._will_need(batches, self._layout.offset[batches, first], last)
 
-    def load(self, positions: I64) -> None:
-        """Reads the batches around some places into memory, in order; from now on only they can be read."""
+    def load(self, positions: I64, names: Sequence[str]) -> None:
+        """Reads the batches around some places into memory, in order, from the first to the last of these columns.
+
+        From now on only they can be read.
+        """
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
-        begins = self._layout.offset[batches].min(axis=1)
-        ends = (self._layout.offset[batches] + self._layout.size[batches]).max(axis=1)
+        columns = [self._columns[name] for name in names]
+        first_buffer = min(buffer for _, _, buffer in columns)
+        buffers = slice(first_buffer, max(buffer + buffers_of(kind) for kind, _, buffer in columns))
+        begins = self._layout.offset[batches, buffers].min(axis=1)
+        ends = (self._layout.offset[batches, buffers] + self._layout.size[batches, buffers]).max(axis=1)
         files = self._file_of[batches]
         first = np.flatnonzero(np.append(True, files[1:] != files[:-1]))
         last = np.append(first[1:], len(files)) - 1

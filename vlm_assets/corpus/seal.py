@@ -105,10 +105,16 @@ def _manifest(
     )
 
 
+def _unless_gone(_function: object, _path: str, error: tuple[type, BaseException, object]) -> None:
+    """Sorted rows may be on their way out when the last shard is complete (see `OpenSlices.remove`)."""
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
+
+
 def _clean_up(link: Path, keep_versions: int) -> None:
     """Removes this target's staging folders and the versions beyond those kept."""
     for path in (link.parent / STAGING).glob(f"{link.name}-*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_unless_gone)
     prune_versions(link, keep_versions)
 
 

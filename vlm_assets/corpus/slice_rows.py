@@ -98,10 +98,10 @@ class SliceRows:
         self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
 
     def load(self, slices: U32, rows: U32) -> None:
-        """Reads the data batches that hold these rows into memory, and has the kernel read the index."""
+        """Reads the batches that hold these rows into memory, where `read` then finds them."""
         positions = self._first_row[slices] + rows
-        self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
-        self._data.load(positions)
+        self._index.load(positions, (*INDEX_ONLY, *CHECKED))
+        self._data.load(positions, SAMPLE_SCHEMA.names)
 
     def loaded(self, images: Pieces) -> pa.Array:
         """Images out of what was loaded."""

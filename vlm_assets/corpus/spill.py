@@ -47,7 +47,7 @@ _FROM_BYTES: Final = 4 * 2**30
 _SMALL_IMAGE_BYTES: Final = 4_096
 """Of a row. Below this mean, images are sorted too: a block's 64 in one read are too few (reads of 32 KB in any order
 reached 0.4 GB/s beside the writing; in order, 0.9)."""
-_PARTITION_BYTES: Final = 128 * 2**20
+_PARTITION_BYTES: Final = 64 * 2**20
 """Planned bytes of the windows of a partition: at least what of it is in memory."""
 _PART_BYTES: Final = 128 * 2**20
 """Bytes of a slice's data, images included, of which the selected rows are sorted at once."""
@@ -59,7 +59,7 @@ _WRITE_BYTES: Final = 512 * 2**10
 """In smaller pieces, writing costs up to four times as much; in larger ones, the kernel maps megabytes around what is
 read (ext4 with large folios, Linux 6.18)."""
 _READ_BYTES: Final = 4 * 2**20
-_AHEAD_SHARE: Final = 4
+_AHEAD_SHARE: Final = 0.4
 """Of all memory, the part that slices may take in the page cache before anybody works on them."""
 _COMPLETE: Final = "complete"
 _WHOLE_BATCHES: Final = 2**31
@@ -133,10 +133,15 @@ def worth_spilling(slices: Mapping[int, SliceFiles], rows: int, planned_bytes: i
 
 @contextmanager
 def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
-    """In the block the kernel reads these slices into the page cache, in order, as far as memory allows."""
+    """In the block the kernel reads some of these slices into the page cache, as many as memory allows.
+
+    They stand evenly among the others: sorting these takes processors, sorting those the disk.
+    """
     done = Event()
-    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _AHEAD_SHARE
-    paths = [one.directory / name for one in slices for name in one.data_files]
+    room = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _AHEAD_SHARE)
+    slices = list(slices)
+    step = -(-sum(map(data_bytes, slices)) // room)
+    paths = [one.directory / name for one in slices[::step] for name in one.data_files]
 
     def read() -> None:
         left, block = room, bytearray(_READ_BYTES)

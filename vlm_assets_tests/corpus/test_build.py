@@ -452,6 +452,7 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     slices = OpenSlices()
     for shard in plan.shards:
         write_shard(staging, shard.bits, keep_open=slices)
+    slices.close()
     assert len(opened) > 0
     assert not any(folder.iterdir())
     assert seal(staging) == straight

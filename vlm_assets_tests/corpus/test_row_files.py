@@ -150,3 +150,20 @@ def test_a_column_over_the_reach_of_its_offsets_is_refused(files, monkeypatch):
     held = RowFiles(SCHEMA, files[0])
     with pytest.raises(WideColumnError):
         held.read("text", held.stretches(np.arange(100), 1)[0])
+
+
+@pytest.mark.parametrize("first", range(len(SCHEMA)))
+def test_of_what_was_loaded_only_the_columns_asked_for_are_there(files, first):
+    paths, table = files
+    held, names = RowFiles(SCHEMA, paths), SCHEMA.names[first : first + 2]
+    places = np.flatnonzero(np.random.default_rng(first).random(table.num_rows) < 0.3)
+    held.load(places, names)
+    stretches, local = held.stretches(places, 1000)
+    for name in names:
+        expected = table.column(name).take(pa.array(places)).to_pylist()
+        if name == "image":
+            pieces = held.pieces(name, stretches)
+            there = Pieces(pieces.file[local], pieces.offset[local], pieces.size[local])
+            assert held.loaded(there).to_pylist() == [one["bytes"] if one else b"" for one in expected]
+        else:
+            assert held.read(name, stretches).take(pa.array(local)).to_pylist() == expected
