@@ -11,7 +11,7 @@ from typing import Final
 
 _ALIGNMENT: Final = 4_096
 """Of place, size and memory, as O_DIRECT wants it (open(2)); a multiple of what any device asks for."""
-_BLOCK_BYTES: Final = 8 * 2**20
+_BLOCK_BYTES: Final = 16 * 2**20
 """Written in one call, so that the kernel keeps several requests under way: one at a time leaves the disk idle."""
 _BLOCKS: Final = 3
 _FLUSH_BYTES: Final = 64 * 2**20
