@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_assets.errors import CorpusError
+from vlm_assets.store.output_files import ALIGNMENT
 
-_ALIGNMENT: Final = 4_096
-"""Of place, size and memory, as O_DIRECT wants it (open(2)); a multiple of what any device asks for."""
 _BLOCK_BYTES: Final = 64 * 2**20
+"""Asked for in one call: with 4 MB the disk waits between requests (1.0 instead of 1.3 to 1.6 GB/s)."""
 
 
 def read_range(path: Path, begin: int, end: int) -> NDArray[np.uint8]:
@@ -23,7 +23,7 @@ def read_range(path: Path, begin: int, end: int) -> NDArray[np.uint8]:
     Raises:
         CorpusError: the file is shorter.
     """
-    first, last = begin // _ALIGNMENT * _ALIGNMENT, -(-end // _ALIGNMENT) * _ALIGNMENT
+    first, last = begin // ALIGNMENT * ALIGNMENT, -(-end // ALIGNMENT) * ALIGNMENT
     memory = _aligned(last - first)
     if _is_cached(path, begin, end) or not _read_direct(path, first, memory, end - first):
         _read_cached(path, first, memory, end - first)
@@ -31,8 +31,8 @@ def read_range(path: Path, begin: int, end: int) -> NDArray[np.uint8]:
 
 
 def _aligned(size: int) -> NDArray[np.uint8]:
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    shift = -memory.ctypes.data % _ALIGNMENT
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    shift = -memory.ctypes.data % ALIGNMENT
     return memory[shift : shift + size]
 
 

@@ -28,8 +28,8 @@ _POLL_S: Final = 0.5
 class WorkerPool:
     """Workers that go on for one build. Ended with the `with` block; what they were at ends first.
 
-    Threads are there at once and are as fast for large rows, which are read, hashed and written without the
-    interpreter; for small ones it is what there is to wait for. After an error threads stop at their next window.
+    Threads are there at once, and as fast for large rows, whose reading, hashing and writing releases the GIL; small
+    rows would wait for it. After an error threads stop at their next window.
 
     Raises:
         CorpusError: at the end of the block, where a worker died in it.

@@ -27,7 +27,7 @@ from vlm_assets.store.locks import hold_lock
 
 _LOCK_WAIT_S = 24 * 3600.0
 _DIRECT_BYTES = 64 * 2**20
-"""From this size on a shard is written past the page cache; what is smaller is soon read again."""
+"""From this size on a file is written past the page cache; what is smaller is soon read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def write_shard(
 
 
 class OpenSlices:
-    """The slices that one process has open: those of the plan it worked on last."""
+    """What a worker keeps from shard to shard: the open slices of its last plan, and what it is removing."""
 
     def __init__(self) -> None:
         self._of: Path | None = None
@@ -169,9 +169,8 @@ def _write_files(
 ) -> tuple[FileEntry, FileEntry]:
     windows = _windows(map_ipc_file(staging.work(shard.bits)), shard.bits)
     with ExitStack() as stack:
-        data = stack.enter_context(
-            ArrowFile(data_path, SAMPLE_SCHEMA, direct=shard.planned_bytes >= _DIRECT_BYTES)
-        )
+        direct = shard.planned_bytes >= _DIRECT_BYTES
+        data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA, direct=direct))
         direct = shard.index_bytes >= _DIRECT_BYTES
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file", direct=direct))
         for window in slices.windows(staging, plan, shard, windows):

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-_ALIGNMENT: Final = 4_096
+ALIGNMENT: Final = 4_096
 """Of place, size and memory, as O_DIRECT wants it (open(2)); a multiple of what any device asks for."""
 _BLOCK_BYTES: Final = 16 * 2**20
 """Written in one call, so that the kernel keeps several requests under way: one at a time leaves the disk idle."""
@@ -108,7 +108,7 @@ class DirectFile:
     def sync(self) -> None:
         """Returns when everything is on the disk; the last thing to do with the file but `close`."""
         size = self._place + self._filled
-        self._send(-(-self._filled // _ALIGNMENT) * _ALIGNMENT)
+        self._send(-(-self._filled // ALIGNMENT) * ALIGNMENT)
         while self._under_way:
             self._wait_for_one()
         os.ftruncate(self._descriptor, size)
