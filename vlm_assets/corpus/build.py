@@ -159,7 +159,7 @@ def write_pending(
         nullcontext(pool) if pool is not None else _pool(workers, progress.total_bytes, progress.total_rows)
     )
     with made as useful:
-        spill(Staging(staging_path), useful.executor if useful else None)
+        _sort(Staging(staging_path), useful)
         if useful is None or workers < 2:
             with closing(OpenSlices()) as slices:
                 for shard in pending:
@@ -185,7 +185,14 @@ def prepare_pending(staging_path: Path, pending: tuple[ShardPlan, ...], *, worke
     staging = Staging(staging_path)
     workers = workers if staging.read_plan().spill else 1
     with WorkerPool(workers) if workers > 1 else nullcontext() as pool:
-        spill(staging, pool.executor if pool else None)
+        _sort(staging, pool)
+
+
+def _sort(staging: Staging, pool: WorkerPool | None) -> None:
+    if pool is None:
+        spill(staging)
+    else:
+        spill(staging, pool.executor, pool.workers)
 
 
 def _check_space(staging_path: Path, pending: tuple[ShardPlan, ...], reserve_bytes: int) -> None:

@@ -36,6 +36,7 @@ class WorkerPool:
     """
 
     def __init__(self, workers: int, *, threads: bool = False) -> None:
+        self.workers = workers
         self._stopped = Event()
         self._said: SimpleQueue[ShardProgress] | ProcessQueue[ShardProgress]
         self.executor: Executor

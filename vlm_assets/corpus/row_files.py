@@ -4,6 +4,7 @@ Reading takes copies into plain memory. Over memory maps the same copies cost a 
 each piece (a stretch of a few rows has some 25 pieces, one a buffer), and mapped pages add up to gigabytes.
 """
 
+import mmap
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +18,20 @@ from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of
 from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces, between_gaps
-from vlm_assets.corpus.direct_read import read_range
+from vlm_assets.corpus.direct_read import aligned, read_range
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
 from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
+from vlm_assets.store.lent_memory import LentMemory
 
 I64 = NDArray[np.int64]
 
 _OPENING_THREADS: Final = 8
 """Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""
+_LOADED_GAP_BYTES: Final = 2**20
+"""Between columns wanted, that are loaded rather than left out: they come in the time that a request takes."""
+_memory = LentMemory(8)
+"""Of what was loaded and released."""
 
 
 class WideColumnError(Exception):
@@ -73,6 +79,7 @@ class RowFiles:
         self._layout = _joined(found)
         self._asked = np.zeros(len(self._file_of), np.bool_)
         self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._layout.rows)))
+        self._lent: mmap.mmap | None = None
         self._memory: NDArray[np.uint8] | None = None
         self._in_memory = np.zeros(0, np.int64)
         self.file_rows = np.array([one.rows.sum() for one in found], np.int64)
@@ -160,38 +167,55 @@ class RowFiles:
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
         batches = batches[~self._asked[batches]]
         self._asked[batches] = True
-        spans = sorted(
-            (buffer, buffer + buffers_of(kind)) for kind, _, buffer in map(self._columns.__getitem__, names)
-        )
-        while spans:
-            first, end = spans.pop(0)
-            while spans and spans[0][0] == end:  # side by side: in one go
-                _, end = spans.pop(0)
-            last = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
-            self._will_need(batches, self._layout.offset[batches, first], last)
+        for first, end in self._spans(names):
+            self._will_need(batches, self._layout.offset[batches, first], self._ends(batches, end))
 
     def load(self, positions: I64, names: Sequence[str]) -> None:
-        """Reads the batches around some places into memory, in order, from the first to the last of these columns.
+        """Reads these columns of the batches around some places into memory, and small gaps between them.
 
-        From now on only they can be read.
+        From now on only they can be read, until they are released.
+
+        Raises:
+            CorpusError: a file is shorter than when it was opened.
         """
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
-        columns = [self._columns[name] for name in names]
-        first_buffer = min(buffer for _, _, buffer in columns)
-        buffers = slice(first_buffer, max(buffer + buffers_of(kind) for kind, _, buffer in columns))
-        begins = self._layout.offset[batches, buffers].min(axis=1)
-        ends = (self._layout.offset[batches, buffers] + self._layout.size[batches, buffers]).max(axis=1)
-        files = self._file_of[batches]
-        first = np.flatnonzero(np.append(True, files[1:] != files[:-1]))
-        last = np.append(first[1:], len(files)) - 1
-        spans = list(zip(files[first].tolist(), begins[first].tolist(), ends[last].tolist(), strict=True))
-        found = [read_range(self._files.paths[file], begin, end) for file, begin, end in spans]
-        self._memory = found[0] if len(found) == 1 else np.concatenate(found)
+        ranges = self._ranges_of(batches, names)
+        spans: dict[int, tuple[int, int]] = {}
+        for file, begin, end in ranges:
+            spans[file] = aligned(spans.get(file, (begin,))[0], end)
         self._in_memory = np.zeros(len(self._files.paths), np.int64)
-        target = 0
-        for file, begin, end in spans:
-            self._in_memory[file] = target - begin
-            target += end - begin
+        size = 0
+        for file, (begin, end) in spans.items():
+            self._in_memory[file] = size - begin
+            size += end - begin
+        self._lent = _memory.lend(size)
+        self._memory = np.frombuffer(self._lent, np.uint8)
+        for file, begin, end in ranges:
+            first, last = (self._in_memory[file] + aligned(begin, end)).tolist()
+            read_range(self._files.paths[file], begin, end, self._memory[first:last])
+
+    def release(self) -> None:
+        """Gives back the memory of what was loaded."""
+        if self._lent is not None:
+            self._memory = None
+            _memory.give_back(self._lent)
+            self._lent = None
+
+    def _ranges_of(self, batches: I64, names: Sequence[str]) -> list[tuple[int, int, int]]:
+        """(file, begin, end) of these columns of ascending batches, ascending; near ones in one."""
+        if not len(batches):
+            return []
+        spans = self._spans(names)
+        begins = np.concatenate([self._layout.offset[batches, first] for first, _ in spans])
+        ends = np.concatenate([self._ends(batches, end) for _, end in spans])
+        files = np.tile(self._file_of[batches], len(spans))
+        order = np.lexsort((begins, files))
+        files, begins, ends = files[order], begins[order], ends[order]
+        new = np.ones(len(files), np.bool_)
+        new[1:] = (files[1:] != files[:-1]) | (begins[1:] - ends[:-1] > _LOADED_GAP_BYTES)
+        first = np.flatnonzero(new)
+        last = np.append(first[1:], len(files)) - 1
+        return list(zip(files[first].tolist(), begins[first].tolist(), ends[last].tolist(), strict=True))
 
     def loaded(self, pieces: Pieces) -> pa.Array:
         """Pieces of what was loaded as one binary array in the order wanted, exact buffers.
@@ -204,6 +228,19 @@ class RowFiles:
         begin = self._in_memory[pieces.file] + pieces.offset
         along = np.argsort(begin)
         return between_gaps(self._memory, begin[along], pieces.size[along], along)
+
+    def _spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """(first buffer, end) of these columns in the order of the schema, those side by side in one."""
+        found: list[tuple[int, int]] = []
+        for kind, _, buffer in sorted(map(self._columns.__getitem__, names), key=lambda column: column[2]):
+            begin = found.pop()[0] if found and found[-1][1] == buffer else buffer
+            found.append((begin, buffer + buffers_of(kind)))
+        return found
+
+    def _ends(self, batches: I64, end: int) -> I64:
+        """Where the buffer before this one ends in each batch."""
+        ends: I64 = self._layout.offset[batches, end - 1] + self._layout.size[batches, end - 1]
+        return ends
 
     def _will_need(self, batches: I64, begins: I64, ends: I64) -> None:
         descriptors = self._files.descriptors(self._file_of[batches])

@@ -98,10 +98,15 @@ class SliceRows:
         self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
 
     def load(self, slices: U32, rows: U32) -> None:
-        """Reads the batches that hold these rows into memory, where `read` then finds them."""
+        """Reads the batches that hold these rows into memory, where `read` finds them until `release`."""
         positions = self._first_row[slices] + rows
         self._index.load(positions, (*INDEX_ONLY, *CHECKED))
         self._data.load(positions, SAMPLE_SCHEMA.names)
+
+    def release(self) -> None:
+        """Gives back the memory of what was loaded."""
+        self._index.release()
+        self._data.release()
 
     def loaded(self, images: Pieces) -> pa.Array:
         """Images out of what was loaded."""

@@ -20,10 +20,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +38,6 @@ from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Stagi
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import map_ipc_file
-from vlm_assets.store.output_files import start_writeback
 
 _SMALL_ROW_BYTES: Final = 8_192
 _FROM_BYTES: Final = 4 * 2**30
@@ -51,15 +49,15 @@ _PARTITION_BYTES: Final = 64 * 2**20
 """Planned bytes of the windows of a partition: at least what of it is in memory."""
 _PART_BYTES: Final = 128 * 2**20
 """Bytes of a slice's data, images included, of which the selected rows are sorted at once."""
-_RUN_PARTS: Final = 8
-"""Parts that a worker is handed at a time."""
+_FEWEST_PARTS: Final = 4
+"""That a worker is handed at a time."""
 _PARTS_AHEAD: Final = 2
 _THREADS: Final = 2
 _WRITE_BYTES: Final = 512 * 2**10
 """In smaller pieces, writing costs up to four times as much; in larger ones, the kernel maps megabytes around what is
 read (ext4 with large folios, Linux 6.18)."""
 _READ_BYTES: Final = 4 * 2**20
-_AHEAD_SHARE: Final = 0.4
+_AHEAD_SHARE: Final = 0.55
 """Of all memory, the part that slices may take in the page cache before anybody works on them."""
 _COMPLETE: Final = "complete"
 _WHOLE_BATCHES: Final = 2**31
@@ -79,6 +77,7 @@ _WITH_PLACES: Final = pa.schema(
 )
 
 U32 = NDArray[np.uint32]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +134,12 @@ def worth_spilling(slices: Mapping[int, SliceFiles], rows: int, planned_bytes: i
 def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
     """In the block the kernel reads some of these slices into the page cache, as many as memory allows.
 
-    They stand evenly among the others: sorting these takes processors, sorting those the disk.
+    However many it gets to, they stand evenly among the others: sorting these takes processors, sorting those the
+    disk.
     """
     done = Event()
     room = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _AHEAD_SHARE)
-    slices = list(slices)
-    step = -(-sum(map(data_bytes, slices)) // room)
-    paths = [one.directory / name for one in slices[::step] for name in one.data_files]
+    paths = [one.directory / name for one in _every_second(list(slices)) for name in one.data_files]
 
     def read() -> None:
         left, block = room, bytearray(_READ_BYTES)
@@ -159,10 +157,17 @@ def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
         reading.result()
 
 
-def spill(staging: Staging, executor: Executor | None = None) -> None:
+def _every_second(slices: Sequence[Item]) -> Iterator[Item]:
+    """Every second one, then every second of the rest, and so on."""
+    while slices:
+        yield from slices[::2]
+        slices = slices[1::2]
+
+
+def spill(staging: Staging, executor: Executor | None = None, workers: int = 1) -> None:
     """Sorts the rows of all shards still to be written, where the plan says so; what is sorted already stays.
 
-    In processes of `executor`, or in this one.
+    By the `workers` of `executor`, or here.
 
     Raises:
         CorpusError: a slice is damaged.
@@ -178,17 +183,21 @@ def spill(staging: Staging, executor: Executor | None = None) -> None:
     for shard in todo:
         spilled(staging, plan, shard).mkdir(parents=True, exist_ok=True)
     sort = map if executor is None else executor.map
-    for _ in sort(_sort_run, _runs(_parts(staging, plan, todo))):
+    for _ in sort(_sort_run, _runs(list(_parts(staging, plan, todo)), workers)):
         pass
     for shard in todo:
         (spilled(staging, plan, shard) / _COMPLETE).touch()
 
 
-def _runs(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
-    """So many parts at a time as a worker is handed."""
-    remaining = iter(parts)
-    while run := list(islice(remaining, _RUN_PARTS)):
-        yield run
+def _runs(parts: Sequence[Item], workers: int) -> Iterator[Sequence[Item]]:
+    """What a worker is handed at a time: first many, for whoever begins waits for the disk; then ever fewer.
+
+    Polychronopoulos and Kuck, Guided self-scheduling, 1987; halved, as parts differ.
+    """
+    while parts:
+        size = max(len(parts) // (2 * workers), _FEWEST_PARTS)
+        yield parts[:size]
+        parts = parts[size:]
 
 
 def slice_files(plan: WorkPlan, number: int) -> SliceFiles:
@@ -315,7 +324,7 @@ def _keys(slices: U32, rows: U32) -> NDArray[np.int64]:
     return (slices.astype(np.int64) << 32) + rows
 
 
-def _sort_run(parts: list[_Part]) -> None:
+def _sort_run(parts: Sequence[_Part]) -> None:
     """Sorts some parts; while one is sorted, the next ones are opened and read ahead."""
     keep_freed_memory()
     for part, opened in zip(parts, ahead(_opened, parts, _PARTS_AHEAD), strict=True):
@@ -334,6 +343,7 @@ def _opened(part: _Part) -> SliceRows:
 def _sort_part(part: _Part, opened: SliceRows) -> None:
     """Writes the files of one part; each is complete once it has its name."""
     table = _table(part, opened)
+    opened.release()
     first = 0
     for share in part.shares:
         temporary = share.path.with_name(f".{share.path.name}.tmp")
@@ -341,18 +351,8 @@ def _sort_part(part: _Part, opened: SliceRows) -> None:
         with sink, pa.ipc.new_file(sink, table.schema) as writer:
             for begin, end in zip((0, *share.ends), share.ends, strict=False):
                 writer.write_batch(table.slice(first + begin, end - begin))
-        _start_writing(temporary)
         temporary.rename(share.path)
         first += len(share.rows)
-
-
-def _start_writing(path: Path) -> None:
-    """What waits in memory now would be written when the disk is wanted for the corpus."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        start_writeback(descriptor, 0, path.stat().st_size)
-    finally:
-        os.close(descriptor)
 
 
 def _table(part: _Part, opened: SliceRows) -> pa.RecordBatch:

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from vlm_assets.store.lent_memory import LentMemory
+
 ALIGNMENT: Final = 4_096
 """Of place, size and memory, as O_DIRECT wants it (open(2)); a multiple of what any device asks for."""
 _BLOCK_BYTES: Final = 16 * 2**20
@@ -17,6 +19,8 @@ _BLOCKS: Final = 3
 _FLUSH_BYTES: Final = 64 * 2**20
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _libc = ctypes.CDLL(None, use_errno=True)
+_memory = LentMemory(2 * _BLOCKS)
+"""Of closed files, for the next ones."""
 
 
 def new_file(path: Path, *, direct: bool = False) -> "CachedFile | DirectFile":
@@ -35,7 +39,7 @@ def new_file(path: Path, *, direct: bool = False) -> "CachedFile | DirectFile":
     return CachedFile(path)
 
 
-def start_writeback(descriptor: int, offset: int, length: int) -> None:
+def _start_writeback(descriptor: int, offset: int, length: int) -> None:
     """Asks the kernel to begin writing, so that later writing does not wait for all of it (Linux only)."""
     if hasattr(_libc, "sync_file_range"):
         _libc.sync_file_range(
@@ -57,7 +61,7 @@ class CachedFile:
             done += self._file.write(data[done:])
         self._size += done
         if self._size - self._flushed >= _FLUSH_BYTES:
-            start_writeback(self._file.fileno(), self._flushed, self._size - self._flushed)
+            _start_writeback(self._file.fileno(), self._flushed, self._size - self._flushed)
             self._flushed = self._size
 
     def sync(self) -> None:
@@ -85,7 +89,7 @@ class DirectFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_DIRECT
         self._descriptor = os.open(path, flags, 0o666)
         self._thread = ThreadPoolExecutor(1)
-        self._unused = [_lend_block() for _ in range(_BLOCKS)]
+        self._unused = [_memory.lend(_BLOCK_BYTES) for _ in range(_BLOCKS)]
         self._block = self._unused.pop()
         self._under_way: deque[tuple[Future[None], mmap.mmap]] = deque()
         self._place = self._filled = 0
@@ -120,7 +124,8 @@ class DirectFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            _spare_blocks.extend((self._block, *self._unused, *(block for _, block in self._under_way)))
+            for block in (self._block, *self._unused, *(block for _, block in self._under_way)):
+                _memory.give_back(block)
 
     def _send(self, size: int) -> None:
         if not self._unused:
@@ -142,14 +147,3 @@ def _write_all(descriptor: int, block: mmap.mmap, size: int, place: int) -> None
         done = 0
         while done < size:
             done += os.pwrite(descriptor, view[done:size], place + done)
-
-
-_spare_blocks: deque[mmap.mmap] = deque(maxlen=2 * _BLOCKS)
-"""Memory of closed files for the next ones: fresh pages cost more than what is copied into them."""
-
-
-def _lend_block() -> mmap.mmap:
-    try:
-        return _spare_blocks.pop()
-    except IndexError:
-        return mmap.mmap(-1, _BLOCK_BYTES)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -446,7 +447,7 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     assert not some.parent.exists()
     (staging / "done" / f"r{bits}.json").unlink()
     with WorkerPool(2) as pool:
-        spill.spill(Staging(staging), pool.executor)
+        spill.spill(Staging(staging), pool.executor, pool.workers)
     assert some.is_file()
     assert all(path.stat().st_ino == inode for path, inode in kept.items() if path.parent != some.parent)
     slices = OpenSlices()
@@ -457,6 +458,24 @@ def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, 
     assert not any(folder.iterdir())
     assert seal(staging) == straight
     assert not staging.exists()
+
+
+@pytest.mark.parametrize(("count", "workers"), [(0, 2), (1, 2), (9, 1), (246, 2), (246, 7)])
+def test_workers_are_handed_every_part_once_and_ever_fewer(count, workers):
+    runs = list(spill._runs(range(count), workers))
+    assert [part for run in runs for part in run] == list(range(count))
+    sizes = [len(run) for run in runs]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size * workers <= count for size in sizes[:1]) or count < 2 * workers * spill._FEWEST_PARTS
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
+def test_slices_read_ahead_stand_evenly_among_all(count):
+    order = list(spill._every_second(list(range(count))))
+    assert sorted(order) == list(range(count))
+    for read in range(2, count):
+        places = sorted(order[:read])
+        assert max(b - a for a, b in pairwise(places)) <= 2 * count / read + 1
 
 
 def test_shards_written_one_by_one_find_their_rows_sorted(root, monkeypatch):

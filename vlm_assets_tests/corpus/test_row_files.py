@@ -1,12 +1,14 @@
 """Reading rows of Arrow files by position, against what pyarrow reads."""
 
 import random
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from vlm_assets.corpus import row_files
 from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces
 from vlm_assets.corpus.ipc_layout import read_layouts
 from vlm_assets.corpus.row_files import RowFiles, WideColumnError
@@ -152,18 +154,32 @@ def test_a_column_over_the_reach_of_its_offsets_is_refused(files, monkeypatch):
         held.read("text", held.stretches(np.arange(100), 1)[0])
 
 
-@pytest.mark.parametrize("first", range(len(SCHEMA)))
-def test_of_what_was_loaded_only_the_columns_asked_for_are_there(files, first):
+@pytest.mark.parametrize("gap_bytes", [0, 300, 2**20])
+@pytest.mark.parametrize("names", [*combinations(SCHEMA.names, 1), *combinations(SCHEMA.names, 2)])
+def test_of_what_was_loaded_only_the_columns_asked_for_are_there(files, monkeypatch, names, gap_bytes):
+    monkeypatch.setattr(row_files, "_LOADED_GAP_BYTES", gap_bytes)
     paths, table = files
-    held, names = RowFiles(SCHEMA, paths), SCHEMA.names[first : first + 2]
-    places = np.flatnonzero(np.random.default_rng(first).random(table.num_rows) < 0.3)
-    held.load(places, names)
-    stretches, local = held.stretches(places, 1000)
-    for name in names:
-        expected = table.column(name).take(pa.array(places)).to_pylist()
-        if name == "image":
-            pieces = held.pieces(name, stretches)
-            there = Pieces(pieces.file[local], pieces.offset[local], pieces.size[local])
-            assert held.loaded(there).to_pylist() == [one["bytes"] if one else b"" for one in expected]
-        else:
-            assert held.read(name, stretches).take(pa.array(local)).to_pylist() == expected
+    held = RowFiles(SCHEMA, paths)
+    for seed in range(2):  # the second time in memory of the first
+        places = np.flatnonzero(np.random.default_rng(seed).random(table.num_rows) < 0.3)
+        held.load(places, names)
+        stretches, local = held.stretches(places, 1000)
+        for name in names:
+            expected = table.column(name).take(pa.array(places)).to_pylist()
+            if name == "image":
+                pieces = held.pieces(name, stretches)
+                there = Pieces(pieces.file[local], pieces.offset[local], pieces.size[local])
+                assert held.loaded(there).to_pylist() == [one["bytes"] if one else b"" for one in expected]
+            else:
+                assert held.read(name, stretches).take(pa.array(local)).to_pylist() == expected
+        held.release()
+
+
+@pytest.mark.parametrize(("gap_bytes", "ranges"), [(0, 8), (2**20, 3)])
+def test_between_columns_wanted_a_large_gap_is_not_loaded(files, monkeypatch, gap_bytes, ranges):
+    loaded = []
+    monkeypatch.setattr(row_files, "_LOADED_GAP_BYTES", gap_bytes)
+    monkeypatch.setattr(row_files, "read_range", lambda *asked: loaded.append(asked))
+    held = RowFiles(SCHEMA, files[0])
+    held.load(np.array([0, 71, 72, 110]), ["text", "digest"])  # of four batches in three files
+    assert len(loaded) == ranges

@@ -3,11 +3,11 @@
 import errno
 import os
 import random
-from collections import deque
 
 import pytest
 
 from vlm_assets.store import output_files
+from vlm_assets.store.lent_memory import LentMemory
 from vlm_assets.store.output_files import CachedFile, DirectFile, new_file
 
 BLOCK = 65_536
@@ -16,7 +16,7 @@ BLOCK = 65_536
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(output_files, "_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(output_files, "_spare_blocks", deque(maxlen=6))
+    monkeypatch.setattr(output_files, "_memory", LentMemory(6))
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -91,5 +91,5 @@ def test_a_full_disk_is_told_at_the_latest_when_the_file_is_synced(tmp_path, mon
     with pytest.raises(OSError, match="No space left"):
         write_blocks(file, 8)
     file.close()
-    blocks = [id(block) for block in output_files._spare_blocks]
-    assert len(set(blocks)) == len(blocks) > 0
+    blocks = [output_files._memory.lend(1) for _ in range(6)]
+    assert len({id(block) for block in blocks}) == len(blocks)
