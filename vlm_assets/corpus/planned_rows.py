@@ -34,6 +34,8 @@ _MAX_ROW_BYTES: Final = 2**31 - 1
 _COLUMNS: Final = ("item_hash", "record", "row_bytes", "digest")
 """Of the index: what decides places, and what the shards' hashes are made of."""
 _SLICES_AHEAD: Final = 8
+_OPENING_THREADS: Final = 4
+"""Opening an index waits for the disk a few times."""
 
 U32 = NDArray[np.uint32]
 
@@ -131,7 +133,7 @@ def _with_indexes(
         index.read_ahead(_COLUMNS)
         return one, index
 
-    return ahead(opened, selected, threads=1, most=_SLICES_AHEAD)
+    return ahead(opened, selected, threads=_OPENING_THREADS, most=_SLICES_AHEAD)
 
 
 def _blocks(parts: list[tuple[NDArray[np.uint64], ...]], sizes: U32, hashes: NDArray[np.uint64]) -> Blocks:

@@ -4,7 +4,6 @@ Reading takes copies into plain memory. Over memory maps the same copies cost a 
 each piece (a stretch of a few rows has some 25 pieces, one a buffer), and mapped pages add up to gigabytes.
 """
 
-import mmap
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,21 +16,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of
-from vlm_assets.corpus.byte_pieces import MAX_COLUMN_BYTES, Pieces, between_gaps
-from vlm_assets.corpus.direct_read import aligned, read_range
+from vlm_assets.corpus.byte_pieces import I64, MAX_COLUMN_BYTES, Pieces, between_gaps
+from vlm_assets.corpus.direct_read import LoadedRanges
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
 from vlm_assets.corpus.open_files import OpenFiles, will_need
 from vlm_assets.errors import CorpusError
-from vlm_assets.store.lent_memory import LentMemory
-
-I64 = NDArray[np.int64]
 
 _OPENING_THREADS: Final = 8
 """Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""
 _LOADED_GAP_BYTES: Final = 2**20
 """Between columns wanted, that are loaded rather than left out: they come in the time that a request takes."""
-_memory = LentMemory(8)
-"""Of what was loaded and released."""
 
 
 class WideColumnError(Exception):
@@ -79,9 +73,7 @@ class RowFiles:
         self._layout = _joined(found)
         self._asked = np.zeros(len(self._file_of), np.bool_)
         self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._layout.rows)))
-        self._lent: mmap.mmap | None = None
-        self._memory: NDArray[np.uint8] | None = None
-        self._in_memory = np.zeros(0, np.int64)
+        self._loaded: LoadedRanges | None = None
         self.file_rows = np.array([one.rows.sum() for one in found], np.int64)
         """Rows of each file."""
 
@@ -179,27 +171,13 @@ class RowFiles:
             CorpusError: a file is shorter than when it was opened.
         """
         batches = np.unique(np.searchsorted(self._starts, positions, side="right") - 1)
-        ranges = self._ranges_of(batches, names)
-        spans: dict[int, tuple[int, int]] = {}
-        for file, begin, end in ranges:
-            spans[file] = aligned(spans.get(file, (begin,))[0], end)
-        self._in_memory = np.zeros(len(self._files.paths), np.int64)
-        size = 0
-        for file, (begin, end) in spans.items():
-            self._in_memory[file] = size - begin
-            size += end - begin
-        self._lent = _memory.lend(size)
-        self._memory = np.frombuffer(self._lent, np.uint8)
-        for file, begin, end in ranges:
-            first, last = (self._in_memory[file] + aligned(begin, end)).tolist()
-            read_range(self._files.paths[file], begin, end, self._memory[first:last])
+        self._loaded = LoadedRanges(self._files.paths, self._ranges_of(batches, names))
 
     def release(self) -> None:
         """Gives back the memory of what was loaded."""
-        if self._lent is not None:
-            self._memory = None
-            _memory.give_back(self._lent)
-            self._lent = None
+        if self._loaded is not None:
+            self._loaded.release()
+            self._loaded = None
 
     def _ranges_of(self, batches: I64, names: Sequence[str]) -> list[tuple[int, int, int]]:
         """(file, begin, end) of these columns of ascending batches, ascending; near ones in one."""
@@ -223,11 +201,11 @@ class RowFiles:
         Raises:
             CorpusError: they are over 2 GiB.
         """
-        if self._memory is None:
+        if self._loaded is None:
             raise ValueError("nothing was loaded")
-        begin = self._in_memory[pieces.file] + pieces.offset
+        begin = self._loaded.places(pieces.file, pieces.offset)
         along = np.argsort(begin)
-        return between_gaps(self._memory, begin[along], pieces.size[along], along)
+        return between_gaps(self._loaded.memory, begin[along], pieces.size[along], along)
 
     def _spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
         """(first buffer, end) of these columns in the order of the schema, those side by side in one."""
@@ -302,15 +280,17 @@ class RowFiles:
             self._damaged(int(stretches.batch[short[0]]), "a buffer is shorter than its rows")
         out = np.empty(int(sizes.sum()), np.uint8)
         view, at = out.data, 0
-        offsets = (self._layout.offset[stretches.batch, buffer] + begins).tolist()
-        if self._memory is not None:
-            memory = self._memory.data
-            shifts = self._in_memory[self._file_of[stretches.batch]].tolist()
-            for shift, offset, size in zip(shifts, offsets, sizes.tolist(), strict=True):
-                view[at : at + size] = memory[shift + offset : shift + offset + size]
+        offsets = self._layout.offset[stretches.batch, buffer] + begins
+        if self._loaded is not None:
+            memory = self._loaded.memory.data
+            places = self._loaded.places(self._file_of[stretches.batch], offsets).tolist()
+            for place, size in zip(places, sizes.tolist(), strict=True):
+                view[at : at + size] = memory[place : place + size]
                 at += size
             return out
-        for descriptor, offset, size in zip(stretches.descriptors, offsets, sizes.tolist(), strict=True):
+        for descriptor, offset, size in zip(
+            stretches.descriptors, offsets.tolist(), sizes.tolist(), strict=True
+        ):
             end = at + size
             if os.preadv(descriptor, (view[at:end],), offset) != size:
                 self._cut_short(stretches, descriptor)

@@ -72,8 +72,8 @@ def plan_shards(
     )
     staging.create()
     files = find_slices(data_root, allocation)
+    planned = read_planned_rows(plan_dir, allocation, files, tombstones)
     with _reading_ahead(staging, allocation, files), ThreadPoolExecutor(_THREADS) as threads:
-        planned = read_planned_rows(plan_dir, allocation, files, tombstones)
         planner = _Planner(staging, allocation, planned)
         leaves = trie_leaves(planned.blocks.ordered(), allocation.shard)
         shards = tuple(threads.map(planner.plan, leaves))
@@ -89,7 +89,10 @@ def plan_shards(
 def _reading_ahead(
     staging: Staging, allocation: AllocationManifest, files: Mapping[int, SliceFiles]
 ) -> AbstractContextManager[None]:
-    """While the block plans, slices are read that will be sorted; not where shards may be taken over."""
+    """While the block plans, slices are read that will be sorted; not where shards may be taken over.
+
+    To begin once the indexes' columns are at hand: planning would wait for them behind the slices.
+    """
     selected = {number: allocation.slices[number].selected for number in files}
     size = sum(data_bytes(one) * selected[number] // one.rows for number, one in files.items())
     if not worth_spilling(files, sum(selected.values()), size):

@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
-from vlm_assets.corpus.byte_pieces import ImageBytes, Pieces
+from vlm_assets.corpus.byte_pieces import I64, ImageBytes, Pieces
 from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles
 from vlm_assets.corpus.memory import take
-from vlm_assets.corpus.row_files import I64, RowFiles, Stretches, WideColumnError, ascending
+from vlm_assets.corpus.row_files import RowFiles, Stretches, WideColumnError, ascending
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY
 from vlm_assets.errors import CorpusError
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA

@@ -13,11 +13,12 @@ of the outer folder holds the boot of the machine, so that what a power cut may 
 slices lie; that of the inner one holds what decides the shard's bytes. It goes when its shard is complete.
 """
 
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from vlm_assets.ahead import ahead
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
 from vlm_assets.corpus.byte_pieces import ImageBytes, Pieces
+from vlm_assets.corpus.direct_read import free_released_memory
 from vlm_assets.corpus.mapped import MappedFile, SliceFiles
 from vlm_assets.corpus.memory import keep_freed_memory, take
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
@@ -51,7 +53,8 @@ _PART_BYTES: Final = 128 * 2**20
 """Bytes of a slice's data, images included, of which the selected rows are sorted at once."""
 _FEWEST_PARTS: Final = 4
 """That a worker is handed at a time."""
-_PARTS_AHEAD: Final = 2
+_PARTS_AHEAD: Final = 3
+"""That a worker has in memory, or on their way, beside the one it sorts."""
 _THREADS: Final = 2
 _WRITE_BYTES: Final = 512 * 2**10
 """In smaller pieces, writing costs up to four times as much; in larger ones, the kernel maps megabytes around what is
@@ -135,18 +138,19 @@ def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
     """In the block the kernel reads some of these slices into the page cache, as many as memory allows.
 
     However many it gets to, they stand evenly among the others: sorting these takes processors, sorting those the
-    disk.
+    disk. What cannot be read is not told here; whoever sorts it will.
     """
     done = Event()
     room = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _AHEAD_SHARE)
     paths = [one.directory / name for one in _every_second(list(slices)) for name in one.data_files]
 
     def read() -> None:
-        left, block = room, bytearray(_READ_BYTES)
-        for path in paths:
-            with path.open("rb", buffering=0) as file:
-                while left > 0 and not done.is_set() and (size := file.readinto(block)):
-                    left -= size
+        left = room
+        with suppress(OSError), Path(os.devnull).open("wb", buffering=0) as nowhere:
+            for path in paths:
+                with path.open("rb", buffering=0) as file:
+                    while left > 0 and not done.is_set() and (size := _send(file, nowhere)):
+                        left -= size
 
     with ThreadPoolExecutor(1) as thread:
         reading = thread.submit(read)
@@ -155,6 +159,11 @@ def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
         finally:
             done.set()
         reading.result()
+
+
+def _send(file: io.FileIO, nowhere: io.FileIO) -> int:
+    """Reads on without copying what is read; returns how many bytes."""
+    return os.sendfile(nowhere.fileno(), file.fileno(), None, _READ_BYTES)
 
 
 def _every_second(slices: Sequence[Item]) -> Iterator[Item]:
@@ -329,6 +338,7 @@ def _sort_run(parts: Sequence[_Part]) -> None:
     keep_freed_memory()
     for part, opened in zip(parts, ahead(_opened, parts, _PARTS_AHEAD), strict=True):
         _sort_part(part, opened)
+    free_released_memory()
 
 
 def _opened(part: _Part) -> SliceRows:

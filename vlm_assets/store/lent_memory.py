@@ -4,7 +4,8 @@ import mmap
 from threading import Lock
 from typing import Final
 
-_GRAIN: Final = 2**21
+_GRAIN: Final = 2**25
+"""Blocks are so large or a multiple, so that they fit again; what is not touched takes no memory."""
 
 
 class LentMemory:
@@ -28,6 +29,11 @@ class LentMemory:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             block.madvise(mmap.MADV_HUGEPAGE)
         return block
+
+    def clear(self) -> None:
+        """Keeps none of what was given back."""
+        with self._lock:
+            self._spare.clear()
 
     def give_back(self, block: mmap.mmap) -> None:
         """Nobody may use it any more."""

@@ -1,6 +1,5 @@
 """Ranges of files read past the page cache or out of it, against the files' bytes."""
 
-import mmap
 import os
 import random
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm_assets.corpus import direct_read
-from vlm_assets.corpus.direct_read import aligned, read_range
+from vlm_assets.corpus.direct_read import LoadedRanges
 from vlm_assets.errors import CorpusError
 
 RANGES = [(0, 1), (0, 4096), (4095, 4097), (5000, 5000), (3, 300_000), (299_000, 300_001), (0, 300_001)]
@@ -24,11 +23,28 @@ def file(tmp_path):
 
 
 def read(path: Path, begin: int, end: int) -> bytes:
-    """The range, out of memory of the size it wants."""
-    first, last = aligned(begin, end)
-    memory = np.frombuffer(mmap.mmap(-1, max(last - first, 1)), np.uint8)[: last - first]
-    read_range(path, begin, end, memory)
-    return memory[begin - first : end - first].tobytes()
+    """The range, while it is loaded."""
+    loaded = LoadedRanges([path], [(0, begin, end)])
+    place = int(loaded.places(np.array([0]), np.array([begin]))[0])
+    found = loaded.memory[place : place + end - begin].tobytes()
+    loaded.release()
+    return found
+
+
+def test_ranges_of_several_files_lie_side_by_side(tmp_path):
+    draw = random.Random(5)
+    paths = [tmp_path / str(number) for number in range(3)]
+    for path in paths:
+        path.write_bytes(draw.randbytes(100_000))
+    ranges = [(0, 10, 20), (0, 5_000, 5_001), (0, 9_000, 30_000), (2, 0, 100_000)]
+    loaded = LoadedRanges(paths, ranges)
+    for file, begin, end in ranges:
+        content = paths[file].read_bytes()
+        at = np.arange(begin, end)
+        places = loaded.places(np.full(len(at), file), at)
+        assert loaded.memory[places].tobytes() == content[begin:end]
+    loaded.release()
+    assert len(LoadedRanges(paths, []).places(np.zeros(0, np.int64), np.zeros(0, np.int64))) == 0
 
 
 @pytest.mark.parametrize("how", ["cached", "direct", "no direct reads"])

@@ -14,21 +14,25 @@ def test_nobody_gets_what_another_one_has():
 
 def test_the_smallest_block_that_is_large_enough_is_lent():
     memory = LentMemory(3)
-    blocks = [memory.lend(size) for size in (30_000_000, 10_000_000, 20_000_000)]
+    blocks = [memory.lend(size) for size in (90_000_000, 30_000_000, 60_000_000)]
     for block in blocks:
         memory.give_back(block)
-    assert memory.lend(15_000_000) is blocks[2]
-    assert memory.lend(15_000_000) is blocks[0]
-    assert len(memory.lend(15_000_000)) >= 15_000_000
+    assert memory.lend(45_000_000) is blocks[2]
+    assert memory.lend(45_000_000) is blocks[0]
+    assert len(memory.lend(45_000_000)) >= 45_000_000
 
 
 def test_of_too_many_blocks_the_smallest_goes():
     memory = LentMemory(2)
-    blocks = [memory.lend(size) for size in (10_000_000, 30_000_000, 20_000_000)]
+    blocks = [memory.lend(size) for size in (30_000_000, 90_000_000, 60_000_000)]
     for block in blocks:
         memory.give_back(block)
     assert [memory.lend(1) for _ in range(3)][:2] == [blocks[2], blocks[1]]
 
 
-def test_no_bytes_are_lent_too():
-    assert len(LentMemory(1).lend(0)) > 0
+def test_what_is_cleared_is_lent_to_nobody():
+    memory = LentMemory(2)
+    block = memory.lend(0)
+    memory.give_back(block)
+    memory.clear()
+    assert memory.lend(0) is not block
