@@ -1,5 +1,6 @@
 """Arrow files that are hashed while they are written, and the small JSON that makes a folder a Dataset."""
 
+import errno
 import io
 import mmap
 import os
@@ -14,13 +15,14 @@ import orjson
 import pyarrow as pa
 from blake3 import blake3
 
-from vlm_assets.errors import DiskFullError
+from vlm_assets.errors import DiskFullError, StoreError
 from vlm_assets.manifest import FileEntry
 from vlm_assets.store.output_files import new_file
 
 PIECE_BYTES: Final = 512 * 2**10
 """Hashed and then written while they lie in the core's cache: memory is slower than both."""
 _MAX_BUFFER_BYTES: Final = 2**31
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StreamedBuffer:
@@ -51,7 +53,8 @@ class HashingFile(io.RawIOBase):
     """A new file that is hashed as it is written; `close` syncs it and fixes `entry`.
 
     Raises:
-        DiskFullError: the volume is full.
+        DiskFullError: the volume, or what a quota leaves of it, is full.
+        StoreError: it cannot be written for another reason.
     """
 
     def __init__(self, path: Path, *, direct: bool = False) -> None:
@@ -89,21 +92,22 @@ class HashingFile(io.RawIOBase):
 
     def _write(self, piece: memoryview) -> None:
         self._hash.update(piece)
-        with self._full_disk_named():
+        with self._trouble_named():
             self._file.write(piece)
         self._size += len(piece)
 
     @contextmanager
-    def _full_disk_named(self) -> Iterator[None]:
+    def _trouble_named(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise DiskFullError(f"{self._path}: {error}") from error
+            kind = DiskFullError if error.errno in _FULL else StoreError
+            raise kind(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         """Syncs to disk and closes; `entry` holds size and hash from then on."""
         if not self.closed and self.entry is None:
-            with self._full_disk_named():
+            with self._trouble_named():
                 self._file.sync()
             self._file.close()
             self.entry = FileEntry(size_bytes=self._size, blake3=self._hash.hexdigest())

@@ -1,10 +1,15 @@
 """Record batches with a buffer that is made while it is written, against the same batches written whole."""
 
+import errno
+import os
+
 import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from vlm_assets.store.arrow_files import ArrowFile, StreamedBuffer
+from vlm_assets.errors import DiskFullError, StoreError
+from vlm_assets.store.arrow_files import ArrowFile, StreamedBuffer, write_bytes
+from vlm_assets.store.output_files import CachedFile
 
 SCHEMA = pa.schema([("number", pa.int64()), ("data", pa.binary()), ("text", pa.string())])
 VALUES = [b"first", b"", b"x" * 1_000_003, b"last"]
@@ -73,3 +78,23 @@ def test_what_pieces_raise_comes_through_arrow_as_it_is(tmp_path):
     with pytest.raises(DamagedError), ArrowFile(tmp_path / "file", SCHEMA, direct=True) as file:
         file.write(batch, streamed)
     assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, StoreError)],
+)
+def test_what_keeps_a_file_from_being_written_is_told_with_its_name(
+    tmp_path, monkeypatch, call, number, kind
+):
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    if call == "write":
+        monkeypatch.setattr(CachedFile, "write", fail)
+    else:
+        monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=f"some-name.*{os.strerror(number)}") as told:
+        write_bytes(tmp_path / "some-name", b"content")
+    assert type(told.value) is kind
