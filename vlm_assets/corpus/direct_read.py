@@ -16,7 +16,7 @@ from vlm_assets.store.output_files import ALIGNMENT
 _BLOCK_BYTES: Final = 64 * 2**20
 """Asked for in one call: with 4 MB the disk waits between requests (1.0 instead of 1.3 to 1.6 GB/s)."""
 _memory = LentMemory(10)
-"""Of what was released, for what is read next."""
+"""Of what was released, for what is read next: index and data of the four parts that a worker has, and two more."""
 
 
 class LoadedRanges:

@@ -142,13 +142,15 @@ def reading_ahead(slices: Iterable[SliceFiles]) -> Iterator[None]:
     """
     done = Event()
     room = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _AHEAD_SHARE)
-    paths = [one.directory / name for one in _every_second(list(slices)) for name in one.data_files]
+    paths = [one.directory / name for one in _evenly(list(slices)) for name in one.data_files]
 
     def read() -> None:
         left = room
-        with suppress(OSError), Path(os.devnull).open("wb", buffering=0) as nowhere:
+        with Path(os.devnull).open("wb", buffering=0) as nowhere:
             for path in paths:
-                with path.open("rb", buffering=0) as file:
+                if left <= 0 or done.is_set():
+                    return
+                with suppress(OSError), path.open("rb", buffering=0) as file:
                     while left > 0 and not done.is_set() and (size := _send(file, nowhere)):
                         left -= size
 
@@ -166,11 +168,13 @@ def _send(file: io.FileIO, nowhere: io.FileIO) -> int:
     return os.sendfile(nowhere.fileno(), file.fileno(), None, _READ_BYTES)
 
 
-def _every_second(slices: Sequence[Item]) -> Iterator[Item]:
-    """Every second one, then every second of the rest, and so on."""
-    while slices:
-        yield from slices[::2]
-        slices = slices[1::2]
+def _evenly(slices: Sequence[Item]) -> Iterator[Item]:
+    """All of them, so that those of any beginning stand evenly among the rest: places with their bits reversed."""
+    if len(slices) < 2:
+        yield from slices
+    else:
+        yield from _evenly(slices[::2])
+        yield from _evenly(slices[1::2])
 
 
 def spill(staging: Staging, executor: Executor | None = None, workers: int = 1) -> None:
@@ -336,9 +340,11 @@ def _keys(slices: U32, rows: U32) -> NDArray[np.int64]:
 def _sort_run(parts: Sequence[_Part]) -> None:
     """Sorts some parts; while one is sorted, the next ones are opened and read ahead."""
     keep_freed_memory()
-    for part, opened in zip(parts, ahead(_opened, parts, _PARTS_AHEAD), strict=True):
-        _sort_part(part, opened)
-    free_released_memory()
+    try:
+        for part, opened in zip(parts, ahead(_opened, parts, _PARTS_AHEAD), strict=True):
+            _sort_part(part, opened)
+    finally:
+        free_released_memory()
 
 
 def _opened(part: _Part) -> SliceRows:

@@ -1,6 +1,7 @@
 """Page-aligned memory that is lent again and again: fresh pages cost more than what is written to them."""
 
 import mmap
+from contextlib import suppress
 from threading import Lock
 from typing import Final
 
@@ -26,7 +27,7 @@ class LentMemory:
                 self._spare.remove(block)
                 return block
         block = mmap.mmap(-1, max(-(-size // _GRAIN), 1) * _GRAIN, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(AttributeError, OSError):  # a hint, which not every system knows
             block.madvise(mmap.MADV_HUGEPAGE)
         return block
 

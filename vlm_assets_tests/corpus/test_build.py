@@ -484,7 +484,7 @@ def test_slices_are_read_ahead_and_one_that_is_gone_is_left_to_the_sorter(root):
     if any(cached()):
         pytest.skip("this file system keeps what it is told to forget")
     until = time.monotonic() + 30
-    with spill.reading_ahead([*slices, replace(slices[0], directory=root.path / "gone")]):
+    with spill.reading_ahead([replace(slices[0], directory=root.path / "gone"), *slices]):
         while not all(cached()) and time.monotonic() < until:
             time.sleep(0.01)
     assert all(cached())
@@ -492,11 +492,11 @@ def test_slices_are_read_ahead_and_one_that_is_gone_is_left_to_the_sorter(root):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
 def test_slices_read_ahead_stand_evenly_among_all(count):
-    order = list(spill._every_second(list(range(count))))
+    order = list(spill._evenly(list(range(count))))
     assert sorted(order) == list(range(count))
     for read in range(2, count):
         places = sorted(order[:read])
-        assert max(b - a for a, b in pairwise(places)) <= 2 * count / read + 1
+        assert max(b - a for a, b in pairwise([0, *places, count])) <= 2 * count / read + 1
 
 
 def test_shards_written_one_by_one_find_their_rows_sorted(root, monkeypatch):
