@@ -5,6 +5,7 @@
 expected, and what to do.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +62,17 @@ class LockHeldError(StoreError):
 
 class DiskFullError(StoreError):
     """The volume has not enough room for what is about to be written; everything on disk is still valid."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the volume is full, or what a quota leaves of it."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def write_error(where: object, error: OSError) -> StoreError:
+    """What to raise where a file cannot be written: a `DiskFullError` only where the volume is full."""
+    kind = DiskFullError if is_full(error) else StoreError
+    return kind(f"{where}: cannot be written; what is committed stays valid ({error.strerror or error})")
 
 
 class AllocationError(OperationError):

@@ -179,6 +179,7 @@ def prepare_pending(staging_path: Path, pending: tuple[ShardPlan, ...], *, worke
     """What comes before shards that are written one by one: they fit, and small rows are sorted.
 
     Raises:
+        CorpusError: see `spill`.
         DiskFullError: there is not enough room for all of them.
     """
     _check_space(staging_path, pending, RESERVE_BYTES)

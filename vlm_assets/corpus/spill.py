@@ -37,7 +37,7 @@ from vlm_assets.corpus.mapped import MappedFile, SliceFiles
 from vlm_assets.corpus.memory import keep_freed_memory, take
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Staging, WorkPlan
-from vlm_assets.errors import CorpusError
+from vlm_assets.errors import CorpusError, write_error
 from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import map_ipc_file
 
@@ -184,7 +184,8 @@ def spill(staging: Staging, executor: Executor | None = None, workers: int = 1) 
 
     Raises:
         CorpusError: a slice is damaged.
-        OSError: the disk is full.
+        DiskFullError: the volume is full.
+        StoreError: a sorted row cannot be written for another reason.
     """
     plan = staging.read_plan()
     for old in staging.path.glob("spill-*"):
@@ -362,13 +363,20 @@ def _sort_part(part: _Part, opened: SliceRows) -> None:
     opened.release()
     first = 0
     for share in part.shares:
-        temporary = share.path.with_name(f".{share.path.name}.tmp")
+        _write(share, table.slice(first, len(share.rows)))
+        first += len(share.rows)
+
+
+def _write(share: _Share, table: pa.RecordBatch) -> None:
+    temporary = share.path.with_name(f".{share.path.name}.tmp")
+    try:
         sink = pa.output_stream(str(temporary), compression=None, buffer_size=_WRITE_BYTES)
         with sink, pa.ipc.new_file(sink, table.schema) as writer:
             for begin, end in zip((0, *share.ends), share.ends, strict=False):
-                writer.write_batch(table.slice(first + begin, end - begin))
-        temporary.rename(share.path)
-        first += len(share.rows)
+                writer.write_batch(table.slice(begin, end - begin))
+    except OSError as error:
+        raise write_error(temporary, error) from error
+    temporary.rename(share.path)
 
 
 def _table(part: _Part, opened: SliceRows) -> pa.RecordBatch:

@@ -5,7 +5,6 @@ calls, and stores same-size corruption under the announced hash (huggingface_hub
 through `PoliteClient` (its public `set_client_factory`), and every file is hashed here.
 """
 
-import errno
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vlm_assets.errors import DiskFullError, RejectReason, SourceError
+from vlm_assets.errors import DiskFullError, RejectReason, SourceError, is_full
 from vlm_assets.settings import Settings
 from vlm_assets.sources.files import FileHashes
 from vlm_assets.transfer.budget import Meter
@@ -173,7 +172,7 @@ class HubRepo:
             except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
                 # hf_hub_download wraps: LocalEntryNotFoundError, ValueError with the reason as __cause__.
                 chain = list(_causes(error))
-                full = next((e for e in chain if isinstance(e, OSError) and e.errno == errno.ENOSPC), None)
+                full = next((e for e in chain if isinstance(e, OSError) and is_full(e)), None)
                 if full is not None:
                     raise DiskFullError(f"no room for {what} of {self.name}: {full.strerror}") from None
                 cause = next((e for e in chain if _status(e) is not None), error)

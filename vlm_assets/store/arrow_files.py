@@ -1,6 +1,5 @@
 """Arrow files that are hashed while they are written, and the small JSON that makes a folder a Dataset."""
 
-import errno
 import io
 import mmap
 import os
@@ -15,14 +14,13 @@ import orjson
 import pyarrow as pa
 from blake3 import blake3
 
-from vlm_assets.errors import DiskFullError, StoreError
+from vlm_assets.errors import write_error
 from vlm_assets.manifest import FileEntry
 from vlm_assets.store.output_files import new_file
 
 PIECE_BYTES: Final = 512 * 2**10
 """Hashed and then written while they lie in the core's cache: memory is slower than both."""
 _MAX_BUFFER_BYTES: Final = 2**31
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StreamedBuffer:
@@ -60,7 +58,8 @@ class HashingFile(io.RawIOBase):
     def __init__(self, path: Path, *, direct: bool = False) -> None:
         """Past the page cache with `direct`, where the file system can."""
         self._path = path
-        self._file = new_file(path, direct=direct)
+        with self._trouble_named():
+            self._file = new_file(path, direct=direct)
         self._hash = blake3()
         self._size = 0
         self.streamed: StreamedBuffer | None = None
@@ -101,8 +100,7 @@ class HashingFile(io.RawIOBase):
         try:
             yield
         except OSError as error:
-            kind = DiskFullError if error.errno in _FULL else StoreError
-            raise kind(f"{self._path}: {error}") from error
+            raise write_error(self._path, error) from error
 
     def close(self) -> None:
         """Syncs to disk and closes; `entry` holds size and hash from then on."""

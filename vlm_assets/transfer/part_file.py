@@ -1,6 +1,5 @@
 """A file on its way: `.part` beside its target, resumable where that can be proven right, then renamed."""
 
-import errno
 import fcntl
 import hashlib
 import logging
@@ -13,7 +12,7 @@ from typing import Final, Self
 
 import orjson
 
-from vlm_assets.errors import DiskFullError, RejectReason, StoreError
+from vlm_assets.errors import RejectReason, StoreError, write_error
 from vlm_assets.transfer.http import FaultError, TransferError
 from vlm_assets.transfer.politeness import Fault
 
@@ -164,9 +163,7 @@ class PartFile:
                 self.size_bytes += written
                 view = view[written:]
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise DiskFullError(f"{self._path}: no room for the download ({error.strerror})") from error
-            raise StoreError(f"{self._path}: {error.strerror}") from error
+            raise write_error(self._path, error) from error
         self.received += len(chunk)
 
     @property

@@ -4,7 +4,6 @@ A record is `VLS1`, length of its JSON, length of its body, 16 bytes of blake3 o
 the last whole record is cut off at the next opening. Bodies above `INLINE_BYTES` lie in files of their own.
 """
 
-import errno
 import fcntl
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import Any, Final
 import orjson
 from blake3 import blake3
 
-from vlm_assets.errors import DiskFullError, LockHeldError, Reject, RejectReason, StoreError
+from vlm_assets.errors import LockHeldError, Reject, RejectReason, StoreError, write_error
 
 INLINE_BYTES: Final = 4 * 2**20
 _HEAD: Final = struct.Struct("<4sIQ16s")
@@ -171,7 +170,7 @@ class Spool:
                 rest = head[written:] if written < len(head) else memoryview(body)[written - len(head) :]
                 written += os.pwrite(self._fd, rest, self._end + written)
         except OSError as error:
-            raise _store_error(error, self._folder) from error
+            raise write_error(self._folder, error) from error
         start = self._end + len(head)
         self._end += total
         self.unsynced += 1
@@ -199,7 +198,7 @@ class Spool:
         try:
             os.fsync(self._fd)
         except OSError as error:
-            raise _store_error(error, self._folder) from error
+            raise write_error(self._folder, error) from error
 
     @property
     def folder(self) -> Path:
@@ -211,11 +210,3 @@ class Spool:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _store_error(error: OSError, folder: Path) -> StoreError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFullError(
-            f"{folder}: no room for downloads; what is committed stays valid ({error.strerror})"
-        )
-    return StoreError(f"{folder}: {error.strerror}")

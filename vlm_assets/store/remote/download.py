@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from blake3 import blake3
 
-from vlm_assets.errors import DiskFullError, RemoteError
+from vlm_assets.errors import RemoteError, write_error
 from vlm_assets.manifest import FileEntry
 from vlm_assets.store.remote.bucket import Bucket, broken_connections
 from vlm_assets.store.remote.names import object_key
@@ -34,6 +34,7 @@ def fetch_object(bucket: Bucket, entry: FileEntry, path: Path, on_received: OnRe
     Raises:
         RemoteError: missing, or its bytes are not those of its name, twice in a row.
         DiskFullError: the volume is full.
+        StoreError: the file cannot be written for another reason.
     """
     part = path.with_name(f"{path.name}.part")
     for _ in range(_TRIES):
@@ -126,4 +127,4 @@ def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
         while done < len(chunk):
             done += file.write(chunk[done:])
     except OSError as error:
-        raise DiskFullError(f"{part}: {error}") from error
+        raise write_error(part, error) from error
