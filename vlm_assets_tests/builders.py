@@ -64,8 +64,9 @@ def commit_slice(
     items_per_slice: int = 1_000,
     batch_rows: int = 1_000,
     index_batch_rows: int = 65_536,
+    rejected: int = 0,
 ) -> SliceManifest:
-    """Commits rows, put in canonical order, as the slice's current version."""
+    """Commits rows, put in canonical order, as the slice's current version; beside them `rejected` items."""
     staging = root.source(source) / STAGING / slice_name
     staging.mkdir(parents=True)
     ordered = sorted(
@@ -94,12 +95,12 @@ def commit_slice(
         content_hash=written.content_hash,
         container=container,
         items_per_slice=items_per_slice,
-        items=len(rows),
+        items=len(rows) + rejected,
         items_fetched=len(rows),
-        items_rejected=0,
+        items_rejected=rejected,
         records=len(rows),
         rows=len(rows),
-        rejects={},
+        rejects={"corrupt": rejected} if rejected else {},
         records_rejected=0,
         transient_rejects=0,
         data_bytes=written.data_bytes,
