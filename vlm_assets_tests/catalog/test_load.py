@@ -106,6 +106,34 @@ def test_a_bad_quota_is_told(tmp_path, quotas, told):
     assert any(told in problem for problem in problems_of(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("precedence", "told"),
+    [
+        pytest.param(["street", "other"], [], id="each once"),
+        pytest.param(["other"], [], id="not all are named"),
+        pytest.param(
+            ["street", "other", "street"],
+            ["corpus.yaml: dedup.precedence: a source is named twice"],
+            id="one twice",
+        ),
+        pytest.param(
+            ["nobody", "nobody"],
+            ["corpus.yaml: dedup.precedence: no source 'nobody'"] * 2
+            + ["corpus.yaml: dedup.precedence: a source is named twice"],
+            id="twice and unknown",
+        ),
+    ],
+)
+def test_precedence_names_sources_that_exist_and_each_once(tmp_path, precedence, told):
+    folder = write_catalog(
+        tmp_path,
+        {**STREET, "path": tmp_path},
+        {**STREET, "name": "other", "path": tmp_path},
+        corpus={"dedup": {"precedence": precedence}},
+    )
+    assert [str(problem) for problem in catalog_problems(folder)] == told
+
+
 def test_weights_are_given_by_all_sources_of_a_subcategory_or_none(tmp_path):
     write_catalog(tmp_path, {**STREET, "path": "x", "weight": 2}, {**STREET, "name": "other", "path": "y"})
     assert any("(other).weight: missing" in problem for problem in problems_of(tmp_path))
