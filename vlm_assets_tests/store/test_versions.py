@@ -1,7 +1,12 @@
 import multiprocessing
 import os
+import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,7 +14,10 @@ from vlm_assets.errors import LockHeldError, StoreError
 from vlm_assets.manifest import Manifest
 from vlm_assets.store.arrow_files import replace_file, write_bytes
 from vlm_assets.store.locks import hold_lock
-from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.store.versions import commit_version, current_version, read_manifest, swap_link
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 
 class _Note(Manifest):
@@ -33,6 +41,52 @@ def test_a_commit_shows_a_complete_read_only_version_and_swaps_in_one_step(tmp_p
     assert not (link / "a.bin").stat().st_mode & 0o222
     assert read_manifest(second, _Note).text == "two"
     assert not (tmp_path / ".staging").exists()
+
+
+def at_every_line(action: Callable[[], object], check: Callable[[], None]) -> int:
+    """Runs an action and a check before each line of Python it executes; the number of checks."""
+    checks = 0
+
+    def trace(_frame: FrameType, event: str, _argument: object) -> "TraceFunction":
+        nonlocal checks
+        if event == "line":
+            check()  # Python follows no line of what a trace function calls
+            checks += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return checks
+
+
+@pytest.mark.parametrize("change", ["commit", "swap"])
+def test_whoever_looks_at_any_time_sees_the_old_version_or_the_new_one_whole(tmp_path, change):
+    link = tmp_path / "thing"
+    first = commit_version(stage(tmp_path, b"1"), link, _Note(text="1"))
+    second = commit_version(stage(tmp_path, b"2"), link, _Note(text="2"))
+    seen: list[bytes] = []
+
+    def look() -> None:
+        version = current_version(link)
+        assert version is not None, "the name shows nothing"
+        content = (version / "a.bin").read_bytes()
+        assert read_manifest(version, _Note).text.encode() == content
+        if seen[-1:] != [content]:
+            seen.append(content)
+
+    action: Callable[[], object]
+    if change == "swap":
+        action = partial(swap_link, link, first.relative_to(tmp_path))
+    else:
+        action = partial(commit_version, stage(tmp_path, b"3"), link, _Note(text="3"))
+    assert at_every_line(action, look) > 3
+    look()
+    assert seen == [b"2", b"1" if change == "swap" else b"3"]
+    assert second.is_dir()
 
 
 def test_the_same_manifest_again_keeps_the_version(tmp_path):
