@@ -408,6 +408,38 @@ def test_a_row_over_the_cap_is_named(root):
         build_corpus(plan_dir, root)
 
 
+def test_a_shard_larger_than_planned_is_refused_and_leaves_nothing_that_counts(root):
+    plan_dir = plan_rows(root, commit_sources(root))
+    staging = Staging(plan_shards(plan_dir, root)[0])
+    plan = staging.read_plan()
+    first, second = plan.shards[:2]
+    size = {one.bits: write_shard(staging.path, one.bits).data.entry.size_bytes for one in (first, second)}
+    for shard in (first, second):
+        staging.done(shard.bits).unlink()
+    shards = (
+        first.model_copy(update={"planned_bytes": size[first.bits] - 1}),
+        second.model_copy(update={"planned_bytes": size[second.bits]}),
+        *plan.shards[2:],
+    )
+    staging.write_plan(plan.model_copy(update={"shards": shards}))
+    told = rf"r{first.bits}: {size[first.bits]} bytes, planned at most {size[first.bits] - 1}\. .*fetch"
+    with pytest.raises(CorpusError, match=told):
+        write_shard(staging.path, first.bits)
+    assert not staging.data(first.bits).exists()
+    assert not staging.index(first.bits).exists()
+    assert not staging.done(first.bits).exists()
+    assert write_shard(staging.path, second.bits).data.entry.size_bytes == size[second.bits]
+
+
+def test_an_index_that_says_too_little_of_its_rows_stops_the_shard(root):
+    rows = [sample("a", "s", f"i{n}", image=bytes([n]) * 20_000) | {"row_bytes": 1} for n in range(12)]
+    commit_slice(root, "a", "s", rows)
+    plan_dir = commit_plan(root, {("a", "s"): dict.fromkeys(range(12), 0)}, shard=SHARD)
+    with pytest.raises(CorpusError, match=r"bytes, planned at most \d+\. A slice's row_bytes are wrong"):
+        build_corpus(plan_dir, root)
+    assert current_version(root.corpus("corpus", "t")) is None
+
+
 def test_what_memory_holds_before_does_not_show(root):
     """malloc hands out memory full of one byte and, freed, of another (mallopt(3), MALLOC_PERTURB_)."""
     plan_dir = plan_rows(root, commit_sources(root))
