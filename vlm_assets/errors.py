@@ -169,3 +169,38 @@ class Reject:
     attempts: int = 1
     transient: bool = False
     next_retry: int = 0
+
+
+class LeftOutReason(StrEnum):
+    """Why something upstream has is neither an item nor a companion. Public: in `left_out.parquet` and README."""
+
+    OS_JUNK = "os_junk"
+    """What an operating system leaves behind: `__MACOSX`, `._*`, `.DS_Store`, `Thumbs.db`, `desktop.ini`."""
+    HIDDEN = "hidden"
+    """Its name, or that of a folder above it, begins with a dot."""
+    EXCLUDED = "excluded"
+    """A key of the catalogue (`include`, `exclude`, `assets`, …) does not let it through."""
+    UNKNOWN_TYPE = "unknown_type"
+    """Neither its name nor its bytes are of a kind that is read."""
+    SPLIT_ARCHIVE_INCOMPLETE = "split_archive_incomplete"
+    """A part of a split archive of which other parts are missing."""
+    NESTED_TOO_DEEP = "nested_too_deep"
+    """An archive inside more archives than are opened."""
+    FRAME = "frame"
+    """A frame or page beyond the first of a picture of several."""
+    UNUSED_COMPANION = "unused_companion"
+    """Captions or metadata that were joined to no item."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One thing that upstream has and that is left out on purpose: a row of `left_out.parquet`.
+
+    `key` is its path below the source; of a member below the container's item key (`photos.zip/a/readme.txt`).
+    `detail` is one line for a person. `size_bytes` is None where nobody tells.
+    """
+
+    key: str
+    reason: LeftOutReason
+    detail: str = ""
+    size_bytes: int | None = None

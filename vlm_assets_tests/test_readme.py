@@ -8,13 +8,13 @@ from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.audit.findings import FindingName
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.cli import app
-from vlm_assets.errors import RejectReason
+from vlm_assets.errors import LeftOutReason, RejectReason
 from vlm_assets.sources.registry import kinds, source_of
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", [*RejectReason, *ExclusionReason, *FindingName])
+@pytest.mark.parametrize("name", [*RejectReason, *LeftOutReason, *ExclusionReason, *FindingName])
 def test_every_reason_and_finding_is_explained(name):
     assert f"| `{name}` | " in README
 
