@@ -54,7 +54,7 @@ class HfImageUrls:
         """Every distinct URL in the data files at the pinned commit; see `Source.list`."""
         from vlm_assets.hub.layouts import local_tables
         from vlm_assets.sources._url_list import bucket_slices, distinct_urls
-        from vlm_assets.transfer.download import ContactCheck
+        from vlm_assets.transfer.contact import ContactCheck
 
         sha, tables = local_tables(spec, context)
         columns = _columns(spec, tables)

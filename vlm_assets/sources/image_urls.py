@@ -52,7 +52,7 @@ class ImageUrls:
             distinct_urls,
             read_rows,
         )
-        from vlm_assets.transfer.download import ContactCheck
+        from vlm_assets.transfer.contact import ContactCheck
 
         columns = choose_columns(
             spec.urls, column_names(spec.urls),

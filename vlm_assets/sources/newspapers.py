@@ -61,7 +61,7 @@ class Newspapers:
             ConfigError: the settings name no contact, and the archive is on the internet.
         """
         from vlm_assets.spiders.crawl import crawl, default_base_url
-        from vlm_assets.transfer.download import require_contact
+        from vlm_assets.transfer.contact import require_contact
 
         base_url = spec.base_url or default_base_url(spec.spider)
         require_contact(context.settings, [base_url])

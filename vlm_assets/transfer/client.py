@@ -23,7 +23,7 @@ from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.budget import present_meter
-from vlm_assets.transfer.download import require_contact
+from vlm_assets.transfer.contact import require_contact
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import (
     MAX_REDIRECTS,

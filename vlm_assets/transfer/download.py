@@ -1,56 +1,44 @@
 """Many URLs into a spool: in order for the caller, at the hosts' pace on the network, resumable after kill -9."""
 
 import asyncio
-import hashlib
 import logging
 import math
-import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
-from vlm_assets.errors import ConfigError, Problem, Reject, RejectReason, SourceError
-from vlm_assets.settings import Settings
+from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.sources.protocol import FetchContext, retry_at
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.budget import BudgetSpentError, present_meter
+from vlm_assets.transfer.contact import require_contact
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import (
     MAX_REDIRECTS,
-    REDIRECTS,
-    fault_of,
     new_loop_factory,
-    next_hop,
     open_session,
     refusal_of,
 )
 from vlm_assets.transfer.politeness import (
-    Accept,
     GiveUp,
     HostLimits,
     Patience,
     Retry,
-    judge_fault,
-    judge_status,
 )
-from vlm_assets.transfer.robots import forbids_ai
 from vlm_assets.transfer.schedule import Host, Job, Schedule, Turn
-from vlm_assets.transfer.sniff import not_an_image
-from vlm_assets.transfer.spool import INLINE_BYTES, Spool, Stored
+from vlm_assets.transfer.spool import Spool, Stored
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
+from vlm_assets.transfer.visits import Body, Visits
 
 _SYNC_IMAGES: Final = 1000
 _SYNC_S: Final = 10.0
-_DRAINED_BYTES: Final = 64 * 1024
-"""Error pages up to this size are read, so that the connection can be used again."""
 _log = logging.getLogger("vlm_assets.transfer")
 
 
@@ -70,48 +58,6 @@ class Fetched:
     key: str
     body: bytes | Path
     size_bytes: int
-
-
-def require_contact(settings: Settings, urls: Iterable[str]) -> None:
-    """Refuse to visit the internet anonymously: without a contact only loopback and listed hosts are asked.
-
-    Raises:
-        ConfigError: `contact` is empty and one of the URLs is elsewhere.
-    """
-    check = ContactCheck(settings)
-    for url in urls:
-        check(url)
-
-
-class ContactCheck:
-    """`require_contact`, one URL at a time; quick for many URLs of few hosts."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._given = bool(settings.contact.strip())
-        self._policy = AddressPolicy(settings.allow_private_hosts)
-        self._fine: set[str] = set()
-
-    def __call__(self, url: str) -> None:
-        """Refuse a URL that may not be asked for anonymously.
-
-        Raises:
-            ConfigError: it leads to the internet, and `contact` is empty.
-        """
-        scheme, colon, rest = url.partition("://")
-        authority = rest.partition("/")[0]
-        if self._given or not colon or authority in self._fine or scheme.lower() not in {"http", "https"}:
-            return
-        try:
-            anonymous = self._policy.needs_no_contact(wire_url(url).raw_host or "")
-        except UrlError:
-            return  # never asked: a reject of its own
-        if not anonymous:
-            message = (
-                f"not set; {authority.rpartition('@')[2]} is to know whom to write to when requests disturb it. "
-                "Name an e-mail address or a page; it is sent in the User-Agent"
-            )
-            raise ConfigError(Problem("settings", "VLM_CONTACT", message))
-        self._fine.add(authority)
 
 
 def fetch_urls(
@@ -244,6 +190,7 @@ class _Download:
         async with open_session(self._settings, self._policy) as session:
             guest = Guest(self._settings, self._context.locks_dir, session, self._policy, self._meter)
             self._guest = guest
+            self._visits = Visits(guest, self._spool.folder)
             self._schedule = Schedule(
                 guest.gate,
                 self._limits,
@@ -355,7 +302,7 @@ class _Download:
             self._schedule.add(host.name, job, first=True)
             return
         started = time.time()
-        outcome = await self._ask(job)
+        outcome = await self._visits.ask(job)
         self._settle(host, job, outcome, started)
 
     def _veto(self, job: Job) -> GiveUp | None:
@@ -367,92 +314,7 @@ class _Download:
             return None
         return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(job.url)}")
 
-    async def _ask(self, job: Job) -> "_Body | URL | GiveUp | Retry":
-        """Send the request and read what is wanted of its answer."""
-        tries = job.failures + 1
-        self._guest.count()
-        try:
-            async with (
-                asyncio.timeout(self._patience.max_wait_s),
-                self._guest.session.get(job.url, allow_redirects=False) as response,
-            ):
-                return await self._read(job, response, tries)
-        except UrlError as error:
-            return GiveUp(RejectReason.BAD_URL, f"redirect: {error}")
-        except PrivateAddressError as error:
-            return GiveUp(RejectReason.PRIVATE_ADDRESS, str(error))
-        except aiohttp.InvalidURL:
-            return GiveUp(RejectReason.BAD_URL, "no valid URL")
-        except (aiohttp.ClientError, OSError) as error:
-            fault = fault_of(error)
-            if fault is None:
-                raise
-            verdict = judge_fault(
-                fault.fault, fault.detail, tries=tries, patience=self._patience, jitter=random.random()
-            )
-            return verdict if isinstance(verdict, GiveUp | Retry) else GiveUp(RejectReason.UNREACHABLE, "")
-
-    async def _read(
-        self, job: Job, response: aiohttp.ClientResponse, tries: int
-    ) -> "_Body | URL | GiveUp | Retry":
-        verdict = judge_status(
-            response.status, response.headers, tries=tries, patience=self._patience, jitter=random.random()
-        )
-        length = response.content_length
-        if response.status != 200 and length is not None and length <= _DRAINED_BYTES:
-            await response.read()
-        if response.status in REDIRECTS:
-            return next_hop(job.url, response.headers.get("Location"), self._policy)
-        if not isinstance(verdict, Accept):
-            return verdict
-        if self._settings.obey_robots and forbids_ai(response.headers.getall("X-Robots-Tag", ())):
-            return GiveUp(RejectReason.NOAI, "X-Robots-Tag")
-        if response.status not in {200, 203}:
-            return GiveUp(RejectReason.HTTP_ERROR, f"status {response.status}")
-        cap = self._settings.max_image_bytes
-        if length is not None and length > cap:
-            return GiveUp(RejectReason.TOO_MANY_BYTES, f"{length} bytes announced, the cap is {cap}")
-        return await self._body(job, response, cap)
-
-    async def _body(self, job: Job, response: aiohttp.ClientResponse, cap: int) -> "_Body | GiveUp":
-        """The body, in memory or, from `INLINE_BYTES` on, in a file; refused as soon as it cannot be right."""
-        content = response.content
-        chunks: list[bytes] = []
-        size = 0
-        hasher = hashlib.sha256() if job.declared else None
-        part = self._spool.folder / f"{job.index}.part"
-        file = None
-        try:
-            while chunk := await content.readany():
-                if size == 0 and (what := not_an_image(chunk, response.headers.get("Content-Type", ""))):
-                    return GiveUp(RejectReason.NOT_AN_IMAGE, f"is {what}")
-                size += len(chunk)
-                self._meter.received(len(chunk))
-                if size > cap:
-                    return GiveUp(RejectReason.TOO_MANY_BYTES, f"more than {cap} bytes")
-                if hasher is not None:
-                    hasher.update(chunk)
-                if file is None and size > INLINE_BYTES:
-                    file = part.open("wb")
-                    file.writelines(chunks)
-                    chunks.clear()
-                if file is not None:
-                    file.write(chunk)
-                else:
-                    chunks.append(chunk)
-            if size == 0:
-                return GiveUp(RejectReason.EMPTY, "no bytes")
-            digest = hasher.hexdigest() if hasher is not None else ""
-            if file is None:
-                return _Body(chunks[0] if len(chunks) == 1 else b"".join(chunks), size, digest)
-            file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
-            return _Body(part, size, digest)
-        finally:
-            if file is not None:
-                file.close()
-
-    def _settle(self, host: Host, job: Job, outcome: "_Body | URL | GiveUp | Retry", started: float) -> None:
+    def _settle(self, host: Host, job: Job, outcome: Body | URL | GiveUp | Retry, started: float) -> None:
         now = time.time()
         if isinstance(outcome, Retry):
             self._retry(host, job, outcome, started, now)
@@ -501,7 +363,7 @@ class _Download:
             job.url = target
             self._schedule.add(host_key(target), job, first=True)
 
-    def _mismatch(self, host: Host, job: Job, body: "_Body") -> None:
+    def _mismatch(self, host: Host, job: Job, body: Body) -> None:
         if isinstance(body.content, Path):
             body.content.unlink(missing_ok=True)
         job.mismatches += 1
@@ -526,14 +388,6 @@ class _Download:
         self._done_bytes += size_bytes
         if index == self._wanted:
             self._arrived.set()
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    content: bytes | Path
-    size_bytes: int
-    sha256: str
-    """Of a body with a declared hash; else empty."""
 
 
 def _normal(url: str) -> str:
