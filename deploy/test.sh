@@ -10,6 +10,7 @@ install_python_packages
 say "Lint"
 "$VENV/bin/ruff" check .
 "$VENV/bin/ruff" format --check .
+"$VENV/bin/lint-imports" --no-cache
 say "Types"
 "$VENV/bin/mypy"
 say "Tests"

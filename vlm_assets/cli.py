@@ -10,7 +10,7 @@ import vlm_assets.commands.line
 import vlm_assets.commands.setup
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
 from vlm_assets.commands.app import app, errors, print_problems
-from vlm_assets.errors import ConfigError, VlmAssetsError
+from vlm_assets.words.errors import ConfigError, VlmAssetsError
 
 __all__ = ["app", "main"]
 

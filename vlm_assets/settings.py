@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -19,10 +19,11 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from vlm_assets.errors import ConfigError, Problem
-from vlm_assets.layout import DataRoot
-from vlm_assets.trial import confined
+from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.layout import DataRoot
 
+TEST_ROOT_SUFFIX: Final = "-test"
+_NO_REACH: Final = {"remote": None, "notify_sns_topic": None, "notify_webhook": None, "nightly": False}
 PROFILES = Path(__file__).resolve().parent.parent / "deploy" / "profiles"
 
 
@@ -294,3 +295,17 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
             ]
         ) from error
     return confined(settings) if settings.test_mode else settings
+
+
+def confined(settings: Settings) -> Settings:
+    """The settings of test mode: its data root beside the given one, without remote, messages and nightly runs."""
+    given = settings.data_root
+    if given is not None and not DataRoot(given.absolute()).test_marker.is_file():
+        given = test_root_of(given)
+    return settings.model_copy(update={**_NO_REACH, "data_root": given})
+
+
+def test_root_of(data_root: Path) -> Path:
+    """`<data root>-test`."""
+    root = data_root.absolute()
+    return root.with_name(root.name + TEST_ROOT_SUFFIX)

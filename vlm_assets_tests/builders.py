@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from vlm_assets.allocation.files import PLAN_FILE, PLAN_SCHEMA
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard, AllocatedSlice, AllocationManifest
-from vlm_assets.layout import STAGING, DataRoot, key_hash, sample_id
-from vlm_assets.manifest import SliceManifest
-from vlm_assets.schema import row_bytes, row_digest
 from vlm_assets.store import slices
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.slices import Row, SliceWriter
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.words.layout import STAGING, DataRoot, key_hash, sample_id
+from vlm_assets.words.manifest import SliceManifest
+from vlm_assets.words.schema import row_bytes, row_digest
 
 SHARD = AllocatedShard(max_bytes=2_000_000_000, block_rows=64, window_bytes=32_000_000)
 CELL = AllocatedCell(category="photos", subcategory="street", source="src", licence="CC0-1.0", grant=0)

@@ -11,7 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from vlm_assets.cli import app
-from vlm_assets.errors import VlmAssetsError
+from vlm_assets.words.errors import VlmAssetsError
 from vlm_assets_tests.audit.breaking import TARGET, Broken, copy_of, good_once
 from vlm_assets_tests.workplace import fill
 

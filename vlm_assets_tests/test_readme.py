@@ -8,8 +8,8 @@ from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.audit.findings import FindingName
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.cli import app
-from vlm_assets.errors import LeftOutReason, RejectReason
 from vlm_assets.sources.registry import kinds, source_of
+from vlm_assets.words.errors import LeftOutReason, RejectReason
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.errors import ConfigError
 from vlm_assets.settings import load_settings
+from vlm_assets.words.errors import ConfigError
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from vlm_assets.errors import SourceError
 from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.ingest.slice import SliceOptions, SliceOutcome, build_slice
-from vlm_assets.installation import Installation, open_installation
-from vlm_assets.manifest import Listing
+from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.settings import load_settings
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.manifest import Listing
 
 CORPUS: dict[str, Any] = {
     "name": "small",

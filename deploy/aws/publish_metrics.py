@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vlm_assets.layout import MANIFEST, DataRoot
 from vlm_assets.settings import load_settings
+from vlm_assets.words.layout import MANIFEST, DataRoot
 
 NAMESPACE = "VlmAssets"
 

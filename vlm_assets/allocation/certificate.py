@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.tree import Bounds, Node, Path
-from vlm_assets.errors import AllocationError
-from vlm_assets.manifest import Manifest
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.manifest import Manifest
 
 
 class NodeGrant(BaseModel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm_assets.allocation.files import StoredPlan
-from vlm_assets.keys import Words
+from vlm_assets.words.keys import Words
 
 CellName = tuple[str, str, str]
 """(category, subcategory, source)."""

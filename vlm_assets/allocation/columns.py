@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.errors import AllocationError
-from vlm_assets.keys import Words
-from vlm_assets.schema import INDEX_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.keys import Words
+from vlm_assets.words.schema import INDEX_SCHEMA
 
 HEX_LENGTH = 64
 _CHUNK_ROWS = 65_536

@@ -21,9 +21,9 @@ from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.rows import Cell
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import ShardSpec
-from vlm_assets.errors import AllocationError
 from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, write_bytes
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.errors import AllocationError
 
 PLAN_FILE: Final = "plan.arrow"
 GRANTS_FILE: Final = "grants.json"

@@ -9,9 +9,9 @@ import orjson
 
 from vlm_assets.allocation.supply import SupplySlice, checked_supply
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.errors import AllocationError
-from vlm_assets.layout import nfc
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.tombstones import Tombstones
 
 ALGORITHM_VERSION: Final = 1
 """Raised by hand when equal inputs give another plan or another corpus layout."""

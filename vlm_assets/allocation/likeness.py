@@ -6,7 +6,7 @@ from vlm_assets.allocation.near import Entries, Indices, Mask, near_hits
 from vlm_assets.allocation.rows import NO_CELL, Places, RowTable
 from vlm_assets.allocation.sampling import precedence
 from vlm_assets.catalog.spec import CorpusSpec
-from vlm_assets.keys import Words
+from vlm_assets.words.keys import Words
 
 
 def like_benchmark(table: RowTable, pictures: Words, distance: int) -> Places:

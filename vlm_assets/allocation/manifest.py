@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vlm_assets.manifest import FileEntry, Manifest
+from vlm_assets.words.manifest import FileEntry, Manifest
 
 PLAN_SCHEMA_VERSION = 1
 """Of plans; has a count of its own, for a plan is never migrated but made anew."""

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_assets.keys import Words
+from vlm_assets.words.keys import Words
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]

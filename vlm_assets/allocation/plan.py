@@ -35,8 +35,8 @@ from vlm_assets.allocation.tree import (
 )
 from vlm_assets.allocation.tree import Path as NodePath
 from vlm_assets.catalog.spec import Catalog, CorpusSpec
-from vlm_assets.errors import AllocationError
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.tombstones import Tombstones
 
 __all__ = ["AllocationPlan", "PlannedSlice", "plan_allocation", "read_plan", "write_plan"]
 

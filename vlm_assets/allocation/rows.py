@@ -25,10 +25,10 @@ from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_
 from vlm_assets.allocation.reasons import CODES, ExclusionReason
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
-from vlm_assets.errors import AllocationError
-from vlm_assets.keys import Words
-from vlm_assets.layout import nfc
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.keys import Words
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.tombstones import Tombstones
 
 NO_CELL: Final = 0xFFFF_FFFF
 _FLAT_BITS: Final = (5, 59)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.rows import Places, RowTable
-from vlm_assets.keys import ranks_of
+from vlm_assets.words.keys import ranks_of
 
 
 def precedence(table: RowTable, places: Places) -> Places:

@@ -5,16 +5,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlm_assets.allocation.committed import Supply, gather_supply
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.manifest import AllocationManifest
-from vlm_assets.errors import AllocationError
-from vlm_assets.installation import Installation
-from vlm_assets.layout import STAGING, DataRoot
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
-from vlm_assets.supply import Supply, gather_supply
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.layout import STAGING, DataRoot
+from vlm_assets.words.tombstones import Tombstones
 
 logger = logging.getLogger("vlm_assets.allocation")
 

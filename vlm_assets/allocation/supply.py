@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from vlm_assets.catalog.spec import Catalog
-from vlm_assets.errors import AllocationError
-from vlm_assets.manifest import SliceManifest
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.manifest import SliceManifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from vlm_assets.allocation.apportion import Child, apportion
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode
-from vlm_assets.errors import AllocationError
-from vlm_assets.layout import nfc
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.layout import nfc
 
 Path = tuple[str, ...]
 """Names from the category down; a source is the last name of its path. The root is ()."""

@@ -15,9 +15,9 @@ from vlm_assets.audit.evidence import INPUTS_FILE, Evidence, UnjudgedError, vers
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.once_read import read_hash
 from vlm_assets.audit.recount import Recount
-from vlm_assets.layout import MANIFEST
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.slices import file_hash
+from vlm_assets.words.layout import MANIFEST
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
 _DERIVED: Final = frozenset({MANIFEST, "README.md", "croissant.json", "report.html"})
 _STATE: Final = ("state.json", "dataset_info.json")

@@ -16,10 +16,10 @@ from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.scan import SliceFacts
 from vlm_assets.audit.words import sure_distinct
-from vlm_assets.layout import key_hash
-from vlm_assets.manifest import SliceManifest
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, REJECTS_FILE
+from vlm_assets.words.layout import key_hash
+from vlm_assets.words.manifest import SliceManifest
 
 _ORDER_SAMPLE: Final = 2_000
 

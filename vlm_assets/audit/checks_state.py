@@ -16,14 +16,14 @@ from vlm_assets.audit.near import telling
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.rules import differences
 from vlm_assets.audit.words import I64, U64, hex_words, numbers
-from vlm_assets.errors import RejectReason
 from vlm_assets.images.likeness import SAME_PICTURE_BITS
+from vlm_assets.ingest.rights import NO_TERMS, source_terms
 from vlm_assets.ingest.slice import read_run
-from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
-from vlm_assets.manifest import SliceManifest
-from vlm_assets.rights import NO_TERMS, source_terms
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.versions import current_version
+from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
+from vlm_assets.words.manifest import SliceManifest
 
 SHRUNK: Final = 0.10
 """A slice that lost more of its rows than this is told."""

@@ -22,7 +22,7 @@ from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
 from vlm_assets.audit.workers import Workers
-from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
+from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 
 if TYPE_CHECKING:  # worker processes import this module; it is to load fast
     from vlm_assets.audit.evidence import Evidence

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.ahead import ahead
 from vlm_assets.audit.evidence import Evidence, UnjudgedError
 from vlm_assets.audit.words import I64, U64, Bool, Codes, fixed_bytes, fixed_words, hex_words, numbers
-from vlm_assets.schema import INDEX_SCHEMA
+from vlm_assets.store.ahead import ahead
+from vlm_assets.words.schema import INDEX_SCHEMA
 
 _HOME: Final = ("source", "slice")
 _ASSIGNED: Final = ("category", "subcategory", "licence")

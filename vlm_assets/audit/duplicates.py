@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlm_assets.ahead import ahead
 from vlm_assets.audit.corpus_rows import index_table, one_array
 from vlm_assets.audit.evidence import FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs
 from vlm_assets.audit.pages import texts_of_rows
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64, Bool
+from vlm_assets.store.ahead import ahead
 from vlm_assets.store.slices import INDEX_FILE
 
 _FEW: Final = 50

@@ -19,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vlm_assets.audit.rules import Rules, SupplyEntry, declared_rules
 from vlm_assets.audit.words import I64, Bool
-from vlm_assets.errors import StoreError
 from vlm_assets.ingest.summary import summarise_source
-from vlm_assets.installation import Installation
-from vlm_assets.layout import MANIFEST, VERSIONS
-from vlm_assets.manifest import VERSION_HASH_LENGTH, FileEntry, SliceManifest
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.tombstones import StoredTombstones, Tombstone, read_tombstones
 from vlm_assets.store.versions import current_version
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import MANIFEST, VERSIONS
+from vlm_assets.words.manifest import VERSION_HASH_LENGTH, FileEntry, SliceManifest
 
 PLAN_FILE: Final = "plan.arrow"
 GRANTS_FILE: Final = "grants.json"

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.layout import nfc
+from vlm_assets.words.layout import nfc
 
 ALGORITHM: Final = 1
 

@@ -17,7 +17,7 @@ from vlm_assets.audit.findings import (
     finding_names,
     severity_of,
 )
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 
 if TYPE_CHECKING:
     from vlm_assets.audit.workers import Workers

@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from vlm_assets.ahead import ahead
 from vlm_assets.audit.corpus_rows import Lineage, Tracer, index_batches
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.supply import SupplyReader, SupplyRows
 from vlm_assets.audit.words import fixed_bytes, fixed_words, hex_words, numbers
+from vlm_assets.store.ahead import ahead
 from vlm_assets.store.slices import INDEX_FILE
 
 _ALWAYS: Final = ("digest", "size_bytes", "image_sha256")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.errors import Problem
+from vlm_assets.words.errors import Problem
 
 _CORPUS = "corpus.yaml"
 

@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from vlm_assets.catalog.fractions import Share
-from vlm_assets.layout import nfc
+from vlm_assets.words.hosts import HostSpec
+from vlm_assets.words.layout import nfc
 
 NAME_PATTERN = r"^[a-z0-9_]+$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
@@ -88,14 +89,6 @@ class TermsSpec(Spec):
 
     url: str = Field(min_length=1)
     accepted: str = ""
-
-
-class HostSpec(Spec):
-    """Politeness towards one host; what is not given is as the source has it."""
-
-    cooldown_s: float | None = Field(None, ge=0)
-    max_concurrency: int | None = Field(None, ge=1)
-    requests_per_second: float | None = Field(None, gt=0)
 
 
 class SourceSpec(Spec):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vlm_assets.errors import Problem
+from vlm_assets.words.errors import Problem
 
 
 class _Loader(yaml.SafeLoader):

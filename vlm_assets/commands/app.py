@@ -8,11 +8,11 @@ import orjson
 import typer
 from rich.console import Console
 
-from vlm_assets.errors import Problem
-from vlm_assets.tables import stdout_console
+from vlm_assets.operate.tables import stdout_console
+from vlm_assets.words.errors import Problem
 
 if TYPE_CHECKING:
-    from vlm_assets.installation import Installation
+    from vlm_assets.installation.opening import Installation
 
 app = typer.Typer(
     name="vlm-assets", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -40,10 +40,10 @@ def print_json(content: Any) -> None:
 
 def installed(*, test_mode: bool = False) -> "Installation":
     """The installation of the settings, with its log files open; in `test_mode` its data root is made if missing."""
-    from vlm_assets.installation import open_installation
-    from vlm_assets.logs import configure_logging
+    from vlm_assets.installation.opening import open_installation
+    from vlm_assets.installation.trial import make_test_root
+    from vlm_assets.operate.logs import configure_logging
     from vlm_assets.settings import load_settings
-    from vlm_assets.trial import make_test_root
 
     settings = load_settings(test_mode=True) if test_mode else load_settings()
     if test_mode:

@@ -7,7 +7,7 @@ import typer
 from vlm_assets.commands.app import Json, app, console, errors, installed, print_json
 
 if TYPE_CHECKING:
-    from vlm_assets.store.remote.report import TransferReport
+    from vlm_assets.remote.report import TransferReport
 
 Sources = Annotated[list[str] | None, typer.Option("--source", help="Only these sources.")]
 Targets = Annotated[list[str] | None, typer.Option("--target", help="Only these targets.")]
@@ -25,8 +25,8 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Push to the remote what it lacks: objects once, manifests after them. Deletes nothing."""
-    from vlm_assets.store.remote.backup import backup as push
-    from vlm_assets.tables import shown_transfer
+    from vlm_assets.operate.tables import shown_transfer
+    from vlm_assets.remote.backup import backup as push
 
     with shown_transfer("backup") as progress:
         report = push(
@@ -53,10 +53,10 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Bring everything back from the remote, or some sources and targets; every byte is verified."""
+    from vlm_assets.operate.tables import shown_transfer
+    from vlm_assets.remote.restore import RestoreOptions
+    from vlm_assets.remote.restore import restore as fetch
     from vlm_assets.settings import load_settings
-    from vlm_assets.store.remote.restore import RestoreOptions
-    from vlm_assets.store.remote.restore import restore as fetch
-    from vlm_assets.tables import shown_transfer
 
     with shown_transfer("restore") as progress:
         report = fetch(
@@ -75,7 +75,7 @@ def restore(
 
 
 def _tell(report: "TransferReport", verb: str, *, as_json: bool) -> None:
-    from vlm_assets.tables import size
+    from vlm_assets.operate.tables import size
 
     if as_json:
         print_json(report.model_dump(mode="json"))
@@ -94,7 +94,7 @@ def _tell(report: "TransferReport", verb: str, *, as_json: bool) -> None:
 @app.command()
 def reconcile() -> None:
     """Give a new or restored Dagster instance its partition keys and materializations back, from what is on disk."""
-    from vlm_assets.orchestration.reconcile import reconcile_here
+    from vlm_assets.orchestration.command.reconcile import reconcile_here
 
     done = reconcile_here(installed(), console)
     console.print(
@@ -109,8 +109,8 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Bring data of an older version of this program up to date, without fetching. Exit 1 while something is left."""
-    from vlm_assets.logs import configure_logging
-    from vlm_assets.migration import migrate as bring_up
+    from vlm_assets.operate.logs import configure_logging
+    from vlm_assets.operate.migration import migrate as bring_up
     from vlm_assets.settings import load_settings
 
     settings = load_settings()

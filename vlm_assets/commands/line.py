@@ -52,7 +52,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Run the whole line; what is done already is not done again."""
-    from vlm_assets.orchestration.build import run_build
+    from vlm_assets.orchestration.command.build import run_build
 
     if slice_key and len(source or ()) != 1:
         raise typer.BadParameter("--slice needs exactly one --source")
@@ -91,7 +91,7 @@ def demo(
 ) -> None:
     """Build a small corpus offline, from services on loopback, with every kind of source."""
     from vlm_assets.demo.run import run_demo
-    from vlm_assets.orchestration.build import run_build
+    from vlm_assets.orchestration.command.build import run_build
 
     def wait() -> None:
         console.print(f"services are up on 127.0.0.1:{port} and the next ports; Ctrl-C ends them")

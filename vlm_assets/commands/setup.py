@@ -20,13 +20,13 @@ from vlm_assets.commands.app import (
 from vlm_assets.commands.remote import prune_remote
 
 if TYPE_CHECKING:
-    from vlm_assets.installation import Installation
+    from vlm_assets.installation.opening import Installation
 
 
 @app.command()
 def init(path: Annotated[Path, typer.Argument(help="A folder for all data; made if it is missing.")]) -> None:
     """Make a data root: a folder with the marker without which nothing is written."""
-    from vlm_assets.layout import DataRoot
+    from vlm_assets.words.layout import DataRoot
 
     path.mkdir(parents=True, exist_ok=True)
     marker = DataRoot(path.absolute()).marker
@@ -43,7 +43,7 @@ def check(*, as_json: Json = False) -> None:
     """Look over settings and catalogue; tell every fault at once, with file and key."""
     from dataclasses import asdict
 
-    from vlm_assets.installation import problems_of_everything
+    from vlm_assets.installation.opening import problems_of_everything
 
     problems = problems_of_everything()
     if as_json:
@@ -63,8 +63,8 @@ def plan(target: Target = None, *, as_json: Json = False) -> None:
 
 def show_plan(installation: "Installation", target: str | None, *, as_json: bool) -> NoReturn:
     """Prints the forecast of a target and ends the command."""
-    from vlm_assets.forecast import forecast
-    from vlm_assets.tables import show_forecast
+    from vlm_assets.operate.forecast import forecast
+    from vlm_assets.operate.tables import show_forecast
 
     result = forecast(installation, chosen_target(installation, target))
     if as_json:
@@ -77,8 +77,8 @@ def show_plan(installation: "Installation", target: str | None, *, as_json: bool
 @app.command()
 def status(*, as_json: Json = False) -> None:
     """Show where sources and targets stand."""
-    from vlm_assets.status import read_status
-    from vlm_assets.tables import show_rights, show_status
+    from vlm_assets.operate.status import read_status
+    from vlm_assets.operate.tables import show_rights, show_status
 
     result = read_status(installed())
     if as_json:
@@ -119,8 +119,8 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Remove what nothing needs: caches, old versions, leftovers of cut runs."""
-    from vlm_assets.prune import prune_data_root
-    from vlm_assets.tables import size
+    from vlm_assets.operate.prune import prune_data_root
+    from vlm_assets.operate.tables import size
 
     if remote:
         prune_remote(keep=keep, drop=drop or [], release_pins=release_pins, dry_run=dry_run, as_json=as_json)
@@ -130,7 +130,7 @@ def prune(
     names = [chosen_source(installation, name) for name in source or ()] or None
     report = prune_data_root(installation, sources=names, retired=retired)
     if runs:
-        from vlm_assets.orchestration.retention import prune_runs_here
+        from vlm_assets.orchestration.run.retention import prune_runs_here
 
         report.runs = prune_runs_here(installation, errors)
     if as_json:

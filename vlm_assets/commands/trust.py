@@ -18,7 +18,7 @@ def audit(
 ) -> None:
     """Count the sealed corpus again, against sources and catalogue. Exit 1 where an error is found."""
     from vlm_assets.audit.run import audit_corpus, exit_code
-    from vlm_assets.tables import show_findings
+    from vlm_assets.operate.tables import show_findings
 
     installation = installed()
     findings = audit_corpus(installation, chosen_target(installation, target), full=full)
@@ -49,8 +49,8 @@ def verify(
         verify_remote(deep=deep, repair=repair, as_json=as_json)
     if deep or repair:
         raise typer.BadParameter("--deep and --repair need --remote")
-    from vlm_assets.tables import shown_progress, size
-    from vlm_assets.verify import verify as verify_files
+    from vlm_assets.operate.tables import shown_progress, size
+    from vlm_assets.operate.verify import verify as verify_files
 
     installation = installed()
     with shown_progress("verify") as advance:
@@ -81,8 +81,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show where a row comes from: item, revision, licence, the run that fetched it, the corpora that have it."""
-    from vlm_assets.lineage import show_row
-    from vlm_assets.tables import show_lineage
+    from vlm_assets.operate.lineage import show_row
+    from vlm_assets.operate.tables import show_lineage
 
     rows = show_row(installed(), sample_id)
     if as_json:
@@ -99,8 +99,8 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Compare two corpora: rows added, removed and kept, per source and subcategory."""
-    from vlm_assets.diff import diff_corpora
-    from vlm_assets.tables import table
+    from vlm_assets.corpus.diff import diff_corpora
+    from vlm_assets.operate.tables import table
 
     result = diff_corpora(installed(), a, b)
     if as_json:
@@ -127,8 +127,8 @@ def takedown(
     as_json: Json = False,
 ) -> None:
     """Take rows out for good, everywhere. Exit 1 where something is outstanding, such as a pinned version."""
-    from vlm_assets.orchestration.previews import forget_previews
-    from vlm_assets.takedown import TakedownOrder, take_down
+    from vlm_assets.operate.takedown import TakedownOrder, take_down
+    from vlm_assets.orchestration.assets.previews import forget_previews
 
     if sum(given is not None for given in (url, sha256, row_id, like)) != 1:
         raise typer.BadParameter("give exactly one of --url, --sha256, --id, --like")
@@ -162,7 +162,7 @@ def pin(
 ) -> None:
     """Protect the current version of a corpus and print its real path: what a trainer should load."""
     from vlm_assets.corpus.pins import pin_version
-    from vlm_assets.store.remote.line import line_remote
+    from vlm_assets.remote.line import line_remote
 
     installation = installed()
     chosen = chosen_target(installation, target)

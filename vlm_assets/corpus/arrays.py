@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.schema import IMAGE_TYPE
+from vlm_assets.words.schema import IMAGE_TYPE
 
 _NUMPY: Final[dict[pa.DataType, np.dtype[Any]]] = {
     pa.uint8(): np.dtype(np.uint8), pa.int32(): np.dtype(np.int32), pa.uint32(): np.dtype(np.uint32),

@@ -20,10 +20,10 @@ from vlm_assets.corpus.space import RESERVE_BYTES, check_space
 from vlm_assets.corpus.spill import spill
 from vlm_assets.corpus.work import ShardPlan, Staging
 from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
-from vlm_assets.layout import DataRoot
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import read_manifest
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.tombstones import Tombstones
 
 _BYTES_A_WORKER: Final = 500_000_000
 """A worker process takes most of a second to start, in which one process writes about this much."""

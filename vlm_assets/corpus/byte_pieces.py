@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from vlm_assets.corpus.arrays import array_of, canonical
 from vlm_assets.corpus.memory import take
 from vlm_assets.corpus.open_files import OpenFiles, will_need
-from vlm_assets.errors import CorpusError
 from vlm_assets.store.arrow_files import PIECE_BYTES
+from vlm_assets.words.errors import CorpusError
 
 MAX_COLUMN_BYTES: Final = 2**31 - 1
 """What 32-bit offsets reach."""

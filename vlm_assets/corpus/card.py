@@ -16,15 +16,15 @@ from pydantic import ValidationError
 
 from vlm_assets.allocation.certificate import Certificate
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
+from vlm_assets.corpus.diff import diff_versions
 from vlm_assets.corpus.manifest import CorpusManifest, index_name
-from vlm_assets.diff import diff_versions
-from vlm_assets.errors import StoreError
-from vlm_assets.installation import Installation
-from vlm_assets.layout import MANIFEST, VERSIONS, DataRoot
-from vlm_assets.manifest import SliceManifest
-from vlm_assets.rights import source_terms
+from vlm_assets.ingest.rights import source_terms
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
+from vlm_assets.words.manifest import SliceManifest
 
 CARD_FILE: Final = "README.md"
 _GROUPED: Final = ("source", "category", "subcategory", "licence", "format")

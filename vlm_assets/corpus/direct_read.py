@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.byte_pieces import I64, file_and_place
-from vlm_assets.errors import CorpusError
 from vlm_assets.store.lent_memory import LentMemory
 from vlm_assets.store.output_files import ALIGNMENT
+from vlm_assets.words.errors import CorpusError
 
 _BLOCK_BYTES: Final = 64 * 2**20
 """Asked for in one call: with 4 MB the disk waits between requests (1.0 instead of 1.3 to 1.6 GB/s)."""

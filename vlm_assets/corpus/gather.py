@@ -14,8 +14,8 @@ from vlm_assets.corpus.byte_pieces import Arranged, ImageBytes, PieceReader
 from vlm_assets.corpus.memory import keep_freed_memory
 from vlm_assets.corpus.slice_rows import RowColumns, WindowRows
 from vlm_assets.corpus.work import OF_SLICE, WorkSlice
-from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import StreamedBuffer
+from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
 
 _WINDOWS_AHEAD: Final = 3
 """Of which the images are on their way: the disk is asked for some thousand pieces at a time."""

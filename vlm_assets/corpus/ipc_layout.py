@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 _READ_BYTES: Final = 16_384
 """Read at a message's place: its metadata, a few KB, in one go."""

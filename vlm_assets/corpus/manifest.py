@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from vlm_assets.allocation.manifest import AllocatedShard
-from vlm_assets.manifest import SCHEMA_VERSION, FileEntry, Manifest
+from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, Manifest
 
 
 class ShardEntry(BaseModel):

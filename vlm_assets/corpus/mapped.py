@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of, offsets_of, strings_of, values_of
 from vlm_assets.corpus.open_files import AHEAD_BYTES
-from vlm_assets.errors import CorpusError
-from vlm_assets.schema import INDEX_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.schema import INDEX_SCHEMA
 
 SHA256_HEX: Final = np.dtype("V64")
 """A hex sha256 as one value, for comparisons."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 _SPARE_DESCRIPTORS: Final = 256
 AHEAD_BYTES: Final = 256 * 2**10

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_BYTES, AllocatedShard
-from vlm_assets.errors import CorpusError
-from vlm_assets.keys import splitmix64, splitmix64_array
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.keys import splitmix64, splitmix64_array
 
 ORDER_VERSION: Final = 1
 

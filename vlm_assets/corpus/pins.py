@@ -4,10 +4,10 @@ from pathlib import Path
 
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import PINS
-from vlm_assets.errors import CorpusError
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.errors import CorpusError
 
 
 def pin_version(installation: Installation, target: str, note: str = "") -> Path:

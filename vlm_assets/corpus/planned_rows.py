@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_assets.ahead import ahead
 from vlm_assets.allocation.files import PLAN_FILE
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.corpus.arrays import values_of
@@ -22,13 +21,14 @@ from vlm_assets.corpus.order import (
     row_hashes,
     slice_seed,
 )
-from vlm_assets.errors import CorpusError
-from vlm_assets.layout import VERSIONS, DataRoot
-from vlm_assets.manifest import SliceManifest
+from vlm_assets.store.ahead import ahead
 from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.versions import current_version, read_manifest
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.layout import VERSIONS, DataRoot
+from vlm_assets.words.manifest import SliceManifest
+from vlm_assets.words.tombstones import Tombstones
 
 _MAX_ROW_BYTES: Final = 2**31 - 1
 _COLUMNS: Final = ("item_hash", "record", "row_bytes", "digest")

@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from vlm_assets.corpus.work import ShardPlan, ShardResult
 from vlm_assets.corpus.writer import OnWindow, OpenSlices, ShardProgress, write_shard
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 _POLL_S: Final = 0.5
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, read_result
-from vlm_assets.errors import StoreError
-from vlm_assets.layout import MANIFEST, STAGING, VERSIONS
-from vlm_assets.manifest import FileEntry
 from vlm_assets.store.arrow_files import sync_directory
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS
+from vlm_assets.words.manifest import FileEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from vlm_assets.corpus.byte_pieces import I64, MAX_COLUMN_BYTES, Pieces, between
 from vlm_assets.corpus.direct_read import LoadedRanges
 from vlm_assets.corpus.ipc_layout import BatchLayouts, buffers_of, fields_of, read_layouts
 from vlm_assets.corpus.open_files import OpenFiles, will_need
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 _OPENING_THREADS: Final = 8
 """Headers are read one after the other along a file, and cold ones wait for the disk: files in parallel."""

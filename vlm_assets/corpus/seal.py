@@ -16,11 +16,11 @@ from vlm_assets.corpus.manifest import (
 )
 from vlm_assets.corpus.order import ORDER_VERSION
 from vlm_assets.corpus.work import ShardResult, Staging, WorkPlan
-from vlm_assets.errors import CorpusError, StoreError
-from vlm_assets.layout import MANIFEST, STAGING, VERSIONS, DataRoot
-from vlm_assets.manifest import FileEntry
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.words.errors import CorpusError, StoreError
+from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
+from vlm_assets.words.manifest import FileEntry
 
 PINS = ".pins"
 

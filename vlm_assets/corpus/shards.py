@@ -37,11 +37,11 @@ from vlm_assets.corpus.planned_rows import PlannedRows, find_slices, read_planne
 from vlm_assets.corpus.reuse import existing_shards, take_over
 from vlm_assets.corpus.spill import data_bytes, reading_ahead, spill_name, worth_spilling
 from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
-from vlm_assets.layout import DataRoot
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.versions import read_manifest
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.words.tombstones import Tombstones
 
 WRITER_VERSION: Final = 1
 """Raised by hand when equal inputs give other bytes: no shard of an older version is taken over then."""

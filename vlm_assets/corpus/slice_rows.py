@@ -19,9 +19,9 @@ from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles
 from vlm_assets.corpus.memory import take
 from vlm_assets.corpus.row_files import RowFiles, Stretches, WideColumnError, ascending
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY
-from vlm_assets.errors import CorpusError
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
 GAP_ROWS: Final = 32
 """Unselected rows between two selected ones that are read rather than cut out: a cut costs about as much."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from vlm_assets.errors import DiskFullError
+from vlm_assets.words.errors import DiskFullError
 
 RESERVE_BYTES: Final = 2**30
 """Left free on the volume: logs, event storage and manifests still need room when a build stops."""

@@ -29,7 +29,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.ahead import ahead
 from vlm_assets.corpus.arrays import array_of, canonical, values_of
 from vlm_assets.corpus.byte_pieces import ImageBytes, Pieces
 from vlm_assets.corpus.direct_read import free_released_memory
@@ -37,9 +36,10 @@ from vlm_assets.corpus.mapped import MappedFile, SliceFiles
 from vlm_assets.corpus.memory import keep_freed_memory, take
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
 from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY, ShardPlan, Staging, WorkPlan
-from vlm_assets.errors import CorpusError, write_error
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.store.ahead import ahead
 from vlm_assets.store.arrow_files import map_ipc_file
+from vlm_assets.words.errors import CorpusError, write_error
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
 _SMALL_ROW_BYTES: Final = 8_192
 _FROM_BYTES: Final = 4 * 2**30

@@ -19,12 +19,12 @@ from pydantic import BaseModel, ConfigDict
 
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard
 from vlm_assets.corpus.manifest import data_name, index_name
-from vlm_assets.errors import CorpusError
-from vlm_assets.layout import STAGING, DataRoot
-from vlm_assets.manifest import FileEntry, Manifest
-from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.slices import file_hash
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.layout import STAGING, DataRoot
+from vlm_assets.words.manifest import FileEntry, Manifest
+from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 
 WINDOW_SCHEMA: Final = pa.schema(
     [

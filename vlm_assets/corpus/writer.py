@@ -19,11 +19,11 @@ from vlm_assets.corpus.slice_rows import SliceRows, WindowRows
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
 from vlm_assets.corpus.spill import SpilledRows, spilled, used_slices
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, WorkPlan
-from vlm_assets.errors import CorpusError
-from vlm_assets.manifest import FileEntry
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, sync_directory
 from vlm_assets.store.locks import hold_lock
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.manifest import FileEntry
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
 _LOCK_WAIT_S = 24 * 3600.0
 _DIRECT_BYTES = 64 * 2**20

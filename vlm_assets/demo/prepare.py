@@ -11,7 +11,7 @@ from vlm_assets.demo.newspaper_site import NewspaperSite, pdf_of
 from vlm_assets.demo.services.content import hosted_sources, save_disk_dataset
 from vlm_assets.demo.services.images import ImageSite
 from vlm_assets.demo.services.pictures import picture
-from vlm_assets.layout import DataRoot
+from vlm_assets.words.layout import DataRoot
 
 CATALOG: Final[dict[str, Any]] = {
     "name": "demo",

@@ -11,9 +11,9 @@ from vlm_assets.demo.newspaper_site import NewspaperSite
 from vlm_assets.demo.prepare import DemoFolder, prepare_demo
 from vlm_assets.demo.services.images import ImageSite
 from vlm_assets.demo.services.running import start_services
-from vlm_assets.errors import ConfigError, Problem
-from vlm_assets.installation import Installation, open_installation
+from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.settings import load_settings
+from vlm_assets.words.errors import ConfigError, Problem
 
 _ENV_MARK = "# written by vlm-assets demo"
 

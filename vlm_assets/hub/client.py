@@ -21,12 +21,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vlm_assets.errors import DiskFullError, RejectReason, SourceError, is_full
-from vlm_assets.settings import Settings
-from vlm_assets.sources.files import FileHashes
 from vlm_assets.transfer.budget import Meter
+from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, is_full
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -66,11 +66,11 @@ class HubRepo:
 
     name: str
     endpoint: str
-    settings: Settings
+    settings: SourceSettings
     guest: SyncGuest
 
     @classmethod
-    def open(cls, name: str, settings: Settings, guest: SyncGuest) -> "HubRepo":
+    def open(cls, name: str, settings: SourceSettings, guest: SyncGuest) -> "HubRepo":
         """Prepares the client library; asks nothing yet. `HF_ENDPOINT` is read now, not at import."""
         _prepare(settings.ca_bundle)
         return cls(name, os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/"), settings, guest)

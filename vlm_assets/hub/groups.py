@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from vlm_assets.layout import bucket_name, bucket_of
-from vlm_assets.sources.protocol import Item, ListedSlice
+from vlm_assets.words.layout import bucket_name, bucket_of
+from vlm_assets.words.records import Item, ListedSlice
 
 
 def buckets_for_bytes(items: Sequence[Item], slice_bytes: int) -> int:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
-from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.hub.tables import TEXT_NAMES, class_names, json_value, labelled
-from vlm_assets.layout import nfc
-from vlm_assets.sources.files import FileHashes
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Record, retry_at
 from vlm_assets.transfer.archives import ArchiveLimits
+from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.records import Item, Record
+from vlm_assets.words.retries import retry_at
 
 if TYPE_CHECKING:
     import pyarrow as pa

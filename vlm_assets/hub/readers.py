@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.hub.tables import TEXT_NAMES, Columns, json_value, plan_columns, records_of
-from vlm_assets.sources.protocol import Record
 from vlm_assets.transfer.archives import ArchiveLimits, Member, is_image_name, read_members
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.records import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa

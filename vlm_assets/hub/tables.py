@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 import orjson
 import pyarrow as pa
 
-from vlm_assets.errors import Reject, RejectReason, SourceError
-from vlm_assets.sources.protocol import Record
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.records import Record
 
 TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
 IMAGE_NAMES: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")

@@ -16,9 +16,9 @@ from typing import Final
 
 from PIL import AvifImagePlugin, Image
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.images import decode
 from vlm_assets.images.facts import BadImageError, ProbePolicy
+from vlm_assets.words.errors import RejectReason
 
 READY: Final = b"ready\n"
 _GRACE_S: Final = 2

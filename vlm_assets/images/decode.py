@@ -13,7 +13,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.images import headers
 from vlm_assets.images.dhash import HEIGHT, WIDTH, dhash
 from vlm_assets.images.facts import (
@@ -24,6 +23,7 @@ from vlm_assets.images.facts import (
     TooHeavyError,
 )
 from vlm_assets.images.headers import Header
+from vlm_assets.words.errors import RejectReason
 
 THREADED: Final = frozenset({"JPEG", "PNG", "WEBP"})
 """Formats whose decoders are sound enough, and common enough, to run inside this process."""

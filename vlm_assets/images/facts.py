@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vlm_assets.errors import RejectReason
+from vlm_assets.words.errors import RejectReason
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM")
 """Every format that can be allowed, by Pillow's names."""

@@ -10,8 +10,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.images.facts import MAX_FRAMES_COUNTED, BadImageError
+from vlm_assets.words.errors import RejectReason
 
 _MIN_DPI: Final = 2
 _MAX_DPI: Final = 10_000

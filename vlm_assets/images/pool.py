@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import IO, Final, Self, cast
 
 import vlm_assets
-from vlm_assets.errors import OperationError, RejectReason
 from vlm_assets.images.child import READY, policy_to_json
 from vlm_assets.images.facts import BadImageError, ImageFacts, ProbePolicy
+from vlm_assets.words.errors import OperationError, RejectReason
 
 _START_TIMEOUT_S: Final = 60.0
 _EXIT_TIMEOUT_S: Final = 5.0

@@ -4,7 +4,6 @@ import warnings
 from types import TracebackType
 from typing import Final, Self
 
-from vlm_assets.errors import OperationError, RejectReason
 from vlm_assets.images.facts import (
     FORMATS,
     MAX_FRAMES_COUNTED,
@@ -15,6 +14,7 @@ from vlm_assets.images.facts import (
     TooHeavyError,
 )
 from vlm_assets.images.sniff import sniff
+from vlm_assets.words.errors import OperationError, RejectReason
 
 __all__ = ["FORMATS", "MAX_FRAMES_COUNTED", "ImageFacts", "ImageFault", "ImageProber", "ProbePolicy"]
 

@@ -14,12 +14,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlm_assets.errors import Reject, RejectReason
 from vlm_assets.images.likeness import same_by_dhash, same_by_pixels
-from vlm_assets.manifest import FileEntry
-from vlm_assets.sources.protocol import Record
 from vlm_assets.store.arrow_files import map_ipc_file, write_bytes
 from vlm_assets.store.slices import INDEX_FILE, ItemEntry, Row, image_of_row, read_items_ledger
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.manifest import FileEntry
+from vlm_assets.words.records import Record
 
 DRIFT_FILE: Final = "drift.parquet"
 _SCHEMA: Final = pa.schema(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from vlm_assets.errors import RejectReason
-from vlm_assets.manifest import ListingSlice, RunRecord
-from vlm_assets.sources.protocol import Item
 from vlm_assets.store.slices import ItemEntry
+from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.manifest import ListingSlice, RunRecord
+from vlm_assets.words.records import Item
 
 
 class Due(StrEnum):

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from vlm_assets.errors import Reject, RejectReason, RejectToleranceError, SourceError
-from vlm_assets.sources.protocol import Item, retry_at
 from vlm_assets.store.slices import ItemEntry, Row
+from vlm_assets.words.errors import Reject, RejectReason, RejectToleranceError, SourceError
+from vlm_assets.words.records import Item
+from vlm_assets.words.retries import retry_at
 
 _HARMLESS: Final = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
 """Rejects that tell nothing about the source's health: outside `reject_tolerance`."""

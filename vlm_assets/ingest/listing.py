@@ -10,15 +10,16 @@ from typing import Any
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import ListingShrunkError, SourceError
 from vlm_assets.ingest.summary import refresh_summary
-from vlm_assets.installation import Installation
-from vlm_assets.layout import key_hash, slice_key
-from vlm_assets.manifest import Listing, ListingSlice
-from vlm_assets.sources.protocol import Item, ListContext, Listed, ListedSlice
+from vlm_assets.installation.opening import Installation
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.listings import items_file_name, read_listing, write_items, write_listing
 from vlm_assets.store.locks import hold_lock
+from vlm_assets.words.contexts import ListContext
+from vlm_assets.words.errors import ListingShrunkError, SourceError
+from vlm_assets.words.layout import key_hash, slice_key
+from vlm_assets.words.manifest import Listing, ListingSlice
+from vlm_assets.words.records import Item, Listed, ListedSlice
 
 logger = logging.getLogger("vlm_assets.listing")
 
@@ -66,20 +67,17 @@ def refresh_listing(
     return change
 
 
-def list_without_writing(installation: Installation, spec: SourceSpec, cache_dir: Path) -> Listing:
+def list_without_writing(
+    installation: Installation, spec: SourceSpec, cache_dir: Path, previous: Listing | None = None
+) -> Listing:
     """What `refresh_listing` would put in force; leaves nothing but `cache_dir` behind.
 
-    Where nothing is listed here, the remote's listing gives the number of buckets, as it does for `refresh_listing`.
+    `previous`: a listing that gives the number of buckets where nothing is listed here, as the remote's.
 
     Raises:
         SourceError: upstream cannot be listed.
-        RemoteError: the remote cannot be asked.
     """
-    previous = read_listing(installation.root, spec.name)
-    if previous is None and installation.settings.remote:
-        from vlm_assets.store.remote.listings import read_remote_listing
-
-        previous = read_remote_listing(installation.settings, spec.name)
+    previous = read_listing(installation.root, spec.name) or previous
     return _list(installation, spec, previous, cache_dir, force=False)[0]
 
 

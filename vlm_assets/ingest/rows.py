@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason
 from vlm_assets.images.probe import ImageFault, ImageProber
-from vlm_assets.layout import key_hash, nfc, sample_id
-from vlm_assets.schema import row_bytes, row_digest
 from vlm_assets.settings import Settings
-from vlm_assets.sources.protocol import Record
 from vlm_assets.store.slices import Row
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.layout import key_hash, nfc, sample_id
+from vlm_assets.words.records import Record
+from vlm_assets.words.schema import row_bytes, row_digest
 
 _CHUNK_RECORDS = 32
 _CHUNK_BYTES = 16 * 2**20

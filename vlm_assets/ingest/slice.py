@@ -17,7 +17,6 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.images.probe import ImageProber, ProbePolicy
 from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, guard_of
 from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
@@ -25,10 +24,7 @@ from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
-from vlm_assets.installation import Installation
-from vlm_assets.layout import STAGING
-from vlm_assets.manifest import Listing, RunRecord, SliceManifest
-from vlm_assets.sources.protocol import FetchContext, Item, Record
+from vlm_assets.installation.opening import Installation
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file, write_bytes
 from vlm_assets.store.listings import read_items
@@ -50,6 +46,11 @@ from vlm_assets.store.slices import (
 )
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.layout import STAGING
+from vlm_assets.words.manifest import Listing, RunRecord, SliceManifest
+from vlm_assets.words.records import Item, Record
 
 logger = logging.getLogger("vlm_assets.ingest")
 

@@ -8,11 +8,11 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vlm_assets.layout import MANIFEST, DataRoot
-from vlm_assets.manifest import Listing, SliceManifest
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.layout import MANIFEST, DataRoot
+from vlm_assets.words.manifest import Listing, SliceManifest
 
 _LARGE_BYTES: Final = 65_536
 """Of a summary: about 150 slices."""

@@ -2,23 +2,23 @@
 
 import dagster as dg
 
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.assets_allocation import allocation_asset
-from vlm_assets.orchestration.assets_backup import backup_asset
-from vlm_assets.orchestration.assets_corpus import corpus_asset
-from vlm_assets.orchestration.assets_dataset import dataset_asset
-from vlm_assets.orchestration.assets_listing import listing_asset
-from vlm_assets.orchestration.assets_report import report_asset
-from vlm_assets.orchestration.checks import corpus_checks
-from vlm_assets.orchestration.executor import line_executor
-from vlm_assets.orchestration.jobs import line_jobs
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.allocation import allocation_asset
+from vlm_assets.orchestration.assets.backup import backup_asset
+from vlm_assets.orchestration.assets.corpus import corpus_asset
+from vlm_assets.orchestration.assets.dataset import dataset_asset
+from vlm_assets.orchestration.assets.listing import listing_asset
+from vlm_assets.orchestration.assets.report import report_asset
+from vlm_assets.orchestration.checks.audit import corpus_checks
+from vlm_assets.orchestration.night.jobs import line_jobs
+from vlm_assets.orchestration.night.schedules import nightly_schedule
+from vlm_assets.orchestration.night.sensor_backup import backup_sensor
+from vlm_assets.orchestration.night.sensor_failures import failure_sensors
+from vlm_assets.orchestration.night.sensors import line_sensors
+from vlm_assets.orchestration.night.trial_jobs import TRIAL_JOBS
 from vlm_assets.orchestration.preview import ignore_preview_notices
-from vlm_assets.orchestration.resources import SILENT, ProgressSink, line_resources
-from vlm_assets.orchestration.schedules import nightly_schedule
-from vlm_assets.orchestration.sensor_backup import backup_sensor
-from vlm_assets.orchestration.sensor_failures import failure_sensors
-from vlm_assets.orchestration.sensors import line_sensors
-from vlm_assets.orchestration.trial_jobs import TRIAL_JOBS
+from vlm_assets.orchestration.run.executor import line_executor
+from vlm_assets.orchestration.run.resources import SILENT, ProgressSink, line_resources
 
 
 def build_definitions(installation: Installation, progress: ProgressSink = SILENT) -> dg.Definitions:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from vlm_assets.errors import RejectReason
+from vlm_assets.words.errors import RejectReason
 
 JPEG_QUALITY: Final = 90
 """Of rendered pages (4:2:0, baseline). A format constant: another value gives other bytes for every page."""

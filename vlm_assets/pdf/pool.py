@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-from vlm_assets.errors import OperationError, RejectReason
 from vlm_assets.pdf.facts import DocumentSummary, PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.process import START_TIMEOUT_S, Request, WorkerProcess
 from vlm_assets.pdf.slots import CpuSlots
+from vlm_assets.words.errors import OperationError, RejectReason
 
 _FIRST_PAGES: Final = 4
 _CHUNK_PAGES: Final = 16

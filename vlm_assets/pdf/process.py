@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any, Final, Generic, Protocol, TypeVar, cast
 
 import vlm_assets
-from vlm_assets.errors import OperationError
 from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.words.errors import OperationError
 
 START_TIMEOUT_S: Final = 60.0
 _ROOT: Final = str(Path(vlm_assets.__file__).parent.parent)

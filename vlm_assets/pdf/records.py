@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from vlm_assets.errors import Reject, RejectReason
 from vlm_assets.pdf.facts import PageFault, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool, PdfPages
-from vlm_assets.sources.protocol import FetchContext, Record
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.records import Record
 
 _DOCUMENTS_AHEAD: Final = 4
 """Documents a worker that are submitted before they are read: short ones must not leave a worker idle."""

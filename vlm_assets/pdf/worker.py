@@ -20,7 +20,6 @@ import pikepdf
 from blake3 import blake3
 from PIL import Image
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.pdf.checks import page_flags
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.embedded import embedded_image
@@ -34,6 +33,7 @@ from vlm_assets.pdf.render import (
     renderer_name,
 )
 from vlm_assets.pdf.structure import one_image, page_box
+from vlm_assets.words.errors import RejectReason
 
 _MAX_SIDE_PX: Final = 65_500  # of a JPEG
 _HEAD: Final = 1024

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason
 from vlm_assets.pdf.records import Document
-from vlm_assets.sources.protocol import FetchContext, Item, Record, retry_at
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.records import Item, Record
+from vlm_assets.words.retries import retry_at
 
 _AHEAD: Final = 4
 """Issues a connection that are asked for before they are read."""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.errors import SourceError
-from vlm_assets.layout import bucket_name, key_hash, nfc
-from vlm_assets.sources.protocol import Item, ListedSlice
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.layout import bucket_name, key_hash, nfc
+from vlm_assets.words.records import Item, ListedSlice
 
 FORMATS: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".txt")
 _CHUNK_ROWS: Final = 50_000

@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Final, Literal
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, SourceError
-from vlm_assets.layout import bucket_name, bucket_of, nfc
-from vlm_assets.sources.files import FileHashes
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.transfer.files import FileHashes
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.layout import bucket_name, bucket_of, nfc
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 _METADATA: Final = ("metadata.csv", "metadata.jsonl")
 _ROOT_SLICE: Final = "root"

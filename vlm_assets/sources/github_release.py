@@ -15,10 +15,11 @@ import orjson
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason, SourceError
-from vlm_assets.layout import bucket_name, bucket_of, nfc, slice_key
-from vlm_assets.settings import Settings
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record, retry_at
+from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.retries import retry_at
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.client import Client, Response
@@ -167,7 +168,7 @@ def _refused(
     return Reject(item.key, reason, detail[:300], attempts=attempts, transient=transient, next_retry=due)
 
 
-def _token(settings: Settings) -> str:
+def _token(settings: SourceSettings) -> str:
     secret = settings.github_token
     return secret.get_secret_value() if secret else environ.get("GITHUB_TOKEN", "")
 

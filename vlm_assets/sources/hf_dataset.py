@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from vlm_assets.catalog.spec import Size, SourceSpec
-from vlm_assets.errors import Reject
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
 class HfDatasetSpec(SourceSpec):

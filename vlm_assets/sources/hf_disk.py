@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Literal
 import orjson
 
 from vlm_assets.catalog.spec import Size, SourceSpec
-from vlm_assets.errors import Reject, SourceError
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
-from vlm_assets.layout import nfc
-from vlm_assets.sources.files import FileHashes
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.transfer.files import FileHashes
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
 class HfDiskSpec(SourceSpec):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, SourceError
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, Record
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.records import Item, Listed, Record
 
 if TYPE_CHECKING:
     from vlm_assets.hub.layouts import LocalTable

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason, SourceError
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, Record
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.records import Item, Listed, Record
 
 
 class ImageUrlsSpec(SourceSpec):

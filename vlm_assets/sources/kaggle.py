@@ -15,9 +15,10 @@ import orjson
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, RejectReason, SourceError
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.kaggle import KaggleDataset

@@ -9,11 +9,12 @@ import orjson
 from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, SourceError
-from vlm_assets.layout import nfc
-from vlm_assets.pdf.spec import PAGE_KEYS, PagesSpec
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.spiders.crawl import spiders
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
     from vlm_assets.spiders.model import CrawlTask, Issue, Title

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject, SourceError
-from vlm_assets.layout import bucket_name, bucket_of, nfc
-from vlm_assets.pdf.spec import PAGE_KEYS, PagesSpec
-from vlm_assets.sources.files import FileHashes
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record
+from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
+from vlm_assets.transfer.files import FileHashes
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.layout import bucket_name, bucket_of, nfc
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 _DOCUMENTS_PER_SLICE: Final = 200
 

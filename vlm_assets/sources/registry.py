@@ -8,7 +8,7 @@ from typing import Any, cast
 import vlm_assets.sources as package
 from vlm_assets.sources.protocol import Source
 
-_NOT_KINDS = frozenset({"protocol", "registry", "files"})
+_NOT_KINDS = frozenset({"protocol", "registry"})
 
 
 @cache

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import vlm_assets
-from vlm_assets.errors import SourceError
-from vlm_assets.settings import Settings
 from vlm_assets.spiders.model import (
     ERRORS_FILE,
     INDEX_FILE,
@@ -24,6 +22,8 @@ from vlm_assets.spiders.model import (
     is_wanted,
     title_file,
 )
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import SourceError
 
 _STALE_S: Final = 86400.0
 """A crawl that was cut short longer ago is begun anew: the site may have changed since."""
@@ -45,7 +45,7 @@ def default_base_url(spider: str) -> str:
     return str(importlib.import_module(f"vlm_assets.spiders.{spider}").SPIDER.default_base_url)
 
 
-def crawl(task: CrawlTask, settings: Settings, *, force: bool = False) -> list[Title]:
+def crawl(task: CrawlTask, settings: SourceSettings, *, force: bool = False) -> list[Title]:
     """All wanted titles with their issues, by slug. Asks for the index and one page a title.
 
     Pages that an earlier crawl of the last day had parsed before it was cut short are not asked for again (but
@@ -94,7 +94,7 @@ def _is_stale(folder: Path) -> bool:
         return True
 
 
-def _environment(settings: Settings) -> Mapping[str, str]:
+def _environment(settings: SourceSettings) -> Mapping[str, str]:
     """The child's environment: without proxies; with the extra CA certificates beside the system's own."""
     kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     if settings.ca_bundle is not None:

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vlm_assets.errors import SourceError
-from vlm_assets.layout import slice_key
 from vlm_assets.spiders.dates import fold
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.layout import slice_key
 
 INDEX_FILE: Final = "index.json"
 ERRORS_FILE: Final = "errors.json"

@@ -14,9 +14,9 @@ import orjson
 import pyarrow as pa
 from blake3 import blake3
 
-from vlm_assets.errors import write_error
-from vlm_assets.manifest import FileEntry
 from vlm_assets.store.output_files import new_file
+from vlm_assets.words.errors import write_error
+from vlm_assets.words.manifest import FileEntry
 
 PIECE_BYTES: Final = 512 * 2**10
 """Hashed and then written while they lie in the core's cache: memory is slower than both."""

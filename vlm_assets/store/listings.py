@@ -8,11 +8,11 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import ValidationError
 
-from vlm_assets.errors import StoreError
-from vlm_assets.layout import DataRoot
-from vlm_assets.manifest import FileEntry, Listing
-from vlm_assets.sources.protocol import Item
 from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, replace_file
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.manifest import FileEntry, Listing
+from vlm_assets.words.records import Item
 
 ITEM_SCHEMA = pa.schema(
     [("key", pa.string()), ("identity", pa.string()), ("payload", pa.string()), ("size_bytes", pa.int64())]

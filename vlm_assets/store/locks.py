@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from vlm_assets.errors import LockHeldError
+from vlm_assets.words.errors import LockHeldError
 
 _POLL_S = 0.2
 

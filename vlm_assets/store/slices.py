@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from vlm_assets.errors import Reject
-from vlm_assets.manifest import FileEntry
-from vlm_assets.schema import COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, map_ipc_file, write_bytes
+from vlm_assets.words.errors import Reject
+from vlm_assets.words.manifest import FileEntry
+from vlm_assets.words.schema import COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
 
 INDEX_FILE: Final = "index.arrow"
 ITEMS_FILE: Final = "items.parquet"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from blake3 import blake3
 from pydantic import Field, ValidationError
 
-from vlm_assets.errors import StoreError
-from vlm_assets.layout import DataRoot
-from vlm_assets.manifest import VERSION_HASH_LENGTH, Manifest
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.manifest import VERSION_HASH_LENGTH, Manifest
 
 
 class Tombstone(Manifest):

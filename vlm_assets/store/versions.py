@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from vlm_assets.errors import StoreError
-from vlm_assets.layout import MANIFEST, VERSIONS
-from vlm_assets.manifest import Manifest
 from vlm_assets.store.arrow_files import sync_directory, write_bytes
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import MANIFEST, VERSIONS
+from vlm_assets.words.manifest import Manifest
 
 ManifestT = TypeVar("ManifestT", bound=Manifest)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from vlm_assets.errors import SourceError
+from vlm_assets.words.errors import SourceError
 
 Address = IPv4Address | IPv6Address
 _NAT64: Final = IPv6Network("64:ff9b::/96")

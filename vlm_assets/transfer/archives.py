@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
-from vlm_assets.errors import RejectReason, SourceError
-from vlm_assets.layout import nfc
+from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.layout import nfc
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".avif",

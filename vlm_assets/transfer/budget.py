@@ -18,7 +18,7 @@ from typing import Final
 
 import orjson
 
-from vlm_assets.errors import VlmAssetsError
+from vlm_assets.words.errors import VlmAssetsError
 
 logger = logging.getLogger("vlm_assets.transfer")
 

@@ -19,8 +19,6 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from vlm_assets.errors import RejectReason, SourceError
-from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.contact import require_contact
@@ -39,6 +37,8 @@ from vlm_assets.transfer.http import (
 from vlm_assets.transfer.part_file import PartFile
 from vlm_assets.transfer.politeness import Accept, GiveUp, HostLimits, Retry, judge_fault, judge_status
 from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import RejectReason, SourceError
 
 T = TypeVar("T")
 _MAX_ANSWER_BYTES: Final = 64 * 2**20
@@ -110,7 +110,7 @@ class Client:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SourceSettings,
         locks_dir: Path,
         limits: HostLimits = _NO_LIMITS,
         *,
@@ -389,7 +389,7 @@ def _status_in(detail: str) -> int:
 
 
 def request(
-    url: str, *, settings: Settings, locks_dir: Path, limits: HostLimits = _NO_LIMITS, **options: Any
+    url: str, *, settings: SourceSettings, locks_dir: Path, limits: HostLimits = _NO_LIMITS, **options: Any
 ) -> Response:
     """`Client.request` with a client of its own; `options` are that method's."""
     with Client(settings, locks_dir, limits) as client:
@@ -400,7 +400,7 @@ def download_file(
     url: str,
     dest: Path,
     *,
-    settings: Settings,
+    settings: SourceSettings,
     locks_dir: Path,
     limits: HostLimits = _NO_LIMITS,
     **options: Any,

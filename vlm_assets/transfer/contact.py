@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from vlm_assets.errors import ConfigError, Problem
-from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy
 from vlm_assets.transfer.urls import UrlError, wire_url
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import ConfigError, Problem
 
 
-def require_contact(settings: Settings, urls: Iterable[str]) -> None:
+def require_contact(settings: SourceSettings, urls: Iterable[str]) -> None:
     """Refuse to visit the internet anonymously: without a contact only loopback and listed hosts are asked.
 
     Raises:
@@ -22,7 +22,7 @@ def require_contact(settings: Settings, urls: Iterable[str]) -> None:
 class ContactCheck:
     """`require_contact`, one URL at a time; quick for many URLs of few hosts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SourceSettings) -> None:
         self._given = bool(settings.contact.strip())
         self._policy = AddressPolicy(settings.allow_private_hosts)
         self._fine: set[str] = set()

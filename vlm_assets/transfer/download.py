@@ -14,8 +14,6 @@ from typing import Final
 
 from yarl import URL
 
-from vlm_assets.errors import Reject, RejectReason, SourceError
-from vlm_assets.sources.protocol import FetchContext, retry_at
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.budget import BudgetSpentError, present_meter
 from vlm_assets.transfer.contact import require_contact
@@ -36,6 +34,9 @@ from vlm_assets.transfer.schedule import Host, Job, Schedule, Turn
 from vlm_assets.transfer.spool import Spool, Stored
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
 from vlm_assets.transfer.visits import Body, Visits
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.retries import retry_at
 
 _SYNC_IMAGES: Final = 1000
 _SYNC_S: Final = 10.0

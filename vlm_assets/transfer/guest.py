@@ -13,8 +13,6 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from vlm_assets.errors import RejectReason
-from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.http import REDIRECTS, TransferError, fault_of, next_hop
@@ -28,6 +26,8 @@ from vlm_assets.transfer.robots import (
 )
 from vlm_assets.transfer.slots import HostGate, host_folder
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import RejectReason
 
 _ROBOTS_REDIRECTS: Final = 5
 """RFC 9309 2.3.1.2."""
@@ -39,7 +39,7 @@ class Guest:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SourceSettings,
         locks_dir: Path,
         session: aiohttp.ClientSession,
         policy: AddressPolicy,

@@ -11,11 +11,11 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from vlm_assets.errors import RejectReason, SourceError
-from vlm_assets.settings import Settings
 from vlm_assets.transfer.addresses import AddressPolicy, GuardedResolver, PrivateAddressError
 from vlm_assets.transfer.politeness import Fault
 from vlm_assets.transfer.urls import UrlError, origin_of, shown_url, wire_url
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import RejectReason, SourceError
 
 MAX_REDIRECTS: Final = 10
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -54,7 +54,7 @@ class FaultError(Exception):
         super().__init__(f"{fault}: {detail}")
 
 
-def user_agent(settings: Settings) -> str:
+def user_agent(settings: SourceSettings) -> str:
     """`vlm-assets/<version> (+<contact>)`: honest, with somebody to write to."""
     contact = " ".join(settings.contact.split())
     product = f"vlm-assets/{version('vlm-assets')}"
@@ -70,7 +70,7 @@ def new_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def open_session(settings: Settings, policy: AddressPolicy) -> aiohttp.ClientSession:
+def open_session(settings: SourceSettings, policy: AddressPolicy) -> aiohttp.ClientSession:
     """A session without proxies, cookies, redirects of its own, or a way around the address check.
 
     Must be called inside the running loop that will use it.

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from vlm_assets.errors import SourceError
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
+from vlm_assets.words.errors import SourceError
 
 T = TypeVar("T")
 _TAIL_BYTES: Final = 2**20

@@ -12,9 +12,9 @@ from typing import Final, Self
 
 import orjson
 
-from vlm_assets.errors import RejectReason, StoreError, write_error
 from vlm_assets.transfer.http import FaultError, TransferError
 from vlm_assets.transfer.politeness import Fault
+from vlm_assets.words.errors import RejectReason, StoreError, write_error
 
 _CONTENT_RANGE: Final = re.compile(r"^bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
 _log = logging.getLogger("vlm_assets.transfer")

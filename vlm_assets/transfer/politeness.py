@@ -7,9 +7,9 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final, Protocol, Self
 
-from vlm_assets.catalog.spec import HostSpec
-from vlm_assets.errors import RejectReason
-from vlm_assets.settings import Settings
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.hosts import HostSpec
 
 
 class Fault(StrEnum):
@@ -67,7 +67,7 @@ class HostLimits:
         """What holds for one host, given by `urls.host_key`."""
         return self.hosts.get(host, self)
 
-    def tightened(self, settings: Settings) -> "HostLimits":
+    def tightened(self, settings: SourceSettings) -> "HostLimits":
         """These limits, never looser than the machine's own."""
         most = min(settings.http_per_host, settings.http_concurrency)
         named = {name: own.tightened(settings) for name, own in self.hosts.items()}
@@ -89,7 +89,7 @@ class Patience:
     """A host that asks for a longer pause is given up for this slice; its pause stays on record."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: SourceSettings) -> Self:
         """At the default timeout of 30 s: back off from 1 s to 60 s, wait 10 minutes for a Retry-After."""
         timeout_s = settings.http_timeout_s
         return cls(settings.http_attempts, timeout_s / 30, timeout_s * 2, timeout_s * 20)

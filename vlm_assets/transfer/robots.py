@@ -11,8 +11,8 @@ from typing import Final
 import orjson
 from protego import Protego
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.transfer.politeness import GiveUp
+from vlm_assets.words.errors import RejectReason
 
 AGENT: Final = "vlm-assets"
 _DAY_S: Final = 86400

@@ -13,9 +13,9 @@ from typing import Final
 
 from yarl import URL
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience
 from vlm_assets.transfer.slots import HostGate
+from vlm_assets.words.errors import RejectReason
 
 _SLOT_POLL_S: Final = 0.05
 _YIELD_EVERY_S: Final = 1.0

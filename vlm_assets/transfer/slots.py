@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
-from vlm_assets.layout import slice_key
+from vlm_assets.words.layout import slice_key
 
 _STATE: Final = struct.Struct("<dd")
 _FLOCK: Final = struct.Struct("@hhqqi4x")

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 from blake3 import blake3
 
-from vlm_assets.errors import LockHeldError, Reject, RejectReason, StoreError, write_error
+from vlm_assets.words.errors import LockHeldError, Reject, RejectReason, StoreError, write_error
 
 INLINE_BYTES: Final = 4 * 2**20
 _HEAD: Final = struct.Struct("<4sIQ16s")

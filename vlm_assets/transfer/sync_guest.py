@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from vlm_assets.errors import SourceError
-from vlm_assets.settings import Settings
 from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, LimitedSpec, Patience, Retry, judge_status
 from vlm_assets.transfer.slots import HostGate
+from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.errors import SourceError
 
 logger = logging.getLogger("vlm_assets.transfer")
 
@@ -31,7 +31,7 @@ class SyncGuest:
     `requests` counts what was sent, for `run.json`.
     """
 
-    def __init__(self, settings: Settings, spec: LimitedSpec, locks_dir: Path) -> None:
+    def __init__(self, settings: SourceSettings, spec: LimitedSpec, locks_dir: Path) -> None:
         self.settings = settings
         self.patience = Patience.of(settings)
         self.limits = HostLimits.of(spec).tightened(settings)

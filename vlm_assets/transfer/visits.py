@@ -11,7 +11,6 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.transfer.addresses import PrivateAddressError
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import REDIRECTS, fault_of, next_hop
@@ -21,6 +20,7 @@ from vlm_assets.transfer.schedule import Job
 from vlm_assets.transfer.sniff import not_an_image
 from vlm_assets.transfer.spool import INLINE_BYTES
 from vlm_assets.transfer.urls import UrlError
+from vlm_assets.words.errors import RejectReason
 
 _DRAINED_BYTES: Final = 64 * 1024
 """Error pages up to this size are read, so that the connection can be used again."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.schema import INDEX_SCHEMA, digest_of_digests
+from vlm_assets.words.schema import INDEX_SCHEMA, digest_of_digests
 
 Row = dict[str, Any]
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
-from vlm_assets.errors import AllocationError
-from vlm_assets.keys import rank_of
-from vlm_assets.schema import INDEX_SCHEMA
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.keys import rank_of
+from vlm_assets.words.schema import INDEX_SCHEMA
+from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.allocation import reference
 from vlm_assets_tests.allocation.builders import catalog, commit, hex_of, index_row, quota, row, source
 

@@ -15,7 +15,7 @@ from vlm_assets.allocation.tree import (
     grants_of,
 )
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode
-from vlm_assets.errors import AllocationError
+from vlm_assets.words.errors import AllocationError
 from vlm_assets_tests.allocation.builders import quota
 from vlm_assets_tests.allocation.reference import tree_of
 

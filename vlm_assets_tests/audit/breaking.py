@@ -21,13 +21,13 @@ from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.card import write_card
 from vlm_assets.images.dhash import dhash
-from vlm_assets.installation import Installation, open_installation
-from vlm_assets.layout import MANIFEST, VERSIONS
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.settings import load_settings
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import swap_link
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.layout import MANIFEST, VERSIONS
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.workplace import fill, ingest, install, picture
 
 TARGET = "t30"
@@ -124,7 +124,7 @@ def take_down(installation: Installation, image: bytes) -> None:
 
 
 def _empty(installation: Installation, digest: str) -> None:
-    from vlm_assets.takedown.slices import empty_slices
+    from vlm_assets.operate.takedown.slices import empty_slices
 
     empty_slices(installation.root, frozenset({digest}))
 

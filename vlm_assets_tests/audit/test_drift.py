@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from vlm_assets.audit.checks_state import drift_between
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 

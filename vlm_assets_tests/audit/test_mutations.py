@@ -19,10 +19,10 @@ import yaml
 from vlm_assets.audit.findings import FindingName, finding_names
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.ingest.slice import build_slice
-from vlm_assets.installation import open_installation
-from vlm_assets.layout import MANIFEST
-from vlm_assets.schema import SAMPLE_SCHEMA
+from vlm_assets.installation.opening import open_installation
 from vlm_assets.settings import load_settings
+from vlm_assets.words.layout import MANIFEST
+from vlm_assets.words.schema import SAMPLE_SCHEMA
 from vlm_assets_tests.audit.breaking import (
     TARGET,
     Broken,
@@ -200,7 +200,7 @@ def row_of_an_undeclared_source(b: Broken) -> None:
 def column_dropped(b: Broken) -> None:
     data, index = b.rows(b.bits[0])
     kept = pa.schema([f for f in SAMPLE_SCHEMA if f.name != "dpi"], SAMPLE_SCHEMA.metadata)
-    from vlm_assets.schema import INDEX_SCHEMA
+    from vlm_assets.words.schema import INDEX_SCHEMA
 
     b.write(b.bits[0], pa.Table.from_pylist(data, kept), pa.Table.from_pylist(index, INDEX_SCHEMA))
     b.reseal()
@@ -208,7 +208,7 @@ def column_dropped(b: Broken) -> None:
 
 @mutation("loadable", "schema", why="without features `datasets` gives structs, not images")
 def features_dropped(b: Broken) -> None:
-    from vlm_assets.schema import INDEX_SCHEMA
+    from vlm_assets.words.schema import INDEX_SCHEMA
 
     for bits in b.bits:
         data, index = b.rows(bits)
@@ -370,7 +370,7 @@ def reject_count_edited(b: Broken) -> None:
     "slice_content", "lineage", "corpus_sums", why="rows of the corpus do not find that digest in their slice"
 )
 def digest_changed_in_a_slice(b: Broken) -> None:
-    from vlm_assets.schema import INDEX_SCHEMA
+    from vlm_assets.words.schema import INDEX_SCHEMA
 
     path = b.slice("wild", "sun") / "index.arrow"
     with pa.OSFile(str(path)) as file:

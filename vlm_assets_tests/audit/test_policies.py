@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_assets.allocation.apportion import Child, apportion
+from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.step import tombstones_in_force
 from vlm_assets.audit.near import near_pairs
 from vlm_assets.audit.quotas import Taker, split, unfair
 from vlm_assets.audit.rules import SupplyEntry, declared_rules
 from vlm_assets.audit.run import audit_corpus
-from vlm_assets.supply import gather_supply
 from vlm_assets_tests.audit.breaking import CORPUS, TARGET, build, copy_of, good_once
 from vlm_assets_tests.workplace import write_catalog
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from vlm_assets.audit.checks_state import check_slice_health
-from vlm_assets.layout import DataRoot
+from vlm_assets.words.layout import DataRoot
 from vlm_assets_tests.builders import commit_slice, sample
 
 

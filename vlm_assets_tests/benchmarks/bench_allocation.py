@@ -28,9 +28,9 @@ from vlm_assets.allocation.columns import index_batches
 from vlm_assets.allocation.plan import plan_allocation, read_plan, write_plan
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, DedupSpec, QuotaNode, SourceSpec, SubcategoryFrom
-from vlm_assets.keys import Words, splitmix64_array
-from vlm_assets.schema import INDEX_SCHEMA
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.keys import Words, splitmix64_array
+from vlm_assets.words.schema import INDEX_SCHEMA
+from vlm_assets.words.tombstones import Tombstones
 
 SOURCES = 100
 BATCH_ROWS = 65_536

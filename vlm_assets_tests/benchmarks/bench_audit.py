@@ -29,10 +29,7 @@ import orjson
 import pyarrow as pa
 import yaml
 
-from vlm_assets.installation import Installation
-from vlm_assets.layout import MANIFEST, STAGING, key_hash
-from vlm_assets.manifest import RunRecord, SliceManifest
-from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.slices import (
     INDEX_FILE,
@@ -44,6 +41,9 @@ from vlm_assets.store.slices import (
     write_items_ledger,
 )
 from vlm_assets.store.versions import commit_version
+from vlm_assets.words.layout import MANIFEST, STAGING, key_hash
+from vlm_assets.words.manifest import RunRecord, SliceManifest
+from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets_tests.benchmarks import made_slices
 from vlm_assets_tests.benchmarks.made_installation import add_row_hashes, image_hashes, opened
 from vlm_assets_tests.benchmarks.made_slices import Shape, add_shape_arguments, slice_names
@@ -144,7 +144,7 @@ def step_audit(folder: Path, *, full: bool) -> None:
 
 
 def step_verify(folder: Path) -> None:
-    from vlm_assets.verify import verify
+    from vlm_assets.operate.verify import verify
 
     report = verify(opened(folder), workers=2)
     print(f"   {report.size_bytes / 1e9:.2f} GB, problems {len(report.problems)}", file=sys.stderr)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import dataset_key
 from vlm_assets_tests.orchestration.services import Services
 from vlm_assets_tests.workplace import STREET, ingest, install, picture

@@ -29,8 +29,8 @@ from typing import Any
 import orjson
 from blake3 import blake3
 
-from vlm_assets.store.remote.local import version_of_manifest
-from vlm_assets_tests.store.s3 import CREDENTIALS
+from vlm_assets.remote.local import version_of_manifest
+from vlm_assets_tests.remote.s3 import CREDENTIALS
 
 BUCKET = "benchmark"
 WAYS = ("peer", "ours")
@@ -61,9 +61,9 @@ def made_root(base: Path) -> Path:
 
 def ours(base: Path, endpoint: str, prefix: str) -> dict[str, Any]:
     """Backs the root up."""
-    from vlm_assets.installation import open_installation
+    from vlm_assets.installation.opening import open_installation
+    from vlm_assets.remote.backup import backup
     from vlm_assets.settings import load_settings
-    from vlm_assets.store.remote.backup import backup
 
     settings = load_settings(
         None, catalog=base / "catalog", data_root=base / "data", remote=f"s3://{BUCKET}/{prefix}",
@@ -107,8 +107,8 @@ def one(way: str, base: Path, endpoint: str, prefix: str) -> None:
     """Runs a way and prints its figures."""
     import s3transfer.manager  # noqa: F401 - what both ways import is start-up, not what is measured
 
-    import vlm_assets.installation
-    import vlm_assets.store.remote.backup  # noqa: F401 - the same
+    import vlm_assets.installation.opening
+    import vlm_assets.remote.backup  # noqa: F401 - the same
 
     usage, clock = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     told = {"ours": ours, "peer": peer}[way](base, endpoint, prefix)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlm_assets.allocation.manifest import AllocatedShard
-from vlm_assets.layout import DataRoot
+from vlm_assets.words.layout import DataRoot
 from vlm_assets_tests.benchmarks.made_slices import (
     CORPUS,
     TARGET,

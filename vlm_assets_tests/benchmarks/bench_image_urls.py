@@ -94,11 +94,11 @@ def fetch(case: str, urls: Path, folder: Path) -> None:
 
 
 def _fetch_to_spool(urls: Path, folder: Path) -> None:
-    from vlm_assets.errors import Reject
     from vlm_assets.settings import Settings
-    from vlm_assets.sources.protocol import FetchContext
     from vlm_assets.transfer.download import UrlItem, fetch_urls
     from vlm_assets.transfer.politeness import HostLimits
+    from vlm_assets.words.contexts import FetchContext
+    from vlm_assets.words.errors import Reject
 
     settings = Settings(_env_file=None, allow_private_hosts=("127.0.0.1",))
     context = FetchContext(settings, "web", "s", "r", {}, folder / "c", folder / "s", folder / "l")

@@ -17,8 +17,8 @@ from typing import Any
 
 from rich.console import Console
 
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.build import run_build
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import dataset_key, listing_key
 from vlm_assets_tests.orchestration.services import Services, wait_for
 from vlm_assets_tests.workplace import STREET, fill, ingest, install

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.reconcile import reconcile
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.command.reconcile import reconcile
 from vlm_assets_tests.benchmarks.bench_backfill import fill_folders
 from vlm_assets_tests.browser import Browser
 from vlm_assets_tests.orchestration.services import Services

@@ -21,12 +21,7 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from vlm_assets.installation import Installation, open_installation
-from vlm_assets.keys import splitmix64_array
-from vlm_assets.layout import STAGING, DataRoot, key_hash
-from vlm_assets.manifest import RunRecord, SliceManifest
-from vlm_assets.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
-from vlm_assets.schema import row_bytes as bytes_of_row
+from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.settings import load_settings
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.slices import (
@@ -42,6 +37,11 @@ from vlm_assets.store.slices import (
     write_items_ledger,
 )
 from vlm_assets.store.versions import commit_version
+from vlm_assets.words.keys import splitmix64_array
+from vlm_assets.words.layout import STAGING, DataRoot, key_hash
+from vlm_assets.words.manifest import RunRecord, SliceManifest
+from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.words.schema import row_bytes as bytes_of_row
 
 SOURCES = 100
 SHARES = {"photos": "0.4", "documents": "0.3", "charts": "0.2", "maps": "0.1"}

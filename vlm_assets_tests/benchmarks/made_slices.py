@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from vlm_assets.allocation.files import PLAN_FILE, PLAN_SCHEMA
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard, AllocatedSlice, AllocationManifest
-from vlm_assets.layout import STAGING, DataRoot
-from vlm_assets.manifest import FileEntry, SliceManifest
-from vlm_assets.schema import IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA, row_bytes
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
 from vlm_assets.store.slices import BATCH_BYTES, BATCH_ROWS, FILE_BYTES, INDEX_BATCH_ROWS, INDEX_FILE
 from vlm_assets.store.versions import commit_version
+from vlm_assets.words.layout import STAGING, DataRoot
+from vlm_assets.words.manifest import FileEntry, SliceManifest
+from vlm_assets.words.schema import IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA, row_bytes
 
 _POOL_BYTES = 64 * 2**20
 _TEXT_BYTES = 80

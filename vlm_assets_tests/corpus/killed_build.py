@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vlm_assets.corpus.build import build_corpus
-from vlm_assets.layout import DataRoot
 from vlm_assets.store.arrow_files import HashingFile
+from vlm_assets.words.layout import DataRoot
 
 
 class Fuse:

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
-from vlm_assets.keys import splitmix64
-from vlm_assets.layout import DataRoot
-from vlm_assets.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.keys import splitmix64
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
 Row = dict[str, Any]
 Windows = list[list[Row]]

@@ -27,13 +27,13 @@ from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.spill import SpilledRows
 from vlm_assets.corpus.work import Staging
 from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
-from vlm_assets.errors import CorpusError, DiskFullError, LockHeldError, StoreError
-from vlm_assets.layout import DataRoot
 from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import Row, file_hash
 from vlm_assets.store.versions import current_version, read_manifest
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, StoreError
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.builders import CELL, commit_plan, commit_slice, sample
 
 SHARD = AllocatedShard(max_bytes=400_000, block_rows=4, window_bytes=60_000)

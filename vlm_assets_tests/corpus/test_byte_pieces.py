@@ -8,7 +8,7 @@ import pytest
 
 from vlm_assets.corpus import byte_pieces
 from vlm_assets.corpus.byte_pieces import Arranged, ImageBytes, PieceReader, Pieces, between_gaps
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 
 @pytest.fixture

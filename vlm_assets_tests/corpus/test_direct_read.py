@@ -9,7 +9,7 @@ import pytest
 
 from vlm_assets.corpus import direct_read
 from vlm_assets.corpus.direct_read import LoadedRanges
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 RANGES = [(0, 1), (0, 4096), (4095, 4097), (5000, 5000), (3, 300_000), (299_000, 300_001), (0, 300_001)]
 

@@ -20,7 +20,7 @@ from vlm_assets.corpus.order import (
     window_ends,
     window_order,
 )
-from vlm_assets.errors import CorpusError
+from vlm_assets.words.errors import CorpusError
 
 
 def words(*values: int) -> np.ndarray:

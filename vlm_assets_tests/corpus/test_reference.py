@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.manifest import data_name, index_name
-from vlm_assets.layout import DataRoot
 from vlm_assets.store.slices import Row
 from vlm_assets.store.versions import current_version
-from vlm_assets.tombstones import Tombstones
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.builders import commit_plan, commit_slice, sample
 from vlm_assets_tests.corpus.reference import data_row, index_row, reference_corpus
 

@@ -12,8 +12,8 @@ from vlm_assets.corpus import row_files
 from vlm_assets.corpus.byte_pieces import Arranged, PieceReader, Pieces
 from vlm_assets.corpus.ipc_layout import read_layouts
 from vlm_assets.corpus.row_files import RowFiles, WideColumnError
-from vlm_assets.errors import CorpusError
-from vlm_assets.schema import IMAGE_TYPE
+from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.schema import IMAGE_TYPE
 from vlm_assets_tests.corpus.test_byte_pieces import images_of
 
 SCHEMA = pa.schema(

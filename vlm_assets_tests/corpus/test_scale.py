@@ -23,17 +23,17 @@ from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.takedown.order import TakedownOrder
+from vlm_assets.operate.takedown.run import take_down
 from vlm_assets.store.versions import read_manifest
-from vlm_assets.takedown.order import TakedownOrder
-from vlm_assets.takedown.run import take_down
 from vlm_assets_tests.benchmarks.made_installation import Made, install, make_slice, opened, pieces
 
 KILLED = """
 import sys
 from pathlib import Path
 from vlm_assets.corpus import build
-from vlm_assets.layout import DataRoot
+from vlm_assets.words.layout import DataRoot
 build._BYTES_A_WORKER = 0
 if __name__ == "__main__":
     print(build.build_corpus(Path(sys.argv[1]), DataRoot(Path(sys.argv[2])), workers=int(sys.argv[3])).root_hash)

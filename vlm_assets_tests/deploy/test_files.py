@@ -17,8 +17,8 @@ import yaml
 from typer.main import get_command
 
 from vlm_assets.cli import app
-from vlm_assets.layout import DataRoot
 from vlm_assets.settings import Settings, load_settings
+from vlm_assets.words.layout import DataRoot
 
 TOP = Path(__file__).resolve().parents[2]
 DEPLOY = TOP / "deploy"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from vlm_assets_tests.deploy.test_files import APP, DEPLOY, TOP
-from vlm_assets_tests.store.s3 import S3Server
+from vlm_assets_tests.remote.s3 import S3Server
 from vlm_assets_tests.workplace import STREET, fill, install
 
 

@@ -11,10 +11,10 @@ import pytest
 from vlm_assets.allocation.step import allocate, tombstones_in_force
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.manifest import CorpusManifest
-from vlm_assets.layout import DataRoot
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.layout import DataRoot
 from vlm_assets_tests.deploy.test_services import postgres
-from vlm_assets_tests.store.s3 import CREDENTIALS, REMOTE, S3Server
+from vlm_assets_tests.remote.s3 import CREDENTIALS, REMOTE, S3Server
 from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
 _INSTANCE = """

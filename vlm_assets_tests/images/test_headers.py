@@ -2,9 +2,9 @@ import struct
 
 import pytest
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.images import headers
 from vlm_assets.images.facts import MAX_FRAMES_COUNTED, BadImageError
+from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.images.pictures import animation, encoded, exif, picture, png, png_chunk
 
 ACTL = png_chunk(b"acTL", struct.pack(">II", 3, 0))

@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 import vlm_assets
-from vlm_assets.errors import OperationError, RejectReason
 from vlm_assets.images.child import policy_from_json, policy_to_json
 from vlm_assets.images.facts import BadImageError
 from vlm_assets.images.pool import DecoderPool
 from vlm_assets.images.probe import ImageFacts, ImageFault, ProbePolicy
+from vlm_assets.words.errors import OperationError, RejectReason
 from vlm_assets_tests.images.pictures import EVERYTHING, animation, encoded, picture, prober
 
 GIF = encoded(picture(), "GIF")

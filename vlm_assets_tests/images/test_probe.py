@@ -7,9 +7,9 @@ import zlib
 import pytest
 from PIL import Image, ImageFile
 
-from vlm_assets.errors import OperationError, RejectReason
 from vlm_assets.images import decode
 from vlm_assets.images.probe import FORMATS, ImageFacts, ImageFault, ImageProber, ProbePolicy
+from vlm_assets.words.errors import OperationError, RejectReason
 from vlm_assets_tests.images.pictures import (
     EVERYTHING,
     animation,

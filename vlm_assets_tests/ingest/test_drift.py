@@ -5,13 +5,13 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageDraw
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.images.likeness import same_by_dhash, same_by_pixels, telling
 from vlm_assets.ingest.drift import DRIFT_FILE, read_drift
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.slice import SliceOptions, SliceOutcome
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.slices import data_file_names, read_rejects, read_rows
+from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.workplace import STREET, ingest, install, picture
 

@@ -7,12 +7,12 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from vlm_assets.errors import ListingShrunkError, RejectToleranceError
+from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.store.slices import read_rows
-from vlm_assets.supply import gather_supply
+from vlm_assets.words.errors import ListingShrunkError, RejectToleranceError
 from vlm_assets_tests.workplace import STREET, expect_error, fill, ingest, install, picture, relist
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.names import (
     RANGE_END_TAG,

@@ -18,7 +18,7 @@ import dagster as dg
 import psutil
 import yaml
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import dataset_key
 from vlm_assets_tests.orchestration.kit import TOP
 

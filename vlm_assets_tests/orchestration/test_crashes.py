@@ -17,8 +17,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.build import run_build
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import SOURCE_TAG, dataset_key
 from vlm_assets_tests.orchestration.services import SERVICES, Services, wait_for, worker_pid
 from vlm_assets_tests.servers import FaultServer, Reply
@@ -234,6 +234,6 @@ def test_what_is_cancelled_stops_in_seconds_and_goes_on_where_it_was(
 
 def verify_all(installation: Installation) -> list[str]:
     """Faults of everything that is committed."""
-    from vlm_assets.verify import verify
+    from vlm_assets.operate.verify import verify
 
     return [str(fault) for fault in verify(installation).problems]

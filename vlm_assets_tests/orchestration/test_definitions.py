@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.metadata import column_schema
 from vlm_assets.orchestration.define import build_definitions
-from vlm_assets.orchestration.metadata import column_schema
-from vlm_assets.schema import SAMPLE_SCHEMA
+from vlm_assets.words.schema import SAMPLE_SCHEMA
 from vlm_assets_tests.workplace import STREET, install
 
 HEAVY = {"pyarrow", "pandas", "numpy", "PIL", "datasets", "aiohttp", "scrapy", "boto3", "pikepdf"}

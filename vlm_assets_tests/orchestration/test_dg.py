@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets_tests.orchestration.kit import TOP
 from vlm_assets_tests.workplace import STREET, fill, install
 

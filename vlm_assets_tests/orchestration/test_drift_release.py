@@ -4,9 +4,9 @@ import time
 
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.slice import SliceOptions
-from vlm_assets.orchestration.metadata import slice_metadata
+from vlm_assets.orchestration.assets.metadata import slice_metadata
 from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, dataset_key
-from vlm_assets.orchestration.pending import due_slices
+from vlm_assets.orchestration.night.pending import due_slices
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.workplace import STREET, ingest, install, picture

@@ -12,13 +12,13 @@ from dagster_aws.ecs import EcsRunLauncher
 from dagster_aws.ecs.container_context import EcsContainerContext
 from dagster_aws.ecs.executor import EcsStepHandler
 
-from vlm_assets.errors import ConfigError
-from vlm_assets.orchestration import ecs
-from vlm_assets.orchestration.coordinator import LineRunCoordinator
 from vlm_assets.orchestration.define import build_definitions
-from vlm_assets.orchestration.executor import LineExecutor, line_executor
 from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key, listing_key
-from vlm_assets.orchestration.resources import line_resources
+from vlm_assets.orchestration.run import ecs
+from vlm_assets.orchestration.run.coordinator import LineRunCoordinator
+from vlm_assets.orchestration.run.executor import LineExecutor, line_executor
+from vlm_assets.orchestration.run.resources import line_resources
+from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import STREET, install
 
 ECS: dict[str, Any] = {"step_executor": "ecs", "step_storage": "s3://b/steps", "remote": "s3://b/vlm"}

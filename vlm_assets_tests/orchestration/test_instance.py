@@ -11,14 +11,14 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import WorkerStatus
 
-from vlm_assets.errors import ConfigError
-from vlm_assets.orchestration.launcher import WatchedRunLauncher
+from vlm_assets.orchestration.command.run_queued import RunQueued
 from vlm_assets.orchestration.names import dataset_key, source_pool
-from vlm_assets.orchestration.ranges import slice_runs
-from vlm_assets.orchestration.run_queued import RunQueued
-from vlm_assets.orchestration.runs import RunWish
-from vlm_assets.orchestration.service import SNAPSHOT_VARIABLE, Served, open_service
-from vlm_assets.orchestration.threads import run_all
+from vlm_assets.orchestration.night.ranges import slice_runs
+from vlm_assets.orchestration.run.launcher import WatchedRunLauncher
+from vlm_assets.orchestration.run.runs import RunWish
+from vlm_assets.orchestration.run.service import SNAPSHOT_VARIABLE, Served, open_service
+from vlm_assets.orchestration.run.threads import run_all
+from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.orchestration.kit import Line
 from vlm_assets_tests.workplace import STREET, fill, install
 

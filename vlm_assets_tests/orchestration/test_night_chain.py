@@ -11,7 +11,7 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import (
     BACKUP_KEY,
     NIGHTLY_TAG,
@@ -19,11 +19,11 @@ from vlm_assets.orchestration.names import (
     RANGE_START_TAG,
     listing_key,
 )
-from vlm_assets.store.remote.state import backup_state
+from vlm_assets.remote.state import backup_state
 from vlm_assets.transfer.budget import Budget, read_usage
 from vlm_assets_tests.orchestration.kit import Line, Ticks
+from vlm_assets_tests.remote.s3 import REMOTE, S3Server
 from vlm_assets_tests.servers import FaultServer, Reply
-from vlm_assets_tests.store.s3 import REMOTE, S3Server
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 NIGHTS = ("2026-01-05", "2026-01-06", "2026-01-07")

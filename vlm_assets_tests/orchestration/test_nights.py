@@ -15,7 +15,7 @@ import pytest
 from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.github import GitHubService
 from vlm_assets.demo.services.pictures import zip_of
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import dataset_key, listing_key
 from vlm_assets_tests.orchestration.kit import Line, Ticks
 from vlm_assets_tests.orchestration.services import Services, wait_for

@@ -11,14 +11,14 @@ import pytest
 from aiohttp import web
 from dagster._core.definitions.run_status_sensor_definition import build_run_status_sensor_context
 
-from vlm_assets.installation import Installation
-from vlm_assets.notify import Failure, notify, one_line
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.notify import Failure, notify, one_line
 from vlm_assets.orchestration.names import CORPUS_KEY, NIGHTLY_TAG, listing_key
-from vlm_assets.orchestration.sensor_failures import failure_of_run
+from vlm_assets.orchestration.night.sensor_failures import failure_of_run
 from vlm_assets.settings import load_settings
 from vlm_assets_tests.orchestration.kit import Line
+from vlm_assets_tests.remote.s3 import S3Server
 from vlm_assets_tests.servers import FaultServer, Reply
-from vlm_assets_tests.store.s3 import S3Server
 from vlm_assets_tests.workplace import STREET, fill, install
 
 PATH = "/services/T0/B0/s3cr3tpath"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from vlm_assets.operate.takedown import TakedownOrder, take_down
+from vlm_assets.orchestration.assets.previews import forget_previews
+from vlm_assets.orchestration.assets.thumbnails import _thumbnail
 from vlm_assets.orchestration.names import dataset_key
-from vlm_assets.orchestration.previews import forget_previews
-from vlm_assets.orchestration.thumbnails import _thumbnail
-from vlm_assets.takedown import TakedownOrder, take_down
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 

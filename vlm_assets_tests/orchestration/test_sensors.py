@@ -4,10 +4,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.jobs import slices_config
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.command.reconcile import reconcile
 from vlm_assets.orchestration.names import CORPUS_KEY, RANGE_END_TAG, RANGE_START_TAG, listing_key
-from vlm_assets.orchestration.reconcile import reconcile
+from vlm_assets.orchestration.night.jobs import slices_config
 from vlm_assets_tests.orchestration.kit import Line, Ticks, instance_in
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 

@@ -20,8 +20,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.build import run_build
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import dataset_key
 from vlm_assets_tests.orchestration.kit import TOP, Line
 from vlm_assets_tests.workplace import STREET, fill, install, picture

@@ -14,22 +14,23 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.writer import write_shard
-from vlm_assets.errors import AllocationError, CorpusError, LockHeldError
 from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import build_slice, read_run
-from vlm_assets.installation import Installation
-from vlm_assets.layout import DataRoot
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
-from vlm_assets.orchestration.pending import due_slices, target_states
+from vlm_assets.orchestration.night.pending import due_slices, target_states
+from vlm_assets.remote.line import NoRemote, SharedRemote, line_remote
+from vlm_assets.remote.listings import read_remote_listing
+from vlm_assets.remote.local import current_on_disk
+from vlm_assets.remote.names import Name, object_key
+from vlm_assets.remote.on_commit import push_tombstones
 from vlm_assets.settings import Settings
-from vlm_assets.store.remote.line import NoRemote, SharedRemote, line_remote
-from vlm_assets.store.remote.local import current_on_disk
-from vlm_assets.store.remote.names import Name, object_key
-from vlm_assets.store.remote.on_commit import push_tombstones
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.errors import AllocationError, CorpusError, LockHeldError
+from vlm_assets.words.layout import DataRoot
 from vlm_assets_tests.orchestration.kit import Line, instance_in
-from vlm_assets_tests.store.s3 import BUCKET, PREFIX, REMOTE, FaultProxy, S3Server
+from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, REMOTE, FaultProxy, S3Server
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, relist
 
 SMALL_SHARDS = {"shard": {"max_bytes": 120_000, "window_bytes": 16_000, "block_rows": 4}}
@@ -174,7 +175,8 @@ def test_a_new_machine_keeps_the_number_of_buckets(place: Place, tmp_path: Path)
     share(place.machine("first"))
     fill(place.folder / "pictures" / "c", 30, start=700)
     second = place.machine("second")
-    planned = list_without_writing(second, second.catalog.source("street"), tmp_path / "cache")
+    known = read_remote_listing(second.settings, "street")
+    planned = list_without_writing(second, second.catalog.source("street"), tmp_path / "cache", known)
     assert not second.root.listings.exists()
     SharedRemote(second).before_listing(["street"])
     listing = relist(second)

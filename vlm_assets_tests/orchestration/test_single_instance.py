@@ -17,14 +17,14 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from vlm_assets.errors import LockHeldError
-from vlm_assets.installation import Installation
-from vlm_assets.orchestration.build import run_build
-from vlm_assets.orchestration.jobs import slices_config
-from vlm_assets.orchestration.kind_slots import hold_kind_slot, slots_of
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
+from vlm_assets.orchestration.night.jobs import slices_config
+from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
 from vlm_assets.settings import load_settings
 from vlm_assets.store.locks import hold_lock
+from vlm_assets.words.errors import LockHeldError
 from vlm_assets_tests.orchestration.kit import Line, failure_of
 from vlm_assets_tests.workplace import STREET, fill, install
 

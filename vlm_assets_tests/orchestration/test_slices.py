@@ -8,7 +8,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import dataset_key, listing_key, source_pool
 from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.orchestration.kit import Line, failure_of

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from vlm_assets.errors import OperationError, RejectReason
 from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool
+from vlm_assets.words.errors import OperationError, RejectReason
 from vlm_assets_tests.pdf.builders import (
     Array,
     Dictionary,

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.errors import Reject
-from vlm_assets.layout import key_hash
 from vlm_assets.settings import Settings, load_settings
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, ListedSlice, Record, Source
+from vlm_assets.sources.protocol import Source
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import Reject
+from vlm_assets.words.layout import key_hash
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 COMMON: dict[str, Any] = {"name": "one", "category": "photos", "subcategory": "all", "licence": "CC0-1.0"}
 

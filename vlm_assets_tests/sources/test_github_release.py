@@ -8,9 +8,9 @@ import pytest
 from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.github import GitHubService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
-from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
-from vlm_assets.sources.protocol import Listed
+from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,

@@ -13,9 +13,9 @@ import pytest
 from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
-from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
-from vlm_assets.sources.protocol import Listed
+from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.demo.services.pictures import picture
-from vlm_assets.errors import SourceError
 from vlm_assets.sources.hf_disk import SOURCE, HfDiskSpec
-from vlm_assets.sources.protocol import Listed
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, slices_of
 
 

@@ -12,9 +12,9 @@ from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture
 from vlm_assets.demo.services.static import StaticService
-from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.sources.hf_image_urls import SOURCE, HfImageUrlsSpec
-from vlm_assets.sources.protocol import Listed
+from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import COMMON, fetch_slice, identities, list_context, slices_of
 
 

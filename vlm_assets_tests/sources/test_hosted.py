@@ -15,7 +15,7 @@ from vlm_assets.demo.services.images import ImageSite
 from vlm_assets.demo.services.running import RunningServices, start_services
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.slice import SliceOutcome
-from vlm_assets.installation import Installation
+from vlm_assets.installation.opening import Installation
 from vlm_assets_tests.workplace import ingest, install
 
 QUOTAS = {"hosted": {"share": 1, "subcategories": {
@@ -119,7 +119,7 @@ def test_two_builds_of_the_same_upstream_are_equal(hosted: Hosted) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from vlm_assets.installation import open_installation
+from vlm_assets.installation.opening import open_installation
 from vlm_assets.settings import load_settings
 from vlm_assets_tests.workplace import ingest
 base = Path(sys.argv[1])

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vlm_assets.errors import ConfigError, Reject, RejectReason, SourceError
-from vlm_assets.layout import bucket_name, bucket_of
 from vlm_assets.settings import Settings
 from vlm_assets.sources.image_urls import SOURCE, ImageUrlsSpec
-from vlm_assets.sources.protocol import FetchContext, Item, ListContext, Listed, Record
+from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import ConfigError, Reject, RejectReason, SourceError
+from vlm_assets.words.layout import bucket_name, bucket_of
+from vlm_assets.words.records import Item, Listed, Record
 from vlm_assets_tests.servers import FaultServer, Reply
 
 SETTINGS = Settings(_env_file=None, allow_private_hosts=("127.0.0.1",), http_timeout_s=1.0)

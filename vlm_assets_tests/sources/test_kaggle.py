@@ -7,9 +7,9 @@ import pytest
 from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.kaggle import KaggleService
 from vlm_assets.demo.services.pictures import picture, zip_of
-from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.sources.kaggle import SOURCE, KaggleSpec
-from vlm_assets.sources.protocol import Listed
+from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,

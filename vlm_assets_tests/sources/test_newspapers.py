@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from vlm_assets.demo.newspaper_site import BASE_PATH, TITLES, DemoIssue, DemoTitle, NewspaperSite, pdf_of
 from vlm_assets.demo.services.base import Fault, Reply
-from vlm_assets.errors import ConfigError, RejectReason, SourceError
 from vlm_assets.sources.newspapers import SOURCE, NewspapersSpec
-from vlm_assets.sources.protocol import Listed
 from vlm_assets.spiders.model import Issue, Title
+from vlm_assets.words.errors import ConfigError, RejectReason, SourceError
+from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,

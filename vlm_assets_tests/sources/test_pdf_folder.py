@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.sources.pdf_folder import SOURCE, PdfFolderSpec
 from vlm_assets.sources.registry import kinds
+from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets_tests.pdf.builders import add_page, build, drawing, scan
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, slices_of
 

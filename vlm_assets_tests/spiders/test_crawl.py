@@ -21,10 +21,10 @@ from cryptography.x509.oid import NameOID
 
 from vlm_assets.demo.newspaper_site import BASE_PATH, NewspaperSite
 from vlm_assets.demo.services.base import Fault, Reply
-from vlm_assets.errors import SourceError
 from vlm_assets.settings import load_settings
 from vlm_assets.spiders.crawl import crawl, spiders
 from vlm_assets.spiders.model import CrawlTask
+from vlm_assets.words.errors import SourceError
 
 INDEX = BASE_PATH
 TITLE = f"{BASE_PATH}gazete.php"

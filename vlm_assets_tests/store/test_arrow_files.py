@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from vlm_assets.errors import DiskFullError, StoreError
 from vlm_assets.store.arrow_files import ArrowFile, StreamedBuffer, write_bytes
 from vlm_assets.store.output_files import CachedFile
+from vlm_assets.words.errors import DiskFullError, StoreError
 
 SCHEMA = pa.schema([("number", pa.int64()), ("data", pa.binary()), ("text", pa.string())])
 VALUES = [b"first", b"", b"x" * 1_000_003, b"last"]

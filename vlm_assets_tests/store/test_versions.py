@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vlm_assets.errors import LockHeldError, StoreError
-from vlm_assets.manifest import Manifest
 from vlm_assets.store.arrow_files import replace_file, write_bytes
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import commit_version, current_version, read_manifest, swap_link
+from vlm_assets.words.errors import LockHeldError, StoreError
+from vlm_assets.words.manifest import Manifest
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction

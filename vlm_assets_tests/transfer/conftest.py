@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vlm_assets.settings import Settings
-from vlm_assets.sources.protocol import FetchContext
+from vlm_assets.words.contexts import FetchContext
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import orjson
 
-from vlm_assets.errors import Reject
 from vlm_assets.settings import Settings
-from vlm_assets.sources.protocol import FetchContext
 from vlm_assets.transfer.download import UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.demo.services.pictures import tar_of, zip_of
-from vlm_assets.errors import RejectReason, SourceError
 from vlm_assets.transfer.archives import (
     ArchiveLimits,
     Member,
@@ -18,6 +17,7 @@ from vlm_assets.transfer.archives import (
     read_members,
     safe_name,
 )
+from vlm_assets.words.errors import RejectReason, SourceError
 
 LIMITS = ArchiveLimits(member_bytes=100_000)
 PLAIN = [("cat/a.jpg", b"A" * 1000), ("dog/b.png", b"B" * 700), ("notes.txt", b"no record")]

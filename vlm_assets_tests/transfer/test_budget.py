@@ -9,7 +9,6 @@ import pytest
 
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture
-from vlm_assets.errors import Reject
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
 from vlm_assets.transfer.budget import (
     Budget,
@@ -23,6 +22,7 @@ from vlm_assets.transfer.budget import (
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.words.errors import Reject
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.sources.kit import COMMON, fetch_slice, list_context
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.errors import ConfigError, RejectReason, SourceError
 from vlm_assets.transfer.client import Client, download_file, request
 from vlm_assets.transfer.http import TransferError
+from vlm_assets.words.errors import ConfigError, RejectReason, SourceError
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.transfer.conftest import quick_settings
 

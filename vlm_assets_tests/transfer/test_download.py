@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.errors import ConfigError, Reject, RejectReason, SourceError
-from vlm_assets.sources.protocol import FetchContext
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import ConfigError, Reject, RejectReason, SourceError
 from vlm_assets_tests.servers import FaultServer, Reply, Script
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
 

@@ -3,8 +3,7 @@ from email.utils import formatdate
 import pytest
 from multidict import CIMultiDict
 
-from vlm_assets.catalog.spec import HostSpec, SourceSpec
-from vlm_assets.errors import RejectReason
+from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import load_settings
 from vlm_assets.transfer.politeness import (
     Accept,
@@ -17,6 +16,8 @@ from vlm_assets.transfer.politeness import (
     judge_status,
     retry_after_s,
 )
+from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.hosts import HostSpec
 from vlm_assets_tests.transfer.conftest import quick_settings
 
 NOW = 1_800_000_000.0

@@ -1,10 +1,10 @@
 import pytest
 from yarl import URL
 
-from vlm_assets.errors import RejectReason
 from vlm_assets.transfer.politeness import HostLimits, Patience
 from vlm_assets.transfer.schedule import Job, Schedule
 from vlm_assets.transfer.slots import HostGate
+from vlm_assets.words.errors import RejectReason
 
 PATIENCE = Patience(attempts=3, base_s=1.0, cap_s=60.0, max_wait_s=600.0)
 NOW = 1_800_000_000.0

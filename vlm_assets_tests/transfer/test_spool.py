@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.errors import LockHeldError, Reject, RejectReason
 from vlm_assets.transfer.spool import INLINE_BYTES, Spool
+from vlm_assets.words.errors import LockHeldError, Reject, RejectReason
 
 REJECT = Reject("gone", RejectReason.NOT_FOUND, "status 404")
 

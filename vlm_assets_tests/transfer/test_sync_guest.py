@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from vlm_assets.catalog.spec import HostSpec
-from vlm_assets.errors import SourceError
 from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.hosts import HostSpec
 from vlm_assets_tests.sources.kit import settings_of
 
 

@@ -8,9 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from vlm_assets.errors import Reject, RejectReason
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
 

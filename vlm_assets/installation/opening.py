@@ -1,0 +1,62 @@
+"""Settings, data root and catalogue of one machine together: what every step works on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from vlm_assets.catalog.spec import Catalog
+from vlm_assets.installation.load import catalog_problems, load_catalog
+from vlm_assets.settings import Settings, load_settings
+from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.layout import DataRoot
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One snapshot: a run keeps it whatever is edited meanwhile."""
+
+    settings: Settings
+    root: DataRoot
+    catalog: Catalog
+
+    @property
+    def catalog_dir(self) -> Path:
+        """Directory that the catalogue was read from."""
+        return self.settings.catalog_dir
+
+
+def open_installation(settings: Settings | None = None) -> Installation:
+    """Reads settings (unless given) and catalogue, and checks the data root.
+
+    Raises:
+        ConfigError: every fault of settings, data root and catalogue, in one go.
+    """
+    settings = settings or load_settings()
+    problems: list[Problem] = []
+    root = _or_problems(lambda: settings.root, problems)
+    catalog = _or_problems(lambda: load_catalog(settings.catalog_dir), problems)
+    if root is None or catalog is None:
+        raise ConfigError(problems)
+    return Installation(settings, root, catalog)
+
+
+def problems_of_everything() -> list[Problem]:
+    """Every fault of settings, data root and catalogue, missing folders included: what `check` prints."""
+    problems: list[Problem] = []
+    settings = _or_problems(load_settings, problems)
+    if settings is not None:
+        _or_problems(lambda: settings.root, problems)
+        directory = _or_problems(lambda: settings.catalog_dir, problems)
+        problems += catalog_problems(directory) if directory else []
+    return problems
+
+
+def _or_problems(read: Callable[[], T], problems: list[Problem]) -> T | None:
+    try:
+        return read()
+    except ConfigError as error:
+        problems += error.problems
+        return None

@@ -1,0 +1,239 @@
+"""What a build would do: slices, requests, bytes, hours, disk, quotas and shortfall. Writes nothing.
+
+Sources that were listed are taken from their listing; the others are listed into a folder that is removed.
+"""
+
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from vlm_assets.allocation.inputs import target_rows
+from vlm_assets.catalog.rules import fixed_subcategories
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.ingest.due import Due, slice_due
+from vlm_assets.ingest.listing import list_without_writing
+from vlm_assets.ingest.slice import read_run
+from vlm_assets.ingest.summary import summarise_source
+from vlm_assets.installation.opening import Installation
+from vlm_assets.remote.listings import read_remote_listing
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.errors import ConfigError, SourceError
+from vlm_assets.words.manifest import Listing, SliceManifest
+
+GP3_BASE_BYTES_PER_S = 125_000_000
+"""Throughput of an EBS gp3 volume as it comes; the disk's part of the hours is counted with it."""
+ASSUMED_IMAGE_BYTES = 100_000
+"""Where upstream tells no size."""
+REMOTE_KINDS = frozenset(
+    {"image_urls", "hf_image_urls", "hf_dataset", "kaggle", "github_release", "newspapers"}
+)
+
+
+class SourceForecast(BaseModel):
+    """What one source would ask for. `rows` counts one row an item where a slice was never fetched."""
+
+    name: str
+    kind: str
+    slices: int = 0
+    due: int = 0
+    buckets: dict[str, int] = {}
+    requests: int = 0
+    bytes: int = 0
+    bytes_assumed: bool = False
+    hours: float = 0.0
+    rows: int = 0
+    problem: str = ""
+
+
+class NodeForecast(BaseModel):
+    """One node of the quota tree."""
+
+    path: str
+    asked: int
+    supply: int
+    granted: int
+    shortfall: int
+    excluded: dict[str, int] = {}
+    cause: str = ""
+
+
+class Forecast(BaseModel):
+    """Everything `plan --json` prints."""
+
+    target: str
+    target_rows: int
+    exact: bool
+    """True where every slice is committed: the grants are those of the build. Else supplies are item counts."""
+    sources: list[SourceForecast]
+    nodes: list[NodeForecast]
+    fetch_bytes: int
+    corpus_bytes: int
+    disk_needed_bytes: int
+    """High-water mark beyond what lies there now: fetched slices twice (spool and slice), the new corpus beside the
+    old one."""
+    disk_free_bytes: int
+    hours: float
+    problems: list[str]
+
+
+def forecast(installation: Installation, target: str) -> Forecast:
+    """The dry run of a build.
+
+    Raises:
+        AllocationError: no such target, or `shortfall: fail` and a quota that is not met.
+    """
+    rows_wanted = target_rows(installation.catalog, target)
+    sources: list[SourceForecast] = []
+    supplies: dict[str, Mapping[str, int]] = {}
+    for spec in installation.catalog.sources:
+        if spec.enabled:
+            one, supplies[spec.name] = _forecast_source(installation, spec)
+            sources.append(one)
+    exact = not any(one.due or one.problem for one in sources)
+    nodes = _exact_nodes(installation, target) if exact else _estimated_nodes(installation, target, supplies)
+    fetch_bytes = sum(one.bytes for one in sources if one.due)
+    corpus_bytes = _corpus_bytes(installation, sources, sum(n.granted for n in nodes if "/" not in n.path))
+    disk = 2 * fetch_bytes + corpus_bytes
+    writing_hours = (2 * fetch_bytes + 2 * corpus_bytes) / GP3_BASE_BYTES_PER_S / 3600
+    return Forecast(
+        target=target,
+        target_rows=rows_wanted,
+        exact=exact,
+        sources=sources,
+        nodes=nodes,
+        fetch_bytes=fetch_bytes,
+        corpus_bytes=corpus_bytes,
+        disk_needed_bytes=disk,
+        disk_free_bytes=shutil.disk_usage(installation.root.path).free,
+        hours=round(max((one.hours for one in sources), default=0.0) + writing_hours, 3),
+        problems=[f"{one.name}: {one.problem}" for one in sources if one.problem],
+    )
+
+
+def _forecast_source(
+    installation: Installation, spec: SourceSpec
+) -> tuple[SourceForecast, Mapping[str, int]]:
+    result = SourceForecast(name=spec.name, kind=spec.kind)
+    try:
+        listing = _listing_of(installation, spec)
+    except (SourceError, ConfigError) as error:
+        result.problem = str(error)
+        return result, {}
+    supply: defaultdict[str, int] = defaultdict(int)
+    if listing is None:
+        result.problem = "held and never listed"
+        return result, supply
+    result.slices, result.buckets = len(listing.slices), listing.buckets
+    committed = summarise_source(installation.root, spec.name).slices
+    for key, listed in listing.slices.items():
+        version = current_version(installation.root.slice(spec.name, key)) if key in committed else None
+        manifest = read_manifest(version, SliceManifest) if version else None
+        run = read_run(version) if version else None
+        accept = not spec.quarantines_drift()
+        why = slice_due(listed, manifest, run, now=time.time(), accept_drift=accept)
+        due = spec.active and why is not Due.COMMITTED
+        if manifest is not None:
+            result.rows += manifest.rows
+            for subcategory, rows in manifest.subcategories.items():
+                supply[subcategory] += rows
+        else:
+            result.rows += listed.items
+            for subcategory in sorted(fixed_subcategories(spec) or ())[:1]:
+                supply[subcategory] += listed.items
+        if due:
+            result.due += 1
+            result.requests += listed.items
+            result.bytes_assumed |= listed.size_bytes is None
+            result.bytes += (
+                listed.size_bytes if listed.size_bytes is not None else listed.items * ASSUMED_IMAGE_BYTES
+            )
+    result.hours = _request_hours(installation, spec, result)
+    return result, supply
+
+
+def _listing_of(installation: Installation, spec: SourceSpec) -> Listing | None:
+    listing = read_listing(installation.root, spec.name)
+    if listing is None and spec.active:
+        with tempfile.TemporaryDirectory(prefix="vlm-plan-") as cache:
+            return list_without_writing(installation, spec, Path(cache), _remote_listing(installation, spec))
+    return listing
+
+
+def _remote_listing(installation: Installation, spec: SourceSpec) -> Listing | None:
+    """The listing that the remote has: a machine that is new takes its number of buckets."""
+    return read_remote_listing(installation.settings, spec.name) if installation.settings.remote else None
+
+
+def _request_hours(installation: Installation, spec: SourceSpec, one: SourceForecast) -> float:
+    """Hours that politeness alone takes: the rate and cooldown of the catalogue, else 10 requests a second a slot."""
+    if spec.kind not in REMOTE_KINDS or not one.requests:
+        return 0.0
+    slots = min(
+        spec.max_concurrency or installation.settings.http_per_host, installation.settings.http_per_host
+    )
+    rate = spec.requests_per_second or 10.0 * slots
+    if spec.cooldown_s:
+        rate = min(rate, 1 / spec.cooldown_s)
+    return round(one.requests / rate / 3600, 3)
+
+
+def _exact_nodes(installation: Installation, target: str) -> list[NodeForecast]:
+    """Grants of the plan that a build would make now."""
+    from vlm_assets.allocation.committed import gather_supply
+    from vlm_assets.allocation.plan import plan_allocation
+    from vlm_assets.allocation.step import tombstones_in_force
+
+    plan = plan_allocation(
+        installation.catalog, target, gather_supply(installation).slices, tombstones_in_force(installation.root),
+        base_dir=installation.catalog_dir,
+    )  # fmt: skip
+    return [
+        NodeForecast(
+            path="/".join(node.path), asked=node.asked, supply=node.supply, granted=node.granted,
+            shortfall=node.shortfall, excluded=node.excluded, cause=node.cause,
+        )
+        for node in plan.certificate.nodes
+    ]  # fmt: skip
+
+
+def _estimated_nodes(
+    installation: Installation, target: str, supplies: Mapping[str, Mapping[str, int]]
+) -> list[NodeForecast]:
+    """Grants with item counts as supplies: before dedup, rejects and what containers hold."""
+    from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
+
+    corpus = installation.catalog.corpus
+    leaves = corpus.leaves()
+    cells = [
+        CellSupply(spec.category, subcategory, spec.name, rows, spec.weight)
+        for spec in installation.catalog.sources
+        for subcategory, rows in sorted(supplies.get(spec.name, {}).items())
+        if (spec.category, subcategory) in leaves
+    ]
+    root = build_tree(corpus, cells)
+    seats = target_rows(installation.catalog, target)
+    asked, granted = asked_of(root, seats), grants_of(root, seats, bounds_of(root))
+    return [
+        NodeForecast(
+            path="/".join(node.path), asked=asked[node.path], supply=node.supply, granted=granted[node.path],
+            shortfall=max(asked[node.path] - granted[node.path], 0),
+        )
+        for node in root.walk()
+        if node.path
+    ]  # fmt: skip
+
+
+def _corpus_bytes(installation: Installation, sources: list[SourceForecast], granted: int) -> int:
+    rows = data = 0
+    for one in sources:
+        summary = summarise_source(installation.root, one.name).slices.values()
+        known_rows, known_bytes = sum(s.rows for s in summary), sum(s.data_bytes for s in summary)
+        rows += max(one.rows, known_rows)
+        data += known_bytes if not one.due else max(known_bytes, one.bytes)
+    return int(granted * data / rows) if rows else granted * ASSUMED_IMAGE_BYTES

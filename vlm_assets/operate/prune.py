@@ -1,0 +1,185 @@
+"""Removes what nothing needs: downloads, versions that nothing refers to, leftovers of cut runs.
+
+Nothing that a symlink shows, a plan in force draws from, a pin protects or a live process holds is touched.
+"""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.corpus.seal import prune_versions
+from vlm_assets.ingest.summary import refresh_summary
+from vlm_assets.installation.opening import Installation
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.errors import LockHeldError, StoreError
+from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
+
+
+class PruneReport(BaseModel):
+    """What was removed, as paths below the data root; what could have been and was not, in words."""
+
+    removed: list[str] = []
+    freed_bytes: int = 0
+    kept: list[str] = []
+    runs: list[str] = []
+    """Ids of Dagster runs that went."""
+
+
+def prune_data_root(
+    installation: Installation, *, sources: Collection[str] | None = None, retired: bool = False
+) -> PruneReport:
+    """Cleans the whole data root, or the folders of some sources.
+
+    Listings and summaries stay; a slice's cache goes only while nobody builds the slice. With `retired`, slices that
+    upstream no longer lists are removed too.
+    """
+    pruning = _Pruning(installation)
+    names = sorted(sources) if sources is not None else pruning.source_names()
+    for name in names:
+        pruning.source(name, retired=retired)
+    if sources is None:
+        pruning.allocations()
+        pruning.corpora()
+    return pruning.report
+
+
+class _Pruning:
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._root: DataRoot = installation.root
+        self._planned = _planned_versions(self._root)
+        self.report = PruneReport()
+
+    def source_names(self) -> list[str]:
+        """Every source with a folder, of the catalogue or not."""
+        folders = (self._root.path / "datasets", self._root.cache)
+        return sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir()})
+
+    def source(self, name: str, *, retired: bool) -> None:
+        """Caches, staging, old versions and, if asked for, retired slices of a source."""
+        listing = read_listing(self._root, name)
+        busy = len(self.report.kept)
+        for key in self._slice_keys(name):
+            lock = self._root.locks / f"slice.{name}.{key}"
+            try:
+                with hold_lock(lock, f"pruning {name}/{key}"):
+                    self._remove(self._root.cache_of(name) / "spool" / key)
+                    self._remove(self._root.source(name) / STAGING / key)
+                    if retired and listing is not None and key in listing.retired:
+                        self._root.slice(name, key).unlink(missing_ok=True)
+            except LockHeldError as error:
+                self.report.kept.append(str(error))
+        if len(self.report.kept) == busy:
+            self._cache(name)
+        self._versions(name)
+        if listing is not None:
+            refresh_summary(self._root, name, listing)
+
+    def allocations(self) -> None:
+        """Plans that no symlink shows and no current corpus was built from."""
+        used = {path.resolve() for path in self._links("allocations")}
+        for folder in (self._root.path / "allocations").glob(f"*/{VERSIONS}/*"):
+            if folder.resolve() not in used and folder.name not in self._corpus_plans():
+                self._remove(folder)
+
+    def corpora(self) -> None:
+        """Versions beyond `keep_versions` that are not pinned."""
+        keep = self._installation.catalog.corpus.keep_versions
+        for link in self._links("corpora"):
+            before = {path.name: _folder_bytes(path) for path in (link.parent / VERSIONS).iterdir()}
+            for path in prune_versions(link, keep):
+                self._note(path, before.get(path.name, 0))
+
+    def _links(self, kind: str) -> Iterator[Path]:
+        for path in sorted((self._root.path / kind).glob("*/*")):
+            if path.is_symlink() and current_version(path) is not None:
+                yield path
+
+    def _corpus_plans(self) -> set[str]:
+        from vlm_assets.corpus.manifest import CorpusManifest
+
+        return {
+            read_manifest(link.resolve(), CorpusManifest).allocation_version
+            for link in self._links("corpora")
+        }
+
+    def _slice_keys(self, name: str) -> list[str]:
+        folders = (
+            self._root.source(name),
+            self._root.source(name) / STAGING,
+            self._root.cache_of(name) / "spool",
+        )
+        return sorted(
+            {
+                p.name
+                for f in folders
+                if f.is_dir()
+                for p in f.iterdir()
+                if not p.name.startswith(".") and p.is_dir()
+            }
+        )
+
+    def _cache(self, name: str) -> None:
+        """Everything downloaded; tables of file hashes stay, for they save reading all files again."""
+        folder = self._root.cache_of(name)
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix not in (".db", ".sqlite"):
+                self._remove(path)
+
+    def _versions(self, name: str) -> None:
+        folder = self._root.source(name)
+        if not folder.is_dir():
+            return
+        shown = {current_version(p) for p in folder.iterdir() if p.is_symlink()}
+        for version in sorted((folder / VERSIONS).iterdir()) if (folder / VERSIONS).is_dir() else ():
+            if version not in shown and version.name not in self._planned[name]:
+                self._remove(version)
+
+    def _remove(self, path: Path) -> None:
+        remove_tree(self._root, path, self.report)
+
+    def _note(self, path: Path, size_bytes: int) -> None:
+        self.report.removed.append(path.relative_to(self._root.path).as_posix())
+        self.report.freed_bytes += size_bytes
+
+
+def remove_tree(root: DataRoot, path: Path, report: PruneReport) -> None:
+    """Removes a file or folder below the data root and notes it; nothing where there is none."""
+    if not path.exists():
+        return
+    size_bytes = _folder_bytes(path)
+    if path.is_dir():
+        (path / MANIFEST).unlink(missing_ok=True)  # without it the folder was never committed
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    report.removed.append(path.relative_to(root.path).as_posix())
+    report.freed_bytes += size_bytes
+
+
+def _planned_versions(root: DataRoot) -> defaultdict[str, set[str]]:
+    """Slice versions, by source, that the plans in force draw from."""
+    planned: defaultdict[str, set[str]] = defaultdict(set)
+    for link in (root.path / "allocations").glob("*/*"):
+        version = current_version(link) if link.is_symlink() else None
+        if version is None:
+            continue
+        try:
+            manifest = read_manifest(version, AllocationManifest)
+        except StoreError:
+            continue
+        for one in manifest.slices:
+            planned[one.source].add(one.version)
+    return planned
+
+
+def _folder_bytes(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and p.stat().st_nlink == 1)

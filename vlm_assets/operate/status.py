@@ -1,0 +1,151 @@
+"""Where everything stands, from manifests and summaries alone: what `vlm-assets status` shows."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.ingest.rights import Rights, read_rights
+from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
+from vlm_assets.installation.opening import Installation
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.manifest import Listing
+
+
+class SourceStatus(BaseModel):
+    """One source. `due`: slices new, changed, or never committed; `items` as listed."""
+
+    name: str
+    kind: str
+    state: Literal["active", "held", "disabled", "never listed"]
+    revision: str
+    slices: int
+    committed: int
+    due: int
+    retired: int
+    items: int
+    rows: int
+    rejects: dict[str, int]
+    transient_rejects: int
+    data_bytes: int
+    cache_bytes: int
+
+
+class TargetStatus(BaseModel):
+    """One target: what was planned and what is sealed."""
+
+    name: str
+    target_rows: int
+    granted: int | None = None
+    rows: int | None = None
+    holes: int | None = None
+    shards: int | None = None
+    data_bytes: int | None = None
+    root_hash: str | None = None
+    path: str | None = None
+
+
+class Status(BaseModel):
+    """Everything `status --json` prints."""
+
+    data_root: str
+    catalog_hash: str
+    free_bytes: int
+    sources: list[SourceStatus]
+    targets: list[TargetStatus]
+    rights: Rights
+    seconds: float
+
+
+def read_status(installation: Installation) -> Status:
+    """The state on disk. Opens no data file; 2,000 slices of a source are one summary."""
+    import shutil
+
+    clock = time.monotonic()
+    catalog = installation.catalog
+    in_force = [(spec, _in_force(installation, spec)) for spec in catalog.sources if spec.enabled]
+    return Status(
+        data_root=str(installation.root.path),
+        catalog_hash=catalog.hash,
+        free_bytes=shutil.disk_usage(installation.root.path).free,
+        sources=[_source_status(installation, spec) for spec in catalog.sources],
+        targets=[_target_status(installation, target) for target in catalog.corpus.targets],
+        rights=read_rights(installation, in_force),
+        seconds=round(time.monotonic() - clock, 3),
+    )
+
+
+def _in_force(installation: Installation, spec: SourceSpec) -> SourceSummary:
+    """What of a source is committed and listed."""
+    listing = read_listing(installation.root, spec.name)
+    committed = summarise_source(installation.root, spec.name).slices
+    listed = {name: one for name, one in committed.items() if listing is None or name in listing.slices}
+    return SourceSummary(source=spec.name, slices=listed)
+
+
+def _source_status(installation: Installation, spec: SourceSpec) -> SourceStatus:
+    listing = read_listing(installation.root, spec.name)
+    committed = summarise_source(installation.root, spec.name).slices
+    listed = listing.slices if listing else {}
+    in_force = {name: one for name, one in committed.items() if listing is None or name in listed}
+    rejects: Counter[str] = Counter()
+    for one in in_force.values():
+        rejects.update(one.rejects)
+    return SourceStatus(
+        name=spec.name,
+        kind=spec.kind,
+        state=_state(spec, listing),
+        revision=listing.revision if listing else "",
+        slices=len(listed),
+        committed=sum(name in committed for name in listed),
+        due=sum(_is_due(listing, name, committed.get(name)) for name in listed),
+        retired=len(listing.retired) if listing else 0,
+        items=listing.items if listing else 0,
+        rows=sum(one.rows for one in in_force.values()),
+        rejects=dict(rejects.most_common()),
+        transient_rejects=sum(one.transient_rejects for one in in_force.values()),
+        data_bytes=sum(one.data_bytes for one in in_force.values()),
+        cache_bytes=_folder_bytes(installation.root.cache_of(spec.name)),
+    )
+
+
+def _state(
+    spec: SourceSpec, listing: Listing | None
+) -> Literal["active", "held", "disabled", "never listed"]:
+    if not spec.enabled:
+        return "disabled"
+    if spec.hold:
+        return "held"
+    return "active" if listing else "never listed"
+
+
+def _is_due(listing: Listing | None, name: str, committed: SliceSummary | None) -> bool:
+    if listing is None or committed is None:
+        return True
+    return committed.listing_fingerprint != listing.slices[name].fingerprint
+
+
+def _target_status(installation: Installation, target: str) -> TargetStatus:
+    corpus = installation.catalog.corpus
+    status = TargetStatus(name=target, target_rows=corpus.targets[target])
+    planned = current_version(installation.root.allocation(corpus.name, target))
+    if planned is not None:
+        status.granted = read_manifest(planned, AllocationManifest).granted_rows
+    link = installation.root.corpus(corpus.name, target)
+    sealed = current_version(link)
+    if sealed is not None:
+        manifest = read_manifest(sealed, CorpusManifest)
+        status.rows, status.holes = manifest.rows, manifest.holes
+        status.shards, status.data_bytes = len(manifest.shards), manifest.data_bytes
+        status.root_hash, status.path = manifest.root_hash, str(link)
+    return status
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(p.stat(follow_symlinks=False).st_size for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,259 @@
+"""Figures as tables for a person: what the commands print. Decides nothing."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from vlm_assets.audit.findings import Finding
+    from vlm_assets.ingest.rights import Rights
+    from vlm_assets.operate.forecast import Forecast
+    from vlm_assets.operate.lineage import RowLineage
+    from vlm_assets.operate.status import Status
+
+
+def stdout_console() -> Console:
+    """Standard output: as wide as the terminal, or 160 columns where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def size(count: int | None) -> str:
+    """Bytes in powers of 1000, three digits."""
+    if count is None:
+        return "–"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return ""
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """`truncated 3, corrupt 1`."""
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda kv: -kv[1]))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table; a column whose name begins with `#` holds numbers, right-aligned; only the last one wraps."""
+    result = Table(
+        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for place, column in enumerate(columns, 1):
+        result.add_column(
+            column.removeprefix("#"),
+            justify="right" if column.startswith("#") else "left",
+            no_wrap=place < len(columns),
+            overflow="fold",
+        )
+    for row in rows:
+        result.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    return result
+
+
+def show_status(console: Console, status: "Status") -> None:
+    """Sources and targets."""
+    console.print(f"data root {status.data_root}, {size(status.free_bytes)} free")
+    console.print(
+        table(
+            "Sources",
+            ["source", "kind", "state", "#slices", "#due", "#items", "#rows", "#data", "#cache", "rejects"],
+            [
+                (
+                    s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, s.items, s.rows,
+                    size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects),
+                )
+                for s in status.sources
+            ],
+        )
+    )  # fmt: skip
+    console.print(
+        table(
+            "Targets",
+            ["target", "#asked", "#granted", "#rows", "#holes", "#shards", "#data", "root hash"],
+            [
+                (
+                    t.name, t.target_rows, *("–" if v is None else v for v in (t.granted, t.rows, t.holes, t.shards)),
+                    size(t.data_bytes), (t.root_hash or "–")[:16],
+                )
+                for t in status.targets
+            ],
+        )
+    )  # fmt: skip
+
+
+def show_rights(console: Console, rights: "Rights") -> None:
+    """Licences of what is committed, terms that wait, takedowns."""
+    console.print(
+        table(
+            "Rights",
+            ["licence", "sources", "#rows", "#data"],
+            [
+                (name, ", ".join(one.sources), one.rows, size(one.data_bytes))
+                for name, one in rights.licences.items()
+            ],
+        )
+    )
+    for one in rights.terms:
+        told = f"accepted: {one.accepted}" if one.accepted else "TO ACCEPT" if one.url else one.state
+        console.print(f"terms of {one.source}: {one.url} {told}", markup=False, soft_wrap=True)
+    down = rights.takedowns
+    if down.names:
+        console.print(
+            f"{len(down.names)} takedowns: {down.rows:,} rows, {down.images:,} images, {down.urls:,} URLs"
+        )
+
+
+def show_forecast(console: Console, plan: "Forecast") -> None:
+    """Sources, quotas and totals of a dry run."""
+    console.print(
+        table(
+            f"What a build of {plan.target} would fetch",
+            ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows", "problem"],
+            [
+                (
+                    s.name, s.kind, s.slices, s.due, _buckets(s.buckets), s.requests,
+                    size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows, s.problem,
+                )
+                for s in plan.sources
+            ],
+        )
+    )  # fmt: skip
+    console.print(
+        table(
+            "Quotas" if plan.exact else "Quotas, estimated: slices not fetched count one row an item",
+            ["node", "#asked", "#supply", "#granted", "#shortfall", "cause", "excluded"],
+            [
+                ("  " * n.path.count("/") + n.path.rpartition("/")[2], n.asked, n.supply, n.granted, n.shortfall,
+                 n.cause,
+                    reasons(n.excluded))
+                for n in plan.nodes
+            ],
+        )
+    )  # fmt: skip
+    console.print(
+        f"to fetch {size(plan.fetch_bytes)}, corpus {size(plan.corpus_bytes)}, "
+        f"disk needed at most {size(plan.disk_needed_bytes)} of {size(plan.disk_free_bytes)} free, "
+        f"about {plan.hours:.2f} h (politeness, and writing at 125 MB/s, the base rate of a gp3 volume)"
+    )
+    if plan.disk_needed_bytes > plan.disk_free_bytes:
+        console.print("[bold red]There is not enough room on this volume.")
+
+
+def _buckets(buckets: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{name}: {count}" if name else str(count) for name, count in buckets.items() if count > 1
+    )
+
+
+def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
+    """One line a finding; what failed with its examples below."""
+    marks = {True: "[green]passed", False: "[red]FAILED"}
+    console.print(
+        table(
+            "Audit",
+            ["finding", "severity", "result", "observed"],
+            [
+                (
+                    str(f.name),
+                    str(f.severity),
+                    marks[f.passed] if f.judged else "[yellow]not judged",
+                    escape(f.observed),
+                )
+                for f in findings
+            ],
+        )
+    )
+    for finding in findings:
+        if finding.failed:
+            console.print(
+                f"{finding.name}: expected {finding.expected}; observed {finding.observed}", markup=False
+            )
+            for example in finding.examples:
+                console.print(f"  {example}", markup=False, soft_wrap=True)
+
+
+def show_lineage(console: Console, rows: "Sequence[RowLineage]") -> None:
+    """Every row from the corpus back to upstream."""
+    for row in rows:
+        facts: dict[str, object] = {
+            "id": row.id,
+            "text": row.row.get("text"),
+            "category": f"{row.row.get('category')}/{row.row.get('subcategory')}",
+            "picture": "{format} {width_px} x {height_px}, ".format(**row.row) + size(row.row["size_bytes"]),
+            "sha256": row.image_sha256,
+            "licence": row.licence,
+            "source": f"{row.source} ({row.kind}) at revision {row.revision}",
+            "origin": row.origin,
+            "item": row.item + (f" [{row.item_identity}]" if row.item_identity else ""),
+            "slice": f"{row.slice}, version {row.slice_version}, row {row.slice_row}",
+            "fetched by": _fetched(row),
+            "in": ", ".join(f"{p.corpus}/{p.target} ({p.file} row {p.row})" for p in row.corpora)
+            or "no corpus",
+            "taken down": ", ".join(row.tombstones) or "no",
+        }
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            console.print(f"{name:>{width}}  {'–' if value is None else value}", markup=False, soft_wrap=True)
+
+
+def _fetched(row: "RowLineage") -> str:
+    if row.fetched_by is None:
+        return "unknown: the version that fetched it is gone"
+    one = row.fetched_by
+    return f"run {one.run_id or 'without id'} on {one.host} at {one.started_at}, slice version {one.slice_version}"
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes on a terminal; nothing elsewhere (log lines are the caller's). Gives (done, total) -> None."""
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
+        yield lambda done, total: None  # noqa: ARG005 - does nothing
+        return
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        *Progress.get_default_columns()[:2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class _TransferBar:
+    """`TransferProgress` over a bar of bytes."""
+
+    def __init__(self, advance: Callable[[int, int], None]) -> None:
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._done = self._total = 0
+
+    def start(self, objects: int, size_bytes: int) -> None:
+        """So much is to come."""
+        del objects
+        self._total = size_bytes
+        self._advance(0, size_bytes)
+
+    def advance(self, size_bytes: int) -> None:
+        """So much more is over."""
+        with self._lock:
+            self._done += size_bytes
+            self._advance(self._done, self._total)
+
+
+@contextmanager
+def shown_transfer(what: str) -> Iterator[_TransferBar]:
+    """A bar for a backup or restore, as `shown_progress` shows it."""
+    with shown_progress(what) as advance:
+        yield _TransferBar(advance)

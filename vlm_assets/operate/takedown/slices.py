@@ -1,0 +1,135 @@
+"""Empties rows of slices: a new version with the same index and content hash, without the content.
+
+Nothing here decides which rows; other files of a version are linked, not copied.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlm_assets.ingest.summary import note_slice
+from vlm_assets.operate.takedown.rows import covered_rows, source_folders
+from vlm_assets.store.arrow_files import ArrowFile, replace_file
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
+from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
+from vlm_assets.words.manifest import FileEntry, SliceManifest
+from vlm_assets.words.schema import SAMPLE_SCHEMA
+
+_LOCK_WAIT_S: Final = 24 * 3600.0
+
+
+def empty_slices(
+    root: DataRoot, hashes: frozenset[str], ids: frozenset[str] = frozenset()
+) -> list[tuple[str, str]]:
+    """Empties covered rows in the current version of every slice; returns (source/slice, source) of those changed.
+
+    `image` becomes a null struct, `text` and `extra` null; everything else stays, index and content hash included.
+    """
+    changed = []
+    for source in source_folders(root):
+        for link in sorted(path for path in source.iterdir() if path.is_symlink()):
+            lock = root.locks / f"slice.{source.name}.{link.name}"
+            with hold_lock(lock, f"takedown in {source.name}/{link.name}", wait_s=_LOCK_WAIT_S):
+                version = current_version(link)
+                if version is None:
+                    continue
+                rows = covered_rows(version / INDEX_FILE, ids, hashes)
+                if len(rows) and _empty_slice(root, link, version, set(rows.tolist())):
+                    changed.append((f"{source.name}/{link.name}", source.name))
+    return changed
+
+
+def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> bool:
+    """Commits the slice with these rows emptied; False where they are already. The caller holds the slice's lock."""
+    manifest = read_manifest(version, SliceManifest)
+    staging = link.parent / STAGING / f"{link.name}.takedown"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        files: dict[str, FileEntry] = dict(manifest.files)
+        first = 0
+        for name in data_file_names(manifest.files):
+            entry, first = _empty_file(version / name, staging / name, rows, first)
+            if entry is not None:
+                files[name] = entry
+        if files == manifest.files:
+            return False
+        for path in version.iterdir():
+            if path.name != MANIFEST and path.suffix != ".tmp" and not (staging / path.name).exists():
+                os.link(path, staging / path.name)
+        data_bytes = sum(files[name].size_bytes for name in data_file_names(files))
+        new = manifest.model_copy(update={"files": files, "data_bytes": data_bytes})
+        committed = commit_version(staging, link, new)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _mark_run(committed)
+    listing = read_listing(root, manifest.source)
+    if listing is not None:
+        note_slice(root, new, committed.name, listing)
+    return True
+
+
+def _mark_run(version: Path) -> None:
+    """The run that fetched the rows stays on record; only a note is added."""
+    try:
+        run = orjson.loads((version / RUN_FILE).read_bytes())
+        run.setdefault("details", {})["emptied_by_takedown"] = True
+        replace_file(version / RUN_FILE, orjson.dumps(run, option=orjson.OPT_INDENT_2))
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return
+
+
+def _empty_file(source: Path, target: Path, rows: set[int], first: int) -> tuple[FileEntry | None, int]:
+    """Writes a data file with rows emptied; (None, …) where none of it is. Returns the next file's first row too."""
+    changes = False
+    with (
+        pa.memory_map(str(source)) as mapped,
+        pa.ipc.open_stream(mapped) as reader,
+        ArrowFile(target, SAMPLE_SCHEMA) as file,
+    ):
+        for batch in reader:
+            gone = np.isin(np.arange(first, first + batch.num_rows), sorted(rows))
+            first += batch.num_rows
+            if gone.any() and _has_content(batch, gone):
+                changes = True
+                file.write(_emptied(batch, gone))
+            else:
+                file.write(batch)
+        entry = file.finish()
+    if changes:
+        return entry, first
+    target.unlink()
+    return None, first
+
+
+def _has_content(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> bool:
+    return any(
+        (column.is_valid().to_numpy(zero_copy_only=False) & gone).any()
+        for column in (batch.column(name) for name in ("image", "text", "extra"))
+    )
+
+
+def _emptied(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
+    # `take` copies what stays; `if_else` and masks would leave the bytes behind in the buffer of a null.
+    places = pa.array(np.arange(batch.num_rows), mask=gone)
+    columns = []
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name == "image":
+            missing = pc.or_(pa.array(gone), column.is_null())
+            column = pa.StructArray.from_arrays(
+                [column.field(0).take(places), column.field(1)], fields=list(column.type), mask=missing
+            )
+        elif name in ("text", "extra"):
+            column = column.take(places)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=SAMPLE_SCHEMA)

@@ -1,0 +1,57 @@
+"""`allocation`: quotas to integer grants to explicit rows; a partition is a target.
+
+How rows are granted lies in `allocation`. A plan whose inputs have not changed is kept.
+"""
+
+import dagster as dg
+
+from vlm_assets.catalog.spec import Catalog
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.logs import logging_where
+from vlm_assets.orchestration.assets.groups import LINE_GROUP
+from vlm_assets.orchestration.assets.metadata_line import allocation_metadata
+from vlm_assets.orchestration.assets.targets import target_partitions
+from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_POOL, dataset_key
+from vlm_assets.orchestration.run.ecs import TARGET
+from vlm_assets.orchestration.run.locks import lock_wait_s
+from vlm_assets.remote.line import line_remote
+
+
+def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The allocation asset over all enabled sources."""
+
+    @dg.asset(
+        key=ALLOCATION_KEY,
+        deps=[
+            # A target draws from every slice; the slices' partitions say nothing about targets.
+            dg.AssetDep(dataset_key(spec.name), partition_mapping=dg.AllPartitionMapping())
+            for spec in catalog.sources
+            if spec.enabled
+        ],
+        partitions_def=target_partitions(catalog),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        pool=CORPUS_POOL,
+        group_name=LINE_GROUP,
+        op_tags=TARGET.tags,
+        kinds={"arrow"},
+        description=(
+            "Decides which rows of which slices enter the corpus: exact quotas, integer grants, dedup before quotas, "
+            "lowest ranks first. `grants.json` says for every node what it asked for, got, and why less."
+        ),
+    )
+    def allocation(
+        context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
+    ) -> dg.MaterializeResult[None]:
+        from vlm_assets.allocation.step import allocate
+
+        remote = line_remote(installation)
+        remote.before_allocation()
+        with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
+            outcome = allocate(installation, context.partition_key, lock_wait_s=lock_wait_s(context.run))
+        remote.after_allocation(context.partition_key)
+        return dg.MaterializeResult(
+            metadata=allocation_metadata(outcome),
+            data_version=dg.DataVersion(outcome.manifest.version),
+        )
+
+    return allocation

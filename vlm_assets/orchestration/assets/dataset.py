@@ -1,0 +1,57 @@
+"""`dataset/<source>`: one partitioned asset a source; a partition is a slice.
+
+One materialization event a finished slice, also for one that was committed before: a backfill counts a silent
+partition as failed. `output_required=False` because the events are logged, not yielded.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import dagster as dg
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.groups import dataset_group, source_kinds, source_tags
+from vlm_assets.orchestration.assets.metadata import column_schema, source_description
+from vlm_assets.orchestration.assets.slices import materialize_slices
+from vlm_assets.orchestration.names import dataset_key, listing_key, slices_partitions, source_pool
+from vlm_assets.orchestration.run.ecs import slices_size
+from vlm_assets.orchestration.run.resources import ProgressSink
+
+_TOLD: Final = (
+    "Fetches the slices and commits them as Hugging Face Arrow folders. A partition is a slice; a slice that is "
+    "committed at its listing's fingerprint is not fetched again."
+)
+
+
+def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
+    """The dataset asset of one source."""
+
+    @dg.asset(
+        key=dataset_key(spec.name),
+        deps=[listing_key(spec.name)],
+        partitions_def=dg.DynamicPartitionsDefinition(name=slices_partitions(spec.name)),
+        backfill_policy=dg.BackfillPolicy.multi_run(slices_per_run),
+        pool=source_pool(spec.name),
+        output_required=False,
+        group_name=dataset_group(spec),
+        description=source_description(spec, _TOLD),
+        kinds={*source_kinds(spec), "arrow"},
+        tags=source_tags(spec),
+        op_tags=slices_size(spec).tags,
+        metadata={
+            "licence": spec.licence,
+            "category": spec.category,
+            "dagster/column_schema": column_schema(),
+        },
+    )
+    def dataset(
+        context: dg.AssetExecutionContext,
+        installation: dg.ResourceParam[Installation],
+        progress: dg.ResourceParam[ProgressSink],
+    ) -> Iterator[dg.Output[None]]:
+        source = installation.catalog.source(spec.name)
+        materialize_slices(context, installation, progress, source, context.partition_keys)
+        yield from ()
+
+    return dataset

@@ -1,0 +1,134 @@
+"""`listing/<source>`: one subsettable multi-asset over all sources, threaded in one process.
+
+What a listing is lies in `ingest.listing`. Partition keys are registered here and nowhere else but in `reconcile`;
+they are never deleted.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import dagster as dg
+
+from vlm_assets.catalog.spec import Catalog, SourceSpec
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.logs import logging_where
+from vlm_assets.orchestration.assets.groups import LISTING_GROUP, source_kinds, source_tags
+from vlm_assets.orchestration.assets.metadata import listing_metadata, source_description, source_state
+from vlm_assets.orchestration.names import (
+    ACCEPT_SHRINK_TAG,
+    CORPUS_POOL,
+    FAILED_LISTINGS,
+    FORCE_TAG,
+    LISTING_VERSION,
+    NIGHTLY_TAG,
+    listing_key,
+    slices_partitions,
+    source_pool,
+)
+from vlm_assets.orchestration.run import ecs
+from vlm_assets.orchestration.run.housekeeping import keep_house
+from vlm_assets.orchestration.run.pools import register_pools
+from vlm_assets.orchestration.run.threads import run_all
+from vlm_assets.remote.line import NoRemote, line_remote
+
+if TYPE_CHECKING:
+    from vlm_assets.ingest.listing import ListingChange
+
+_THREADS: Final = 16
+_KEYS_AT_ONCE: Final = 1_000
+_TOLD: Final = (
+    "Resolves the upstream revision and writes the listing: every slice with a fingerprint. New slices become "
+    "partitions of the dataset; slices that are gone are retired, their partitions stay."
+)
+
+
+def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The multi-asset with one output a source."""
+
+    @dg.multi_asset(
+        name="listing",
+        specs=[
+            dg.AssetSpec(
+                listing_key(spec.name),
+                group_name=LISTING_GROUP,
+                description=source_description(spec, _TOLD),
+                kinds=source_kinds(spec),
+                tags=source_tags(spec),
+                metadata={"licence": spec.licence, "category": spec.category},
+                skippable=True,
+            )
+            for spec in catalog.sources
+        ],
+        can_subset=True,
+        op_tags=ecs.LISTING.tags,
+    )
+    def listing(
+        context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        if NIGHTLY_TAG in context.run.tags:
+            keep_house(installation, context.instance, context.log)
+        names = sorted(key.path[-1] for key in context.selected_asset_keys)
+        wanted = [installation.catalog.source(name) for name in names]
+        remote = line_remote(installation)
+        remote.before_listing([spec.name for spec in wanted if spec.active])
+        failures: dict[str, str] = {}
+        for name, result in _list_all(context, installation, wanted, remote):
+            if isinstance(result, Exception):
+                failures[name] = str(result)
+                context.log.error("%s: %s", name, result)
+                continue
+            register_slices(context.instance, name, result.listing.slices)
+            path = str(installation.root.listing(name))
+            yield dg.MaterializeResult(
+                asset_key=listing_key(name),
+                metadata=listing_metadata(result, path),
+                data_version=dg.DataVersion(LISTING_VERSION),
+            )
+        if failures:
+            told = "\n".join(f"{name}: {message}" for name, message in failures.items())
+            raise dg.Failure(
+                f"{len(failures)} of {len(wanted)} listings failed.\n{told}",
+                metadata={FAILED_LISTINGS: dg.MetadataValue.json(failures)},
+            )
+
+    return listing
+
+
+def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[str]) -> int:
+    """Adds the partition keys that are new, sorted, and gives the pools their slots; returns how many were new."""
+    name = slices_partitions(source)
+    known = set(instance.get_dynamic_partitions(name))
+    new = sorted(set(keys) - known)
+    for start in range(0, len(new), _KEYS_AT_ONCE):
+        instance.add_dynamic_partitions(name, new[start : start + _KEYS_AT_ONCE])
+    register_pools(instance, (source_pool(source), CORPUS_POOL))
+    return len(new)
+
+
+def _list_all(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    wanted: Sequence[SourceSpec],
+    remote: NoRemote,
+) -> Iterator[tuple[str, "ListingChange | Exception"]]:
+    from vlm_assets.ingest.listing import refresh_listing
+
+    tags, run_id = context.run.tags, context.run.run_id
+
+    def list_one(spec: SourceSpec) -> "ListingChange":
+        with logging_where(run_id, spec.name):
+            change = refresh_listing(
+                installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags
+            )
+            remote.after_listing(spec.name)
+        return change
+
+    calls: dict[str, Callable[[], ListingChange]] = {}
+    for spec in wanted:
+        if not spec.active:
+            context.log.info("%s is %s in the catalogue: not listed", spec.name, source_state(spec))
+            continue
+        calls[spec.name] = partial(list_one, spec)
+    return run_all(calls, workers=_THREADS, cancelled=threading.Event())

@@ -1,0 +1,133 @@
+"""What a person reads in the UI: rows, rejects by reason, paths, the source's facts.
+
+Turns outcomes of the core into Dagster metadata. Decides nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import dagster as dg
+import yaml
+
+from vlm_assets.catalog.spec import SourceSpec
+
+if TYPE_CHECKING:  # these load pyarrow, which the code location does without
+    from vlm_assets.ingest.listing import ListingChange
+    from vlm_assets.ingest.slice import SliceOutcome
+    from vlm_assets.words.manifest import SliceManifest
+
+_SHOWN_KEYS: Final = 12
+
+_COLUMNS: Final = (
+    ("image", "struct<bytes, path>", "original encoded bytes; null after a takedown"),
+    ("id", "string", "source/slice/key, escaped"),
+    ("text", "string", "caption; nullable"),
+    ("extra", "string", "JSON of the other upstream columns; nullable"),
+    ("label", "string", "raw upstream label; nullable"),
+    ("category", "string", ""),
+    ("subcategory", "string", "deeper levels: street/night"),
+    ("source", "string", ""),
+    ("slice", "string", ""),
+    ("origin", "string", "URL, archive member, file.pdf#page=3"),
+    ("licence", "string", ""),
+    ("image_sha256", "string", "hex, of the encoded bytes"),
+    ("dhash", "uint64", "null where the image was not decoded"),
+    ("width_px", "int32", "as stored, before EXIF orientation"),
+    ("height_px", "int32", "as stored, before EXIF orientation"),
+    ("orientation", "uint8", "EXIF 1..8; null where absent"),
+    ("frames", "int32", "1 for a still"),
+    ("format", "string", ""),
+    ("dpi", "int32", "nullable"),
+    ("size_bytes", "int64", "of the encoded image"),
+)
+"""The sample row for people. A test holds it against `SAMPLE_SCHEMA`, which would load pyarrow here."""
+
+
+def column_schema() -> dg.TableSchema:
+    """The one row type of slices and corpus."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, kind, description=told or None) for name, kind, told in _COLUMNS]
+    )
+
+
+def source_description(spec: SourceSpec, told: str) -> str:
+    """Markdown for an asset of a source: what it does, then the source as the catalogue has it."""
+    facts = spec.model_dump(mode="json", exclude_defaults=True)
+    shown = yaml.safe_dump(facts, allow_unicode=True, sort_keys=False).strip()
+    state = (
+        "" if spec.active else f"\n\n**{source_state(spec)}** in the catalogue: neither listed nor fetched."
+    )
+    return f"{told}{state}\n\n```yaml\n{shown}\n```"
+
+
+def source_state(spec: SourceSpec) -> str:
+    """`active`, `held` or `disabled`."""
+    if not spec.enabled:
+        return "disabled"
+    return "held" if spec.hold else "active"
+
+
+def counts_table(heading: str, counts: Mapping[str, int]) -> str:
+    """A markdown table of counts, largest first."""
+    if not counts:
+        return "none"
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    lines = [f"| {heading} | count |", "|---|---:|", *(f"| {name} | {count:,} |" for name, count in ordered)]
+    return "\n".join(lines)
+
+
+def key_list(keys: Sequence[str]) -> str:
+    """The first keys by name, and how many more."""
+    if not keys:
+        return "none"
+    more = len(keys) - _SHOWN_KEYS
+    return ", ".join(keys[:_SHOWN_KEYS]) + (f" … and {more:,} more" if more > 0 else "")
+
+
+def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
+    """What a listing found and what it changed."""
+    listing = change.listing
+    return {
+        "slices": len(listing.slices),
+        "items": listing.items,
+        "items before": change.items_before,
+        "revision": listing.revision,
+        "added": dg.MetadataValue.md(key_list(change.added)),
+        "changed": dg.MetadataValue.md(key_list(change.changed)),
+        "retired": dg.MetadataValue.md(key_list(change.retired)),
+        "dagster/uri": path,
+    }
+
+
+def slice_metadata(outcome: "SliceOutcome", thumbnails: Sequence[str] = ()) -> dict[str, Any]:
+    """What a slice holds, and what became of its items and records."""
+    manifest, run = outcome.manifest, outcome.run
+    facts = manifest_metadata(manifest, str(outcome.path))
+    facts["why"] = str(outcome.due)
+    facts["seconds"] = round(run.seconds, 2)
+    if run.taken_over:
+        facts["items taken over"] = run.taken_over
+    if run.figures:
+        facts["figures"] = dg.MetadataValue.json(run.figures)
+    if thumbnails:
+        shown = " ".join(f"![]({thumbnail})" for thumbnail in thumbnails)
+        facts["first images"] = dg.MetadataValue.md(shown)
+    return facts
+
+
+def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
+    """The part of a slice's metadata that its manifest alone tells."""
+    return {
+        "dagster/partition_row_count": manifest.rows,
+        "rows": manifest.rows,
+        "items": manifest.items,
+        "items rejected": manifest.items_rejected,
+        "records": manifest.records,
+        "rejects": sum(manifest.rejects.values()),
+        "rejects by reason": dg.MetadataValue.md(counts_table("reason", manifest.rejects)),
+        "transient rejects": manifest.transient_rejects,
+        "data bytes": manifest.data_bytes,
+        "revision": manifest.revision,
+        "content hash": manifest.content_hash,
+        "dagster/uri": path,
+    }

@@ -1,0 +1,204 @@
+"""Runs slices of one source one after the other, a failed one alone, and reports each as it ends.
+
+Shared by the dataset assets and the job for scattered keys. How a slice is built lies in `ingest.slice`.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.logs import logging_where
+from vlm_assets.orchestration.assets.metadata import slice_metadata, source_state
+from vlm_assets.orchestration.assets.thumbnails import slice_thumbnails
+from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, FAILED_SLICES, FORCE_TAG, dataset_key, slice_tags
+from vlm_assets.orchestration.run.budgets import meter_of
+from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
+from vlm_assets.orchestration.run.locks import hold_or_wait, lock_wait_s
+from vlm_assets.orchestration.run.progress import ProgressLines
+from vlm_assets.orchestration.run.resources import ProgressSink
+from vlm_assets.orchestration.run.threads import run_all
+from vlm_assets.remote.line import NoRemote, line_remote
+from vlm_assets.transfer.budget import BudgetSpentError, metered
+from vlm_assets.words.errors import VlmAssetsError
+
+if TYPE_CHECKING:
+    from vlm_assets.ingest.slice import SliceOutcome
+    from vlm_assets.words.manifest import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class _Retired:
+    """A partition whose slice is no longer listed: nothing to fetch, and no failure."""
+
+
+def materialize_slices(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    installation: Installation,
+    progress: ProgressSink,
+    spec: SourceSpec,
+    keys: Sequence[str],
+) -> None:
+    """Builds the slices and logs a materialization event for each that is committed, at once when it is.
+
+    When the night's budget of the source is used up it stops there, and says so: that is no failure.
+
+    Raises:
+        dg.Failure: after the last slice, naming those that failed; the others stand.
+    """
+    failures: dict[str, str] = {}
+    for number, (key, result) in enumerate(_built(context, installation, progress, spec, keys)):
+        if isinstance(result, BudgetSpentError):
+            context.log.info(
+                "%s; %d of %d slices of this run stay due for the next night: %s and what follows it",
+                result, len(keys) - number, len(keys), key,
+            )  # fmt: skip
+            break
+        if isinstance(result, Exception):
+            failures[key] = _told(result)
+            # A trace tells something only where the error is not one of ours.
+            trace = None if isinstance(result, VlmAssetsError) else result
+            context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
+            context.log_event(failure_event(spec.name, key, failures[key]))
+        else:
+            context.log_event(slice_event(spec.name, key, result))
+    if failures:
+        told = "\n".join(f"{key}: {message}" for key, message in failures.items())
+        raise dg.Failure(
+            f"{len(failures)} of {len(keys)} slices of {spec.name} failed; the others are committed.\n{told}",
+            metadata={FAILED_SLICES: dg.MetadataValue.json(failures)},
+            allow_retries=False,
+        )
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, VlmAssetsError) else f"{type(error).__name__}: {error}"
+
+
+def failure_event(source: str, key: str, message: str) -> dg.AssetObservation:
+    """Why a slice failed, on its own page: the run's failure there names neither slice nor reason."""
+    return dg.AssetObservation(dataset_key(source), partition=key, metadata={"failed": message})
+
+
+def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.AssetMaterialization:
+    """The event of one finished slice; the same for one that was committed before."""
+    if isinstance(result, _Retired):
+        told = "no longer listed, never fetched; the partition is kept"
+        return dg.AssetMaterialization(
+            dataset_key(source), partition=key, metadata={"retired": told, "rows": 0}
+        )
+    from vlm_assets.ingest.due import Due
+    from vlm_assets.store.slices import data_file_names
+
+    names = data_file_names(result.manifest.files)
+    fresh = result.due is not Due.COMMITTED
+    pictures = slice_thumbnails(result.path, names[0]) if fresh and names else ()
+    return dg.AssetMaterialization(
+        dataset_key(source),
+        partition=key,
+        metadata=slice_metadata(result, pictures),
+        tags=slice_tags(source, result.manifest.content_hash),
+    )
+
+
+def _built(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    installation: Installation,
+    progress: ProgressSink,
+    spec: SourceSpec,
+    keys: Sequence[str],
+) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception"]]:
+    from vlm_assets.ingest.summary import refresh_summary
+    from vlm_assets.store.listings import read_listing
+
+    listing = read_listing(installation.root, spec.name)
+    if listing is None or not spec.active:
+        state = (
+            f"{source_state(spec)} in the catalogue"
+            if listing
+            else "not listed yet: materialize its listing first"
+        )
+        raise dg.Failure(f"{spec.name} is {state}", allow_retries=False)
+    wait_s = lock_wait_s(context.run)
+    lock = installation.root.locks / f"fetch.{spec.name}"
+    with hold_or_wait(lock, f"slices of {spec.name}", wait_s=wait_s, log=context.log):
+        remote = line_remote(installation)
+        remote.before_slices()
+        slots = slots_of(spec.kind, installation.settings)
+        try:
+            for key in keys:
+                with hold_kind_slot(
+                    installation.root.locks,
+                    spec.kind,
+                    slots,
+                    f"{spec.name}/{key}",
+                    wait_s=wait_s,
+                    log=context.log,
+                ):
+                    built = _build_one(context, installation, progress, spec, listing, key, remote)
+                yield key, built
+        finally:
+            refresh_summary(installation.root, spec.name, listing)
+
+
+def _build_one(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    installation: Installation,
+    progress: ProgressSink,
+    spec: SourceSpec,
+    listing: "Listing",
+    key: str,
+    remote: NoRemote,
+) -> "SliceOutcome | _Retired | Exception":
+    from vlm_assets.ingest.slice import SliceOptions, build_slice
+
+    if key not in listing.slices:
+        return _retired(installation, spec, key)
+    name = f"{spec.name}/{key}"
+    lines = ProgressLines(name, listing.slices[key].items, context.log.info)
+
+    def advance(items: int, size_bytes: int) -> None:
+        lines.advance(items, size_bytes)
+        progress.advance(name, items, size_bytes)
+
+    settings = installation.settings
+    options = SliceOptions(
+        force=FORCE_TAG in context.run.tags,
+        accept_drift=ACCEPT_DRIFT_TAG in context.run.tags,
+        lock_wait_s=lock_wait_s(context.run),
+        run_id=context.run.run_id,
+        max_records=settings.test_mode_rows if settings.test_mode else None,
+        cancelled=threading.Event(),
+        progress=advance,
+    )
+
+    def build() -> "SliceOutcome":
+        if not options.force:
+            remote.before_slice(listing, key)
+        outcome = build_slice(installation, spec, listing, key, options)
+        remote.after_slice(spec.name, key)
+        return outcome
+
+    progress.start(name, listing.slices[key].items)
+    try:
+        with logging_where(options.run_id, name), metered(meter_of(installation.root, spec, context.run)):
+            [(_, result)] = run_all({key: build}, workers=1, cancelled=options.cancelled, idle=lines.tell)
+    finally:
+        progress.finish(name)
+    return result
+
+
+def _retired(installation: Installation, spec: SourceSpec, key: str) -> "SliceOutcome | _Retired":
+    from vlm_assets.ingest.due import Due
+    from vlm_assets.ingest.slice import SliceOutcome
+    from vlm_assets.store.versions import current_version, read_manifest
+    from vlm_assets.words.manifest import RunRecord, SliceManifest
+
+    version = current_version(installation.root.slice(spec.name, key))
+    if version is None:
+        return _Retired()
+    return SliceOutcome(Due.COMMITTED, read_manifest(version, SliceManifest), RunRecord(), version)

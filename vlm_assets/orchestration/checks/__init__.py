@@ -1,0 +1,1 @@
+"""The asset checks, and what the last ones said."""

@@ -1,0 +1,224 @@
+"""`vlm-assets build`: the whole line through the Dagster instance, doing what is due and nothing else.
+
+Queued when a daemon works on this DAGSTER_HOME and serves the same, in this process otherwise. What is due is decided
+by evidence on disk (`pending`); what the steps do lies in the assets.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from rich.console import Console
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.logs import configure_logging
+from vlm_assets.orchestration.assets.targets import refreshed_targets
+from vlm_assets.orchestration.checks.audited import last_audit
+from vlm_assets.orchestration.command.build_report import build_summary, show_build
+from vlm_assets.orchestration.command.console import progress_on
+from vlm_assets.orchestration.command.daemon import daemon_serves
+from vlm_assets.orchestration.command.run_here import RunHere
+from vlm_assets.orchestration.command.run_queued import RunQueued
+from vlm_assets.orchestration.define import build_definitions
+from vlm_assets.orchestration.names import (
+    ACCEPT_DRIFT_TAG,
+    ACCEPT_SHRINK_TAG,
+    CATALOG_TAG,
+    FORCE_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    SOURCE_TAG,
+    dataset_key,
+    listing_key,
+    slices_partitions,
+)
+from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JOB, slices_config
+from vlm_assets.orchestration.night.pending import due_slices, target_states
+from vlm_assets.orchestration.night.ranges import slice_runs
+from vlm_assets.orchestration.run.home import dagster_home
+from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
+from vlm_assets.words.errors import AllocationError
+
+
+@dataclass(slots=True)
+class _Build:
+    """One build under way."""
+
+    installation: Installation
+    instance: dg.DagsterInstance
+    runner: Runner
+    console: Console
+    sources: tuple[SourceSpec, ...]
+    force: bool = False
+    slices: frozenset[str] = frozenset()
+    """Only these, if any."""
+    accept_drift: bool = False
+    failures: list[RunOutcome] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """One line, as it is."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def run(self, wishes: Sequence[RunWish]) -> list[RunOutcome]:
+        """Runs, notes what failed, and tells how long it took."""
+        began = time.monotonic()
+        outcomes = self.runner.run(wishes)
+        for one in outcomes:
+            if not one.success:
+                self.say(f"{one.wish.label} failed (run {one.run_id[:8]}):\n{one.told}")
+        self.failures += [one for one in outcomes if not one.success]
+        self.say(f"  {time.monotonic() - began:.1f} s")
+        return outcomes
+
+    def list_sources(self, *, accept_shrink: bool) -> None:
+        """Lists the sources; a failed one keeps its old listing."""
+        active = [spec for spec in self.sources if spec.active]
+        if not active:
+            return
+        self.say(f"Listing {', '.join(spec.name for spec in active)}")
+        tags = {ACCEPT_SHRINK_TAG: "true"} if accept_shrink else {}
+        keys = tuple(listing_key(spec.name) for spec in active)
+        self.run([RunWish("listing", assets=keys, tags=self.tags(tags))])
+
+    def fetch(self) -> None:
+        """Fetches what is due, source by source."""
+        wishes: list[RunWish] = []
+        for spec in self.sources:
+            every = due_slices(
+                self.installation, spec, now=time.time(), force=self.force, accept_drift=self.accept_drift
+            )
+            due = {key: why for key, why in every.items() if not self.slices or key in self.slices}
+            if due:
+                reasons = sorted(set(due.values()))
+                told = ", ".join(f"{list(due.values()).count(reason)} {reason}" for reason in reasons)
+                self.say(f"Fetching {spec.name}: {told}")
+                wishes += self.slice_wishes(spec, set(due))
+        if wishes:
+            self.run(wishes)
+        else:
+            self.say("Every slice is up to date")
+
+    def slice_wishes(self, spec: SourceSpec, due: set[str]) -> list[RunWish]:
+        """Runs over the due slices of a source."""
+        asked = {FORCE_TAG: self.force, ACCEPT_DRIFT_TAG: self.accept_drift}
+        tags = self.tags({SOURCE_TAG: spec.name, **{tag: "true" for tag, given in asked.items() if given}})
+        order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
+        wishes = []
+        for run in slice_runs(order, due, self.installation.settings.slices_per_run):
+            label = f"{spec.name}: {len(run.keys)} slices from {run.keys[0]}"
+            if run.contiguous:
+                ends = {RANGE_START_TAG: run.keys[0], RANGE_END_TAG: run.keys[-1]}
+                wishes.append(RunWish(label, assets=(dataset_key(spec.name),), tags={**tags, **ends}))
+            else:
+                wishes.append(
+                    RunWish(label, job=SLICES_JOB, tags=tags, config=slices_config(spec.name, run.keys))
+                )
+        return wishes
+
+    def tags(self, more: dict[str, str]) -> dict[str, str]:
+        """Tags of every run of this build."""
+        return {CATALOG_TAG: self.installation.catalog.hash[:12], **more}
+
+    def build_targets(self, targets: tuple[str, ...]) -> bool:
+        """Allocation, corpus and checks of the targets whose inputs have changed; whether all are sound."""
+        try:
+            states = target_states(self.installation, targets)
+        except AllocationError as error:
+            self.say(f"No corpus: {error}")
+            return False
+        for state in states:
+            if not state.up_to_date:
+                self.say(f"Building {state.target}: allocation, corpus, checks")
+                self.run([RunWish(state.target, job=CORPUS_JOB, partition=state.target, tags=self.tags({}))])
+            elif not last_audit(self.instance, state.target).complete:
+                self.say(f"{state.target} is up to date, but was not audited since: checks")
+                self.run(
+                    [
+                        RunWish(
+                            f"audit of {state.target}",
+                            job=AUDIT_JOB,
+                            partition=state.target,
+                            tags=self.tags({}),
+                        )
+                    ]
+                )
+            else:
+                self.say(f"{state.target} is up to date")
+        sound = [self.sound(target) for target in targets]  # all of them tell what they found
+        return all(sound)
+
+    def sound(self, target: str) -> bool:
+        """Whether the last audit of a target found nothing of severity error; tells what it found."""
+        audit = last_audit(self.instance, target)
+        if audit.warnings:
+            self.say(f"{target}: for a person to look at: {', '.join(audit.warnings)}")
+        if audit.failed:
+            self.say(
+                f"{target}: findings: {', '.join(audit.failed)}; see: vlm-assets audit --target {target}"
+            )
+        return audit.complete and not audit.failed
+
+
+def run_build(
+    installation: Installation,
+    *,
+    targets: Sequence[str],
+    sources: Sequence[str],
+    slices: Sequence[str] = (),
+    failed_only: bool = False,
+    force_redownload: bool = False,
+    accept_shrink: bool = False,
+    accept_drift: bool = False,
+    console: Console,
+    tell: Callable[[dict[str, Any]], None] = lambda summary: None,  # noqa: ARG005 - does nothing
+) -> int:
+    """Brings sources and targets up to date and prints what went in and out; returns the exit code.
+
+    `tell` is given the same as data at the end: exit_code, interrupted, failures, sources, targets.
+
+    No `targets` are those of the nightly refresh. With `sources`, only these are listed and fetched, and no corpus is
+    built unless targets are named too. `slices`: only these partition keys of them. `failed_only` lists nothing: only
+    what is still due from the last listing.
+
+    Raises:
+        ConfigError: a daemon works on this DAGSTER_HOME, but serves something else.
+    """
+    home = dagster_home(installation, console)
+    chosen = tuple(targets) or (() if sources else refreshed_targets(installation.catalog))
+    wanted = tuple(spec for spec in installation.catalog.sources if not sources or spec.name in sources)
+    with ExitStack() as stack:
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+        queued = daemon_serves(instance, home, installation)
+        configure_logging(installation.settings, installation.root.logs)
+        runner: Runner
+        if queued:
+            console.print("A daemon is at work: the runs are queued. Ctrl-C leaves them to it.")
+            runner = RunQueued(
+                instance, build_definitions(installation), lambda text: console.print(f"  {text}")
+            )
+        else:
+            progress = stack.enter_context(progress_on(console))
+            runner = RunHere(instance, build_definitions(installation, progress))
+        build = _Build(
+            installation, instance, runner, console, wanted,
+            force=force_redownload, slices=frozenset(slices), accept_drift=accept_drift,
+        )  # fmt: skip
+        try:
+            if not failed_only:
+                build.list_sources(accept_shrink=accept_shrink)
+            build.fetch()
+            sound = build.build_targets(chosen) if chosen else True
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+            told = "the queued runs go on" if queued else "what is committed stays, run it again to go on"
+            console.print(f"Interrupted: {told}")
+            tell(build_summary(installation, chosen, build.failures, sound=False, interrupted=True))
+            return 1
+    show_build(console, installation, chosen)
+    summary = build_summary(installation, chosen, build.failures, sound=sound)
+    tell(summary)
+    return int(summary["exit_code"])

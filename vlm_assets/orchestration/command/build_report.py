@@ -1,0 +1,97 @@
+"""The tables at the end of a build: what every source gave, what every target holds, where it lies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.status import read_status
+from vlm_assets.operate.tables import reasons, size, table
+from vlm_assets.orchestration.run.runs import RunOutcome
+
+
+def build_summary(
+    installation: Installation,
+    targets: tuple[str, ...],
+    failures: Sequence[RunOutcome],
+    *,
+    sound: bool,
+    interrupted: bool = False,
+) -> dict[str, Any]:
+    """What `build --json` prints: exit_code, interrupted, failures (label, run_id, told), sources, targets.
+
+    Sources and targets are as in `status --json`; targets are those that were built. `sound`: no finding of
+    severity error, and every target was audited.
+    """
+    status = read_status(installation).model_dump(mode="json")
+    return {
+        "exit_code": 0 if sound and not failures and not interrupted else 1,
+        "interrupted": interrupted,
+        "failures": [{"label": one.wish.label, "run_id": one.run_id, "told": one.told} for one in failures],
+        "sources": status["sources"],
+        "targets": [one for one in status["targets"] if one["name"] in targets],
+    }
+
+
+def show_build(console: Console, installation: Installation, targets: tuple[str, ...]) -> None:
+    """Sources with listed items, rows, rejects by reason and what entered each target; then the targets."""
+    status = read_status(installation)
+    shares = {target: _shares(installation, target) for target in targets}
+    console.print(
+        table(
+            "What went in",
+            ["source", "state", "#slices", "#listed", "#rows", *(f"#in {target}" for target in targets), "rejects"],
+            [
+                (
+                    one.name, one.state, one.slices, f"{one.items:,}", f"{one.rows:,}",
+                    *(_share(shares[target], one.name) for target in targets),
+                    reasons(one.rejects) or "none",
+                )
+                for one in status.sources
+            ],
+        )
+    )  # fmt: skip
+    shown = [one for one in status.targets if one.name in targets]
+    if not shown:
+        return
+    console.print(
+        table(
+            "What came out",
+            ["target", "#asked", "#granted", "#in corpus", "#holes", "#shards", "#bytes", "root hash"],
+            [
+                (
+                    one.name, f"{one.target_rows:,}", _number(one.granted), _number(one.rows), _number(one.holes),
+                    _number(one.shards), size(one.data_bytes), one.root_hash or "not built",
+                )
+                for one in shown
+            ],
+        )
+    )  # fmt: skip
+    for one in shown:
+        if one.path:
+            console.print(f"{one.name}: {one.path}", markup=False, soft_wrap=True)
+
+
+def _shares(installation: Installation, target: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Granted and present rows a source."""
+    from vlm_assets.allocation.manifest import AllocationManifest
+    from vlm_assets.corpus.manifest import CorpusManifest
+    from vlm_assets.store.versions import current_version, read_manifest
+
+    name = installation.catalog.corpus.name
+    plan = current_version(installation.root.allocation(name, target))
+    corpus = current_version(installation.root.corpus(name, target))
+    granted: dict[str, int] = {}
+    for cell in read_manifest(plan, AllocationManifest).cells if plan else ():
+        granted[cell.source] = granted.get(cell.source, 0) + cell.grant
+    return granted, dict(read_manifest(corpus, CorpusManifest).sources) if corpus else {}
+
+
+def _share(shares: tuple[dict[str, int], dict[str, int]], source: str) -> str:
+    granted, present = (counts.get(source, 0) for counts in shares)
+    return f"{present:,}" if present == granted else f"{present:,} of {granted:,}"
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:,}"

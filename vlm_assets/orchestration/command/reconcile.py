@@ -1,0 +1,151 @@
+"""Gives a new or lost DAGSTER_HOME its history back: partition keys and materializations, from what lies on disk.
+
+Reads the data root, writes events; touches no data. Run again, it adds only what is missing or has changed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+from rich.console import Console
+
+from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.listing import register_slices
+from vlm_assets.orchestration.assets.metadata import manifest_metadata
+from vlm_assets.orchestration.assets.metadata_line import allocation_metadata, corpus_metadata
+from vlm_assets.orchestration.names import (
+    ALLOCATION_KEY,
+    CORPUS_KEY,
+    DATA_VERSION_TAG,
+    LISTING_VERSION,
+    dataset_key,
+    listing_key,
+    slice_tags,
+)
+from vlm_assets.orchestration.run.home import dagster_home
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What was missing in the instance and is there now."""
+
+    partitions: int
+    materializations: int
+
+
+def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Reconciled:
+    """Registers the partition keys of all listings, and reports what is committed where the instance differs.
+
+    The newest materialization of each partition then has the data version of what lies on disk.
+    """
+    partitions = events = 0
+    for source in (spec.name for spec in installation.catalog.sources):
+        partitions += _register(installation, instance, source)
+    for event in _on_disk(installation):
+        if _version_known(instance, event) != (event.tags or {}).get(DATA_VERSION_TAG):
+            instance.report_runless_asset_event(event)
+            events += 1
+    return Reconciled(partitions, events)
+
+
+def reconcile_here(installation: Installation, console: Console) -> Reconciled:
+    """`reconcile` on the instance of this DAGSTER_HOME, which is made where it is missing."""
+    dagster_home(installation, console)
+    with dg.DagsterInstance.get() as instance:
+        return reconcile(installation, instance)
+
+
+def _register(installation: Installation, instance: dg.DagsterInstance, source: str) -> int:
+    """Partition keys added: of listed, retired and committed slices."""
+    from vlm_assets.ingest.summary import summarise_source
+    from vlm_assets.store.listings import read_listing
+
+    listing = read_listing(installation.root, source)
+    listed = (*listing.slices, *listing.retired) if listing else ()
+    return register_slices(instance, source, {*listed, *summarise_source(installation.root, source).slices})
+
+
+def _on_disk(installation: Installation) -> Iterator[dg.AssetMaterialization]:
+    for spec in installation.catalog.sources:
+        yield from _listing(installation, spec.name)
+        yield from _slices(installation, spec.name)
+    for target in installation.catalog.corpus.targets:
+        yield from _allocation(installation, target)
+        yield from _corpus(installation, target)
+
+
+def _listing(installation: Installation, source: str) -> Iterator[dg.AssetMaterialization]:
+    from vlm_assets.store.listings import read_listing
+
+    listing = read_listing(installation.root, source)
+    if listing is not None:
+        yield dg.AssetMaterialization(
+            listing_key(source),
+            metadata={
+                "slices": len(listing.slices),
+                "items": listing.items,
+                "revision": listing.revision,
+                "dagster/uri": str(installation.root.listing(source)),
+            },
+            tags={DATA_VERSION_TAG: LISTING_VERSION},
+        )
+
+
+def _slices(installation: Installation, source: str) -> Iterator[dg.AssetMaterialization]:
+    from vlm_assets.ingest.summary import summarise_source
+    from vlm_assets.store.versions import current_version, read_manifest
+    from vlm_assets.words.manifest import SliceManifest
+
+    for key in summarise_source(installation.root, source).slices:
+        version = current_version(installation.root.slice(source, key))
+        if version is not None:
+            manifest = read_manifest(version, SliceManifest)
+            yield dg.AssetMaterialization(
+                dataset_key(source),
+                partition=key,
+                metadata=manifest_metadata(manifest, str(version)),
+                tags=slice_tags(source, manifest.content_hash),
+            )
+
+
+def _allocation(installation: Installation, target: str) -> Iterator[dg.AssetMaterialization]:
+    from vlm_assets.allocation.manifest import AllocationManifest
+    from vlm_assets.allocation.step import AllocationOutcome
+    from vlm_assets.store.versions import current_version, read_manifest
+
+    version = current_version(installation.root.allocation(installation.catalog.corpus.name, target))
+    if version is not None:
+        manifest = read_manifest(version, AllocationManifest)
+        yield dg.AssetMaterialization(
+            ALLOCATION_KEY,
+            partition=target,
+            metadata=allocation_metadata(AllocationOutcome(manifest, version, reused=True)),
+            tags={DATA_VERSION_TAG: manifest.version},
+        )
+
+
+def _corpus(installation: Installation, target: str) -> Iterator[dg.AssetMaterialization]:
+    from vlm_assets.corpus.manifest import CorpusManifest
+    from vlm_assets.store.versions import current_version, read_manifest
+
+    link = installation.root.corpus(installation.catalog.corpus.name, target)
+    version = current_version(link)
+    if version is not None:
+        manifest = read_manifest(version, CorpusManifest)
+        yield dg.AssetMaterialization(
+            CORPUS_KEY,
+            partition=target,
+            metadata=corpus_metadata(manifest, link, shards_written=0),
+            tags={DATA_VERSION_TAG: manifest.root_hash},
+        )
+
+
+def _version_known(instance: dg.DagsterInstance, event: dg.AssetMaterialization) -> str | None:
+    """Data version of the newest materialization that the instance has for the event's asset and partition."""
+    wanted = dg.AssetRecordsFilter(
+        asset_key=event.asset_key, asset_partitions=[event.partition] if event.partition else None
+    )
+    for record in instance.fetch_materializations(wanted, limit=1).records:
+        known = record.asset_materialization
+        return (known.tags or {}).get(DATA_VERSION_TAG) if known else None
+    return None

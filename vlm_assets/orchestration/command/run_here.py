@@ -1,0 +1,34 @@
+"""Runs in this process, one after the other: no queue, no pools; the core's locks keep others out."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import dagster as dg
+
+from vlm_assets.orchestration.names import LOCK_WAIT_TAG
+from vlm_assets.orchestration.run.runs import RunOutcome, RunWish, job_of, outcome_of, tags_of
+
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's own console lines; everything is in the event log, and failures are told by the caller."""
+
+
+class RunHere:
+    """A `Runner` on an instance and definitions; does not wait for lock holders, but names them."""
+
+    def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions) -> None:
+        self._instance = instance
+        self._defs = defs
+
+    def run(self, wishes: Sequence[RunWish]) -> list[RunOutcome]:
+        """See `Runner`."""
+        return [self._run(wish) for wish in wishes]
+
+    def _run(self, wish: RunWish) -> RunOutcome:
+        result = job_of(self._defs, wish).execute_in_process(
+            instance=self._instance,
+            asset_selection=list(wish.assets) or None,
+            tags={LOCK_WAIT_TAG: "0", **tags_of(wish)},
+            run_config={**_QUIET, **wish.config},
+            raise_on_error=False,
+        )
+        return outcome_of(self._instance, wish, result.run_id)

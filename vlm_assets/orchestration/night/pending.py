@@ -1,0 +1,104 @@
+"""What is to be done, by evidence on disk: slices that are due, targets whose inputs have changed. Knows no Dagster.
+
+The sensors and the build command decide by the same functions, so they agree.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
+
+if TYPE_CHECKING:  # loads pyarrow, which the code location does without
+    from vlm_assets.ingest.due import Due
+
+
+def due_slices(
+    installation: Installation,
+    spec: SourceSpec,
+    *,
+    now: float,
+    force: bool = False,
+    accept_drift: bool = False,
+) -> dict[str, "Due"]:
+    """Partition keys of a source's slices that are to be fetched, sorted, each with the reason."""
+    from vlm_assets.ingest.due import Due, slice_due
+    from vlm_assets.ingest.slice import read_run
+    from vlm_assets.ingest.summary import summarise_source
+    from vlm_assets.store.listings import read_listing
+    from vlm_assets.words.layout import VERSIONS
+
+    installation = _with_manifests(installation, (spec.name,))
+    listing = read_listing(installation.root, spec.name)
+    if listing is None or not spec.active:
+        return {}
+    committed = summarise_source(installation.root, spec.name).slices
+    versions = installation.root.source(spec.name) / VERSIONS
+    found: dict[str, Due] = {}
+    for key, listed in listing.slices.items():
+        one = committed.get(key)
+        run = read_run(versions / one.version) if one is not None and one.transient_rejects else None
+        due = slice_due(
+            listed, one, run, now=now, force=force, accept_drift=accept_drift or not spec.quarantines_drift()
+        )
+        if due is not Due.COMMITTED:
+            found[key] = due
+    return found
+
+
+def _with_manifests(installation: Installation, sources: tuple[str, ...] | None = None) -> Installation:
+    """The installation over the manifests that decide: those on this disk, or the remote's where runs are tasks."""
+    if installation.settings.manifests_from == "disk":
+        return installation
+    from vlm_assets.remote.mirror import mirrored
+
+    return mirrored(installation, sources)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """One target: the inputs hash it should have, and what is sealed."""
+
+    target: str
+    wanted: str
+    sealed: str | None
+    path: Path
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the sealed corpus was built from the present inputs."""
+        return self.sealed == self.wanted
+
+
+def target_states(installation: Installation, targets: tuple[str, ...]) -> list[TargetState]:
+    """The state of each target under the present supply.
+
+    Raises:
+        AllocationError: the sources are not complete, and `require_complete` is on.
+    """
+    from vlm_assets.allocation.inputs import inputs_hash
+    from vlm_assets.allocation.step import complete_supply, tombstones_in_force
+
+    installation = _with_manifests(installation)
+    supply = complete_supply(installation).slices
+    tombstones = tombstones_in_force(installation.root)
+    catalog, base = installation.catalog, installation.catalog_dir
+    return [
+        TargetState(
+            target,
+            inputs_hash(catalog, target, supply, tombstones, base_dir=base),
+            sealed_inputs(installation, target),
+            installation.root.corpus(catalog.corpus.name, target),
+        )
+        for target in targets
+    ]
+
+
+def sealed_inputs(installation: Installation, target: str) -> str | None:
+    """Inputs hash of the target's sealed corpus; None where there is none."""
+    from vlm_assets.corpus.manifest import CorpusManifest
+    from vlm_assets.store.versions import current_version, read_manifest
+
+    version = current_version(installation.root.corpus(installation.catalog.corpus.name, target))
+    return None if version is None else read_manifest(version, CorpusManifest).inputs_hash

@@ -1,0 +1,1 @@
+"""How runs work: launcher, queue, pools, sizes of tasks, progress, what asset bodies are given. Defines no asset."""

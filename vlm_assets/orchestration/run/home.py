@@ -1,0 +1,37 @@
+"""The DAGSTER_HOME of the commands: the one that is set, or one under the data root. Starts nothing."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from vlm_assets.installation.opening import Installation
+
+_INSTANCE_FILE: Final = "dagster.yaml"
+_TOP: Final = Path(__file__).resolve().parents[3]
+
+
+def dagster_home(installation: Installation, console: Console) -> Path:
+    """The instance's folder, made where it is missing, with the project's dagster.yaml linked into it.
+
+    Test mode has its own under its data root, whatever DAGSTER_HOME says.
+    """
+    told = None if installation.settings.test_mode else os.environ.get("DAGSTER_HOME")
+    home = Path(told) if told else installation.root.path / ".dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    if not told:
+        os.environ["DAGSTER_HOME"] = str(home)
+        why = "Test mode" if installation.settings.test_mode else "DAGSTER_HOME is not set"
+        console.print(f"{why}: using {home}", soft_wrap=True, markup=False)
+    _link_instance_file(home, console)
+    return home
+
+
+def _link_instance_file(home: Path, console: Console) -> None:
+    link, target = home / _INSTANCE_FILE, _TOP / _INSTANCE_FILE
+    if link.is_file() or not target.is_file():
+        return
+    link.unlink(missing_ok=True)  # a link to a project that has moved
+    link.symlink_to(target)
+    console.print(f"linked {target} into it", soft_wrap=True, markup=False)

@@ -1,0 +1,71 @@
+"""How many slices of one kind are built at a time on this machine, over all runs: slots, which are OS locks.
+
+A pool has one run a source; this is what keeps ten sources of PDFs from starting ten times the processes. Dagster's
+own limits know neither the kinds of a run for scattered slices nor the runs of a command beside the daemon.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from vlm_assets.settings import Settings
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.words.errors import LockHeldError
+
+_PAGES: Final = frozenset({"pdf_folder", "newspapers"})
+"""A slice of these keeps all cores busy with processes of its own, and each process holds a page in memory."""
+_MOST: Final = 16
+_POLL_S: Final = 0.5
+
+
+def slots_of(kind: str, settings: Settings) -> int:
+    """Slices of a kind at a time: what the settings say, or by cores.
+
+    Kinds that draw pages: one for every four cores. The others wait for networks and disks: one a core, at least two.
+    Both at most 16, which is also what the queue starts at a time.
+    """
+    told = settings.kind_slots.get(kind)
+    if told is not None:
+        return told
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(cores // 4, _MOST)) if kind in _PAGES else max(2, min(cores, _MOST))
+
+
+@contextmanager
+def hold_kind_slot(
+    locks_dir: Path, kind: str, count: int, purpose: str, *, wait_s: float, log: logging.Logger
+) -> Iterator[None]:
+    """Holds one of `count` slots of a kind for the block; when it must wait, the log names the holders first.
+
+    Raises:
+        LockHeldError: all are still held after `wait_s`; names pid, host and start of each holder.
+    """
+    paths = [locks_dir / "kinds" / f"{kind}.{number}" for number in range(count)]
+    deadline = time.monotonic() + wait_s
+    with ExitStack() as stack:
+        told = False
+        while holders := _take(stack, paths, purpose):
+            if time.monotonic() >= deadline:
+                raise LockHeldError(f"all {count} slots of kind {kind} are taken. {' '.join(holders)}")
+            if not told:
+                log.info("Waiting: all %d slots of kind %s are taken. %s", count, kind, " ".join(holders))
+                told = True
+            time.sleep(min(_POLL_S, max(deadline - time.monotonic(), 0.0)))
+        yield
+
+
+def _take(stack: ExitStack, paths: list[Path], purpose: str) -> list[str]:
+    """Takes the first free slot; who holds them where there is none."""
+    holders = []
+    for path in paths:
+        try:
+            stack.enter_context(hold_lock(path, purpose))
+        except LockHeldError as held:
+            holders.append(str(held).removesuffix(" Wait for it, or stop that process."))
+        else:
+            return []
+    return holders

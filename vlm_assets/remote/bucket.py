@@ -1,0 +1,270 @@
+"""One bucket and prefix through boto3: small objects, conditional writes, listings. Every fault is a RemoteError.
+
+Protocol facts: conditional PUT answers 412 when the condition fails and 409 when a write of the same key is under way
+(Amazon S3 user guide, "Conditional writes"). botocore retries 5xx, throttling and broken connections; what outlasts
+that is tried again here, more slowly.
+"""
+
+import base64
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from vlm_assets.remote.names import RemoteAddress
+from vlm_assets.remote.pace import Pace
+from vlm_assets.words.errors import ConfigError, Problem, RemoteError
+
+if TYPE_CHECKING:
+    from vlm_assets.settings import Settings
+
+logger = logging.getLogger("vlm_assets.remote")
+
+_ROUNDS: Final = 4
+_FIRST_WAIT_S: Final = 1.0
+_ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+_CONFLICT: Final = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+_UNMET: Final = frozenset({"412", "PreconditionFailed"})
+_HINTS: Final = {
+    "NoSuchBucket": "The bucket does not exist, or lies in another account; check VLM_REMOTE.",
+    "AccessDenied": "The role of this machine may not do that; compare it with deploy/aws/stack.yaml.",
+    "403": "The role of this machine may not do that; compare it with deploy/aws/stack.yaml.",
+    "InvalidAccessKeyId": "The credentials of the standard chain are not known to this store.",
+}
+
+
+class ConditionUnmetError(RemoteError):
+    """A conditional write found something else than it expected; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A small object and the tag of this state of it."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object as a listing shows it; `key` is without the prefix."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified: datetime
+
+
+class Bucket:
+    """A bucket under a prefix. Safe to share between threads."""
+
+    def __init__(
+        self, address: RemoteAddress, client: Any, *, concurrency: int = 8, bytes_per_s: float = 0.0
+    ) -> None:
+        self.address = address
+        self.concurrency = concurrency
+        self.pace = Pace(bytes_per_s)
+        self._client = client
+        self._counted: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """Requests so far by operation, as this class asked for them; retries inside botocore do not show."""
+        with self._lock:
+            return dict(sorted(self._counted.items()))
+
+    def full_key(self, key: str) -> str:
+        """The key with the prefix."""
+        return self.address.prefix + key
+
+    def call(self, operation: str, key: str | None = None, **arguments: Any) -> Any:
+        """One request of the boto3 client on this bucket, tried again while that can help.
+
+        Raises:
+            ConditionUnmetError: a condition of the request failed.
+            RemoteError: any other refusal, with operation and key.
+        """
+        if key is not None:
+            arguments["Key"] = self.full_key(key)
+        with self._lock:
+            self._counted[operation] += 1
+        method = getattr(self._client, operation)
+        where = f"{operation} {self.address}" + (f" {key}" if key is not None else "")
+        return retried(lambda: method(Bucket=self.address.bucket, **arguments), where)
+
+    def get(self, key: str) -> Content | None:
+        """A small object; None where there is none."""
+
+        def read() -> Content:
+            answer = self._client.get_object(Bucket=self.address.bucket, Key=self.full_key(key))
+            return Content(answer["Body"].read(), answer["ETag"])
+
+        with self._lock:
+            self._counted["get_object"] += 1
+        content: Content | None = absent_as_none(lambda: retried(read, f"get_object {self.address} {key}"))
+        return content
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, new: bool = False) -> str:
+        """Writes a small object; returns its tag. `replaces`: only over that tag. `new`: only where nothing is.
+
+        A conditional write whose answer was lost and which is then refused to its own repetition has succeeded.
+
+        Raises:
+            ConditionUnmetError: the condition failed; nothing was written.
+        """
+        condition = {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"} if new else {}
+        try:
+            answer = self.call(
+                "put_object", key, Body=data, ContentLength=len(data),
+                ChecksumSHA256=checksum(sha256(data).digest()), **condition,
+            )  # fmt: skip
+        except ConditionUnmetError:
+            found = self.get(key)
+            if found is not None and found.data == data:
+                return found.etag
+            raise
+        return str(answer["ETag"])
+
+    def size_of(self, key: str) -> int | None:
+        """Size of an object; None where there is none."""
+        answer = absent_as_none(lambda: self.call("head_object", key))
+        return None if answer is None else int(answer["ContentLength"])
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Every object below a prefix, sorted by key."""
+        start: dict[str, str] = {}
+        while True:
+            answer = self.call("list_objects_v2", Prefix=self.full_key(prefix), **start)
+            for one in answer.get("Contents", ()):
+                key = one["Key"].removeprefix(self.address.prefix)
+                yield Listed(key, one["Size"], one["ETag"], one["LastModified"])
+            if not answer.get("IsTruncated"):
+                return
+            start = {"ContinuationToken": answer["NextContinuationToken"]}
+
+
+def checksum(digest: bytes) -> str:
+    """A digest as the checksum headers carry it."""
+    return base64.b64encode(digest).decode("ascii")
+
+
+def absent_as_none(ask: Callable[[], Any]) -> Any:
+    """The answer; None where the object does not exist."""
+    try:
+        return ask()
+    except _AbsentError:
+        return None
+
+
+class _AbsentError(RemoteError):
+    """The object does not exist."""
+
+
+def retried(ask: Callable[[], Any], where: str) -> Any:
+    """The answer, asked for again after faults that pass.
+
+    Raises:
+        RemoteError: it was refused, or the fault did not pass.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    passing = broken_connections()
+    for round_number in range(_ROUNDS):
+        last = round_number == _ROUNDS - 1
+        try:
+            return ask()
+        except ClientError as error:
+            if last or not _passes(error):
+                raise _refusal(error, where) from error
+            told: Exception = error
+        except NoCredentialsError as error:
+            raise RemoteError(
+                f"{where}: no credentials in the standard chain (environment, shared files, instance role)"
+            ) from error
+        except passing as error:
+            if last:
+                raise RemoteError(f"{where}: {error}") from error
+            told = error
+        except BotoCoreError as error:
+            raise RemoteError(f"{where}: {error}") from error
+        wait_s = _FIRST_WAIT_S * 3**round_number * random.uniform(0.7, 1.3)
+        logger.warning("%s: %s; again in %.0f s", where, told, wait_s)
+        time.sleep(wait_s)
+    raise RemoteError(f"{where}: not tried")
+
+
+def broken_connections() -> tuple[type[Exception], ...]:
+    """What a broken or cut connection raises, from botocore and from below it."""
+    from botocore.exceptions import ConnectionError as BotoConnectionError
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from urllib3.exceptions import HTTPError
+
+    return HTTPClientError, IncompleteReadError, BotoConnectionError, HTTPError, ConnectionError
+
+
+def _passes(error: Any) -> bool:
+    code, status = _code(error), _status(error)
+    return status >= 500 or status == 429 or code in _CONFLICT or code in {"SlowDown", "RequestTimeout"}
+
+
+def _refusal(error: Any, where: str) -> RemoteError:
+    code = _code(error)
+    if code in _UNMET:
+        return ConditionUnmetError(f"{where}: changed by someone else")
+    if code in _ABSENT:
+        return _AbsentError(f"{where}: there is no such object")
+    message = error.response.get("Error", {}).get("Message", "")
+    return RemoteError(" ".join(filter(None, (f"{where}: {code}: {message}.", _HINTS.get(code)))))
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def open_remote(settings: "Settings") -> Bucket:
+    """The remote that the settings name. Asks nothing of it yet; credentials come from the standard chain alone.
+
+    Raises:
+        ConfigError: none is named, or not as `s3://bucket/prefix`.
+    """
+    if not settings.remote:
+        raise ConfigError(Problem("settings", "VLM_REMOTE", "not set; name s3://bucket/prefix"))
+    address = RemoteAddress.parse(settings.remote)
+    client = s3_client(settings.remote_endpoint, settings.remote_concurrency)
+    rate = settings.remote_mb_per_s * 1e6
+    return Bucket(address, client, concurrency=settings.remote_concurrency, bytes_per_s=rate)
+
+
+@cache
+def s3_client(endpoint: str | None, concurrency: int) -> Any:
+    """A boto3 client for large transfers; one a process, since making it takes a quarter of a second.
+
+    Bodies carry a SHA-256 of ours, which the store compares; botocore's own checksums and the signature over the body
+    would hash each byte again.
+    """
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 5},
+        max_pool_connections=2 * concurrency + 2,
+        connect_timeout=10,
+        read_timeout=60,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"payload_signing_enabled": False, "addressing_style": "path" if endpoint else "auto"},
+        user_agent_extra="vlm-assets",
+    )
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)

@@ -1,0 +1,200 @@
+"""What a machine fetches because a step needs it: tombstones, listings, slices of other machines, a plan's versions.
+
+So that machines that share nothing but the remote (and Dagster's Postgres) work on one corpus.
+"""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.ingest.summary import note_slice
+from vlm_assets.installation.opening import Installation
+from vlm_assets.remote.bucket import Bucket, open_remote
+from vlm_assets.remote.fetch import Fetcher, read_remote_version
+from vlm_assets.remote.names import Name
+from vlm_assets.remote.pointers import read_pointer
+from vlm_assets.remote.report import RestoreReport, TransferProgress
+from vlm_assets.remote.restore import RestoreOptions, lock_of, restore
+from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.store.locks import hold_lock
+from vlm_assets.store.versions import current_version, read_manifest, swap_link
+from vlm_assets.words.errors import RemoteError
+from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
+from vlm_assets.words.manifest import Listing, SliceManifest
+
+
+def hydrate_sources(
+    installation: Installation,
+    sources: Collection[str] | None = None,
+    *,
+    slices: bool = True,
+    lock_wait_s: float = 3600.0,
+    progress: TransferProgress | None = None,
+    bucket: Bucket | None = None,
+) -> RestoreReport:
+    """Before a listing, an allocation or a slice: the remote's tombstones, and these sources as the remote has them.
+
+    Without `sources`, all that the catalogue enables. `slices=False` brings the listings alone, which is what a first
+    listing needs to keep its number of buckets. What this machine committed and never pushed is left alone. A source
+    that the remote does not have is no error.
+
+    Raises:
+        RemoteError: the remote does not answer, or something did not come over: nothing may be planned past it.
+    """
+    enabled = [spec.name for spec in installation.catalog.sources if spec.enabled]
+    report = restore(
+        installation.settings,
+        sources=enabled if sources is None else sources,
+        targets=(),
+        options=RestoreOptions(storage=False, slices=slices, known_only=True, lock_wait_s=lock_wait_s),
+        progress=progress,
+        bucket=bucket,
+    )
+    _demand(report)
+    return report
+
+
+def hydrate_slice(
+    installation: Installation,
+    source: str,
+    slice_key: str,
+    version: str | None = None,
+    *,
+    lock_wait_s: float = 3600.0,
+    bucket: Bucket | None = None,
+) -> Path | None:
+    """Folder of a slice's version on this machine, fetched if need be; None where neither side has any.
+
+    `version` None: the current one here, else the one that the remote shows. A version that was asked for by name
+    becomes the one shown here only where there was none.
+
+    Raises:
+        RemoteError: the version asked for is missing or damaged at the remote.
+    """
+    root, name = installation.root, Name("datasets", source, slice_key)
+    here = current_version(name.link(root))
+    if here is not None and version in {None, here.name}:
+        return here
+    bucket = bucket or open_remote(installation.settings)
+    pull_tombstones(bucket, root)
+    if version is None:
+        found = read_pointer(bucket, name)
+        if found is None:
+            return None
+        version = found[0].version
+    return _fetch(bucket, root, [(name, version)], lock_wait_s)[0]
+
+
+def hydrate_due_slice(
+    installation: Installation,
+    listing: Listing,
+    slice_key: str,
+    *,
+    lock_wait_s: float = 3600.0,
+    bucket: Bucket | None = None,
+) -> Path | None:
+    """Before a slice is fetched from its origin: what another machine made of it, where that serves.
+
+    That is any version where this machine has none (its unchanged items need no fetch), and one made for the present
+    listing where the one here was not. The slice shows it from then on. Returns its folder; None where nothing came.
+    The caller has the remote's tombstones.
+
+    Raises:
+        RemoteError: the version that the remote shows is missing or damaged.
+    """
+    root, name = installation.root, Name("datasets", listing.source, slice_key)
+    wanted = listing.slices[slice_key].fingerprint
+    here = current_version(name.link(root))
+    if here is not None and read_manifest(here, SliceManifest).listing_fingerprint == wanted:
+        return None
+    bucket = bucket or open_remote(installation.settings)
+    found = read_pointer(bucket, name)
+    if found is None or (here is not None and found[0].version == here.name):
+        return None
+    if here is not None:
+        stored = read_remote_version(bucket, name, found[0].version)
+        if SliceManifest.from_bytes(stored.manifest).listing_fingerprint != wanted:
+            return None
+    [directory] = _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)
+    note_slice(root, read_manifest(directory, SliceManifest), directory.name, listing)
+    return directory
+
+
+def follow_remote(
+    installation: Installation, name: Name, *, lock_wait_s: float = 3600.0, bucket: Bucket | None = None
+) -> Path | None:
+    """Folder of the version that the remote shows under a name, fetched and shown here too.
+
+    What this machine committed and never pushed stays shown. None where neither side has any.
+
+    Raises:
+        RemoteError: the version is missing or damaged.
+    """
+    root = installation.root
+    bucket = bucket or open_remote(installation.settings)
+    here, found = current_version(name.link(root)), read_pointer(bucket, name)
+    if found is None or (here is not None and here.name == found[0].version):
+        return here
+    if here is not None and bucket.size_of(name.manifest(here.name)) is None:
+        return here
+    return _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)[0]
+
+
+def hydrate_plan(
+    installation: Installation, target: str, *, lock_wait_s: float = 3600.0, bucket: Bucket | None = None
+) -> list[Path]:
+    """Before shards are planned: the tombstones, and every slice version that the target's plan takes rows from.
+
+    Returns the folders that were fetched. Versions that are on disk are left alone.
+
+    Raises:
+        RemoteError: a version is neither here nor at the remote.
+    """
+    root, corpus = installation.root, installation.catalog.corpus.name
+    bucket = bucket or open_remote(installation.settings)
+    pull_tombstones(bucket, root)
+    plan = read_manifest(root.allocation(corpus, target).resolve(), AllocationManifest)
+    wanted = ((Name("datasets", one.source, one.slice), one.version) for one in plan.slices if one.selected)
+    missing = [(n, v) for n, v in wanted if not (n.versions(root) / v / MANIFEST).is_file()]
+    return _fetch(bucket, root, missing, lock_wait_s)
+
+
+def _fetch(
+    bucket: Bucket,
+    root: DataRoot,
+    wanted: Iterable[tuple[Name, str]],
+    lock_wait_s: float,
+    *,
+    show: bool = False,
+) -> list[Path]:
+    """Folders of versions, fetched if need be. Each is shown by its name where that showed none, or with `show`."""
+    wanted = list(wanted)
+    if not wanted:
+        return []
+    with hold_lock(root.locks / "restore", f"hydration from {bucket.address}", wait_s=lock_wait_s):
+        fetcher = Fetcher(bucket, root)
+        complete = False
+        try:
+            folders = [_fetch_one(root, fetcher, n, v, lock_wait_s, show=show) for n, v in wanted]
+            complete = True
+        finally:
+            fetcher.close(complete=complete)
+    return folders
+
+
+def _fetch_one(
+    root: DataRoot, fetcher: Fetcher, name: Name, version: str, lock_wait_s: float, *, show: bool
+) -> Path:
+    with hold_lock(lock_of(root, name), f"hydrating {name}", wait_s=lock_wait_s):
+        directory = name.versions(root) / version
+        if not (directory / MANIFEST).is_file():
+            directory = fetcher.fetch_version(read_remote_version(fetcher.bucket, name, version))
+        if show or current_version(name.link(root)) is None:
+            swap_link(name.link(root), Path(VERSIONS) / version)
+    return directory
+
+
+def _demand(report: RestoreReport) -> None:
+    if report.failed:
+        told = "\n".join(f"{name}: {why}" for name, why in sorted(report.failed.items())[:10])
+        raise RemoteError(f"{report.remote}: {len(report.failed)} things did not come over:\n{told}")

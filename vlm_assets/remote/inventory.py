@@ -1,0 +1,58 @@
+"""What the remote holds, by listing it: the truth that a backup compares with, a thousand keys a request."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from vlm_assets.remote.bucket import Bucket, Listed
+from vlm_assets.remote.names import AREAS, CURRENT, DAGSTER, OBJECTS, Name, name_of_key, version_of_key
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Keys of the remote without its objects, and the objects by hash."""
+
+    keys: dict[str, Listed] = field(default_factory=dict)
+    objects: dict[str, Listed] = field(default_factory=dict)
+
+    def tag(self, key: str) -> str | None:
+        """Tag of a key; None where there is none."""
+        listed = self.keys.get(key)
+        return listed.etag if listed is not None else None
+
+    def holds(self, blake3_hex: str, size_bytes: int) -> bool:
+        """Whether the object is there in its whole length. The store compared its checksum when it was sent."""
+        listed = self.objects.get(blake3_hex)
+        return listed is not None and listed.size_bytes == size_bytes
+
+    def names(self) -> list[Name]:
+        """Names with a pointer, sorted."""
+        found = (name_of_key(key) for key in self.keys if key.endswith(f"/{CURRENT}"))
+        return sorted(name for name in found if name is not None and name.current in self.keys)
+
+    def versions(self) -> dict[Name, dict[str, Listed]]:
+        """Versions whose manifest is there, by name; the listing entries of their manifests."""
+        found: defaultdict[Name, dict[str, Listed]] = defaultdict(dict)
+        for key, listed in self.keys.items():
+            version, name = version_of_key(key), name_of_key(key)
+            if version is not None and name is not None:
+                found[name][version] = listed
+        return dict(found)
+
+
+_SMALL = ("listings/", "tombstones/", "catalogs/", *(f"{area}/" for area in (*AREAS, DAGSTER)))
+
+
+def take_inventory(bucket: Bucket, prefixes: Iterable[str] = (*_SMALL, OBJECTS)) -> Inventory:
+    """Lists the remote below the prefixes, side by side."""
+    wanted = tuple(prefixes)
+    with ThreadPoolExecutor(max(1, min(bucket.concurrency, len(wanted))), "vlm-list") as pool:
+        listed = list(pool.map(lambda prefix: list(bucket.list(prefix)), wanted))
+    inventory = Inventory()
+    for one in (entry for entries in listed for entry in entries):
+        if one.key.startswith(OBJECTS):
+            inventory.objects[one.key.removeprefix(OBJECTS)] = one
+        else:
+            inventory.keys[one.key] = one
+    return inventory

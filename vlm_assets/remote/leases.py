@@ -1,0 +1,154 @@
+"""Who is at work at the remote: so that nothing is deleted under an upload, and nothing uploaded under a deletion.
+
+A lease is an object with an end. Its holder renews it; one whose end is past is nobody's: its process is dead.
+Whoever takes one writes first and looks second, so of two that exclude each other at least one sees the other.
+"""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from pydantic import ValidationError
+
+from vlm_assets.remote.bucket import Bucket, ConditionUnmetError
+from vlm_assets.words.errors import LockHeldError, RemoteError
+from vlm_assets.words.manifest import Manifest
+
+LEASES: Final = "leases/"
+PRUNE: Final = f"{LEASES}prune"
+_WORK: Final = f"{LEASES}work/"
+_LIFE_S: Final = 900.0
+"""Far longer than clocks of two machines differ."""
+
+
+_PROCESS: Final = secrets.token_hex(4)
+"""Tells this process from one of the same number in another container of the same host name."""
+_held: set[int] = set()
+_held_lock = threading.Lock()
+
+
+@contextmanager
+def _own_key() -> Iterator[str]:
+    """A key that no other lease has meanwhile; used again after it, so that many pushes leave few keys behind."""
+    with _held_lock:
+        number = next(n for n in range(len(_held) + 1) if n not in _held)
+        _held.add(number)
+    try:
+        yield f"{_WORK}{socket.gethostname()}.{os.getpid()}.{_PROCESS}.{number}"
+    finally:
+        with _held_lock:
+            _held.discard(number)
+
+
+class Lease(Manifest):
+    """One lease. `until` in Unix seconds; 0: given back."""
+
+    type: Literal["lease"] = "lease"
+    purpose: str
+    host: str
+    pid: int
+    since: str
+    until: float
+
+    def __str__(self) -> str:
+        """Words for a message."""
+        return f"{self.purpose}, pid {self.pid} on {self.host} since {self.since}"
+
+
+def _new(purpose: str) -> Lease:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return Lease(
+        purpose=purpose, host=socket.gethostname(), pid=os.getpid(), since=since, until=time.time() + _LIFE_S
+    )
+
+
+def read_lease(bucket: Bucket, key: str) -> tuple[Lease, str] | None:
+    """The lease and its tag, live or not; None where none was ever taken.
+
+    Raises:
+        RemoteError: not a lease.
+    """
+    content = bucket.get(key)
+    if content is None:
+        return None
+    try:
+        return Lease.from_bytes(content.data), content.etag
+    except ValidationError as error:
+        raise RemoteError(f"{key} at the remote is not a lease: {error}") from error
+
+
+def prune_mark(bucket: Bucket) -> str | None:
+    """Tag of the prune lease: it has changed when something was deleted in between."""
+    found = read_lease(bucket, PRUNE)
+    return None if found is None else found[1]
+
+
+@contextmanager
+def hold_work_lease(bucket: Bucket, purpose: str) -> Iterator[str | None]:
+    """Keeps deletions away for the block; gives the `prune_mark` as it is from then on. Others may work as well.
+
+    Raises:
+        LockHeldError: a prune is under way; names it.
+    """
+    lease = _new(purpose)
+    with _own_key() as key, _renewed(bucket, key, lease, bucket.put(key, lease.to_bytes())):
+        found = read_lease(bucket, PRUNE)
+        if found is not None and found[0].until > time.time():
+            raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
+        yield None if found is None else found[1]
+
+
+@contextmanager
+def hold_prune_lease(bucket: Bucket) -> Iterator[None]:
+    """Keeps uploads and other deletions away for the block.
+
+    Raises:
+        LockHeldError: someone is at work; names who.
+    """
+    lease = _new("prune")
+    found = read_lease(bucket, PRUNE)
+    if found is not None and found[0].until > time.time():
+        raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
+    try:
+        etag = bucket.put(PRUNE, lease.to_bytes(), replaces=found[1] if found else None, new=found is None)
+    except ConditionUnmetError:
+        raise LockHeldError(f"{bucket.address}: another prune has just begun; wait for it") from None
+    with _renewed(bucket, PRUNE, lease, etag):
+        for listed in bucket.list(_WORK):
+            other = read_lease(bucket, listed.key)
+            if other is not None and other[0].until > time.time():
+                raise LockHeldError(f"{bucket.address}: {other[0]}; wait for it")
+        yield
+
+
+def dead_work_leases(bucket: Bucket) -> list[str]:
+    """Keys of work leases that are nobody's."""
+    found = ((one.key, read_lease(bucket, one.key)) for one in bucket.list(_WORK))
+    return [key for key, lease in found if lease is not None and lease[0].until <= time.time()]
+
+
+@contextmanager
+def _renewed(bucket: Bucket, key: str, lease: Lease, etag: str) -> Iterator[None]:
+    ended = threading.Event()
+
+    def renew() -> None:
+        tag = etag
+        while not ended.wait(_LIFE_S / 3):
+            tag = bucket.put(
+                key, lease.model_copy(update={"until": time.time() + _LIFE_S}).to_bytes(), replaces=tag
+            )
+
+    thread = threading.Thread(target=renew, name="vlm-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        bucket.put(key, lease.model_copy(update={"until": 0.0}).to_bytes())

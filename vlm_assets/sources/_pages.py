@@ -1,0 +1,75 @@
+"""Catalogue keys of kinds that turn PDFs into pages. Light: the catalogue loads it."""
+
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vlm_assets.catalog.spec import SourceSpec, Spec
+from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.words.contexts import SourceSettings
+
+PAGE_KEYS: Final = ("dpi", "embedded", "renderer", "pages")
+_PART: Final = re.compile(r"^(\d+)?(-)?(\d+)?$")
+_DEFAULT_RANGE: Final = (250.0, 400.0)
+
+
+class NativeDpi(Spec):
+    """Pages that are one image of a resolution in this range are taken as they are."""
+
+    native_dpi: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = _DEFAULT_RANGE
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.native_dpi[0] > self.native_dpi[1]:
+            raise ValueError(f"native_dpi is [from, to], got {list(self.native_dpi)}")
+        return self
+
+
+class PagesSpec(SourceSpec):
+    """Keys of every kind whose records are PDF pages.
+
+    `embedded`: when the bytes of a page that is one image are taken. `pages`: `all`, or pages and ranges counted
+    from 1 (`1`, `1-4,7`, `2-`).
+    """
+
+    dpi: int = Field(300, ge=20, le=2400)
+    embedded: Literal["always", "never"] | NativeDpi = NativeDpi()
+    renderer: Literal["poppler", "pdfium"] = "poppler"
+    pages: str = "all"
+
+    @model_validator(mode="after")
+    def _pages_parse(self) -> Self:
+        parse_pages(self.pages)
+        return self
+
+    def page_options(self, settings: SourceSettings) -> PageOptions:
+        """The keys and the machine's limits as the page pipeline takes them."""
+        rule = self.embedded if isinstance(self.embedded, str) else self.embedded.native_dpi
+        return PageOptions(
+            dpi=self.dpi,
+            embedded=rule,
+            renderer=self.renderer,
+            pages=parse_pages(self.pages),
+            max_pixels=settings.max_pixels,
+        )
+
+
+def parse_pages(text: str) -> tuple[tuple[int, int | None], ...]:
+    """`1-4,7` as zero-based half-open ranges; `all` as ().
+
+    Raises:
+        ValueError: not such a list.
+    """
+    if text.strip() == "all":
+        return ()
+    ranges = []
+    for part in text.replace(" ", "").split(","):
+        match = _PART.match(part)
+        first, dash, last = match.groups() if match else (None, None, None)
+        start = int(first or 1)
+        stop = int(last) if last else (None if dash else start)
+        if not (first or last) or start < 1 or (stop is not None and stop < start):
+            raise ValueError(f"pages is all, or a list such as 1-4,7,10-; got {text!r}")
+        ranges.append((start - 1, stop))
+    return tuple(ranges)

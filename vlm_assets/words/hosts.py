@@ -1,0 +1,13 @@
+"""Limits towards one host, as the catalogue gives them and the transfer keeps them."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class HostSpec(BaseModel):
+    """Politeness towards one host; what is not given is as the source has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cooldown_s: float | None = Field(None, ge=0)
+    max_concurrency: int | None = Field(None, ge=1)
+    requests_per_second: float | None = Field(None, gt=0)

@@ -1,0 +1,67 @@
+"""What sources speak of: items known at listing, slices of them, and raw records before they become samples."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing known at listing: a URL, a file, an archive, a document.
+
+    `key` is NFC and unique in its source. `identity` changes when upstream's content does (a hash, an ETag, a
+    declared sha256; "" where upstream tells nothing). `payload` is what fetching needs besides the key: JSON
+    values, no secret. It is not part of the fingerprint: what changes bytes goes into `identity`.
+    """
+
+    key: str
+    identity: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSlice:
+    """The items of one slice, in any order. `container`: its items hold many records each (archives, PDFs)."""
+
+    name: str
+    """Raw name; `layout.slice_key` makes the partition key."""
+    items: Sequence[Item]
+    container: bool = False
+    items_per_slice: int = 1
+    """Planned number of loose items a slice: with `block_rows` it fixes how fine the groups are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What `list` gives back: the pinned upstream revision and every slice."""
+
+    revision: str
+    slices: Iterable[ListedSlice]
+    buckets: Mapping[str, int] = field(default_factory=dict)
+    """Number of buckets a group of items was cut into at the first listing; "" is the only group of most."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else that fetching needs for the whole source (resolved config names, repo id): JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A raw row before it becomes a sample.
+
+    `record` counts within the item, rejected ones included. `key` is unique within the slice and names the row
+    in its id. `image` is the encoded bytes, or a file that holds just them. `extra` holds the other upstream
+    columns: JSON values.
+    """
+
+    item: str
+    record: int
+    key: str
+    image: bytes | Path
+    origin: str
+    text: str | None = None
+    label: str | None = None
+    extra: Mapping[str, Any] | None = None
+    dpi: int | None = None
+    vouched: bool = False
+    """The listing declares the hash of these bytes: other ones than before are meant, not drift."""

@@ -1,0 +1,62 @@
+"""Rights stand in the status, the audit, the card and the page of the report, and say the same."""
+
+import pytest
+
+from vlm_assets.audit.run import audit_corpus
+from vlm_assets.corpus.card import write_card
+from vlm_assets.ingest.rights import source_terms
+from vlm_assets.operate.status import read_status
+from vlm_assets.orchestration.assets.metadata_line import rights_table
+from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once
+from vlm_assets_tests.audit.test_mutations import _edit_catalog
+
+ACCEPTED = "A. Yılmaz, in her Kaggle account, 2026-01-15"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    broken = copy_of(good_once(tmp_path_factory), tmp_path_factory.mktemp("rights"))
+
+    def declare(sources: list[dict[str, object]]) -> None:
+        sources[0]["terms"] = {"url": "https://example.org/terms"}
+        sources[1]["terms"] = {"url": "https://example.org/rules", "accepted": ACCEPTED}
+
+    _edit_catalog(broken, declare)
+    return broken
+
+
+def test_the_status_has_licences_terms_and_takedowns(broken):
+    rights = read_status(broken.installation).rights
+    assert {name: (one.sources, one.rows) for name, one in rights.licences.items()} == {
+        "CC-BY-4.0": (["wild"], 24),
+        "CC0-1.0": (["scans", "street"], 45),
+        "unknown": (["murky"], 3),
+    }
+    assert [(one.source, one.state, one.accepted) for one in rights.terms] == [
+        ("street", "open", ""),
+        ("wild", "accepted", ACCEPTED),
+    ]
+    assert (len(rights.takedowns.names), rights.takedowns.images) == (1, 1)
+
+
+def test_the_audit_warns_of_terms_that_nobody_accepted(broken):
+    rights = next(f for f in audit_corpus(broken.installation, TARGET) if f.name == "rights")
+    assert not rights.passed
+    assert list(rights.examples) == [
+        "source street: nobody has accepted its terms: https://example.org/terms"
+    ]
+    figures = rights.to_json()["figures"]
+    assert figures["terms"] == [one.model_dump() for one in source_terms(broken.installation)]
+    assert sum(one["rows"] for one in figures["licences"].values()) == 30
+
+
+def test_the_card_and_its_page_list_them(broken):
+    card = write_card(broken.installation, TARGET)
+    text = card.path.read_text("utf-8")
+    assert "| street | client_folder | open | https://example.org/terms |  |" in text
+    assert f"| accepted | https://example.org/rules | {ACCEPTED} |" in text
+    [name] = card.figures["takedowns"]["names"]
+    assert name in text
+    shown = rights_table(card.figures)
+    assert "https://example.org/terms NOT ACCEPTED" in shown
+    assert "| CC-BY-4.0 | " in shown

@@ -1,0 +1,177 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.catalog.spec import parse_size
+from vlm_assets.installation.load import catalog_problems, load_catalog
+from vlm_assets.words.errors import ConfigError
+from vlm_assets_tests.workplace import CORPUS, STREET, fill, write_catalog
+
+
+def problems_of(folder: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_catalog(folder)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_catalogue_loads_frozen_with_exact_shares_and_absolute_paths(tmp_path):
+    fill(tmp_path / "catalog" / "photos", 1)
+    write_catalog(tmp_path / "catalog", {**STREET, "path": "photos"})
+    (tmp_path / "catalog" / "corpus.yaml").write_text(
+        "{name: a, seed: 1, targets: {1k: 1000}, quotas: {photos: {share: 1, subcategories:"
+        " {street: {share: 0.1}, sea: {share: 0.2}, sky: {share: 7/10}}}}}"
+    )
+    (tmp_path / "catalog" / "sources" / "b.yaml").write_text(
+        "sources:\n- {name: b, kind: client_folder, category: photos, licence: MIT, path: .,"
+        " subcategory_from: {folder: 1, map: {0: sea, 1: sky}}}"
+    )
+    catalog = load_catalog(tmp_path / "catalog")
+    shares = [n.share for n in catalog.corpus.quotas["photos"].subcategories.values()]
+    assert shares == [Fraction(1, 10), Fraction(1, 5), Fraction(7, 10)]
+    assert catalog.source("street").path == tmp_path / "catalog" / "photos"  # type: ignore[attr-defined]  # a kind's key
+    assert catalog.source("b").subcategory_of("0") == "sea"
+    assert catalog.source("b").subcategory_of("2") is None
+    assert catalog_problems(tmp_path / "catalog") == []
+
+
+def test_every_fault_is_told_at_once_with_file_and_key(tmp_path):
+    folder = write_catalog(
+        tmp_path,
+        {**STREET, "path": "/nowhere", "speling": 1},
+        {k: v for k, v in STREET.items() if k != "licence"} | {"name": "bare", "path": "x"},
+        {**STREET, "name": "twice", "path": "x"},
+        {**STREET, "name": "twice", "path": "y"},
+        {**STREET, "name": "lost", "path": "x", "category": "paintings"},
+        {**STREET, "name": "sub", "path": "x", "subcategory": "market"},
+        {**STREET, "name": "odd", "kind": "ftp", "path": "x"},
+        corpus={
+            "typo": True,
+            "quotas": {
+                "photos": {"share": 0.7, "subcategories": {"street": {"share": 1}, "night": {"count": 5}}},
+                "empty": {"share": 0.2},
+            },
+            "refresh_targets": ["9m"],
+            "dedup": {"precedence": ["nobody"]},
+        },
+    )
+    text = "\n".join(map(str, catalog_problems(folder)))
+    assert set(map(str, catalog_problems(folder))) > set(problems_of(folder))
+    assert "sources/all.yaml: sources[0] (street).path: /nowhere does not exist" in text
+    assert "sources/all.yaml: sources[0] (street).speling: unknown key" in text
+    assert "sources/all.yaml: sources[1] (bare).licence: missing" in text
+    assert "sources/all.yaml: sources[3] (twice).name: 'twice' is taken by" in text
+    assert "sources/all.yaml: sources[6] (odd).kind: unknown kind 'ftp'; there are: client_folder" in text
+    assert "corpus.yaml: typo: unknown key" in text
+    assert "corpus.yaml: quotas: shares sum to 9/10" in text
+    assert "corpus.yaml: quotas.empty: a category needs subcategories" in text
+    assert "corpus.yaml: quotas.photos.subcategories.night: no source gives this" in text
+    assert "corpus.yaml: refresh_targets: no target '9m'; there are: 10, 1k, 20" in text
+    assert "corpus.yaml: dedup.precedence: no source 'nobody'" in text
+    assert "sources/all.yaml: sources[4] (lost).category: 'paintings' has no quota" in text
+    assert "sources/all.yaml: sources[5] (sub).subcategory: photos/market has no quota" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param({"subcategory": None}, "exactly one of subcategory and", id="no subcategory"),
+        pytest.param({"weight": "1/0"}, "expected a number", id="weight over zero"),
+        pytest.param({"weight": -1}, "must not be negative", id="negative weight"),
+        pytest.param({"name": "Çarşı"}, "pattern", id="name with letters outside a-z"),
+        pytest.param({"reject_tolerance": 2}, "less than or equal to 1", id="tolerance over 1"),
+        pytest.param({"subcategory_from": {"folder": 1}}, "exactly one of subcategory and", id="both"),
+    ],
+)
+def test_a_bad_source_key_names_itself(tmp_path, change, told):
+    write_catalog(tmp_path, {**STREET, "path": "x", **change})
+    assert any(told in problem for problem in problems_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("quotas", "told"),
+    [
+        pytest.param({"street": {"share": "1/3"}, "sea": {"share": 0.3333}}, "sum to 19999/30000", id="sum"),
+        pytest.param({"street": {"share": 1, "count": 3}}, "exactly one of share and count", id="both"),
+        pytest.param({"street": {"share": 1, "min": 5, "max": 4}}, "max 4 is below min 5", id="bounds"),
+        pytest.param({"street": {}}, "exactly one of share and count", id="neither"),
+    ],
+)
+def test_a_bad_quota_is_told(tmp_path, quotas, told):
+    write_catalog(
+        tmp_path,
+        {**STREET, "path": "x"},
+        corpus={"quotas": {"photos": {"share": 1, "subcategories": quotas}}},
+    )
+    assert any(told in problem for problem in problems_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("precedence", "told"),
+    [
+        pytest.param(["street", "other"], [], id="each once"),
+        pytest.param(["other"], [], id="not all are named"),
+        pytest.param(
+            ["street", "other", "street"],
+            ["corpus.yaml: dedup.precedence: a source is named twice"],
+            id="one twice",
+        ),
+        pytest.param(
+            ["nobody", "nobody"],
+            ["corpus.yaml: dedup.precedence: no source 'nobody'"] * 2
+            + ["corpus.yaml: dedup.precedence: a source is named twice"],
+            id="twice and unknown",
+        ),
+    ],
+)
+def test_precedence_names_sources_that_exist_and_each_once(tmp_path, precedence, told):
+    folder = write_catalog(
+        tmp_path,
+        {**STREET, "path": tmp_path},
+        {**STREET, "name": "other", "path": tmp_path},
+        corpus={"dedup": {"precedence": precedence}},
+    )
+    assert [str(problem) for problem in catalog_problems(folder)] == told
+
+
+def test_weights_are_given_by_all_sources_of_a_subcategory_or_none(tmp_path):
+    write_catalog(tmp_path, {**STREET, "path": "x", "weight": 2}, {**STREET, "name": "other", "path": "y"})
+    assert any("(other).weight: missing" in problem for problem in problems_of(tmp_path))
+
+
+def test_a_key_given_twice_is_an_error(tmp_path):
+    write_catalog(tmp_path, {**STREET, "path": "x"})
+    (tmp_path / "corpus.yaml").write_text("name: a\nname: b\n")
+    assert any("'name' is given twice" in problem for problem in problems_of(tmp_path))
+
+
+def test_the_hash_follows_the_content_not_the_writing(tmp_path):
+    first = load_catalog(write_catalog(tmp_path, {**STREET, "path": "/x"})).hash
+    text = (tmp_path / "corpus.yaml").read_text()
+    (tmp_path / "corpus.yaml").write_text("# a comment\n" + text)
+    assert load_catalog(tmp_path).hash == first
+    changed = load_catalog(write_catalog(tmp_path, {**STREET, "path": "/x"}, corpus={"seed": 2})).hash
+    assert changed != first
+
+
+def test_missing_folders_are_told(tmp_path):
+    folder = write_catalog(tmp_path, {**STREET, "path": "/nowhere/at/all"})
+    told = (
+        "sources/all.yaml: sources[0] (street).path: /nowhere/at/all does not exist; is the volume mounted?"
+    )
+    assert [str(problem) for problem in catalog_problems(folder)] == [told]
+    assert load_catalog(folder).source("street").name == "street"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GB", 2_000_000_000), ("32MiB", 32 * 2**20), ("1.5k", 1500), (7, 7), ("10 B", 10)]
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+def test_an_empty_corpus_yaml_is_told(tmp_path):
+    write_catalog(tmp_path, {**STREET, "path": "x"})
+    (tmp_path / "corpus.yaml").write_text("")
+    assert any("expected a mapping" in problem for problem in problems_of(tmp_path))
+    assert CORPUS["name"] == "small"

@@ -1,0 +1,105 @@
+import pytest
+
+from vlm_assets.corpus.card import card_figures, render_card, write_card
+from vlm_assets.corpus.diff import diff_corpora
+from vlm_assets.ingest.slice import SliceOptions
+from vlm_assets.operate.lineage import show_row
+from vlm_assets.words.errors import StoreError
+from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once
+from vlm_assets_tests.workplace import ingest, picture
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return good_once(tmp_path_factory)
+
+
+def test_a_row_is_traced_to_its_item_and_its_corpora(good, tmp_path):
+    b = copy_of(good, tmp_path)
+    row, place = next((r, p) for p, r in enumerate(b.rows(b.bits[0])[1]))
+    (found,) = show_row(b.installation, row["id"])
+    assert found.source == row["source"]
+    assert found.item == row["origin"]
+    assert found.image_sha256 == row["image_sha256"]
+    assert found.revision == "folder"
+    assert found.licence == row["licence"]
+    assert found.fetched_by is not None
+    here = next(one for one in found.corpora if one.target == TARGET)
+    assert (here.file, here.row) == (f"data-r{b.bits[0]}.arrow", place)
+    assert "image" not in found.row
+    assert found.model_dump(mode="json")
+
+
+def test_by_sha256_all_rows_with_the_image(good):
+    from hashlib import sha256
+
+    found = show_row(good, sha256(picture(3)).hexdigest())
+    assert {one.id for one in found} == {"scans/0001-of-0003/copy3.jpg", "street/root/0003.jpeg"}
+
+
+def test_the_run_that_fetched_is_named_after_the_slice_was_fetched_again(good, tmp_path):
+    b = copy_of(good, tmp_path)
+    first = show_row(b.installation, "street/root/0005.jpeg")[0].fetched_by
+    folder = tmp_path / "pictures"
+    import shutil
+
+    import yaml
+
+    shutil.copytree(good.catalog.source("street").path, folder)
+    (folder / "0700.jpeg").write_bytes(picture(700))
+    path = tmp_path / "catalog" / "sources" / "all.yaml"
+    content = yaml.safe_load(path.read_text("utf-8"))
+    next(s for s in content["sources"] if s["name"] == "street")["path"] = str(folder)
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    ingest(b.installation, "street", SliceOptions(run_id="second"))
+    assert show_row(b.installation, "street/root/0005.jpeg")[0].fetched_by == first
+    newest = show_row(b.installation, "street/root/0700.jpeg")[0].fetched_by
+    assert newest is not None
+    assert newest.run_id == "second"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [("street/root/none", "has the slices root"), ("nowhere", "give an id"), ("0" * 64, "no row")],
+)
+def test_what_is_not_there_is_said_with_what_is(good, wanted, told):
+    with pytest.raises(StoreError, match=told):
+        show_row(good, wanted)
+
+
+def test_taken_down_rows_say_so(good):
+    found = show_row(good, "wild/sun/sun/0102.jpeg")
+    assert len(found[0].tombstones) == 1
+    assert found[0].corpora == ()
+
+
+def test_diff_counts_per_source_and_subcategory(good):
+    same = diff_corpora(good, TARGET, TARGET)
+    assert same.totals == {"added": 0, "removed": 0, "kept": 30}
+    grown = diff_corpora(good, "t12", TARGET)
+    assert grown.totals == {"added": 18, "removed": 0, "kept": 12}
+    line = next(one for one in grown.to_json()["rows"] if one["source"] == "scans")
+    assert line["added"] + line["kept"] == 12
+    assert grown.to_json()["rows"]
+    back = diff_corpora(good, TARGET, f"t12@{good.root.corpus('good', 't12').resolve().name}")
+    assert back.totals == {"added": 0, "removed": 18, "kept": 12}
+    with pytest.raises(StoreError, match="there are targets t12, t30 and versions"):
+        diff_corpora(good, "t13", TARGET)
+
+
+def test_the_card_counts_what_is_there(good):
+    figures = card_figures(good.root, good.root.corpus("good", TARGET).resolve())
+    assert figures["rows"] == 30
+    assert sum(one["present"] for one in figures["composition"]) == 30
+    assert sum(one["rows"] for one in figures["licences"].values()) == 30
+    assert next(one for one in figures["sources"] if one["source"] == "murky")["why_none"]
+    assert figures["excluded"]["duplicate"] == 1
+    assert figures["rejects"] == {"truncated": 1}
+    card = write_card(good, TARGET)
+    text = card.path.read_text("utf-8")
+    assert text == render_card(figures)
+    import yaml
+
+    header = yaml.safe_load(text.split("---\n")[1])
+    assert header["license"] == ["cc-by-4.0", "cc0-1.0"]
+    assert header["size_categories"] == ["n<1K"]
