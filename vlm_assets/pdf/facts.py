@@ -17,7 +17,7 @@ EmbeddedRule = Literal["always", "never"] | tuple[float, float]
 
 
 class PageFlag(StrEnum):
-    """What the raster checks noticed about a page. Flags reject nothing: they stand in the row's `extra`."""
+    """What was noticed about a page. Flags reject nothing: they stand in the row's `extra`."""
 
     BLANK = "blank"
     """No two spots of the page, averaged over 8 x 8 pixels, differ by more than 8 of 255 grey levels."""
@@ -25,6 +25,10 @@ class PageFlag(StrEnum):
     """A side of one pixel."""
     REPEATED = "repeated"
     """The same bytes as an earlier page of the document; `repeats` names it."""
+    SUBSTITUTED = "substituted"
+    """Rendered, and its document lacks a font that the page asks for: one of the product's stands in."""
+    NO_GLYPH = "no_glyph"
+    """Such a font names a glyph that the product's fonts lack, or tells no characters: text may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,9 @@ class PageImage:
     """One page as an image file.
 
     `page` counts from 0. `file` belongs to the receiver, who removes it. `dpi` is the resolution in which the
-    image shows the page. `method` is "embedded" (the bytes of the page's one image, lossless) or "rendered by"
-    and the renderer. `box_pt` is the visible size of the page, unrotated. `repeats` is the earlier page with the
-    same bytes, by `digest` (blake3 hex).
+    image shows the page. `method` is "embedded" (the bytes of the page's one image, lossless) or "rendered by" and
+    the renderer, without its version, which is history and no content. `box_pt` is the visible size of the page,
+    unrotated. `repeats` is the earlier page with the same bytes, by `digest` (blake3 hex).
     """
 
     page: int

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from vlm_assets.pdf.facts import DocumentSummary, PageFault, PageFlag, PageImage, PageOptions
+from vlm_assets.pdf.fonts import renderer_environment
 from vlm_assets.pdf.process import START_TIMEOUT_S, Request, WorkerProcess
 from vlm_assets.pdf.slots import CpuSlots
 from vlm_assets.words.errors import OperationError, RejectReason
@@ -89,7 +90,7 @@ class PagePool:
     `folder` holds page files until the receiver removes them; it is emptied at the start and at the end.
 
     Raises:
-        OperationError: the renderer is not installed.
+        OperationError: the renderer is not installed, or a font of the product is missing.
     """
 
     def __init__(self, options: PageOptions, workers: int, folder: Path, slots_dir: Path) -> None:
@@ -111,6 +112,7 @@ class PagePool:
         self._wake_pipe: tuple[int, ...] = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        self._environment = renderer_environment(folder / "fonts")
         # Workers ask the kernel to be killed when the thread that started them ends: so one thread starts them all.
         self._thread = threading.Thread(target=self._drive, name="page-pool", daemon=True)
         self._thread.start()
@@ -254,7 +256,7 @@ class PagePool:
     def _start(self, selector: selectors.BaseSelector) -> Worker:
         folder = self._folder / f"{self._started:04d}"
         folder.mkdir()
-        worker = WorkerProcess[PdfPages](self._started, self._options, folder)
+        worker = WorkerProcess[PdfPages](self._started, self._options, folder, self._environment)
         self._started += 1
         self._workers.append(worker)
         selector.register(worker.answers, selectors.EVENT_READ, worker)

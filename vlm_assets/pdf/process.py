@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Generic, Protocol, TypeVar, cast
@@ -46,7 +47,9 @@ class Request(Generic[DocumentT]):
 class WorkerProcess(Generic[DocumentT]):
     """One worker process, started in a fresh interpreter. For one thread: it dies when that thread ends."""
 
-    def __init__(self, number: int, options: PageOptions, folder: Path) -> None:
+    def __init__(
+        self, number: int, options: PageOptions, folder: Path, environment: Mapping[str, str]
+    ) -> None:
         self.number = number
         self.folder = folder
         self.request: Request[DocumentT] | None = None
@@ -65,6 +68,7 @@ class WorkerProcess(Generic[DocumentT]):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
+                env=environment,
             )
         except OSError as error:
             raise OperationError(f"cannot start a page worker: {error}") from error

@@ -86,13 +86,16 @@ def render_pdfium(document: Any, page: int, file: Path, options: PageOptions) ->
 
 
 def open_pdfium(document: Path) -> Any:
-    """The document in pypdfium2, forms ready to be drawn.
+    """The document in pypdfium2, forms ready to be drawn, with the product's fonts for those it lacks.
 
     Raises:
         RenderError: pdfium cannot open it.
     """
     import pypdfium2 as pdfium
 
+    from vlm_assets.pdf.pdfium_fonts import use_own_fonts
+
+    use_own_fonts()
     try:
         opened = pdfium.PdfDocument(document)
         opened.init_forms()
@@ -103,7 +106,7 @@ def open_pdfium(document: Path) -> Any:
 
 @cache
 def renderer_name(renderer: str) -> str:
-    """Renderer and version, as rows record them: another version may draw other pixels."""
+    """Renderer and version, for the history of a slice."""
     if renderer == "pdfium":
         import pypdfium2 as pdfium
 

@@ -23,14 +23,14 @@ from PIL import Image
 from vlm_assets.pdf.checks import page_flags
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.embedded import embedded_image
-from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.pdf.facts import PageFlag, PageOptions
+from vlm_assets.pdf.page_fonts import FontNeeds, FontReader
 from vlm_assets.pdf.render import (
     RenderError,
     die_with_parent,
     open_pdfium,
     render_pdfium,
     render_poppler,
-    renderer_name,
 )
 from vlm_assets.pdf.structure import one_image, page_box
 from vlm_assets.words.errors import RejectReason
@@ -60,6 +60,9 @@ class _Document:
     pdfium: Any
     pages: int
     boxes: dict[int, tuple[float, float]] = field(default_factory=dict)
+    fonts: FontReader = field(default_factory=FontReader)
+    needs: dict[int, FontNeeds] = field(default_factory=dict)
+    """Of pages that are rendered."""
 
     def close(self) -> None:
         for opened in (self.structure, self.pdfium):
@@ -160,6 +163,7 @@ class Worker:
             self._say({"done": self._elapsed()})
             return
         document.boxes.clear()
+        document.needs.clear()
         self._say({"pages": document.pages})
         wanted = [
             page
@@ -167,8 +171,7 @@ class Worker:
             if self._options.wants(page)
         ]
         to_render = [page for page in wanted if not self._take_embedded(document, page)]
-        for run in _runs(to_render):
-            self._render(document, run)
+        self._render(document, to_render)
         self._say({"done": self._elapsed()})
 
     def _elapsed(self) -> float:
@@ -230,11 +233,18 @@ class Worker:
         self._say({"page": page, "fault": [RejectReason.PAGE_TOO_LARGE, detail]})
         return True
 
-    def _render(self, document: _Document, run: list[int]) -> None:
-        if self._options.renderer == "pdfium":
-            for page in run:
-                self._render_by_pdfium(document, page)
-        else:
+    def _render(self, document: _Document, pages: list[int]) -> None:
+        """By the renderer of the options, but by pdfium what needs character maps.
+
+        Poppler finds those in files that a machine may lack (poppler-data); pdfium carries them.
+        """
+        for page in pages:
+            document.needs[page] = _font_needs(document, page)
+        poppler = self._options.renderer == "poppler"
+        by_poppler = [page for page in pages if poppler and not document.needs[page].character_maps]
+        for page in sorted({*pages} - {*by_poppler}):
+            self._render_by_pdfium(document, page)
+        for run in _runs(by_poppler):
             self._render_by_poppler(document, run)
 
     def _render_by_pdfium(self, document: _Document, page: int) -> None:
@@ -244,7 +254,7 @@ class Worker:
             if document.pdfium is None:
                 document.pdfium = open_pdfium(document.path)
             render_pdfium(document.pdfium, page, file, self._options)
-            self._answer_rendered(document, page, file)
+            self._answer_rendered(document, page, file, "pdfium")
         except (RenderError, MemoryError) as error:
             self._fail(page, str(error) or "out of memory")
 
@@ -266,13 +276,13 @@ class Worker:
         files = render_poppler(document.path, pending[0], pending[-1], self._folder, self._options)
         for page in sorted(files):
             file = files[page].rename(self._new_file("jpg"))
-            self._answer_rendered(document, page, file)
+            self._answer_rendered(document, page, file, "poppler")
         pending[:] = [page for page in pending if page not in files]
         if not pending:
             return ""
         return f"Poppler gave no page within {self._options.page_timeout_s:g} s (damage, or out of memory)"
 
-    def _answer_rendered(self, document: _Document, page: int, file: Path) -> None:
+    def _answer_rendered(self, document: _Document, page: int, file: Path, renderer: str) -> None:
         dpi = self._options.dpi
         try:
             with Image.open(file) as opened:
@@ -285,8 +295,9 @@ class Worker:
             self._fail(page, "the renderer gave one pixel")
             return
         digest = blake3(file.read_bytes()).hexdigest()
-        method = f"rendered by {renderer_name(self._options.renderer)}"
-        self._answer_image(document, page, file, size_px=size, dpi=dpi, method=method, digest=digest)
+        self._answer_image(
+            document, page, file, size_px=size, dpi=dpi, method=f"rendered by {renderer}", digest=digest
+        )
 
     def _answer_image(
         self,
@@ -304,6 +315,8 @@ class Worker:
             flags = list(page_flags(file, *size_px, size_bytes))
         except (OSError, SyntaxError, ValueError):
             flags = []  # the decode that follows in the pipeline gives the reason
+        needs = document.needs.get(page, FontNeeds())
+        flags += [PageFlag.SUBSTITUTED] * needs.substituted + [PageFlag.NO_GLYPH] * needs.no_glyph
         self._say(
             {
                 "page": page, "file": file.name, "size_px": size_px, "dpi": dpi, "method": method, "digest": digest,
@@ -326,6 +339,15 @@ def _pdfium_size(document: _Document, page: int, dpi: int) -> tuple[float, float
         return (0.0, 0.0)
     document.boxes[page] = (width_pt, height_pt)
     return (width_pt * dpi / 72, height_pt * dpi / 72)
+
+
+def _font_needs(document: _Document, page: int) -> FontNeeds:
+    if document.structure is None:
+        return FontNeeds()
+    try:
+        return document.fonts.needs(document.structure.pages[page])
+    except Exception:  # noqa: BLE001 - damaged objects raise anything; what can be drawn is
+        return FontNeeds()
 
 
 def _runs(pages: list[int]) -> Iterator[list[int]]:

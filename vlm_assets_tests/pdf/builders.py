@@ -2,7 +2,7 @@
 
 import io
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,25 @@ def add_page(
     pdf.add_blank_page(page_size=size_pt)
     page = pdf.pages[-1]
     page.obj.Contents = pdf.make_stream(content.encode())
+    fonts = {"Font": Dictionary(F1=standard_font("Helvetica"))} if "/F1" in content else {}
     page.obj.Resources = Dictionary(
         XObject=Dictionary({f"/{name}": pdf.make_indirect(x) for name, x in (images or {}).items()}),
-        Font=Dictionary(F1=Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica)),
-        **(resources or {}),
+        **{**fonts, **(resources or {})},
     )
     for key, value in (page_keys or {}).items():
         page.obj[f"/{key}"] = value
     return page
+
+
+def standard_font(name: str, glyphs: Sequence[str] = ()) -> Dictionary:
+    """A font that is not embedded; `glyphs` stand at the codes from 128."""
+    font = Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name(f"/{name}"))
+    if glyphs:
+        font.Encoding = Dictionary(
+            Type=Name.Encoding, BaseEncoding=Name.WinAnsiEncoding,
+            Differences=Array([128, *(Name(f"/{glyph}") for glyph in glyphs)]),
+        )  # fmt: skip
+    return font
 
 
 def scan(path: Path, pages: int = 1, mode: str = "L") -> list[bytes]:
@@ -109,5 +120,5 @@ def build(path: Path, make: Callable[[pikepdf.Pdf], object]) -> Path:
 
 __all__ = [
     "DPI", "HEIGHT_PT", "HEIGHT_PX", "WIDTH_PT", "WIDTH_PX", "Array", "Dictionary", "Name", "add_page", "build",
-    "drawing", "image_object", "jpeg", "picture", "scan",
+    "drawing", "image_object", "jpeg", "picture", "scan", "standard_font",
 ]  # fmt: skip

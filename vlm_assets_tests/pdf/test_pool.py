@@ -100,7 +100,7 @@ def test_a_rendered_page_says_by_what_and_in_what_size(tmp_path: Path) -> None:
     for renderer in ("poppler", "pdfium"):
         (page,) = pages_of(tmp_path, tmp_path / "a.pdf", PageOptions(dpi=100, renderer=renderer))
         assert isinstance(page, PageImage)
-        assert page.method.startswith(f"rendered by {renderer} ")
+        assert page.method == f"rendered by {renderer}"
         with Image.open(page.file) if page.file.exists() else Image.new("L", (100, 200)) as image:
             assert image.size == (100, 200)
         assert (page.width_px, page.height_px, page.dpi) == (100, 200, 100)
