@@ -11,12 +11,14 @@ from typing import Self
 
 from aiohttp import web
 
+from vlm_assets_tests.waiting import HANG_S
+
 
 @dataclass(frozen=True)
 class Reply:
     """One scripted answer. `cut_after`: close the connection after so many body bytes, with all of them announced.
 
-    `stall_after`: send so many and then nothing for `stall_s`. `delay_s`: before the headers.
+    `stall_after`: send so many and then nothing. `delay_s`: before the headers, after `when` is true.
     """
 
     status: int = 200
@@ -25,8 +27,8 @@ class Reply:
     content_type: str = "image/jpeg"
     cut_after: int | None = None
     stall_after: int | None = None
-    stall_s: float = 30.0
     delay_s: float = 0.0
+    when: Callable[[], bool] | None = None
     chunked: bool = False
     drop: bool = False
     """Close the connection without any answer."""
@@ -74,12 +76,12 @@ class FaultServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.wait(10)
+        assert self._started.wait(HANG_S), "no server"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(HANG_S)
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
@@ -115,12 +117,15 @@ class FaultServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path
         self.log.append(Asked(request.method, path, dict(request.headers), time.time()))
+        reply = self._next(request, path)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            return await self._reply(request, self._next(request, path))
+            await _hold_back(reply)
         finally:
+            # Before the body: who has read it may ask again before this loop runs on.
             self.in_flight -= 1
+        return await self._reply(request, reply)
 
     def _next(self, request: web.Request, path: str) -> Reply:
         script = self.script.get(path, self.script.get(request.path))
@@ -135,8 +140,6 @@ class FaultServer:
         return script[min(count, len(script) - 1)]
 
     async def _reply(self, request: web.Request, reply: Reply) -> web.StreamResponse:
-        if reply.delay_s:
-            await asyncio.sleep(reply.delay_s)
         if reply.drop:
             _drop(request)
             return web.Response()
@@ -152,9 +155,7 @@ class FaultServer:
             return response
         if reply.stall_after is not None:
             await response.write(body[: reply.stall_after])
-            await asyncio.sleep(reply.stall_s)
-            _drop(request)
-            return response
+            await asyncio.Event().wait()
         if request.method != "HEAD" and status not in {204, 304}:
             await response.write(body)
         await response.write_eof()
@@ -176,6 +177,12 @@ class FaultServer:
         if start >= total:
             return 416, b"", {**headers, "Content-Range": f"bytes */{total}"}
         return 206, reply.body[start:], {**headers, "Content-Range": f"bytes {start}-{total - 1}/{total}"}
+
+
+async def _hold_back(reply: Reply) -> None:
+    while reply.when is not None and not reply.when():  # noqa: ASYNC110 - a condition of the test, no event
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(reply.delay_s)
 
 
 def _drop(request: web.Request) -> None:

@@ -1,9 +1,9 @@
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -110,20 +110,18 @@ def test_replace_file_leaves_nothing_beside_it(tmp_path):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"2")]
 
 
-def _hold(path: Path, ready: str) -> None:
+def _hold(path: Path, told: Connection) -> None:
     with hold_lock(path, "a test"):
-        Path(ready).touch()
-        time.sleep(60)
+        told.send("held")
+        told.recv()  # nothing is ever sent
 
 
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path):
-    ready = tmp_path / "ready"
-    process = multiprocessing.get_context("spawn").Process(
-        target=_hold, args=(tmp_path / "x.lock", str(ready))
-    )
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_hold, args=(tmp_path / "x.lock", theirs))
     process.start()
-    while not ready.exists():
-        time.sleep(0.01)
+    assert ours.recv() == "held"
     with (
         pytest.raises(LockHeldError, match=rf"held by pid {process.pid} on \S+ since .* \(a test\)"),
         hold_lock(tmp_path / "x.lock", "me"),

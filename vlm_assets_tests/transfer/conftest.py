@@ -8,6 +8,9 @@ import pytest
 
 from vlm_assets.settings import Settings
 from vlm_assets.words.contexts import FetchContext
+from vlm_assets_tests.transfer.gate_log import GateLog
+from vlm_assets_tests.transfer.patience import be_brisk
+from vlm_assets_tests.waiting import HANG_S
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
 
@@ -18,14 +21,28 @@ def jpeg(name: str, size_bytes: int = 2000) -> bytes:
 
 
 def quick_settings(**changes: Any) -> Settings:
-    """Settings for loopback with everything at a thirtieth of its usual duration."""
+    """Settings for loopback. What is slow is waited for; a test of what is silent names a timeout of its own."""
     values: dict[str, Any] = {
         "allow_private_hosts": ("127.0.0.1", "::1", "localhost"),
-        "http_timeout_s": 1.0,
+        "http_timeout_s": HANG_S,
         "http_attempts": 4,
         **changes,
     }
     return Settings(_env_file=None, **values)
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between tries are short, whatever the timeout."""
+    be_brisk(monkeypatch.setattr)
+
+
+@pytest.fixture
+def gate_log(monkeypatch: pytest.MonkeyPatch) -> GateLog:
+    """What the gates of this process decide."""
+    log = GateLog()
+    log.watch(monkeypatch.setattr)
+    return log
 
 
 @pytest.fixture

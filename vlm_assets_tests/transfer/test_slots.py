@@ -2,19 +2,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from vlm_assets.transfer.slots import HostGate
 
+NOW = 1_800_000_000.0
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from vlm_assets.transfer.slots import HostGate
 gate = HostGate(Path(sys.argv[1]), "a.org")
 print([gate.take_slot(2) for _ in range(2)], flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -49,7 +49,7 @@ def test_who_waits_is_seen(gates):
 
 def test_the_rate_is_shared(gates):
     one, two = gates
-    now = time.time()
+    now = NOW
     assert one.try_start(now, 2.0) == 0
     assert two.try_start(now + 0.5, 2.0) == pytest.approx(now + 2)
     assert two.try_start(now + 2, 2.0) == 0
@@ -58,7 +58,7 @@ def test_the_rate_is_shared(gates):
 
 def test_a_pause_binds_everyone_and_a_shorter_one_does_not_end_it(gates):
     one, two = gates
-    now = time.time()
+    now = NOW
     one.pause(now, now + 10)
     two.pause(now, now + 5)
     assert two.try_start(now + 9, 0.0) == pytest.approx(now + 10)
@@ -68,20 +68,24 @@ def test_a_pause_binds_everyone_and_a_shorter_one_does_not_end_it(gates):
 
 def test_a_clock_set_back_does_not_block_a_host_for_ever(gates):
     one, two = gates
-    now = time.time()
+    now = NOW
     one.try_start(now + 10**6, 1.0)
     one.pause(now + 10**6, now + 10**6 + 5)
     assert two.try_start(now, 1.0) == 0
 
 
 def test_a_killed_process_frees_its_slots_at_once(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "[1, 0]"
     gate = HostGate(tmp_path, "a.org")
     assert gate.take_slot(2) is None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    process.stdin.close()
     process.stdout.close()
     assert gate.take_slot(2) == 1
     gate.close()

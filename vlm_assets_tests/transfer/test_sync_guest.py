@@ -1,6 +1,7 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.hosts import HostSpec
 from vlm_assets_tests.sources.kit import settings_of
+from vlm_assets_tests.waiting import HANG_S
 
 
 class Limits:
@@ -22,41 +24,52 @@ class Limits:
         self.requests_per_second = keys.get("requests_per_second")
 
 
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = self.start = 1_800_000_000.0
+
+    @property
+    def passed_s(self) -> float:
+        return self.now - self.start
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("vlm_assets.transfer.sync_guest.time", clock)
+    return clock
+
+
 def guest_of(folder: Path, **keys: Any) -> SyncGuest:
-    return SyncGuest(settings_of(folder, http_timeout_s=1, http_attempts=3), Limits(**keys), folder / "locks")
+    return SyncGuest(settings_of(folder, http_attempts=3), Limits(**keys), folder / "locks")
 
 
-def starts(guests: list[SyncGuest], each: int) -> list[float]:
-    times: list[float] = []
-
-    def ask(guest: SyncGuest) -> None:
-        for _ in range(each):
-            guest.wait("host")
-            times.append(time.monotonic())
-
-    threads = [threading.Thread(target=ask, args=(guest,)) for guest in guests]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sorted(times)
+def test_two_runs_do_not_double_the_rate(tmp_path: Path, clock: Clock) -> None:
+    one, other = (guest_of(tmp_path, requests_per_second=20) for _ in range(2))
+    assert one.limits == HostLimits(8, 0.05)
+    times = []
+    for guest in (one, other, other, one, one, other):
+        guest.wait("host")
+        times.append(clock.passed_s)
+    assert times == pytest.approx([0.05 * n for n in range(6)], abs=1e-6)
+    assert (one.requests, other.requests) == (3, 3)
 
 
-def test_two_runs_do_not_double_the_rate(tmp_path: Path) -> None:
-    guests = [guest_of(tmp_path, requests_per_second=20) for _ in range(2)]
-    assert guests[0].limits == HostLimits(8, 0.05)
-    times = starts(guests, 5)
-    assert times[-1] - times[0] >= 9 * 0.05 - 0.01
-
-
-def test_a_pause_holds_for_every_guest_of_the_machine(tmp_path: Path) -> None:
+def test_a_pause_holds_for_every_guest_of_the_machine(tmp_path: Path, clock: Clock) -> None:
     with guest_of(tmp_path) as one, guest_of(tmp_path) as other:
         assert one.tries_again("host", 429, {"Retry-After": "1"}, 1)
-        clock = time.monotonic()
         other.wait("elsewhere")
-        assert time.monotonic() - clock < 0.5
+        assert clock.passed_s == 0
         other.wait("host")
-        assert time.monotonic() - clock >= 0.9
+        assert clock.passed_s >= 1
 
 
 def test_what_is_given_up_is_an_error_and_stays_on_record(tmp_path: Path) -> None:
@@ -71,7 +84,14 @@ def test_what_is_given_up_is_an_error_and_stays_on_record(tmp_path: Path) -> Non
             guest.tries_again("other", 503, {}, 3)
 
 
-def test_slots_are_shared(tmp_path: Path) -> None:
+def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        refused.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr("vlm_assets.transfer.sync_guest.time", SimpleNamespace(sleep=sleep))
     with guest_of(tmp_path, max_concurrency=1) as one, guest_of(tmp_path, max_concurrency=1) as other:
         inside: list[str] = []
 
@@ -82,21 +102,18 @@ def test_slots_are_shared(tmp_path: Path) -> None:
         with one.slot("host"):
             thread = threading.Thread(target=enter)
             thread.start()
-            time.sleep(0.2)
+            assert refused.wait(HANG_S)
             assert inside == []
-        thread.join(5)
+        thread.join(HANG_S)
         assert inside == ["other"]
 
 
-def test_a_host_that_the_catalogue_names_is_asked_at_its_own_rate(tmp_path):
-    with guest_of(
-        tmp_path, requests_per_second=100, hosts={"slow": HostSpec(requests_per_second=5)}
-    ) as guest:
-        began = time.monotonic()
+def test_a_host_that_the_catalogue_names_is_asked_at_its_own_rate(tmp_path: Path, clock: Clock) -> None:
+    hosts = {"slow": HostSpec(requests_per_second=5)}
+    with guest_of(tmp_path, requests_per_second=100, hosts=hosts) as guest:
         for _ in range(3):
             guest.wait("quick")
-        between = time.monotonic()
+        assert clock.passed_s == pytest.approx(0.02, abs=1e-6)
         for _ in range(3):
             guest.wait("slow")
-        assert time.monotonic() - between >= 0.39
-        assert between - began < 0.39
+        assert clock.passed_s == pytest.approx(0.42, abs=1e-6)
