@@ -56,6 +56,7 @@ OTHERS = {
     "images": pa.list_(pa.struct([("bytes", pa.binary()), ("path", TEXT)])),
     "boxes": pa.list_(pa.struct([("label", TEXT), ("box", pa.list_(pa.int32()))])),
     "half-a-pair": pa.list_(pa.struct([("user", TEXT), ("rating", pa.int8())])),
+    "pair-of-nulls": pa.list_(pa.struct([("user", pa.null()), ("assistant", pa.null())])),
     "number-content": pa.list_(pa.struct([("role", TEXT), ("content", pa.int64())])),
     "number-role": pa.list_(pa.struct([("role", pa.int64()), ("content", TEXT)])),
     "several-conversations": pa.list_(pa.list_(TURN)),
@@ -85,6 +86,13 @@ def test_a_column_that_cannot_be_one_is_named_with_its_type_and_the_forms(name):
     assert str(OTHERS[name])[:40] in message
     for part in ("{role, content}", "{from, value}", "{user, assistant}", "{type, text}", "JSON"):
         assert part in message
+
+
+def test_a_long_type_is_told_in_short():
+    kind = pa.struct([(f"column_{n}", TEXT) for n in range(500)])
+    with pytest.raises(SourceError) as caught:
+        form_of(kind, column="sohbet", where="src")
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize("form", EVERY_FORM)

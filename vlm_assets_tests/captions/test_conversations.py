@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_assets.captions.conversations import Change, Conversation, messages_sha256, normalise
-from vlm_assets.captions.marks import split_at_marks
+from vlm_assets.captions.marks import split_at_marks, without_marks
 from vlm_assets.captions.turns import (
     MAX_CHARACTERS,
     MAX_DEPTH,
@@ -146,16 +146,39 @@ def test_what_is_no_mark(words):
          [[IMAGE, IMAGE, "A"]], {Change.MISMATCHED: 1, Change.MARKS_REMOVED: 2}),
         ([{"role": "user", "content": [{"type": "text", "text": "A", "index": None}, {"type": "image", "index": 0}]}],
          1, [["A", IMAGE]], {}),
-        ([{"role": "user", "content": [{"type": "text", "text": " "}, {"type": "text", "text": "A"}]},
-          {"role": "assistant", "content": ""}], 1, [[IMAGE, "A"]], {Change.UNMARKED: 1, Change.EMPTY_REMOVED: 2}),
+        ([{"role": "user", "content": ["", {"type": "text", "text": " "}, {"type": "text", "text": "A"}]},
+          {"role": "assistant", "content": ""}], 1, [[IMAGE, "A"]], {Change.UNMARKED: 1, Change.EMPTY_REMOVED: 3}),
+        ([{"role": "assistant", "content": "Sor."}, *asked("Bu?")], 1, [["Sor."], [IMAGE, "Bu?"], ["Evet."]],
+         {Change.UNMARKED: 1}),
     ],
     ids=["no-mark", "too-few", "too-many", "no-image", "wrong-order", "same-twice", "after-system", "too-many-parts",
-         "parts-fit-marks-do-not", "index-in-wrong-order", "index-in-order", "empty-texts"],
+         "parts-fit-marks-do-not", "index-in-wrong-order", "index-in-order", "empty-texts", "after-assistant"],
 )  # fmt: skip
 def test_where_marks_are_not_the_images_the_images_go_first(value, images, said, changes):
     conversation = normalise(value, images)
     assert shape(conversation) == said
     assert conversation.changes == changes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a <image> b", "a b"),
+        ("a<image>b", "a b"),
+        ("a\n<image> b", "a\nb"),
+        ("a <image>\n\nb", "a\nb"),
+        ("a <image>\n<image> b", "a\nb"),
+        ("a\n<image> b <image> c", "a\nb c"),
+        (" <image>\n  a  b ", "a  b"),
+        ("<image>", ""),
+        ("<ima<image 1>ge>", "<ima ge>"),
+        ("<image<image>1>", ""),
+        ("  a  ", "  a  "),
+    ],
+    ids=repr,
+)
+def test_words_that_a_mark_stood_between_stay_apart(text, words):
+    assert without_marks(text) == words
 
 
 @pytest.mark.parametrize(
@@ -182,7 +205,7 @@ def test_parts_of_all_kinds(part, said):
 
 
 @pytest.mark.parametrize(
-    ("upstream", "role"), [*ROLES.items(), ("Human", "user"), ("<|Assistant|>", "assistant")]
+    ("upstream", "role"), [*ROLES.items(), ("Human ", "user"), ("<|Assistant|>", "assistant")]
 )
 def test_roles_are_mapped(upstream, role):
     turns = [{"from": "user", "value": "?"}, {"from": upstream, "value": "!"}]
@@ -191,11 +214,18 @@ def test_roles_are_mapped(upstream, role):
 
 def test_texts_are_nfc_and_whole_characters():
     text = unicodedata.normalize("NFD", "şığ\u0130")
-    assert first_turn(text + "\ud83d", 0) == [unicodedata.normalize("NFC", text) + "\ufffd"]
+    whole = unicodedata.normalize("NFC", text) + "\ufffd"
+    assert first_turn(text + "\ud83d", 0) == [whole]
+    parts = [{"role": "user", "content": [text + "\ud83d", {"type": "text", "text": text + "\ud83d"}]}]
+    assert shape(normalise(parts, 0)) == [[whole, whole]]
 
 
-def test_words_that_happen_to_be_json_stay_words():
-    text = '[{"type": "cat", "box": [1, 2]}]'
+@pytest.mark.parametrize(
+    "text", ['[{"type": "cat", "box": [1, 2]}]', '[{"type": "text", "text": "a"}, {"type": "cat"}]',
+             '["type"', '["type"]'],
+    ids=["other-types", "one-other-type", "no-json", "no-parts"],
+)  # fmt: skip
+def test_words_that_happen_to_be_json_stay_words(text):
     assert shape(normalise(asked("Kutular?", text), 0))[1] == [text]
 
 
@@ -219,9 +249,13 @@ def test_words_that_happen_to_be_json_stay_words():
                        {}]]}),
         ([{"role": "user", "content": {"type": ["text"], "text": ["a"], "lang": "tr"}}],
          {"content": [[{}, {"lang": "tr"}]]}),
+        ([{"role": "user", "content": [{"type": "image", "image": "Q" * 5000, "text": "", "index": True}, "a"]}],
+         {"content": [[{"image": {"sha256": sha256(b"Q" * 5000).hexdigest(), "size_bytes": 5000}, "index": True},
+                       {}]]}),
         (asked("a"), {}),
     ],
-    ids=["pairs", "lists", "messages", "image-url", "bytes-as-hash", "data-uri-as-hash", "parts-as-lists", "none"],
+    ids=["pairs", "lists", "messages", "image-url", "bytes-as-hash", "data-uri-as-hash", "parts-as-lists",
+         "base64-as-hash", "none"],
 )  # fmt: skip
 def test_fields_beside_the_conversation_are_given_back(value, beside):
     assert normalise(value, 1).beside == beside
@@ -270,6 +304,8 @@ def nested(depth: int) -> object:
         ([{"role": "user", "content": [{"type": "image"}]}], "no words"),
         ([{"role": "user", "content": "a", "x": nested(MAX_DEPTH + 1)}], 'turn 1, "x" is nested more than'),
         ([{"role": "user", "content": [{"type": "image", "x": nested(MAX_DEPTH + 1)}]}], "nested more than"),
+        ([{"role": "user", "content": [{"text": "a", "x": nested(MAX_DEPTH + 1)}]}], "nested more than"),
+        ({"user": ["a"], "assistant": ["b"], "x": {"y": nested(MAX_DEPTH)}}, "nested more than"),
         ([{"role": "user", "content": "a", **{f"f{n}": n for n in range(MAX_FIELDS + 1)}}], "different fields"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
