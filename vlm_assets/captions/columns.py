@@ -17,7 +17,7 @@ from vlm_assets.captions.turns import (
     ConversationError,
     read_turns,
 )
-from vlm_assets.errors import SourceError
+from vlm_assets.words.errors import SourceError
 
 MESSAGES_NAMES: Final = ("messages", "conversations", "conversation", "texts")
 """Names under which a conversation is found without being named."""

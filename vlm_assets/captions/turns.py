@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import Any, Final, TypeGuard
 
 from vlm_assets.captions.marks import Mark
-from vlm_assets.errors import VlmAssetsError
-from vlm_assets.layout import nfc
+from vlm_assets.words.errors import VlmAssetsError
+from vlm_assets.words.layout import nfc
 
 MAX_CHARACTERS: Final = 16 * 2**20
 """Of the JSON text of a conversation, and of all its words together."""

@@ -5,7 +5,7 @@ import pytest
 
 from vlm_assets.captions.columns import Form, find_messages_column, form_of, is_conversation_type
 from vlm_assets.captions.conversations import normalise
-from vlm_assets.errors import SourceError
+from vlm_assets.words.errors import SourceError
 from vlm_assets_tests.captions.talks import FORMS, IMAGE, PAIRED, Talk
 
 TEXT = pa.string()
