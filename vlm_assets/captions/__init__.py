@@ -1,5 +1,5 @@
-"""What words come with images: conversations in every common form, as the corpus keeps them.
+"""What words come with images: conversations in every common form, captions and metadata in tables and sidecars.
 
-Reads column values and Arrow types in memory, gives normalised conversations. No I/O. Which files and rows belong
-together, and how a row is stored, does not belong here.
+Reads values, Arrow types, and streams that it is handed; gives normalised conversations, rows, and rows by image.
+Where files lie and how a record is stored does not belong here.
 """

@@ -1,0 +1,281 @@
+"""Caption rows brought together with the images that they name, and what found no partner counted."""
+
+import tempfile
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import orjson
+
+from vlm_assets.captions.json_values import json_value
+from vlm_assets.captions.names import NamedFile, listed_name, name_column_test, split_row
+from vlm_assets.captions.tables import Table
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.layout import key_hash
+
+TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
+"""Columns that are the text where none is declared, the first that has one."""
+_IN_MEMORY_BYTES: Final = 32 * 2**20
+_EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionColumns:
+    """Which columns name the file and hold the text; None: found by their names."""
+
+    file_name: str | None = None
+    text: str | None = None
+
+
+class Target(NamedTuple):
+    """An image of a caption row. `key` is the listed file's, None where none is listed by that name."""
+
+    column: str
+    name: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRow:
+    """What one row says about its images."""
+
+    place: str
+    """Where it stands: file and line."""
+    images: tuple[Target, ...]
+    text: str | None
+    extra: Mapping[str, Any]
+    """The other columns: JSON values."""
+
+    @property
+    def home(self) -> str | None:
+        """The image under which the row is a sample: the first that is there."""
+        return next((image.key for image in self.images if image.key is not None), None)
+
+
+@dataclass(slots=True)
+class JoinCounts:
+    """What became of caption rows and of images."""
+
+    tables: int = 0
+    rows: int = 0
+    joined: int = 0
+    """Rows of which at least one image is there."""
+    incomplete: int = 0
+    """Of these, rows that name another image which is not."""
+    name_nothing: int = 0
+    images: int = 0
+    images_with_rows: int = 0
+    images_without_rows: int = 0
+    examples: list[str] = field(default_factory=list)
+    """Of names that are not there, with their places."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For a listing's attributes."""
+        return asdict(self)
+
+
+def text_and_extra(
+    values: Mapping[str, Any], column: str | None, where: str
+) -> tuple[str | None, dict[str, Any]]:
+    """The text of a row and its other values as JSON. `column` may lead into a value (`meta.caption`).
+
+    Raises:
+        SourceError: the declared column holds objects, which is no text.
+    """
+    chosen = column or _text_column(values)
+    if chosen is None:
+        return None, {name: json_value(value) for name, value in values.items()}
+    name, _, inner = (chosen, "", "") if chosen in values else chosen.partition(".")
+    text = _as_text(_dug(values.get(name), inner), f"{where}: column {chosen!r}")
+    rest = values if inner else {other: value for other, value in values.items() if other != name}
+    return text, {other: json_value(value) for other, value in rest.items()}
+
+
+class CaptionIndex:
+    """Rows of caption tables by image, kept in 24 bytes of memory a row and a file.
+
+    Use as a context; `add` every table, then `finish`, then ask.
+    """
+
+    def __init__(
+        self, images: Collection[str], spool_dir: Path, columns: CaptionColumns = CaptionColumns()
+    ) -> None:
+        """`images` are the keys of all listed images; `spool_dir` takes what does not fit into memory."""
+        self.counts = JoinCounts(images=len(images))
+        self._images = images
+        self._columns = columns
+        self._is_name = name_column_test(columns.file_name)
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # closed with this object
+            _IN_MEMORY_BYTES, dir=str(spool_dir), prefix="captions-"
+        )
+        self._hashes = array("Q")
+        self._offsets = array("Q")
+        self._spooled_bytes = 0
+        self._finished = False
+        self._missed: list[tuple[str, str, str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.close()
+
+    def add(
+        self,
+        table: Table,
+        folder: str,
+        missed: Callable[[CaptionRow], None] = lambda row: None,  # noqa: ARG005 - does nothing
+    ) -> None:
+        """Takes a table's rows, whose names are meant from `folder` on; `missed` sees those that name nothing listed.
+
+        Raises:
+            SourceError: the table cannot be read to its end, or has no column that names files or the text's.
+        """
+        loaded = table.load()
+        declared = self._columns.text
+        if declared and not {declared, declared.partition(".")[0]} & set(loaded.columns):
+            raise SourceError(
+                f"{table.where}: no column {declared!r} (text_column); there are: {', '.join(loaded.columns)}"
+            )
+        self.counts.tables += 1
+        unnamed = rows = 0
+        for row in loaded.rows():
+            rows += 1
+            files, rest = split_row(row.values, self._is_name)
+            unnamed += not files
+            found = self._row(loaded.place(row), files, rest, folder)
+            if not self._keep(found, folder):
+                missed(found)
+        if rows and unnamed == rows:
+            raise SourceError(_no_names(table.where, loaded.columns, self._columns.file_name))
+
+    def finish(self) -> JoinCounts:
+        """Ends adding; the counts are whole from here on.
+
+        Raises:
+            SourceError: there are rows, and not one of them names a listed image.
+        """
+        import numpy as np
+
+        hashes, offsets = np.array(self._hashes, np.uint64), np.array(self._offsets, np.uint64)
+        order = np.lexsort((offsets, hashes))
+        self._hashes, self._offsets = (
+            array("Q", hashes[order].tobytes()),
+            array("Q", offsets[order].tobytes()),
+        )
+        self._finished = True
+        counts = self.counts
+        counts.images_with_rows = int(np.unique(hashes).size)
+        counts.images_without_rows = counts.images - counts.images_with_rows
+        counts.examples = [f"{place} names {name!r}{self._hint(key)}" for place, name, key in self._missed]
+        if counts.rows and not counts.joined:
+            raise SourceError(
+                f"none of {counts.rows} caption rows names a file that is there: {'; '.join(counts.examples)}"
+            )
+        return counts
+
+    def rows_naming(self, key: str) -> list[CaptionRow]:
+        """Every row that names this image, first or not, in the order of tables and rows."""
+        if not self._finished:
+            raise ValueError("ask after finish()")
+        wanted = key_hash(key)
+        first = bisect_left(self._hashes, wanted)
+        last = bisect_right(self._hashes, wanted, first)
+        found = [self._read(offset) for offset in dict.fromkeys(self._offsets[first:last])]
+        return [row for row in found if any(image.key == key for image in row.images)]
+
+    def rows_of(self, key: str) -> list[CaptionRow]:
+        """The rows whose sample this image is, in the order of tables and rows; their places are caption numbers."""
+        return [row for row in self.rows_naming(key) if row.home == key]
+
+    def _row(
+        self, place: str, files: Sequence[NamedFile], rest: Mapping[str, Any], folder: str
+    ) -> CaptionRow:
+        images = tuple(
+            Target(file.column, file.name, listed_name(file.name, folder, self._images)) for file in files
+        )
+        return CaptionRow(place, images, *text_and_extra(rest, self._columns.text, place))
+
+    def _keep(self, row: CaptionRow, folder: str) -> bool:
+        self.counts.rows += 1
+        keys = [image.key for image in row.images if image.key is not None]
+        missed = [image.name for image in row.images if image.key is None]
+        if (missed or not keys) and len(self._missed) < _EXAMPLES:
+            name = missed[0] if missed else ""
+            self._missed.append((row.place, name, f"{folder}/{name}" if folder else name))
+        if not keys:
+            self.counts.name_nothing += 1
+            return False
+        self.counts.joined += 1
+        self.counts.incomplete += bool(missed)
+        line = orjson.dumps([row.place, [*map(tuple, row.images)], row.text, row.extra]) + b"\n"
+        self._spool.write(line)
+        for key in keys:
+            self._hashes.append(key_hash(key))
+            self._offsets.append(self._spooled_bytes)
+        self._spooled_bytes += len(line)
+        return True
+
+    def _read(self, offset: int) -> CaptionRow:
+        self._spool.seek(offset)
+        place, images, text, extra = orjson.loads(self._spool.readline())
+        return CaptionRow(place, tuple(Target(*image) for image in images), text, extra)
+
+    def _hint(self, wanted: str) -> str:
+        """What is there that looks like a name which is not."""
+        if not wanted:
+            return ""
+        last = wanted.replace("\\", "/").rpartition("/")[2].casefold()
+        alike = [key for key in self._images if key.casefold() == wanted.casefold()]
+        alike += [key for key in self._images if key.rpartition("/")[2].casefold() == last]
+        alike += [key for key in self._images if key.rpartition("/")[2].rpartition(".")[0].casefold() == last]
+        return f" (there is {alike[0]})" if alike else ""
+
+
+def _no_names(where: str, columns: Sequence[str], declared: str | None) -> str:
+    there = f"there are: {', '.join(columns)}"
+    if declared:
+        return f"{where}: no column {declared!r} (file_name_column) names files; {there}"
+    return (
+        f"{where}: no column names files (file_name, file_names or one that ends so); {there}. Rename one to "
+        "file_name, or name it as file_name_column"
+    )
+
+
+def _text_column(values: Mapping[str, Any]) -> str | None:
+    """The first usual column with a text; where none has one, the first that is empty."""
+    there = [name for name in TEXT_NAMES if name in values]
+    filled = (name for name in there if _is_text(values[name]))
+    blank = (name for name in there if values[name] is None or values[name] == "")
+    return next(filled, None) or next(blank, None)
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(one is None or isinstance(one, str) for one in value) and any(value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _dug(value: Any, inner: str) -> Any:
+    for part in inner.split(".") if inner else ():
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _as_text(value: Any, where: str) -> str | None:
+    if isinstance(value, (list, tuple)):
+        parts = [text for one in value if (text := _as_text(one, where)) is not None]
+        return "\n".join(parts) or None
+    if isinstance(value, Mapping):
+        raise SourceError(f"{where} holds objects, no text; name a conversation as messages_column")
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(json_value(value))
+    return text if text.strip() else None

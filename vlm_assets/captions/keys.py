@@ -1,0 +1,50 @@
+"""The keys of a catalogue that say how captions are read; every kind that joins captions has them."""
+
+import codecs
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator
+
+from vlm_assets.captions.separated import SEPARATORS, Quotes
+from vlm_assets.captions.tables import TableReading
+from vlm_assets.captions.text_files import Encoding
+
+_BY_NAME: Final = {spoken: sign for sign, spoken in SEPARATORS.items()} | {"\\t": "\t"}
+
+
+def _checked_encoding(value: Any) -> Any:
+    names = [value] if isinstance(value, str) else value
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)) or not names or not all(isinstance(one, str) for one in names):
+        raise ValueError(f"expected the name of an encoding or a list of such names, got {value!r}")
+    for name in names:
+        try:
+            b"a".decode(name, "replace")
+            codecs.getincrementaldecoder(name)
+        except LookupError as error:
+            raise ValueError(
+                f"unknown encoding {name!r}; there are utf-8, utf-16, cp1254 and others of Python"
+            ) from error
+    return value if isinstance(value, str) else tuple(names)
+
+
+def _checked_separator(value: Any) -> Any:
+    sign = _BY_NAME.get(value, value) if isinstance(value, str) else value
+    if sign is not None and (not isinstance(sign, str) or len(sign) != 1 or sign in '"\r\n'):
+        raise ValueError(f"expected one character, or {', '.join(SEPARATORS.values())}, got {value!r}")
+    return sign
+
+
+class TextFileKeys(BaseModel):
+    """How the text files of a source are read. What is not given is found where it is certain, else an error."""
+
+    encoding: Annotated[Encoding, BeforeValidator(_checked_encoding)] = None
+    """Of text files that are not UTF-8 and have no byte order mark: one, or a list that is tried in turn."""
+    separator: Annotated[str | None, BeforeValidator(_checked_separator)] = None
+    quotes: Quotes = Quotes.CSV
+    """`literal` where `"` encloses nothing."""
+
+    def table_reading(self) -> TableReading:
+        """As `tables` takes them."""
+        return TableReading(self.encoding, self.separator, self.quotes)

@@ -1,0 +1,165 @@
+"""Tables of captions and metadata as rows, whatever their format, in bounded memory.
+
+Reads CSV, TSV, JSON lines, JSON and Parquet, packed or not. Knows columns and rows; which row belongs to which image
+is `joining`'s business.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Any, Final, Literal, NamedTuple, cast
+
+from vlm_assets.captions.json_rows import json_line_rows, json_rows
+from vlm_assets.captions.separated import Layout, Quotes, Wanted, find_layout, header_of, separated_rows
+from vlm_assets.captions.text_files import DAMAGED, Encoding, Opener, TextFile, text_file
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.layout import nfc
+
+_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
+_FORMATS: Final = {
+    ".csv": "separated", ".tsv": "separated", ".tab": "separated", ".txt": "separated", ".jsonl": "lines",
+    ".ndjson": "lines", ".json": "json", ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+_USUAL_SEPARATORS: Final = {".tsv": "\t", ".tab": "\t"}
+_BATCH_ROWS: Final = 1024
+_LOOKED_AT_ROWS: Final = 1000
+"""Rows of a JSON file whose keys are its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableReading:
+    """How the text of tables is read; None and () are found by themselves."""
+
+    encoding: Encoding = None
+    separator: str | None = None
+    quotes: Quotes = Quotes.CSV
+
+
+class Row(NamedTuple):
+    """A row and where it stands: its line in text, else its number from 1. Names of columns are NFC."""
+
+    number: int
+    values: dict[str, Any]
+
+
+def is_table_name(name: str) -> bool:
+    """Whether a file's name has a suffix that is read as a table (`.txt` too, where one is declared)."""
+    return _suffix(name) in _FORMATS
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table somewhere: in a folder, an archive, a repository."""
+
+    name: str
+    """File name or path; its suffix decides the format."""
+    where: str
+    """Names it in messages."""
+    open: Opener
+    reading: TableReading = field(default_factory=TableReading)
+    wanted: Wanted = lambda name: False  # noqa: ARG005 - knows none
+    """Names that a column has if the table is read rightly: they decide the separator where it is not declared."""
+
+    def load(self) -> "LoadedTable":
+        """The table with its encoding, separator and columns found.
+
+        Raises:
+            SourceError: unreadable, undecodable, or not certain; names file, line and key.
+        """
+        suffix = _suffix(self.name)
+        kind = _FORMATS.get(suffix)
+        if kind is None:
+            raise SourceError(
+                f"{self.where}: unknown format; a table is one of {', '.join(sorted(_FORMATS))}"
+            )
+        if kind == "parquet":
+            return LoadedTable(self, _parquet_columns(self), lambda: _parquet_rows(self), "row")
+        text = text_file(self.where, self.open, self.reading.encoding)
+        if kind == "separated":
+            return self._separated(text, _USUAL_SEPARATORS.get(suffix, ","))
+        read: Callable[[], Iterator[tuple[int, dict[str, Any]]]] = (
+            (lambda: json_line_rows(text)) if kind == "lines" else (lambda: json_rows(text, self.wanted))
+        )
+        names: dict[str, None] = {}
+        for _, row in itertools.islice(read(), _LOOKED_AT_ROWS):
+            names.update(dict.fromkeys(row))
+        return LoadedTable(self, tuple(names), read, "line" if kind == "lines" else "row")
+
+    def _separated(self, text: TextFile, usual: str) -> "LoadedTable":
+        reading = self.reading
+        layout: Layout = find_layout(
+            text, self.wanted, separator=reading.separator, quotes=reading.quotes, usual=usual
+        )
+        names = tuple(name for name in header_of(text, layout) if name)
+        return LoadedTable(self, names, lambda: separated_rows(text, layout), "line")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTable:
+    """A table that can be read as often as needed."""
+
+    table: Table
+    columns: tuple[str, ...]
+    """In the order of the file; of JSON those of the first 1000 rows."""
+    read: Callable[[], Iterator[tuple[int, dict[str, Any]]]]
+
+    unit: Literal["line", "row"]
+    """What the number of a row counts."""
+
+    def place(self, row: Row) -> str:
+        """Where a row stands, for messages."""
+        return f"{self.table.where}: {self.unit} {row.number}"
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, from the first.
+
+        Raises:
+            SourceError: a row that is not right; names it.
+        """
+        return itertools.starmap(Row, self.read())
+
+
+def _suffix(name: str) -> str:
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _parquet_columns(table: Table) -> tuple[str, ...]:
+    import pyarrow.parquet as pq
+
+    with _opened(table) as stream:
+        names = tuple(map(nfc, _guarded(table, lambda: pq.read_schema(stream).names)))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SourceError(f"{table.where}: two columns are named {', '.join(twice)}")
+    return names
+
+
+def _parquet_rows(table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow.parquet as pq
+
+    with _opened(table) as stream:
+        file = _guarded(table, lambda: pq.ParquetFile(stream))
+        names = [nfc(name) for name in file.schema_arrow.names]
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+        number = 0
+        while (batch := _guarded(table, lambda: next(batches, None))) is not None:
+            columns = [column.to_pylist() for column in batch.columns]
+            for cells in zip(*columns, strict=True):
+                number += 1
+                yield number, dict(zip(names, cells, strict=True))
+
+
+def _opened(table: Table) -> IO[bytes]:
+    return cast("IO[bytes]", _guarded(table, table.open))
+
+
+def _guarded(table: Table, read: Callable[[], Any]) -> Any:
+    import pyarrow as pa
+
+    try:
+        return read()
+    except (pa.ArrowException, *DAMAGED) as error:
+        raise SourceError(f"{table.where}: not readable as parquet: {error}") from error
