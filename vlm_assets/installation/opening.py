@@ -8,6 +8,7 @@ from typing import TypeVar
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.load import catalog_problems, load_catalog
 from vlm_assets.settings import Settings, load_settings
+from vlm_assets.sources.registry import kinds
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.layout import DataRoot
 
@@ -35,10 +36,10 @@ def open_installation(settings: Settings | None = None) -> Installation:
         ConfigError: every fault of settings, data root and catalogue, in one go.
     """
     settings = settings or load_settings()
-    problems: list[Problem] = []
+    problems = _unknown_kinds(settings)
     root = _or_problems(lambda: settings.root, problems)
     catalog = _or_problems(lambda: load_catalog(settings.catalog_dir), problems)
-    if root is None or catalog is None:
+    if problems or root is None or catalog is None:
         raise ConfigError(problems)
     return Installation(settings, root, catalog)
 
@@ -48,10 +49,21 @@ def problems_of_everything() -> list[Problem]:
     problems: list[Problem] = []
     settings = _or_problems(load_settings, problems)
     if settings is not None:
+        problems += _unknown_kinds(settings)
         _or_problems(lambda: settings.root, problems)
         directory = _or_problems(lambda: settings.catalog_dir, problems)
         problems += catalog_problems(directory) if directory else []
     return problems
+
+
+def _unknown_kinds(settings: Settings) -> list[Problem]:
+    """Names of no kind among the settings: what they ask for would never come about."""
+    told = f"no such kind; there are: {', '.join(kinds())}"
+    return [
+        Problem("settings", f"VLM_KIND_SLOTS.{name}", told)
+        for name in settings.kind_slots
+        if name not in kinds()
+    ]
 
 
 def _or_problems(read: Callable[[], T], problems: list[Problem]) -> T | None:

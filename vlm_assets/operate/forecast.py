@@ -21,6 +21,8 @@ from vlm_assets.ingest.slice import read_run
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.listings import read_remote_listing
+from vlm_assets.sources.protocol import Requests
+from vlm_assets.sources.registry import traits_of
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import ConfigError, SourceError
@@ -30,9 +32,6 @@ GP3_BASE_BYTES_PER_S = 125_000_000
 """Throughput of an EBS gp3 volume as it comes; the disk's part of the hours is counted with it."""
 ASSUMED_IMAGE_BYTES = 100_000
 """Where upstream tells no size."""
-REMOTE_KINDS = frozenset(
-    {"image_urls", "hf_image_urls", "hf_dataset", "kaggle", "github_release", "newspapers"}
-)
 
 
 class SourceForecast(BaseModel):
@@ -126,6 +125,7 @@ def _forecast_source(
         result.problem = str(error)
         return result, {}
     supply: defaultdict[str, int] = defaultdict(int)
+    due_items = 0
     if listing is None:
         result.problem = "held and never listed"
         return result, supply
@@ -148,11 +148,12 @@ def _forecast_source(
                 supply[subcategory] += listed.items
         if due:
             result.due += 1
-            result.requests += listed.items
             result.bytes_assumed |= listed.size_bytes is None
             result.bytes += (
                 listed.size_bytes if listed.size_bytes is not None else listed.items * ASSUMED_IMAGE_BYTES
             )
+            due_items += listed.items
+    result.requests = _requests(spec, due_items)
     result.hours = _request_hours(installation, spec, result)
     return result, supply
 
@@ -170,9 +171,20 @@ def _remote_listing(installation: Installation, spec: SourceSpec) -> Listing | N
     return read_remote_listing(installation.settings, spec.name) if installation.settings.remote else None
 
 
+def _requests(spec: SourceSpec, due_items: int) -> int:
+    """How many requests it takes to fetch so many items."""
+    match traits_of(spec.kind).requests:
+        case Requests.NONE:
+            return 0
+        case Requests.ONE_A_SOURCE:
+            return min(due_items, 1)
+        case Requests.ONE_AN_ITEM:
+            return due_items
+
+
 def _request_hours(installation: Installation, spec: SourceSpec, one: SourceForecast) -> float:
     """Hours that politeness alone takes: the rate and cooldown of the catalogue, else 10 requests a second a slot."""
-    if spec.kind not in REMOTE_KINDS or not one.requests:
+    if not one.requests:
         return 0.0
     slots = min(
         spec.max_concurrency or installation.settings.http_per_host, installation.settings.http_per_host

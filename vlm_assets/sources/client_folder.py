@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Literal
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -39,6 +40,9 @@ class ClientFolder:
     kind: ClassVar[str] = "client_folder"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = ClientFolderSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset()
+    )
 
     def list(self, spec: ClientFolderSpec, context: ListContext) -> Listed:
         """Every file but hidden ones and the texts' own, with (path, size, sha256) as its identity.

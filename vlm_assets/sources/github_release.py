@@ -15,6 +15,7 @@ import orjson
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
@@ -50,6 +51,9 @@ class GithubRelease:
     kind: ClassVar[str] = "github_release"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = GithubReleaseSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.ONE_AN_ITEM, renders_pages=False, memory_mib=8_192, badges=frozenset({"github"})
+    )
 
     def list(self, spec: GithubReleaseSpec, context: ListContext) -> Listed:
         """The assets of the release that match; see `Source.list`."""

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
@@ -42,6 +43,12 @@ class HfDataset:
     kind: ClassVar[str] = "hf_dataset"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = HfDatasetSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.ONE_AN_ITEM,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset({"huggingface"}),
+    )
 
     def list(self, spec: HfDatasetSpec, context: ListContext) -> Listed:
         """Slices of every wanted config × split at the pinned commit; see `Source.list`."""

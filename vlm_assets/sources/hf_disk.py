@@ -14,6 +14,7 @@ import orjson
 
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -39,6 +40,9 @@ class HfDisk:
     kind: ClassVar[str] = "hf_disk"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = HfDiskSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset({"huggingface"})
+    )
 
     def list(self, spec: HfDiskSpec, context: ListContext) -> Listed:
         """Slices of every split in the folder, files identified by their sha256; see `Source.list`."""

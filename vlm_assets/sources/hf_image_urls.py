@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.records import Item, Listed, Record
@@ -50,6 +51,12 @@ class HfImageUrls:
     kind: ClassVar[str] = "hf_image_urls"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = HfImageUrlsSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.ONE_AN_ITEM,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset({"huggingface"}),
+    )
 
     def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:
         """Every distinct URL in the data files at the pinned commit; see `Source.list`."""

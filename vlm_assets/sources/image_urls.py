@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.records import Item, Listed, Record
@@ -38,6 +39,9 @@ class ImageUrls:
     kind: ClassVar[str] = "image_urls"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = ImageUrlsSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.ONE_AN_ITEM, renders_pages=False, memory_mib=8_192, badges=frozenset()
+    )
 
     def list(self, spec: ImageUrlsSpec, context: ListContext) -> Listed:
         """Every distinct URL of the file; the identity of an item is what its rows declare.

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
@@ -48,6 +49,9 @@ class KaggleSource:
     kind: ClassVar[str] = "kaggle"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = KaggleSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.ONE_A_SOURCE, renders_pages=False, memory_mib=8_192, badges=frozenset()
+    )
 
     def list(self, spec: KaggleSpec, context: ListContext) -> Listed:
         """The images in the archive at the pinned version; see `Source.list`."""

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.spiders.crawl import spiders
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -53,6 +54,9 @@ class Newspapers:
     kind: ClassVar[str] = "newspapers"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = NewspapersSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.ONE_AN_ITEM, renders_pages=True, memory_mib=16_384, badges=frozenset()
+    )
 
     def list(self, spec: NewspapersSpec, context: ListContext) -> Listed:
         """Every issue that the archive links, taken once, under the first title (by slug) that has it.

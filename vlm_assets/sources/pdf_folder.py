@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
+from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -32,6 +33,9 @@ class PdfFolder:
     kind: ClassVar[str] = "pdf_folder"
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = PdfFolderSpec
+    traits: ClassVar[Traits] = Traits(
+        requests=Requests.NONE, renders_pages=True, memory_mib=16_384, badges=frozenset()
+    )
 
     def list(self, spec: PdfFolderSpec, context: ListContext) -> Listed:
         """Every `.pdf` file (any case) but hidden ones, with (path, size, sha256) as its identity.

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, cast
 
 import vlm_assets.sources as package
-from vlm_assets.sources.protocol import Source
+from vlm_assets.sources.protocol import Source, Traits
 
 _NOT_KINDS = frozenset({"protocol", "registry"})
 
@@ -28,3 +28,12 @@ def source_of(kind: str) -> Source[Any]:
     if kind not in kinds():
         raise KeyError(f"no kind {kind!r}; there are: {', '.join(kinds())}")
     return cast("Source[Any]", importlib.import_module(f"{package.__name__}.{kind}").SOURCE)
+
+
+def traits_of(kind: str) -> Traits:
+    """What fetching a kind takes.
+
+    Raises:
+        KeyError: no such kind; the message lists the kinds there are.
+    """
+    return source_of(kind).traits

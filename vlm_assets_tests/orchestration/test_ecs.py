@@ -18,6 +18,7 @@ from vlm_assets.orchestration.run import ecs
 from vlm_assets.orchestration.run.coordinator import LineRunCoordinator
 from vlm_assets.orchestration.run.executor import LineExecutor, line_executor
 from vlm_assets.orchestration.run.resources import line_resources
+from vlm_assets.sources.registry import kinds
 from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import STREET, install
 
@@ -25,6 +26,7 @@ ECS: dict[str, Any] = {"step_executor": "ecs", "step_storage": "s3://b/steps", "
 FARGATE = {
     256: range(512, 2_049, 512), 512: range(1_024, 4_097, 1_024), 1_024: range(2_048, 8_193, 1_024),
     2_048: range(4_096, 16_385, 1_024), 4_096: range(8_192, 30_721, 1_024),
+    8_192: range(16_384, 61_441, 4_096), 16_384: range(32_768, 122_881, 8_192),
 }  # fmt: skip
 """Memory in MiB by CPU units: Amazon ECS developer guide, "Task CPU and memory"."""
 
@@ -35,12 +37,37 @@ def sources(tmp_path):
     return install(tmp_path, {**STREET, "path": tmp_path / "street"}, pages)
 
 
+SLICES = ecs.TaskSize(2_048, 8_192, 100)
+PAGES = ecs.TaskSize(4_096, 16_384, 100)
+
+
 @pytest.mark.parametrize(
-    "size", [ecs.WATCH, ecs.LISTING, ecs.SLICES, ecs.PAGES, ecs.TARGET, ecs.BACKUP], ids=str
+    "size",
+    [ecs.WATCH, ecs.LISTING, ecs.TARGET, ecs.BACKUP, *(ecs.slices_size([kind]) for kind in kinds())],
+    ids=str,
 )
 def test_sizes_are_among_those_that_fargate_has(size: ecs.TaskSize):
     assert size.memory_mib in FARGATE[size.cpu]
     assert 21 <= size.disk_gib <= 200
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        ((2_048, 9_000), (2_048, 9_216)),
+        ((2_048, 17_000), (4_096, 17_408)),
+        ((4_096, 2_048), (4_096, 8_192)),
+        ((8_192, 30_720), (8_192, 32_768)),
+    ],
+    ids=["rounded_up", "more_memory_needs_more_cpu", "cpu_needs_memory", "steps_of_4_gib"],
+)
+def test_a_task_is_the_smallest_that_fargate_has(wanted: tuple[int, int], fits: tuple[int, int]):
+    assert ecs.TaskSize.fitting(*wanted, 21)[:2] == fits
+
+
+def test_a_task_larger_than_any_is_an_error():
+    with pytest.raises(ValueError, match="no Fargate task"):
+        ecs.TaskSize.fitting(2_048, 200_000, 21)
 
 
 def test_every_op_of_an_asset_says_how_large_its_task_is(sources):
@@ -64,9 +91,9 @@ def test_every_op_of_an_asset_says_how_large_its_task_is(sources):
     ("job", "keys", "tasks", "size"),
     [
         ("listings", [listing_key("street"), listing_key("pages")], True, ecs.LISTING),
-        ("__ASSET_JOB", [dataset_key("street")], True, ecs.SLICES),
-        ("__ASSET_JOB", [dataset_key("street"), dataset_key("pages")], False, ecs.PAGES),
-        ("slices", [], True, ecs.PAGES),
+        ("__ASSET_JOB", [dataset_key("street")], True, SLICES),
+        ("__ASSET_JOB", [dataset_key("street"), dataset_key("pages")], False, PAGES),
+        ("slices", [], True, PAGES),
         ("corpus_line", [], False, ecs.TARGET),
         ("corpus_line", [], True, ecs.WATCH),
         ("__ASSET_JOB", [CORPUS_KEY], True, ecs.WATCH),
@@ -134,11 +161,11 @@ def test_launcher_and_executor_of_dagster_aws_read_these_tags():
     """By their own functions that turn tags into the overrides of `run_task`."""
     wanted = {"cpu": "4096", "memory": "16384", "ephemeralStorage": {"sizeInGiB": 100}}
     context = EcsContainerContext(run_resources={"cpu": "256", "memory": "512"})
-    run, launcher = dg.DagsterRun("slices", tags=ecs.PAGES.tags), cast("EcsRunLauncher", None)
+    run, launcher = dg.DagsterRun("slices", tags=PAGES.tags), cast("EcsRunLauncher", None)
     told = {
         **EcsRunLauncher.get_cpu_and_memory_overrides(launcher, context, run),
         **EcsRunLauncher._get_task_overrides(launcher, context, run),
     }
     assert told == wanted
     handler = SimpleNamespace(_task_overrides={}, _cpu="256", _memory="512", _ephemeral_storage=None)
-    assert EcsStepHandler._get_task_overrides(cast("EcsStepHandler", handler), ecs.PAGES.tags) == wanted
+    assert EcsStepHandler._get_task_overrides(cast("EcsStepHandler", handler), PAGES.tags) == wanted

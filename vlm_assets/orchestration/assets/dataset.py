@@ -38,7 +38,7 @@ def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
         description=source_description(spec, _TOLD),
         kinds={*source_kinds(spec), "arrow"},
         tags=source_tags(spec),
-        op_tags=slices_size(spec).tags,
+        op_tags=slices_size([spec.kind]).tags,
         metadata={
             "licence": spec.licence,
             "category": spec.category,

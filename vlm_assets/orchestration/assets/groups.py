@@ -4,22 +4,15 @@ from typing import Final
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.orchestration.assets.metadata import source_state
+from vlm_assets.sources.registry import traits_of
 
 LISTING_GROUP: Final = "listing"
 LINE_GROUP: Final = "corpus"
 
-_ICONS: Final = {
-    "hf_dataset": {"huggingface"},
-    "hf_image_urls": {"huggingface"},
-    "hf_disk": {"huggingface"},
-    "github_release": {"github"},
-}
-"""Badges that the UI has a picture for, beside the kind itself."""
-
 
 def source_kinds(spec: SourceSpec) -> set[str]:
-    """Kind badges of a source's assets."""
-    return {spec.kind, *_ICONS.get(spec.kind, ())}
+    """Kind badges of a source's assets: the kind, and those that the UI has a picture for."""
+    return {spec.kind, *traits_of(spec.kind).badges}
 
 
 def dataset_group(spec: SourceSpec) -> str:

@@ -17,14 +17,16 @@ from vlm_assets.orchestration.names import (
     dataset_key,
     listing_key,
 )
-from vlm_assets.orchestration.run.ecs import PAGES
+from vlm_assets.orchestration.run.ecs import slices_size
 from vlm_assets.orchestration.run.resources import ProgressSink
+from vlm_assets.sources.registry import kinds
 
 LISTINGS_JOB: Final = "listings"
 SLICES_JOB: Final = "slices"
 CORPUS_JOB: Final = "corpus_line"
 AUDIT_JOB: Final = "audit_corpus"
 BACKUP_JOB: Final = "backup_all"
+_FETCH_OP: Final = "fetch_slices"
 
 
 class SlicesConfig(dg.Config):
@@ -34,26 +36,28 @@ class SlicesConfig(dg.Config):
     keys: list[str]
 
 
-@dg.op(tags=PAGES.tags)
-def fetch_slices(
-    context: dg.OpExecutionContext,
-    config: SlicesConfig,
-    installation: dg.ResourceParam[Installation],
-    progress: dg.ResourceParam[ProgressSink],
-) -> None:
-    """Builds scattered slices and logs each one's materialization; a range would mark those in between as failed."""
-    materialize_slices(
-        context, installation, progress, installation.catalog.source(config.source), config.keys
-    )
-
-
-@dg.job(
-    name=SLICES_JOB,
-    description="Fetches the slices named in its config. For scattered partitions; a range is a run of the asset.",
-)
-def slices_job() -> None:
+def _slices_job(catalog: Catalog) -> dg.JobDefinition:
     """The job for scattered keys. It has no source pool: the source's OS lock is taken inside."""
-    fetch_slices()
+
+    @dg.op(name=_FETCH_OP, tags=slices_size({spec.kind for spec in catalog.sources} or kinds()).tags)
+    def fetch_slices(
+        context: dg.OpExecutionContext,
+        config: SlicesConfig,
+        installation: dg.ResourceParam[Installation],
+        progress: dg.ResourceParam[ProgressSink],
+    ) -> None:
+        """Builds scattered slices and logs each one's materialization; a range would mark those between as failed."""
+        source = installation.catalog.source(config.source)
+        materialize_slices(context, installation, progress, source, config.keys)
+
+    @dg.job(
+        name=SLICES_JOB,
+        description="Fetches the slices named in its config. For scattered partitions; ranges are runs of the asset.",
+    )
+    def slices_job() -> None:
+        fetch_slices()
+
+    return slices_job
 
 
 def dataset_job(source: str) -> str:
@@ -94,7 +98,7 @@ def line_jobs(catalog: Catalog) -> LineJobs:
             )
             for name in names
         ),
-        slices=slices_job,
+        slices=_slices_job(catalog),
         corpus=dg.define_asset_job(
             CORPUS_JOB,
             dg.AssetSelection.assets(ALLOCATION_KEY, CORPUS_KEY, REPORT_KEY),
@@ -117,4 +121,4 @@ def line_jobs(catalog: Catalog) -> LineJobs:
 
 def slices_config(source: str, keys: Sequence[str]) -> dict[str, object]:
     """Run config of the job for scattered keys."""
-    return {"ops": {fetch_slices.name: {"config": {"source": source, "keys": list(keys)}}}}
+    return {"ops": {_FETCH_OP: {"config": {"source": source, "keys": list(keys)}}}}

@@ -11,6 +11,8 @@ import dagster as dg
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import NIGHTLY_TAG
+from vlm_assets.sources.protocol import Requests
+from vlm_assets.sources.registry import traits_of
 from vlm_assets.transfer.budget import UNMETERED, Budget, BudgetMeter, Meter, read_usage
 from vlm_assets.words.layout import DataRoot
 
@@ -24,8 +26,10 @@ def night_of(run: dg.DagsterRun) -> str | None:
 
 
 def budget_of(spec: SourceSpec, night: str | None) -> Budget | None:
-    """The source's budget for a night; None where nothing limits it."""
+    """The source's budget for a night; None where nothing limits it, or its kind asks nobody for anything."""
     if night is None or (spec.nightly_bytes is None and spec.nightly_requests is None):
+        return None
+    if traits_of(spec.kind).requests is Requests.NONE:
         return None
     return Budget(spec.name, night, spec.nightly_bytes, spec.nightly_requests)
 

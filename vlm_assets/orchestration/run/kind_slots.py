@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.settings import Settings
+from vlm_assets.sources.registry import traits_of
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.errors import LockHeldError
 
-_PAGES: Final = frozenset({"pdf_folder", "newspapers"})
-"""A slice of these keeps all cores busy with processes of its own, and each process holds a page in memory."""
 _MOST: Final = 16
 _POLL_S: Final = 0.5
 
@@ -32,7 +31,7 @@ def slots_of(kind: str, settings: Settings) -> int:
     if told is not None:
         return told
     cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores // 4, _MOST)) if kind in _PAGES else max(2, min(cores, _MOST))
+    return max(1, min(cores // 4, _MOST)) if traits_of(kind).renders_pages else max(2, min(cores, _MOST))
 
 
 @contextmanager
