@@ -37,7 +37,7 @@ def test_observations_and_no_materialization(installation, tmp_path, name):
     facts = [{name: value.value for name, value in one.metadata.items()} for one in events if one is not None]
     assert len(facts) == 2
     if name == "dry_run":
-        assert facts[0]["requests"] == 6
+        assert (facts[0]["rows"], facts[0]["requests"]) == (6, 0)
         assert "photos/street" in str(facts[1]["quotas"])
     else:
         assert (facts[0]["rows"], facts[0]["rejects"]) == (4, {"test_mode": 2})
