@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
+from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.hub.tables import TEXT_NAMES, class_names, json_value, labelled
-from vlm_assets.transfer.archives import ArchiveLimits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Record
 from vlm_assets.words.retries import retry_at
@@ -148,7 +148,9 @@ def local_tables(spec: HubSpec, context: ListContext) -> tuple[str, list[LocalTa
     return layout.sha, tables
 
 
-def fetch_items(spec: ImageSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Record | Reject]:
+def fetch_items(
+    spec: ImageSpec, items: Sequence[Item], context: FetchContext
+) -> Iterator[Record | Reject | LeftOut]:
     """Records of data files or loose images, in the order of the items.
 
     Downloads lie in the slice's spool, a few ahead of the reader, each verified against the tree.
@@ -168,7 +170,7 @@ def fetch_items(spec: ImageSpec, items: Sequence[Item], context: FetchContext) -
             split = str(payload["split"]).partition("/")[0]
             reading = Reading(
                 ArchiveLimits(context.settings.max_image_bytes), spec.image_column, spec.text_column,
-                context.attributes.get("features", {}).get(split, {}),
+                context.attributes.get("features", {}).get(split, {}), context.spool_dir,
             )  # fmt: skip
             yield from read_data_file(outcome, payload["format"], item.key, _origin(spec, file.path), reading)
         context.progress(1, item.size_bytes or 0)

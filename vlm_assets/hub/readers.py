@@ -1,22 +1,26 @@
 """A data file on disk as record batches or records, in file order, in bounded memory, images undecoded.
 
-Parquet and Arrow through pyarrow over a memory map; json and csv through `datasets`' own builders in Arrow; tars and
-zips member by member. `load_dataset` without streaming would write a second full copy. Anonymous memory is a few
+Parquet and Arrow through pyarrow over a memory map; json and csv through `datasets`' own builders in Arrow; archives
+member by member. `load_dataset` without streaming would write a second full copy. Anonymous memory is a few
 batches, but pyarrow holds twice the largest Parquet page while it decompresses it (measured: a row group of 100
 images of 1 MB 440 MiB in all, one of 300 720 MiB, a single page of 1 GB 2.2 GiB).
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from vlm_assets.archives.limits import ArchiveLimits
+from vlm_assets.archives.members import Member
+from vlm_assets.archives.names import is_image_name
+from vlm_assets.archives.read import Reading as ArchiveReading
+from vlm_assets.archives.read import read_members
 from vlm_assets.hub.tables import TEXT_NAMES, Columns, json_value, plan_columns, records_of
-from vlm_assets.transfer.archives import ArchiveLimits, Member, is_image_name, read_members
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record
 
 if TYPE_CHECKING:
@@ -27,6 +31,11 @@ BATCH_BYTES: Final = 16 * 2**20
 MAX_BATCH_ROWS: Final = 1024
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 TABLE_FORMATS: Final = ("parquet", "arrow", "json", "csv")
+SAMPLE_BYTES: Final = 512 * 2**20
+"""What the members of one WebDataset key may hold together, and so how much of a tar is in memory at most. Less than
+what a row of a table may: such a row was written as one, while names share a key by accident."""
+_MEMBER_COST_BYTES: Final = 1024
+"""What a member without bytes costs in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,16 @@ class Reading:
     text_column: str | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
     """From the README; those in a file's own schema win."""
+    spool_dir: Path | None = None
+    """Where archives inside archives may lie while they are read."""
+    encoding: str | None = None
+    """Of names in archives that are neither declared nor UTF-8."""
 
 
 def read_data_file(
     path: Path, kind: str, item: str, origin: str, reading: Reading
-) -> Iterator[Record | Reject]:
-    """All records of a data file.
+) -> Iterator[Record | Reject | LeftOut]:
+    """All records of a data file, and what was left out of an archive.
 
     Raises:
         SourceError: it cannot be read to its end, or its columns leave open which is the image.
@@ -146,29 +159,65 @@ def _rows_per_batch(size_bytes: int, rows: int) -> int:
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * max(rows, 1) // max(size_bytes, 1)))
 
 
-def _webdataset(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject]:
+def _webdataset(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject | LeftOut]:
     """Samples of a tar in its order: members that share a name up to the first dot of the base name.
 
     Source: the WebDataset format description (webdataset/webdataset, README "The WebDataset Format").
     """
     record = -1
-    for record, (key, members) in enumerate(_samples(path, origin, reading)):
-        yield _webdataset_record(key, members, item, record, origin, reading)
+    for found in _samples(path, origin, reading):
+        if isinstance(found, LeftOut):
+            yield replace(found, key=f"{item}/{found.key}".rstrip("/"))
+            continue
+        record += 1
+        if found.size_bytes > SAMPLE_BYTES:
+            detail = f"{found.key}: {found.count} members share this name, more than {SAMPLE_BYTES} bytes"
+            yield Reject(item, RejectReason.TOO_MANY_BYTES, detail[:300], record)
+        else:
+            yield _webdataset_record(found.key, found.members, item, record, origin, reading)
     if record < 0:
         yield Reject(item, RejectReason.EMPTY, "a tar without samples")
 
 
-def _samples(path: Path, origin: str, reading: Reading) -> Iterator[tuple[str, list[Member]]]:
-    key, members = "", list[Member]()
-    for member in read_members(path, reading.limits, where=origin, wanted=lambda _: True):
-        stem = _sample_key(member.name)
-        if members and stem != key:
-            yield key, members
-            members = []
-        key = stem
-        members.append(member)
-    if members:
-        yield key, members
+@dataclass(slots=True)
+class _Sample:
+    """Members that stand side by side and share a key; none are kept once they are too large together."""
+
+    key: str
+    members: list[Member] = field(default_factory=list)
+    size_bytes: int = 0
+    count: int = 0
+
+    def add(self, member: Member) -> None:
+        self.size_bytes += len(member.data or b"") + _MEMBER_COST_BYTES
+        self.count += 1
+        if self.size_bytes <= SAMPLE_BYTES:
+            self.members.append(member)
+        else:
+            self.members.clear()
+
+
+def _samples(path: Path, origin: str, reading: Reading) -> Iterator[_Sample | LeftOut]:
+    sample: _Sample | None = None
+    for member in _read_archive(path, origin, reading, wanted=lambda _: True):
+        if isinstance(member, LeftOut):
+            yield member
+            continue
+        key = _sample_key(member.name)
+        if sample is None or key != sample.key:
+            if sample is not None:
+                yield sample
+            sample = _Sample(key)
+        sample.add(member)
+    if sample is not None:
+        yield sample
+
+
+def _read_archive(
+    path: Path, origin: str, reading: Reading, *, wanted: Callable[[str], bool] = is_image_name
+) -> Iterator[Member | LeftOut]:
+    how = ArchiveReading(reading.limits, wanted, reading.encoding, reading.spool_dir)
+    return read_members(path, how, where=origin)
 
 
 def _sample_key(name: str) -> str:
@@ -228,9 +277,12 @@ def _webdataset_text(values: dict[str, Any], column: str | None) -> tuple[str | 
     return None, values
 
 
-def _archive(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject]:
+def _archive(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject | LeftOut]:
     number = -1
-    for member in read_members(path, reading.limits, where=origin):
+    for member in _read_archive(path, origin, reading):
+        if isinstance(member, LeftOut):
+            yield replace(member, key=f"{item}/{member.key}".rstrip("/"))
+            continue
         number = member.number
         if member.data is None:
             detail = f"{member.name}: {member.detail}"[:300]

@@ -16,7 +16,7 @@ from fsspec import (  # type: ignore[import-untyped]  # ships no types
     register_implementation,
 )
 
-from vlm_assets.transfer.archives import IMAGE_SUFFIXES
+from vlm_assets.archives.names import IMAGE_SUFFIXES
 from vlm_assets.words.errors import SourceError
 
 _PROTOCOL: Final = "vlmtree"

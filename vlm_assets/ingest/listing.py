@@ -1,6 +1,7 @@
 """Listing a source: its slices with a fingerprint each, under a pinned revision."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -93,7 +94,19 @@ def _list(
         previous_revision=previous.revision if previous else None,
         force=force,
     )
-    return _assemble(installation, spec, source.version, source.list(spec, context), previous)
+    listed = source.list(spec, context)
+    _tell(spec, listed)
+    return _assemble(installation, spec, source.version, listed, previous)
+
+
+def _tell(spec: SourceSpec, listed: Listed) -> None:
+    """Logs what a person should know of a listing before anything is fetched."""
+    left_out = Counter(one.reason for one in listed.left_out)
+    if left_out:
+        told = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
+        logger.info("%s: left out: %s", spec.name, told)
+    for hint in listed.hints:
+        logger.warning("%s: %s", spec.name, hint)
 
 
 def byte_config(installation: Installation, spec: SourceSpec, kind_version: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -21,6 +22,7 @@ from vlm_assets.images.probe import ImageProber, ProbePolicy
 from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, guard_of
 from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
 from vlm_assets.ingest.ledgers import Ledgers
+from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
@@ -251,25 +253,33 @@ class _SliceBuild:
         )
         kept = self._kept_rows(plan, version, manifest)
         with ImageProber(policy) as prober:
-            outcomes = rows_of(self._events(plan), Assignment(self._spec, self._key), prober, settings)
+            left_out = LeftOutOfItems(plan.fetched)
+            events = self._events(plan, left_out)
+            outcomes = rows_of(events, Assignment(self._spec, self._key), prober, settings)
             fresh = groupby(outcomes, key=lambda outcome: outcome[0].item)
+            following = next(fresh, None)
             for item in items:
                 if item.key in plan.kept:
                     yield from kept(plan.kept[item.key])
                     continue
-                key, group = next(fresh, (None, iter(())))
-                if key != item.key:
-                    raise SourceError(
-                        f"{self._name}: {self._spec.kind} gave {key!r} where {item.key!r} was "
-                        "next; every item must give a record or a reject, in order"
-                    )
-                rows = self._ledgers.count(item, self._drift.judge(item.key, group))
+                if following is None or following[0] != item.key:
+                    if item.key not in left_out.items:
+                        key = following and following[0]
+                        raise SourceError(
+                            f"{self._name}: {self._spec.kind} gave {key!r} where {item.key!r} was next; every item "
+                            "must give a record, a reject or something left out, in order"
+                        )
+                    yield from self._ledgers.count(item, iter(()))
+                    continue
+                rows = self._ledgers.count(item, self._drift.judge(item.key, following[1]))
                 yield from map(self._without_content, rows)
-            extra = next(fresh, None)
-            if extra is not None:
-                raise SourceError(f"{self._name}: {extra[0]!r} was never listed")
+                following = next(fresh, None)
+            if following is not None:
+                raise SourceError(f"{self._name}: {following[0]!r} was never listed")
+            for reason, count in sorted(left_out.counts.items()):
+                self._measure(f"left_out_{reason}", count)
 
-    def _events(self, plan: ItemPlan) -> Iterable[Record | Reject]:
+    def _events(self, plan: ItemPlan, left_out: LeftOutOfItems) -> Iterable[Record | Reject]:
         if not plan.fetched:
             return ()
         self._spool.mkdir(parents=True, exist_ok=True)
@@ -291,8 +301,10 @@ class _SliceBuild:
             progress=self._options.progress,
             measure=self._measure,
         )
-        events = self._source.fetch(self._spec, plan.fetched, context)
-        return events if self._options.max_records is None else _capped(events, plan.fetched, self._options)
+        events = left_out.strip(self._source.fetch(self._spec, plan.fetched, context))
+        if self._options.max_records is None:
+            return events
+        return _capped(events, plan.fetched, self._options, left_out.items)
 
     def _measure(self, name: str, value: float) -> None:
         self._figures[name] += value
@@ -357,7 +369,10 @@ class _SliceBuild:
 
 
 def _capped(
-    events: Iterable[Record | Reject], items: Sequence[Item], options: SliceOptions
+    events: Iterable[Record | Reject],
+    items: Sequence[Item],
+    options: SliceOptions,
+    dealt_with: AbstractSet[str],
 ) -> Iterator[Record | Reject]:
     """Test mode: stops after `max_records` events; the items not reached are rejects with reason `test_mode`."""
     reached: set[str] = set()
@@ -366,4 +381,6 @@ def _capped(
         yield event
         if number == options.max_records:
             break
-    yield from (Reject(item.key, RejectReason.TEST_MODE) for item in items if item.key not in reached)
+    yield from (
+        Reject(item.key, RejectReason.TEST_MODE) for item in items if item.key not in reached | dealt_with
+    )

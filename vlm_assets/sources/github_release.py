@@ -1,4 +1,4 @@
-"""`github_release`: assets of a GitHub release: zips and tars read member by member, and loose images.
+"""`github_release`: assets of a GitHub release: archives, split ones too, member by member, and loose images.
 
 The release is pinned by its tag, each asset by its digest (by id, size and time of upload where GitHub has none).
 API answers are kept with their ETag: an unchanged release costs requests that GitHub does not count.
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import orjson
 from pydantic import Field
 
+from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk
+from vlm_assets.archives.split import find_split_archives
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._archives import Encoding, member_events
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 from vlm_assets.words.retries import retry_at
@@ -33,7 +36,7 @@ _LOOSE: Final = "files"
 class GithubReleaseSpec(SourceSpec):
     """Keys of `github_release`."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo",)
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "encoding")
 
     kind: Literal["github_release"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
@@ -43,13 +46,14 @@ class GithubReleaseSpec(SourceSpec):
         None, description="Base of the API: https://HOST/api/v3 for an Enterprise server."
     )
     files_per_slice: int = Field(10_000, ge=1)
+    encoding: Encoding | None = Field(None, description="Of names in archives that nobody declares: cp857, …")
 
 
 class GithubRelease:
     """A slice is an archive among the assets, or a bucket of loose images."""
 
     kind: ClassVar[str] = "github_release"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = GithubReleaseSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM, renders_pages=False, memory_mib=8_192, badges=frozenset({"github"})
@@ -57,13 +61,11 @@ class GithubRelease:
 
     def list(self, spec: GithubReleaseSpec, context: ListContext) -> Listed:
         """The assets of the release that match; see `Source.list`."""
-        from vlm_assets.transfer.archives import is_archive_name, is_image_name
-
         release, assets = _Api(spec, context).release_with_assets()
         names = sorted(asset["name"] for asset in assets)
         wanted = [one for one in assets if any(fnmatchcase(one["name"], glob) for glob in spec.assets)]
-        archives = [_item(one) for one in wanted if is_archive_name(one["name"])]
-        loose = [_item(one) for one in wanted if is_image_name(one["name"])]
+        archives, loose, left_out = _sorted_out(wanted)
+        left_out += [_left_out(one, LeftOutReason.EXCLUDED) for one in assets if one not in wanted]
         if not archives and not loose:
             raise SourceError(
                 f"source {spec.name}: no archive and no image among the assets of {spec.repo} "
@@ -82,13 +84,12 @@ class GithubRelease:
             )
             for bucket, items in sorted(by_bucket.items())
         ]  # fmt: skip
-        return Listed(str(release["tag_name"]), slices, {_LOOSE: count} if loose else {})
+        return Listed(str(release["tag_name"]), slices, {_LOOSE: count} if loose else {}, left_out=left_out)
 
     def fetch(
         self, spec: GithubReleaseSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject]:
+    ) -> Iterator[Record | Reject | LeftOut]:
         """Members of the archives, or the loose images themselves; see `Source.fetch`."""
-        from vlm_assets.transfer.archives import is_archive_name
         from vlm_assets.transfer.client import Client
         from vlm_assets.transfer.http import TransferError
         from vlm_assets.transfer.politeness import HostLimits
@@ -96,9 +97,9 @@ class GithubRelease:
         limits = HostLimits.of(spec)
         with Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled) as client:
             for item in items:
-                archive = is_archive_name(item.key)
+                archive = "parts" in item.payload or is_archive_name(item.key)
                 try:
-                    path = _download(client, item, context)
+                    paths = [_download(client, one, context) for one in _assets(item)]
                 except TransferError as error:
                     if archive:
                         raise
@@ -106,11 +107,36 @@ class GithubRelease:
                     continue
                 origin = f"github://{spec.repo}/{item.key}"
                 if archive:
-                    yield from _members(path, item, origin, context)
+                    yield from _members(paths, item, origin, spec, context)
                 else:
-                    yield Record(item.key, 0, item.key, path, origin)
+                    yield Record(item.key, 0, item.key, paths[0], origin)
                 context.progress(1, 0)
             context.measure("requests", client.requests)
+
+
+def _sorted_out(assets: Sequence[dict[str, Any]]) -> tuple[list[Item], list[Item], list[LeftOut]]:
+    """Archives, loose images, and what is neither."""
+    by_name = {nfc(asset["name"]): asset for asset in assets}
+    archives: list[Item] = []
+    left_out: list[LeftOut] = []
+    for split in find_split_archives(by_name):
+        parts = [by_name.pop(name) for name in split.parts]
+        if split.missing:
+            reason, missing = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, f"missing: {split.missing}"
+            left_out += [_left_out(part, reason, missing) for part in parts]
+        else:
+            archives.append(_joined(split.name, [_item(part) for part in parts]))
+    archives += [_item(one) for name, one in by_name.items() if is_archive_name(name)]
+    loose = [_item(one) for name, one in by_name.items() if is_image_name(name)]
+    for name, one in by_name.items():
+        if not is_archive_name(name) and not is_image_name(name):
+            junk = LeftOutReason.OS_JUNK if is_junk(name) else LeftOutReason.UNKNOWN_TYPE
+            left_out.append(_left_out(one, junk))
+    return archives, loose, left_out
+
+
+def _left_out(asset: dict[str, Any], reason: LeftOutReason, detail: str = "") -> LeftOut:
+    return LeftOut(nfc(asset["name"]), reason, detail, asset["size"])
 
 
 def _item(asset: dict[str, Any]) -> Item:
@@ -123,6 +149,21 @@ def _item(asset: dict[str, Any]) -> Item:
     payload = {"id": asset["id"], "api": asset["url"], "url": asset["browser_download_url"], "sha256": sha256}
     identity = sha256 or f"{asset['id']}:{asset['size']}:{asset['updated_at']}"
     return Item(nfc(asset["name"]), identity, payload, asset["size"])
+
+
+def _joined(name: str, parts: Sequence[Item]) -> Item:
+    """A split archive: its parts' payloads, each with its name and size."""
+    payloads = [{**part.payload, "name": part.key, "size": part.size_bytes} for part in parts]
+    return Item(
+        name, "+".join(part.identity for part in parts), {"parts": payloads},
+        sum(part.size_bytes or 0 for part in parts),
+    )  # fmt: skip
+
+
+def _assets(item: Item) -> list[Item]:
+    """The assets that make up an item, in order."""
+    parts = item.payload.get("parts")
+    return [item] if parts is None else [Item(one["name"], "", one, one["size"]) for one in parts]
 
 
 def _download(client: "Client", item: Item, context: FetchContext) -> Path:
@@ -149,19 +190,24 @@ def _download(client: "Client", item: Item, context: FetchContext) -> Path:
     return path
 
 
-def _members(path: Path, item: Item, origin: str, context: FetchContext) -> Iterator[Record | Reject]:
-    from vlm_assets.transfer.archives import ArchiveLimits, read_members
+def _members(
+    paths: Sequence[Path], item: Item, origin: str, spec: GithubReleaseSpec, context: FetchContext
+) -> Iterator[Record | Reject | LeftOut]:
+    from vlm_assets.archives.limits import ArchiveLimits, TruncatedArchiveError
+    from vlm_assets.archives.read import Reading, read_members
 
-    number = -1
-    for member in read_members(path, ArchiveLimits(context.settings.max_image_bytes), where=origin):
-        number = member.number
-        if member.data is None:
-            reason = member.reason or RejectReason.UNREADABLE
-            yield Reject(item.key, reason, f"{member.name}: {member.detail}"[:300], number)
-        else:
-            yield Record(item.key, number, member.name, member.data, f"{origin}!{member.name}")
-    if number < 0:
-        yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
+    reading = Reading(
+        ArchiveLimits(context.settings.max_image_bytes), encoding=spec.encoding, spool_dir=context.spool_dir
+    )
+    try:
+        yield from member_events(read_members(paths, reading, where=origin), item, origin)
+    except TruncatedArchiveError as error:
+        if len(paths) == 1:
+            raise
+        for part in _assets(item):  # told before any member
+            reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
+            yield LeftOut(f"{item.key}/{part.key}", reason, str(error), part.size_bytes)
+        yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
 
 
 def _refused(

@@ -15,7 +15,7 @@ from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject
+from vlm_assets.words.errors import LeftOut, Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
@@ -41,7 +41,7 @@ class HfDataset:
     """Lists and fetches Hub datasets."""
 
     kind: ClassVar[str] = "hf_dataset"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = HfDatasetSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM,
@@ -78,7 +78,7 @@ class HfDataset:
 
     def fetch(
         self, spec: HfDatasetSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject]:
+    ) -> Iterator[Record | Reject | LeftOut]:
         """Records of the slice's data files, or its loose images; see `Source.fetch`."""
         from vlm_assets.hub.layouts import fetch_items
 

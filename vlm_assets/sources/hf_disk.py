@@ -17,7 +17,7 @@ from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.errors import LeftOut, Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
@@ -38,7 +38,7 @@ class HfDisk:
     """Lists and reads dataset files on this machine's volumes."""
 
     kind: ClassVar[str] = "hf_disk"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = HfDiskSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset({"huggingface"})
@@ -67,10 +67,10 @@ class HfDisk:
 
     def fetch(
         self, spec: HfDiskSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject]:
+    ) -> Iterator[Record | Reject | LeftOut]:
         """Records of the slice's data files, each checked to be the one that was listed; see `Source.fetch`."""
+        from vlm_assets.archives.limits import ArchiveLimits
         from vlm_assets.hub.readers import Reading, read_data_file
-        from vlm_assets.transfer.archives import ArchiveLimits
 
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:
             for item in items:
@@ -85,6 +85,7 @@ class HfDisk:
                     spec.image_column,
                     spec.text_column,
                     features,
+                    context.spool_dir,
                 )
                 yield from read_data_file(path, item.payload["format"], item.key, item.key, reading)
                 context.progress(1, item.size_bytes or 0)

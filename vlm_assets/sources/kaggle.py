@@ -1,30 +1,40 @@
 """`kaggle`: images in a Kaggle dataset's archive, which is downloaded once and read member by member.
 
-The listing reads the archive's directory by Range requests. An image's identity is its CRC-32 and size, all that a
-zip tells: a new version re-fetches the slices whose images changed. `include` and `exclude` are globs over paths in
-the archive; only images (and members that must be refused) are items.
+The listing reads the archive's directory by Range requests. A member's identity is its CRC-32 and size, all that a
+zip tells: a new version re-fetches the slices whose members changed. `include` and `exclude` are globs over paths in
+the archive, which go on inside the archives in it. Items are images, archives, members that must be refused, and
+those whose suffix tells nothing: their bytes decide when they are fetched.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import orjson
 from pydantic import Field
 
+from vlm_assets.archives.encodings import name_hint
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
+from vlm_assets.sources._archives import Encoding, PathGlobs, member_events
+from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, sort_out
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
+    from vlm_assets.archives.limits import ArchiveLimits, Budget
+    from vlm_assets.archives.members import Entry
+    from vlm_assets.archives.read import Reading
+    from vlm_assets.archives.zips import ZipArchive
     from vlm_assets.transfer.kaggle import KaggleDataset
 
 _ROOT_SLICE: Final = "root"
+_ARCHIVES: Final = "archives"
+_ARCHIVE_SLICES: Final = 200
 _fresh: set[Path] = set()
 """Archives that this process has downloaded by force: slices of one run share them."""
 
@@ -32,7 +42,7 @@ _fresh: set[Path] = set()
 class KaggleSpec(SourceSpec):
     """Keys of `kaggle`."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = ()
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("encoding",)
 
     kind: Literal["kaggle"]
     handle: str = Field(
@@ -41,13 +51,22 @@ class KaggleSpec(SourceSpec):
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     files_per_slice: int = Field(10_000, ge=1)
+    encoding: Encoding | None = Field(None, description="Of names that nobody declares: cp857, …")
+
+    @property
+    def globs(self) -> PathGlobs:
+        """`include` and `exclude`."""
+        return PathGlobs(self.include, self.exclude)
 
 
 class KaggleSource:
-    """A slice is a top folder of the archive; a bucket of one where it holds more than `files_per_slice`."""
+    """A slice is a top folder of the archive; a bucket of one where it holds more than `files_per_slice`.
+
+    An archive inside is a slice of its own; more than `_ARCHIVE_SLICES` share buckets.
+    """
 
     kind: ClassVar[str] = "kaggle"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = KaggleSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_A_SOURCE, renders_pages=False, memory_mib=8_192, badges=frozenset()
@@ -61,12 +80,14 @@ class KaggleSource:
         with SyncGuest(context.settings, spec, context.locks_dir) as guest:
             kaggle = Kaggle(guest)
             dataset = kaggle.resolve(KaggleDataset.parse(spec.handle))
-            entries = _directory(spec, kaggle, dataset, context)
-        items = [_item(*entry) for entry in _numbered(entries) if _wanted(spec, entry[1])]
-        if not items:
+            directory = _directory(spec, kaggle, dataset, context)
+        where = f"source {spec.name}: {dataset}"
+        items, archives, left_out = sort_out(directory.members, spec.globs)
+        _check_ratio(context, directory, [*items, *archives], where)
+        if not items and not archives:
             raise SourceError(
-                f"source {spec.name}: none of the {len(entries)} members of {dataset} is an image that include and "
-                f"exclude let through; there are: {', '.join(e[1] for e in entries[:10])}"
+                f"{where}: none of its {len(directory.members)} members is an image or an archive that include and "
+                f"exclude let through; there are: {', '.join(one.name for one in directory.members[:10])}"
             )
         by_folder: defaultdict[str, list[Item]] = defaultdict(list)
         for item in items:
@@ -80,114 +101,171 @@ class KaggleSource:
                 folder, members, planned, fixed=spec.buckets, previous=context.previous_buckets, buckets=buckets,
                 container=False, items_per_slice=min(spec.files_per_slice, 10_000),
             )  # fmt: skip
-        return Listed(f"versions/{dataset.version}", slices, buckets)
+        slices += _archive_slices(archives, {one.name for one in slices}, context, buckets)
+        hint = name_hint(one.name for one in directory.members if one.guessed)
+        return Listed(
+            f"versions/{dataset.version}", slices, buckets, left_out=left_out, hints=(hint,) if hint else ()
+        )
 
     def fetch(
         self, spec: KaggleSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject]:
+    ) -> Iterator[Record | Reject | LeftOut]:
         """The slice's members out of the archive, which slices share in the source's cache; see `Source.fetch`."""
-        from vlm_assets.transfer.archives import ArchiveLimits, open_zip, read_zip_member
+        from vlm_assets.archives.limits import ArchiveLimits, Budget
+        from vlm_assets.archives.read import Reading
+        from vlm_assets.archives.zips import ZipArchive
         from vlm_assets.transfer.kaggle import KaggleDataset
 
         dataset = KaggleDataset.parse("/".join([*spec.handle.split("/")[:2], context.revision]))
         path = _archive(spec, dataset, context)
+        where = f"source {spec.name}: {dataset}"
         limits = ArchiveLimits(context.settings.max_image_bytes)
-        with open_zip(path, f"source {spec.name}: {dataset}") as archive:
-            infos = archive.infolist()
+        budget = Budget(limits, path.stat().st_size, where)
+        reading = Reading(limits, encoding=spec.encoding, spool_dir=context.spool_dir)
+        with path.open("rb") as file:
+            archive = ZipArchive(file, budget, encoding=spec.encoding)
+            entries = _entries_of(items, archive, where)
             for item in items:
-                if item.payload.get("duplicate"):
-                    yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the archive has this name twice", 0)
-                    continue
-                info = infos[item.payload["index"]]
-                if [info.CRC, info.file_size] != item.payload["crc_size"]:
-                    raise SourceError(
-                        f"source {spec.name}: {dataset} is not the archive that was listed; list again"
-                    )
-                _, data, reason, detail = read_zip_member(archive, info, limits)
-                if data is None:
-                    yield Reject(item.key, reason or RejectReason.UNREADABLE, detail, 0)
+                origin = f"kaggle://{dataset.owner}/{dataset.name}/{item.key}"
+                if "parts" in item.payload:
+                    parts = [entries[part["index"]] for part in item.payload["parts"]]
+                    yield from _inside(item, parts, reading, budget, origin, spec)
                 else:
-                    origin = f"kaggle://{dataset.owner}/{dataset.name}/{item.key}"
-                    yield Record(item.key, 0, item.key, data, origin)
+                    yield _loose(item, entries[item.payload["index"]], limits, origin)
                 context.progress(1, item.size_bytes or 0)
 
 
-_Entry = tuple[int, str, int, int, str]
-"""Index in the directory, safe name, CRC-32, size, why the name is unsafe."""
+def _archive_slices(
+    archives: Sequence[Item], taken: Collection[str], context: ListContext, buckets: dict[str, int]
+) -> list[ListedSlice]:
+    """A slice an archive; or buckets of archives, where there are many, and ever after."""
+    if len(archives) <= _ARCHIVE_SLICES and _ARCHIVES not in context.previous_buckets:
+        names = [f"{item.key}--archive" if item.key in taken else item.key for item in archives]
+        return [ListedSlice(name, [item], container=True) for name, item in zip(names, archives, strict=True)]
+    return slices_of_group(
+        _ARCHIVES, archives, _ARCHIVE_SLICES,
+        fixed=None, previous=context.previous_buckets, buckets=buckets, container=True,
+    )  # fmt: skip
 
 
-def _wanted(spec: KaggleSpec, name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in spec.include) and not any(
-        fnmatchcase(name, glob) for glob in spec.exclude
-    )
+def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "dict[int, Entry]":
+    """The items' entries by their place in the directory.
+
+    Raises:
+        SourceError: it is not the directory that was listed.
+    """
+    expected = {
+        part["index"]: part["crc_size"]
+        for item in items
+        for part in item.payload.get("parts", [item.payload])
+    }
+    found = {
+        entry.index: archive.entry(entry)
+        for entry in archive.directory()
+        if expected.get(entry.index) == [entry.crc, entry.size_bytes]
+    }
+    if len(found) != len(expected):
+        raise SourceError(f"{where} is not the archive that was listed; list again")
+    return found
 
 
-def _numbered(entries: Sequence[_Entry]) -> Iterator[tuple[int, str, int, int, str, int]]:
-    """Entries with how often their name came before."""
-    seen: Counter[str] = Counter()
-    for entry in entries:
-        yield *entry, seen[entry[1]]
-        seen[entry[1]] += 1
+def _loose(item: Item, entry: "Entry", limits: "ArchiveLimits", origin: str) -> Record | Reject | LeftOut:
+    from vlm_assets.archives.read import read_member
+
+    if item.payload.get("duplicate"):
+        return Reject(item.key, RejectReason.DUPLICATE_ITEM, "the archive has this name twice", 0)
+    member = read_member(entry, item.key, limits, by_content=bool(item.payload.get("by_content")))
+    if isinstance(member, LeftOut):
+        return member
+    if member.data is None:
+        return Reject(item.key, member.reason or RejectReason.UNREADABLE, member.detail, 0)
+    return Record(item.key, 0, item.key, member.data, origin)
 
 
-def _item(index: int, name: str, crc: int, size: int, unsafe: str, repetition: int) -> Item:
-    payload: dict[str, Any] = {"index": index, "crc_size": [crc, size]}
-    if unsafe:
-        payload["unsafe"] = unsafe
-    if repetition:
-        payload["duplicate"] = True
-    return Item(f"{name}#{repetition}" if repetition else name, f"{crc:08x}:{size}", payload, size)
+def _inside(
+    item: Item, parts: "Sequence[Entry]", reading: "Reading", budget: "Budget", origin: str, spec: KaggleSpec
+) -> Iterator[Record | Reject | LeftOut]:
+    """Members of an archive inside."""
+    from vlm_assets.archives.limits import TruncatedArchiveError
+    from vlm_assets.archives.read import read_inside
+
+    members = read_inside(parts, item.key, reading, budget)
+    try:
+        yield from member_events(members, item, origin, globs=spec.globs, prefix=f"{item.key}/")
+    except TruncatedArchiveError as error:
+        if len(parts) == 1:
+            raise
+        for part in parts:  # told before any member
+            reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
+            yield LeftOut(f"{item.key}/{part.name}", reason, str(error), part.size_bytes)
+        yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
 
 
-def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext) -> list[_Entry]:
-    """Images and unsafe members of the archive, in its order; kept in the cache, for a version never changes.
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    archive_bytes: int
+    members: list[KaggleMember]
+
+
+def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext) -> _Directory:
+    """All members of the archive, in its order; kept in the cache, for a version never changes.
 
     Raises:
         SourceError: the archive is no zip, or cannot be had.
     """
-    kept = context.cache_dir / f"{_file_name(dataset)}.members.json"
+    kept = context.cache_dir / f"{_file_name(dataset)}.{spec.encoding or 'names'}.json"
     if kept.exists() and not context.force:
         try:
-            return [tuple(entry) for entry in orjson.loads(kept.read_bytes())]
-        except ValueError:
+            archive_bytes, members = orjson.loads(kept.read_bytes())
+            return _Directory(archive_bytes, [KaggleMember(*one) for one in members])
+        except (ValueError, TypeError):
             kept.unlink()
-    entries = _read_directory(spec, kaggle, dataset, context)
+    directory = _read_directory(spec, kaggle, dataset, context)
     context.cache_dir.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".tmp")
-    partial.write_bytes(orjson.dumps(entries))
+    told = [astuple(member) for member in directory.members]
+    partial.write_bytes(orjson.dumps([directory.archive_bytes, told]))
     partial.replace(kept)
-    return entries
+    return directory
 
 
 def _read_directory(
     spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
-) -> list[_Entry]:
+) -> _Directory:
     from io import BufferedReader
 
-    from vlm_assets.transfer.archives import is_dropping, is_image_name, open_zip, safe_name, zip_name
+    from vlm_assets.archives.limits import ArchiveLimits
     from vlm_assets.transfer.client import Client
     from vlm_assets.transfer.kaggle import RemoteFile, download_archive
     from vlm_assets.transfer.politeness import HostLimits
 
-    where = f"source {spec.name}: {dataset}"
     path = context.cache_dir / f"{_file_name(dataset)}.zip"
     with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
-        source: Any = path
+        source: Any = None
         if not path.exists():
             signed = kaggle.sign(dataset)
             if signed.ranges:
                 source = BufferedReader(RemoteFile(client, signed), 2**20)
             else:
                 download_archive(kaggle, client, dataset, path)
-        with open_zip(source, where) as archive:
-            entries = [
-                (index, *safe_name(zip_name(info)), info) for index, info in enumerate(archive.infolist())
-            ]
-    return [
-        (index, name, info.CRC, info.file_size, unsafe)
-        for index, name, unsafe, info in entries
-        if (unsafe or is_image_name(name)) and not is_dropping(name) and not (info.is_dir() and not unsafe)
-    ]
+        with source if source is not None else path.open("rb") as file:
+            archive_bytes = file.seek(0, 2)
+            limits = ArchiveLimits(context.settings.max_image_bytes)
+            where = f"source {spec.name}: {dataset}"
+            members = list(read_members_of(file, archive_bytes, limits, where, spec.encoding))
+    return _Directory(archive_bytes, members)
+
+
+def _check_ratio(context: ListContext, directory: _Directory, items: Sequence[Item], where: str) -> None:
+    """Returns where the items do not unpack to too much for the archive's size.
+
+    Raises:
+        BombError: they do.
+    """
+    from vlm_assets.archives.limits import ArchiveLimits, Budget
+
+    budget = Budget(ArchiveLimits(context.settings.max_image_bytes), directory.archive_bytes, where)
+    budget.unpack(sum(item.size_bytes or 0 for item in items))
 
 
 def _archive(spec: KaggleSpec, dataset: "KaggleDataset", context: FetchContext) -> Path:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlm_assets.words.errors import LeftOut
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -43,6 +45,10 @@ class Listed:
     """Number of buckets a group of items was cut into at the first listing; "" is the only group of most."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Anything else that fetching needs for the whole source (resolved config names, repo id): JSON values."""
+    left_out: Iterable[LeftOut] = ()
+    """What upstream has that is neither an item nor joined to one."""
+    hints: Sequence[str] = ()
+    """What a person should look at before fetching: a line each."""
 
 
 @dataclass(frozen=True, slots=True)

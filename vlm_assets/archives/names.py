@@ -1,0 +1,95 @@
+"""What a member's name says: its text, whether it is safe, whether it is an image, an archive or rubbish. Pure."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Final
+
+from vlm_assets.words.layout import nfc
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+     ".mpo", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
+     ".heic", ".heif", ".jxl"}
+)  # fmt: skip
+ARCHIVE_SUFFIXES: Final = (
+    ".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz",
+    ".tar.zst", ".tzst", ".7z", ".cb7",
+)  # fmt: skip
+COMPRESSED_SUFFIXES: Final = (".gz", ".bz2", ".xz", ".zst")
+"""Of a single compressed file, which may turn out to be a tar."""
+_JUNK: Final = frozenset(
+    {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r"}
+)
+_JUNK_FOLDERS: Final = frozenset(
+    {"__macosx", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".appledouble", "@eadir",
+     "$recycle.bin", "system volume information"}
+)  # fmt: skip
+_DRIVE: Final = re.compile(r"^[A-Za-z]:")
+_MAX_NAME_CHARS: Final = 4096
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name has the suffix of an image format, allowed or not."""
+    return PurePosixPath(name.lower()).suffix in IMAGE_SUFFIXES
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file name is one that `read_members` opens."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def is_compressed_name(name: str) -> bool:
+    """Whether a file name is that of a single compressed file."""
+    return name.lower().endswith(COMPRESSED_SUFFIXES) and not is_archive_name(name)
+
+
+def is_junk(name: str) -> bool:
+    """Whether a path is something an operating system left behind."""
+    *folders, last = name.lower().split("/")
+    return last.startswith("._") or last in _JUNK or any(part in _JUNK_FOLDERS for part in (*folders, last))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether the name, or that of a folder above it, begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def safe_name(name: str) -> tuple[str, str]:
+    """A member's path in NFC with `/`, and why it is unsafe ("" where it is not).
+
+    Of an unsafe one, control characters are escaped: it can be encoded and printed.
+    """
+    plain = nfc(name[:_MAX_NAME_CHARS].replace("\\", "/"))
+    shown = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", plain)
+    if shown != plain:
+        return shown, "control characters in the name"
+    while plain.startswith("./"):
+        plain = plain[2:].lstrip("/")
+    if len(name) > _MAX_NAME_CHARS:
+        return plain, f"a name of {len(name)} characters"
+    if plain.startswith("/") or _DRIVE.match(plain):
+        return plain, "an absolute path"
+    if ".." in PurePosixPath(plain).parts:
+        return plain, "leaves its folder"
+    if not plain.strip("/."):
+        return plain, "an empty name"
+    return plain, ""
+
+
+def decode_name(raw: bytes, encoding: str | None) -> tuple[str, bool]:
+    """The text of a name that nobody declared the encoding of, and whether it is a guess.
+
+    UTF-8 where its bytes are that; else `encoding`; else cp437, which has a character for every byte and is what
+    a zip's names are in (APPNOTE 4.4.4).
+    """
+    try:
+        return raw.decode("utf-8"), False
+    except UnicodeDecodeError:
+        pass
+    if encoding is not None:
+        try:
+            return raw.decode(encoding), False
+        except UnicodeDecodeError:
+            pass
+    return raw.decode("cp437"), True

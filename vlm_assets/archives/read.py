@@ -1,0 +1,418 @@
+"""Every member of an archive, and of the archives inside it, as a record, a reject, or left out with a reason.
+
+members = records (rejected ones included) + left out. A folder is no member; nor is an archive that was opened: its
+members are. The order is the archive's own; archives that were split over several members come last.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
+
+from blake3 import blake3
+
+from vlm_assets.archives.forms import (
+    SEVEN_ZIP,
+    TAR,
+    ZIP,
+    check_whole,
+    form_of,
+    form_of_file,
+    open_tar,
+)
+from vlm_assets.archives.joined import open_joined, part_starts
+from vlm_assets.archives.limits import (
+    ArchiveLimits,
+    Budget,
+    DamagedArchiveError,
+    MemberFaultError,
+    TruncatedArchiveError,
+)
+from vlm_assets.archives.members import Entry, Member
+from vlm_assets.archives.names import (
+    is_archive_name,
+    is_compressed_name,
+    is_hidden,
+    is_image_name,
+    is_junk,
+)
+from vlm_assets.archives.seven_zip import EncryptedNamesError, SevenZipReader
+from vlm_assets.archives.split import SplitArchive, find_split_archives, part_of
+from vlm_assets.archives.spool import MemberSpool
+from vlm_assets.archives.streams import Peeked, Stream, compression_of, decompressed
+from vlm_assets.archives.tars import BLOCK, TarReader, looks_like_tar
+from vlm_assets.archives.zip_directory import is_last_part
+from vlm_assets.archives.zips import ZipArchive
+from vlm_assets.images.facts import FORMATS
+from vlm_assets.images.sniff import sniff
+from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason
+
+HEAD_BYTES: Final = 4096
+"""Of a member without a known suffix: enough to tell an image."""
+
+Found = Member | LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How archives are read."""
+
+    limits: ArchiveLimits
+    wanted: Callable[[str], bool] = is_image_name
+    """Names the members that are records whatever their bytes. Of others, those are that hold an image."""
+    encoding: str | None = None
+    """Of names that are neither declared nor valid UTF-8."""
+    spool_dir: Path | None = None
+    """Where archives inside lie while they are read, if they must; None: the system's folder."""
+
+
+def read_members(parts: Path | Sequence[Path], reading: Reading, *, where: str) -> Iterator[Found]:
+    """Every record of an archive in its own order, one in memory at a time, and what was left out.
+
+    The format is taken from the content. A name that comes twice is a reject from the second on. The `key` of what
+    was left out is the member's name.
+
+    Raises:
+        TruncatedArchiveError: it is cut. Of several parts: before anything was given.
+        DamagedArchiveError: no archive, or it cannot be enumerated to its end.
+        BombError: it unpacks to too much.
+        StoreError: an archive inside cannot be spooled.
+    """
+    paths = [parts] if isinstance(parts, Path) else list(parts)
+    size_bytes = sum(path.stat().st_size for path in paths)
+    walk = _Walk(reading, Budget(reading.limits, size_bytes, where))
+    with closing(walk):
+        if len(paths) > 1:
+            check_whole(paths, Budget(reading.limits, size_bytes, where))
+        try:
+            yield from walk.joined(paths, "", 0)
+        except EncryptedNamesError:
+            yield walk.refused(paths[0].name, RejectReason.ENCRYPTED, "its directory is behind a password")
+
+
+def read_inside(entries: Sequence[Entry], name: str, reading: Reading, budget: Budget) -> Iterator[Found]:
+    """Members of an archive that is a member itself, or several that it was split over; names are relative to it.
+
+    Raises:
+        DamagedArchiveError: it cannot be read to its end, its own bytes in the outer archive included.
+        BombError, StoreError: as `read_members`.
+    """
+    walk = _Walk(reading, budget)
+    with closing(walk):
+        try:
+            if len(entries) > 1:
+                paths = [walk.spool.put(entry.open()) for entry in entries]
+                check_whole(paths, replace(budget))
+                yield from walk.joined(paths, "", 1)
+            else:
+                yield from walk.inside(entries[0], "", 1)
+        except (MemberFaultError, _LastPartError) as fault:
+            raise DamagedArchiveError(f"{budget.where}: {name}: {fault}") from fault
+
+
+class _LastPartError(Exception):
+    """A zip is the last part of several. `path`: where it was spooled, if it was."""
+
+    path: Path | None = None
+
+
+class _Parts:
+    """Members that are parts of split archives, until all others of their archive have been read."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[Path, int | None]] = {}
+        """Spooled file and size by name."""
+        self._last_parts: set[str] = set()
+
+    def add(self, name: str, path: Path, size_bytes: int | None) -> None:
+        """Keeps one."""
+        self.found[name] = path, size_bytes
+        part = part_of(name)
+        if part is not None and part.kind == "zip":
+            self._last_parts.add(part.archive)
+
+    def take(self, name: str) -> bool:
+        """Whether a member is one: by its name, or, of a zip's last one, by those that came before."""
+        return part_of(name) is not None or name in self._last_parts
+
+
+class _Walk:
+    """One archive being read, with all that lies in it."""
+
+    def __init__(self, reading: Reading, budget: Budget) -> None:
+        self._reading = reading
+        self._budget = budget
+        self._seen: set[int] = set()
+        self._number = 0
+        self.spool = MemberSpool(reading.spool_dir)
+
+    def close(self) -> None:
+        """Removes what was spooled."""
+        self.spool.close()
+
+    def joined(self, paths: Sequence[Path], prefix: str, depth: int) -> Iterator[Found]:
+        """All of an archive in one file or several. `depth`: archives around it."""
+        with open_joined(paths) as file:
+            yield from self._file(file, prefix, depth, paths)
+
+    def inside(self, entry: Entry, prefix: str, depth: int) -> Iterator[Found]:
+        """All of an archive that is a member: in its place, as it streams by, or spooled."""
+        if entry.closed is not None:
+            raise MemberFaultError(*entry.closed)
+        if entry.size_bytes == 0:
+            raise MemberFaultError(RejectReason.EMPTY, "an archive of no bytes")
+        if entry.view is not None:
+            with entry.view() as file:
+                if form_of_file(file) != SEVEN_ZIP:
+                    yield from self._file(file, prefix, depth)
+                    return
+        stream = entry.open()
+        head = stream.read(BLOCK)
+        form = form_of(head)
+        if form is not None and form not in {ZIP, SEVEN_ZIP}:
+            yield from self._tar(
+                open_tar(Peeked(head, stream), form, self._budget, encoding=self._encoding), prefix, depth
+            )
+            return
+        yield from self._spooled(self.spool.put(Peeked(head, stream)), prefix, depth)
+
+    def _spooled(self, path: Path, prefix: str, depth: int) -> Iterator[Found]:
+        try:
+            with path.open("rb") as file:
+                yield from self._file(file, prefix, depth, [path])
+        except _LastPartError as last:
+            last.path = path
+            raise
+        except BaseException:
+            path.unlink()
+            raise
+        path.unlink()
+
+    @property
+    def _encoding(self) -> str | None:
+        return self._reading.encoding
+
+    def _file(self, file: BinaryIO, prefix: str, depth: int, paths: Sequence[Path] = ()) -> Iterator[Found]:
+        form = form_of_file(file)
+        if form is None:
+            raise DamagedArchiveError(f"{self._budget.where}: no archive of a known format")
+        if form == ZIP:
+            if len(paths) < 2 and depth and is_last_part(file):
+                raise _LastPartError("the last part of a split zip")
+            starts = part_starts(paths) if paths else (0,)
+            archive = ZipArchive(file, self._budget, encoding=self._encoding, part_starts=starts)
+            yield from self._entries(archive.entries(), prefix, depth)
+        elif form == SEVEN_ZIP:
+            yield from self._entries(SevenZipReader(paths, self._budget).entries(), prefix, depth)
+        else:
+            reader = open_tar(
+                file, form, self._budget, encoding=self._encoding, positioned=file if form == TAR else None
+            )
+            yield from self._tar(reader, prefix, depth)
+
+    def _tar(self, reader: TarReader, prefix: str, depth: int) -> Iterator[Found]:
+        yield from self._entries(reader.entries(), prefix, depth)
+        if reader.tail_bytes:
+            detail = "bytes behind the end of the tar"
+            yield LeftOut(prefix.rstrip("/"), LeftOutReason.UNKNOWN_TYPE, detail, reader.tail_bytes)
+
+    def _entries(self, entries: Iterator[Entry], prefix: str, depth: int) -> Iterator[Found]:
+        parts = _Parts()
+        with closing(entries):  # type: ignore[type-var]  # all are generators
+            for entry in entries:
+                if not entry.is_folder:
+                    yield from self._member(entry, parts, prefix, depth)
+        for split in find_split_archives(parts.found):
+            yield from self._split(split, parts, prefix, depth)
+
+    def _member(self, entry: Entry, parts: _Parts, prefix: str, depth: int) -> Iterator[Found]:
+        name = prefix + entry.name
+        is_plain = not (entry.unsafe or entry.closed or is_junk(entry.name) or is_hidden(entry.name))
+        try:
+            if is_plain and parts.take(entry.name):
+                parts.add(entry.name, self.spool.put(entry.open()), entry.size_bytes)
+            else:
+                yield from self._entry(entry, name, entry.name, depth)
+        except _LastPartError as last:
+            parts.add(entry.name, last.path or self.spool.put(entry.open()), entry.size_bytes)
+        except MemberFaultError as fault:
+            yield self.refused(name, fault.reason, fault.detail)
+
+    def _split(self, split: SplitArchive, parts: _Parts, prefix: str, depth: int) -> Iterator[Found]:
+        reason, missing = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, split.missing
+        paths = [parts.found[part][0] for part in split.parts]
+        if depth >= self._reading.limits.depth:
+            reason, missing = LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it"
+        elif not missing:
+            missing = self._missing(paths)
+        if not missing:
+            name = prefix + split.name
+            yield from self._inner(self.joined(paths, f"{name}/", depth + 1), name)
+        else:
+            for part in split.parts:
+                yield LeftOut(prefix + part, reason, missing, parts.found[part][1])
+        for path in paths:
+            path.unlink()
+
+    def _missing(self, paths: Sequence[Path]) -> str:
+        """What is missing at the end of a split archive; "" where nothing is, or it is damaged otherwise."""
+        try:
+            check_whole(paths, replace(self._budget))
+        except TruncatedArchiveError as error:
+            return self._told(error)
+        except DamagedArchiveError:  # reading it tells
+            pass
+        return ""
+
+    def _entry(self, entry: Entry, name: str, judged: str, depth: int) -> Iterator[Found]:
+        """What becomes of a member; `judged` is its name without the suffixes of compressions taken off so far."""
+        if is_junk(entry.name):
+            yield LeftOut(name, LeftOutReason.OS_JUNK, "", entry.size_bytes)
+        elif entry.unsafe:
+            yield self.refused(name, RejectReason.UNSAFE_MEMBER, entry.unsafe)
+        elif is_hidden(entry.name):
+            yield LeftOut(name, LeftOutReason.HIDDEN, "", entry.size_bytes)
+        elif is_archive_name(judged):
+            yield from self._archive(entry, name, depth)
+        elif self._reading.wanted(judged):
+            yield self._record(entry, name)
+        elif is_compressed_name(judged) and not entry.closed:
+            yield from self._compressed(entry, name, judged, depth)
+        else:
+            yield from self._by_content(entry, name, judged, depth)
+
+    def _archive(self, entry: Entry, name: str, depth: int) -> Iterator[Found]:
+        if depth >= self._reading.limits.depth:
+            yield LeftOut(
+                name, LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it", entry.size_bytes
+            )
+            return
+        yield from self._inner(self.inside(entry, f"{name}/", depth + 1), name)
+
+    def _inner(self, members: Iterator[Found], name: str) -> Iterator[Found]:
+        """Passes on what an archive inside gives; one that ends early is a reject itself, the outer one goes on."""
+        try:
+            yield from members
+        except MemberFaultError as fault:
+            yield self.refused(name, fault.reason, fault.detail)
+        except EncryptedNamesError:
+            yield self.refused(name, RejectReason.ENCRYPTED, "its directory is behind a password")
+        except DamagedArchiveError as error:
+            yield self.refused(name, RejectReason.UNREADABLE, self._told(error))
+
+    def _compressed(self, entry: Entry, name: str, judged: str, depth: int) -> Iterator[Found]:
+        """A single file behind gzip and the like; a tar where it is one."""
+        if depth >= self._reading.limits.depth:
+            yield LeftOut(
+                name, LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it", entry.size_bytes
+            )
+            return
+        yield from self._inner(self._unpacked(entry, name, judged, depth), name)
+
+    def _unpacked(self, entry: Entry, name: str, judged: str, depth: int) -> Iterator[Found]:
+        stream = entry.open()
+        head = stream.read(BLOCK)
+        form = compression_of(head)
+        if form is None:
+            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, _what(head), entry.size_bytes)
+            return
+        inner = decompressed(Peeked(head, stream), form, self._budget)
+        block = inner.read(BLOCK)
+        rest = Peeked(block, inner)
+        if looks_like_tar(block):
+            yield from self._tar(
+                TarReader(rest, self._budget, encoding=self._encoding), f"{name}/", depth + 1
+            )
+            return
+        yield from self._entry(Entry(entry.name, lambda: rest), name, judged.rpartition(".")[0], depth + 1)
+
+    def _by_content(self, entry: Entry, name: str, judged: str, depth: int) -> Iterator[Found]:
+        """A member whose name tells nothing: a record where it is an image that can be admitted."""
+        try:
+            stream, head = _peek(entry)
+        except MemberFaultError as fault:
+            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, fault.detail, entry.size_bytes)
+            return
+        if is_image_head(head):
+            yield self._record(entry, name, stream)
+        elif not PurePosixPath(judged).suffix and (form_of(head) in {ZIP, SEVEN_ZIP} or looks_like_tar(head)):
+            again = replace(entry, open=lambda: stream)
+            yield from self._archive(again, name, depth)
+        else:
+            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, _what(head), entry.size_bytes)
+
+    def _record(self, entry: Entry, name: str, stream: Stream | None = None) -> Member:
+        """A record with its bytes, or why there are none."""
+        key = int.from_bytes(blake3(name.encode()).digest(8), "little")
+        if key in self._seen:
+            return self.refused(name, RejectReason.DUPLICATE_ITEM, "the archive has this name twice")
+        self._seen.add(key)
+        try:
+            data = _read_whole(entry, self._reading.limits.member_bytes, stream)
+        except MemberFaultError as fault:
+            return self.refused(name, fault.reason, fault.detail)
+        self._number += 1
+        return Member(name, self._number - 1, data)
+
+    def refused(self, name: str, reason: RejectReason, detail: str) -> Member:
+        """A record without bytes."""
+        self._number += 1
+        return Member(name, self._number - 1, None, reason, detail)
+
+    def _told(self, error: Exception) -> str:
+        return str(error).removeprefix(f"{self._budget.where}: ")
+
+
+def read_member(entry: Entry, name: str, limits: ArchiveLimits, *, by_content: bool = False) -> Found:
+    """One member: its bytes, or why there are none. `by_content`: left out where it does not hold an image.
+
+    Raises:
+        BombError: with it, the archive has unpacked to too much.
+    """
+    if entry.unsafe:
+        return Member(name, 0, None, RejectReason.UNSAFE_MEMBER, entry.unsafe)
+    stream: Stream | None = None
+    if by_content:
+        try:
+            stream, head = _peek(entry)
+        except MemberFaultError as fault:
+            return LeftOut(name, LeftOutReason.UNKNOWN_TYPE, fault.detail, entry.size_bytes)
+        if not is_image_head(head):
+            return LeftOut(name, LeftOutReason.UNKNOWN_TYPE, _what(head), entry.size_bytes)
+    try:
+        return Member(name, 0, _read_whole(entry, limits.member_bytes, stream))
+    except MemberFaultError as fault:
+        return Member(name, 0, None, fault.reason, fault.detail)
+
+
+def _peek(entry: Entry) -> tuple[Stream, bytes]:
+    """A member's stream, and the first bytes of it."""
+    if entry.closed is not None:
+        raise MemberFaultError(*entry.closed)
+    stream = entry.open()
+    head = stream.read(HEAD_BYTES)
+    return Peeked(head, stream), head
+
+
+def _read_whole(entry: Entry, cap: int, stream: Stream | None = None) -> bytes:
+    """All bytes of a member. Reads no more than the cap, whatever it says."""
+    if entry.closed is not None:
+        raise MemberFaultError(*entry.closed)
+    if (entry.size_bytes or 0) > cap:
+        raise MemberFaultError(RejectReason.TOO_MANY_BYTES, f"{entry.size_bytes} bytes, the cap is {cap}")
+    data = (stream or entry.open()).read(cap + 1)
+    if len(data) > cap:
+        raise MemberFaultError(RejectReason.TOO_MANY_BYTES, f"more than {cap} bytes")
+    return data
+
+
+def is_image_head(head: bytes) -> bool:
+    """Whether a file's first bytes are those of an image in a format that can be admitted."""
+    found = sniff(head)
+    return found is not None and found.is_image and found.name in FORMATS
+
+
+def _what(head: bytes) -> str:
+    found = sniff(head)
+    return found.name if found is not None else ""

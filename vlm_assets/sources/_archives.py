@@ -1,0 +1,90 @@
+"""What the kinds whose items are archives share: their records, and which paths the catalogue lets through."""
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
+
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason
+from vlm_assets.words.records import Item, Record
+
+if TYPE_CHECKING:
+    from vlm_assets.archives.members import Member
+
+
+@dataclass(frozen=True, slots=True)
+class PathGlobs:
+    """`include` and `exclude` of a source, over paths that go on inside archives (`train.zip/cat/a.jpg`)."""
+
+    include: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+
+    def lets_through(self, path: str) -> bool:
+        """Whether a file is wanted; of a member: it is, or its whole archive is."""
+        if any(fnmatchcase(path, glob) for glob in self.exclude):
+            return False
+        return any(fnmatchcase(path, glob) for glob in self.include)
+
+    def opens(self, path: str) -> bool:
+        """Whether an archive is to be opened: it, or something in it, may be wanted."""
+        if any(fnmatchcase(path, glob) for glob in self.exclude):
+            return False
+        return any(
+            fnmatchcase(path, glob) or glob.startswith((f"{path}/", "*")) or fnmatchcase(f"{path}/", glob)
+            for glob in self.include
+        )
+
+
+def member_events(
+    members: "Iterator[Member | LeftOut]",
+    item: Item,
+    origin: str,
+    *,
+    globs: PathGlobs | None = None,
+    prefix: str = "",
+) -> Iterator[Record | Reject | LeftOut]:
+    """Records, rejects and what was left out of one archive.
+
+    A record's key is `prefix` and the member's name. Members that `globs` do not let through are left out, unless
+    they let their archive through as a whole.
+    """
+    wants_all = globs is None or globs.lets_through(item.key)
+    has_records = has_excluded = False
+    for member in members:
+        if isinstance(member, LeftOut):
+            yield replace(member, key=f"{item.key}/{member.key}".rstrip("/"))
+            continue
+        path = f"{item.key}/{member.name}"
+        excluded = globs is not None and (
+            (not wants_all and not globs.lets_through(path))
+            or any(fnmatchcase(path, glob) for glob in globs.exclude)
+        )
+        if excluded:
+            has_excluded = True
+            yield LeftOut(path, LeftOutReason.EXCLUDED, "", len(member.data or b"") or None)
+            continue
+        has_records = True
+        if member.data is None:
+            detail = f"{member.name}: {member.detail}"[:300]
+            yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, member.number)
+        else:
+            yield Record(
+                item.key, member.number, f"{prefix}{member.name}", member.data, f"{origin}!{member.name}"
+            )
+    if not has_records and not has_excluded:
+        yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise ValueError(f"no encoding {name!r}; such as cp857, cp1254, cp437") from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+"""The name of an encoding that Python knows."""
