@@ -45,7 +45,15 @@ class Row(NamedTuple):
 
 def is_table_name(name: str) -> bool:
     """Whether a file's name has a suffix that is read as a table (`.txt` too, where one is declared)."""
-    return _suffix(name) in _FORMATS
+    return unpacked_suffix(name) in _FORMATS
+
+
+def unpacked_suffix(name: str) -> str:
+    """Suffix of a file's name in small letters, that of a packing aside: `.csv` of `list.CSV.gz`."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class Table:
         Raises:
             SourceError: unreadable, undecodable, or not certain; names file, line and key.
         """
-        suffix = _suffix(self.name)
+        suffix = unpacked_suffix(self.name)
         kind = _FORMATS.get(suffix)
         if kind is None:
             raise SourceError(
@@ -118,13 +126,6 @@ class LoadedTable:
             SourceError: a row that is not right; names it.
         """
         return itertools.starmap(Row, self.read())
-
-
-def _suffix(name: str) -> str:
-    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
-    while suffixes and suffixes[-1] in _PACKED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
 
 
 def _parquet_columns(table: Table) -> tuple[str, ...]:

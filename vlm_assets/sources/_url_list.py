@@ -4,7 +4,7 @@ import itertools
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import orjson
 
+from vlm_assets.captions.tables import LoadedTable, Table, TableReading, is_table_name, unpacked_suffix
+from vlm_assets.captions.text_files import TextFile, text_file
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import bucket_name, key_hash, nfc
 from vlm_assets.words.records import Item, ListedSlice
 
-FORMATS: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".txt")
-_CHUNK_ROWS: Final = 50_000
+FORMATS: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".json", ".txt")
 _PARTS: Final = 64
 _BUFFER_BYTES: Final = 128 * 2**20
 _URL_NAMES: Final = frozenset(
@@ -26,6 +27,7 @@ _URL_NAMES: Final = frozenset(
     | {"photourl", "pictureurl", "fileurl", "downloadurl", "contenturl"}
 )
 RawRow = Mapping[str, Any]
+AS_FOUND: Final = TableReading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +51,43 @@ class UrlRow:
     extra: Mapping[str, Any] | None
 
 
-def column_names(path: Path) -> list[str]:
-    """Names of the columns, NFC, in the order of the file; `url` alone for a .txt.
+class UrlList:
+    """The files of a list, whose columns are the same: a file, packed or not, or all lists in a folder."""
 
-    Raises:
-        SourceError: missing, empty, without a header, or of an unknown format.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise SourceError(f"{path}: unknown format; a URL list is one of {', '.join(FORMATS)}")
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty")
-    match path.suffix.lower():
-        case ".txt":
-            return ["url"]
-        case ".parquet":
-            import pyarrow.parquet as pq
+    def __init__(
+        self, path: Path, reading: TableReading = AS_FOUND, known_columns: Iterable[str | None] = ()
+    ) -> None:
+        """Finds encoding, separator and columns; `known_columns` are those that the catalogue names.
 
-            return [nfc(name) for name in _guarded(path, lambda: pq.read_schema(path).names)]
-        case ".jsonl":
-            names: dict[str, None] = {}
-            for row in itertools.islice(_json_rows(path), 1000):
-                names.update(dict.fromkeys(row))
-            return list(names)
-    names_read = next(_table_chunks(path, rows=1), None)
-    columns = [] if names_read is None else [str(name) for name in names_read.columns]
-    if any("://" in name for name in columns):
-        raise SourceError(f"{path}: the first line is a URL, a header with column names belongs there")
-    return columns
+        Raises:
+            SourceError: missing, empty, undecodable, without a header, of an unknown format; columns that differ
+                between files.
+        """
+        known = {nfc(name) for name in known_columns if name is not None}
+        self.path = path
+        self.files = _files(path)
+        self._tables = [_opened(file, reading, known) for file in self.files]
+        for file, table in zip(self.files[1:], self._tables[1:], strict=True):
+            if sorted(table.columns) != sorted(self.columns):
+                raise SourceError(
+                    f"{file}: its columns are {', '.join(table.columns)}, those of {self.files[0].name} "
+                    f"{', '.join(self.columns)}; files of one list have the same"
+                )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, NFC, in the order of the first file; `url` alone for a .txt."""
+        return self._tables[0].columns
+
+    def rows(self, columns: Columns) -> Iterator[UrlRow]:
+        """All rows, file by file in the order of their names; blank lines are no rows.
+
+        Raises:
+            SourceError: a malformed row, with its line.
+        """
+        for table in self._tables:
+            for row in table.rows():
+                yield url_row(row.values, columns)
 
 
 def choose_columns(
@@ -100,7 +110,7 @@ def choose_columns(
         if name is not None and nfc(name) not in names:
             raise SourceError(f"{path}: {key}: no column {name!r}; there are: {', '.join(names)}")
     if url is None:
-        candidates = [name for name in names if _bare(name) in _URL_NAMES]
+        candidates = [name for name in names if _is_url_name(name)]
         if not candidates and len(names) == 1:
             candidates = list(names)
         if len(candidates) != 1:
@@ -119,26 +129,8 @@ def choose_columns(
     )
 
 
-def _bare(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
-
-
-def read_rows(path: Path, columns: Columns) -> Iterator[UrlRow]:
-    """All rows of a list, in its order; blank lines are no rows.
-
-    Raises:
-        SourceError: undecodable text or a malformed row, with its line.
-    """
-    match path.suffix.lower():
-        case ".txt":
-            raw: Iterator[RawRow] = ({"url": line} for line in _lines(path))
-        case ".parquet":
-            raw = _parquet_rows(path)
-        case ".jsonl":
-            raw = _json_rows(path)
-        case _:
-            raw = _table_rows(path)
-    return (url_row(row, columns) for row in raw)
+def _is_url_name(name: str) -> bool:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _URL_NAMES
 
 
 def url_row(row: RawRow, columns: Columns) -> UrlRow:
@@ -275,97 +267,52 @@ def _plain_value(value: Any) -> Any:
     return str(value)
 
 
-def _table_chunks(path: Path, *, rows: int | None = None) -> Iterator[Any]:
-    """Frames of text cells, read by pandas.
+def _files(path: Path) -> list[Path]:
+    """The files of a list, sorted.
 
     Raises:
-        SourceError: undecodable or ragged lines.
+        SourceError: none, or one that is empty or of an unknown format.
     """
-    import pandas as pd
-
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, na_filter=False,
-            encoding="utf-8-sig", chunksize=rows or _CHUNK_ROWS,
-        ) as reader:  # fmt: skip
-            for frame in reader:
-                if not isinstance(frame.index, pd.RangeIndex):
-                    raise SourceError(f"{path}: rows have more cells than the header has columns")
-                frame.columns = [nfc(str(name).strip()) for name in frame.columns]
-                yield frame
-                if rows is not None:
-                    return
-    except UnicodeDecodeError as error:
-        raise _undecodable(path, error) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SourceError(f"{path}: {str(error).strip()}") from None
+    if path.is_dir():
+        found = sorted(
+            file for file in path.iterdir() if is_table_name(file.name) and not file.name.startswith(".")
+        )
+        if not found:
+            raise SourceError(f"{path}: no URL list in this folder; a list is one of {', '.join(FORMATS)}")
+    else:
+        found = [path]
+    for file in found:
+        if not is_table_name(file.name):
+            raise SourceError(f"{file}: unknown format; a URL list is one of {', '.join(FORMATS)}")
+        if not file.is_file():
+            raise SourceError(f"{file}: no such file")
+        if file.stat().st_size == 0:
+            raise SourceError(f"{file}: the file is empty")
+    return found
 
 
-def _table_rows(path: Path) -> Iterator[RawRow]:
-    for frame in _table_chunks(path):
-        names = list(frame.columns)
-        for values in zip(*(frame[name].tolist() for name in names), strict=True):
-            cells = [value if isinstance(value, str) and value else None for value in values]
-            if any(cells):
-                yield dict(zip(names, cells, strict=True))
+def _opened(path: Path, reading: TableReading, known: Collection[str]) -> LoadedTable:
+    table = Table(
+        path.name,
+        str(path),
+        lambda: path.open("rb"),
+        reading,
+        lambda name: name in known or _is_url_name(name),
+    )
+    if unpacked_suffix(path.name) == ".txt":
+        text = text_file(str(path), table.open, reading.encoding)
+        return LoadedTable(table, ("url",), lambda: _lines(text), "line")
+    loaded = table.load()
+    if any("://" in name for name in loaded.columns):
+        raise SourceError(f"{path}: the first line is a URL, a header with column names belongs there")
+    return loaded
 
 
-def _parquet_rows(path: Path) -> Iterator[RawRow]:
-    import pyarrow.parquet as pq
-
-    with _guarded(path, lambda: pq.ParquetFile(path)) as file:
-        names = [nfc(name) for name in file.schema_arrow.names]
-        batches = file.iter_batches(batch_size=_CHUNK_ROWS // 10)
-        while (batch := _guarded(path, lambda: next(batches, None))) is not None:
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield dict(zip(names, values, strict=True))
-
-
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
-    import pyarrow as pa
-
-    try:
-        return read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{path}: not readable as parquet: {error}") from error
-
-
-def _json_rows(path: Path) -> Iterator[RawRow]:
-    for number, line in enumerate(_raw_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise SourceError(f"{path}: line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise SourceError(f"{path}: line {number}: expected an object, got {type(row).__name__}")
-        yield {nfc(name): value for name, value in row.items()}
-
-
-def _lines(path: Path) -> Iterator[str]:
-    for number, line in enumerate(_raw_lines(path), start=1):
-        try:
-            text = line.decode().strip()
-        except UnicodeDecodeError:
-            raise SourceError(f"{path}: line {number} is not UTF-8; save the file as UTF-8") from None
-        if text:
-            yield text
-
-
-def _raw_lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        first = True
-        for line in file:
-            yield line.removeprefix(b"\xef\xbb\xbf") if first else line
-            first = False
-
-
-def _undecodable(path: Path, error: UnicodeDecodeError) -> SourceError:
-    for number, line in enumerate(_raw_lines(path), start=1):
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            return SourceError(f"{path}: line {number} is not UTF-8; save the file as UTF-8")
-    return SourceError(f"{path}: not UTF-8: {error}")
+def _lines(text: TextFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.lines(), 1):
+        if url := line.strip():
+            if "\t" in url:
+                raise SourceError(
+                    f"{text.where}: line {number} holds a tab; a .txt is one URL a line, name a table .tsv"
+                )
+            yield number, {"url": url}

@@ -8,18 +8,21 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, Record
 
 
-class ImageUrlsSpec(SourceSpec):
+class ImageUrlsSpec(TextFileKeys, SourceSpec):
     """Keys of a URL list."""
 
     urls: Path
-    """.csv, .tsv, .parquet, .jsonl with named columns, or .txt with one URL a line; UTF-8."""
+    """.csv, .tsv, .parquet, .jsonl or .json with named columns, or .txt with one URL a line, packed or not; or a
+    folder of such files."""
     url_column: str | None = None
     """Found by itself when only one column is named like a URL, or there is only one."""
     text_column: str | None = None
@@ -50,28 +53,28 @@ class ImageUrls:
             SourceError: missing, empty or malformed file, missing columns.
             ConfigError: the settings name no contact, and the URLs lead to the internet.
         """
-        from vlm_assets.sources._url_list import (
-            bucket_slices,
-            choose_columns,
-            column_names,
-            distinct_urls,
-            read_rows,
-        )
+        from vlm_assets.sources._url_list import UrlList, bucket_slices, choose_columns, distinct_urls
         from vlm_assets.transfer.contact import ContactCheck
 
+        label = label_rule(spec)
+        declared = (
+            spec.url_column,
+            spec.text_column,
+            spec.sha256_column,
+            label if isinstance(label, str) else None,
+        )
+        urls = UrlList(spec.urls, spec.table_reading(), declared)
         columns = choose_columns(
-            spec.urls, column_names(spec.urls),
-            url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label_rule(spec),
+            spec.urls, urls.columns,
+            url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label,
         )  # fmt: skip
-        count = distinct_urls(read_rows(spec.urls, columns), ContactCheck(context.settings))
+        count = distinct_urls(urls.rows(columns), ContactCheck(context.settings))
         if count == 0:
             raise SourceError(f"source {spec.name}: {spec.urls} holds no URL")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
         return Listed(
-            revision=f"sha256:{_file_hash(spec.urls)}",
-            slices=bucket_slices(
-                read_rows(spec.urls, columns), buckets, spec.rows_per_slice, context.cache_dir
-            ),
+            revision=_revision(urls.files),
+            slices=bucket_slices(urls.rows(columns), buckets, spec.rows_per_slice, context.cache_dir),
             buckets={"": buckets},
         )
 
@@ -147,6 +150,15 @@ def _records(item: Item, body: bytes | Path) -> Iterator[Record | Reject]:
 
 def _body_hash(body: bytes | Path) -> str:
     return sha256(body if isinstance(body, bytes) else body.read_bytes()).hexdigest()
+
+
+def _revision(files: Sequence[Path]) -> str:
+    """The hash of the file, or that over the names and hashes of several."""
+    hashes = [_file_hash(file) for file in files]
+    if len(files) == 1:
+        return f"sha256:{hashes[0]}"
+    told = "".join(f"{nfc(file.name)}\0{digest}\n" for file, digest in zip(files, hashes, strict=True))
+    return f"sha256:{sha256(told.encode()).hexdigest()}"
 
 
 def _file_hash(path: Path) -> str:
