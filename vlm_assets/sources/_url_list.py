@@ -87,7 +87,7 @@ class UrlList:
         """
         for table in self._tables:
             for row in table.rows():
-                yield url_row(row.values, columns)
+                yield from url_rows(row.values, columns)
 
 
 def choose_columns(
@@ -131,6 +131,27 @@ def choose_columns(
 
 def _is_url_name(name: str) -> bool:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _URL_NAMES
+
+
+def url_rows(row: RawRow, columns: Columns) -> Iterator[UrlRow]:
+    """A raw row as URL rows: one, or one a URL where its cell holds several; none is lost where it holds none."""
+    urls = list(_urls_in(row.get(columns.url)))
+    for url in urls or [None]:
+        yield url_row({**row, columns.url: url} if urls else row, columns)
+
+
+def _urls_in(cell: Any) -> Iterator[Any]:
+    """What a cell names: itself, the elements of a list, the URL of an object that has one."""
+    if isinstance(cell, (list, tuple)):
+        for one in cell:
+            yield from _urls_in(one)
+    elif isinstance(cell, Mapping):
+        urls = [value for name, value in cell.items() if _is_url_name(str(name))]
+        yield from (
+            _urls_in(urls[0]) if len(urls) == 1 else [orjson.dumps(cell, default=_plain_value).decode()]
+        )
+    elif cell is not None:
+        yield cell
 
 
 def url_row(row: RawRow, columns: Columns) -> UrlRow:

@@ -7,7 +7,7 @@ wanted configs and splits. Captions become `text`, other columns `extra`.
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -109,13 +109,8 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "Columns"
 
 def _rows(tables: "Sequence[LocalTable]", columns: "Columns") -> "Iterator[UrlRow]":
     """Rows of all files in their order; a cell with a list of URLs gives a row each."""
-    from vlm_assets.sources._url_list import url_row
+    from vlm_assets.sources._url_list import url_rows
 
     for table in tables:
         for row in table.rows():
-            cell: Any = row.get(columns.url)
-            for url in cell if isinstance(cell, list) else [cell]:
-                yield url_row({**row, columns.url: url}, columns)
-
-
-SOURCE = HfImageUrls()
+            yield from url_rows(row, columns)

@@ -138,6 +138,21 @@ def test_a_quote_can_be_a_character(tmp_path):
     assert [items[key].payload["rows"][0][0] for key in (A, B, C)] == ['"Merhaba dedi', "iki", '"Dört']
 
 
+@pytest.mark.parametrize(
+    ("cell", "urls"),
+    [
+        ([A, B], [A, B]), ([A, None, [B]], [A, B]), ({"src": A, "alt": "x"}, [A]), ([{"url": A}, {"url": B}], [A, B]),
+        ([], [""]), (None, [""]), ({"a": 1}, ['{"a":1}']),
+    ],
+    ids=["list", "nested", "object", "objects", "empty", "null", "other"],
+)  # fmt: skip
+def test_a_cell_of_several_urls_is_an_item_a_url(tmp_path, cell, urls):
+    path = write(tmp_path / "u.jsonl", jsonl([{"url": cell, "caption": "x", "n": 1}]))
+    items = items_of(spec_of(path, text_column="caption"), tmp_path)
+    assert sorted(item.payload["url"] for item in items.values()) == urls
+    assert [item.payload["rows"] for item in items.values()] == [[["x", "", None, {"n": 1}]]] * len(urls)
+
+
 def test_a_folder_of_lists_is_one_list(tmp_path):
     folder = tmp_path / "lists"
     folder.mkdir()
