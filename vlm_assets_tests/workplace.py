@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from vlm_assets.images.png import encode_image
 from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.ingest.slice import SliceOptions, SliceOutcome, build_slice
 from vlm_assets.installation.opening import Installation, open_installation
@@ -37,6 +38,8 @@ def picture(number: int, *, size: tuple[int, int] = (64, 48), form: str = "JPEG"
     ramp = np.linspace(0, 255, size[0])[None, :, None] * np.ones((size[1], 1, 3))
     noise = rng.integers(0, 255, (6, 8, 3)).repeat(size[1] // 6, 0).repeat(size[0] // 8, 1)
     image = Image.fromarray(((ramp + noise) / 2).astype(np.uint8))
+    if form == "PNG":
+        return encode_image(image)
     out = BytesIO()
     image.save(out, form)
     return out.getvalue()

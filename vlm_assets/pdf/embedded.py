@@ -4,16 +4,18 @@ import io
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pikepdf
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vlm_assets.pdf.content import NotOneImageError
 
+if TYPE_CHECKING:
+    from vlm_assets.images.png import Samples
+
 _MAX_COLOUR_SHIFT: Final = 8
 """Of 255 levels. A profile that moves some colour further is not sRGB, and the bare bytes would look different."""
-_PNG_LEVEL: Final = 6
 
 _DEVICE_MODES: Final = {"/DeviceGray": "L", "/G": "L", "/DeviceRGB": "RGB", "/RGB": "RGB"}
 
@@ -47,7 +49,7 @@ def embedded_image(image: pikepdf.Object, max_pixels: int) -> EmbeddedImage:
             return _jpeg(_original(image, filters), image, (width_px, height_px))
         if filters[-1:] == ["/JPXDecode"]:
             return _jpeg2000(_original(image, filters), image, (width_px, height_px))
-        return _png(_pixels(image, filters, (width_px, height_px)))
+        return _lossless(image, filters, (width_px, height_px))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, zlib.error) as error:
         raise NotOneImageError(f"the image is damaged: {error}") from error
 
@@ -107,35 +109,32 @@ def _jpeg2000(data: bytes, image: pikepdf.Stream, size: tuple[int, int]) -> Embe
     return EmbeddedImage(data, "jp2" if data[4:8] == b"jP  " else "j2k", *size)
 
 
-def _png(picture: Image.Image) -> EmbeddedImage:
-    out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=_PNG_LEVEL)
-    return EmbeddedImage(out.getvalue(), "png", *picture.size)
+def _lossless(image: pikepdf.Stream, filters: list[str], size: tuple[int, int]) -> EmbeddedImage:
+    from vlm_assets.images.png import encode_image, encode_samples  # pyarrow: few documents need it
 
-
-def _pixels(image: pikepdf.Stream, filters: list[str], size: tuple[int, int]) -> Image.Image:
-    """Decoded pixels of a lossless image, in the narrowest mode."""
     if filters[-1:] in (["/CCITTFaxDecode"], ["/JBIG2Decode"]):
-        return _bilevel(image, size)
+        data = encode_image(_bilevel(image, size))
+    else:
+        data = encode_samples(_samples(image, size))
+    return EmbeddedImage(data, "png", *size)
+
+
+def _samples(image: pikepdf.Stream, size: tuple[int, int]) -> "Samples":
+    """Decoded pixels of a lossless image as they stand: PDF and PNG pack rows alike."""
+    from vlm_assets.images.png import Samples
+
     bits = int(image.get("/BitsPerComponent", 8))
     palette = _palette(image, bits)
     mode = "P" if palette is not None else _colour_mode(image)
-    raw_mode = {("L", 1): "1", ("L", 8): "L", ("RGB", 8): "RGB", ("P", 8): "P"}.get((mode, bits))
-    raw_mode = raw_mode or {("L", 2): "L;2", ("L", 4): "L;4"}.get((mode, bits))
-    raw_mode = raw_mode or {("P", 1): "P;1", ("P", 2): "P;2", ("P", 4): "P;4"}.get((mode, bits))
-    if raw_mode is None:
+    if bits != 8 and not (mode in {"L", "P"} and bits in {1, 2, 4}):
         raise NotOneImageError(f"{bits} bits a component in {mode}")
     _refuse_decode(image, bits=bits, indexed=mode == "P")
     data = image.read_bytes()
-    row_bytes = (size[0] * Image.getmodebands(mode) * bits + 7) // 8
+    channels = 3 if mode == "RGB" else 1
+    row_bytes = (size[0] * channels * bits + 7) // 8
     if len(data) < row_bytes * size[1]:
         raise NotOneImageError("the image is cut short")
-    picture = Image.frombytes(
-        "1" if raw_mode == "1" else mode, size, data[: row_bytes * size[1]], "raw", raw_mode
-    )
-    if palette is not None:
-        picture.putpalette(palette, "RGB")
-    return picture
+    return Samples(*size, bits, channels, data[: row_bytes * size[1]], palette)
 
 
 def _bilevel(image: pikepdf.Stream, size: tuple[int, int]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Pictures, captions and archives made from a seed: the same bytes on every run with the same Pillow."""
+"""Pictures, captions and archives made from a seed: the same bytes on every run with the locked packages."""
 
 import io
 import random
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageDraw
+
+from vlm_assets.images.png import encode_image
 
 WORDS: Final = {
     "cat": "kedi", "dog": "köpek", "bird": "kuş", "boat": "tekne", "bridge": "köprü", "tower": "kule",
@@ -42,11 +44,17 @@ def picture(
         box = (x, y, x + chance.randrange(8, width // 2), y + chance.randrange(8, height // 2))
         (draw.ellipse if chance.random() < 0.5 else draw.rectangle)(box, fill=_colour(chance))
     draw.text((4, 4), f"{label} {key}"[-24:], fill=(255, 255, 255))
-    buffer = io.BytesIO()
-    image.save(buffer, fmt, **({"quality": 85} if fmt == "JPEG" else {}))
     extension = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}[fmt]
     caption = f"Bir {WORDS.get(label, label)} resmi, {width}×{height} ({key})"
-    return Picture(f"{key}.{extension}", buffer.getvalue(), caption, label)
+    return Picture(f"{key}.{extension}", _encoded(image, fmt), caption, label)
+
+
+def _encoded(image: Image.Image, fmt: str) -> bytes:
+    if fmt == "PNG":
+        return encode_image(image)
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, **({"quality": 85} if fmt == "JPEG" else {}))
+    return buffer.getvalue()
 
 
 def zip_of(files: Iterable[tuple[str, bytes]]) -> bytes:
