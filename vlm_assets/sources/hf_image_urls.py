@@ -114,3 +114,6 @@ def _rows(tables: "Sequence[LocalTable]", columns: "Columns") -> "Iterator[UrlRo
     for table in tables:
         for row in table.rows():
             yield from url_rows(row, columns)
+
+
+SOURCE = HfImageUrls()
