@@ -135,9 +135,12 @@ def _is_url_name(name: str) -> bool:
 
 def url_rows(row: RawRow, columns: Columns) -> Iterator[UrlRow]:
     """A raw row as URL rows: one, or one a URL where its cell holds several; none is lost where it holds none."""
-    urls = list(_urls_in(row.get(columns.url)))
-    for url in urls or [None]:
-        yield url_row({**row, columns.url: url} if urls else row, columns)
+    cell = row.get(columns.url)
+    if isinstance(cell, str):
+        yield url_row(row, columns)
+        return
+    for url in list(_urls_in(cell)) or [None]:
+        yield url_row({**row, columns.url: url}, columns)
 
 
 def _urls_in(cell: Any) -> Iterator[Any]:
