@@ -11,15 +11,24 @@ from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject
 from vlm_assets.words.layout import key_hash
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets_tests.waiting import HANG_S
 
 COMMON: dict[str, Any] = {"name": "one", "category": "photos", "subcategory": "all", "licence": "CC0-1.0"}
 
 
 def settings_of(folder: Path, **overrides: Any) -> Settings:
     defaults: dict[str, Any] = {
-        "data_root": folder, "allow_private_hosts": "127.0.0.1", "http_timeout_s": 2, "workers": 2,
+        "data_root": folder, "allow_private_hosts": "127.0.0.1", "http_timeout_s": HANG_S, "workers": 2,
     }  # fmt: skip
     return load_settings(env_file=None, **{**defaults, **overrides})
+
+
+def silence_timeout_s(kind: str) -> float:
+    """The timeout for a server with such a fault: short only where silence is what is to be noticed.
+
+    A busy machine may be silent for as long too: then a request more is made.
+    """
+    return 2.0 if kind == "stall" else HANG_S
 
 
 def list_context(folder: Path, settings: Settings | None = None, **overrides: Any) -> ListContext:

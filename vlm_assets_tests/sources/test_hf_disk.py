@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ def saved(tmp_path: Path) -> Path:
     datasets.DatasetDict({"train": dataset("abcdef"), "test": dataset("xy")}).save_to_disk(
         str(folder), num_shards={"train": 3, "test": 1}
     )
-    time.sleep(0.15)
     return folder
 
 

@@ -17,8 +17,9 @@ from vlm_assets.words.errors import ConfigError, Reject, RejectReason, SourceErr
 from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Item, Listed, Record
 from vlm_assets_tests.servers import FaultServer, Reply
+from vlm_assets_tests.waiting import HANG_S
 
-SETTINGS = Settings(_env_file=None, allow_private_hosts=("127.0.0.1",), http_timeout_s=1.0)
+SETTINGS = Settings(_env_file=None, allow_private_hosts=("127.0.0.1",), http_timeout_s=HANG_S)
 A, B, C = (f"http://127.0.0.1/{name}.jpg" for name in "abc")
 
 

@@ -19,6 +19,7 @@ from vlm_assets.sources.newspapers import SOURCE, NewspapersSpec
 from vlm_assets.spiders.model import Issue, Title
 from vlm_assets.words.errors import ConfigError, RejectReason, SourceError
 from vlm_assets.words.records import Listed
+from vlm_assets_tests.sources.held_site import HeldSite, first, two_at_once
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,
@@ -28,6 +29,8 @@ from vlm_assets_tests.sources.kit import (
     settings_of,
     slices_of,
 )
+from vlm_assets_tests.transfer.gate_log import GateLog, shortest_gap_s
+from vlm_assets_tests.waiting import until
 
 
 @pytest.fixture
@@ -217,18 +220,18 @@ def test_a_tombstoned_url_is_never_requested(tmp_path: Path, site: NewspaperSite
     assert not site.requests("*ikinci*")
 
 
-def test_downloads_keep_the_pace_and_robots_come_first(tmp_path: Path) -> None:
+def test_downloads_keep_the_pace_and_robots_come_first(tmp_path: Path, gate_log: GateLog) -> None:
     issues = tuple(DemoIssue(1930, f"{n} mart 1930", f"a/{n}.pdf", pages=1) for n in range(1, 11))
     for issue in issues:
         pdf_of(issue.file, 1)
-    with NewspaperSite((DemoTitle("a", "A", issues),), latency_s=0.8) as site:
-        fetched = fetch(tmp_path, site, "a_1930", spec=spec_of(site, cooldown_s=0.3))
+    with HeldSite(two_at_once, ".pdf", (DemoTitle("a", "A", issues),)) as site:
+        fetched = fetch(tmp_path, site, "a_1930", spec=spec_of(site, cooldown_s=0.1))
         log = site.requests()
     assert len(fetched.records) == 10
     assert log[0].path == "/robots.txt"
     assert site.most_at_once == 2
-    starts = [entry.at for entry in log]
-    assert starts[-1] - starts[0] > 0.3 * 10 - 0.2  # each gap would fail a busy machine
+    assert len(gate_log.let_go()) == len(log) == 11
+    assert shortest_gap_s(gate_log.let_go()) > 0.0999
 
 
 def test_test_mode_downloads_no_more_than_it_needs(tmp_path: Path, site: NewspaperSite) -> None:
@@ -240,7 +243,8 @@ def test_test_mode_downloads_no_more_than_it_needs(tmp_path: Path, site: Newspap
 def test_a_killed_fetch_goes_on_with_what_is_left(tmp_path: Path) -> None:
     issues = tuple(DemoIssue(1930, f"{n} mart 1930", f"a/{n}.pdf", pages=1) for n in range(1, 9))
     title = DemoTitle("a", "A", issues)
-    with NewspaperSite((title,), latency_s=0.3) as site:
+    pdfs = tmp_path / "cache" / "spool" / "a_1930" / "pdf"
+    with HeldSite(first(4), ".pdf", (title,)) as site:
         program = (
             "import sys; from pathlib import Path; from types import SimpleNamespace;"
             "from vlm_assets_tests.sources.test_newspapers import *;"
@@ -250,18 +254,18 @@ def test_a_killed_fetch_goes_on_with_what_is_left(tmp_path: Path) -> None:
             "fetch(Path(sys.argv[1]), site, 'a_1930')"
         )
         child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), site.base_url])
-        deadline = time.monotonic() + 60
-        while len(site.requests("*.pdf")) < 5 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(
+            lambda: len(list(pdfs.glob("*.pdf"))) == 4 and site.arrived == 6,
+            "four issues and two on their way",
+        )
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-        done = len(list((tmp_path / "cache" / "spool" / "a_1930" / "pdf").glob("*.pdf")))
-        assert 1 <= done < 8
-        time.sleep(3 * site.latency_s)  # the server still answers, and logs, what the dead child asked for
+        site.released.set()
+        until(lambda: len(site.requests("*.pdf")) == 6, "the log of what the dead child had asked for")
         site.clear_log()
         fetched = fetch(tmp_path, site, "a_1930")
         assert len(fetched.records) == 8
-        assert len(site.requests("*.pdf")) == 8 - done
+        assert len(site.requests("*.pdf")) == 4
 
 
 @pytest.mark.parametrize(

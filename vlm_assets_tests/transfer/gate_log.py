@@ -51,9 +51,9 @@ class GateLog:
         replace(HostGate, "try_start", noted_start)
         replace(HostGate, "pause", noted_pause)
 
-    def let_go(self) -> list[float]:
-        """When requests were let go."""
-        return [one.at for one in self.events if isinstance(one, LetGo)]
+    def let_go(self, host: str = "") -> list[float]:
+        """When requests were let go, to all hosts or to one."""
+        return [one.at for one in self.events if isinstance(one, LetGo) and host in {"", one.host}]
 
     def pauses(self) -> list[Paused]:
         """What hosts asked for."""

@@ -2,6 +2,7 @@ import os
 import time
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,10 +10,11 @@ from vlm_assets.transfer.files import FileHashes
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    """Files that were written a second ago."""
     for index in range(20):
         (tmp_path / f"{index}.bin").write_bytes(bytes([index]) * 1000)
-    time.sleep(0.15)
+    monkeypatch.setattr("vlm_assets.transfer.files.time", SimpleNamespace(time=lambda: time.time() + 1))
     return tmp_path
 
 
@@ -41,11 +43,15 @@ def test_same_size_and_restored_mtime_is_seen(folder):
         assert hashes.sha256(path) != before
 
 
-def test_a_file_touched_just_now_is_not_cached(folder):
-    path = folder / "new.bin"
-    with FileHashes(folder / "c.sqlite") as hashes:
-        path.write_bytes(b"a" * 10)
-        hashes.sha256(path)
+@pytest.mark.parametrize(("age_s", "read"), [(0.0, 2), (0.09, 2), (0.11, 1)])
+def test_a_file_touched_just_now_is_not_cached(tmp_path, monkeypatch, age_s, read):
+    path = tmp_path / "new.bin"
+    path.write_bytes(b"a" * 10)
+    now = path.stat().st_ctime + age_s
+    monkeypatch.setattr("vlm_assets.transfer.files.time", SimpleNamespace(time=lambda: now))
+    with FileHashes(tmp_path / "c.sqlite") as hashes:
+        assert hashes.sha256(path) == hashes.sha256(path) == sha256(b"a" * 10).hexdigest()
+        assert hashes.files_read == read
         path.write_bytes(b"b" * 10)
         assert hashes.sha256(path) == sha256(b"b" * 10).hexdigest()
 

@@ -1,0 +1,18 @@
+import pytest
+
+from vlm_assets_tests.transfer.gate_log import GateLog
+from vlm_assets_tests.transfer.patience import be_brisk
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between tries are short, whatever the timeout."""
+    be_brisk(monkeypatch.setattr)
+
+
+@pytest.fixture
+def gate_log(monkeypatch: pytest.MonkeyPatch) -> GateLog:
+    """What the gates of this process decide."""
+    log = GateLog()
+    log.watch(monkeypatch.setattr)
+    return log
