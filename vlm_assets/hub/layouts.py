@@ -24,7 +24,6 @@ from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Record
-from vlm_assets.words.retries import retry_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,7 +162,8 @@ def fetch_items(
         if isinstance(outcome, HubFileError):
             if payload["format"] != "imagefolder":
                 raise outcome
-            yield _refused(item, outcome, context)
+            mendable = outcome.reason is RejectReason.CHECKSUM
+            yield Reject(item.key, outcome.reason, str(outcome)[:300], transient=mendable)
         elif file is None or payload["format"] == "imagefolder":
             yield from _loose(item, outcome, spec)
         else:
@@ -315,15 +315,6 @@ def _loose(item: Item, path: Path, spec: ImageSpec) -> Iterator[Record | Reject]
             item.key, number, key, path, _origin(spec, item.payload["file"]["path"]),
             text=None if text is None else str(text), extra=extra,
         )  # fmt: skip
-
-
-def _refused(item: Item, error: HubFileError, context: FetchContext) -> Reject:
-    attempts = context.attempts.get(item.key, 0) + 1
-    transient = error.reason is RejectReason.CHECKSUM
-    return Reject(
-        item.key, error.reason, str(error)[:300], attempts=attempts, transient=transient,
-        next_retry=retry_at(attempts) if transient else 0,
-    )  # fmt: skip
 
 
 def _card(tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
-from vlm_assets.store.slices import ItemEntry
+from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.manifest import ListingSlice, RunRecord
 from vlm_assets.words.records import Item
@@ -75,7 +75,7 @@ class ItemPlan:
 def plan_items(
     items: Sequence[Item],
     ledger: Sequence[ItemEntry],
-    rejects: Sequence[Mapping[str, Any]],
+    rejects: Sequence[RejectEntry],
     *,
     formats_before: Sequence[str],
     formats: Sequence[str],
@@ -94,12 +94,12 @@ def plan_items(
         accept_drift: Items with rejects for drift are fetched again.
     """
     known = {entry.key: entry for entry in ledger}
-    attempts = {r["key"]: int(r["attempts"]) for r in rejects if r["transient"]}
+    attempts = {reject.key: reject.attempts for reject in rejects if reject.transient}
     again = set(attempts)
     if accept_drift:
-        again |= {r["key"] for r in rejects if r["reason"] == RejectReason.DRIFTED}
+        again |= {reject.key for reject in rejects if reject.reason is RejectReason.DRIFTED}
     if set(formats) != set(formats_before):
-        again |= {r["key"] for r in rejects if r["reason"] == RejectReason.FORMAT_NOT_ALLOWED}
+        again |= {one.key for one in rejects if one.reason is RejectReason.FORMAT_NOT_ALLOWED}
         again |= {key for key, used in formats_by_item.items() if not used <= set(formats)}
     kept = {
         item.key: known[item.key]

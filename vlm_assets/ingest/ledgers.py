@@ -1,14 +1,15 @@
 """The two ledgers of a slice under way: what became of each item, and every reject with its reason."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vlm_assets.store.slices import ItemEntry, Row
+from vlm_assets.ingest.retries import retry_at
+from vlm_assets.store.slices import ItemEntry, RejectEntry, Row
 from vlm_assets.words.errors import Reject, RejectReason, RejectToleranceError, SourceError
 from vlm_assets.words.records import Item
-from vlm_assets.words.retries import retry_at
 
 _HARMLESS: Final = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
 """Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
@@ -23,7 +24,7 @@ class Ledgers:
     attempts: Mapping[str, int]
     """Earlier attempts of items that are fetched again."""
     items: list[ItemEntry] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: list[RejectEntry] = field(default_factory=list)
 
     def count(self, item: Item, results: Iterator[Row | Reject]) -> Iterator[Row]:
         """Passes a fetched item's rows on, keeps its rejects, and enters the item once it is through.
@@ -37,7 +38,7 @@ class Ledgers:
             if isinstance(result, Reject):
                 whole = whole or result.record is None
                 records += result.record is not None
-                self.rejects.append(_with_retry(result, self.attempts.get(item.key, 0)))
+                self.rejects.append(_entry(result, self.attempts.get(item.key, 0)))
             else:
                 records += 1
                 rows += 1
@@ -46,12 +47,10 @@ class Ledgers:
             raise SourceError(f"{self.slice_name}: item {item.key!r} is both rejected and admitted")
         self.items.append(ItemEntry(item.key, item.identity, not whole, records, rows))
 
-    def keep(self, entry: ItemEntry, rejects: Sequence[Mapping[str, Any]]) -> None:
-        """Enters an item of the last version as it stood there. `rejects`: its rows of `rejects.parquet`."""
+    def keep(self, entry: ItemEntry, rejects: Sequence[RejectEntry]) -> None:
+        """Enters an item of the last version as it stood there, with its rejects."""
         self.items.append(entry)
-        for row in rejects:
-            values = {name: value for name, value in row.items() if name not in ("key", "reason")}
-            self.rejects.append(Reject(item=entry.key, reason=RejectReason(row["reason"]), **values))
+        self.rejects += rejects
 
     def check_tolerance(self, rows: int, tolerance: float) -> None:
         """Returns where the share of rejects is no larger than the source tolerates.
@@ -68,7 +67,7 @@ class Ledgers:
         first = counted[0]
         raise RejectToleranceError(
             f"{self.slice_name}: {len(counted)} of {total} records are rejects ({told}), more than "
-            f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.item}: {first.reason}: "
+            f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.key}: {first.reason}: "
             f"{first.detail}. Mend the source, or raise its reject_tolerance."
         )
 
@@ -91,9 +90,9 @@ class Ledgers:
         return min((reject.next_retry for reject in self.rejects if reject.transient), default=0)
 
 
-def _with_retry(reject: Reject, earlier: int) -> Reject:
-    """A transient reject counts its earlier attempts; one that names no time is due by the common schedule."""
-    if not reject.transient:
-        return reject
-    attempts = max(reject.attempts, earlier + 1)
-    return replace(reject, attempts=attempts, next_retry=reject.next_retry or retry_at(attempts))
+def _entry(reject: Reject, earlier: int) -> RejectEntry:
+    """A reject with its attempts; a transient one is due by the common schedule, never before upstream allows."""
+    attempts = earlier + 1
+    transient = reject.transient and not (reject.tries and attempts >= reject.tries)
+    due = max(retry_at(attempts), math.ceil(reject.not_before)) if transient else 0
+    return RejectEntry(reject.item, reject.record, reject.reason, reject.detail, attempts, transient, due)

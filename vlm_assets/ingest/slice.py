@@ -296,7 +296,6 @@ class _SliceBuild:
             force=self._options.force,
             max_records=self._options.max_records,
             tombstoned_urls=self._takedowns.urls,
-            attempts=plan.attempts,
             cancelled=self._options.cancelled,
             progress=self._options.progress,
             measure=self._measure,
@@ -319,7 +318,7 @@ class _SliceBuild:
         ledger = iter(read_items_ledger(version))
         rejected = defaultdict(list)
         for reject in read_rejects(version):
-            rejected[reject["key"]].append(reject)
+            rejected[reject.key].append(reject)
 
         def take(entry: ItemEntry) -> Iterator[Row]:
             for old in ledger:

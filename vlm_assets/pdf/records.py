@@ -58,7 +58,7 @@ def page_records(
             if isinstance(head, Reject):
                 yield head
                 continue
-            for event in _events(*head, context):
+            for event in _events(*head):
                 pages += isinstance(event, Record)
                 yield event
             _measure(*head, context)
@@ -68,13 +68,12 @@ def page_records(
             context.measure("pages_per_s", round(pages / (time.monotonic() - started), 3))
 
 
-def _events(document: Document, submitted: PdfPages, context: FetchContext) -> Iterator[Record | Reject]:
+def _events(document: Document, submitted: PdfPages) -> Iterator[Record | Reject]:
     nothing = True
     for result in submitted.pages():
         nothing = False
         if isinstance(result, PageFault):
-            attempts = context.attempts.get(document.item, 0) + 1
-            yield Reject(document.item, result.reason, result.detail, result.page, attempts)
+            yield Reject(document.item, result.reason, result.detail, result.page)
         else:
             yield _record(document, submitted, result)
     if nothing:

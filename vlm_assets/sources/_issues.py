@@ -1,6 +1,5 @@
 """Downloads of newspaper issues ahead of their reader, and which of their rejects are due again."""
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,6 @@ from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item, Record
-from vlm_assets.words.retries import retry_at
 
 _AHEAD: Final = 4
 """Issues a connection that are asked for before they are read."""
@@ -90,15 +88,10 @@ class IssueDownloads:
             try:
                 done = self._client.download_file(url, path, max_bytes=_MAX_ISSUE_BYTES, robots=True)
             except TransferError as error:
-                return _Got(self._reject(item.key, error))
+                return _Got(error.as_reject(item.key))
             downloaded_bytes = done.size_bytes
         extra = {name: value for name, value in item.payload.items() if name != "url"}
         return _Got(Document(item.key, path, url, extra), path.stat().st_size, downloaded_bytes)
-
-    def _reject(self, item: str, error: TransferError) -> Reject:
-        attempts = self._context.attempts.get(item, 0) + 1
-        due = max(retry_at(attempts), math.ceil(error.not_before)) if error.transient else 0
-        return Reject(item, error.reason, error.detail, None, attempts, error.transient, due)
 
 
 def with_retries(events: Iterable[Record | Reject], downloads: IssueDownloads) -> Iterator[Record | Reject]:
@@ -108,7 +101,6 @@ def with_retries(events: Iterable[Record | Reject], downloads: IssueDownloads) -
             path = downloads.path_of(event.item)
             if path.exists():
                 path.unlink()
-                if event.attempts < _MENDABLE_TRIES:
-                    yield replace(event, transient=True, next_retry=retry_at(event.attempts))
-                    continue
+                yield replace(event, transient=True, tries=_MENDABLE_TRIES)
+                continue
         yield event

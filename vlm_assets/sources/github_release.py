@@ -23,7 +23,6 @@ from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
-from vlm_assets.words.retries import retry_at
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.client import Client, Response
@@ -103,7 +102,7 @@ class GithubRelease:
                 except TransferError as error:
                     if archive:
                         raise
-                    yield _refused(item, error.reason, error.detail, context, transient=error.transient)
+                    yield error.as_reject(item.key)
                     continue
                 origin = f"github://{spec.repo}/{item.key}"
                 if archive:
@@ -208,14 +207,6 @@ def _members(
             reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
             yield LeftOut(f"{item.key}/{part.key}", reason, str(error), part.size_bytes)
         yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
-
-
-def _refused(
-    item: Item, reason: RejectReason, detail: str, context: FetchContext, *, transient: bool
-) -> Reject:
-    attempts = context.attempts.get(item.key, 0) + 1
-    due = retry_at(attempts) if transient else 0
-    return Reject(item.key, reason, detail[:300], attempts=attempts, transient=transient, next_retry=due)
 
 
 def _token(settings: SourceSettings) -> str:

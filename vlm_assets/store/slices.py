@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, map_ipc_file, write_bytes
-from vlm_assets.words.errors import Reject
+from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
 
@@ -54,6 +54,20 @@ class ItemEntry:
     fetched: bool
     records: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectEntry:
+    """One row of `rejects.parquet`. `transient` ones are due again at `next_retry` (Unix seconds; 0 where not)."""
+
+    key: str
+    """Of the item."""
+    record: int | None
+    reason: RejectReason
+    detail: str
+    attempts: int
+    transient: bool
+    next_retry: int
 
 
 @dataclass(slots=True)
@@ -198,18 +212,10 @@ def read_items_ledger(version: Path) -> list[ItemEntry]:
     return [ItemEntry(**row) for row in pq.read_table(version / ITEMS_FILE).to_pylist()]
 
 
-def rejects_bytes(rejects: Iterable[Reject]) -> bytes:
+def rejects_bytes(rejects: Iterable[RejectEntry]) -> bytes:
     """Content of `rejects.parquet`."""
     rejects = list(rejects)
-    names = {"key": "item"}
-    columns = [
-        [
-            str(value) if name == "reason" else value
-            for r in rejects
-            for value in (getattr(r, names.get(name, name)),)
-        ]
-        for name in REJECT_SCHEMA.names
-    ]
+    columns = [[getattr(reject, name) for reject in rejects] for name in REJECT_SCHEMA.names]
     sink = pa.BufferOutputStream()
     pq.write_table(_table(columns, REJECT_SCHEMA), sink, compression="zstd")
     return bytes(sink.getvalue())
@@ -227,10 +233,11 @@ def _write_parquet(path: Path, columns: list[list[Any]], schema: pa.Schema) -> F
     return write_bytes(path, bytes(sink.getvalue()))
 
 
-def read_rejects(version: Path) -> list[dict[str, Any]]:
-    """Rows of `rejects.parquet` of a committed version."""
+def read_rejects(version: Path) -> list[RejectEntry]:
+    """Rows of `rejects.parquet` of a committed version, in their order."""
     path = version / REJECTS_FILE
-    return pq.read_table(path).to_pylist() if path.is_file() else []
+    rows = pq.read_table(path).to_pylist() if path.is_file() else []
+    return [RejectEntry(**{**row, "reason": RejectReason(row["reason"])}) for row in rows]
 
 
 def file_hash(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import random
 import threading
 import time
@@ -36,7 +35,6 @@ from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, w
 from vlm_assets.transfer.visits import Body, Visits
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
-from vlm_assets.words.retries import retry_at
 
 _SYNC_IMAGES: Final = 1000
 _SYNC_S: Final = 10.0
@@ -67,7 +65,7 @@ def fetch_urls(
     """One body or reject an item, in the order of `items`, while the rest is still being downloaded.
 
     What an earlier, killed process spooled under `context.spool_dir` is not asked for again, but for transient
-    rejects that are due. Keys are unique. Bodies wait on disk, not in memory.
+    rejects, once their host no longer wants to be left alone. Keys are unique. Bodies wait on disk, not in memory.
 
     Raises:
         ConfigError: no contact in the settings, and the hosts are not local.
@@ -226,7 +224,7 @@ class _Download:
                 self._finish(index, stored)
                 continue
             known = self._spool.rejects.get(item.key)
-            if known is not None and not (known.transient and known.next_retry <= now):
+            if known is not None and not (known.transient and known.not_before <= now):
                 self._finish(index, known)
                 continue
             try:
@@ -377,9 +375,8 @@ class _Download:
 
     def _reject(self, index: int, verdict: GiveUp) -> None:
         key = self._items[index].key
-        attempts = self._context.attempts.get(key, 0) + 1
-        due = max(retry_at(attempts), math.ceil(verdict.not_before)) if verdict.transient else 0
-        reject = Reject(key, verdict.reason, verdict.detail, None, attempts, verdict.transient, due)
+        wish = verdict.not_before if verdict.transient else 0
+        reject = Reject(key, verdict.reason, verdict.detail, None, verdict.transient, wish)
         self._spool.add_reject(reject)
         self._finish(index, reject)
 

@@ -15,7 +15,7 @@ from vlm_assets.transfer.addresses import AddressPolicy, GuardedResolver, Privat
 from vlm_assets.transfer.politeness import Fault
 from vlm_assets.transfer.urls import UrlError, origin_of, shown_url, wire_url
 from vlm_assets.words.contexts import SourceSettings
-from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
 
 MAX_REDIRECTS: Final = 10
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -44,6 +44,11 @@ class TransferError(SourceError):
         self.reason, self.detail, self.status = reason, detail, status
         self.transient, self.not_before = transient, not_before
         super().__init__(f"{shown_url(url)}: {detail}")
+
+    def as_reject(self, item: str) -> Reject:
+        """What to say of an item whose only request this was."""
+        wish = self.not_before if self.transient else 0
+        return Reject(item, self.reason, self.detail[:300], None, self.transient, wish)
 
 
 class FaultError(Exception):

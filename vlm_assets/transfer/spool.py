@@ -9,7 +9,7 @@ import logging
 import os
 import struct
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ _HEAD: Final = struct.Struct("<4sIQ16s")
 _MAGIC: Final = b"VLS1"
 _FILE: Final = "bodies.spool"
 _MAX_META: Final = 1 << 20
+_FIELDS: Final = tuple(one.name for one in fields(Reject))
 _log = logging.getLogger("vlm_assets.transfer")
 
 
@@ -119,8 +120,10 @@ class Spool:
                 if path.is_file() and path.stat().st_size == meta["size_bytes"]:
                     self.bodies[meta["key"]] = Stored(0, meta["size_bytes"], meta["declared"], meta["file"])
             case "reject":
-                fields = meta["reject"]
-                self.rejects[fields["item"]] = Reject(**{**fields, "reason": RejectReason(fields["reason"])})
+                # Only what is known: a spool may be of another version.
+                known = {name: meta["reject"][name] for name in _FIELDS if name in meta["reject"]}
+                reject = Reject(**{**known, "reason": RejectReason(known["reason"])})
+                self.rejects[reject.item] = reject
             case "open":
                 self._forced = meta["forced"]
             case "end":

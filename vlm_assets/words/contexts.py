@@ -114,8 +114,6 @@ class FetchContext:
     """Test mode: no more records than this are wanted."""
     tombstoned_urls: frozenset[str] = frozenset()
     """Never to be requested; each is a reject with reason `tombstoned`."""
-    attempts: Mapping[str, int] = field(default_factory=dict)
-    """Earlier attempts of items that are due again, by item key."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
     """Called with the numbers of items and bytes since the last call."""

@@ -156,19 +156,22 @@ class RejectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One item or record that did not become a sample: a row of `rejects.parquet`.
+    """One item or record that did not become a sample, as whoever met it tells it.
 
-    `record` is None when the whole item was rejected. `detail` is one line for a person and holds no secret.
-    `transient` ones are due again at `next_retry` (Unix seconds; 0 where not transient).
+    `record` is None when the whole item was rejected. `detail` is one line for a person and holds no secret. How
+    often it was tried and when it is due again is for the ledger of its slice.
     """
 
     item: str
     reason: RejectReason
     detail: str = ""
     record: int | None = None
-    attempts: int = 1
     transient: bool = False
-    next_retry: int = 0
+    """It may come right by itself: the item is fetched again later."""
+    not_before: float = 0
+    """Unix seconds: until then upstream wants to be left alone. 0: it said nothing."""
+    tries: int = 0
+    """After so many attempts a transient one is final. 0: never."""
 
 
 class LeftOutReason(StrEnum):

@@ -75,9 +75,9 @@ def test_another_picture_is_quarantined_and_the_same_encoded_again_is_taken(tmp_
     [reject] = read_rejects(now.path)
     [evidence] = read_drift(now.path)
     hashes = [evidence["image_sha256_before"], evidence["image_sha256_now"]]
-    assert reject["reason"] == RejectReason.DRIFTED
-    assert all(one in reject["detail"] for one in hashes)
-    assert not reject["transient"]
+    assert reject.reason is RejectReason.DRIFTED
+    assert all(one in reject.detail for one in hashes)
+    assert not reject.transient
     assert now.run.figures["pictures encoded again"] == 1
     assert now.run.figures["pictures quarantined"] == 1
     assert DRIFT_FILE in now.manifest.files

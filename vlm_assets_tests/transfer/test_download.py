@@ -9,9 +9,9 @@ import pytest
 
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.transfer.spool import Spool
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import ConfigError, Reject, RejectReason, SourceError
-from vlm_assets.words.retries import retry_at
 from vlm_assets_tests.servers import FaultServer, Reply, Script
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
 from vlm_assets_tests.transfer.gate_log import shortest_gap_s
@@ -102,14 +102,10 @@ def test_who_falls_silent_is_asked_again(context, silent):
 )
 def test_rejects_say_why(context, reply, reason, transient, tries):
     with FaultServer({"/a": reply}) as server:
-        before = time.time()
-        (result,) = fetch([server.url("/a")], context(quick_settings(max_image_bytes=60_000), attempts={}))
+        (result,) = fetch([server.url("/a")], context(quick_settings(max_image_bytes=60_000)))
         assert isinstance(result, Reject)
         assert (result.reason, result.transient, server.counts["/a"]) == (reason, transient, tries)
-        if transient:
-            assert retry_at(1, now=before) <= result.next_retry <= retry_at(1)
-        else:
-            assert result.next_retry == 0
+        assert result.not_before <= time.time()
 
 
 def test_bad_urls_are_never_asked_and_need_no_contact(context):
@@ -291,13 +287,28 @@ def test_a_second_fetch_asks_only_for_rejects(context):
         assert sum(server.counts.values()) == 6
 
 
-def test_earlier_attempts_delay_the_next(context):
-    with FaultServer({"/a": Reply(500)}) as server:
-        url, before = server.url("/a"), time.time()
-        (result,) = fetch([url], context(attempts={url: 2}))
+def test_a_host_that_wants_to_be_left_alone_says_until_when(context):
+    with FaultServer({"/a": Reply(503, headers={"Retry-After": "90000"})}) as server:
+        before = time.time()
+        (result,) = fetch([server.url("/a")], context())
         assert isinstance(result, Reject)
-        assert result.attempts == 3
-        assert before + 16 * 3600 - 1 <= result.next_retry <= time.time() + 16 * 3600
+        assert result.transient
+        assert before + 89_999 <= result.not_before <= time.time() + 90_001
+
+
+@pytest.mark.parametrize(("wish_s", "asked"), [(0, 1), (-5, 1), (3600, 0)], ids=["none", "over", "holds"])
+def test_what_a_killed_fetch_gave_up_for_now_is_asked_again_unless_the_host_wants_peace(
+    context, wish_s, asked
+):
+    with FaultServer({"/a": GOOD, "/gone": GOOD}) as server:
+        given = context()
+        spool = Spool(given.spool_dir)
+        wish = time.time() + wish_s if wish_s else 0
+        spool.add_reject(Reject(server.url("/a"), RejectReason.UNREACHABLE, transient=True, not_before=wish))
+        spool.add_reject(Reject(server.url("/gone"), RejectReason.NOT_FOUND))
+        spool.close()
+        fetch([server.url("/a"), server.url("/gone")], given)
+        assert (server.counts["/a"], server.counts["/gone"]) == (asked, 0)
 
 
 def test_cancelling_ends_what_would_wait_for_ever_and_keeps_what_arrived(context):

@@ -1,0 +1,49 @@
+import time
+from typing import Any
+
+import pytest
+
+from vlm_assets.ingest.ledgers import Ledgers
+from vlm_assets.store.slices import RejectEntry
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.records import Item
+
+HOUR_S = 3600
+FAR = 4_000_000_000.5
+
+
+@pytest.mark.parametrize(
+    ("earlier", "said", "attempts", "due_after_h"),
+    [
+        pytest.param(0, {}, 1, None, id="final"),
+        pytest.param(2, {}, 3, None, id="final_after_tries"),
+        pytest.param(0, {"transient": True}, 1, 1, id="first"),
+        pytest.param(1, {"transient": True}, 2, 4, id="second"),
+        pytest.param(2, {"transient": True}, 3, 16, id="third"),
+        pytest.param(9, {"transient": True}, 10, 7 * 24, id="weekly"),
+        pytest.param(0, {"transient": True, "not_before": 1.0}, 1, 1, id="a_wish_that_is_over"),
+        pytest.param(3, {"transient": True, "tries": 5}, 4, 64, id="one_try_left"),
+        pytest.param(4, {"transient": True, "tries": 5}, 5, None, id="out_of_tries"),
+    ],
+)
+def test_attempts_and_the_next_one_are_the_ledgers_business(earlier, said, attempts, due_after_h):
+    before = time.time()
+    entry = entered(earlier, **said)
+    assert (entry.attempts, entry.transient) == (attempts, due_after_h is not None)
+    if due_after_h is None:
+        assert entry.next_retry == 0
+    else:
+        assert int(before) <= entry.next_retry - due_after_h * HOUR_S <= time.time()
+
+
+def test_nothing_is_due_before_upstream_allows_it():
+    assert entered(0, transient=True, not_before=FAR).next_retry == 4_000_000_001
+
+
+def entered(earlier: int, **said: Any) -> RejectEntry:
+    ledgers = Ledgers("street/all", {"a.jpg": earlier} if earlier else {})
+    rejects = iter([Reject("a.jpg", RejectReason.UNREACHABLE, "no answer", **said)])
+    assert list(ledgers.count(Item("a.jpg"), rejects)) == []
+    [entry] = ledgers.rejects
+    assert (entry.key, entry.record, entry.reason) == ("a.jpg", None, RejectReason.UNREACHABLE)
+    return entry
