@@ -5,11 +5,27 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator
 
+from vlm_assets.captions.joining import CaptionColumns
 from vlm_assets.captions.separated import SEPARATORS, Quotes
-from vlm_assets.captions.tables import TableReading
+from vlm_assets.captions.tables import TableReading, is_table_name
 from vlm_assets.captions.text_files import Encoding
+from vlm_assets.captions.trees import NONE, SIDECAR, CaptionRule
+from vlm_assets.words.layout import nfc
 
+METADATA: Final = "metadata"
+METADATA_NAMES: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Tables of an imagefolder, as `datasets` names them."""
 _BY_NAME: Final = {spoken: sign for sign, spoken in SEPARATORS.items()} | {"\\t": "\t"}
+
+
+def _checked_text(value: Any) -> Any:
+    if value in (NONE, SIDECAR, METADATA) or not isinstance(value, str):
+        return value
+    if "/" in value or not is_table_name(value):
+        raise ValueError(
+            f"expected {NONE}, {SIDECAR}, {METADATA} or the file name of a table (.csv, .jsonl, …), got {value!r}"
+        )
+    return nfc(value)
 
 
 def _checked_encoding(value: Any) -> Any:
@@ -48,3 +64,22 @@ class TextFileKeys(BaseModel):
     def table_reading(self) -> TableReading:
         """As `tables` takes them."""
         return TableReading(self.encoding, self.separator, self.quotes)
+
+
+class CaptionKeys(TextFileKeys):
+    """Where the words of images stand in a tree of files."""
+
+    text: Annotated[str, BeforeValidator(_checked_text)] = NONE
+    """`none`, `sidecar`, `metadata` (each `metadata.csv`, `.jsonl`, `.parquet`), or the file name of tables."""
+    file_name_column: str | None = None
+    """Unset: `file_name`, `*_file_name` and the like."""
+    text_column: str | None = None
+    """Unset: text, caption and the like, where there is one."""
+
+    def caption_rule(self) -> CaptionRule:
+        """As `trees` takes them."""
+        tables = (
+            () if self.text in (NONE, SIDECAR) else METADATA_NAMES if self.text == METADATA else (self.text,)
+        )
+        columns = CaptionColumns(self.file_name_column, self.text_column)
+        return CaptionRule(self.text == SIDECAR, tables, columns, self.table_reading())

@@ -1,0 +1,157 @@
+"""Captions of the images in a tree of files: a folder, an archive, a repository. One rule, wherever the files lie."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import orjson
+
+from vlm_assets.captions.joining import CaptionColumns, CaptionIndex, Target
+from vlm_assets.captions.names import name_column_test
+from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars, read_sidecars
+from vlm_assets.captions.tables import Table, TableReading
+from vlm_assets.words.errors import SourceError
+
+NONE: Final = "none"
+SIDECAR: Final = "sidecar"
+_TOLD_FAULTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRule:
+    """Where the words of images stand: nowhere, in a sidecar each, or in every table of one of these names."""
+
+    sidecars: bool = False
+    tables: tuple[str, ...] = ()
+    """File names, without folders; each such file speaks of the files from its own folder on."""
+    columns: CaptionColumns = field(default_factory=CaptionColumns)
+    reading: TableReading = field(default_factory=TableReading)
+
+    def may_own(self, key: str) -> bool:
+        """Whether a file may hold words, from its name."""
+        return (self.sidecars and is_sidecar_name(key)) or key.rpartition("/")[2] in self.tables
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files that there are, by NFC key, and how to read one."""
+
+    images: Collection[str]
+    others: Collection[str]
+    """Files that may hold words, among others."""
+    open: Callable[[str], IO[bytes]]
+    where: Callable[[str], str]
+    """Names a file in messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What is said of an image once; an image has as many samples as captions."""
+
+    text: str | None
+    extra: Mapping[str, Any]
+    images: tuple[Target, ...] = ()
+    """All images of a row that names several, in its order, this image among them; else none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeCaptions:
+    """The words of a tree."""
+
+    companions: frozenset[str]
+    """Files that hold words of some image; the others that might are none."""
+    of: Callable[[str], list[Caption]]
+    """All that is said of an image, in the order of tables and rows; nothing: []."""
+    only_named_beside: Callable[[str], bool]
+    """Whether rows name an image, but each as another one's companion: no sample of its own."""
+    counts: Mapping[str, Any]
+    """What found no partner: JSON values."""
+
+
+@contextmanager
+def tree_captions(rule: CaptionRule, tree: Tree, spool_dir: Path) -> Iterator[TreeCaptions]:
+    """The captions of a tree, as long as the context lasts.
+
+    Raises:
+        SourceError: a file that cannot be read for certain (names file, line and key), no table of that name, or
+            tables that name nothing that is there.
+    """
+    if rule.sidecars:
+        yield _by_sidecars(rule, tree)
+    elif rule.tables:
+        tables = sorted(filter(rule.may_own, tree.others))
+        if not tables:
+            raise SourceError(f"{tree.where('')}: there is no {' or '.join(rule.tables)} in it")
+        with CaptionIndex(tree.images, spool_dir, rule.columns) as index:
+            for key in tables:
+                index.add(_table(rule, tree, key), key.rpartition("/")[0])
+            counts = index.finish()
+            yield TreeCaptions(
+                frozenset(tables),
+                lambda key: [
+                    Caption(row.text, row.extra, row.images if len(row.images) > 1 else ())
+                    for row in index.rows_of(key)
+                ],
+                lambda key: bool(rows := index.rows_naming(key)) and all(row.home != key for row in rows),
+                counts.as_json(),
+            )
+    else:
+        yield TreeCaptions(frozenset(), lambda _: [], lambda _: False, {})
+
+
+def caption_payload(captions: list[Caption]) -> tuple[dict[str, Any], str]:
+    """The captions of an item for its payload, and for its identity ("" where there are none)."""
+    told = [[one.text, dict(one.extra)] for one in captions]
+    if not any(text is not None or extra for text, extra in told) and len(told) < 2:
+        return {}, ""
+    return {"captions": told}, orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def caption_key(key: str, number: int, count: int) -> str:
+    """The key of a sample: that of its item, with the caption's number where the item has several."""
+    return key if count == 1 else f"{key}#caption={number}"
+
+
+def _table(rule: CaptionRule, tree: Tree, key: str) -> Table:
+    return Table(
+        key,
+        tree.where(key),
+        lambda: tree.open(key),
+        rule.reading,
+        name_column_test(rule.columns.file_name),
+    )
+
+
+def _by_sidecars(rule: CaptionRule, tree: Tree) -> TreeCaptions:
+    matched = match_sidecars(tree.images, tree.others)
+    found: dict[str, Caption] = {}
+    faults: list[str] = []
+    for image, names in sorted(matched.by_image.items()):
+        files = [(name, tree.where(name), _opener(tree, name)) for name in names]
+        try:
+            found[image] = Caption(*read_sidecars(files, rule.reading.encoding, rule.columns.text))
+        except SourceError as error:
+            faults.append(str(error))
+    if faults:
+        more = f"; and {len(faults) - _TOLD_FAULTS} more" if len(faults) > _TOLD_FAULTS else ""
+        raise SourceError("; ".join(faults[:_TOLD_FAULTS]) + more)
+    used = frozenset(name for names in matched.by_image.values() for name in names)
+    counts = {
+        "sidecars": len(used),
+        "sidecars_unused": len(matched.unused),
+        "images": len(tree.images),
+        "images_without_rows": len(tree.images) - len(found),
+        "examples": list(matched.unused[:_TOLD_FAULTS]),
+    }
+    return TreeCaptions(
+        used,
+        lambda key: [found[key]] if key in found else [],
+        lambda _: False,
+        counts,
+    )
+
+
+def _opener(tree: Tree, key: str) -> Callable[[], IO[bytes]]:
+    return lambda: tree.open(key)

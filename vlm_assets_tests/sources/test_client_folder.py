@@ -1,0 +1,216 @@
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.sources.client_folder import SOURCE, ClientFolderSpec
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.records import Listed
+from vlm_assets_tests.captions.kit import parquet
+from vlm_assets_tests.sources.kit import COMMON, fetch_slice, identities, list_context, slices_of
+
+Files = dict[str, bytes | str]
+JPEG = b"\xff\xd8\xff\xe0"
+
+
+def put(folder: Path, files: Files) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def pictures(*names: str) -> Files:
+    return {name: JPEG + name.encode() for name in names}
+
+
+def spec_of(folder: Path, text: str, **keys: Any) -> ClientFolderSpec:
+    return ClientFolderSpec.model_validate(
+        {**COMMON, "kind": "client_folder", "path": folder, "text": text, **keys}
+    )
+
+
+def listed(spec: ClientFolderSpec, tmp_path: Path) -> Listed:
+    return SOURCE.list(spec, list_context(tmp_path))
+
+
+def said(spec: ClientFolderSpec, tmp_path: Path) -> dict[str, tuple[str | None, Any]]:
+    """Text and other columns of every record, by its key."""
+    made = listed(spec, tmp_path)
+    return {
+        record.key: (record.text, record.extra)
+        for name in slices_of(made)
+        for record in fetch_slice(SOURCE, spec, tmp_path, made, name).records
+    }
+
+
+AB: Files = pictures("a.jpg", "b.jpg")
+LINES_WITH_BOM = (
+    '\ufeff{"file_name": "a.jpg", "text": "çay, şeker"}\n\n{"file_name": "b.jpg", "caption": "ışık"}'
+)
+BOTH = {"a.jpg": ("çay, şeker", None), "b.jpg": ("ışık", None)}
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "keys"),
+    [
+        ("metadata.csv", 'file_name,text\na.jpg,"çay, şeker"\nb.jpg,ışık\n', {}),
+        ("metadata.csv", "\ufefffile_name;text\r\na.jpg;çay, şeker\r\nb.jpg;ışık\r\n", {}),
+        ("metadata.csv", "sep=;\nfile_name;text\n./a.jpg;çay, şeker\n.\\b.jpg;ışık\n", {}),
+        ("metadata.csv", "file_name;text\na.jpg;çay, şeker\nb.jpg;ışık\n".encode("cp1254"), {"encoding": "cp1254"}),
+        ("metadata.csv", "file_name\ttext\na.jpg\tçay, şeker\nb.jpg\tışık\n".encode("utf-16"), {}),
+        ("metadata.jsonl", LINES_WITH_BOM, {}),
+        ("metadata.parquet", parquet({"file_name": ["a.jpg", "b.jpg"], "text": ["çay, şeker", "ışık"]}), {}),
+        ("captions.txt", 'image,caption\na.jpg,"çay, şeker"\nb.jpg,ışık\n', {"file_name_column": "image"}),
+        ("captions.json", '{"a.jpg": "çay, şeker", "b.jpg": "ışık"}', {}),
+        ("metadata.csv", 'file_name,baslik\na.jpg,"çay, şeker"\nb.jpg,ışık\n', {"text_column": "baslik"}),
+    ],
+    ids=["comma", "semicolon-bom", "sep-dots-backslash", "cp1254", "utf16", "jsonl-bom", "parquet", "declared-name",
+         "map", "declared-text"],
+)  # fmt: skip
+def test_tables_as_clients_write_them(tmp_path, table, content, keys):
+    folder = put(tmp_path / "in", {**AB, table: content})
+    assert said(spec_of(folder, table, **keys), tmp_path) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('file_name,text\na.jpg,"yarım\nb.jpg,5"\n', r"metadata\.csv: line 2: a quote is out of place"),
+        ("file_name,text\na.jpg,bir\nb.jpg,\xe7ay\n".encode("latin-1"), "line 3 is not UTF-8.*encoding"),
+        ("file_name,text\na.jpg,bir, iki\n", "line 2 has 3 cells"),
+        ("filename,text\na.jpg,bir\n", "no column names files.*there are: filename, text"),
+        ("file_name,text\nA.JPG,bir\n", r"none of 1 caption rows.*'A\.JPG' \(there is a\.jpg\)"),
+    ],
+    ids=["stray-quote", "cp1254", "ragged", "filename", "case"],
+)
+def test_what_is_not_certain_stops_the_listing_and_says_why(tmp_path, content, told):
+    folder = put(tmp_path / "in", {**AB, "metadata.csv": content})
+    with pytest.raises(SourceError, match=f"source one: {folder}/metadata.csv: .*{told}|{told}"):
+        listed(spec_of(folder, "metadata.csv"), tmp_path)
+
+
+def test_rows_that_name_nothing_are_counted_and_stop_nothing(tmp_path):
+    folder = put(tmp_path / "in", {**AB, "metadata.csv": "file_name,text\na.jpg,bir\nyok.jpg,iki\n"})
+    spec = spec_of(folder, "metadata.csv")
+    assert said(spec, tmp_path) == {"a.jpg": ("bir", None), "b.jpg": (None, None)}
+    counts = listed(spec, tmp_path).attributes["captions"]
+    assert (counts["rows"], counts["name_nothing"], counts["images_without_rows"]) == (2, 1, 1)
+    assert counts["examples"] == [f"source one: {folder}/metadata.csv: line 3 names 'yok.jpg'"]
+
+
+def test_several_captions_an_image_are_several_samples(tmp_path):
+    folder = put(tmp_path / "in", {**AB, "metadata.csv": "file_name,text,n\na.jpg,bir,1\na.jpg,iki,2\n"})
+    spec = spec_of(folder, "metadata.csv")
+    assert said(spec, tmp_path) == {
+        "a.jpg#caption=0": ("bir", {"n": "1"}), "a.jpg#caption=1": ("iki", {"n": "2"}), "b.jpg": (None, None),
+    }  # fmt: skip
+    made = listed(spec, tmp_path)
+    records = fetch_slice(SOURCE, spec, tmp_path, made, "root").records
+    assert sorted((r.item, r.record, r.origin) for r in records) == [
+        ("a.jpg", 0, "a.jpg"), ("a.jpg", 1, "a.jpg"), ("b.jpg", 0, "b.jpg"),
+    ]  # fmt: skip
+
+
+def test_tables_stand_beside_and_in_folders_above(tmp_path):
+    files = {
+        **pictures("t/a.jpg", "t/u/b.jpg", "v/c.jpg"),
+        "metadata.csv": "file_name,text\nt/u/b.jpg,üst\n",
+        "t/metadata.csv": "file_name,text\na.jpg,yan\nu\\b.jpg,orta\n",
+        "v/metadata.csv": "file_name,text\nc.jpg,son\n../t/a.jpg,öteki\n",
+    }
+    assert said(spec_of(put(tmp_path / "in", files), "metadata.csv"), tmp_path) == {
+        "t/a.jpg#caption=0": ("yan", None), "t/a.jpg#caption=1": ("öteki", None),
+        "t/u/b.jpg#caption=0": ("üst", None), "t/u/b.jpg#caption=1": ("orta", None), "v/c.jpg": ("son", None),
+    }  # fmt: skip
+
+
+def test_a_caption_belongs_to_the_whole_name(tmp_path):
+    table = put(
+        tmp_path / "t", {**pictures("a.jpg", "a.jpg.webp"), "metadata.csv": "file_name,text\na.jpg,bir\n"}
+    )
+    assert said(spec_of(table, "metadata.csv"), tmp_path) == {
+        "a.jpg": ("bir", None),
+        "a.jpg.webp": (None, None),
+    }
+    beside = put(tmp_path / "s", {**pictures("a.jpg", "a.jpg.webp"), "a.jpg.txt": "bir"})
+    assert said(spec_of(beside, "sidecar"), tmp_path) == {"a.jpg": ("bir", None), "a.jpg.webp": (None, None)}
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_composed_and_decomposed_names_are_the_same(tmp_path, on_disk, in_table):
+    name = unicodedata.normalize(on_disk, "çiçek.jpg")
+    row = unicodedata.normalize(in_table, "çiçek.jpg")
+    folder = put(tmp_path / "in", {name: JPEG, "metadata.csv": f"file_name,text\n{row},bir\n"})
+    assert said(spec_of(folder, "metadata.csv"), tmp_path) == {"çiçek.jpg": ("bir", None)}
+
+
+def test_a_caption_of_any_length_is_read(tmp_path):
+    text = "kelime " * 40_000
+    folder = put(tmp_path / "in", {**AB, "metadata.csv": f"file_name,text\na.jpg,{text}\nb.jpg,x\n"})
+    assert said(spec_of(folder, "metadata.csv"), tmp_path)["a.jpg"] == (text, None)
+
+
+SIDECARS: Files = {
+    **pictures("a.jpg", "b.jpg", "c.jpg", "d.jpg", "d.png", "e.jpeg", "f.jpg"),
+    "a.txt": b"\xe7ay", "b.jpg.txt": "bee", "c.TXT": "üç", "d.txt": "iki resim", "e.caption": "altyazı",
+    "f.json": '{"text": "json", "n": 1}',
+}  # fmt: skip
+
+
+def test_sidecars_of_every_kind(tmp_path):
+    folder = put(tmp_path / "in", SIDECARS)
+    assert said(spec_of(folder, "sidecar", encoding=["utf-8", "cp1254"]), tmp_path) == {
+        "a.jpg": ("çay", None), "b.jpg": ("bee", None), "c.jpg": ("üç", None), "d.jpg": ("iki resim", None),
+        "d.png": ("iki resim", None), "e.jpeg": ("altyazı", None), "f.jpg": ("json", {"n": 1}),
+    }  # fmt: skip
+    with pytest.raises(SourceError, match=r"a\.txt: line 1 is not UTF-8.*key encoding"):
+        listed(spec_of(folder, "sidecar"), tmp_path)
+    with pytest.raises(SourceError, match=r"c\.TXT: is UTF-8, while .* says cp1254"):
+        listed(spec_of(folder, "sidecar", encoding="cp1254"), tmp_path)
+
+
+def test_texts_need_not_be_included_but_can_be_excluded(tmp_path):
+    folder = put(tmp_path / "in", {**AB, "a.txt": "bir", "b.txt": "iki", "x.txt": "üç"})
+    spec = spec_of(folder, "sidecar", include=["*.jpg"], exclude=["b.txt"])
+    assert said(spec, tmp_path) == {"a.jpg": ("bir", None), "b.jpg": (None, None)}
+
+
+def test_what_belongs_to_no_image_is_not_dropped(tmp_path):
+    folder = put(tmp_path / "in", {**AB, "a.txt": "bir", "x.txt": "üç"})
+    spec = spec_of(folder, "sidecar")
+    assert set(said(spec, tmp_path)) == {"a.jpg", "b.jpg", "x.txt"}
+    counts = listed(spec, tmp_path).attributes["captions"]
+    assert (counts["sidecars_unused"], counts["examples"], counts["images_without_rows"]) == (1, ["x.txt"], 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("file_name,text,n\na.jpg,bir,1\n", "file_name,text,n\na.jpg,bir,2\n"),
+        ("file_name,text,n\na.jpg,bir,1\n", "file_name,text,n\na.jpg,bir,1\na.jpg,bir,1\n"),
+        ("file_name,text,n\na.jpg,bir,1\na.jpg,iki,1\n", "file_name,text,n\na.jpg,iki,1\na.jpg,bir,1\n"),
+        ("file_name,text,n\na.jpg,bir,1\n", "file_name,text,n\nb.jpg,bir,1\n"),
+    ],
+    ids=["column", "row", "order", "image"],
+)
+def test_an_identity_changes_with_what_is_said(tmp_path, before, after):
+    folder = put(tmp_path / "in", {**AB, "metadata.csv": before})
+    spec = spec_of(folder, "metadata.csv")
+    first = identities(listed(spec, tmp_path))["root"]
+    put(folder, {"metadata.csv": after})
+    second = identities(listed(spec, tmp_path))["root"]
+    assert first["a.jpg"] != second["a.jpg"]
+    assert (first["b.jpg"] == second["b.jpg"]) == ("b.jpg" not in after)
+    put(folder, {"metadata.csv": before.replace(",", ";")})
+    assert identities(listed(spec, tmp_path))["root"] == first
+
+
+def test_a_name_that_is_no_text_is_found_by_its_bytes(tmp_path):
+    folder = put(tmp_path / "in", {**AB, "a.txt": "bir"})
+    (folder / os.fsdecode(b"\xff.jpg")).write_bytes(JPEG)
+    assert said(spec_of(folder, "sidecar"), tmp_path)["a.jpg"] == ("bir", None)
