@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
+from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
@@ -162,6 +163,17 @@ class GuardedResolver(AbstractResolver):
                 f"{host} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
             )
         return results
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A connection to one of the allowed addresses of a name, or to a literal address that is allowed.
+
+        Raises:
+            PrivateAddressError: none is allowed.
+            OSError: the name does not resolve, or no address answers.
+        """
+        found = await self.resolve(host, port)
+        infos = [(one["family"], socket.SOCK_STREAM, one["proto"], "", (one["host"], port)) for one in found]
+        return await start_connection(infos, happy_eyeballs_delay=0.25, socket_factory=self.socket_for)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -20,23 +20,17 @@ import orjson
 from yarl import URL
 
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.contact import require_contact
+from vlm_assets.transfer.encodings import OverCapError, codings_of, decoded
 from vlm_assets.transfer.guest import Guest
-from vlm_assets.transfer.http import (
-    MAX_REDIRECTS,
-    REDIRECTS,
-    FaultError,
-    TransferError,
-    fault_of,
-    headers_for_hop,
-    new_loop_factory,
-    next_hop,
-    open_session,
-)
+from vlm_assets.transfer.http import FaultError, TransferError, new_loop_factory
 from vlm_assets.transfer.part_file import PartFile
-from vlm_assets.transfer.politeness import Accept, GiveUp, HostLimits, Retry, judge_fault, judge_status
+from vlm_assets.transfer.politeness import Accept, AskLeniently, GiveUp, HostLimits, Retry, judge_status
+from vlm_assets.transfer.redirects import REDIRECTS, Trail, headers_for_hop
 from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
+from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import RejectReason, SourceError
 
@@ -97,12 +91,14 @@ class _Task(Generic[T]):
     """What one call asks for. `headers` is asked before every try: a resumed file wants another range."""
 
     url: str
-    read: Callable[[aiohttp.ClientResponse, URL], Awaitable[T]]
+    read: Callable[[Answer, URL], Awaitable[T]]
     headers: Callable[[], Mapping[str, str]] = dict
     method: str = "GET"
     body: bytes | None = None
     robots: bool = False
     accepted: frozenset[int] = field(default_factory=frozenset)
+    lenient: bool = False
+    """Whether the lenient client asks."""
 
 
 class Client:
@@ -180,14 +176,16 @@ class Client:
             body = orjson.dumps(json)
             given.setdefault("Content-Type", "application/json")
 
-        async def read(response: aiohttp.ClientResponse, at: URL) -> Response:
-            content = bytearray()
-            async for chunk in response.content.iter_any():
-                content += chunk
-                self._meter.received(len(chunk))
-                if len(content) > max_bytes:
-                    raise TransferError(url, RejectReason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
-            return Response(str(at), response.status, response.headers, bytes(content))
+        async def read(answer: Answer, at: URL) -> Response:
+            try:
+                content = decoded(
+                    await self._content(answer, max_bytes), codings_of(answer.headers), max_bytes
+                )
+            except OverCapError:
+                raise TransferError(
+                    url, RejectReason.TOO_MANY_BYTES, f"more than {max_bytes} bytes"
+                ) from None
+            return Response(str(at), answer.status, answer.headers, content)
 
         accepted = frozenset({304}) if etag else frozenset()
         task = _Task(url, read, lambda: given, method.upper(), body, robots, accepted)
@@ -228,21 +226,21 @@ class Client:
                     progress(part.received - counted)
                     counted = part.received
 
-            async def read(response: aiohttp.ClientResponse, at: URL) -> DownloadedFile:
-                part.begin(response.status, response.headers)
+            async def read(answer: Answer, at: URL) -> DownloadedFile:
+                part.begin(answer.status, answer.headers)
                 if max_bytes is not None and (part.expected or 0) > max_bytes:
                     raise TransferError(
                         url, RejectReason.TOO_MANY_BYTES, f"{part.expected} bytes, the cap is {max_bytes}"
                     )
-                async for chunk in response.content.iter_any():
+                while chunk := await answer.content.readany():
                     part.write(chunk)
                     self._meter.received(len(chunk), cut=True)
                     if max_bytes is not None and part.size_bytes > max_bytes:
                         raise TransferError(url, RejectReason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
                 part.check()
                 return DownloadedFile(
-                    dest, part.size_bytes, part.sha256, part.etag, part.last_modified,
-                    response.content_type, str(at),
+                    dest, part.content_bytes, part.sha256, part.etag, part.last_modified,
+                    answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(), str(at),
                 )  # fmt: skip
 
             task = _Task(
@@ -252,6 +250,15 @@ class Client:
             report()
             part.finish()
             return done
+
+    async def _content(self, answer: Answer, max_bytes: int) -> bytes:
+        content = bytearray()
+        while chunk := await answer.content.readany():
+            content += chunk
+            self._meter.received(len(chunk))
+            if len(content) > max_bytes:
+                raise OverCapError
+        return bytes(content)
 
     def _wait(self, work: Coroutine[Any, Any, T], report: Callable[[], None] = lambda: None) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._running_loop())
@@ -283,9 +290,10 @@ class Client:
             return self._loop
 
     async def _open(self) -> None:
-        self._policy = AddressPolicy(self._settings.allow_private_hosts)
-        session = await self._stack.enter_async_context(open_session(self._settings, self._policy))
-        self._guest = Guest(self._settings, self._locks_dir, session, self._policy, self._meter)
+        wire = await self._stack.enter_async_context(
+            Wire(self._settings, AddressPolicy(self._settings.allow_private_hosts))
+        )
+        self._guest = Guest(self._settings, self._locks_dir, wire, self._meter)
         self._stack.callback(self._guest.close)
 
     async def _exchange(self, task: _Task[T]) -> T:
@@ -302,21 +310,26 @@ class Client:
                 raise TransferError(task.url, RejectReason.PRIVATE_ADDRESS, str(error)) from None
             if isinstance(verdict, _Read):
                 return verdict.result
+            if isinstance(verdict, AskLeniently):
+                task.lenient = True
+                continue
+            task.lenient = task.lenient or verdict.leniently
             failures += 1
             await asyncio.sleep(verdict.delay_s)
 
-    async def _hops(self, task: _Task[T], tries: int) -> "_Read[T] | Retry":
+    async def _hops(self, task: _Task[T], tries: int) -> "_Read[T] | Retry | AskLeniently":
         """One try, from the first URL through its redirects."""
         guest = self._guest
         if guest is None:
             raise SourceError("the client is closed")
         first = url = wire_url(task.url)
         guest.policy.check_literal(url)
-        for _ in range(MAX_REDIRECTS + 1):
+        trail = Trail()
+        while True:
             async with guest.turn(host_key(url), self._limits) as gate:
                 if task.robots:
                     await self._obey(guest, url)
-                answer = await self._ask(guest, task, first, url, tries)
+                answer = await self._ask(guest, task, trail, first, url, tries)
                 if isinstance(answer, GiveUp):
                     now = time.time()
                     if answer.not_before > now:
@@ -331,7 +344,6 @@ class Client:
             if not isinstance(answer, URL):
                 return answer
             url = answer
-        raise UrlError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _obey(self, guest: Guest, url: URL) -> None:
         interval_s = self._limits.at(host_key(url)).interval_s
@@ -345,36 +357,27 @@ class Client:
             await guest.wait(host_key(url), max(interval_s, rules.crawl_delay_s))
 
     async def _ask(
-        self, guest: Guest, task: _Task[T], first: URL, url: URL, tries: int
-    ) -> "_Read[T] | URL | GiveUp | Retry":
-        guest.count()
-        headers = headers_for_hop(task.headers(), first, url)
+        self, guest: Guest, task: _Task[T], trail: Trail, first: URL, url: URL, tries: int
+    ) -> "_Read[T] | URL | GiveUp | Retry | AskLeniently":
+        headers = headers_for_hop(task.headers(), first, url) | trail.headers(url)
         try:
-            async with guest.session.request(
-                task.method, url, headers=headers, data=task.body, allow_redirects=False
-            ) as response:
-                if response.status in REDIRECTS and task.method in _READ_ONLY:
-                    return next_hop(url, response.headers.get("Location"), guest.policy)
+            async with guest.send(
+                url, method=task.method, headers=headers, data=task.body, lenient=task.lenient
+            ) as answer:
+                if answer.status in REDIRECTS and task.method in _READ_ONLY:
+                    return trail.follow(url, answer.headers, guest.policy)
                 verdict = judge_status(
-                    response.status,
-                    response.headers,
+                    answer.status,
+                    answer.headers,
                     tries=tries,
                     patience=guest.patience,
                     jitter=random.random(),
                 )
-                if isinstance(verdict, Accept) or response.status in task.accepted:
-                    return _Read(await task.read(response, url))
+                if isinstance(verdict, Accept) or answer.status in task.accepted:
+                    return _Read(await task.read(answer, url))
                 return verdict
         except (aiohttp.ClientError, OSError, FaultError) as error:
-            fault = error if isinstance(error, FaultError) else fault_of(error)
-            if fault is None:
-                raise
-            verdict = judge_fault(
-                fault.fault, fault.detail, tries=tries, patience=guest.patience, jitter=random.random()
-            )
-            if isinstance(verdict, Accept):
-                raise
-            return verdict
+            return guest.judge_error(error, url, tries)
 
 
 @dataclass(frozen=True, slots=True)

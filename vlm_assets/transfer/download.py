@@ -14,25 +14,17 @@ from typing import Final
 from yarl import URL
 
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.bodies import Body
 from vlm_assets.transfer.budget import BudgetSpentError, present_meter
 from vlm_assets.transfer.contact import require_contact
 from vlm_assets.transfer.guest import Guest
-from vlm_assets.transfer.http import (
-    MAX_REDIRECTS,
-    new_loop_factory,
-    open_session,
-    refusal_of,
-)
-from vlm_assets.transfer.politeness import (
-    GiveUp,
-    HostLimits,
-    Patience,
-    Retry,
-)
+from vlm_assets.transfer.http import new_loop_factory, refusal_of
+from vlm_assets.transfer.politeness import AskLeniently, GiveUp, HostLimits, Patience, Retry
 from vlm_assets.transfer.schedule import Host, Job, Schedule, Turn
 from vlm_assets.transfer.spool import Spool, Stored
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
-from vlm_assets.transfer.visits import Body, Visits
+from vlm_assets.transfer.visits import Outcome, Visits
+from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 
@@ -186,8 +178,8 @@ class _Download:
 
     async def _main(self) -> None:
         started = time.monotonic()
-        async with open_session(self._settings, self._policy) as session:
-            guest = Guest(self._settings, self._context.locks_dir, session, self._policy, self._meter)
+        async with Wire(self._settings, self._policy) as wire:
+            guest = Guest(self._settings, self._context.locks_dir, wire, self._meter)
             self._guest = guest
             self._visits = Visits(guest, self._spool.folder)
             self._schedule = Schedule(
@@ -313,7 +305,7 @@ class _Download:
             return None
         return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(job.url)}")
 
-    def _settle(self, host: Host, job: Job, outcome: Body | URL | GiveUp | Retry, started: float) -> None:
+    def _settle(self, host: Host, job: Job, outcome: Outcome, started: float) -> None:
         now = time.time()
         if isinstance(outcome, Retry):
             self._retry(host, job, outcome, started, now)
@@ -327,6 +319,9 @@ class _Download:
         host.succeeded(now)
         if isinstance(outcome, GiveUp):
             self._reject(job.index, outcome)
+        elif isinstance(outcome, AskLeniently):
+            job.lenient = True
+            self._schedule.add(host.name, job, first=True)
         elif isinstance(outcome, URL):
             self._follow(job, outcome)
         elif job.declared and outcome.sha256 != job.declared:
@@ -342,6 +337,7 @@ class _Download:
 
     def _retry(self, host: Host, job: Job, retry: Retry, started: float, now: float) -> None:
         job.failures += 1
+        job.lenient = job.lenient or retry.leniently
         self._retries += 1
         host.failed(started, now, retry.detail, self._patience, random.random())
         _log.debug("%s: %s, try %d", shown_url(job.url), retry.detail, job.failures)
@@ -353,18 +349,14 @@ class _Download:
             self._schedule.add_later(host.name, job, now + retry.delay_s)
 
     def _follow(self, job: Job, target: URL) -> None:
-        job.hops += 1
-        if job.hops > MAX_REDIRECTS:
-            self._reject(job.index, GiveUp(RejectReason.BAD_URL, f"more than {MAX_REDIRECTS} redirects"))
-        elif self._tombstoned and str(target) in self._tombstoned:
+        if self._tombstoned and str(target) in self._tombstoned:
             self._reject(job.index, GiveUp(RejectReason.TOMBSTONED, f"redirects to {shown_url(target)}"))
         else:
             job.url = target
             self._schedule.add(host_key(target), job, first=True)
 
     def _mismatch(self, host: Host, job: Job, body: Body) -> None:
-        if isinstance(body.content, Path):
-            body.content.unlink(missing_ok=True)
+        body.drop()
         job.mismatches += 1
         if job.mismatches == 1:
             self._retries += 1

@@ -4,19 +4,32 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
-from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.addresses import PrivateAddressError
+from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.budget import Meter
-from vlm_assets.transfer.http import REDIRECTS, TransferError, fault_of, next_hop
-from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience, Retry, judge_fault, judge_status
+from vlm_assets.transfer.encodings import OverCapError, codings_of, decoded
+from vlm_assets.transfer.http import FaultError, TransferError, fault_of
+from vlm_assets.transfer.politeness import (
+    AskLeniently,
+    Fault,
+    GiveUp,
+    HostLimits,
+    Patience,
+    Retry,
+    judge_fault,
+    judge_status,
+)
+from vlm_assets.transfer.redirects import REDIRECTS, Trail
 from vlm_assets.transfer.robots import (
     ALLOW_ALL,
     MAX_ROBOTS_BYTES,
@@ -26,6 +39,7 @@ from vlm_assets.transfer.robots import (
 )
 from vlm_assets.transfer.slots import HostGate, host_folder
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url
+from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import RejectReason
 
@@ -41,15 +55,16 @@ class Guest:
         self,
         settings: SourceSettings,
         locks_dir: Path,
-        session: aiohttp.ClientSession,
-        policy: AddressPolicy,
+        wire: Wire,
         meter: Meter,
     ) -> None:
         self.settings = settings
         self.meter = meter
         self.patience = Patience.of(settings)
-        self.session = session
-        self.policy = policy
+        self.policy = wire.policy
+        self._wire = wire
+        self._odd: set[str] = set()
+        """Origins whose answers the strict client does not take: no second request for each of their URLs."""
         self.requests = 0
         """Sent, those for robots.txt included."""
         self._locks_dir = locks_dir
@@ -57,14 +72,44 @@ class Guest:
         self._rules: dict[str, Rules] = {}
         self._loading: dict[str, asyncio.Lock] = {}
 
-    def count(self) -> None:
-        """Counts a request that is about to be sent.
+    @asynccontextmanager
+    async def send(
+        self,
+        url: URL,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        data: bytes | None = None,
+        lenient: bool = False,
+    ) -> AsyncIterator[Answer]:
+        """One request, counted, and its answer; see `Wire.send`.
 
         Raises:
             BudgetSpentError: it may not be sent.
         """
         self.meter.request()
         self.requests += 1
+        lenient = lenient or origin_of(url) in self._odd
+        async with self._wire.send(method, url, headers=headers, data=data, lenient=lenient) as answer:
+            yield answer
+
+    def judge_error(self, error: Exception, url: URL, tries: int) -> GiveUp | Retry | AskLeniently:
+        """What an error of `send`, or of reading its answer, means after `tries` tries of the request.
+
+        Raises:
+            Exception: the error itself, where it is none of the network.
+        """
+        fault = fault_of(error)
+        if fault is None:
+            raise error
+        if fault.fault is Fault.MALFORMED and fault is not error:
+            self._odd.add(origin_of(url))
+            _log.info("%s: %s; asked again leniently", shown_url(url), fault.detail)
+            return AskLeniently(fault.detail)
+        verdict = judge_fault(
+            fault.fault, fault.detail, tries=tries, patience=self.patience, jitter=random.random()
+        )
+        return replace(verdict, leniently=fault.fault is Fault.CUT) if isinstance(verdict, Retry) else verdict
 
     def gate(self, host: str) -> HostGate:
         """The host's gate, made at first sight."""
@@ -134,15 +179,18 @@ class Guest:
     async def _ask_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
         """robots.txt over the network, with retries; the caller holds a turn for the first request."""
         home = URL(f"{url.scheme}://{url.raw_authority}/robots.txt", encoded=True)
-        target, tries, hops = home, 0, 0
+        target, tries, trail = home, 0, Trail()
         while True:
             tries += 1
-            answer = await self._ask_once(target, tries)
+            answer = await self._ask_once(target, tries, trail)
             if isinstance(answer, URL):
-                hops += 1
-                if hops > _ROBOTS_REDIRECTS:
+                if trail.hops > _ROBOTS_REDIRECTS:
                     return ALLOW_ALL
                 target, tries = answer, 0
+                await self.wait(host_key(target), interval_s, 0.0)
+                continue
+            if isinstance(answer, AskLeniently):
+                tries -= 1
                 await self.wait(host_key(target), interval_s, 0.0)
                 continue
             if isinstance(answer, Retry):
@@ -166,34 +214,30 @@ class Guest:
                 gate.pause(now, now + pause_s)
             await self.start(gate, interval_s)
 
-    async def _ask_once(self, target: URL, tries: int) -> URL | Retry | GiveUp | tuple[int, bytes]:
-        self.count()
+    async def _ask_once(
+        self, target: URL, tries: int, trail: Trail
+    ) -> URL | Retry | AskLeniently | GiveUp | tuple[int, bytes]:
         try:
-            async with self.session.get(target, allow_redirects=False) as response:
-                if response.status in REDIRECTS:
-                    return next_hop(target, response.headers.get("Location"), self.policy)
+            async with self.send(target, headers=trail.headers(target)) as answer:
+                if answer.status in REDIRECTS:
+                    return trail.follow(target, answer.headers, self.policy)
                 body = bytearray()
-                while len(body) < MAX_ROBOTS_BYTES and (chunk := await response.content.readany()):
+                while len(body) < MAX_ROBOTS_BYTES and (chunk := await answer.content.readany()):
                     body += chunk
                 self.meter.received(len(body))
-                if 200 <= response.status < 300 or (400 <= response.status < 500 and response.status != 429):
-                    return response.status, bytes(body)
+                if 200 <= answer.status < 300 or (400 <= answer.status < 500 and answer.status != 429):
+                    return answer.status, decoded(bytes(body), codings_of(answer.headers), MAX_ROBOTS_BYTES)
                 verdict = judge_status(
-                    response.status,
-                    response.headers,
+                    answer.status,
+                    answer.headers,
                     tries=tries,
                     patience=self.patience,
                     jitter=random.random(),
                 )
-        except (UrlError, PrivateAddressError, aiohttp.InvalidURL):
+        except (UrlError, PrivateAddressError, aiohttp.InvalidURL, OverCapError):
             return 404, b""
-        except (aiohttp.ClientError, OSError) as error:
-            fault = fault_of(error)
-            if fault is None:
-                raise
-            verdict = judge_fault(
-                fault.fault, fault.detail, tries=tries, patience=self.patience, jitter=random.random()
-            )
+        except (aiohttp.ClientError, OSError, FaultError) as error:
+            return self.judge_error(error, target, tries)
         return verdict if isinstance(verdict, Retry | GiveUp) else (404, b"")
 
     def close(self) -> None:

@@ -1,9 +1,8 @@
-"""One HTTP exchange: a session that checks addresses and TLS, and the errors of a request as `Fault`s."""
+"""Who asks, and the errors of a request as `Fault`s."""
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -11,15 +10,12 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from vlm_assets.transfer.addresses import AddressPolicy, GuardedResolver, PrivateAddressError
+from vlm_assets.transfer.addresses import PrivateAddressError
 from vlm_assets.transfer.politeness import Fault
-from vlm_assets.transfer.urls import UrlError, origin_of, shown_url, wire_url
+from vlm_assets.transfer.urls import UrlError, shown_url
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 
-MAX_REDIRECTS: Final = 10
-REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_KEPT_ACROSS_ORIGINS: Final = frozenset({"accept", "range", "if-range", "user-agent"})
 _THREADS: Final = 32
 _READ_BUFFER: Final = 256 * 1024
 
@@ -75,47 +71,12 @@ def new_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def open_session(settings: SourceSettings, policy: AddressPolicy) -> aiohttp.ClientSession:
-    """A session without proxies, cookies, redirects of its own, or a way around the address check.
-
-    Must be called inside the running loop that will use it.
-    """
-    # Name lookups that hang must not keep others, or a sync of the spool, waiting.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="http"))
-    resolver = GuardedResolver(policy)
-    context = ssl.create_default_context()
-    if settings.ca_bundle is not None:
-        context.load_verify_locations(settings.ca_bundle)
-    connector = aiohttp.TCPConnector(
-        limit=0,  # the scheduler limits, over all processes
-        resolver=resolver,
-        socket_factory=resolver.socket_for,
-        ssl=context,
-        ttl_dns_cache=300,
-        keepalive_timeout=15,
-    )
-    timeout_s = settings.http_timeout_s
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        read_bufsize=_READ_BUFFER,
-        timeout=aiohttp.ClientTimeout(
-            total=None, connect=timeout_s, sock_connect=timeout_s, sock_read=timeout_s
-        ),
-        # Bytes as they were published: a body re-encoded under way is another body.
-        headers={"User-Agent": user_agent(settings), "Accept-Encoding": "identity"},
-        requote_redirect_url=False,
-    )
-    # The library would ask again at once, uncounted, when a server drops a connection; no public switch for it.
-    session._retry_connection = False  # noqa: SLF001
-    return session
-
-
 def fault_of(error: BaseException) -> FaultError | None:
     """The fault behind an error of the HTTP library, or None where it is something else."""
     detail = _plain(error)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, FaultError):
+        return error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return FaultError(Fault.CERTIFICATE, detail)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return FaultError(Fault.DNS, detail)
@@ -125,9 +86,16 @@ def fault_of(error: BaseException) -> FaultError | None:
         return FaultError(Fault.CONNECT, detail or "no connection in time")
     if isinstance(error, TimeoutError):
         return FaultError(Fault.TIMEOUT, "no byte in time")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return FaultError(Fault.MALFORMED, _parser_said(error))
     if isinstance(error, aiohttp.ClientError | ConnectionError):
         return FaultError(Fault.CUT, detail or type(error).__name__)
     return None
+
+
+def _parser_said(error: aiohttp.ClientResponseError) -> str:
+    """The first line of a parser's complaint; what it quotes of the answer may be a secret."""
+    return error.message.strip().partition("\n")[0].rstrip(": ")[:100] or type(error).__name__
 
 
 def _plain(error: BaseException) -> str:
@@ -136,31 +104,6 @@ def _plain(error: BaseException) -> str:
         return (inner.strerror or str(inner) or type(inner).__name__)[:150]
     # Other messages of the library may quote the URL, and so its query.
     return type(error).__name__
-
-
-def next_hop(current: URL, location: str | None, policy: AddressPolicy) -> URL:
-    """Where a redirect leads.
-
-    Raises:
-        UrlError: nowhere, or to something that is no http(s) URL.
-        PrivateAddressError: to a literal address that is not allowed.
-    """
-    if not location:
-        raise UrlError("a redirect without a target")
-    raw = location.encode("utf-8", "surrogateescape")
-    try:
-        target = wire_url(raw.decode(), base=current)
-    except UnicodeDecodeError:
-        target = wire_url(raw.decode("latin-1"), base=current)
-    policy.check_literal(target)
-    return target
-
-
-def headers_for_hop(headers: Mapping[str, str], first: URL, current: URL) -> dict[str, str]:
-    """The caller's headers for one hop: credentials and the like only for the origin they were given for."""
-    if origin_of(first) == origin_of(current):
-        return dict(headers)
-    return {name: value for name, value in headers.items() if name.lower() in _KEPT_ACROSS_ORIGINS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,33 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
 import orjson
 
+from vlm_assets.transfer.answers import Headers, length_said
+from vlm_assets.transfer.encodings import NotCodedError, OverCapError, codings_of, decoded_pieces
 from vlm_assets.transfer.http import FaultError, TransferError
 from vlm_assets.transfer.politeness import Fault
 from vlm_assets.words.errors import RejectReason, StoreError, write_error
 
 _CONTENT_RANGE: Final = re.compile(r"^bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
+_CODED_NAMES: Final = (".gz", ".tgz", ".z", ".br", ".zst")
+"""Files that are meant to be coded: servers name their compression as if it were the transfer's."""
 _log = logging.getLogger("vlm_assets.transfer")
+
+
+_MOST_EXPANSION: Final = 200
+_SLACK_BYTES: Final = 64 * 2**20
+"""A coded file may hold so many times its bytes on the wire, and so much more."""
 
 
 class PartFile:
     """The `.part` of one download, locked against other processes; a context manager.
 
     What is known of it lies in `<dest>.part.json`: a hash of the URL and the validators of the body it belongs to.
+    The `.part` holds the bytes of the wire, so that it can be continued; a content coding is undone at the end.
     """
 
     def __init__(self, dest: Path, url: str, *, resume: bool, declared: str) -> None:
@@ -42,6 +51,10 @@ class PartFile:
         """Bytes that came over the network in this call."""
         self.expected: int | None = None
         self.etag = self.last_modified = ""
+        self._codings: tuple[str, ...] = ()
+        self._plain: Path | None = None
+        """Where the content lies without its codings, if it had some; `_digest` is its sha256."""
+        self._digest = ""
 
     def __enter__(self) -> Self:
         self._dest.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +68,7 @@ class PartFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._forget_plain()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -100,6 +114,7 @@ class PartFile:
         return self.last_modified
 
     def _restart(self) -> None:
+        self._forget_plain()
         os.ftruncate(self._fd, 0)
         self.size_bytes = 0
         self._hasher = hashlib.sha256()
@@ -125,30 +140,29 @@ class PartFile:
             headers["If-Range"] = self._validator
         return headers
 
-    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+    def begin(self, status: int, headers: Headers) -> None:
         """Place the answer: the rest of what is here (206), or all of it anew.
 
         Raises:
             FaultError: the server's range is not the one asked for; the next try starts from nothing.
         """
-        match = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
+        named = headers.get("Content-Range", "")
+        match = _CONTENT_RANGE.match(named)
         if status == 416:
             if match is None or match[3] != str(self.size_bytes) or not self.size_bytes:
                 self._restart()
                 raise FaultError(Fault.CUT, "the server refused the range")
             self.expected = self.size_bytes
             return
-        if status == 206:
+        if status == 206 and (named or self.size_bytes):
             if match is None or match[1] != str(self.size_bytes):
                 self._restart()
                 raise FaultError(Fault.CUT, "the server sent another range")
             self.expected = None if match[3] == "*" else int(match[3])
         else:
             self._restart()
-            length = headers.get("Content-Length", "")
-            # Of a body that is decoded on the way, the length on the wire is another one.
-            plain = headers.get("Content-Encoding", "identity").lower() == "identity"
-            self.expected = int(length) if plain and length.isdigit() else None
+            self.expected = length_said(headers)
+        self._codings = () if self._dest.name.lower().endswith(_CODED_NAMES) else codings_of(headers)
         self.etag, self.last_modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
         note = {"url": self._url_hash, "etag": self.etag, "last_modified": self.last_modified}
         self._note.write_bytes(orjson.dumps(note))
@@ -168,8 +182,36 @@ class PartFile:
 
     @property
     def sha256(self) -> str:
-        """Hex, over all bytes so far."""
-        return self._hasher.hexdigest()
+        """Hex, over the content so far."""
+        return self._digest or self._hasher.hexdigest()
+
+    @property
+    def content_bytes(self) -> int:
+        """Size of the content."""
+        return self.size_bytes if self._plain is None else self._plain.stat().st_size
+
+    def _undo_codings(self) -> None:
+        """Put the content without its codings beside the part, as far as they turn out to be there."""
+        for number, coding in enumerate(reversed(self._codings)):
+            source = self._plain or self._path
+            target = self._dest.with_name(f"{self._dest.name}.plain{number}")
+            try:
+                digest = _decode(source, coding, target, self.size_bytes * _MOST_EXPANSION + _SLACK_BYTES)
+            except NotCodedError:
+                target.unlink(missing_ok=True)
+                return
+            except OverCapError:
+                target.unlink(missing_ok=True)
+                raise TransferError(
+                    self._url, RejectReason.TOO_MANY_BYTES, f"{coding} expands without end"
+                ) from None
+            self._forget_plain()
+            self._plain, self._digest = target, digest
+
+    def _forget_plain(self) -> None:
+        if self._plain is not None:
+            self._plain.unlink(missing_ok=True)
+        self._plain, self._digest = None, ""
 
     def check(self) -> None:
         """Compare size and hash with what was announced.
@@ -183,6 +225,8 @@ class PartFile:
             if self.size_bytes > self.expected:
                 self._restart()
             raise FaultError(Fault.CUT, detail)
+        if self._codings and self.sha256 != self._declared:
+            self._undo_codings()
         if self._declared and self.sha256 != self._declared:
             got = self.sha256
             self._restart()
@@ -195,10 +239,33 @@ class PartFile:
     def finish(self) -> None:
         """Sync and give the file its name."""
         os.fsync(self._fd)
-        self._path.replace(self._dest)
+        if self._plain is not None:
+            self._plain.replace(self._dest)
+            self._plain = None
+            self._path.unlink()
+        else:
+            self._path.replace(self._dest)
         self._note.unlink(missing_ok=True)
         folder = os.open(self._dest.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _decode(source: Path, coding: str, target: Path, cap: int) -> str:
+    """Write what a file holds below its coding, synced; its sha256 in hex."""
+    hasher, size = hashlib.sha256(), 0
+    try:
+        with source.open("rb") as coded, target.open("wb") as plain:
+            for piece in decoded_pieces(coded, coding):
+                size += len(piece)
+                if size > cap:
+                    raise OverCapError
+                hasher.update(piece)
+                plain.write(piece)
+            plain.flush()
+            os.fsync(plain.fileno())
+    except OSError as error:
+        raise write_error(target, error) from error
+    return hasher.hexdigest()

@@ -21,6 +21,8 @@ class Fault(StrEnum):
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"
     CUT = "cut"
+    MALFORMED = "malformed"
+    """An answer came that cannot be made out."""
 
 
 class LimitedSpec(Protocol):
@@ -124,6 +126,15 @@ class Retry:
     delay_s: float
     pause_s: float
     detail: str
+    leniently: bool = False
+    """With the lenient client, which sees an end where the strict one sees a cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskLeniently:
+    """Ask again at once with the lenient client: the answer was odd, and that is nobody's failure."""
+
+    detail: str
 
 
 Verdict = Accept | GiveUp | Retry
@@ -169,8 +180,12 @@ def judge_status(
     return Retry(0.0, backoff_s, detail) if throttled else Retry(backoff_s, 0.0, detail)
 
 
-def judge_fault(fault: Fault, detail: str, *, tries: int, patience: Patience, jitter: float) -> Verdict:
+def judge_fault(
+    fault: Fault, detail: str, *, tries: int, patience: Patience, jitter: float
+) -> GiveUp | Retry:
     """What a request that failed under way means after `tries` tries."""
+    if fault is Fault.MALFORMED:
+        return GiveUp(RejectReason.HTTP_ERROR, f"malformed answer: {detail}"[:200])
     if fault is Fault.CERTIFICATE:
         return GiveUp(RejectReason.UNREACHABLE, f"certificate refused: {detail}", transient=True)
     if tries >= patience.attempts:

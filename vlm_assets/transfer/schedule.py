@@ -14,6 +14,7 @@ from typing import Final
 from yarl import URL
 
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience
+from vlm_assets.transfer.redirects import Trail
 from vlm_assets.transfer.slots import HostGate
 from vlm_assets.words.errors import RejectReason
 
@@ -34,8 +35,10 @@ class Job:
     url: URL
     declared: str = ""
     failures: int = 0
-    hops: int = 0
     mismatches: int = 0
+    trail: Trail = field(default_factory=Trail)
+    lenient: bool = False
+    """Whether the lenient client asks for it."""
 
 
 @dataclass(slots=True)

@@ -94,7 +94,7 @@ def test_who_falls_silent_is_asked_again(context, silent):
         (Reply(body=GOOD.body, headers={"X-Robots-Tag": "noai"}), RejectReason.NOAI, False, 1),
         (Reply(302), RejectReason.BAD_URL, False, 1),
         (Reply(302, headers={"Location": "file:///etc/passwd"}), RejectReason.BAD_URL, False, 1),
-        (Reply(302, headers={"Location": "/a"}), RejectReason.BAD_URL, False, 11),
+        (Reply(302, headers={"Location": "/a"}), RejectReason.BAD_URL, False, 2),
         (Reply(301, headers={"Location": "http://192.168.0.1/"}), RejectReason.PRIVATE_ADDRESS, False, 1),
         (Reply(301, headers={"Location": "http://0xa9fea9fe/"}), RejectReason.PRIVATE_ADDRESS, False, 1),
     ],

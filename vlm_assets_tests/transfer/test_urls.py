@@ -1,7 +1,7 @@
 import pytest
 from yarl import URL
 
-from vlm_assets.transfer.http import headers_for_hop
+from vlm_assets.transfer.redirects import headers_for_hop
 from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
 
 
