@@ -1,0 +1,116 @@
+"""A row trains as it is: TRL's own code takes normalised rows that PyTorch's workers read from disk.
+
+torch is large, so it lives in an environment of its own that the test makes with pip, never in the lock. The default
+run holds the same shape in `test_conversations`.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+from vlm_assets.captions.conversations import normalise
+from vlm_assets.captions.marks import split_at_marks
+from vlm_assets_tests.captions.talks import FORMS, IMAGE, PAIRED, Talk
+
+READER = Path(__file__).with_name("trl_reader.py")
+# TRL is pinned to the release whose code the `messages` column was made for; torch to one with a small CPU build;
+# the two that read the rows are the ones that wrote them.
+PACKAGES = ["trl==1.16.0", "torch==2.13.0", *(f"{name}=={version(name)}" for name in ("datasets", "pillow"))]
+FEATURES = datasets.Features(
+    {
+        "images": datasets.List(datasets.Image()),
+        "messages": datasets.List(
+            {
+                "role": datasets.Value("string"),
+                "content": datasets.List(
+                    {"type": datasets.Value("string"), "text": datasets.Value("string")}
+                ),
+            }
+        ),
+    }
+)
+TALKS: dict[str, Talk] = {
+    "one-image": [("user", [IMAGE, "Bu nedir?"]), ("assistant", ["Bir kedi."])],
+    "three-images": [
+        ("user", ["Bunu", IMAGE, "şununla", IMAGE, "karşılaştır"]),
+        ("assistant", ["Aynı"]),
+        ("user", ["Ya bu?", IMAGE]),
+        ("assistant", ["Başka"]),
+    ],
+    "text-only": [("user", ["Merhaba"]), ("assistant", ["Selam"])],
+}
+ODD: dict[str, tuple[Any, Talk]] = {
+    "no-mark": ([{"from": "human", "value": "Bu?"}], [("user", [IMAGE, IMAGE, "Bu?"])]),
+    "too-many-marks": ([{"user": "Bu <image><image>", "assistant": "Kedi"}],
+                       [("user", [IMAGE, "Bu"]), ("assistant", ["Kedi"])]),
+    "marks-without-images": ([{"role": "user", "content": "<image>\nBu?"}], [("user", ["Bu?"])]),
+    "mark-beside-part": ([{"role": "user", "content": [{"type": "text", "text": "<image>\nBu?"}, {"type": "image"}]}],
+                         [("user", ["Bu?", IMAGE])]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with torch and TRL."""
+    folder = tmp_path_factory.mktemp("trl")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *PACKAGES]
+    subprocess.run(install, check=True, env=_plain_environment())
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_trl_takes_every_row_as_it_is_with_images_in_their_places(tmp_path: Path, python: Path):
+    cases = [(make(talk), talk) for talk in TALKS.values() for make in (FORMS | PAIRED).values()]
+    expected = _save([*cases, *ODD.values()], tmp_path / "rows")
+
+    command = [str(python), str(READER), str(tmp_path / "rows"), "train"]
+    ran = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert rows == expected
+    texts = [part for turns in rows for turn in turns for part in turn["parts"] if isinstance(part, str)]
+    assert all(split_at_marks(text) == [text] for text in texts)
+
+
+def _save(cases: list[tuple[Any, Talk]], folder: Path) -> list[list[dict[str, Any]]]:
+    """Writes a dataset folder of one split, each image of another size; gives what is to be read from it."""
+    rows: list[dict[str, Any]] = []
+    expected: list[list[dict[str, Any]]] = []
+    sizes = ([width_px, 8] for width_px in range(10, 10_000))
+    for value, talk in cases:
+        turns = [
+            {"role": role, "parts": [next(sizes) if one is IMAGE else one for one in said]}
+            for role, said in talk
+        ]
+        images = [part for turn in turns for part in turn["parts"] if isinstance(part, list)]
+        encoded = [{"bytes": _png(*size), "path": None} for size in images]
+        rows.append({"images": encoded, "messages": normalise(value, len(images)).messages})
+        expected.append(turns)
+    train = datasets.Dataset.from_list(rows, features=FEATURES)
+    datasets.DatasetDict({"train": train}).save_to_disk(folder)
+    return expected
+
+
+def _png(width_px: int, height_px: int) -> bytes:
+    target = io.BytesIO()
+    Image.new("RGB", (width_px, height_px)).save(target, "PNG")
+    return target.getvalue()
+
+
+def _plain_environment() -> dict[str, str]:
+    """This process's environment without its Python path, and with no way to the Hub."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
