@@ -12,10 +12,8 @@ from typing import Any, Final, TypedDict
 
 import orjson
 
-from vlm_assets.captions.marks import Mark, NestedMarksError, split_at_marks, without_marks
+from vlm_assets.captions.marks import MAX_MARKS, Mark, MarksError, split_at_marks, without_marks
 from vlm_assets.captions.turns import ConversationError, Turn, read_turns
-
-MAX_MARKS: Final = 10_000
 
 
 class Part(TypedDict):
@@ -81,7 +79,7 @@ def normalise(value: object, image_count: int) -> Conversation:
     changes: Counter[Change] = Counter()
     try:
         placed = _place(reading.turns, image_count, changes)
-    except NestedMarksError as error:
+    except MarksError as error:
         raise ConversationError(str(error)) from None
     messages = _messages(placed, changes)
     if not any(message["role"] == "user" for message in messages):

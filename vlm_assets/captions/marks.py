@@ -41,7 +41,9 @@ _WRAPPERS: Final = (
 _CORE: Final = f"(?:{'|'.join(_CORES)})"
 _MARK: Final = re.compile("|".join([*(f"{left}{_CORE}{right}" for left, right in _WRAPPERS), _CORE]))
 _NUMBERED: Final = re.compile(r"<\|?image[ _:-]?(\d{1,4})\|?>")
-_MAX_PASSES: Final = 8
+MAX_MARKS: Final = 10_000
+"""In one text; also of a conversation."""
+_MAX_PASSES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,16 @@ class Mark:
     part: bool = False
 
 
-class NestedMarksError(ValueError):
-    """Marks that are made of marks: each pass that removes some makes others."""
+class MarksError(ValueError):
+    """A hostile text: too many marks, or marks made of marks, where each pass that removes some makes others."""
 
 
 def split_at_marks(text: str) -> list[str | Mark]:
-    """The words and marks of a text in their order; no words are empty where there are marks."""
+    """The words and marks of a text in their order; no words are empty where there are marks.
+
+    Raises:
+        MarksError: more than `MAX_MARKS`.
+    """
     if "<" not in text:
         return [text]
     pieces: list[str | Mark] = []
@@ -65,6 +71,8 @@ def split_at_marks(text: str) -> list[str | Mark]:
     for match in _MARK.finditer(text):
         pieces += [text[end : match.start()].strip(), Mark(_number_of(match.group()))]
         end = match.end()
+        if len(pieces) > 2 * MAX_MARKS:
+            raise MarksError(f"more than {MAX_MARKS} marks of images in one text")
     if not pieces:
         return [text]
     return [piece for piece in (*pieces, text[end:].strip()) if piece]
@@ -74,7 +82,7 @@ def without_marks(text: str) -> str:
     """The words alone; where a mark stood between words, a line break if there was one beside it, else a blank.
 
     Raises:
-        NestedMarksError: a hostile text that still has marks after some passes.
+        MarksError: the text still has marks after some passes.
     """
     if "<" not in text:
         return text
@@ -83,7 +91,7 @@ def without_marks(text: str) -> str:
         if len(segments) == 1:
             return text
         text = _joined(segments)
-    raise NestedMarksError(f"marks of images within marks, {_MAX_PASSES} deep")
+    raise MarksError(f"marks of images within marks, {_MAX_PASSES} deep")
 
 
 def _joined(segments: list[str]) -> str:
