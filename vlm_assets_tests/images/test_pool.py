@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,35 +19,43 @@ from vlm_assets.images.pool import DecoderPool
 from vlm_assets.images.probe import ImageFacts, ImageFault, ProbePolicy
 from vlm_assets.words.errors import OperationError, RejectReason
 from vlm_assets_tests.images.pictures import EVERYTHING, animation, encoded, picture, prober
+from vlm_assets_tests.waiting import HANG_S, until
 
 GIF = encoded(picture(), "GIF")
+OTHER = encoded(picture(80, 60), "GIF")
 ROOT = Path(vlm_assets.__file__).parent.parent
 
 
-def gone(pid: int, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+def gone(pid: int) -> bool:
+    """True as soon as the process has ended."""
+
+    def ended() -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
             return True
-        time.sleep(0.02)
-    return False
+
+    return until(ended, f"the end of {pid}")
+
+
+def stop_child(one) -> int:
+    """Stops the only child, as if its decoder hung; its pid."""
+    (pid,) = one._pool.pids()
+    os.kill(pid, signal.SIGSTOP)
+    return pid
 
 
 def stopped_probe(one, threads: ThreadPoolExecutor) -> tuple[int, Future]:
-    """A probe whose child is stopped in the midst of it, as if its decoder hung; and the child's pid."""
+    """A probe whose child is stopped in the midst of it; and the child's pid."""
     one.probe(GIF)
-    (pid,) = one._pool.pids()
-    os.kill(pid, signal.SIGSTOP)
-    return pid, threads.submit(one.probe, GIF)
+    pid = stop_child(one)
+    return pid, threads.submit(one.probe, OTHER)
 
 
 def asked(one) -> bool:
-    """Whether the prober waits for an answer: its child is at work, and the request is on its way."""
-    deadline = time.monotonic() + 10
-    while one._pool._idle and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    return not one._pool._idle
+    """True as soon as the only child, found alive, has the other image in its shared memory."""
+    (child,) = one._pool._all
+    return until(lambda: os.fstat(child._shared).st_size == len(OTHER), "the request")
 
 
 @pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
@@ -57,7 +65,7 @@ def test_a_crash_costs_one_reject_and_the_child_is_replaced(deadly):
         assert asked(one)
         os.kill(pid, deadly)
         os.kill(pid, signal.SIGCONT)
-        fault = answer.result(20)
+        fault = answer.result(HANG_S)
         assert isinstance(fault, ImageFault)
         assert fault.reason is RejectReason.DECODER_CRASHED
         assert str(-deadly) in fault.detail
@@ -66,9 +74,13 @@ def test_a_crash_costs_one_reject_and_the_child_is_replaced(deadly):
 
 
 def test_a_hang_costs_one_reject_and_the_child_is_replaced():
-    with prober(decoder_timeout_s=1.5) as one, ThreadPoolExecutor(1) as threads:
-        pid, answer = stopped_probe(one, threads)
-        fault = answer.result(20)
+    with prober() as one:
+        one.probe(GIF)
+        patient = one._pool._policy
+        one._pool._policy = replace(patient, decoder_timeout_s=0.2)
+        pid = stop_child(one)
+        fault = one.probe(OTHER)
+        one._pool._policy = patient
         assert isinstance(fault, ImageFault)
         assert fault.reason is RejectReason.DECODER_TIMEOUT
         assert gone(pid)
@@ -128,7 +140,7 @@ def test_close_ends_the_children_and_blames_no_image():
         assert asked(one)
         one.close()
         with pytest.raises(OperationError, match="closed"):
-            answer.result(20)
+            answer.result(HANG_S)
         assert gone(pid)
 
 
@@ -153,18 +165,18 @@ def test_a_child_outlives_the_thread_that_started_it():
 
 
 ORPHAN = """
-import sys, time
+import sys
 from vlm_assets_tests.images.pictures import encoded, picture, prober
-one = prober(decoder_timeout_s=5.0)
+one = prober()
 one.probe(encoded(picture(), "GIF"))
 print(*one._pool.pids(), flush=True)
-time.sleep(600)
+sys.stdin.read()
 """
 
 
 def test_children_do_not_outlive_a_killed_parent():
     with subprocess.Popen(
-        [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", ORPHAN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -173,10 +185,10 @@ def test_children_do_not_outlive_a_killed_parent():
 
 
 HANGING = """
-import sys
+import signal, sys
 from vlm_assets.images import child, decode
 def hang(*args, **options):
-    while True: pass
+    while True: signal.pause()
 decode.probe_decoded = hang
 child.main(sys.argv[1:])
 """
@@ -194,7 +206,7 @@ def test_a_decode_without_end_ends_by_itself_where_nobody_is_left_to_kill_it():
         child.stdin.write(b"GIF 0\n")
         child.stdin.flush()
         try:
-            assert child.wait(20) == -signal.SIGALRM
+            assert child.wait(HANG_S) == -signal.SIGALRM
         finally:
             child.kill()
 

@@ -20,6 +20,7 @@ from vlm_assets.orchestration.run.service import SNAPSHOT_VARIABLE, Served, open
 from vlm_assets.orchestration.run.threads import run_all
 from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.orchestration.kit import Line
+from vlm_assets_tests.waiting import HANG_S
 from vlm_assets_tests.workplace import STREET, fill, install
 
 
@@ -105,22 +106,20 @@ def test_due_slices_become_ranges_or_named_keys(due, expected):
     assert [("".join(run.keys), run.contiguous) for run in runs] == expected
 
 
-def test_an_interrupted_caller_stops_the_calls_within_seconds():
+def test_an_interrupted_caller_stops_the_calls():
     cancelled = threading.Event()
     stopped = threading.Event()
 
     def call() -> None:
-        cancelled.wait(30)
-        stopped.set()
+        if cancelled.wait(HANG_S):
+            stopped.set()
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(run_all({"one": call}, workers=1, cancelled=cancelled, idle=interrupt))
     assert stopped.is_set()
-    assert time.monotonic() - began < 5
 
 
 @pytest.fixture

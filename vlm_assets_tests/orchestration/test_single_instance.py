@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -26,15 +27,16 @@ from vlm_assets.settings import load_settings
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.errors import LockHeldError
 from vlm_assets_tests.orchestration.kit import Line, failure_of
+from vlm_assets_tests.waiting import HANG_S, until
 from vlm_assets_tests.workplace import STREET, fill, install
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from vlm_assets.store.locks import hold_lock
 with hold_lock(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 NOW = {"vlm/lock_wait_s": "0"}
 
@@ -43,8 +45,9 @@ NOW = {"vlm/lock_wait_s": "0"}
 def held_elsewhere(path: Path, purpose: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a lock, until it is killed or the block ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path), purpose], stdout=subprocess.PIPE, text=True
-    ) as process:
+        [sys.executable, "-c", HOLDER, str(path), purpose],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -71,11 +74,32 @@ def scattered(line: Line, **tags: str) -> dg.ExecuteInProcessResult:
     return job.execute_in_process(instance=line.instance, run_config=config, tags=tags, raise_on_error=False)
 
 
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when somebody in this process found a lock taken and waits to try again."""
+    event = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        event.set()
+        time.sleep(seconds)
+
+    patient = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr("vlm_assets.store.locks.time", patient)
+    return event
+
+
 def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     done: list[Any] = []
     thread = threading.Thread(target=lambda: done.append(call()))
     thread.start()
     return thread, done
+
+
+def waiting(line: Line) -> list[str]:
+    """What the newest run said about whom it waits for."""
+    [run_id] = line.instance.get_run_ids(limit=1)
+    words = [entry.user_message for entry in line.instance.all_logs(run_id)]
+    return [one for one in words if one.startswith("Waiting: ")]
 
 
 def assert_names(told: str, process: subprocess.Popen[str]) -> None:
@@ -108,7 +132,7 @@ def test_who_may_not_wait_names_the_holder_in_another_process(line, lock, run, n
 
 
 @pytest.mark.slow
-def test_a_corpus_that_another_seals_is_waited_for_or_named(line):
+def test_a_corpus_that_another_seals_is_waited_for_or_named(line, refused):
     from vlm_assets.corpus.build import corpus_lock
 
     line.fetch("street")
@@ -120,24 +144,23 @@ def test_a_corpus_that_another_seals_is_waited_for_or_named(line):
         assert not result.success
         assert_names(failure_of(result, "corpus.plan_shards"), holder)
         thread, done = in_background(lambda: line.run(CORPUS_KEY, partition_key="4"))
-        time.sleep(1)
+        assert refused.wait(HANG_S)
         assert not done
         holder.kill()  # as a crash does: the lock goes with the process
-        thread.join(60)
+        thread.join(HANG_S)
     assert done[0].success
 
 
-def test_a_run_of_scattered_slices_waits_for_the_source_and_says_for_whom(line):
+def test_a_run_of_scattered_slices_waits_for_the_source_and_says_for_whom(line, refused):
     with held_elsewhere(line.installation.root.locks / "fetch.street", "slices of street") as holder:
         thread, done = in_background(lambda: scattered(line))
-        time.sleep(1)
+        assert refused.wait(HANG_S)
         assert not done
         os.kill(holder.pid, signal.SIGKILL)
-        thread.join(60)
+        thread.join(HANG_S)
     [result] = done
     assert result.success
-    words = [entry.user_message for entry in line.instance.all_logs(result.run_id)]
-    [told] = [one for one in words if one.startswith("Waiting: ")]
+    [told] = waiting(line)
     assert_names(told, holder)
     assert line.materialized("street") == {"s0": 1, "s1": 1}
 
@@ -182,10 +205,19 @@ def test_a_taken_kind_is_waited_for_or_told_with_its_holders(tmp_path, caplog):
             pass
         assert f"pid {first.pid} on " in str(raised.value)
         assert f"pid {os.getpid()} on " in str(raised.value)
-        thread = threading.Timer(0.3, first.kill)
+        told = "Waiting: all 2 slots of kind kaggle are taken."
+        killed = threading.Event()
+
+        def end_first() -> None:
+            until(lambda: told in caplog.text, told)
+            killed.set()
+            first.kill()
+
+        thread = threading.Thread(target=end_first)
         thread.start()
-        with hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=30, log=log):
-            assert "Waiting: all 2 slots of kind kaggle are taken." in caplog.text
+        with hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=HANG_S, log=log):
+            assert killed.is_set()
+        thread.join()
 
 
 @pytest.mark.slow

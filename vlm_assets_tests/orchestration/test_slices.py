@@ -1,4 +1,3 @@
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,9 +137,7 @@ def test_a_run_that_may_not_wait_names_the_holder(tmp_path, instance):
     line = Line(installation, instance)
     line.list_sources("street")
     with hold_lock(installation.root.locks / "fetch.street", "slices of street"):
-        began = time.monotonic()
-        result = line.fetch("street", **{"vlm/lock_wait_s": "0"})
-    assert time.monotonic() - began < 5
+        result = line.fetch("street", **{"vlm/lock_wait_s": "0"})  # any other waits for days
     assert not result.success
     assert "held by pid" in failure_of(result)
 
