@@ -16,7 +16,8 @@ EVERYTHING = frozenset(FORMATS)
 
 def prober(**changes: Any) -> ImageProber:
     """A prober of all formats that waits for a busy machine."""
-    return ImageProber(ProbePolicy(**{"formats": EVERYTHING, "decoder_timeout_s": HANG_S} | changes))
+    usual: dict[str, Any] = {"formats": EVERYTHING, "decoder_timeout_s": HANG_S}
+    return ImageProber(ProbePolicy(**usual | changes))
 
 
 def picture(width: int = 96, height: int = 72, mode: str = "RGB", seed: int = 7) -> Image.Image:

@@ -40,6 +40,7 @@ def gone(pid: int) -> bool:
 
 def stop_child(one) -> int:
     """Stops the only child, as if its decoder hung; its pid."""
+    pid: int
     (pid,) = one._pool.pids()
     os.kill(pid, signal.SIGSTOP)
     return pid
