@@ -66,7 +66,7 @@ def git(top: Path, *words: str) -> None:
 def run_hooks(top: Path) -> subprocess.CompletedProcess[str]:
     """All but those that look at the whole package."""
     environment = {**os.environ, "PRE_COMMIT_HOME": str(top / ".venv/hooks"), "SKIP": "mypy,lint-imports"}
-    command = [TOOLS / "pre-commit", "run", "--all-files", "--color=never"]
+    command = [str(TOOLS / "pre-commit"), "run", "--all-files", "--color=never"]
     return subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, check=False)
 
 
