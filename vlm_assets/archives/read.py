@@ -223,14 +223,23 @@ class _Walk:
             for entry in entries:
                 if not entry.is_folder:
                     yield from self._member(entry, parts, prefix, depth)
-        for split in find_split_archives(parts.found):
+        splits = find_split_archives(parts.found)
+        for split in splits:
             yield from self._split(split, parts, prefix, depth)
+        for name in sorted(set(parts.found).difference(*(split.parts for split in splits))):
+            path, size_bytes = parts.found[name]
+            with path.open("rb") as file:
+                yield LeftOut(
+                    prefix + name, LeftOutReason.UNKNOWN_TYPE, _what(file.read(HEAD_BYTES)), size_bytes
+                )
 
     def _member(self, entry: Entry, parts: _Parts, prefix: str, depth: int) -> Iterator[Found]:
         name = prefix + entry.name
         is_plain = not (entry.unsafe or entry.closed or is_junk(entry.name) or is_hidden(entry.name))
         try:
-            if is_plain and parts.take(entry.name):
+            if entry.name in parts.found:
+                yield self.refused(name, RejectReason.DUPLICATE_ITEM, "the archive has this name twice")
+            elif is_plain and parts.take(entry.name):
                 parts.add(entry.name, self.spool.put(entry.open()), entry.size_bytes)
             else:
                 yield from self._entry(entry, name, entry.name, depth)

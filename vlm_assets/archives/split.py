@@ -17,8 +17,9 @@ _NUMBERED: Final = re.compile(
     r"(?P<base>.+?)(?:[._-]?(?:part|vol|chunk|split|disk)[._-]?(?P<worded>\d{1,5})|[._-](?P<plain>\d{1,4})|(?P<bare>\d{2,4}))",
     re.IGNORECASE | re.ASCII | re.DOTALL,
 )
-_LETTERED: Final = re.compile(
-    r"(?P<base>.+?)[._-]?(?:part[._-]?)?(?P<letters>[a-z]{2,3})", re.ASCII | re.DOTALL
+_LETTERED: Final = tuple(
+    re.compile(rf"(?P<base>.+?)[._-]?(?:part[._-]?)?(?P<letters>[a-z]{{{count}}})", re.ASCII | re.DOTALL)
+    for count in (2, 3)
 )
 _ZIP_PART: Final = re.compile(r"(?P<base>.+)\.z(?P<number>\d{2,3})", re.IGNORECASE | re.ASCII | re.DOTALL)
 _NO_LETTERS: Final = frozenset(
@@ -26,6 +27,7 @@ _NO_LETTERS: Final = frozenset(
      "sha", "sig", "tmp", "txt", "url", "xml", "xz", "zst"}
 )  # fmt: skip
 """Suffixes of files that lie beside an archive."""
+_LETTERS: Final = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,11 @@ def part_of(name: str) -> Part | None:
         return Part(f"{found['base']}.zip", int(found["number"]), "zip")
     if (found := _NUMBERED.fullmatch(name)) and _can_be_split(found["base"]):
         return Part(found["base"], int(found["worded"] or found["plain"] or found["bare"]), "number")
-    if (found := _LETTERED.fullmatch(name)) and _can_be_split(found["base"]):
-        letters = found["letters"]
-        if letters not in _NO_LETTERS and (len(letters) == 2 or letters.startswith("aa")):
-            return Part(found["base"], _place(letters), "letters")
+    for pattern in _LETTERED:
+        if (found := pattern.fullmatch(name)) and _can_be_split(found["base"]):
+            letters = found["letters"]
+            if letters not in _NO_LETTERS and (len(letters) == 2 or letters.startswith("aa")):
+                return Part(found["base"], _place(letters), "letters")
     return None
 
 
@@ -77,7 +80,7 @@ def find_split_archives(names: Iterable[str]) -> list[SplitArchive]:
     for (archive, kind), parts in sorted(groups.items()):
         if kind == "zip":
             found.append(_zip_parts(archive, parts, all_names))
-        elif kind == "number" or parts[0][1].endswith("a") or len(parts) > 1:
+        elif kind == "number" or min(parts)[0] < _LETTERS:  # two languages of one archive are no parts
             found.append(_byte_parts(archive, sorted(parts), taken=archive in all_names, kind=kind))
     return found
 
@@ -115,5 +118,5 @@ def _place(letters: str) -> int:
     """0 for aa and aaa, 1 for ab and aab, and so on."""
     place = 0
     for letter in letters:
-        place = place * 26 + ord(letter) - ord("a")
+        place = place * _LETTERS + ord(letter) - ord("a")
     return place

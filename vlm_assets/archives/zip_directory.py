@@ -169,7 +169,7 @@ def _place(
 
 def _holds_entry(file: BinaryIO, end: Sequence[int], at: int) -> bool:
     _, disk, _, _, count, size, _, _ = end
-    if disk or count == _MAX_16 or size == _MAX_32:
+    if disk or _is_64(file, at):
         return True  # split, or zip64: reading it tells
     if not count:
         return at == 0

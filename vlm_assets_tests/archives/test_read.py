@@ -1,22 +1,32 @@
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from backports import zstd
 
-from vlm_assets.archives.limits import ArchiveLimits, Budget
+from vlm_assets.archives.limits import (
+    ArchiveLimits,
+    BombError,
+    Budget,
+    DamagedArchiveError,
+    TruncatedArchiveError,
+)
 from vlm_assets.archives.members import Member
 from vlm_assets.archives.names import is_archive_name, is_junk, safe_name
 from vlm_assets.archives.read import Found, Reading, read_members
 from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason, SourceError
+from vlm_assets_tests.archives import made
+from vlm_assets_tests.archives.made import LIMITS, PACKERS, PNG, cut, raw_zip, told, zip_bytes
 
-LIMITS = ArchiveLimits(member_bytes=100_000)
 PLAIN = [("cat/a.jpg", b"A" * 1000), ("dog/b.png", b"B" * 700), ("notes.txt", b"no record")]
 
 
@@ -191,3 +201,165 @@ def test_names_that_are_no_unicode_can_be_encoded(tmp_path: Path) -> None:
     (member,) = members_of(tmp_path / "x", bytes(header) + content[512:])
     assert member.name.encode()
     assert safe_name(member.name)[1] == ""
+
+
+GZ, XZ = PACKERS["gz"], PACKERS["xz"]
+INNER = [("cat/a.jpg", b"A"), ("b.jpg", b"B"), ("read.me", b"R")]
+
+
+def below(name: str, extra: list[tuple[str, Any]] | None = None) -> list[tuple[str, Any]]:
+    wanted = [("cat/a.jpg", b"A"), ("b.jpg", b"B"), ("read.me", "unknown_type")]
+    return [(f"{name}/{member}", what) for member, what in [*wanted, *(extra or [])]]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [("in.zip", zip_of(INNER)), ("in.tar", tar_of(INNER)), ("in.tar.gz", tar_of(INNER, "w:gz")),
+     ("in.txz", tar_of(INNER, "w:xz")), ("in.gz", GZ(tar_of(INNER))), ("in.cbz", zip_of(INNER)),
+     ("noext", zip_of(INNER)), ("noext", tar_of(INNER)), ("sfx.zip", b"#!/bin/sh\n" * 99 + zip_of(INNER))],
+    ids=["zip", "tar", "tar.gz", "txz", "gz", "cbz", "noext-zip", "noext-tar", "sfx"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["zip", "deflate", "tar", "tar.gz"])
+def test_archives_inside_are_read(tmp_path: Path, form: str, inner: tuple[str, bytes]) -> None:
+    files = [("0.jpg", b"0"), inner, ("z.jpg", b"Z")]
+    content = zip_bytes(files, zipfile.ZIP_DEFLATED) if form == "deflate" else FORMS[form](files)
+    found = made.found_in(tmp_path, content)
+    assert told(found) == [("0.jpg", b"0"), *below(inner[0]), ("z.jpg", b"Z")]
+    assert [member.number for member in made.records(found)] == [0, 1, 2, 3]
+
+
+def test_archives_are_opened_to_a_depth(tmp_path: Path) -> None:
+    content = zip_of([("deep.jpg", b"D"), ("more.gz", GZ(PNG))])
+    for level in range(4, 0, -1):
+        content = FORMS["tar.gz" if level % 2 else "zip"]([(f"{level}.zip", content), (f"{level}.jpg", b"x")])
+    found = made.found_in(tmp_path, content)
+    assert told(found) == [
+        ("1.zip/2.zip/3.zip/4.zip", "nested_too_deep"), ("1.zip/2.zip/3.zip/4.jpg", b"x"),
+        ("1.zip/2.zip/3.jpg", b"x"), ("1.zip/2.jpg", b"x"), ("1.jpg", b"x"),
+    ]  # fmt: skip
+    deeper = made.found_in(tmp_path, content, replace(LIMITS, depth=5))
+    assert ("1.zip/2.zip/3.zip/4.zip/deep.jpg", b"D") in told(deeper)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("in.zip", b"no zip", "unreadable"), ("in.zip", zip_of(INNER)[:-30], "unreadable"), ("in.7z", b"", "empty"),
+        ("in.tar.gz", GZ(b"no tar at all" * 99), "unreadable"), ("in.rar", b"Rar!\x1a\x07\x01\0", "unknown_type"),
+        ("in.tar.gz", GZ(tar_of(INNER))[:-9], "unreadable"),
+    ],
+    ids=["junk", "cut-zip", "empty", "no-tar", "rar", "cut-tar"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+def test_a_damaged_archive_inside_costs_itself(
+    tmp_path: Path, form: str, name: str, content: bytes, reason: str
+) -> None:
+    found = told(made.found_in(tmp_path, FORMS[form]([(name, content), ("z.jpg", b"Z")])))
+    assert found[-2:] == [(name, reason), ("z.jpg", b"Z")]
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        dict(zip(("p.zip.001", "p.zip.002", "p.zip.003"), cut(zip_of(INNER), 50, 200), strict=True)),
+        dict(zip(("p.tar.gz.aa", "p.tar.gz.ab"), cut(GZ(tar_of(INNER)), 60), strict=True)),
+        dict(zip(("p.z01", "p.z02", "p.zip"), cut(zip_of(INNER), 50, 200), strict=True)),
+        dict(
+            zip(
+                ("p.z01", "p.zip"),
+                cut(raw_zip([(n.encode(), d) for n, d in INNER], disks=[70]), 70),
+                strict=True,
+            )
+        ),
+    ],
+    ids=["001", "aa", "z01-bytes", "z01-spanned"],
+)
+def test_split_archives_inside_are_joined(tmp_path: Path, form: str, parts: dict[str, bytes]) -> None:
+    files = [*parts.items(), ("z.jpg", b"Z")]
+    for order in (files, files[::-1]):
+        name = next(iter(parts)).replace("z01", "zip").removesuffix(".001").removesuffix(".aa")
+        if order != files and "p.z02" in parts:
+            continue  # the last piece comes first, and does not say that it is one
+        assert told(made.found_in(tmp_path, FORMS[form](order))) == [("z.jpg", b"Z"), *below(name)]
+    missing = told(made.found_in(tmp_path, FORMS[form](files[1:])))
+    assert [key for key, reason in missing if reason == "split_archive_incomplete"] == sorted(
+        list(parts)[1:]
+    ) or ("p.z01" in parts)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        cut(zip_of(INNER), 50, 200)[:2], cut(GZ(tar_of(INNER)), 60, 90)[:2], cut(tar_of(INNER), 512, 1024)[:2],
+    ],
+    ids=["zip", "tar.gz", "tar"],
+)  # fmt: skip
+def test_missing_last_parts_are_told(tmp_path: Path, parts: list[bytes]) -> None:
+    with pytest.raises(TruncatedArchiveError):
+        made.found_in(tmp_path, parts)
+    name = "p.zip" if parts[0].startswith(b"PK") else "p.tar.gz"
+    inside = zip_of(
+        [*((f"{name}.{number:03d}", part) for number, part in enumerate(parts, 1)), ("z.jpg", b"Z")]
+    )
+    assert told(made.found_in(tmp_path, inside)) == [
+        ("z.jpg", b"Z"), (f"{name}.001", "split_archive_incomplete"), (f"{name}.002", "split_archive_incomplete"),
+    ]  # fmt: skip
+
+
+def test_what_is_called_like_a_part_is_told(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        twice = zip_of([("x.zip.tr", b"T"), ("x.zip.de", b"D"), ("y.zip.01", b"1"), ("y.zip.01", b"2")])
+    assert told(made.found_in(tmp_path, twice)) == [
+        ("y.zip.01", "duplicate_item"), ("y.zip", "unreadable"), ("x.zip.de", "unknown_type"),
+        ("x.zip.tr", "unknown_type"),
+    ]  # fmt: skip
+
+
+def test_what_is_a_record_and_what_is_left_out(tmp_path: Path) -> None:
+    jpeg = b"\xff\xd8\xff\xe0" + b"j" * 50
+    files = [
+        ("a.jpg", b"not looked at"), ("0001", jpeg), ("b.jpg_large", jpeg), ("c.dat", PNG), ("d.mpo", jpeg),
+        ("e.txt", b"words"), ("f.pdf", b"%PDF-1.7"), ("g", b""), (".h.jpg", jpeg), (".git/i.jpg", jpeg),
+        ("j.jpg.gz", GZ(jpeg)), ("k.csv.gz", GZ(b"a,b")), ("l.gz", b"no gzip"), ("Thumbs.db", b"x"),
+        ("big", jpeg + bytes(LIMITS.member_bytes)), ("./m.jpg", b"M"), ("n\\o.jpg", b"O"),
+    ]  # fmt: skip
+    found = made.found_in(tmp_path, zip_of(files))
+    assert told(found) == [
+        ("a.jpg", b"not looked at"), ("0001", jpeg), ("b.jpg_large", jpeg), ("c.dat", PNG), ("d.mpo", jpeg),
+        ("e.txt", "unknown_type"), ("f.pdf", "unknown_type"), ("g", "unknown_type"), (".h.jpg", "hidden"),
+        (".git/i.jpg", "hidden"), ("j.jpg.gz", jpeg), ("k.csv.gz", "unknown_type"), ("l.gz", "unknown_type"),
+        ("Thumbs.db", "os_junk"), ("big", "too_many_bytes"), ("m.jpg", b"M"), ("n/o.jpg", b"O"),
+    ]  # fmt: skip
+    details = {one.key: one.detail for one in found if isinstance(one, LeftOut)}
+    assert (details["e.txt"], details["f.pdf"]) == ("text", "PDF")
+
+
+def test_an_archive_inside_shares_the_limits(tmp_path: Path) -> None:
+    many = zip_of([(f"{number}.jpg", b"x") for number in range(6)])
+    for files in ([("in.zip", many)], [("a.zip", many[:0]), ("b.tar", tar_of([("in.zip", many)]))]):
+        with pytest.raises(BombError, match="more than 5 members"):
+            made.found_in(tmp_path, zip_of(files), replace(LIMITS, members=5))
+
+
+def test_names_are_numbers_apart_when_left_early(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(zip_bytes([("in.zip", zip_of(INNER)), ("z.jpg", b"Z")], zipfile.ZIP_DEFLATED))
+    members = read_members(path, Reading(LIMITS, spool_dir=tmp_path / "spool"), where="x")
+    assert next(members)
+    members.close()  # type: ignore[attr-defined]  # a generator
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_the_window_of_a_packed_stream_is_bounded(tmp_path: Path) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**29}]
+    content = lzma.compress(tar_of(INNER), filters=filters)
+    with pytest.raises(DamagedArchiveError, match="xz data is damaged"):
+        made.found_in(tmp_path, content)
+    options = {
+        zstd.CompressionParameter.window_log: 30,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
+    packer = zstd.ZstdCompressor(options=options)
+    with pytest.raises(DamagedArchiveError, match="zstd data is damaged"):
+        made.found_in(tmp_path, packer.compress(tar_of(INNER)) + packer.flush())
