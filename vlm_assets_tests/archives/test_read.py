@@ -3,7 +3,7 @@ import lzma
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -356,10 +356,8 @@ def test_the_window_of_a_packed_stream_is_bounded(tmp_path: Path) -> None:
     content = lzma.compress(tar_of(INNER), filters=filters)
     with pytest.raises(DamagedArchiveError, match="xz data is damaged"):
         made.found_in(tmp_path, content)
-    options = {
-        zstd.CompressionParameter.window_log: 30,
-        zstd.CompressionParameter.enable_long_distance_matching: 1,
-    }
+    parameters = zstd.CompressionParameter
+    options: Mapping[int, int] = {parameters.window_log: 30, parameters.enable_long_distance_matching: 1}
     packer = zstd.ZstdCompressor(options=options)
     with pytest.raises(DamagedArchiveError, match="zstd data is damaged"):
         made.found_in(tmp_path, packer.compress(tar_of(INNER)) + packer.flush())

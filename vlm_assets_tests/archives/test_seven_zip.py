@@ -1,3 +1,4 @@
+import contextlib
 import io
 from pathlib import Path
 
@@ -5,7 +6,13 @@ import py7zr
 import pytest
 
 from vlm_assets.archives import seven_zip
-from vlm_assets.archives.limits import ArchiveLimits, BombError, DamagedArchiveError, TruncatedArchiveError
+from vlm_assets.archives.limits import (
+    ArchiveLimits,
+    BombError,
+    Budget,
+    DamagedArchiveError,
+    TruncatedArchiveError,
+)
 from vlm_assets_tests.archives.made import PNG, cut, found_in, records, seven_zip_bytes, told, zip_bytes
 
 FILES = [
@@ -95,13 +102,8 @@ def test_a_bomb_is_refused_and_a_reader_that_dies_is_told(
 def test_leaving_early_ends_the_reader(tmp_path: Path) -> None:
     path = tmp_path / "x.7z"
     path.write_bytes(seven_zip_bytes([("a.jpg", bytes(10_000_000)), ("b.jpg", b"B")]))
-    reader = seven_zip.SevenZipReader([path], found_budget())
-    entries = reader.entries()
-    assert next(entries).name == "a.jpg"
-    entries.close()
+    reader = seven_zip.SevenZipReader([path], Budget(ArchiveLimits(2**27), 2**20, "x"))
+    with contextlib.closing(reader.entries()) as entries:  # type: ignore[type-var]  # a generator
+        assert next(entries).name == "a.jpg"
     assert reader._process is not None
     assert reader._process.returncode is not None
-
-
-def found_budget() -> seven_zip.Budget:
-    return seven_zip.Budget(ArchiveLimits(2**27), 2**20, "x")
