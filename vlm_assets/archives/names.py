@@ -29,9 +29,16 @@ _MAX_NAME_CHARS: Final = 4096
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+def suffix_of(name: str) -> str:
+    """The last suffix of a path's last part, in small letters; "" where it has none."""
+    base = name.rpartition("/")[2]
+    dot = base.rfind(".")
+    return base[dot:].lower() if dot > 0 else ""
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file name has the suffix of an image format, allowed or not."""
-    return PurePosixPath(name.lower()).suffix in IMAGE_SUFFIXES
+    return suffix_of(name) in IMAGE_SUFFIXES
 
 
 def is_archive_name(name: str) -> bool:

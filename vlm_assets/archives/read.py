@@ -7,7 +7,7 @@ members are. The order is the archive's own; archives that were split over sever
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from blake3 import blake3
@@ -36,6 +36,7 @@ from vlm_assets.archives.names import (
     is_hidden,
     is_image_name,
     is_junk,
+    suffix_of,
 )
 from vlm_assets.archives.seven_zip import EncryptedNamesError, SevenZipReader
 from vlm_assets.archives.split import SplitArchive, find_split_archives, part_of
@@ -235,11 +236,10 @@ class _Walk:
 
     def _member(self, entry: Entry, parts: _Parts, prefix: str, depth: int) -> Iterator[Found]:
         name = prefix + entry.name
-        is_plain = not (entry.unsafe or entry.closed or is_junk(entry.name) or is_hidden(entry.name))
         try:
             if entry.name in parts.found:
                 yield self.refused(name, RejectReason.DUPLICATE_ITEM, "the archive has this name twice")
-            elif is_plain and parts.take(entry.name):
+            elif parts.take(entry.name) and _is_plain(entry):
                 parts.add(entry.name, self.spool.put(entry.open()), entry.size_bytes)
             else:
                 yield from self._entry(entry, name, entry.name, depth)
@@ -345,7 +345,7 @@ class _Walk:
             return
         if is_image_head(head):
             yield self._record(entry, name, stream)
-        elif not PurePosixPath(judged).suffix and (form_of(head) in {ZIP, SEVEN_ZIP} or looks_like_tar(head)):
+        elif not suffix_of(judged) and (form_of(head) in {ZIP, SEVEN_ZIP} or looks_like_tar(head)):
             again = replace(entry, open=lambda: stream)
             yield from self._archive(again, name, depth)
         else:
@@ -414,6 +414,10 @@ def _read_whole(entry: Entry, cap: int, stream: Stream | None = None) -> bytes:
     if len(data) > cap:
         raise MemberFaultError(RejectReason.TOO_MANY_BYTES, f"more than {cap} bytes")
     return data
+
+
+def _is_plain(entry: Entry) -> bool:
+    return not (entry.unsafe or entry.closed or is_junk(entry.name) or is_hidden(entry.name))
 
 
 def is_image_head(head: bytes) -> bool:

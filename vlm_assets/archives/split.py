@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from vlm_assets.archives.names import COMPRESSED_SUFFIXES, is_archive_name
+from vlm_assets.archives.names import COMPRESSED_SUFFIXES, is_archive_name, is_image_name
 
 _NUMBERED: Final = re.compile(
     r"(?P<base>.+?)(?:[._-]?(?:part|vol|chunk|split|disk)[._-]?(?P<worded>\d{1,5})|[._-](?P<plain>\d{1,4})|(?P<bare>\d{2,4}))",
@@ -54,7 +54,7 @@ class SplitArchive:
 
 def part_of(name: str) -> Part | None:
     """The part that a name says it is, or None."""
-    if is_archive_name(name):
+    if is_image_name(name) or is_archive_name(name):
         return None
     if found := _ZIP_PART.fullmatch(name):
         return Part(f"{found['base']}.zip", int(found["number"]), "zip")

@@ -13,7 +13,10 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from vlm_assets.archives.limits import Budget, DamagedArchiveError, TruncatedArchiveError, short
 
-CHUNK_BYTES: Final = 2**18
+CHUNK_BYTES: Final = 2**17
+"""Of what is read at once."""
+UNPACKED_BYTES: Final = 2**20
+"""Of what a decoder gives at once, at most: several times what it gets, so that a call is seldom cut short."""
 _PADDING: Final = b"\0"
 
 
@@ -134,7 +137,7 @@ def _unpacked(stream: Stream, form: str, budget: Budget) -> Iterator[bytes]:
         decoder = new_decoder(form, budget.limits.window_bytes)
         while not decoder.eof:
             try:
-                out = decoder.decompress(data, CHUNK_BYTES)
+                out = decoder.decompress(data, UNPACKED_BYTES)
             except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, zstd_error()) as error:
                 raise DamagedArchiveError(
                     f"{budget.where}: the {form} data is damaged ({short(error)})"

@@ -13,6 +13,7 @@ from vlm_assets.archives.members import Entry
 from vlm_assets.archives.names import decode_name, safe_name
 from vlm_assets.archives.streams import (
     CHUNK_BYTES,
+    UNPACKED_BYTES,
     ChunkStream,
     Decoder,
     FileSlice,
@@ -129,7 +130,7 @@ class ZipArchive:
             else:
                 decoder = new_decoder(_FORMS[entry.method], window_bytes)
             while not decoder.eof:
-                out = decoder.decompress(data, CHUNK_BYTES)
+                out = decoder.decompress(data, UNPACKED_BYTES)
                 if out:
                     yield out
                 data = decoder.pending()

@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final
 
 from vlm_assets.archives.limits import ArchiveLimits, Budget
-from vlm_assets.archives.names import is_archive_name, is_hidden, is_image_name, is_junk
+from vlm_assets.archives.names import is_archive_name, is_hidden, is_image_name, is_junk, suffix_of
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
 from vlm_assets.sources._archives import PathGlobs
@@ -87,7 +86,7 @@ def _left_out_reason(member: KaggleMember, globs: PathGlobs, *, in_archive: bool
         return LeftOutReason.HIDDEN
     if not (globs.opens(member.name) if in_archive else globs.lets_through(member.name)):
         return LeftOutReason.EXCLUDED
-    known_other = PurePosixPath(member.name.lower()).suffix in NO_IMAGES
+    known_other = suffix_of(member.name) in NO_IMAGES
     return LeftOutReason.UNKNOWN_TYPE if known_other and not member.unsafe and not in_archive else None
 
 
