@@ -8,6 +8,7 @@ from typing import BinaryIO, Final
 from vlm_assets.archives.joined import open_joined, part_starts
 from vlm_assets.archives.limits import Budget, DamagedArchiveError, TruncatedArchiveError
 from vlm_assets.archives.members import Entry
+from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.streams import Peeked, Stream, compression_of, decompressed
 from vlm_assets.archives.tars import BLOCK, TarReader, looks_like_tar
 from vlm_assets.archives.zip_directory import has_directory, read_directory
@@ -49,7 +50,7 @@ def open_tar(
     form: str,
     budget: Budget,
     *,
-    encoding: str | None = None,
+    encoding: Encodings = None,
     positioned: BinaryIO | None = None,
 ) -> TarReader:
     """A tar, packed or plain.

@@ -1,6 +1,7 @@
 """What a member's name says: its text, whether it is safe, whether it is an image, an archive or rubbish. Pure."""
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -17,6 +18,8 @@ ARCHIVE_SUFFIXES: Final = (
 )  # fmt: skip
 COMPRESSED_SUFFIXES: Final = (".gz", ".bz2", ".xz", ".zst")
 """Of a single compressed file, which may turn out to be a tar."""
+Encodings = str | Sequence[str] | None
+"""Of names that are neither declared nor UTF-8: one, or several that are tried in turn."""
 _JUNK: Final = frozenset(
     {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r"}
 )
@@ -25,6 +28,7 @@ _JUNK_FOLDERS: Final = frozenset(
      "$recycle.bin", "system volume information"}
 )  # fmt: skip
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
+_UNREAD: Final = re.compile(r"\.(?:rar|cbr|r\d\d|ace|arj|lzh|lha|cab|dmg)$", re.IGNORECASE)
 _MAX_NAME_CHARS: Final = 4096
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -49,6 +53,11 @@ def is_archive_name(name: str) -> bool:
 def is_compressed_name(name: str) -> bool:
     """Whether a file name is that of a single compressed file."""
     return name.lower().endswith(COMPRESSED_SUFFIXES) and not is_archive_name(name)
+
+
+def is_unread_archive(name: str) -> bool:
+    """Whether a file name is that of an archive in a format that nothing here reads."""
+    return _UNREAD.search(name) is not None
 
 
 def is_junk(name: str) -> bool:
@@ -84,19 +93,16 @@ def safe_name(name: str) -> tuple[str, str]:
     return plain, ""
 
 
-def decode_name(raw: bytes, encoding: str | None) -> tuple[str, bool]:
+def decode_name(raw: bytes, encoding: Encodings) -> tuple[str, bool]:
     """The text of a name that nobody declared the encoding of, and whether it is a guess.
 
-    UTF-8 where its bytes are that; else `encoding`; else cp437, which has a character for every byte and is what
-    a zip's names are in (APPNOTE 4.4.4).
+    UTF-8 where its bytes are that; else the first of `encoding` that it can be in; else cp437, which has a
+    character for every byte and is what a zip's names are in (APPNOTE 4.4.4).
     """
-    try:
-        return raw.decode("utf-8"), False
-    except UnicodeDecodeError:
-        pass
-    if encoding is not None:
+    told = (encoding,) if isinstance(encoding, str) else encoding or ()
+    for one in ("utf-8", *told):
         try:
-            return raw.decode(encoding), False
+            return raw.decode(one), False
         except UnicodeDecodeError:
-            pass
+            continue
     return raw.decode("cp437"), True

@@ -31,6 +31,7 @@ from vlm_assets.archives.limits import (
 )
 from vlm_assets.archives.members import Entry, Member
 from vlm_assets.archives.names import (
+    Encodings,
     is_archive_name,
     is_compressed_name,
     is_hidden,
@@ -62,7 +63,7 @@ class Reading:
     limits: ArchiveLimits
     wanted: Callable[[str], bool] = is_image_name
     """Names the members that are records whatever their bytes. Of others, those are that hold an image."""
-    encoding: str | None = None
+    encoding: Encodings = None
     """Of names that are neither declared nor valid UTF-8."""
     spool_dir: Path | None = None
     """Where archives inside lie while they are read, if they must; None: the system's folder."""
@@ -191,7 +192,7 @@ class _Walk:
         path.unlink()
 
     @property
-    def _encoding(self) -> str | None:
+    def _encoding(self) -> Encodings:
         return self._reading.encoding
 
     def _file(self, file: BinaryIO, prefix: str, depth: int, paths: Sequence[Path] = ()) -> Iterator[Found]:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, cast
 
 from vlm_assets.archives.limits import Budget, DamagedArchiveError, TruncatedArchiveError
 from vlm_assets.archives.members import Entry
-from vlm_assets.archives.names import decode_name, safe_name
+from vlm_assets.archives.names import Encodings, decode_name, safe_name
 from vlm_assets.archives.streams import CHUNK_BYTES, FileSlice, Stream
 from vlm_assets.words.errors import RejectReason
 
@@ -55,7 +55,7 @@ class TarReader:
     """
 
     def __init__(
-        self, stream: Stream, budget: Budget, *, encoding: str | None = None, file: BinaryIO | None = None
+        self, stream: Stream, budget: Budget, *, encoding: Encodings = None, file: BinaryIO | None = None
     ) -> None:
         self._stream = stream
         self._budget = budget

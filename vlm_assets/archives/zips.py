@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from vlm_assets.archives.limits import Budget, MemberFaultError, short
 from vlm_assets.archives.members import Entry
-from vlm_assets.archives.names import decode_name, safe_name
+from vlm_assets.archives.names import Encodings, decode_name, safe_name
 from vlm_assets.archives.streams import (
     CHUNK_BYTES,
     UNPACKED_BYTES,
@@ -40,7 +40,7 @@ class ZipArchive:
         file: BinaryIO,
         budget: Budget,
         *,
-        encoding: str | None = None,
+        encoding: Encodings = None,
         part_starts: Sequence[int] = (0,),
     ) -> None:
         self._file = file
@@ -145,7 +145,7 @@ class ZipArchive:
             raise MemberFaultError(RejectReason.UNREADABLE, "needs too much memory to unpack") from error
 
 
-def entry_name(entry: ZipEntry, encoding: str | None) -> tuple[str, str, bool]:
+def entry_name(entry: ZipEntry, encoding: Encodings) -> tuple[str, str, bool]:
     """A member's safe name, why it is unsafe, and whether its encoding is a guess."""
     text, guessed = decode_name(entry.raw_name, encoding)
     name, unsafe = safe_name(text)

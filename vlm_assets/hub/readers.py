@@ -16,7 +16,7 @@ import orjson
 
 from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.archives.members import Member
-from vlm_assets.archives.names import is_image_name
+from vlm_assets.archives.names import Encodings, is_image_name
 from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.archives.read import read_members
 from vlm_assets.hub.tables import TEXT_NAMES, Columns, json_value, plan_columns, records_of
@@ -49,7 +49,7 @@ class Reading:
     """From the README; those in a file's own schema win."""
     spool_dir: Path | None = None
     """Where archives inside archives may lie while they are read."""
-    encoding: str | None = None
+    encoding: Encodings = None
     """Of names in archives that are neither declared nor UTF-8."""
 
 

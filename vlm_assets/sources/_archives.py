@@ -1,18 +1,24 @@
 """What the kinds whose items are archives share: their records, and which paths the catalogue lets through."""
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator
 
+from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason
-from vlm_assets.words.records import Item, Record
+from vlm_assets.words.records import Item, ListedSlice, Record
 
 if TYPE_CHECKING:
     from vlm_assets.archives.members import Member
+
+
+ARCHIVES: Final = "archives"
+"""The group of a source's archives, where they share slices."""
+ARCHIVE_SLICES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,34 @@ def member_events(
             )
     if not has_records and not has_excluded:
         yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
+
+
+def archive_slices(
+    archives: Sequence[Item],
+    taken: Collection[str],
+    previous: Mapping[str, int],
+    buckets: MutableMapping[str, int],
+) -> list[ListedSlice]:
+    """A slice an archive, named after it; or buckets of archives where there are many, and ever after.
+
+    `taken`: names of slices that are there already.
+    """
+    if len(archives) <= ARCHIVE_SLICES and ARCHIVES not in previous:
+        names = [f"{item.key}--archive" if item.key in taken else item.key for item in archives]
+        return [ListedSlice(name, [item], container=True) for name, item in zip(names, archives, strict=True)]
+    return slices_of_group(
+        ARCHIVES, archives, ARCHIVE_SLICES, fixed=None, previous=previous, buckets=buckets, container=True
+    )
+
+
+def incomplete(
+    item: Item, parts: Sequence[tuple[str, int | None]], error: Exception
+) -> Iterator[Reject | LeftOut]:
+    """What is told of a split archive whose last parts are missing: each part that is there. `parts`: name, size."""
+    for name, size_bytes in parts:
+        reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
+        yield LeftOut(f"{item.key}/{name}", reason, str(error), size_bytes)
+    yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
 
 
 def _known_encoding(name: str) -> str:

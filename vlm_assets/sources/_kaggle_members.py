@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 from vlm_assets.archives.limits import ArchiveLimits, Budget
-from vlm_assets.archives.names import is_archive_name, is_hidden, is_image_name, is_junk, suffix_of
+from vlm_assets.archives.names import Encodings, is_archive_name, is_hidden, is_image_name, is_junk, suffix_of
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
 from vlm_assets.sources._archives import PathGlobs
@@ -35,7 +35,7 @@ class KaggleMember:
 
 
 def read_members_of(
-    file: BinaryIO, archive_bytes: int, limits: ArchiveLimits, where: str, encoding: str | None
+    file: BinaryIO, archive_bytes: int, limits: ArchiveLimits, where: str, encoding: Encodings
 ) -> Iterator[KaggleMember]:
     """Every member but folders, in the directory's order.
 

@@ -1,4 +1,4 @@
-"""`client_folder`: image files in a folder tree, with texts beside them or in one metadata file."""
+"""`client_folder`: image files and archives in a folder tree, with texts beside them or in one metadata file."""
 
 import fnmatch
 import math
@@ -8,13 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
+from vlm_assets.archives.names import is_archive_name, is_junk, is_unread_archive
+from vlm_assets.archives.split import part_of
 from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.trees import Caption, Tree, caption_key, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._archives import PathGlobs, archive_slices
+from vlm_assets.sources._folder_archives import (
+    archive_events,
+    archive_item,
+    find_archives,
+    incomplete_left_out,
+)
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
@@ -23,7 +32,7 @@ _FILES_PER_SLICE: Final = 10_000
 
 
 class ClientFolderSpec(CaptionKeys, SourceSpec):
-    """Keys of a client folder. `include` and `exclude` are globs over the relative path.
+    """Keys of a client folder. `include` and `exclude` are globs over the relative path, on into archives.
 
     Files that hold the images' words need not be included.
     """
@@ -33,12 +42,20 @@ class ClientFolderSpec(CaptionKeys, SourceSpec):
     exclude: tuple[str, ...] = ()
     files_per_slice: int | None = None
 
+    @property
+    def globs(self) -> PathGlobs:
+        """`include` and `exclude`."""
+        return PathGlobs(self.include, self.exclude)
+
 
 class ClientFolder:
-    """A slice is a top folder; or a bucket of files, where there are no folders or `files_per_slice` is set."""
+    """A slice is a top folder; or a bucket of files, where there are no folders or `files_per_slice` is set.
+
+    An archive is a slice of its own; more than `ARCHIVE_SLICES` share buckets.
+    """
 
     kind: ClassVar[str] = "client_folder"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = ClientFolderSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset()
@@ -53,34 +70,55 @@ class ClientFolder:
         names = _files(spec)
         root = os.fspath(spec.path)
         rule = spec.caption_rule()
-        others = {key for key in names if rule.may_own(key)}
+        junk = {key for key in names if is_junk(key)}
+        unread = {key for key in names if is_unread_archive(key)} - junk
+        archives, parts = find_archives(names.keys() - junk - unread, spec.globs)
+        packed = {file for archive in archives for file in archive.files}
+        not_loose = junk | unread | parts.keys() | packed
+        others = {key for key in names if rule.may_own(key)} - not_loose
         tree = Tree(
-            names.keys() - others,
+            names.keys() - others - not_loose,
             others,
             lambda key: open(os.path.join(root, names[key]), "rb"),  # noqa: SIM115  # closed by its reader
             lambda key: f"source {spec.name}: {os.path.join(root, key)}",
         )
         with tree_captions(rule, tree, context.cache_dir) as captions:
-            keys = [key for key in sorted(names.keys() - captions.companions) if _included(spec, key)]
-            paths = [os.path.join(root, names[key]) for key in keys]
+            loose = names.keys() - captions.companions - not_loose
+            keys = [key for key in sorted(loose) if _included(spec, key)]
+            paths = [os.path.join(root, names[key]) for key in (*keys, *sorted(packed))]
             with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
                 digests = hashes.hash_many(paths)
             items = [
                 _item(key, names[key], path, digest, captions.of(key))
-                for key, path, digest in zip(keys, paths, digests, strict=True)
+                for key, path, digest in zip(keys, paths, digests, strict=False)  # the packed ones come last
             ]
             attributes = {"captions": captions.counts} if captions.counts else {}
-        if not items:
+        digest_of = dict(zip(sorted(packed), digests[len(keys) :], strict=True))
+        containers = [archive_item(one, names, spec.path, digest_of, spec.globs) for one in archives]
+        if not items and not containers:
             raise SourceError(f"source {spec.name}: no file in {spec.path} matches; check path and include")
         slices, buckets = _slices(spec, items, context.previous_buckets)
-        return Listed(revision="folder", slices=slices, buckets=buckets, attributes=attributes)
+        slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
+        left_out = [
+            *(LeftOut(key, LeftOutReason.OS_JUNK) for key in sorted(junk)),
+            *(
+                LeftOut(key, LeftOutReason.UNKNOWN_TYPE, "an archive that is not read")
+                for key in sorted(unread)
+            ),
+            *incomplete_left_out(parts),
+        ]
+        return Listed("folder", slices, buckets, attributes, left_out)
 
     def fetch(
         self, spec: ClientFolderSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject]:
-        """A record a file, or one a caption; its bytes are read by the caller."""
+    ) -> Iterator[Record | Reject | LeftOut]:
+        """A record a file, or one a caption, whose bytes are read by the caller; or the members of an archive."""
         for item in items:
             payload = item.payload
+            if "parts" in payload:
+                yield from archive_events(item, spec.path, spec.globs, spec.encoding, context)
+                context.progress(1, item.size_bytes or 0)
+                continue
             name = os.fsdecode(bytes.fromhex(payload["name_hex"])) if "name_hex" in payload else item.key
             captions = payload.get("captions", [[None, None]])
             for number, (text, extra) in enumerate(captions):
@@ -115,7 +153,9 @@ def _files(spec: ClientFolderSpec) -> dict[str, str]:
                 continue
             special = not entry.is_file() and not entry.is_symlink()
             key = nfc(name)
-            if special or _excluded(spec, key) or not (_included(spec, key) or rule.may_own(key)):
+            if special or _excluded(spec, key):
+                continue
+            if not (_included(spec, key) or rule.may_own(key) or is_archive_name(key) or part_of(key)):
                 continue
             if key in found:
                 raise SourceError(

@@ -17,10 +17,10 @@ from pydantic import Field
 from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import Encoding, member_events
+from vlm_assets.sources._archives import Encoding, incomplete, member_events
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
@@ -203,10 +203,7 @@ def _members(
     except TruncatedArchiveError as error:
         if len(paths) == 1:
             raise
-        for part in _assets(item):  # told before any member
-            reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
-            yield LeftOut(f"{item.key}/{part.key}", reason, str(error), part.size_bytes)
-        yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
+        yield from incomplete(item, [(part.key, part.size_bytes) for part in _assets(item)], error)
 
 
 def _token(settings: SourceSettings) -> str:

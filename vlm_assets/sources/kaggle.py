@@ -7,7 +7,7 @@ those whose suffix tells nothing: their bytes decide when they are fetched.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -18,11 +18,11 @@ from pydantic import Field
 from vlm_assets.archives.encodings import name_hint
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.sources._archives import Encoding, PathGlobs, member_events
+from vlm_assets.sources._archives import Encoding, PathGlobs, archive_slices, incomplete, member_events
 from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, sort_out
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from vlm_assets.transfer.kaggle import KaggleDataset
 
 _ROOT_SLICE: Final = "root"
-_ARCHIVES: Final = "archives"
-_ARCHIVE_SLICES: Final = 200
 _fresh: set[Path] = set()
 """Archives that this process has downloaded by force: slices of one run share them."""
 
@@ -62,7 +60,7 @@ class KaggleSpec(SourceSpec):
 class KaggleSource:
     """A slice is a top folder of the archive; a bucket of one where it holds more than `files_per_slice`.
 
-    An archive inside is a slice of its own; more than `_ARCHIVE_SLICES` share buckets.
+    An archive inside is a slice of its own; more than `ARCHIVE_SLICES` share buckets.
     """
 
     kind: ClassVar[str] = "kaggle"
@@ -101,7 +99,7 @@ class KaggleSource:
                 folder, members, planned, fixed=spec.buckets, previous=context.previous_buckets, buckets=buckets,
                 container=False, items_per_slice=min(spec.files_per_slice, 10_000),
             )  # fmt: skip
-        slices += _archive_slices(archives, {one.name for one in slices}, context, buckets)
+        slices += archive_slices(archives, {one.name for one in slices}, context.previous_buckets, buckets)
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
             f"versions/{dataset.version}", slices, buckets, left_out=left_out, hints=(hint,) if hint else ()
@@ -133,19 +131,6 @@ class KaggleSource:
                 else:
                     yield _loose(item, entries[item.payload["index"]], limits, origin)
                 context.progress(1, item.size_bytes or 0)
-
-
-def _archive_slices(
-    archives: Sequence[Item], taken: Collection[str], context: ListContext, buckets: dict[str, int]
-) -> list[ListedSlice]:
-    """A slice an archive; or buckets of archives, where there are many, and ever after."""
-    if len(archives) <= _ARCHIVE_SLICES and _ARCHIVES not in context.previous_buckets:
-        names = [f"{item.key}--archive" if item.key in taken else item.key for item in archives]
-        return [ListedSlice(name, [item], container=True) for name, item in zip(names, archives, strict=True)]
-    return slices_of_group(
-        _ARCHIVES, archives, _ARCHIVE_SLICES,
-        fixed=None, previous=context.previous_buckets, buckets=buckets, container=True,
-    )  # fmt: skip
 
 
 def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "dict[int, Entry]":
@@ -195,10 +180,7 @@ def _inside(
     except TruncatedArchiveError as error:
         if len(parts) == 1:
             raise
-        for part in parts:  # told before any member
-            reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
-            yield LeftOut(f"{item.key}/{part.name}", reason, str(error), part.size_bytes)
-        yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
+        yield from incomplete(item, [(part.name, part.size_bytes) for part in parts], error)
 
 
 @dataclass(frozen=True, slots=True)
