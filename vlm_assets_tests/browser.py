@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
+from vlm_assets_tests.waiting import HANG_S, until
+
 
 def available() -> bool:
     """Whether chromium and its driver are installed."""
@@ -35,27 +37,28 @@ class Browser:
         size = f"--window-size={self._size[0]},{self._size[1]}"
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", size]
         wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": flags}}}}
-        for _ in range(60):
-            try:
-                self._session = self._call("POST", "/session", wanted)["sessionId"]
-                break
-            except urllib.error.URLError:
-                time.sleep(0.5)
+        self._session = until(lambda: self._new_session(wanted), "chromedriver", every_s=0.5)
         return self
+
+    def _new_session(self, wanted: dict[str, Any]) -> str:
+        try:
+            return str(self._call("POST", "/session", wanted)["sessionId"])
+        except urllib.error.URLError:
+            return ""
 
     def __exit__(self, *_: object) -> None:
         try:
             self._call("DELETE", f"/session/{self._session}")
         finally:
             self._driver.kill()
-            self._driver.wait(10)
+            self._driver.wait(HANG_S)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(
             self._base + path, data, {"content-type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=HANG_S) as answer:
             return json.load(answer)["value"]
 
     def run(self, script: str) -> Any:
@@ -63,7 +66,7 @@ class Browser:
         body = {"script": script, "args": []}
         return self._call("POST", f"/session/{self._session}/execute/sync", body)
 
-    def open(self, url: str, *texts: str, seconds: float = 60) -> float:
+    def open(self, url: str, *texts: str, seconds: float = HANG_S) -> float:
         """Opens a page; seconds until all texts stand on it.
 
         Raises:

@@ -24,7 +24,6 @@ def command(folder: Path, *arguments: str, **environment: str) -> "subprocess.Co
         env={**clean, "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
 

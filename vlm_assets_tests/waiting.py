@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 HANG_S: Final = 240.0
-"""Nothing that works takes so long, however busy the machine is; below the limit of a whole test."""
+"""No single thing that works takes so long, however busy the machine is; below the limit of a whole test."""
+
+LONG_HANG_S: Final = 3_600.0
+"""The same for a whole platform at work: a backfill, a night."""
 
 T = TypeVar("T")
 

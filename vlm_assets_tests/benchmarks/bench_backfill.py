@@ -68,7 +68,7 @@ def backfilled(base: Path, pictures: Path, per_run: int) -> Cost:
         keys = instance.get_dynamic_partitions("street__slices")
         clock, cpu = time.perf_counter(), services.cpu_s()
         backfill = services.backfill("street", keys)
-        status = services.backfilled(backfill, 3600)
+        status = services.backfilled(backfill)
         cost = time.perf_counter() - clock, services.cpu_s() - cpu
         made = instance.get_materialized_partitions(dataset_key("street"))
         if status != "COMPLETED_SUCCESS" or made != set(keys):

@@ -68,7 +68,7 @@ def night(services: Services, instance: Any, number: int) -> None:
         materializations(instance, services.installation),
     )
     began, clock = time.time(), time.perf_counter()
-    status = services.ended(services.schedule_at("nightly", "listings", began + number * 86_400), 600)
+    status = services.ended(services.schedule_at("nightly", "listings", began + number * 86_400))
     listed = time.perf_counter() - clock
     ended = time.time()
 
@@ -76,7 +76,7 @@ def night(services: Services, instance: Any, number: int) -> None:
         ticks = [[t for t in services.ticks(name) if t["timestamp"] > ended] for name in SENSORS]
         return all(any(t["status"] == "SKIPPED" and t["endTimestamp"] for t in some) for some in ticks)
 
-    wait_for(quiet, "both sensors", 300)
+    wait_for(quiet, "both sensors")
     seconds = time.perf_counter() - clock
     runs = [run for run in instance.get_runs() if run.run_id not in before]
     events = sum(len(instance.all_logs(run.run_id)) for run in runs)

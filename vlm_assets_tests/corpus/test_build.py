@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -35,6 +34,7 @@ from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, S
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.builders import CELL, commit_plan, commit_slice, sample
+from vlm_assets_tests.waiting import until
 
 SHARD = AllocatedShard(max_bytes=400_000, block_rows=4, window_bytes=60_000)
 SLICES = (("a", "loose", False), ("a", "zip", True), ("b", "loose", False))
@@ -200,7 +200,7 @@ def run_killed(root: DataRoot, plan_dir: Path, step: int) -> subprocess.Complete
         str(plan_dir),
         str(step),
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -527,10 +527,8 @@ def test_slices_are_read_ahead_and_one_that_is_gone_is_left_to_the_sorter(root, 
 
     monkeypatch.setattr(os, "sendfile", sendfile)
     expected = {path.stat().st_ino: path.stat().st_size for path in files}
-    until = time.monotonic() + 30
     with spill.reading_ahead([replace(slices[0], directory=root.path / "gone"), *slices]):
-        while read != expected and time.monotonic() < until:
-            time.sleep(0.01)
+        until(lambda: read == expected, "every byte")
     assert read == expected
 
 

@@ -63,7 +63,7 @@ class _Worker:
     def run(self, code: str, *arguments: str) -> str:
         result = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=self.folder / "work", env=self._environment,
-            capture_output=True, text=True, timeout=250, check=False,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout

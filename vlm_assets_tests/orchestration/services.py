@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ import yaml
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import dataset_key
 from vlm_assets_tests.orchestration.kit import TOP
+from vlm_assets_tests.waiting import HANG_S, LONG_HANG_S, until
 
 T = TypeVar("T")
 SERVICES: Final = ("code-server", "daemon", "webserver")
@@ -45,19 +45,11 @@ _DRY_RUN = """mutation($s: ScheduleSelector!, $at: Float!) { scheduleDryRun(sele
     runKey jobName tags { key value } } skipReason error { message } } } ... on PythonError { message } } }"""
 
 
-def wait_for(question: Callable[[], T | None], what: str, seconds: float = 300, *, every: float = 0.5) -> T:
-    """The first answer that is true.
-
-    Raises:
-        AssertionError: none within so many seconds.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(every)
-    raise AssertionError(f"waited {seconds} s for {what}")
+def wait_for(question: Callable[[], T | None], what: str, *, every_s: float = 0.5) -> T:
+    """The first answer that is true, of a platform at work."""
+    found = until(question, what, within_s=LONG_HANG_S, every_s=every_s)
+    assert found is not None
+    return found
 
 
 def free_port() -> int:
@@ -125,7 +117,7 @@ class Services:
                     self._command(name), cwd=self._base, env=self.environment,
                     stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
-            wait_for(self._answers(name), f"the {name}", 120)
+            wait_for(self._answers(name), f"the {name}")
 
     def kill(self, *names: str, alone: bool = False) -> None:
         """SIGKILL for services and all below them, as systemd ends a unit's group; `alone`: only the main process."""
@@ -139,8 +131,8 @@ class Services:
             with suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGKILL)
         for main in mains:
-            main.wait(30)
-        psutil.wait_procs(doomed, timeout=30)
+            main.wait(HANG_S)
+        psutil.wait_procs(doomed, timeout=HANG_S)
 
     def cpu_s(self) -> float:
         """CPU-seconds of all services so far, with the runs that they have started and seen end."""
@@ -197,7 +189,7 @@ class Services:
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"content-type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=HANG_S) as answer:
                 told = json.load(answer)
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error
@@ -211,14 +203,14 @@ class Services:
         assert "backfillId" in answer, answer
         return str(answer["backfillId"])
 
-    def backfilled(self, backfill: str, seconds: float = 300) -> str:
+    def backfilled(self, backfill: str) -> str:
         """Waits for the end of a backfill; its status."""
 
         def ended() -> str | None:
             status = str(self.ask(_STATUS, id=backfill)["partitionBackfillOrError"]["status"])
             return status if status.startswith(("COMPLETED", "FAILED", "CANCELED")) else None
 
-        return wait_for(ended, "the backfill", seconds)
+        return wait_for(ended, "the backfill")
 
     def launch(
         self, job: str, *, tags: dict[str, str] | None = None, assets: Sequence[dg.AssetKey] = ()
@@ -252,14 +244,14 @@ class Services:
         assert "run" in answer, answer
         return str(answer["run"]["runId"])
 
-    def ended(self, run_id: str, seconds: float = 180) -> str:
+    def ended(self, run_id: str) -> str:
         """Waits for the end of a run; its status."""
 
         def status() -> str | None:
             told = str(self.ask(_RUN, id=run_id)["runOrError"]["status"])
             return told if told in {"SUCCESS", "FAILURE", "CANCELED"} else None
 
-        return wait_for(status, f"run {run_id}", seconds, every=0.2)
+        return wait_for(status, f"run {run_id}", every_s=0.2)
 
     def terminate(self, run_id: str) -> None:
         """What the button *Terminate* does."""

@@ -38,7 +38,6 @@ def dg_command(installation: Installation, *arguments: str) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,6 +19,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import dataset_key, listing_key
 from vlm_assets_tests.orchestration.kit import Line, Ticks
 from vlm_assets_tests.orchestration.services import Services, wait_for
+from vlm_assets_tests.waiting import LONG_HANG_S
 from vlm_assets_tests.workplace import install, picture
 
 SOURCES, ARCHIVES = ("boats", "cars", "trains"), 4
@@ -141,7 +142,7 @@ class Watch:
 
     def night(self) -> Night:
         """Waits until all is quiet and says what happened."""
-        wait_for(self._quiet, "a quiet platform", 300, every=1)
+        wait_for(self._quiet, "a quiet platform", every_s=1)
         runs = [run for run in self._instance.get_runs() if run.run_id not in self._known]
         made = self._materialized()
         new = sorted((made - self._made).elements())
@@ -230,7 +231,7 @@ def soon() -> tuple[str, datetime]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(LONG_HANG_S)
 def test_three_nights_after_a_first_build(tmp_path: Path, github: GitHubService):
     installation = city(tmp_path)
     cron, at = soon()

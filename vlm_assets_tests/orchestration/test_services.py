@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 import psutil
@@ -24,11 +23,12 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import dataset_key
 from vlm_assets_tests.orchestration.kit import TOP, Line
+from vlm_assets_tests.orchestration.services import wait_for
+from vlm_assets_tests.waiting import HANG_S, LONG_HANG_S
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
 
-T = TypeVar("T")
 SLICES, BROKEN = 40, (7, 8, 31)
 LAUNCH = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -83,7 +83,7 @@ class Services:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._port}/graphql", body, {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=HANG_S) as answer:
             return json.load(answer)["data"]
 
     def backfill(self, backfill_id: str) -> str:
@@ -103,16 +103,6 @@ class Services:
                 process.kill()
         self._process.wait()
         self._log.close()
-
-
-def wait_for(question: Callable[[], T | None], what: str, seconds: float = 300) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(0.5)
-    raise AssertionError(f"waited {seconds} s for {what}")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from vlm_assets.remote.bucket import Bucket, s3_client
 from vlm_assets.remote.names import RemoteAddress
+from vlm_assets_tests.waiting import HANG_S
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -125,7 +126,7 @@ class FaultProxy:
     def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
-        self._thread.join(10)
+        self._thread.join(HANG_S)
 
     def sent(self) -> list[str]:
         """Keys of everything that was written, in order."""
@@ -195,7 +196,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
         def _forward(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
-            connection = http.client.HTTPConnection("127.0.0.1", proxy.server.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", proxy.server.port, timeout=HANG_S)
             try:
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in {"connection", "expect"}}
                 connection.request(self.command, self.path, body or None, headers)
