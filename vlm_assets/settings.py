@@ -67,7 +67,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Larger images are rejects, before decoding; Pillow opens no larger ones.",
     )
-    decoder_timeout_s: float = Field(20.0, gt=0, description="Time for one image in the decoder child.")
+    decoder_timeout_s: float = Field(
+        20.0, gt=0, description="Processor time for one image in the decoder child; no clock counts."
+    )
 
     workers: int = Field(0, ge=0, description="Threads for probing, processes for pages; 0: one a core.")
     cache_days: int = Field(30, ge=0, description="Days without use after which a download goes; 0: never.")

@@ -17,6 +17,7 @@ from typing import Final
 from PIL import AvifImagePlugin, Image
 
 from vlm_assets.images import decode
+from vlm_assets.images.cpu_time import bound_cpu_time, end_when_used_up
 from vlm_assets.images.facts import BadImageError, ProbePolicy
 from vlm_assets.words.errors import RejectReason
 
@@ -39,12 +40,13 @@ def main(arguments: list[str]) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _arrange_signals()
     os.write(replies, READY)
-    # Should the parent die during a decode that never ends, nobody else would stop this process. The parent's
+    # Should the parent die during a decode that waits for ever, nobody else would stop this process. The parent's
     # death signal (PR_SET_PDEATHSIG) is no way: it comes when the *thread* that started this process ends.
-    alarm_s = math.ceil(policy.decoder_timeout_s) + _GRACE_S
+    alarm_s = math.ceil(policy.decoder_hang_s) + _GRACE_S
     for line in sys.stdin.buffer:
         form, size = line.decode().split()
         signal.alarm(alarm_s)
+        bound_cpu_time(policy.decoder_cpu_s)
         answer = _answer(form, shared, int(size), policy)
         signal.alarm(0)
         os.write(replies, answer + b"\n")
@@ -57,7 +59,7 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _arrange_signals() -> None:
-    """Leaves the end of this process to the parent and the alarm.
+    """Leaves the end of this process to the parent, the alarm, and the bound on processor time.
 
     Ctrl-C and a service's stop reach every process of the group; dying of them would turn the image at work into
     a reject while the parent winds down.
@@ -66,6 +68,7 @@ def _arrange_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's dispositions and mask are inherited
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    end_when_used_up()
 
 
 def _answer(form: str, shared: int, size: int, policy: ProbePolicy) -> bytes:

@@ -18,7 +18,8 @@ class ProbePolicy:
 
     `formats` are names out of `FORMATS`. `max_pixels` is checked on the header, before any decoding; its default
     is the largest image that Pillow opens without being told to, so that readers of the corpus open it too.
-    `decoder_timeout_s` and `decoder_memory_bytes` (address space) bound one decode in a child process.
+    `decoder_cpu_s` (processor time, counted in whole seconds) and `decoder_memory_bytes` (address space) bound one
+    decode in a child process; `decoder_hang_s`, on the wall, is for a child that uses no processor and never ends.
     """
 
     formats: frozenset[str]
@@ -26,7 +27,8 @@ class ProbePolicy:
     max_pixels: int = 178_956_970
     max_bytes: int = 256 * 2**20
     multi_frame: Literal["first", "reject"] = "first"
-    decoder_timeout_s: float = 20.0
+    decoder_cpu_s: float = 20.0
+    decoder_hang_s: float = 1800.0
     decoder_memory_bytes: int = 2 * 2**30
 
 
@@ -50,18 +52,23 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageFault:
-    """Why the bytes are no sample: becomes a `Reject`. `detail` is one line."""
+    """Why the bytes are no sample: becomes a `Reject`. `detail` is one line.
+
+    A `transient` one says as much of the machine as of the bytes: another time they may be a sample.
+    """
 
     reason: RejectReason
     detail: str
+    transient: bool = False
 
 
 class BadImageError(Exception):
     """The bytes are no sample. Ends as an `ImageFault`, never leaves this package."""
 
-    def __init__(self, reason: RejectReason, detail: str) -> None:
+    def __init__(self, reason: RejectReason, detail: str, *, transient: bool = False) -> None:
         self.reason = reason
         self.detail = detail
+        self.transient = transient
         super().__init__(f"{reason}: {detail}")
 
 

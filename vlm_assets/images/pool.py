@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import IO, Final, Self, cast
 
 import vlm_assets
 from vlm_assets.images.child import READY, policy_to_json
+from vlm_assets.images.cpu_time import USED_UP_STATUS
 from vlm_assets.images.facts import BadImageError, ImageFacts, ProbePolicy
 from vlm_assets.words.errors import OperationError, RejectReason
 
@@ -45,23 +47,33 @@ class DecoderPool:
         """Facts of an image of format `form`, as `decode.probe_decoded` finds them.
 
         Raises:
-            BadImageError: also DECODER_CRASHED and DECODER_TIMEOUT; the child is replaced.
+            BadImageError: also DECODER_CRASHED, when a second child died too, and DECODER_TIMEOUT; the child is
+                replaced.
             OperationError: no child can be started: not the image's fault.
         """
         with self._slots:
-            child = self._take()
             try:
-                facts = child.probe(form, data, self._policy.decoder_timeout_s)
-            except BadImageError:
-                self._give_back(child)
-                if self._is_closed():  # it was close() that ended the child, not the image
-                    raise OperationError("the decoder pool was closed during a probe") from None
-                raise
-            except BaseException:
-                self._drop(child)
-                raise
+                return self._probe_once(form, data)
+            except BadImageError as fault:
+                if fault.reason is not RejectReason.DECODER_CRASHED:
+                    raise
+            # Once more: the first may have died of anything, the machine's memory, a signal
+            return self._probe_once(form, data)
+
+    def _probe_once(self, form: str, data: bytes) -> ImageFacts:
+        child = self._take()
+        try:
+            facts = child.probe(form, data, self._policy)
+        except BadImageError:
             self._give_back(child)
-            return facts
+            if self._is_closed():  # it was close() that ended the child, not the image
+                raise OperationError("the decoder pool was closed during a probe") from None
+            raise
+        except BaseException:
+            self._drop(child)
+            raise
+        self._give_back(child)
+        return facts
 
     def pids(self) -> list[int]:
         """Process ids of the children that live now."""
@@ -127,6 +139,18 @@ class DecoderPool:
         self.close()
 
 
+def _death(form: str, status: int, policy: ProbePolicy) -> BadImageError:
+    """What the end of a decoder says: a kill comes from outside, mostly where the machine has no memory left."""
+    if status == USED_UP_STATUS:
+        detail = f"the {form} decoder used over {policy.decoder_cpu_s:g} s of processor time"
+        return BadImageError(RejectReason.DECODER_TIMEOUT, detail, transient=True)
+    return BadImageError(
+        RejectReason.DECODER_CRASHED,
+        f"the {form} decoder ended with status {status}",
+        transient=status == -signal.SIGKILL,
+    )
+
+
 class _Child:
     """One decoder process with its shared memory. Used by one thread at a time."""
 
@@ -159,7 +183,7 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def probe(self, form: str, data: bytes, timeout_s: float) -> ImageFacts:
+    def probe(self, form: str, data: bytes, policy: ProbePolicy) -> ImageFacts:
         """Raises BadImageError for what the bytes, the decoder's end or its silence cost; then it may be dead."""
         os.ftruncate(self._shared, 0)  # gives the last image's pages back
         view = memoryview(data)
@@ -169,16 +193,14 @@ class _Child:
         line: bytes | None = b""
         with contextlib.suppress(OSError):  # it died since: like a crash
             requests.write(f"{form} {len(data)}\n".encode())
-            line = self._read_line(timeout_s)
+            line = self._read_line(policy.decoder_hang_s)
         if line is None:
             self.dispose()
-            raise BadImageError(RejectReason.DECODER_TIMEOUT, f"the {form} decoder took over {timeout_s:g} s")
+            detail = f"the {form} decoder was silent for {policy.decoder_hang_s:g} s"
+            raise BadImageError(RejectReason.DECODER_TIMEOUT, detail, transient=True)
         if not line.endswith(b"\n"):
             self.dispose()
-            raise BadImageError(
-                RejectReason.DECODER_CRASHED,
-                f"the {form} decoder ended with status {self._process.returncode}",
-            )
+            raise _death(form, self._process.returncode, policy)
         answer = json.loads(line)
         if "fault" in answer:
             reason, detail = answer["fault"]

@@ -51,7 +51,7 @@ class ImageProber:
         try:
             return self._probe(data)
         except BadImageError as fault:
-            return ImageFault(fault.reason, fault.detail)
+            return ImageFault(fault.reason, fault.detail, fault.transient)
         except OperationError:
             raise
         except Exception as error:  # noqa: BLE001 - boundary to decoders on hostile bytes; the reject records it

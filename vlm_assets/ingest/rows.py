@@ -105,8 +105,7 @@ def describe(record: Record, assignment: Assignment, prober: ImageProber, max_by
         return Reject(record.item, reason, error.strerror or str(error), record.record, transient=True)
     facts = prober.probe(image)
     if isinstance(facts, ImageFault):
-        busy = facts.reason is RejectReason.DECODER_TIMEOUT  # says as much of the machine as of the image
-        return Reject(record.item, facts.reason, facts.detail, record.record, transient=busy)
+        return Reject(record.item, facts.reason, facts.detail, record.record, transient=facts.transient)
     spec = assignment.spec
     label = assignment.label_of(record)
     label = None if label is None else nfc(label)

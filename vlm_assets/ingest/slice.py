@@ -249,7 +249,7 @@ class _SliceBuild:
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_image_bytes,
             multi_frame=self._spec.multi_frame,
-            decoder_timeout_s=settings.decoder_timeout_s,
+            decoder_cpu_s=settings.decoder_timeout_s,
         )
         kept = self._kept_rows(plan, version, manifest)
         with ImageProber(policy) as prober:

@@ -142,16 +142,16 @@ class RejectReason(StrEnum):
     BOMB = "bomb"
     """More pixels than the limit; refused before decoding."""
     DECODER_CRASHED = "decoder_crashed"
-    """The decoder died in its child process."""
+    """The decoder died in its child process, and again when tried once more."""
     DECODER_TIMEOUT = "decoder_timeout"
-    """The decoder did not end in time in its child process."""
+    """The decoder used up its processor time, or hung, in its child process."""
     MULTI_FRAME = "multi_frame"
     """Animated or multi-page, and the settings reject those."""
     # the page
     PAGE_TOO_LARGE = "page_too_large"
     """A page with more pixels at the wanted DPI than the cap."""
     RENDER_FAILED = "render_failed"
-    """The renderer gave no page, crashed, or ran out of time or memory."""
+    """The renderer gave no page, crashed twice, hung, or ran out of processor time or memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,33 +60,89 @@ def asked(one) -> bool:
     return until(lambda: os.fstat(child._shared).st_size == len(OTHER), "the request")
 
 
+DECODERS = {
+    "crashes": "lambda *_, **__: os.kill(os.getpid(), int(sys.argv[-1]))",
+    "spins": "lambda *_, **__: next(None for n in itertools.count() if n < 0)",
+    "sleeps": "lambda *a, **k: time.sleep(1.5) or probe(*a, **k)",
+}
+
+
+def decode_by(decoder: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """Children decode by this function instead."""
+    program = (
+        "import itertools, os, sys, time; sys.path.insert(0, sys.argv[1]); "
+        "from vlm_assets.images import child, decode; probe = decode.probe_decoded; "
+        f"decode.probe_decoded = {DECODERS[decoder]}; given = sys.argv[2:]; "
+        f"sys.argv += {[str(value) for value in arguments]}; child.main(given)"
+    )
+    monkeypatch.setattr("vlm_assets.images.pool._PROGRAM", program)
+
+
 @pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-def test_a_crash_costs_one_reject_and_the_child_is_replaced(deadly):
+def test_a_child_that_dies_once_costs_nothing(deadly):
     with prober() as one, ThreadPoolExecutor(1) as threads:
         pid, answer = stopped_probe(one, threads)
         assert asked(one)
         os.kill(pid, deadly)
         os.kill(pid, signal.SIGCONT)
-        fault = answer.result(HANG_S)
-        assert isinstance(fault, ImageFault)
-        assert fault.reason is RejectReason.DECODER_CRASHED
-        assert str(-deadly) in fault.detail
-        assert isinstance(one.probe(GIF), ImageFacts)
+        assert isinstance(answer.result(HANG_S), ImageFacts)
         assert one._pool.pids() != [pid]
 
 
-def test_a_hang_costs_one_reject_and_the_child_is_replaced():
+@pytest.mark.parametrize(
+    ("deadly", "transient"), [(signal.SIGKILL, True), (signal.SIGSEGV, False), (signal.SIGABRT, False)]
+)
+def test_a_decoder_that_dies_twice_costs_one_reject(deadly, transient, monkeypatch):
+    with prober() as one:
+        with monkeypatch.context() as patched:
+            decode_by("crashes", patched, int(deadly))
+            fault = one.probe(GIF)
+        assert isinstance(fault, ImageFault)
+        assert (fault.reason, fault.transient) == (RejectReason.DECODER_CRASHED, transient)
+        assert str(-deadly) in fault.detail
+        assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_a_hang_costs_one_transient_reject_and_the_child_is_replaced():
     with prober() as one:
         one.probe(GIF)
         patient = one._pool._policy
-        one._pool._policy = replace(patient, decoder_timeout_s=0.2)
+        one._pool._policy = replace(patient, decoder_hang_s=0.2)
         pid = stop_child(one)
         fault = one.probe(OTHER)
         one._pool._policy = patient
         assert isinstance(fault, ImageFault)
-        assert fault.reason is RejectReason.DECODER_TIMEOUT
+        assert (fault.reason, fault.transient) == (RejectReason.DECODER_TIMEOUT, True)
         assert gone(pid)
         assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_processor_time_that_is_used_up_is_a_transient_reject(monkeypatch):
+    with prober(decoder_cpu_s=0.2) as one:
+        with monkeypatch.context() as patched:
+            decode_by("spins", patched)
+            fault = one.probe(GIF)
+        assert isinstance(fault, ImageFault)
+        assert (fault.reason, fault.transient) == (RejectReason.DECODER_TIMEOUT, True)
+        assert "processor time" in fault.detail
+        assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_no_clock_rejects_a_slow_decode(monkeypatch):
+    decode_by("sleeps", monkeypatch)
+    with prober(decoder_cpu_s=0.2) as one:
+        assert isinstance(one.probe(GIF), ImageFacts)
+
+
+def test_processor_time_is_counted_anew_for_every_image():
+    """One child serves more images than the bound on one of them would allow."""
+    large = encoded(picture(2400, 1800), "BMP")
+    with prober(decoder_cpu_s=1.0) as one:
+        one.probe(large)
+        (pid,) = one._pool.pids()
+        while sum(psutil.Process(pid).cpu_times()[:2]) < 3:
+            assert isinstance(one.probe(large), ImageFacts)
+        assert one._pool.pids() == [pid]
 
 
 def test_a_child_that_died_while_idle_costs_nothing():
@@ -168,7 +225,7 @@ def test_a_child_outlives_the_thread_that_started_it():
 ORPHAN = """
 import sys
 from vlm_assets_tests.images.pictures import encoded, picture, prober
-one = prober()
+one = prober(decoder_hang_s=5.0)
 one.probe(encoded(picture(), "GIF"))
 print(*one._pool.pids(), flush=True)
 sys.stdin.read()
@@ -186,28 +243,38 @@ def test_children_do_not_outlive_a_killed_parent():
 
 
 HANGING = """
-import signal, sys
+import os, sys, time
 from vlm_assets.images import child, decode
 def hang(*args, **options):
-    while True: signal.pause()
+    while True: time.sleep(float(os.environ["IDLE"]))
 decode.probe_decoded = hang
 child.main(sys.argv[1:])
 """
 
 
-def test_a_decode_without_end_ends_by_itself_where_nobody_is_left_to_kill_it():
+@pytest.mark.parametrize(
+    ("bound", "idle_s", "ended_by"),
+    [("decoder_cpu_s", 0, signal.SIGXCPU), ("decoder_hang_s", 1, signal.SIGALRM)],
+)
+def test_a_decode_without_end_ends_by_itself_where_nobody_is_left_to_kill_it(bound, idle_s, ended_by):
     shared = os.memfd_create("test")
-    policy = policy_to_json(ProbePolicy(EVERYTHING, decoder_timeout_s=0.1))
+    changes: dict[str, Any] = {bound: 0.1}
+    policy = policy_to_json(ProbePolicy(EVERYTHING, **changes))
     command = [sys.executable, "-c", HANGING, str(shared), policy]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared], cwd=ROOT
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[shared],
+        cwd=ROOT,
+        env={**os.environ, "IDLE": str(idle_s)},
     ) as child:
         os.close(shared)
         assert child.stdin is not None
         child.stdin.write(b"GIF 0\n")
         child.stdin.flush()
         try:
-            assert child.wait(HANG_S) == -signal.SIGALRM
+            assert child.wait(HANG_S) == -ended_by
         finally:
             child.kill()
 
@@ -232,5 +299,5 @@ def test_a_fault_keeps_the_child():
 
 
 def test_the_policy_survives_the_command_line():
-    policy = ProbePolicy(frozenset({"GIF", "PPM"}), verify="header", max_pixels=5, decoder_timeout_s=0.25)
+    policy = ProbePolicy(frozenset({"GIF", "PPM"}), verify="header", max_pixels=5, decoder_cpu_s=0.25)
     assert policy_from_json(policy_to_json(policy)) == policy
