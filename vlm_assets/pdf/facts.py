@@ -12,6 +12,9 @@ JPEG_QUALITY: Final = 90
 
 POINTS_PER_INCH: Final = 72
 
+LARGE_PAGE_PIXELS: Final = 30_000_000
+"""An A3 page at 400 DPI."""
+
 EmbeddedRule = Literal["always", "never"] | tuple[float, float]
 """When the bytes of a page that is one image are taken: a range of native DPI, or regardless of it, or never."""
 
@@ -35,9 +38,10 @@ class PageFlag(StrEnum):
 class PageOptions:
     """How pages become images. All but the limits change bytes.
 
-    `pages` are zero-based half-open ranges to take, () for all. `page_timeout_s` bounds the time of one page
-    (a worker that is silent for `grace_s` more is killed),
-    `memory_bytes` the address space of a worker process and, separately, of the renderer it starts.
+    `pages` are zero-based half-open ranges to take, () for all. `page_cpu_s` bounds the processor time of a page of
+    up to `LARGE_PAGE_PIXELS`, in whole seconds; larger ones have more, in proportion. `hang_s`, on the wall, is for
+    a renderer that uses no processor and never ends; a worker that is silent for `grace_s` more is killed.
+    `memory_bytes` bounds the address space of a worker process and, separately, of the renderer it starts.
     """
 
     dpi: int = 300
@@ -45,8 +49,9 @@ class PageOptions:
     renderer: Literal["poppler", "pdfium"] = "poppler"
     pages: tuple[tuple[int, int | None], ...] = ()
     max_pixels: int = 178_956_970
-    page_timeout_s: float = 60.0
-    grace_s: float = 10.0
+    page_cpu_s: float = 60.0
+    hang_s: float = 3600.0
+    grace_s: float = 600.0
     memory_bytes: int = 3 * 2**30
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +66,10 @@ class PageOptions:
         rule = embedded if isinstance(embedded, str) else tuple(embedded)
         return cls(**{**values, "embedded": rule, "pages": pages})
 
+    def cpu_s(self, pixels: float) -> float:
+        """Processor time for a page of so many pixels."""
+        return self.page_cpu_s * max(1.0, pixels / LARGE_PAGE_PIXELS)
+
     def wants(self, page: int) -> bool:
         """Whether the zero-based page is among `pages`."""
         return not self.pages or any(
@@ -70,11 +79,15 @@ class PageOptions:
 
 @dataclass(frozen=True, slots=True)
 class PageFault:
-    """Why a page, or with `page` None a whole document, gave no image. `detail` is one line."""
+    """Why a page, or with `page` None a whole document, gave no image. `detail` is one line.
+
+    A `transient` one says as much of the machine as of the document: another time it may give one.
+    """
 
     page: int | None
     reason: RejectReason
     detail: str
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

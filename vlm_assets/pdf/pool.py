@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
+from vlm_assets.images.cpu_time import USED_UP_STATUS
+from vlm_assets.pdf.ends import process_end
 from vlm_assets.pdf.facts import DocumentSummary, PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.fonts import renderer_environment
 from vlm_assets.pdf.process import START_TIMEOUT_S, Request, WorkerProcess
@@ -286,7 +288,7 @@ class PagePool:
                 worker.answered.add(answer["page"])
                 document.ready[answer["page"]] = _result(worker.folder, answer)
             elif "fault" in answer:
-                document.fault = PageFault(None, RejectReason(answer["fault"][0]), answer["fault"][1])
+                document.fault = _fault(None, answer["fault"])
             elif "done" in answer:
                 document.summary.seconds += answer["done"]
                 document.under_way -= request.stop - request.start
@@ -325,29 +327,37 @@ class PagePool:
         document = request.document
         with self._condition:
             document.under_way -= request.stop - request.start
-            what = (
-                f"took over {self._options.page_timeout_s:g} s"
-                if hung
-                else f"ended its worker (status {status})"
-            )
-            again = hung or step in document.crashed
+            hang_s = self._options.hang_s + self._options.grace_s
+            end = process_end("its worker", None if hung else status, self._options.page_cpu_s, hang_s)
+            used_up = hung or status == USED_UP_STATUS
+            first_death = not used_up and step not in document.crashed
             document.crashed.add(step)
-            if step is None and again and document.count is None:
-                document.fault = PageFault(None, RejectReason.UNREADABLE, f"opening it {what}")
+            transient = end.transient or status > 0  # an error in the worker itself: a full disk, mostly
+            if first_death:
+                self._redo(document, worker, request)
             elif document.count is None:
-                document.redo.append((request.start, request.stop))
+                detail = f"it cannot be opened: {end.detail}"
+                document.fault = PageFault(None, RejectReason.UNREADABLE, detail, transient)
             else:
-                if step is not None and again:
-                    worker.answered.add(step)
-                    document.ready[step] = PageFault(step, RejectReason.RENDER_FAILED, f"the page {what}")
-                document.redo.extend((page, page + 1) for page in self._unanswered(worker, request))
+                blamed = self._unanswered(worker, request) if step is None else [step]
+                for page in blamed:
+                    worker.answered.add(page)
+                    document.ready[page] = PageFault(page, RejectReason.RENDER_FAILED, end.detail, transient)
+                self._redo(document, worker, request)
             self._condition.notify_all()
+
+    def _redo(self, document: PdfPages, worker: Worker, request: Request[PdfPages]) -> None:
+        """Has what the worker had not answered done by another, page by page where the pages are known."""
+        if document.count is None:
+            document.redo.append((request.start, request.stop))
+        else:
+            document.redo.extend((page, page + 1) for page in self._unanswered(worker, request))
 
 
 def _result(folder: Path, answer: dict[str, Any]) -> PageImage | PageFault:
     page = answer["page"]
     if "fault" in answer:
-        return PageFault(page, RejectReason(answer["fault"][0]), answer["fault"][1])
+        return _fault(page, answer["fault"])
     return PageImage(
         page=page,
         file=folder / answer["file"],
@@ -360,6 +370,11 @@ def _result(folder: Path, answer: dict[str, Any]) -> PageImage | PageFault:
         size_bytes=answer["size_bytes"],
         flags=tuple(PageFlag(flag) for flag in answer["flags"]),
     )
+
+
+def _fault(page: int | None, told: list[Any]) -> PageFault:
+    reason, detail, transient = told
+    return PageFault(page, RejectReason(reason), detail, transient)
 
 
 def _counted(

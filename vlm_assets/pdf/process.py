@@ -15,7 +15,8 @@ import vlm_assets
 from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.words.errors import OperationError
 
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 600.0
+"""A worker that has said nothing for so long did not start, or hangs; a busy machine takes half a minute."""
 _ROOT: Final = str(Path(vlm_assets.__file__).parent.parent)
 _PROGRAM: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "

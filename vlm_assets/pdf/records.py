@@ -73,7 +73,7 @@ def _events(document: Document, submitted: PdfPages) -> Iterator[Record | Reject
     for result in submitted.pages():
         nothing = False
         if isinstance(result, PageFault):
-            yield Reject(document.item, result.reason, result.detail, result.page)
+            yield Reject(document.item, result.reason, result.detail, result.page, transient=result.transient)
         else:
             yield _record(document, submitted, result)
     if nothing:

@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from vlm_assets.images.cpu_time import bound_cpu_time, end_when_used_up
 from vlm_assets.pdf.facts import JPEG_QUALITY, PageOptions
 
 _NUMBERED: Final = re.compile(r"-(\d+)\.jpg$")
 _PR_SET_PDEATHSIG: Final = 1
 _PREFIX: Final = "poppler"
+_SINCE: Final = (0, 84)
+"""Of Poppler, 2020: pdf2image keeps no option from this one and later ones."""
 
 
 class RenderError(Exception):
@@ -27,18 +31,26 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+@dataclass(frozen=True, slots=True)
+class PopplerRun:
+    """What one Poppler process gave: complete files by zero-based page, and its exit status, None where it hung."""
+
+    files: dict[int, Path]
+    status: int | None
+
+
 def render_poppler(
-    document: Path, first: int, last: int, folder: Path, options: PageOptions
-) -> dict[int, Path]:
-    """Renders the zero-based pages `first`..`last` in one Poppler process; gives the files that are complete.
+    document: Path, first: int, last: int, folder: Path, options: PageOptions, cpu_s: float
+) -> PopplerRun:
+    """Renders the zero-based pages `first`..`last` in one Poppler process, which may use `cpu_s` of processor time.
 
-    Pages that are missing in the answer failed, or come after one that failed or took the time of a page.
-
+    Pages that are missing in the answer failed, or come after one that failed or used up that time.
     """
     pdf2image = _pdf2image()
     for leftover in folder.glob(f"{_PREFIX}*"):
         leftover.unlink()
-    ended = True
+    _START.cpu_s = cpu_s
+    hung = False
     try:
         pdf2image.convert_from_path(
             document,
@@ -51,14 +63,20 @@ def render_poppler(
             jpegopt={"quality": JPEG_QUALITY, "progressive": False, "optimize": False},
             use_cropbox=True,
             paths_only=True,
-            timeout=options.page_timeout_s,
+            timeout=options.hang_s,
         )
     except pdf2image.exceptions.PDFPopplerTimeoutError:
-        ended = False
+        hung = True
     files = _numbered(folder.glob(f"{_PREFIX}*.jpg"))
-    if not ended and files:  # pages are written one after another: only the last can be incomplete
-        files.pop(max(files)).unlink()
-    return {page: file for page, file in files.items() if file.stat().st_size > 0}
+    whole = {page: file for page, file in files.items() if _has_end(file)}
+    return PopplerRun(whole, None if hung or _START.process is None else _START.process.returncode)
+
+
+def _has_end(file: Path) -> bool:
+    """Whether a JPEG was written to its end; a renderer that died leaves the page at work without."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - 2))
+        return stream.read() == b"\xff\xd9"
 
 
 def _numbered(files: Iterable[Path]) -> dict[int, Path]:
@@ -104,6 +122,30 @@ def open_pdfium(document: Path) -> Any:
     return opened
 
 
+class _Start:
+    """`subprocess.Popen` for pdf2image: bounds the processor time, and keeps the process for its exit status.
+
+    Poppler is a child of the worker: when the worker is killed for the time or memory that a page took, nobody else
+    would end it. So it dies with it.
+    """
+
+    cpu_s: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        start: Any = subprocess.Popen
+        self.process = process = start(*arguments, preexec_fn=self._prepare, **options)
+        return process
+
+    def _prepare(self) -> None:
+        die_with_parent()
+        end_when_used_up()
+        bound_cpu_time(self.cpu_s)
+
+
+_START: Final = _Start()
+
+
 @cache
 def renderer_name(renderer: str) -> str:
     """Renderer and version, for the history of a slice."""
@@ -120,15 +162,15 @@ def renderer_name(renderer: str) -> str:
 def _pdf2image() -> Any:
     """pdf2image with three of its names replaced, in this process; it has no arguments for what they do.
 
-    Poppler is a child of the worker: when the worker is killed for the time or memory that a page took, nobody
-    else would end it. And each call would start `pdfinfo` and `pdftoppm -v` first, 20 ms for what is known.
+    Each call would start `pdfinfo` and `pdftoppm -v` first, 20 ms for what is known; and where the latter did not
+    answer, pdf2image would take Poppler for one of 2011 and leave out the quality.
     """
     import pdf2image
 
     module = pdf2image.pdf2image
-    module.Popen = partial(subprocess.Popen, preexec_fn=die_with_parent)
+    module.Popen = _START
     module.pdfinfo_from_path = lambda *_, **__: {"Pages": sys.maxsize}
-    module._get_poppler_version = cache(module._get_poppler_version)  # noqa: SLF001 - see above
+    module._get_poppler_version = lambda *_, **__: _SINCE  # noqa: SLF001 - see above
     return pdf2image
 
 

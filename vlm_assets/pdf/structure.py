@@ -170,6 +170,12 @@ def _refuse_default_colours(resources: pikepdf.Object) -> None:
         raise NotOneImageError("the page redefines the device colours")
 
 
+def pixels_of(image: pikepdf.Object) -> int:
+    """Pixels that an image object says it has."""
+    width_px, height_px = _pixels(image)
+    return width_px * height_px
+
+
 def _pixels(image: pikepdf.Object) -> tuple[int, int]:
     return (int(image.get("/Width", 0)), int(image.get("/Height", 0)))
 

@@ -20,10 +20,12 @@ import pikepdf
 from blake3 import blake3
 from PIL import Image
 
+from vlm_assets.images.cpu_time import bound_cpu_time, end_when_used_up
 from vlm_assets.pdf.checks import page_flags
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.embedded import embedded_image
-from vlm_assets.pdf.facts import PageFlag, PageOptions
+from vlm_assets.pdf.ends import ProcessEnd, process_end
+from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
 from vlm_assets.pdf.page_fonts import FontNeeds, FontReader
 from vlm_assets.pdf.render import (
     RenderError,
@@ -32,7 +34,7 @@ from vlm_assets.pdf.render import (
     render_pdfium,
     render_poppler,
 )
-from vlm_assets.pdf.structure import one_image, page_box
+from vlm_assets.pdf.structure import one_image, page_box, pixels_of
 from vlm_assets.words.errors import RejectReason
 
 _MAX_SIDE_PX: Final = 65_500  # of a JPEG
@@ -159,7 +161,7 @@ class Worker:
         try:
             document = self._open(path)
         except DocumentError as fault:
-            self._say({"fault": [fault.reason, fault.detail]})
+            self._say({"fault": [fault.reason, fault.detail, False]})
             self._say({"done": self._elapsed()})
             return
         document.boxes.clear()
@@ -182,9 +184,10 @@ class Worker:
         while line:
             line = line[os.write(self._answers, line) :]
 
-    def _step(self, page: int | None) -> None:
-        """Tells the parent what is being worked on and how long that may take."""
-        self._say({"step": page, "limit_s": self._options.page_timeout_s + self._options.grace_s})
+    def _step(self, page: int | None, pixels: float = 0.0) -> None:
+        """Tells the parent what is being worked on; from here on its processor time is counted anew."""
+        bound_cpu_time(self._options.cpu_s(pixels))
+        self._say({"step": page, "limit_s": self._options.hang_s + self._options.grace_s})
 
     def _open(self, path: Path) -> _Document:
         if self._document is not None and self._document.path == path:
@@ -204,33 +207,36 @@ class Worker:
         self._step(page)
         if document.structure is None:
             return self._refuse_large(document, page, *_pdfium_size(document, page, self._options.dpi))
+        found = image = None
         try:
             opened = document.structure.pages[page]
             bounds = page_box(opened)
             document.boxes[page] = bounds.size_pt
             if self._options.embedded != "never":
                 found = one_image(opened, self._options.embedded)
+                bound_cpu_time(self._options.cpu_s(min(pixels_of(found.image), self._options.max_pixels)))
                 image = embedded_image(found.image, self._options.max_pixels)
-                file = self._new_file(image.extension)
-                file.write_bytes(image.data)
-                self._answer_image(
-                    document, page, file, size_px=(image.width_px, image.height_px), dpi=found.dpi,
-                    method="embedded", digest=blake3(image.data).hexdigest(),
-                )  # fmt: skip
-                return True
         except NotOneImageError:
             pass
         except Exception:  # noqa: BLE001 - damaged objects raise anything; the page is rendered, or refused, instead
             document.boxes.setdefault(page, (0.0, 0.0))
             return False
-        return self._refuse_large(document, page, *bounds.size_px(self._options.dpi))
+        if found is None or image is None:
+            return self._refuse_large(document, page, *bounds.size_px(self._options.dpi))
+        file = self._new_file(image.extension)
+        file.write_bytes(image.data)
+        self._answer_image(
+            document, page, file, size_px=(image.width_px, image.height_px), dpi=found.dpi,
+            method="embedded", digest=blake3(image.data).hexdigest(),
+        )  # fmt: skip
+        return True
 
     def _refuse_large(self, document: _Document, page: int, width_px: float, height_px: float) -> bool:
         del document
         if width_px * height_px <= self._options.max_pixels and max(width_px, height_px) <= _MAX_SIDE_PX:
             return False
         detail = f"{width_px:.0f} x {height_px:.0f} pixels at {self._options.dpi} DPI"
-        self._say({"page": page, "fault": [RejectReason.PAGE_TOO_LARGE, detail]})
+        self._say({"page": page, "fault": [RejectReason.PAGE_TOO_LARGE, detail, False]})
         return True
 
     def _render(self, document: _Document, pages: list[int]) -> None:
@@ -248,7 +254,7 @@ class Worker:
             self._render_by_poppler(document, run)
 
     def _render_by_pdfium(self, document: _Document, page: int) -> None:
-        self._step(page)
+        self._step(page, self._pixels(document, page))
         file = self._new_file("jpg")
         try:
             if document.pdfium is None:
@@ -262,25 +268,30 @@ class Worker:
         """One Poppler process for all; where it stops, the next page is tried alone, then the rest together."""
         pending = list(run)
         while pending:
-            failure = self._ask_poppler(document, pending)
-            if pending and len(run) > 1:
-                page, rest = pending[:1], pending[1:]
-                failure = self._ask_poppler(document, page)
-                pending = page + rest
-            if failure and pending:
-                self._fail(pending.pop(0), failure)
+            alone = len(pending) == 1
+            ended = self._ask_poppler(document, pending)
+            page, pending = pending[:1], pending[1:]
+            if page and (
+                not alone or ended.died
+            ):  # it may have died of anything: once more before it is a fault
+                ended = self._ask_poppler(document, page)
+            if page:
+                self._fail(page[0], ended.detail, transient=ended.transient)
 
-    def _ask_poppler(self, document: _Document, pending: list[int]) -> str:
-        """Answers for, and removes, the pages that one Poppler process renders; else why there are none left."""
+    def _ask_poppler(self, document: _Document, pending: list[int]) -> ProcessEnd:
+        """Answers for, and removes, the pages that one Poppler process renders; tells how it ended."""
         self._step(pending[0])
-        files = render_poppler(document.path, pending[0], pending[-1], self._folder, self._options)
-        for page in sorted(files):
-            file = files[page].rename(self._new_file("jpg"))
+        cpu_s = max(self._options.cpu_s(self._pixels(document, page)) for page in pending)
+        done = render_poppler(document.path, pending[0], pending[-1], self._folder, self._options, cpu_s)
+        for page in sorted(done.files):
+            file = done.files[page].rename(self._new_file("jpg"))
             self._answer_rendered(document, page, file, "poppler")
-        pending[:] = [page for page in pending if page not in files]
-        if not pending:
-            return ""
-        return f"Poppler gave no page within {self._options.page_timeout_s:g} s (damage, or out of memory)"
+        pending[:] = [page for page in pending if page not in done.files]
+        return process_end("Poppler", done.status, cpu_s, self._options.hang_s)
+
+    def _pixels(self, document: _Document, page: int) -> float:
+        width_pt, height_pt = document.boxes.get(page, (0.0, 0.0))
+        return width_pt * height_pt * (self._options.dpi / POINTS_PER_INCH) ** 2
 
     def _answer_rendered(self, document: _Document, page: int, file: Path, renderer: str) -> None:
         dpi = self._options.dpi
@@ -324,8 +335,9 @@ class Worker:
             }
         )  # fmt: skip
 
-    def _fail(self, page: int, detail: str) -> None:
-        self._say({"page": page, "fault": [RejectReason.RENDER_FAILED, " ".join(detail.split())[:300]]})
+    def _fail(self, page: int, detail: str, *, transient: bool = False) -> None:
+        fault = [RejectReason.RENDER_FAILED, " ".join(detail.split())[:300], transient]
+        self._say({"page": page, "fault": fault})
 
     def _new_file(self, extension: str) -> Path:
         self._made += 1
@@ -366,6 +378,7 @@ def main(arguments: list[str]) -> None:
     """Serves requests until the input ends. `arguments`: options as JSON, folder for files."""
     options, folder = PageOptions.from_json(json.loads(arguments[0])), Path(arguments[1])
     die_with_parent()
+    end_when_used_up()
     answers = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not be taken for an answer
     warnings.simplefilter("ignore")

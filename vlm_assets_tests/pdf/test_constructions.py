@@ -253,7 +253,7 @@ def _taken(path: Path) -> EmbeddedImage:
 def _rendered(path: Path, folder: Path, renderer: str) -> Image.Image:
     options = PageOptions(dpi=DPI, renderer="poppler")
     if renderer == "poppler":
-        return Image.open(render_poppler(path, 0, 0, folder, options)[0])
+        return Image.open(render_poppler(path, 0, 0, folder, options, cpu_s=60).files[0])
     document = open_pdfium(path)
     render_pdfium(document, 0, folder / "page.jpg", options)
     document.close()

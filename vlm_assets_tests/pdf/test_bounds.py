@@ -1,0 +1,150 @@
+"""Renderers that are slow, spin, hang, are killed, or die: no clock decides what a page is, and one death nothing."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.ingest.due import Due
+from vlm_assets.pdf.ends import process_end
+from vlm_assets.pdf.facts import LARGE_PAGE_PIXELS, PageFault, PageImage, PageOptions
+from vlm_assets.pdf.pool import PagePool
+from vlm_assets.words.errors import RejectReason
+from vlm_assets_tests.pdf.builders import drawing
+from vlm_assets_tests.workplace import ingest, install
+
+Results = list[PageImage | PageFault]
+BODIES = {
+    "slow": 'sleep 2.5; exec {real} "$@"',
+    "spins": "while :; do :; done",
+    "hangs": "exec sleep 1000",
+    "dies": "kill -s {signal} $$",
+    "stops short": '{real} "$@"; for f in {pages}; do truncate -s -100 "$f"; done; kill -s {signal} $$',
+}
+"""What Poppler does instead, in shell. Standard errors and output are pipes that close with it."""
+
+
+@pytest.fixture
+def poppler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts another Poppler in place: `body` for the first `times` pages asked for, then the real one."""
+    real = shutil.which("pdftoppm")
+    assert real is not None
+
+    def become(body: str, *, times: int = 1000, deadly: str = "SEGV") -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        script = BODIES[body].format(real=real, signal=deadly, pages=tmp_path / "*" / "*" / "poppler*.jpg")
+        counted = (
+            f'n=$(cat {folder}/n 2>/dev/null || echo 0); echo $((n + 1)) >{folder}/n; [ "$n" -ge {times} ]'
+        )
+        (folder / "pdftoppm").write_text(f'#!/bin/sh\nif {counted}; then exec {real} "$@"; fi\n{script}\n')
+        (folder / "pdftoppm").chmod(0o755)
+        (folder / "n").unlink(missing_ok=True)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return become
+
+
+def pages_of(tmp_path: Path, options: PageOptions, pages: int = 1) -> Results:
+    drawing(tmp_path / "a.pdf", pages=pages, size_pt=(60, 60))
+    pool = PagePool(options, 1, tmp_path / "pages", tmp_path / "slots")
+    try:
+        return list(pool.submit(tmp_path / "a.pdf").pages())
+    finally:
+        pool.close()
+
+
+def digests(results: Results) -> list[str]:
+    assert all(isinstance(page, PageImage) for page in results), results
+    return [page.digest for page in results if isinstance(page, PageImage)]
+
+
+SPINNING = PageOptions(dpi=60, page_cpu_s=1)
+HANGING = PageOptions(dpi=60, hang_s=2)
+
+
+@pytest.mark.parametrize("body", ["slow", "dies", "stops short"])
+@pytest.mark.parametrize("pages", [1, 3])
+def test_what_happens_once_changes_no_page(
+    body: str, pages: int, tmp_path: Path, poppler: Callable[..., None]
+) -> None:
+    options = PageOptions(dpi=60, page_cpu_s=1)
+    expected = digests(pages_of(tmp_path, options, pages))
+    poppler(body, times=1)
+    assert digests(pages_of(tmp_path, options, pages)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "deadly", "detail", "transient"),
+    [
+        ("spins", "", "processor time", True), ("hangs", "", "silent for 2 s", True),
+        ("dies", "KILL", "SIGKILL", True), ("dies", "SEGV", "SIGSEGV", False), ("dies", "ABRT", "SIGABRT", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_last_word_is_transient_where_it_speaks_of_the_machine(
+    body: str,
+    deadly: str,
+    detail: str,
+    *,
+    transient: bool,
+    pages: int,
+    tmp_path: Path,
+    poppler: Callable[..., None],
+) -> None:
+    poppler(body, deadly=deadly)
+    results = pages_of(tmp_path, HANGING if body == "hangs" else SPINNING, pages)
+    assert [page.page for page in results] == list(range(pages))
+    for fault in results:
+        assert isinstance(fault, PageFault)
+        assert (fault.reason, fault.transient) == (RejectReason.RENDER_FAILED, transient)
+        assert detail in fault.detail
+
+
+def test_a_slice_whose_pages_all_failed_once_becomes_the_one_it_would_have_been(
+    tmp_path: Path, poppler: Callable[..., None]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        drawing(tmp_path / "in" / f"{name}.pdf", pages=2, size_pt=(60, 80))
+    source = {
+        "name": "papers", "kind": "pdf_folder", "category": "photos", "subcategory": "street",
+        "licence": "CC0-1.0", "path": tmp_path / "in", "dpi": 60, "reject_tolerance": 1,
+    }  # fmt: skip
+    (quiet,) = ingest(install(tmp_path / "quiet", source), "papers").values()
+    poppler("dies", deadly="KILL")
+    busy = install(tmp_path / "busy", source)
+    (first,) = ingest(busy, "papers").values()
+    assert (first.manifest.rows, first.manifest.rejects) == (0, {"render_failed": 4})
+    assert first.manifest.transient_rejects == 4
+    poppler("dies", times=0)
+    run = json.loads((first.path / "run.json").read_text())
+    (first.path / "run.json").write_text(json.dumps(run | {"next_retry": 1}))
+    (second,) = ingest(busy, "papers").values()
+    assert second.due is Due.RETRY
+    assert second.manifest.content_hash == quiet.manifest.content_hash
+    assert second.manifest.version == quiet.manifest.version
+
+
+@pytest.mark.parametrize(
+    ("status", "died", "transient"),
+    [
+        (None, False, True), (-signal.SIGXCPU, False, True), (-signal.SIGKILL, True, True),
+        (-signal.SIGSEGV, True, False), (-99, True, False), (0, False, False), (1, False, False),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_process_is_told(status: int | None, died: bool, transient: bool) -> None:  # noqa: FBT001 - table
+    end = process_end("It", status, 60, 3600)
+    assert (end.died, end.transient) == (died, transient)
+    assert end.detail.startswith("It ")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "cpu_s"), [(0, 60), (LARGE_PAGE_PIXELS, 60), (3 * LARGE_PAGE_PIXELS, 180)]
+)
+def test_large_pages_have_more_time(pixels: int, cpu_s: float) -> None:
+    assert PageOptions().cpu_s(pixels) == cpu_s
