@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from vlm_assets_tests.waiting import HANG_S
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -63,12 +65,12 @@ class OddServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
-        self._ready.wait(10)
+        assert self._ready.wait(HANG_S), "no server"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(HANG_S)
 
     def url(self, target: str = "/", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{target}"

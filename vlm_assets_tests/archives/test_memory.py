@@ -106,7 +106,7 @@ def test_memory_stays_below_a_gib(tmp_path: Path, name: str) -> None:
     path = tmp_path / "hostile"
     make(path)
     command = [sys.executable, "-m", "vlm_assets_tests.archives.peak", kind, str(path)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250).stdout.split()
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     path.unlink()
     print(f"{name}: {answer[0]} MiB, {' '.join(answer[1:])}")
     assert " ".join(answer[1:]) == outcome

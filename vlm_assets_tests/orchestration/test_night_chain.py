@@ -24,6 +24,7 @@ from vlm_assets.transfer.budget import Budget, read_usage
 from vlm_assets_tests.orchestration.kit import Line, Ticks
 from vlm_assets_tests.remote.s3 import REMOTE, S3Server
 from vlm_assets_tests.servers import FaultServer, Reply
+from vlm_assets_tests.waiting import HANG_S
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 NIGHTS = ("2026-01-05", "2026-01-06", "2026-01-07")
@@ -84,7 +85,7 @@ def web_line(base: Path, web: FaultServer, instance: dg.DagsterInstance, **keys:
         base,
         source,
         allow_private_hosts=("127.0.0.1",),
-        http_timeout_s=1,
+        http_timeout_s=HANG_S,
         obey_robots=False,
         slices_per_run=2,
     )
