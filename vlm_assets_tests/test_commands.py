@@ -18,7 +18,7 @@ from vlm_assets_tests.workplace import fill
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
 KEYS: dict[str, set[str]] = {
-    "check": {"problems"},
+    "check": {"problems", "renderers"},
     "plan": {
         "target", "target_rows", "exact", "sources", "nodes", "fetch_bytes", "corpus_bytes", "disk_needed_bytes",
         "disk_free_bytes", "hours", "problems",

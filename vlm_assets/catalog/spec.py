@@ -143,6 +143,10 @@ class SourceSpec(Spec):
         """Whether an item is the stable name of one picture, so that another one under it is quarantined."""
         return False
 
+    def drawn_by(self) -> str | None:
+        """The renderer that draws this source's images; None where they are taken as they are."""
+        return None
+
     def label_selector(self) -> str | None:
         """The selector part of `subcategory_from`, if any."""
         return self.subcategory_from.selector if self.subcategory_from else None

@@ -40,18 +40,26 @@ def init(path: Annotated[Path, typer.Argument(help="A folder for all data; made 
 
 @app.command()
 def check(*, as_json: Json = False) -> None:
-    """Look over settings and catalogue; tell every fault at once, with file and key."""
+    """Look over settings and catalogue, and what draws pages here; tell every fault at once, with file and key."""
     from dataclasses import asdict
 
-    from vlm_assets.installation.opening import problems_of_everything
+    from vlm_assets.installation.opening import open_installation, problems_of_everything
+    from vlm_assets.operate.renderers import examine_renderers
+    from vlm_assets.words.errors import Problem
 
     problems = problems_of_everything()
+    renderers = [] if problems else examine_renderers(open_installation().catalog)
+    problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
     if as_json:
-        print_json({"problems": [asdict(one) for one in problems]})
+        print_json(
+            {"problems": [asdict(one) for one in problems], "renderers": [asdict(one) for one in renderers]}
+        )
         raise typer.Exit(2 if problems else 0)
     if problems:
         print_problems(problems)
         raise typer.Exit(2)
+    for one in renderers:
+        console.print(f"{one.version} draws {', '.join(one.sources)}; renderer identity {one.identity}")
     console.print("settings and catalogue are fine")
 
 

@@ -43,6 +43,10 @@ class PagesSpec(SourceSpec):
         parse_pages(self.pages)
         return self
 
+    def drawn_by(self) -> str | None:
+        """Every page may have to be drawn, and pictures that are not JPEG are encoded here."""
+        return self.renderer
+
     def page_options(self, settings: SourceSettings) -> PageOptions:
         """The keys and the machine's limits as the page pipeline takes them."""
         rule = self.embedded if isinstance(self.embedded, str) else self.embedded.native_dpi
