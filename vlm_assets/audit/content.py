@@ -21,8 +21,8 @@ from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
-from vlm_assets.audit.workers import Workers
 from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
+from vlm_assets.workers.pool import WorkerPool
 
 if TYPE_CHECKING:  # worker processes import this module; it is to load fast
     from vlm_assets.audit.evidence import Evidence
@@ -83,12 +83,12 @@ class ContentResult:
 
 
 def run_tasks(
-    tasks: Sequence[ContentTask], *, pool: Workers | None, progress: Callable[[int], None]
+    tasks: Sequence[ContentTask], *, pool: WorkerPool | None, progress: Callable[[int], None]
 ) -> ContentResult:
     """All tasks, begun in their order, by `pool` or in this process; `progress` is told the rows done in all.
 
     Raises:
-        RuntimeError: a worker ended.
+        WorkerError: a worker ended, or met what it cannot read.
     """
     found: dict[int, ContentResult] = {}
     done = 0
@@ -102,8 +102,10 @@ def run_tasks(
     return total
 
 
-def _run(tasks: Sequence[ContentTask], pool: Workers | None) -> Iterator[tuple[int, ContentResult]]:
-    return enumerate(map(check_content, tasks)) if pool is None else pool.run(check_content, tasks)
+def _run(tasks: Sequence[ContentTask], pool: WorkerPool | None) -> Iterator[tuple[int, ContentResult]]:
+    if pool is None:
+        return enumerate(map(check_content, tasks))
+    return pool.run([(check_content, task) for task in tasks])
 
 
 def shards_to_cut(sizes: Sequence[int], workers: int) -> int:
@@ -307,7 +309,7 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
 
 
 def read_content(
-    evidence: "Evidence", *, pool: Workers | None, progress: Callable[[int], None]
+    evidence: "Evidence", *, pool: WorkerPool | None, progress: Callable[[int], None]
 ) -> ContentResult:
     """All rows with `full`, otherwise a sample: up to 64 shards, rows uniform in them, seeded by the root hash."""
     corpus = evidence.corpus
@@ -335,7 +337,7 @@ def read_content(
         shards = {
             task.data: corpus.shards[one].data.size_bytes for task, one in zip(tasks, bits, strict=True)
         }
-        tasks = _in_good_order(tasks, shards, pool.count)
+        tasks = _in_good_order(tasks, shards, pool.most)
     return run_tasks(tasks, pool=pool, progress=progress)
 
 

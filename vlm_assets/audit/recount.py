@@ -17,9 +17,9 @@ from vlm_assets.audit.quotas import Branch, tree_of
 from vlm_assets.audit.scan import Scan, SliceFacts, scan_slices
 from vlm_assets.audit.supply import SupplyReader, SupplyRows
 from vlm_assets.audit.words import I64, Bool, among, words_of
-from vlm_assets.audit.workers import Workers
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
+from vlm_assets.workers.pool import WorkerPool
 
 _CHUNK = 1_000_000
 """Rows looked at together."""
@@ -49,7 +49,7 @@ class Recount:
     """
 
     def __init__(
-        self, evidence: Evidence, *, threads: int, pool: Workers | None, tell_rows: Callable[[int], None]
+        self, evidence: Evidence, *, threads: int, pool: WorkerPool | None, tell_rows: Callable[[int], None]
     ) -> None:
         self.evidence = evidence
         self.threads = threads

@@ -1,11 +1,12 @@
 """Runs every check and returns its finding; none keeps another from being made."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vlm_assets.audit.findings import (
     MAX_EXAMPLES,
@@ -18,9 +19,8 @@ from vlm_assets.audit.findings import (
     severity_of,
 )
 from vlm_assets.installation.opening import Installation
-
-if TYPE_CHECKING:
-    from vlm_assets.audit.workers import Workers
+from vlm_assets.workers.pool import WorkerPool
+from vlm_assets.workers.program import CALLS, ONE_THREAD, Program
 
 __all__ = ["Finding", "FindingName", "Severity", "audit_corpus", "exit_code", "finding_names"]
 
@@ -69,21 +69,22 @@ def audit_corpus(
     return findings
 
 
-def _started_workers(installation: Installation, target: str) -> "Workers | None":
+def _started_workers(installation: Installation, target: str) -> "WorkerPool | None":
     """Worker processes, where there is much to read for more than one."""
-    from vlm_assets.audit.workers import Workers
-
     count = installation.settings.worker_count
     folder = installation.root.corpus(installation.catalog.corpus.name, target)
     if count == 1 or sum(path.stat().st_size for path in folder.glob("data-*.arrow")) < _IN_PROCESS_BYTES:
         return None
-    return Workers(count, _CONTENT_MODULE)
+    environment = {**os.environ, **ONE_THREAD}
+    return WorkerPool(
+        Program("audit", CALLS, (_CONTENT_MODULE,), environment=environment), count, at_once=True
+    )
 
 
 def _judge_all(
     installation: Installation,
     target: str,
-    pool: "Workers | None",
+    pool: "WorkerPool | None",
     progress: Progress,
     *,
     full: bool,

@@ -1,7 +1,5 @@
 """How the audit reads: worker processes, pages of single rows, parts of shards, and shortcuts that must not lie."""
 
-import math
-import os
 from hashlib import sha256
 from random import Random
 
@@ -17,29 +15,8 @@ from vlm_assets.audit.duplicates import exact_duplicates
 from vlm_assets.audit.once_read import BLOCK_BYTES, read_hash
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.audit.words import Codes, sure_distinct
-from vlm_assets.audit.workers import Workers
 from vlm_assets.store.slices import file_hash
 from vlm_assets_tests.audit.breaking import TARGET, good_once
-
-
-def test_workers_give_each_result_with_its_number_and_end_with_the_block():
-    with Workers(2, "math") as pool:
-        assert sorted(pool.run(math.sqrt, [float(n * n) for n in range(20)])) == [
-            (n, float(n)) for n in range(20)
-        ]
-        assert dict(pool.run(os.path.basename, ["a/b"])) == {0: "b"}
-        processes = pool._processes
-    assert [one.poll() is not None for one in processes] == [True, True]
-
-
-@pytest.mark.parametrize(
-    ("function", "task", "told"),
-    [(math.sqrt, -1.0, "math domain error"), (os._exit, 3, "a worker process ended")],
-    ids=["raises", "dies"],
-)
-def test_a_worker_that_fails_is_an_error(function, task, told):
-    with Workers(1, "math") as pool, pytest.raises(RuntimeError, match=told):
-        list(pool.run(function, [task]))
 
 
 @pytest.mark.parametrize(
