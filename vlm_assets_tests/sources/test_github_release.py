@@ -11,6 +11,7 @@ from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
 from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
 from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets.words.records import Listed
+from vlm_assets_tests.archives.made import cut, raw_zip, seven_zip_bytes
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,
@@ -194,3 +195,56 @@ def test_the_token_opens_private_repos_and_goes_nowhere_else(
     for secret in (TOKEN, "signed-and-secret"):
         assert secret not in caplog.text + repr(fetched.events)
         assert secret.encode() not in kept
+
+
+INNER = [("cat/a.jpg", picture("a").data), ("b.jpg", picture("b").data), ("notes.txt", b"n")]
+SPLIT = {
+    "p.zip": dict(zip(("p.zip.001", "p.zip.002"), cut(zip_of(INNER), 700), strict=True)),
+    "p.tar.gz": dict(zip(("p.tar.gz.part00", "p.tar.gz.part01"), cut(tar_of(INNER, "w:gz"), 700), strict=True)),
+    "q.tar.gz": dict(zip(("q.tar.gz.aa", "q.tar.gz.ab"), cut(tar_of(INNER, "w:gz"), 700), strict=True)),
+    "s.zip": dict(zip(("s.z01", "s.zip"), cut(raw_zip([(n.encode(), d) for n, d in INNER], disks=[800]), 800),
+                      strict=True)),
+    "t.7z": {"t.7z": seven_zip_bytes(INNER)},
+    "u.cbz": {"u.cbz": zip_of(INNER)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_split_and_other_archives_are_read(github: GitHubService, tmp_path: Path, name: str) -> None:
+    github.release("org/pics", "v2", {**SPLIT[name], "one.jpg": ASSETS["one.jpg"]})
+    listed = listed_of(tmp_path)
+    assert {key: (len(one.items), one.container) for key, one in slices_of(listed).items()} == {
+        name: (1, True), "files": (1, False),
+    }  # fmt: skip
+    fetched = fetched_of(tmp_path, name)
+    assert [(one.key, one.origin) for one in fetched.records] == [
+        (inner, f"github://org/pics/{name}!{inner}") for inner in ("cat/a.jpg", "b.jpg")
+    ]
+    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [(f"{name}/notes.txt", "unknown_type")]
+
+
+def test_assets_that_nobody_reads_are_told(github: GitHubService, tmp_path: Path) -> None:
+    assets = {
+        "a.rar": b"Rar!",
+        "p.zip.001": b"x",
+        "p.zip.003": b"x",
+        "x.parquet": b"",
+        "Thumbs.db": b"",
+        "b.jpg": b"",
+    }
+    github.release("org/pics", "v2", assets)
+    listed = listed_of(tmp_path, spec_of(assets=["[!x]*"]))
+    assert sorted((one.key, str(one.reason)) for one in listed.left_out) == [
+        ("Thumbs.db", "os_junk"), ("a.rar", "unknown_type"), ("p.zip.001", "split_archive_incomplete"),
+        ("p.zip.003", "split_archive_incomplete"), ("x.parquet", "excluded"),
+    ]  # fmt: skip
+
+
+def test_missing_last_parts_are_told(github: GitHubService, tmp_path: Path) -> None:
+    parts = cut(tar_of(INNER, "w:gz"), 300, 700)[:2]
+    github.release("org/pics", "v2", {f"p.tar.gz.0{number}": part for number, part in enumerate(parts)})
+    fetched = fetched_of(tmp_path, "p.tar.gz")
+    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [
+        ("p.tar.gz/p.tar.gz.00", "split_archive_incomplete"), ("p.tar.gz/p.tar.gz.01", "split_archive_incomplete"),
+    ]  # fmt: skip
+    assert [one.reason for one in fetched.rejects] == [RejectReason.UNREADABLE]

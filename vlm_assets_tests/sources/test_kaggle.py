@@ -1,3 +1,4 @@
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,10 +7,11 @@ import pytest
 
 from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.kaggle import KaggleService
-from vlm_assets.demo.services.pictures import picture, zip_of
+from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
 from vlm_assets.sources.kaggle import SOURCE, KaggleSpec
 from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets.words.records import Listed
+from vlm_assets_tests.archives.made import cut, raw_zip, seven_zip_bytes, zip_bytes
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,
@@ -200,3 +202,80 @@ def test_credentials_open_and_leave_no_trace(
     for secret in (KEY, "Goog-Signature"):
         assert secret not in caplog.text + repr(fetched.events) + out.out + out.err
         assert secret.encode() not in kept
+
+
+INNER = [("cat/a.jpg", picture("a").data), ("b.jpg", picture("b").data), ("notes.txt", b"n")]
+INSIDE = {
+    "train.zip": {"train.zip": zip_of(INNER)},
+    "deep/train.tar.gz": {"deep/train.tar.gz": tar_of(INNER, "w:gz")},
+    "train.7z": {"train.7z": seven_zip_bytes(INNER)},
+    "p.zip": {f"p.zip.00{number}": part for number, part in enumerate(cut(zip_of(INNER), 300, 900), 1)},
+    "s.zip": dict(zip(("s.z01", "s.zip"), cut(raw_zip([(n.encode(), d) for n, d in INNER], disks=[800]), 800),
+                      strict=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+@pytest.mark.parametrize("name", INSIDE)
+def test_archives_inside_are_slices(kaggle: KaggleService, tmp_path: Path, name: str, method: int) -> None:
+    kaggle.add("org/nested", zip_bytes([("top.jpg", picture("top").data), *INSIDE[name].items()], method))
+    spec = spec_of(handle="org/nested")
+    listed = listed_of(tmp_path, spec)
+    assert {key: (len(one.items), one.container) for key, one in slices_of(listed).items()} == {
+        "root": (1, False), name: (1, True),
+    }  # fmt: skip
+    fetched = fetched_of(tmp_path, name, spec)
+    assert [(one.key, one.record, one.origin) for one in fetched.records] == [
+        (f"{name}/cat/a.jpg", 0, f"kaggle://org/nested/{name}!cat/a.jpg"),
+        (f"{name}/b.jpg", 1, f"kaggle://org/nested/{name}!b.jpg"),
+    ]  # fmt: skip
+    assert fetched.images == [picture("a").data, picture("b").data]
+    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [(f"{name}/notes.txt", "unknown_type")]
+    assert not list((tmp_path / "cache").rglob("archive-*"))
+
+
+def test_bytes_decide_where_a_suffix_tells_nothing(kaggle: KaggleService, tmp_path: Path) -> None:
+    files = [
+        ("x/0001", picture("a").data),
+        ("x/b.dat", b"no image"),
+        ("x/c.jpg", b"bad"),
+        ("x/d.txt", b"words"),
+    ]
+    kaggle.add("org/odd", zip_of([*files, ("x/.e.jpg", b""), ("x/p.zip.002", b""), ("Thumbs.db", b"")]))
+    spec = spec_of(handle="org/odd")
+    assert sorted((one.key, str(one.reason)) for one in listed_of(tmp_path, spec).left_out) == [
+        ("Thumbs.db", "os_junk"), ("x/.e.jpg", "hidden"), ("x/d.txt", "unknown_type"),
+        ("x/p.zip.002", "split_archive_incomplete"),
+    ]  # fmt: skip
+    fetched = fetched_of(tmp_path, "x", spec)
+    assert {one.key: one.image for one in fetched.records} == {"x/0001": picture("a").data, "x/c.jpg": b"bad"}
+    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [("x/b.dat", "unknown_type")]
+
+
+def test_names_that_nobody_declares_are_told_and_read(kaggle: KaggleService, tmp_path: Path) -> None:
+    kaggle.add("org/old", raw_zip([("şehir/ığdır.jpg".encode("cp857"), picture("a").data)]))
+    listed = listed_of(tmp_path, spec_of(handle="org/old"))
+    assert [*slices_of(listed)] != ["şehir"]
+    (hint,) = listed.hints
+    assert "'şehir/ığdır.jpg'" in hint
+    assert "set `encoding` (cp857?)" in hint
+    told = spec_of(handle="org/old", encoding="cp857")
+    assert (list(slices_of(listed_of(tmp_path, told))), listed_of(tmp_path, told).hints) == (["şehir"], ())
+    assert [one.key for one in fetched_of(tmp_path, "şehir", told).records] == ["şehir/ığdır.jpg"]
+    with pytest.raises(ValueError, match="no encoding 'cp9999'"):
+        spec_of(encoding="cp9999")
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(kaggle: KaggleService, tmp_path: Path) -> None:
+    kaggle.add("org/bomb", raw_zip([(b"%d.jpg" % number, b"x") for number in range(9)], size=2**27))
+    with pytest.raises(SourceError, match="unpacks to more than 200 times"):
+        listed_of(tmp_path, spec_of(handle="org/bomb"))
+
+
+def test_missing_last_parts_inside_are_told(kaggle: KaggleService, tmp_path: Path) -> None:
+    kaggle.add("org/cut", zip_of([("p.zip.001", zip_of(INNER)[:300]), ("p.zip.002", zip_of(INNER)[300:400])]))
+    fetched = fetched_of(tmp_path, "p.zip", spec_of(handle="org/cut"))
+    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [
+        ("p.zip/p.zip.001", "split_archive_incomplete"), ("p.zip/p.zip.002", "split_archive_incomplete"),
+    ]  # fmt: skip
+    assert [one.reason for one in fetched.rejects] == [RejectReason.UNREADABLE]
