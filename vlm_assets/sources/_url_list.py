@@ -8,8 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from string import printable
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+from unicodedata import is_normalized
+from urllib.parse import quote
 
 import orjson
 
@@ -159,15 +162,15 @@ def _urls_in(cell: Any) -> Iterator[Any]:
 
 def url_row(row: RawRow, columns: Columns) -> UrlRow:
     """One raw row as a URL row; columns that have no part of their own go into `extra`."""
-    url = _clean_url(row.get(columns.url))
+    written = _clean_url(row.get(columns.url))
     if isinstance(columns.label, int):
-        label: str | None = _folder(url, columns.label)
+        label: str | None = _folder(nfc(written), columns.label)
     else:
         label = None if columns.label is None else _text(row.get(columns.label))
     own = {columns.url, columns.text, columns.sha256}
     extra = {name: value for name, value in row.items() if name not in own}
     return UrlRow(
-        url,
+        _as_written(written),
         None if columns.text is None else _text(row.get(columns.text)),
         "" if columns.sha256 is None else (_text(row.get(columns.sha256)) or "").strip().lower(),
         label,
@@ -175,8 +178,20 @@ def url_row(row: RawRow, columns: Columns) -> UrlRow:
     )
 
 
+def _as_written(url: str) -> str:
+    """A URL in NFC that asks for what was written: the server's own name may have another form.
+
+    Percent-encoded where NFC would change it, so that both forms of a name are two items.
+    """
+    if is_normalized("NFC", url):
+        return url
+    scheme, colon, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return nfc(f"{scheme}{colon}{host}") + quote(f"{slash}{path}", safe=printable)
+
+
 def _clean_url(value: Any) -> str:
-    text = nfc(value if isinstance(value, str) else "" if value is None else str(value))
+    text = value if isinstance(value, str) else "" if value is None else str(value)
     # The fragment is never sent, and an item's key must not end like one of several records (`#0`).
     return text.strip().strip("\ufeff").partition("#")[0].strip()
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
+from urllib.parse import quote
 
 import orjson
 import pyarrow as pa
@@ -16,6 +18,7 @@ from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import ConfigError, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Item, Listed, Record
+from vlm_assets_tests.odd_servers import OddServer, answer
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.waiting import HANG_S
 
@@ -361,3 +364,18 @@ def test_a_test_run_asks_for_no_more_than_it_wants(tmp_path):
         items = list(items_of(spec, tmp_path).values())
         assert len(fetched(spec, items, tmp_path, max_records=3)) == 3
         assert sum(server.counts.values()) == 3
+
+
+def test_a_path_is_asked_for_in_the_form_it_is_written_in(tmp_path):
+    composed, decomposed = normalize("NFC", "/çay/şehir.jpg"), normalize("NFD", "/çay/şehir.jpg")
+    with OddServer() as server:
+        server.script[quote(decomposed)] = answer(b"\xff\xd8\xff\xe0decomposed")
+        urls = [server.url(composed), server.url(decomposed)]
+        spec = spec_of(write(tmp_path / "u.txt", "\n".join(urls)), subcategory_from={"folder": 1})
+        items = items_of(spec, tmp_path)
+        assert sorted(items) == sorted([urls[0], server.url(quote(decomposed))])
+        assert {item.payload["rows"][0][2] for item in items.values()} == {normalize("NFC", "çay")}
+        results = fetched(spec, list(items.values()), tmp_path)
+        assert {(type(one), one.item) for one in results} == {
+            (Reject, urls[0]), (Record, server.url(quote(decomposed)))
+        }  # fmt: skip
