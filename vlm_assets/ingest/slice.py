@@ -296,6 +296,7 @@ class _SliceBuild:
             force=self._options.force,
             max_records=self._options.max_records,
             tombstoned_urls=self._takedowns.urls,
+            retried=plan.attempts.keys(),
             cancelled=self._options.cancelled,
             progress=self._options.progress,
             measure=self._measure,

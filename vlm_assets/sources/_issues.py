@@ -1,12 +1,15 @@
 """Downloads of newspaper issues ahead of their reader, and which of their rejects are due again."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Self
+
+import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.pdf.records import Document
@@ -78,6 +81,16 @@ class IssueDownloads:
         """Where the PDF of an issue lies, or will."""
         return self._folder / f"{sha256(item.encode()).hexdigest()[:32]}.pdf"
 
+    def _refused_before(self, item: str) -> Reject | None:
+        """The verdict of an earlier visit of this slice that ended in a long pause of the host."""
+        if self._context.force or item in self._context.retried:
+            return None
+        try:
+            fields = orjson.loads(self.path_of(item).with_suffix(".refused").read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None
+        return Reject(**{**fields, "reason": RejectReason(fields["reason"])})
+
     def _get(self, item: Item) -> "_Got":
         """In a thread of its own: whatever calls back into the context is left to the reader's thread."""
         url, path, context = item.payload["url"], self.path_of(item.key), self._context
@@ -85,10 +98,17 @@ class IssueDownloads:
             return _Got(Reject(item.key, RejectReason.TOMBSTONED))
         downloaded_bytes = 0
         if context.force or not path.exists():
+            if (known := self._refused_before(item.key)) is not None:
+                return _Got(known)
             try:
                 done = self._client.download_file(url, path, max_bytes=_MAX_ISSUE_BYTES, robots=True)
             except TransferError as error:
-                return _Got(error.as_reject(item.key))
+                reject = error.as_reject(item.key)
+                if reject.not_before > time.time():
+                    # The host is left alone for long now, and the slice with it. Asked first again, this issue
+                    # could keep all others from ever being asked.
+                    path.with_suffix(".refused").write_bytes(orjson.dumps(asdict(reject)))
+                return _Got(reject)
             downloaded_bytes = done.size_bytes
         extra = {name: value for name, value in item.payload.items() if name != "url"}
         return _Got(Document(item.key, path, url, extra), path.stat().st_size, downloaded_bytes)

@@ -27,12 +27,12 @@ from vlm_assets.transfer.encodings import OverCapError, codings_of, decoded
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import FaultError, TransferError, new_loop_factory
 from vlm_assets.transfer.part_file import PartFile
-from vlm_assets.transfer.politeness import Accept, AskLeniently, GiveUp, HostLimits, Retry, judge_status
+from vlm_assets.transfer.politeness import Accept, AskLeniently, GiveUp, HostLimits, Retry, judge_status, utc
 from vlm_assets.transfer.redirects import REDIRECTS, Trail, headers_for_hop
 from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import SourceSettings
-from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.errors import PostponedError, RejectReason, SourceError
 
 T = TypeVar("T")
 _MAX_ANSWER_BYTES: Final = 64 * 2**20
@@ -164,6 +164,7 @@ class Client:
 
         Raises:
             TransferError: no 2xx answer; says why, with which status, and whether later may do.
+            PostponedError: nothing may be asked of the host for now.
             ConfigError: `robots` without a contact in the settings.
             SourceError: cancelled.
             BudgetSpentError: the night's budget of the source is used up.
@@ -213,7 +214,7 @@ class Client:
         `progress` is called in this thread with the bytes since its last call.
 
         Raises:
-            TransferError, ConfigError, SourceError, BudgetSpentError: as `request`.
+            TransferError, PostponedError, ConfigError, SourceError, BudgetSpentError: as `request`.
             DiskFullError, StoreError: it cannot be written.
         """
         given = dict(headers or {})
@@ -350,7 +351,10 @@ class Client:
         rules, asked = await guest.rules(url, interval_s)
         if rules.unavailable is not None:
             why = rules.unavailable
-            raise TransferError(url, why.reason, why.detail, transient=True, not_before=why.not_before)
+            if not why.transient:
+                raise TransferError(url, why.reason, why.detail)
+            until = max(why.not_before, time.time() + guest.patience.max_wait_s)
+            raise PostponedError(f"{host_key(url)}: {why.detail}; not before {utc(until)}", until)
         if not rules.allows(str(url)):
             raise TransferError(url, RejectReason.ROBOTS, "robots.txt forbids it")
         if asked:

@@ -20,13 +20,14 @@ from vlm_assets.transfer.contact import require_contact
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import new_loop_factory, refusal_of
 from vlm_assets.transfer.politeness import AskLeniently, GiveUp, HostLimits, Patience, Retry
-from vlm_assets.transfer.schedule import Host, Job, Schedule, Turn
+from vlm_assets.transfer.postponed import PutOff
+from vlm_assets.transfer.schedule import EVIDENCE_URLS, Host, Job, Schedule, Turn
 from vlm_assets.transfer.spool import Spool, Stored
-from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
+from vlm_assets.transfer.urls import UrlError, host_key, normal_url, origin_of, shown_url, wire_url
 from vlm_assets.transfer.visits import Outcome, Visits
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import FetchContext
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import PostponedError, Reject, RejectReason, SourceError
 
 _SYNC_IMAGES: Final = 1000
 _SYNC_S: Final = 10.0
@@ -62,6 +63,7 @@ def fetch_urls(
     Raises:
         ConfigError: no contact in the settings, and the hosts are not local.
         SourceError: cancelled.
+        PostponedError: hosts were given up for now; everything else has arrived and is kept, as above.
         BudgetSpentError: the night's budget of the source is used up; what has arrived is kept.
         DiskFullError, StoreError: the spool cannot be written.
     """
@@ -95,7 +97,7 @@ class _Download:
         self._patience = Patience.of(context.settings)
         self._spool = spool
         self._policy = AddressPolicy(context.settings.allow_private_hosts)
-        self._tombstoned = {_normal(url) for url in context.tombstoned_urls}
+        self._tombstoned = {normal_url(url) for url in context.tombstoned_urls}
         self._results: list[Stored | Reject | None] = [None] * len(items)
         self._wanted = -1
         self._arrived = threading.Event()
@@ -108,7 +110,8 @@ class _Download:
         self._retries = 0
         self._figures: dict[str, float] = {}
         self._over = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._put_off = PutOff(dict(spool.hosts), self._patience)
+        self._postponed: PostponedError | None = None
 
     # The caller's side.
 
@@ -122,6 +125,8 @@ class _Download:
                 break
             if self._error is not None:
                 raise self._error
+            if over and self._postponed is not None:
+                raise self._postponed
             if over:
                 raise SourceError(f"{self._items[index].key}: the download ended without it")
             if self._context.cancelled.is_set():
@@ -196,6 +201,7 @@ class _Download:
             finally:
                 self._schedule.close()
                 guest.close()
+        self._settle_put_off()
         self._spool.sync()
         self._figures = {
             "requests": guest.requests,
@@ -205,10 +211,13 @@ class _Download:
         }
 
     def _plan(self) -> None:
-        """Settle what is known without asking; queue the rest."""
+        """Settle what is known without asking; queue the rest, and last what failed on an earlier visit."""
         now = time.time()
+        again: list[tuple[str, Job]] = []
         for index, item in enumerate(self._items):
-            if self._tombstoned and (item.url in self._tombstoned or _normal(item.url) in self._tombstoned):
+            if self._tombstoned and (
+                item.url in self._tombstoned or normal_url(item.url) in self._tombstoned
+            ):
                 self._finish(index, Reject(item.key, RejectReason.TOMBSTONED))
                 continue
             stored = self._spool.bodies.get(item.key)
@@ -226,7 +235,22 @@ class _Download:
                 refusal = refusal_of(error)
                 self._reject(index, GiveUp(refusal.reason, refusal.detail))
                 continue
-            self._schedule.add(host_key(url), Job(index, item.key, url, item.sha256))
+            host, retried = host_key(url), item.key in self._context.retried
+            job = Job(index, item.key, url, item.sha256, settled=retried or known is not None)
+            if (note := self._put_off.still(host, now)) is not None:
+                if known is not None:
+                    self._finish(index, known)
+                elif retried:
+                    why = GiveUp(RejectReason.UNREACHABLE, note.detail, transient=True, not_before=note.until)
+                    self._reject(index, why)
+                else:
+                    self._put_off.add_unvisited(host, index)
+            elif job.settled:
+                again.append((host, job))
+            else:
+                self._schedule.add(host, job)
+        for host, job in again:
+            self._schedule.add(host, job)
 
     async def _dispatch(self) -> None:
         turns: set[asyncio.Task[None]] = set()
@@ -244,9 +268,7 @@ class _Download:
                     task = loop.create_task(self._turn(turn))
                     turns.add(task)
                     task.add_done_callback(turns.discard)
-                for job, verdict in self._schedule.given_up:
-                    self._reject(job.index, verdict)
-                self._schedule.given_up.clear()
+                self._settle_unasked()
                 if not turns and self._schedule.empty:
                     return
                 await self._sync_when_due()
@@ -291,10 +313,49 @@ class _Download:
                 # The turn went into robots.txt; the URL waits for the next, as the rate demands.
                 host.resting_until = max(host.resting_until, time.time() + host.interval_s)
             self._schedule.add(host.name, job, first=True)
+            why = rules.unavailable
+            if why is not None and why.transient:
+                wished = why.not_before > time.time()
+                host.given_up = why if wished or host.waiting >= EVIDENCE_URLS else None
             return
         started = time.time()
         outcome = await self._visits.ask(job)
         self._settle(host, job, outcome, started)
+
+    def _settle_unasked(self) -> None:
+        """What the schedule has decided not to ask for."""
+        for job, verdict in self._schedule.vetoed:
+            self._reject(job.index, verdict)
+        self._schedule.vetoed.clear()
+        for job, host, why in self._schedule.put_off:
+            known = self._spool.rejects.get(job.key)
+            if known is not None:
+                self._finish(job.index, known)
+            elif job.settled:
+                self._reject(job.index, why)
+            else:
+                self._put_off.add(job, host, why)
+        self._schedule.put_off.clear()
+
+    def _release_held(self, host: Host) -> None:
+        """The host is not to blame: its failures are those of single URLs."""
+        for job, verdict in host.held:
+            self._reject(job.index, verdict)
+        host.held.clear()
+
+    def _settle_put_off(self) -> None:
+        """What becomes of items whose hosts were given up, or gave no good answer to anything."""
+        for host in self._schedule.hosts:
+            if len(host.held) + self._put_off.count(host.name) < EVIDENCE_URLS:
+                self._release_held(host)
+            for job, verdict in host.held:
+                self._put_off.add(job, host, verdict)
+        for index, verdict in self._put_off.let_go():
+            self._reject(index, verdict)
+        for name, note in self._put_off.notes(time.time()).items():
+            self._spool.note_host(name, note)
+        slice_name = f"{self._context.source}/{self._context.slice_name}"
+        self._postponed = self._put_off.error(slice_name, len(self._items), self._spool.hosts)
 
     def _veto(self, job: Job) -> GiveUp | None:
         """Why a job is not to be asked, as far as its origin's rules are known."""
@@ -311,12 +372,16 @@ class _Download:
             self._retry(host, job, outcome, started, now)
             return
         if isinstance(outcome, GiveUp) and outcome.transient:
-            host.failed(started, now, outcome.detail, self._patience, random.random())
+            host.failed(job, started, now, outcome.detail, self._patience, random.random())
             if outcome.not_before > now:
                 host.gate.pause(now, outcome.not_before)
+            elif not host.last_ok and not job.settled:
+                host.held.append((job, outcome))
+                return
             self._reject(job.index, outcome)
             return
         host.succeeded(now)
+        self._release_held(host)
         if isinstance(outcome, GiveUp):
             self._reject(job.index, outcome)
         elif isinstance(outcome, AskLeniently):
@@ -339,7 +404,7 @@ class _Download:
         job.failures += 1
         job.lenient = job.lenient or retry.leniently
         self._retries += 1
-        host.failed(started, now, retry.detail, self._patience, random.random())
+        host.failed(job, started, now, retry.detail, self._patience, random.random())
         _log.debug("%s: %s, try %d", shown_url(job.url), retry.detail, job.failures)
         if retry.pause_s > 0:
             host.slow_down()
@@ -378,11 +443,3 @@ class _Download:
         self._done_bytes += size_bytes
         if index == self._wanted:
             self._arrived.set()
-
-
-def _normal(url: str) -> str:
-    """One spelling of a URL, so that a takedown meets every way to write it."""
-    try:
-        return str(wire_url(url))
-    except UrlError:
-        return url

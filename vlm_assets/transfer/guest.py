@@ -18,7 +18,7 @@ from vlm_assets.transfer.addresses import PrivateAddressError
 from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.encodings import OverCapError, codings_of, decoded
-from vlm_assets.transfer.http import FaultError, TransferError, fault_of
+from vlm_assets.transfer.http import FaultError, fault_of
 from vlm_assets.transfer.politeness import (
     AskLeniently,
     Fault,
@@ -28,6 +28,7 @@ from vlm_assets.transfer.politeness import (
     Retry,
     judge_fault,
     judge_status,
+    utc,
 )
 from vlm_assets.transfer.redirects import REDIRECTS, Trail
 from vlm_assets.transfer.robots import (
@@ -41,7 +42,7 @@ from vlm_assets.transfer.slots import HostGate, host_folder
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import SourceSettings
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import PostponedError, RejectReason
 
 _ROBOTS_REDIRECTS: Final = 5
 """RFC 9309 2.3.1.2."""
@@ -138,13 +139,13 @@ class Guest:
         """Wait until the host's rate and pauses allow a request, which then counts.
 
         Raises:
-            TransferError: the host wants to be left alone for longer than the run is willing to wait.
+            PostponedError: the host wants to be left alone for longer than the run is willing to wait.
         """
         while (until := gate.try_start(time.time(), interval_s)) > 0:
             if (wish_s := gate.paused_until(time.time()) - time.time()) > self.patience.max_wait_s:
-                detail = f"the host wants to be left alone for {wish_s:.0f} s more"
-                raise TransferError(
-                    f"http://{gate.host}/", RejectReason.HTTP_ERROR, detail, transient=True, not_before=until
+                raise PostponedError(
+                    f"{gate.host} wants to be left alone for {wish_s:.0f} s more: not before {utc(until)}",
+                    until,
                 )
             await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
 
@@ -172,9 +173,9 @@ class Guest:
     async def _new_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
         try:
             return await self._ask_rules(url, interval_s, cache)
-        except TransferError as error:
-            unavailable = GiveUp(error.reason, str(error), error.transient, error.not_before)
-            return Rules(unavailable=unavailable)
+        except PostponedError as error:
+            why = GiveUp(RejectReason.HTTP_ERROR, str(error), transient=True, not_before=error.until)
+            return Rules(unavailable=why)
 
     async def _ask_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
         """robots.txt over the network, with retries; the caller holds a turn for the first request."""

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from vlm_assets.transfer.addresses import PrivateAddressError
-from vlm_assets.transfer.politeness import Fault
+from vlm_assets.transfer.politeness import Fault, utc
 from vlm_assets.transfer.urls import UrlError, shown_url
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
@@ -39,7 +39,8 @@ class TransferError(SourceError):
     ) -> None:
         self.reason, self.detail, self.status = reason, detail, status
         self.transient, self.not_before = transient, not_before
-        super().__init__(f"{shown_url(url)}: {detail}")
+        due = f"; not before {utc(not_before)}" if not_before > 0 else ""
+        super().__init__(f"{shown_url(url)}: {detail}{due}")
 
     def as_reject(self, item: str) -> Reject:
         """What to say of an item whose only request this was."""

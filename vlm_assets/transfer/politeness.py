@@ -1,8 +1,11 @@
 """What to do after an answer: accept, try again, spare the host, or give up. Pure, so that tables can test it."""
 
+import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final, Protocol, Self
@@ -143,6 +146,10 @@ _GONE: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403, 451})
 _THROTTLED: Final = frozenset({429, 503})
 _PASSING: Final = frozenset({408, 425})
+_NUMBER: Final = re.compile(r"^[0-9]+(?:\.[0-9]*)?$", re.ASCII)
+_SECONDS_NOT_EPOCH: Final = 365 * 86400.0
+MAX_PAUSE_S: Final = 86400.0
+"""A day: what a server asks for beyond it is taken for so long. It means never, or nothing (31 years, year 9999)."""
 
 
 def judge_status(
@@ -160,15 +167,16 @@ def judge_status(
     if status in _GONE:
         return GiveUp(RejectReason.NOT_FOUND, f"status {status}")
     now = time.time() if now is None else now
-    asked_s = retry_after_s(headers, now)
+    wish_s = _wish_s(headers, now)
+    asked_s = None if wish_s is None else min(wish_s, MAX_PAUSE_S)
     throttled = status in _THROTTLED or (status == 403 and asked_s is not None)
     if status in _FORBIDDEN and not throttled:
         return GiveUp(RejectReason.FORBIDDEN, f"status {status}")
     if not throttled and status not in _PASSING and status < 500:
         return GiveUp(RejectReason.HTTP_ERROR, f"status {status}")
     detail = f"status {status}"
-    if asked_s is not None and asked_s > patience.max_wait_s:
-        wish = f"{detail}, wants a pause of {asked_s:.0f} s"
+    if wish_s is not None and asked_s is not None and asked_s > patience.max_wait_s:
+        wish = f"{detail}, wants a pause of {_told_s(wish_s)}"
         return GiveUp(RejectReason.HTTP_ERROR, wish, transient=True, not_before=now + asked_s)
     if tries >= patience.attempts:
         spent = f"{detail} after {tries} tries"
@@ -194,14 +202,20 @@ def judge_fault(
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that the server asks to be left alone, or None.
+    """Seconds, at most `MAX_PAUSE_S`, that the server asks to be left alone, or None.
 
     `Retry-After` in seconds or as an HTTP date (RFC 9110 10.2.3). A date is also compared with the server's own
     `Date`, and the longer wait taken: clocks differ. `X-RateLimit-Reset` counts when nothing remains (GitHub).
     """
+    wish_s = _wish_s(headers, now)
+    return None if wish_s is None else min(wish_s, MAX_PAUSE_S)
+
+
+def _wish_s(headers: Mapping[str, str], now: float) -> float | None:
+    """What the server asks for, however long: infinite where the number has no end."""
     value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(min(int(value), 10**9))
+    if (seconds := _number(value)) is not None:
+        return seconds
     if value:
         until = _http_date(value)
         if until is not None:
@@ -209,14 +223,35 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
             wait_s = until - now if server_now is None else max(until - now, until - server_now)
             return max(wait_s, 0.0)
     if headers.get("X-RateLimit-Remaining", "").strip() == "0":
-        reset = headers.get("X-RateLimit-Reset", "").strip()
-        if reset.isascii() and reset.isdigit():
-            return max(float(reset) - now, 0.0) + 1
+        reset = _number(headers.get("X-RateLimit-Reset", "").strip())
+        if reset is not None:
+            # A number that would lie decades back counts seconds from now, as other APIs have it.
+            return (reset if reset < _SECONDS_NOT_EPOCH else max(reset - now, 0.0)) + 1
     return None
+
+
+def _number(text: str) -> float | None:
+    """A decimal number as servers write it, infinite where it is out of all bounds."""
+    if not _NUMBER.match(text):
+        return None
+    return float(text) if len(text) < 300 else float("inf")
+
+
+def _told_s(seconds: float) -> str:
+    if seconds <= MAX_PAUSE_S:
+        return f"{seconds:.0f} s"
+    told = f"{seconds:.0f} s" if seconds < 1e15 else "no end"
+    return f"{told}, taken as {MAX_PAUSE_S:.0f} s"
 
 
 def _http_date(text: str) -> float | None:
     try:
-        return parsedate_to_datetime(text).timestamp()
+        at = parsedate_to_datetime(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def utc(at: float) -> str:
+    """A time for a message: the next whole second, UTC."""
+    return datetime.fromtimestamp(math.ceil(at), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

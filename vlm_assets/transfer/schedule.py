@@ -7,7 +7,7 @@ import heapq
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,14 @@ _YIELD_S: Final = 0.15
 _log = logging.getLogger("vlm_assets.transfer")
 _CALM_ANSWERS: Final = 20
 """Good answers before a host that asked for less gets one request more in flight."""
+EVIDENCE_URLS: Final = 5
+"""So many distinct URLs must fail, with no good answer between, before a host is given up."""
+_EVIDENCE_AGAINST_ANSWERS: Final = 20
+"""The same for a host that has given good answers: two of three URLs may be bad without a run of that length."""
+_LATER: Final = 32
+"""Jobs that have a turn before one that failed has another: whatever is wrong with it is not theirs."""
+_SPREAD: Final = 0.618
+"""A host in doubt is asked for URLs from all over its queue: a bad stretch of a list is no bad host."""
 
 
 @dataclass(slots=True)
@@ -39,6 +47,8 @@ class Job:
     trail: Trail = field(default_factory=Trail)
     lenient: bool = False
     """Whether the lenient client asks for it."""
+    settled: bool = False
+    """Whether a verdict of an earlier visit stands if it is not asked for now."""
 
 
 @dataclass(slots=True)
@@ -61,27 +71,67 @@ class Host:
     calm: int = 0
     throttled: bool = False
     checked_at: float = 0.0
-    dead: str = ""
+    failing: set[int] = field(default_factory=set)
+    """Indexes of the jobs that failed since the last good answer."""
+    asked: bool = False
+    given_up: GiveUp | None = None
+    held: list[tuple[Job, GiveUp]] = field(default_factory=list)
+    """Jobs that used up their tries while the host has given no good answer to anybody: it may be the host."""
     placed: bool = False
 
     def succeeded(self, now: float) -> None:
         """Count an answer that shows that the host works."""
         self.last_ok, self.waves = now, 0
+        self.failing.clear()
         self.calm += 1
         if self.calm >= (_CALM_ANSWERS if self.throttled else 1):
             self.calm = 0
             self.width = min(self.limit, self.width + 1)
 
-    def failed(self, started: float, now: float, detail: str, patience: Patience, jitter: float) -> None:
-        """Count a failure of a request begun at `started`; spare the host, and give it up after enough waves."""
-        if started <= max(self.last_ok, self.last_wave):
+    def failed(
+        self, job: Job, started: float, now: float, detail: str, patience: Patience, jitter: float
+    ) -> None:
+        """Count a failure of a request begun at `started`; spare the host when it is not one URL's alone.
+
+        It is given up on the evidence of several, over so many waves as a request has tries.
+        """
+        if started <= self.last_ok:
             return
-        self.last_wave = now
-        self.waves += 1
+        self.failing.add(job.index)
+        if started > self.last_wave:
+            self.last_wave = now
+            self.waves += 1
+        if len(self.failing) == 1:
+            return
         self.width, self.calm = 1, 0
-        self.resting_until = max(self.resting_until, now + patience.backoff_s(self.waves, jitter))
-        if self.waves >= patience.attempts:
-            self.dead = detail
+        if self.resting_until <= now:
+            self.resting_until = now + patience.backoff_s(min(self.waves, patience.attempts), jitter)
+        evidence = _EVIDENCE_AGAINST_ANSWERS if self.last_ok else EVIDENCE_URLS
+        # Where all that waits has failed before, nothing is lost by judging it one by one.
+        if self.waves >= patience.attempts and len(self.failing) >= evidence and self._has_unasked:
+            told = f"no good answer to {len(self.failing)} URLs in a row; the last: {detail}"
+            self.given_up = GiveUp(RejectReason.UNREACHABLE, told, transient=True)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that were not asked for yet, or are to be again."""
+        return len(self.pending) + len(self.delayed)
+
+    @property
+    def _has_unasked(self) -> bool:
+        return any(not job.failures for job in self.pending)
+
+    def next_job(self) -> Job:
+        """The next to be asked for, which stays in front; of a host in doubt a new one from all over its queue."""
+        count = len(self.pending)
+        if len(self.failing) > 1 and count > 1:
+            start = int(self.waves * _SPREAD * count)
+            places = ((start + step) % count for step in range(count))
+            at = next((place for place in places if not self.pending[place].failures), 0)
+            job = self.pending[at]
+            del self.pending[at]
+            self.pending.appendleft(job)
+        return self.pending[0]
 
     def slow_down(self) -> None:
         """It said that it is asked too much: halve what is in flight, and grow slowly."""
@@ -121,8 +171,10 @@ class Schedule:
         self._asleep: list[tuple[float, int, Host]] = []
         self._count = 0
         self._order = 0
-        self.given_up: list[tuple[Job, GiveUp]] = []
-        """Jobs that will not be asked; the caller empties it after each `take`."""
+        self.vetoed: list[tuple[Job, GiveUp]] = []
+        """Jobs that may not be asked for; the caller empties it after each `take`."""
+        self.put_off: list[tuple[Job, Host, GiveUp]] = []
+        """Jobs that are not asked for because of their host; the same."""
 
     def host(self, name: str) -> Host:
         """The host of that name, made at first sight."""
@@ -139,6 +191,11 @@ class Schedule:
     def empty(self) -> bool:
         """Whether no job waits; some may be under way."""
         return self._count == 0
+
+    @property
+    def hosts(self) -> Iterable[Host]:
+        """Every host so far."""
+        return self._hosts.values()
 
     def add(self, name: str, job: Job, *, first: bool = False) -> None:
         """Queue a job at a host."""
@@ -204,13 +261,13 @@ class Schedule:
     def _turn_of(self, host: Host, now: float) -> Turn | None:
         """A turn, or None with the host put where it belongs meanwhile."""
         while host.delayed and host.delayed[0][0] <= now:
-            host.pending.appendleft(heapq.heappop(host.delayed)[2])
+            host.pending.insert(_LATER, heapq.heappop(host.delayed)[2])
         if self._abandon(host, now):
             return None
         if host.active >= host.width:
             return None
-        while host.pending and (verdict := self._veto(host.pending[0])) is not None:
-            self.given_up.append((host.pending.popleft(), verdict))
+        while host.pending and (verdict := self._veto(host.next_job())) is not None:
+            self.vetoed.append((host.pending.popleft(), verdict))
             self._count -= 1
         if not host.pending:
             if host.delayed:
@@ -234,26 +291,23 @@ class Schedule:
             self._sleep(host, blocked_until)
             return None
         host.active += 1
+        host.asked = True
         self._count -= 1
         return Turn(host, host.pending.popleft(), slot)
 
     def _abandon(self, host: Host, now: float) -> bool:
         """Give up all jobs of a host that is dead, or that wants a longer pause than the run will wait."""
-        give_up: GiveUp | None = None
-        if host.dead:
-            give_up = GiveUp(RejectReason.UNREACHABLE, f"host given up: {host.dead}", transient=True)
-        else:
+        give_up = host.given_up
+        if give_up is None:
             until = host.gate.paused_until(now)
             if until - now > self._patience.max_wait_s:
                 detail = f"the host wants to be left alone for {until - now:.0f} s more"
                 give_up = GiveUp(RejectReason.HTTP_ERROR, detail, transient=True, not_before=until)
-        if give_up is None:
+        if give_up is None or not host.waiting:
             return False
-        _log.warning(
-            "%s: %s; %d URLs are put off", host.name, give_up.detail, len(host.pending) + len(host.delayed)
-        )
+        _log.warning("%s: %s; %d URLs are put off", host.name, give_up.detail, host.waiting)
         jobs = [*host.pending, *(job for _, _, job in sorted(host.delayed))]
-        self.given_up.extend((job, give_up) for job in jobs)
+        self.put_off.extend((job, host, give_up) for job in jobs)
         self._count -= len(jobs)
         host.pending.clear()
         host.delayed.clear()

@@ -11,14 +11,15 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from vlm_assets.transfer.politeness import MAX_PAUSE_S
 from vlm_assets.words.layout import slice_key
 
 _STATE: Final = struct.Struct("<dd")
 _FLOCK: Final = struct.Struct("@hhqqi4x")
 _STATE_BYTE: Final = 1 << 20
 _WAITING_BYTE: Final = _STATE_BYTE + 1
-_MAX_PAUSE_S: Final = 86400.0
-"""A pause on record that is longer comes from a clock that was set back, or a server that means never."""
+_LONGEST_S: Final = MAX_PAUSE_S + 60
+"""A pause on record that is longer comes from a clock that was set back."""
 
 
 def host_folder(locks_dir: Path, host: str) -> Path:
@@ -115,8 +116,8 @@ class HostGate:
             return 0.0, 0.0
         next_start, pause_until = _STATE.unpack(data)
         return (
-            next_start if next_start <= now + _MAX_PAUSE_S else 0.0,
-            pause_until if now < pause_until <= now + _MAX_PAUSE_S else 0.0,
+            next_start if next_start <= now + _LONGEST_S else 0.0,
+            pause_until if now < pause_until <= now + _LONGEST_S else 0.0,
         )
 
 

@@ -38,6 +38,15 @@ class Stored:
     """Name of the file that holds a large body; "" where it lies in the spool itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class HostNote:
+    """A host that was given up: visits in a row without a good answer, the end of its pause (Unix seconds), why."""
+
+    visits: int
+    until: float
+    detail: str
+
+
 class Spool:
     """Append-only store of what one slice has fetched so far. One process at a time; reading from any thread."""
 
@@ -54,6 +63,8 @@ class Spool:
         self._folder = folder
         self.bodies: dict[str, Stored] = {}
         self.rejects: dict[str, Reject] = {}
+        self.hosts: dict[str, HostNote] = {}
+        """Those that were given up, by name."""
         self._fd = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,6 +82,7 @@ class Spool:
             self._reset(forced=forced)
         elif self._ended:
             self.rejects.clear()
+            self.hosts.clear()
             self._append({"type": "again"})
 
     def _reset(self, *, forced: bool) -> None:
@@ -80,6 +92,7 @@ class Spool:
                 (self._folder / stored.file).unlink(missing_ok=True)
         self.bodies.clear()
         self.rejects.clear()
+        self.hosts.clear()
         self._end = 0
         self._append({"type": "open", "forced": forced})
 
@@ -131,6 +144,9 @@ class Spool:
             case "again":
                 self._ended = False
                 self.rejects.clear()
+                self.hosts.clear()
+            case "host":
+                self.hosts[meta["host"]] = HostNote(**meta["note"])
 
     def add_body(self, key: str, declared: str, body: bytes) -> Stored:
         """Append a body; it survives a kill at once, a power cut after the next `sync`."""
@@ -154,6 +170,11 @@ class Spool:
         """Append a reject."""
         self._append({"type": "reject", "reject": asdict(reject)})
         self.rejects[reject.item] = reject
+
+    def note_host(self, host: str, note: HostNote) -> None:
+        """Append what is to be remembered of a host."""
+        self._append({"type": "host", "host": host, "note": asdict(note)})
+        self.hosts[host] = note
 
     def end(self) -> None:
         """Note that every item has been dealt with, and sync."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from vlm_assets.transfer.budget import present_meter
-from vlm_assets.transfer.politeness import GiveUp, HostLimits, LimitedSpec, Patience, Retry, judge_status
+from vlm_assets.transfer.politeness import GiveUp, HostLimits, LimitedSpec, Patience, Retry, judge_status, utc
 from vlm_assets.transfer.slots import HostGate
 from vlm_assets.words.contexts import SourceSettings
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import PostponedError
 
 logger = logging.getLogger("vlm_assets.transfer")
 
@@ -58,7 +58,7 @@ class SyncGuest:
         """Returns when a request to `host` (as in `urls.host_key`) may start; it then counts.
 
         Raises:
-            SourceError: the host wants to be left alone for longer than this run is willing to wait.
+            PostponedError: the host wants to be left alone for longer than this run is willing to wait.
             BudgetSpentError: the night's budget of the source is used up.
         """
         while True:
@@ -70,8 +70,8 @@ class SyncGuest:
                     self.requests += 1
                     return
             if due - now > self.patience.max_wait_s:
-                raise SourceError(
-                    f"{host} wants to be left alone for another {due - now:.0f} s; run again after that"
+                raise PostponedError(
+                    f"{host} wants to be left alone for another {due - now:.0f} s; due again {utc(due)}", due
                 )
             time.sleep(max(due - now, 0.001))
 
@@ -97,7 +97,7 @@ class SyncGuest:
         `headers` must not mind the case of names. False: the answer stands, good or bad.
 
         Raises:
-            SourceError: all tries are used up, or it asks for a longer pause than this run is willing to wait.
+            PostponedError: all tries are used up, or it asks for a longer pause than this run is willing to wait.
         """
         verdict = judge_status(status, headers, tries=tries, patience=self.patience, jitter=random.random())
         if isinstance(verdict, Retry):
@@ -107,7 +107,8 @@ class SyncGuest:
             return True
         if isinstance(verdict, GiveUp) and verdict.transient:
             self._pause(host, verdict.not_before - time.time())
-            raise SourceError(f"{host}: {verdict.detail}; the run may be tried again later")
+            until = max(verdict.not_before, time.time())
+            raise PostponedError(f"{host}: {verdict.detail}; due again {utc(until)}", until)
         return False
 
     def _pause(self, host: str, seconds: float) -> None:

@@ -87,6 +87,14 @@ def _without_dots(path: str) -> str:
     return "/" + "/".join(out)
 
 
+def normal_url(url: str) -> str:
+    """One spelling of a URL, so that a takedown meets every way to write it."""
+    try:
+        return str(wire_url(url))
+    except UrlError:
+        return url
+
+
 def host_key(url: URL) -> str:
     """The host that limits count for: its name, with the port where that is neither 80 nor 443."""
     host = (url.raw_host or "").rstrip(".").lower()

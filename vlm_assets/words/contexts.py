@@ -1,7 +1,7 @@
 """What listing and fetching are given, over the few settings that sources may look at."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,6 +114,8 @@ class FetchContext:
     """Test mode: no more records than this are wanted."""
     tombstoned_urls: frozenset[str] = frozenset()
     """Never to be requested; each is a reject with reason `tombstoned`."""
+    retried: Collection[str] = frozenset()
+    """Keys of items that the last version has as transient rejects: no loss where they stay so."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
     """Called with the numbers of items and bytes since the last call."""

@@ -44,6 +44,17 @@ class SourceError(OperationError):
     """A source cannot be listed or a slice cannot be fetched as a whole (gated, missing, unreadable to its end)."""
 
 
+class PostponedError(SourceError):
+    """Servers want to be left alone, or gave no good answer: nothing is lost, and nothing is committed.
+
+    `until`: when it may be tried again (Unix seconds).
+    """
+
+    def __init__(self, message: str, until: float) -> None:
+        self.until = until
+        super().__init__(message)
+
+
 class ListingShrunkError(SourceError):
     """A listing lost more of its items than `shrink_tolerance` allows; the old listing stays in force."""
 

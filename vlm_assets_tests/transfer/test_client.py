@@ -6,7 +6,7 @@ import pytest
 
 from vlm_assets.transfer.client import Client, download_file, request
 from vlm_assets.transfer.http import TransferError
-from vlm_assets.words.errors import ConfigError, RejectReason, SourceError
+from vlm_assets.words.errors import ConfigError, PostponedError, RejectReason, SourceError
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.transfer.conftest import quick_settings
 from vlm_assets_tests.waiting import until
@@ -95,10 +95,12 @@ def test_nothing_is_asked_before_a_retry_after_has_passed_by_anyone(tmp_path, ga
 
 def test_a_long_retry_after_is_not_waited_for(tmp_path):
     with FaultServer({"/a": Reply(503, headers={"Retry-After": "4000"})}) as server:
-        for _ in range(2):  # the second finds the pause on record
-            with pytest.raises(TransferError) as caught:
-                request(server.url("/a"), settings=quick_settings(), locks_dir=tmp_path)
-            assert caught.value.not_before >= server.log[0].at + 4000
+        with pytest.raises(TransferError) as caught:
+            request(server.url("/a"), settings=quick_settings(), locks_dir=tmp_path)
+        assert caught.value.not_before >= server.log[0].at + 4000
+        with pytest.raises(PostponedError) as put_off:  # the pause is on record
+            request(server.url("/b"), settings=quick_settings(), locks_dir=tmp_path)
+        assert put_off.value.until >= server.log[0].at + 4000
         assert len(server.log) == 1
 
 

@@ -6,6 +6,7 @@ from multidict import CIMultiDict
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import load_settings
 from vlm_assets.transfer.politeness import (
+    MAX_PAUSE_S,
     Accept,
     Fault,
     GiveUp,
@@ -89,7 +90,21 @@ def test_faults(fault, tries, expected):
         ({"Retry-After": "-3"}, None),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "²"}, None),
-        ({"Retry-After": "9" * 40}, 10**9),
+        ({"Retry-After": "90.5"}, 90.5),
+        ({"Retry-After": "999999999"}, MAX_PAUSE_S),
+        ({"Retry-After": "9" * 40}, MAX_PAUSE_S),
+        ({"Retry-After": "9" * 5000}, MAX_PAUSE_S),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, MAX_PAUSE_S),
+        ({"Retry-After": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "1e9"}, None),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "99999999999999999999"}, MAX_PAUSE_S),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9" * 5000}, MAX_PAUSE_S),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{NOW * 1000:.0f}"}, MAX_PAUSE_S),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}, 61),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "-1"}, None),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "soon"}, None),
         ({"Retry-After": http_date(NOW + 30)}, 30),
         ({"Retry-After": http_date(NOW - 30)}, 0),
         ({"Retry-After": http_date(NOW + 30), "Date": http_date(NOW - 100)}, 130),
@@ -140,3 +155,10 @@ def test_a_named_host_has_its_own_limits_and_the_rest_of_the_source():
         for host in ("slow.example", "one.example:81", "other.example")
     }
     assert told == {"slow.example": (4, 2.0), "one.example:81": (1, 0.1), "other.example": (4, 0.1)}
+
+
+def test_a_wish_beyond_a_day_is_told_with_what_is_made_of_it():
+    verdict = judge_status(429, {"Retry-After": "999999999"}, tries=1, patience=PATIENCE, jitter=0.5, now=NOW)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.detail == "status 429, wants a pause of 999999999 s, taken as 86400 s"
+    assert verdict.not_before == NOW + 86400

@@ -81,25 +81,77 @@ def test_failures_in_flight_together_count_once_and_a_dead_host_is_given_up_whol
             turns.append(turn)
         assert len(turns) == (4 if wave == 1 else 1)
         for turn in turns:
-            host.failed(now, now + 1, "connect: refused", PATIENCE, 0.5)
+            host.failed(turn.job, now, now + 1, "connect: refused", PATIENCE, 0.5)
             schedule.add("a", turn.job)
             schedule.release(turn)
         assert host.waves == wave
         now += 100
     assert schedule.take(now) is None
-    assert len(schedule.given_up) == 10
-    assert {(v.reason, v.transient) for _, v in schedule.given_up} == {(RejectReason.UNREACHABLE, True)}
+    assert len(schedule.put_off) == 10
+    assert {(v.reason, v.transient) for _, _, v in schedule.put_off} == {(RejectReason.UNREACHABLE, True)}
     assert schedule.empty
 
 
 def test_any_answer_forgives(make):
-    host = make(concurrency=4, a=1).host("a")
+    schedule = make(concurrency=4, a=9)
+    host, jobs = schedule.host("a"), [schedule.take(NOW).job for _ in range(4)]
     for second in range(0, 40, 2):
-        host.failed(NOW + second, NOW + second + 1, "x", PATIENCE, 0.5)
+        for job in jobs:
+            host.failed(job, NOW + second, NOW + second + 1, "x", PATIENCE, 0.5)
         host.succeeded(NOW + second + 1)
-    assert not host.dead
-    host.failed(NOW, NOW + 50, "began before the last good answer", PATIENCE, 0.5)
-    assert host.waves == 0
+    assert host.given_up is None
+    host.failed(jobs[0], NOW, NOW + 50, "began before the last good answer", PATIENCE, 0.5)
+    assert (host.waves, host.failing) == (0, set())
+
+
+@pytest.mark.parametrize(("urls", "given_up"), [(1, False), (4, False), (5, True), (9, True)])
+def test_a_host_is_given_up_on_the_evidence_of_several_urls(make, urls, given_up):
+    schedule = make(concurrency=1, a=20)
+    host = schedule.host("a")
+    jobs = [Job(index, f"a{index}", URL(f"http://a/{index}")) for index in range(urls)]
+    for second in range(0, 100, 2):
+        host.failed(jobs[second // 2 % urls], NOW + second, NOW + second + 1, "status 500", PATIENCE, 0.5)
+    assert (host.given_up is not None) == given_up
+
+
+def test_one_url_alone_does_not_slow_its_host_down(make):
+    schedule = make(concurrency=4, a=9)
+    host, job = schedule.host("a"), schedule.take(NOW).job
+    for second in range(0, 20, 2):
+        host.failed(job, NOW + second, NOW + second + 1, "status 500", PATIENCE, 0.5)
+    assert (host.width, host.resting_until) == (4, 0.0)
+    host.failed(Job(8, "a8", URL("http://a/8")), NOW + 30, NOW + 31, "status 500", PATIENCE, 0.5)
+    assert host.width == 1
+    assert host.resting_until > NOW + 31
+
+
+def test_a_host_in_doubt_is_asked_all_over_its_queue(make):
+    schedule = make(concurrency=1, a=1000)
+    host, asked = schedule.host("a"), []
+    for second in range(0, 40, 2):
+        turn = schedule.take(NOW + 1000 * second)
+        if turn is None:
+            break
+        asked.append(turn.job.index)
+        now = NOW + 1000 * second
+        host.failed(turn.job, now, now + 1, "status 500", Patience(12, 1.0, 60.0, 600.0), 0.5)
+        schedule.release(turn)
+    assert len(asked) >= 10
+    assert max(asked) > 900
+    assert sum(index > 300 for index in asked) >= 5
+
+
+def test_what_failed_has_another_turn_after_others(make):
+    schedule = make(concurrency=1, a=100)
+    first = schedule.take(NOW)
+    schedule.release(first)
+    schedule.add_later("a", first.job, NOW + 1)
+    order = []
+    for _ in range(40):
+        turn = schedule.take(NOW + 2)
+        order.append(turn.job.index)
+        schedule.release(turn)
+    assert order.index(first.job.index) == 32
 
 
 def test_a_host_that_says_slow_down_gets_less(make):
@@ -117,8 +169,8 @@ def test_a_host_that_wants_too_long_a_pause_is_given_up(make):
     schedule = make(a=3, b=1)
     schedule.host("a").gate.pause(NOW, NOW + 601)
     assert drain(schedule, NOW) == ["b0"]
-    assert {v.not_before for _, v in schedule.given_up} == {NOW + 601}
-    assert len(schedule.given_up) == 3
+    assert {v.not_before for _, _, v in schedule.put_off} == {NOW + 601}
+    assert len(schedule.put_off) == 3
 
 
 def test_slots_taken_elsewhere_are_waited_for(make, tmp_path):
