@@ -141,9 +141,8 @@ class _Scanner:
             except RecursionError:
                 raise self._error("less nesting") from None
             else:
-                if end < len(self._text) or self._ended:
-                    self._place = end
-                    return whole_characters(value)
+                self._place = end
+                return whole_characters(value)
             self._fill()
 
     def _fill(self) -> None:

@@ -27,6 +27,7 @@ LISTED = {"a.jpg", "t/a.jpg", "t/b/1.jpg", "t/çiçek.jpg", "t/IMG_1.JPG", "t/a 
         ("img_1.jpg", "t", None),
         ("../../a.jpg", "t", None),
         ("/a.jpg", "", None),
+        ("/a.jpg", "t", None),
         ("\\a.jpg", "", None),
         ("C:\\t\\a.jpg", "", None),
         ("file://a.jpg", "", None),

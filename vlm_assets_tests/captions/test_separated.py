@@ -57,6 +57,16 @@ def test_without_a_known_name_the_rows_decide(content, separator):
     assert found.separator == separator
 
 
+def test_a_name_in_the_header_outweighs_the_rows():
+    content = "file_name;baslik,x\na.jpg;çay, su\nb.jpg;iki;üç, dört\n"
+    assert separated.find_layout(text_of(content), lambda name: name == "file_name").separator == ";"
+
+
+def test_a_row_is_known_by_a_name_at_its_end():
+    with pytest.raises(SourceError, match="line 2: a quote is out of place"):
+        rows('text,file_name\n"yarım,f.jpg\nbir, iki,g.jpg\nüç",h.jpg\n')
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

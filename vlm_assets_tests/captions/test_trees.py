@@ -45,6 +45,13 @@ def test_an_image_that_rows_name_only_beside_another_is_told(tmp_path):
     }  # fmt: skip
 
 
+def test_a_caption_lists_its_images_where_they_are_several(tmp_path):
+    files = {"m.csv": "file_name,mask_file_name\na.jpg,b.jpg\nt/a.jpg,\n"}
+    with tree_captions(CaptionRule(tables=("m.csv",)), tree(files), tmp_path) as found:
+        assert [one.key for one in found.of("a.jpg")[0].images] == ["a.jpg", "b.jpg"]
+        assert found.of("t/a.jpg")[0].images == ()
+
+
 def test_sidecars_of_a_tree(tmp_path):
     files = {"a.txt": "bir", "t/a.jpg.json": '{"caption": "iki", "n": 1}', "t/x.txt": "boş", "b.txt": " "}
     words, companions, counts, _ = said(CaptionRule(sidecars=True), files, tmp_path)
