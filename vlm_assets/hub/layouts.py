@@ -5,14 +5,15 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
-from vlm_assets.archives.limits import ArchiveLimits
+from vlm_assets.archives.limits import ArchiveLimits, TruncatedArchiveError
+from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
@@ -157,29 +158,36 @@ def fetch_items(
     Raises:
         SourceError: a data file that is wrong or cannot be read to its end.
     """
-    for item, file, outcome in fetched(spec, items, context):
+    for item, outcome in fetched(spec, items, context):
         payload = item.payload
         if isinstance(outcome, HubFileError):
             if payload["format"] != "imagefolder":
                 raise outcome
             mendable = outcome.reason is RejectReason.CHECKSUM
             yield Reject(item.key, outcome.reason, str(outcome)[:300], transient=mendable)
-        elif file is None or payload["format"] == "imagefolder":
-            yield from _loose(item, outcome, spec)
+        elif payload["format"] == "imagefolder":
+            yield from _loose(item, outcome[0], spec)
         else:
             split = str(payload["split"]).partition("/")[0]
             reading = Reading(
                 ArchiveLimits(context.settings.max_image_bytes), spec.image_column, spec.text_column,
                 context.attributes.get("features", {}).get(split, {}), context.spool_dir,
             )  # fmt: skip
-            yield from read_data_file(outcome, payload["format"], item.key, _origin(spec, file.path), reading)
+            origin = _origin(spec, payload["file"]["path"] if "file" in payload else item.key)
+            try:
+                yield from read_data_file(outcome, payload["format"], item.key, origin, reading)
+            except TruncatedArchiveError as error:
+                if len(outcome) == 1:
+                    raise
+                parts = [(PurePosixPath(one["path"]).name, one["size_bytes"]) for one in payload["parts"]]
+                yield from last_parts_missing(item.key, parts, error)
         context.progress(1, item.size_bytes or 0)
 
 
 def fetched(
     spec: HubSpec, items: Sequence[Item], context: FetchContext
-) -> Iterator[tuple[Item, RepoFile | None, Path | HubFileError]]:
-    """Each item with its verified local file, or what is wrong with that one file.
+) -> Iterator[tuple[Item, list[Path] | HubFileError]]:
+    """Each item with its verified local file (of a split archive: files), or what is wrong with one of them.
 
     Raises:
         SourceError: the Hub cannot be reached, or refuses the repository.
@@ -192,19 +200,17 @@ def fetched(
     ):
         repo = HubRepo.open(spec.repo, context.settings, guest)
 
-        def get(item: Item) -> tuple[Item, RepoFile | None, Path | HubFileError]:
+        def get(item: Item) -> tuple[Item, list[Path] | HubFileError]:
             if item.payload.get("missing"):
-                return (
-                    item,
-                    None,
-                    HubFileError("named in the metadata, not in the repository", RejectReason.NOT_FOUND),
-                )
-            file = RepoFile(**item.payload["file"])
+                told = "named in the metadata, not in the repository"
+                return item, HubFileError(told, RejectReason.NOT_FOUND)
+            files = [RepoFile(**one) for one in item.payload.get("parts") or [item.payload["file"]]]
+            folder, force = context.spool_dir, context.force
             try:
-                path = repo.fetch(file, context.revision, context.spool_dir, hashes, force=context.force)
+                paths = [repo.fetch(one, context.revision, folder, hashes, force=force) for one in files]
             except HubFileError as error:
-                return item, file, error
-            return item, file, path.resolve()
+                return item, error
+            return item, [path.resolve() for path in paths]
 
         try:
             yield from _ahead(pool, get, items, _AHEAD[container], context)
@@ -241,7 +247,12 @@ def _items(
     name = f"{split.config}/{split.split}"
     shared = _short_hash(split.features) if split.features and split.format in TABLE_FORMATS else ""
     rows = _metadata_rows(split, read, spec) if split.format == "imagefolder" else {}
-    items = [_item(tree[path], split.format, name, rows.pop(path, None), shared) for path in split.files]
+    items = [
+        _joined(path, [tree[part] for part in split.parts[path]], split.format, name)
+        if path in split.parts
+        else _item(tree[path], split.format, name, rows.pop(path, None), shared)
+        for path in split.files
+    ]
     items += [
         Item(nfc(path), "", {"format": split.format, "split": name, "missing": True}) for path in sorted(rows)
     ]
@@ -252,18 +263,20 @@ def _item(file: RepoFile, kind: str, split: str, rows: list[dict[str, Any]] | No
     payload: dict[str, Any] = {
         "format": kind,
         "split": split,
-        "file": {
-            "path": file.path,
-            "size_bytes": file.size_bytes,
-            "blob_id": file.blob_id,
-            "sha256": file.sha256,
-        },
+        "file": asdict(file),
     }
     identity = file.identity + (f"+{shared}" if shared else "")
     if rows:
         payload["rows"] = rows
         identity += f"+{_short_hash(rows)}"
     return Item(nfc(file.path), identity, payload, file.size_bytes)
+
+
+def _joined(name: str, parts: Sequence[RepoFile], kind: str, split: str) -> Item:
+    """A split archive."""
+    payload = {"format": kind, "split": split, "parts": [asdict(part) for part in parts]}
+    size_bytes = sum(part.size_bytes for part in parts)
+    return Item(nfc(name), "+".join(part.identity for part in parts), payload, size_bytes)
 
 
 def _metadata_rows(

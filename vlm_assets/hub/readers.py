@@ -54,19 +54,20 @@ class Reading:
 
 
 def read_data_file(
-    path: Path, kind: str, item: str, origin: str, reading: Reading
+    path: Path | Sequence[Path], kind: str, item: str, origin: str, reading: Reading
 ) -> Iterator[Record | Reject | LeftOut]:
-    """All records of a data file, and what was left out of an archive.
+    """All records of a data file, and what was left out of an archive. Several files: parts of a split archive.
 
     Raises:
         SourceError: it cannot be read to its end, or its columns leave open which is the image.
     """
+    parts = [path] if isinstance(path, Path) else list(path)
     if kind == "webdataset":
-        yield from _webdataset(path, item, origin, reading)
+        yield from _webdataset(parts, item, origin, reading)
     elif kind == "archive":
-        yield from _archive(path, item, origin, reading)
+        yield from _archive(parts, item, origin, reading)
     else:
-        yield from _table(path, kind, item, origin, reading)
+        yield from _table(parts[0], kind, item, origin, reading)
 
 
 def batches_of(
@@ -159,13 +160,15 @@ def _rows_per_batch(size_bytes: int, rows: int) -> int:
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * max(rows, 1) // max(size_bytes, 1)))
 
 
-def _webdataset(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject | LeftOut]:
+def _webdataset(
+    parts: Sequence[Path], item: str, origin: str, reading: Reading
+) -> Iterator[Record | Reject | LeftOut]:
     """Samples of a tar in its order: members that share a name up to the first dot of the base name.
 
     Source: the WebDataset format description (webdataset/webdataset, README "The WebDataset Format").
     """
     record = -1
-    for found in _samples(path, origin, reading):
+    for found in _samples(parts, origin, reading):
         if isinstance(found, LeftOut):
             yield replace(found, key=f"{item}/{found.key}".rstrip("/"))
             continue
@@ -197,9 +200,9 @@ class _Sample:
             self.members.clear()
 
 
-def _samples(path: Path, origin: str, reading: Reading) -> Iterator[_Sample | LeftOut]:
+def _samples(parts: Sequence[Path], origin: str, reading: Reading) -> Iterator[_Sample | LeftOut]:
     sample: _Sample | None = None
-    for member in _read_archive(path, origin, reading, wanted=lambda _: True):
+    for member in _read_archive(parts, origin, reading, wanted=lambda _: True):
         if isinstance(member, LeftOut):
             yield member
             continue
@@ -214,10 +217,10 @@ def _samples(path: Path, origin: str, reading: Reading) -> Iterator[_Sample | Le
 
 
 def _read_archive(
-    path: Path, origin: str, reading: Reading, *, wanted: Callable[[str], bool] = is_image_name
+    parts: Sequence[Path], origin: str, reading: Reading, *, wanted: Callable[[str], bool] = is_image_name
 ) -> Iterator[Member | LeftOut]:
     how = ArchiveReading(reading.limits, wanted, reading.encoding, reading.spool_dir)
-    return read_members(path, how, where=origin)
+    return read_members(parts, how, where=origin)
 
 
 def _sample_key(name: str) -> str:
@@ -277,9 +280,11 @@ def _webdataset_text(values: dict[str, Any], column: str | None) -> tuple[str | 
     return None, values
 
 
-def _archive(path: Path, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject | LeftOut]:
+def _archive(
+    parts: Sequence[Path], item: str, origin: str, reading: Reading
+) -> Iterator[Record | Reject | LeftOut]:
     number = -1
-    for member in _read_archive(path, origin, reading):
+    for member in _read_archive(parts, origin, reading):
         if isinstance(member, LeftOut):
             yield replace(member, key=f"{item}/{member.key}".rstrip("/"))
             continue

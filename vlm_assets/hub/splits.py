@@ -7,7 +7,7 @@ tree: no request, exact agreement with `load_dataset`.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from fsspec import (  # type: ignore[import-untyped]  # ships no types
 )
 
 from vlm_assets.archives.names import IMAGE_SUFFIXES
+from vlm_assets.archives.split import find_split_archives
 from vlm_assets.words.errors import SourceError
 
 _PROTOCOL: Final = "vlmtree"
@@ -25,8 +26,10 @@ _ROOT: Final = "repo"
 METADATA_NAMES: Final = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 
 _FORMATS: Final = {
-    ".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset", ".json": "json",
+    ".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
+    ".tbz2": "webdataset", ".tbz": "webdataset", ".txz": "webdataset", ".tzst": "webdataset", ".json": "json",
     ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".zip": "archive",
+    ".cbz": "archive", ".cbt": "archive", ".7z": "archive", ".cb7": "archive",
     **dict.fromkeys(IMAGE_SUFFIXES, "imagefolder"),
 }  # fmt: skip
 _PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
@@ -46,6 +49,10 @@ class DataSplit:
     ignored: int = 0
     """Files of other formats that the patterns matched; `load_dataset` leaves them out too."""
     features: Mapping[str, Any] | None = None
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of those of its files that are split archives: the files that make one up, in order."""
+    incomplete: Mapping[str, str] = field(default_factory=dict)
+    """Parts of archives of which others are missing, with what is."""
 
 
 def find_splits(
@@ -173,7 +180,11 @@ def _classified(
 ) -> DataSplit:
     """The split in the format of most of its files, as `datasets` decides it; parquet wins a draw."""
     metadata = [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
-    kinds = {path: format_of(path) for path in files if path not in set(metadata)}
+    archives = find_split_archives(set(files).difference(metadata))
+    parts = {one.name: one.parts for one in archives if not one.missing}
+    in_parts = {path for one in archives for path in one.parts}
+    whole = [path for path in files if path not in in_parts and path not in set(metadata)]
+    kinds = {path: format_of(path) for path in (*whole, *parts)}
     counts = Counter(kind for kind in kinds.values() if kind)
     if not counts:
         suffixes = sorted({PurePosixPath(path).suffix for path in kinds}) or ["none"]
@@ -184,7 +195,12 @@ def _classified(
     chosen = max(counts, key=lambda kind: (counts[kind], -_PREFERENCE.index(kind)))
     kept = tuple(sorted(path for path, kind in kinds.items() if kind == chosen))
     beside = tuple(sorted(metadata)) if chosen == "imagefolder" else ()
-    return DataSplit(config, split, chosen, kept, beside, len(files) - len(kept) - len(beside), features)
+    taken = sum(len(parts.get(path, (path,))) for path in kept)
+    incomplete = {part: one.missing for one in archives if one.missing for part in one.parts}
+    return DataSplit(
+        config, split, chosen, kept, beside, len(files) - taken - len(beside), features,
+        {path: parts[path] for path in kept if path in parts}, incomplete,
+    )  # fmt: skip
 
 
 def _plain(error: Exception) -> str:

@@ -102,16 +102,6 @@ def archive_slices(
     )
 
 
-def incomplete(
-    item: Item, parts: Sequence[tuple[str, int | None]], error: Exception
-) -> Iterator[Reject | LeftOut]:
-    """What is told of a split archive whose last parts are missing: each part that is there. `parts`: name, size."""
-    for name, size_bytes in parts:
-        reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
-        yield LeftOut(f"{item.key}/{name}", reason, str(error), size_bytes)
-    yield Reject(item.key, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])
-
-
 def _known_encoding(name: str) -> str:
     try:
         codecs.lookup(name)

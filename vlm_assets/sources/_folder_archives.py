@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vlm_assets.archives.names import Encodings, is_archive_name
-from vlm_assets.archives.split import find_split_archives
-from vlm_assets.sources._archives import PathGlobs, incomplete, member_events
+from vlm_assets.archives.split import find_split_archives, last_parts_missing
+from vlm_assets.sources._archives import PathGlobs, member_events
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
 from vlm_assets.words.records import Item, Record
@@ -81,4 +81,4 @@ def archive_events(
     except TruncatedArchiveError as error:
         if len(paths) == 1:
             raise
-        yield from incomplete(item, [(part["key"], part["size"]) for part in parts], error)
+        yield from last_parts_missing(item.key, [(part["key"], part["size"]) for part in parts], error)

@@ -15,9 +15,9 @@ import orjson
 from pydantic import Field
 
 from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk
-from vlm_assets.archives.split import find_split_archives
+from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import Encoding, incomplete, member_events
+from vlm_assets.sources._archives import Encoding, member_events
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
@@ -203,7 +203,9 @@ def _members(
     except TruncatedArchiveError as error:
         if len(paths) == 1:
             raise
-        yield from incomplete(item, [(part.key, part.size_bytes) for part in _assets(item)], error)
+        yield from last_parts_missing(
+            item.key, [(part.key, part.size_bytes) for part in _assets(item)], error
+        )
 
 
 def _token(settings: SourceSettings) -> str:

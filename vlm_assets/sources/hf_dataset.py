@@ -15,7 +15,7 @@ from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, Reject
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
@@ -72,9 +72,14 @@ class HfDataset:
             )
         formats = {f"{one.config}/{one.split}": one.format for one, _ in layout.splits}
         features = {one.config: dict(one.features) for one, _ in layout.splits if one.features}
-        return Listed(
-            layout.sha, slices, buckets, {"repo": spec.repo, "formats": formats, "features": features}
-        )
+        reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
+        left_out = {
+            part: LeftOut(part, reason, f"missing: {missing}")
+            for one, _ in layout.splits
+            for part, missing in one.incomplete.items()
+        }
+        attributes = {"repo": spec.repo, "formats": formats, "features": features}
+        return Listed(layout.sha, slices, buckets, attributes, left_out.values())
 
     def fetch(
         self, spec: HfDatasetSpec, items: Sequence[Item], context: FetchContext

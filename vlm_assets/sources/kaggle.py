@@ -16,9 +16,10 @@ import orjson
 from pydantic import Field
 
 from vlm_assets.archives.encodings import name_hint
+from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.sources._archives import Encoding, PathGlobs, archive_slices, incomplete, member_events
+from vlm_assets.sources._archives import Encoding, PathGlobs, archive_slices, member_events
 from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, sort_out
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -180,7 +181,7 @@ def _inside(
     except TruncatedArchiveError as error:
         if len(parts) == 1:
             raise
-        yield from incomplete(item, [(part.name, part.size_bytes) for part in parts], error)
+        yield from last_parts_missing(item.key, [(part.name, part.size_bytes) for part in parts], error)
 
 
 @dataclass(frozen=True, slots=True)
