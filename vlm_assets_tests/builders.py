@@ -12,24 +12,27 @@ from vlm_assets.allocation.files import PLAN_FILE, PLAN_SCHEMA
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard, AllocatedSlice, AllocationManifest
 from vlm_assets.store import slices
 from vlm_assets.store.arrow_files import ArrowFile
-from vlm_assets.store.slices import Row, SliceWriter
+from vlm_assets.store.slices import SliceWriter
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.layout import STAGING, DataRoot, key_hash, sample_id
 from vlm_assets.words.manifest import SliceManifest
-from vlm_assets.words.schema import row_bytes, row_digest
+from vlm_assets.words.schema import Row, flat_columns
 
 SHARD = AllocatedShard(max_bytes=2_000_000_000, block_rows=64, window_bytes=32_000_000)
 CELL = AllocatedCell(category="photos", subcategory="street", source="src", licence="CC0-1.0", grant=0)
 
 
 def sample(source: str, slice_name: str, item: str, record: int = 0, **columns: Any) -> Row:
-    """A row with every column of the data and of the index; `image` is bytes."""
-    image = columns.pop("image", f"{item}#{record}".encode())
+    """A row with every column of the data and of the index; `image` is bytes, or `images` a list; `fact` of each."""
+    images = columns.pop("images", None) or [columns.pop("image", f"{item}#{record}".encode())]
+    given = columns.pop("fact", {})
+    facts = [image_fact(image, **given) for image in images]
     row: Row = {
-        "image": image,
-        "id": sample_id(source, slice_name, f"{item}#{record}"),
+        "images": images,
         "text": None,
+        "messages": None,
         "extra": None,
+        "id": sample_id(source, slice_name, f"{item}#{record}"),
         "label": None,
         "category": "as fetched",
         "subcategory": "as fetched",
@@ -37,21 +40,22 @@ def sample(source: str, slice_name: str, item: str, record: int = 0, **columns: 
         "slice": slice_name,
         "origin": item,
         "licence": "as fetched",
-        "image_sha256": sha256(image or b"").hexdigest(),
-        "dhash": None,
-        "width_px": 8,
-        "height_px": 8,
-        "orientation": None,
-        "frames": 1,
-        "format": "PNG",
-        "dpi": None,
-        "size_bytes": len(image or b""),
+        "image_facts": facts,
+        "images_upstream": len(images),
         "item_hash": key_hash(item),
         "record": record,
         **columns,
     }
-    row["text_sha256"] = sha256((row["text"] or "").encode()).digest()
-    return {**row, "row_bytes": row_bytes(row), "digest": row_digest(row)}
+    return {**row, **flat_columns(row)}
+
+
+def image_fact(image: bytes, **values: Any) -> Row:
+    """The facts beside an image."""
+    return {
+        "name": None, "origin": None, "sha256": sha256(image).hexdigest(), "dhash": None, "width_px": 8,
+        "height_px": 8, "orientation": None, "frames": 1, "format": "PNG", "dpi": None, "size_bytes": len(image),
+        **values,
+    }  # fmt: skip
 
 
 def commit_slice(
@@ -104,7 +108,12 @@ def commit_slice(
         records_rejected=0,
         transient_rejects=0,
         data_bytes=written.data_bytes,
+        images=written.images,
         image_bytes=written.image_bytes,
+        multi_image_rows=written.multi_image_rows,
+        rows_with_text=written.rows_with_text,
+        rows_with_messages=written.rows_with_messages,
+        remarks={},
         files=written.files,
     )
     commit_version(staging, root.slice(source, slice_name), manifest)

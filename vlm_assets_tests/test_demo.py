@@ -82,7 +82,9 @@ def test_the_corpora_open_decode_and_nest(demo):
     ids = []
     for target in status(demo)["targets"]:
         corpus = datasets.load_from_disk(target["path"])
-        assert all(row["image"].size == (row["width_px"], row["height_px"]) for row in corpus)
+        for row in corpus:
+            sides = [(fact["width_px"], fact["height_px"]) for fact in row["image_facts"]]
+            assert [image.size for image in row["images"]] == sides
         ids.append(set(corpus["id"]))
     assert ids[0] < ids[1] < ids[2]
 

@@ -15,10 +15,6 @@ from vlm_assets.words.keys import Words
 from vlm_assets.words.schema import INDEX_SCHEMA
 
 HEX_LENGTH = 64
-_CHUNK_ROWS = 65_536
-"""Rows decoded at a time: what fits into the processor's cache."""
-_LOW_NIBBLES = np.uint64(0x0F0F0F0F0F0F0F0F)
-_LOW_BITS = np.uint64(0x0101010101010101)
 
 
 def index_batches(directory: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -62,56 +58,25 @@ def validity(column: pa.Array) -> NDArray[np.bool_]:
     return valid
 
 
-def hex_words(column: pa.Array) -> Words:
-    """A column of sha256 in hex as an array of shape (rows, 4): little-endian 64-bit words of the 32 bytes.
-
-    Raises:
-        AllocationError: a null, or a value that is not 64 characters long.
-    """
-    rows = len(column)
-    _, offsets_buffer, data = column.buffers()
-    if not rows:
-        return np.empty((0, 4), dtype=np.uint64)
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int32, count=rows + 1, offset=4 * column.offset)
-    if column.null_count or np.any(np.diff(offsets) != HEX_LENGTH):
-        raise AllocationError("image_sha256 is null or not 64 hex digits in a committed index")
-    digits = np.frombuffer(data, dtype="<u8", count=8 * rows, offset=int(offsets[0])).reshape(rows, 8)
-    words = np.empty((rows, 4), dtype=np.uint64)
-    for begin in range(0, rows, _CHUNK_ROWS):
-        halves = _eight_digits(digits[begin : begin + _CHUNK_ROWS])
-        words[begin : begin + _CHUNK_ROWS] = halves[:, 0::2] | (halves[:, 1::2] << np.uint64(32))
-    return words
-
-
-def _eight_digits(digits: Words) -> Words:
-    """Eight ASCII hex digits in each word (the first in the lowest byte) to the 4 bytes that they spell."""
-    eight, sixteen, four, six = (np.uint64(bits) for bits in (8, 16, 4, 6))
-    nibbles = (digits & _LOW_NIBBLES) + ((digits >> six) & _LOW_BITS) * np.uint64(9)
-    pairs = ((nibbles << four) | (nibbles >> eight)) & np.uint64(0x00FF00FF00FF00FF)
-    pairs = (pairs | (pairs >> eight)) & np.uint64(0x0000FFFF0000FFFF)
-    return (pairs | (pairs >> sixteen)) & np.uint64(0x00000000FFFFFFFF)
-
-
-def fixed_bytes(column: pa.Array) -> bytes:
-    """The values of a `binary(32)` column, one after the other.
+def hash_words(column: pa.Array) -> Words:
+    """A `binary(32)` column as an array of shape (rows, 4): little-endian 64-bit words. No copy is made.
 
     Raises:
         AllocationError: a null.
     """
     if column.null_count:
-        raise AllocationError("text_sha256 is null in a committed index")
-    width = column.type.byte_width
-    start = column.offset * width
-    return memoryview(column.buffers()[1])[start : start + len(column) * width].tobytes()
+        raise AllocationError("a hash is null in a committed index")
+    data = column.buffers()[1]
+    if not len(column):
+        return np.empty((0, 4), dtype=np.uint64)
+    words = np.frombuffer(data, dtype="<u8", count=4 * len(column), offset=32 * column.offset)
+    return words.reshape(-1, 4)
 
 
-def pair_digests(image_words: Words, text_sha256: bytes) -> Words:
-    """sha256(image_sha256 ‖ sha256(text)) of each row, as words of shape (rows, 4); both parts are raw bytes."""
-    images = image_words.astype("<u8").tobytes()
-    digests = b"".join(
-        sha256(images[at : at + 32] + text_sha256[at : at + 32]).digest() for at in range(0, len(images), 32)
-    )
-    return np.frombuffer(digests, dtype="<u8").reshape(-1, 4)
+def hex_words(column: pa.Array) -> Words:
+    """A column of sha256 in hex, none null, as words of shape (values, 4)."""
+    raw = b"".join(bytes.fromhex(value) for value in column.to_pylist())
+    return np.frombuffer(raw, dtype="<u8").reshape(-1, 4)
 
 
 def id_digests(ids: pa.Array) -> Words:

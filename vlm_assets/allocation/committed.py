@@ -51,6 +51,7 @@ def _slices_of(
             container=one.container,
             items_per_slice=one.items_per_slice,
             path=versions / one.version,
+            multi_image_rows=one.multi_image_rows,
         )
         for name, one in summary.slices.items()
         if listing is None or name in listing.slices

@@ -6,13 +6,16 @@ from vlm_assets.allocation.rows import Places, RowTable
 from vlm_assets.allocation.sampling import precedence
 
 
-def exact_duplicates(table: RowTable, ordered: Places) -> Places:
+def exact_duplicates(table: RowTable, ordered: Places) -> tuple[Places, Places]:
     """The rows of `ordered` (sorted by rank) that have the key of a row of higher precedence.
+
+    Two parts: those that say the same as the row that stays, and those that say something else about its images
+    (none where the words are part of the key).
 
     Sorting by rank puts equal first words side by side, so only rows in such runs are looked at again.
     """
     if len(ordered) < 2:
-        return ordered[:0]
+        return ordered[:0], ordered[:0]
     first = table.key[0][ordered]
     repeats = first[1:] == first[:-1]
     in_run = np.zeros(len(ordered), dtype=bool)
@@ -28,7 +31,13 @@ def exact_duplicates(table: RowTable, ordered: Places) -> Places:
     opens[1:] = (run[1:] != run[:-1]) | (second[1:] != second[:-1])
     keeps = opens.copy()
     _settle_within_slices(table, rows, opens, keeps)
-    return rows[~keeps]
+    if table.words is None:
+        return rows[~keeps], rows[:0]
+    keeper = np.zeros(int(opens.sum()), dtype=np.int64)
+    group = np.cumsum(opens) - 1
+    keeper[group[keeps]] = rows[keeps]
+    differs = table.words[rows] != table.words[keeper[group]]
+    return rows[~keeps & ~differs], rows[~keeps & differs]
 
 
 def _settle_within_slices(

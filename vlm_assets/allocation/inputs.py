@@ -13,7 +13,7 @@ from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.tombstones import Tombstones
 
-ALGORITHM_VERSION: Final = 1
+ALGORITHM_VERSION: Final = 2
 """Raised by hand when equal inputs give another plan or another corpus layout."""
 
 

@@ -42,26 +42,21 @@ _CHUNK: Final = 50_000
 
 @dataclass(slots=True)
 class Entries:
-    """Hashes in order of precedence. A candidate can hit later ones; a query wants to know whether it is hit.
-
-    `owner`: entries of one owner (the same image) never hit each other; None where all are different.
-    """
+    """Hashes in order of precedence. A candidate can hit later ones; a query wants to know whether it is hit."""
 
     value: Words
     candidate: Mask
     query: Mask
-    owner: Indices | None = None
 
 
 def near_hits(entries: Entries, distance: int) -> Mask:
-    """Marks each query that lies within `distance` bits of an earlier candidate with another owner.
+    """Marks each query that lies within `distance` bits of an earlier candidate.
 
     Memory: about 100 bytes an entry.
     """
     state = _State(
         value=_spread(entries.value),
         candidate=entries.candidate,
-        owner=entries.owner,
         waiting=entries.query.copy(),
         distance=distance,
     )
@@ -82,7 +77,6 @@ def _spread(values: Words) -> Words:
 class _State:
     value: Words
     candidate: Mask
-    owner: Indices | None
     waiting: Mask
     """Queries not hit so far."""
     distance: int
@@ -214,8 +208,6 @@ def _scan_chunk(
     wanted = state.value[queries]
     while len(queries):
         hit = np.bitwise_count(wanted ^ candidates[1][at]) <= state.distance
-        if state.owner is not None:
-            hit &= state.owner[queries] != state.owner[candidates[0][at]]
         state.waiting[queries[hit]] = False
         at = at + 1
         goes_on = ~hit & (at < last)

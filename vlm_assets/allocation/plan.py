@@ -131,8 +131,10 @@ def eligible_rows(
     by_key = by_rank(table, places, corpus.seed)
     if corpus.dedup.exact != "none":
         near = near_duplicates(table, corpus, places) if bits else places[:0]
-        table.exclude(exact_duplicates(table, by_key), ExclusionReason.DUPLICATE)
+        same, other_words = exact_duplicates(table, by_key)
         table.exclude(near, ExclusionReason.DUPLICATE)
+        table.exclude(same, ExclusionReason.DUPLICATE)
+        table.exclude(other_words, ExclusionReason.DUPLICATE_OTHER_WORDS)
     return table, by_key[table.reason[by_key] == 0]
 
 

@@ -8,21 +8,23 @@ class ExclusionReason(StrEnum):
     """Tested in this order; a row counts under the first that holds. Public: in grants, manifests and README."""
 
     TOMBSTONE = "tombstone"
-    """Taken down by id or by image."""
+    """Taken down by id or by one of its images."""
     UNMAPPED_LABEL = "unmapped_label"
     """The label gives no subcategory, or one that the quota tree does not name."""
     LICENCE = "licence"
     """The catalogue's licence policy does not admit the source's licence."""
     MIN_SIDE = "min_side"
-    """The shorter side has fewer pixels than `min_side_px`."""
+    """The shorter side of one of its images has fewer pixels than `min_side_px`."""
     TOO_LARGE = "too_large"
     """The row alone does not fit into a shard of `max_bytes`."""
     DECONTAMINATE = "decontaminate"
-    """A benchmark image, or within `decontaminate_bits` of one."""
+    """One of its images is a benchmark image, or within `decontaminate_bits` of one."""
     MAX_SAMPLES = "max_samples"
     """Not among the source's `max_samples` distinct row keys of lowest rank."""
     DUPLICATE = "duplicate"
     """A row of higher precedence has the same key, or nearly the same picture."""
+    DUPLICATE_OTHER_WORDS = "duplicate_other_words"
+    """Under `exact: image`: the same images as a row of higher precedence, but other text or messages."""
 
 
 REASONS: Final = tuple(ExclusionReason)

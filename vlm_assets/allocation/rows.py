@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from vlm_assets.allocation.columns import (
     contained,
-    fixed_bytes,
+    hash_words,
     hex_words,
     id_digests,
     index_batches,
     numbers,
-    pair_digests,
     validity,
     words_of_hex,
 )
@@ -28,11 +27,14 @@ from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import Words
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.schema import NO_WORDS
 from vlm_assets.words.tombstones import Tombstones
 
 NO_CELL: Final = 0xFFFF_FFFF
 _FLAT_BITS: Final = (5, 59)
 """A dhash with fewer or more bits set shows a flat image and says nothing about likeness."""
+
+_NO_WORDS: Final = np.frombuffer(NO_WORDS, dtype="<u8")[0]
 
 Places = NDArray[np.int64]
 """Row numbers of a `RowTable`."""
@@ -65,11 +67,15 @@ class RowTable:
     """`reasons.CODES`; 0 where not excluded."""
     key: tuple[Words, Words]
     """The first 128 bits of the row key, as two little-endian words. Keys equal in these are equal."""
-    image: tuple[Words, Words] | None
-    """The same of image_sha256, where it is not the key and somebody needs it."""
+    words: Words | None
+    """The first 64 bits of content_sha256 under `exact: image`: of rows with one key, those of other words differ."""
     dhash: Words | None
     comparable: NDArray[np.bool_] | None
-    """Rows with a dhash that is not of a flat image."""
+    """Rows of one image with a dhash that is not of a flat image."""
+    silent: NDArray[np.bool_] | None
+    """Rows without messages: those that may be near duplicates."""
+    further: list[tuple[Places, Words]] = field(default_factory=list)
+    """Of records of several images: row and dhash of each image that is not flat."""
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Rows of each source: first, and one past the last."""
 
@@ -199,25 +205,29 @@ class RowReader:
             cell=np.full(rows, NO_CELL, dtype=np.uint32),
             reason=np.zeros(rows, dtype=np.uint8),
             key=(words(), words()),
-            image=(words(), words()) if self._with_dhash and self._exact == "image_text" else None,
+            words=words() if self._exact == "image" else None,
             dhash=words() if self._with_dhash else None,
             comparable=np.zeros(rows, dtype=bool) if self._with_dhash else None,
+            silent=np.zeros(rows, dtype=bool) if self._with_dhash else None,
         )
 
     def _columns(self, entry: SupplySlice) -> list[str]:
         names = ["row_bytes"]
-        if self._exact != "none" or len(self._tombstoned) or len(self._decontaminate):
-            names.append("image_sha256")
+        listed = len(self._tombstoned) or len(self._decontaminate)
+        if self._exact == "image" or listed:
+            names.append("images_sha256")
+        if entry.multi_image_rows and (listed or self._with_dhash):
+            names.append("image_facts")
         if self._exact == "none" or self._ids_taken_down(entry):
             names.append("id")
-        if self._exact == "image_text":
-            names.append("text_sha256")
+        if self._exact != "none":
+            names.append("content_sha256")
         if self._specs[entry.source].subcategory is None:
             names.append("label")
         if self._corpus.min_side_px:
-            names += ["width_px", "height_px"]
+            names.append("min_side_px")
         if self._with_dhash:
-            names.append("dhash")
+            names += ["dhash", "messages_sha256"]
         return names
 
     def _ids_taken_down(self, entry: SupplySlice) -> list[str]:
@@ -226,26 +236,25 @@ class RowReader:
 
     def _add(self, table: RowTable, entry: SupplySlice, begin: int, batch: pa.RecordBatch) -> None:
         span = slice(begin, begin + batch.num_rows)
-        images = hex_words(batch.column("image_sha256")) if "image_sha256" in batch.schema.names else None
-        self._add_keys(table, span, batch, images)
+        self._add_keys(table, span, batch)
         table.cell[span] = self._cell_column(entry, batch)
-        if table.dhash is not None and table.comparable is not None:
+        if table.dhash is not None and table.comparable is not None and table.silent is not None:
             column = batch.column("dhash")
             table.dhash[span] = numbers(column)
-            ones = np.bitwise_count(table.dhash[span])
-            table.comparable[span] = validity(column) & (ones >= _FLAT_BITS[0]) & (ones <= _FLAT_BITS[1])
-        self._exclude(table, span, self._tests(entry, batch, images, table.cell[span]))
+            table.comparable[span] = validity(column) & _telling(table.dhash[span])
+            table.silent[span] = hash_words(batch.column("messages_sha256"))[:, 0] == _NO_WORDS
+            if entry.multi_image_rows:
+                table.further.append(_further_pictures(batch.column("image_facts"), begin))
+        self._exclude(table, span, self._tests(entry, batch, table.cell[span]))
 
-    def _add_keys(self, table: RowTable, span: slice, batch: pa.RecordBatch, images: Words | None) -> None:
-        if self._exact == "none" or images is None:
-            words = id_digests(batch.column("id"))
-        elif self._exact == "image_text":
-            words = pair_digests(images, fixed_bytes(batch.column("text_sha256")))
+    def _add_keys(self, table: RowTable, span: slice, batch: pa.RecordBatch) -> None:
+        if self._exact == "none":
+            keys = id_digests(batch.column("id"))
         else:
-            words = images
-        table.key[0][span], table.key[1][span] = words[:, 0], words[:, 1]
-        if table.image is not None and images is not None:
-            table.image[0][span], table.image[1][span] = images[:, 0], images[:, 1]
+            keys = hash_words(batch.column("images_sha256" if self._exact == "image" else "content_sha256"))
+        table.key[0][span], table.key[1][span] = keys[:, 0], keys[:, 1]
+        if table.words is not None:
+            table.words[span] = hash_words(batch.column("content_sha256"))[:, 0]
 
     def _cell_column(self, entry: SupplySlice, batch: pa.RecordBatch) -> NDArray[np.uint32]:
         spec = self._specs[entry.source]
@@ -267,12 +276,12 @@ class RowReader:
         )
 
     def _tests(
-        self, entry: SupplySlice, batch: pa.RecordBatch, images: Words | None, cell: NDArray[np.uint32]
+        self, entry: SupplySlice, batch: pa.RecordBatch, cell: NDArray[np.uint32]
     ) -> Mapping[ExclusionReason, NDArray[np.bool_]]:
         """Rows that each reason holds for, in the order of the reasons."""
         tests: dict[ExclusionReason, NDArray[np.bool_]] = {}
-        if images is not None and len(self._tombstoned):
-            tests[ExclusionReason.TOMBSTONE] = contained(images, self._tombstoned)
+        if len(self._tombstoned):
+            tests[ExclusionReason.TOMBSTONE] = _with_image_of(batch, self._tombstoned)
         if taken_down := self._ids_taken_down(entry):
             named = pc.is_in(batch.column("id"), pa.array(taken_down)).to_numpy(zero_copy_only=False)
             tests[ExclusionReason.TOMBSTONE] = tests.get(ExclusionReason.TOMBSTONE, named) | named
@@ -280,13 +289,12 @@ class RowReader:
         if not self._corpus.licences.admits(self._specs[entry.source].licence):
             tests[ExclusionReason.LICENCE] = np.ones(batch.num_rows, dtype=bool)
         if self._corpus.min_side_px:
-            side = np.minimum(numbers(batch.column("width_px")), numbers(batch.column("height_px")))
-            tests[ExclusionReason.MIN_SIDE] = side < self._corpus.min_side_px
+            tests[ExclusionReason.MIN_SIDE] = numbers(batch.column("min_side_px")) < self._corpus.min_side_px
         tests[ExclusionReason.TOO_LARGE] = (
             numbers(batch.column("row_bytes")) > self._room_bytes[np.minimum(cell, len(self._cells))]
         )
-        if images is not None and len(self._decontaminate):
-            tests[ExclusionReason.DECONTAMINATE] = contained(images, self._decontaminate)
+        if len(self._decontaminate):
+            tests[ExclusionReason.DECONTAMINATE] = _with_image_of(batch, self._decontaminate)
         return tests
 
     @staticmethod
@@ -294,6 +302,38 @@ class RowReader:
         reason = table.reason[span]
         for name, holds in tests.items():
             reason[holds & (reason == 0)] = CODES[name]
+
+
+def _with_image_of(batch: pa.RecordBatch, listed: Words) -> NDArray[np.bool_]:
+    """Rows one of whose images is listed. Records of several images are looked at image by image."""
+    found = contained(hash_words(batch.column("images_sha256")), listed)
+    if "image_facts" in batch.schema.names:
+        owners, facts = _images_of(batch.column("image_facts"))
+        found[owners[contained(hex_words(facts.field("sha256")), listed)]] = True
+    return found
+
+
+def _images_of(facts: pa.ListArray) -> tuple[Places, pa.StructArray]:
+    """The images of the records that have several: the row in the batch and the facts of each."""
+    several = facts.filter(pc.greater(pc.list_value_length(facts), 1))
+    rows = np.flatnonzero(pc.greater(pc.list_value_length(facts), 1).to_numpy(zero_copy_only=False))
+    owners: Places = rows[pc.list_parent_indices(several).to_numpy(zero_copy_only=False)]
+    return owners, several.flatten()
+
+
+def _further_pictures(facts: pa.ListArray, begin: int) -> tuple[Places, Words]:
+    owners, images = _images_of(facts)
+    column = images.field("dhash")
+    values = numbers(column)
+    kept = validity(column) & _telling(values)
+    return begin + owners[kept], values[kept]
+
+
+def _telling(values: Words) -> NDArray[np.bool_]:
+    """Hashes that are not of a flat image."""
+    ones = np.bitwise_count(values)
+    told: NDArray[np.bool_] = (ones >= _FLAT_BITS[0]) & (ones <= _FLAT_BITS[1])
+    return told
 
 
 def _room_bytes(corpus: CorpusSpec, cells: Sequence[Cell]) -> NDArray[np.int64]:
@@ -333,5 +373,4 @@ def read_decontamination(paths: Sequence[Path]) -> tuple[list[str], Words]:
             values = table.column("dhash").drop_null().to_pylist()
             pictures.append(np.array([int(value) & (2**64 - 1) for value in values], dtype=np.uint64))
     words = np.unique(np.concatenate(pictures))
-    ones = np.bitwise_count(words)
-    return sorted(hashes), words[(ones >= _FLAT_BITS[0]) & (ones <= _FLAT_BITS[1])]
+    return sorted(hashes), words[_telling(words)]

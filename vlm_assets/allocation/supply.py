@@ -22,6 +22,8 @@ class SupplySlice:
     container: bool
     items_per_slice: int
     path: Path
+    multi_image_rows: int = 0
+    """Where it is 0, no list of the index is read."""
 
     @classmethod
     def of(cls, manifest: SliceManifest, path: Path) -> "SupplySlice":
@@ -35,6 +37,7 @@ class SupplySlice:
             container=manifest.container,
             items_per_slice=manifest.items_per_slice,
             path=path,
+            multi_image_rows=manifest.multi_image_rows,
         )
 
 

@@ -260,7 +260,7 @@ def check_loadable(recount: Recount) -> Verdict:
         opened = datasets.load_from_disk(str(evidence.directory))
         count, found = len(opened), set(opened.features)
         first = opened.select_columns(["id"])[0]["id"] if count else ""  # images are for `decodes`
-        picture = isinstance(opened.features.get("image"), datasets.Image)
+        picture = opened.features.get("images") == datasets.List(datasets.Image())
     except Exception as error:  # noqa: BLE001 - whatever a user of `datasets` would meet is the finding
         return Verdict(expected, f"{type(error).__name__}: {error}", [f"load_from_disk: {error}"])
     finally:
@@ -268,7 +268,7 @@ def check_loadable(recount: Recount) -> Verdict:
             datasets.enable_progress_bars()
     faults = [] if count == rows else [f"{count} rows, the shards of the manifest have {rows}"]
     if found != set(SAMPLE_SCHEMA.names) or not picture:
-        faults.append(f"features {sorted(found)}, image is{'' if picture else ' not'} an Image")
+        faults.append(f"features {sorted(found)}, images are{'' if picture else ' not'} lists of Image")
     return Verdict(expected, f"{count} rows, the first is {first}", faults)
 
 
@@ -301,7 +301,7 @@ def check_image_bytes(recount: Recount) -> Verdict:
     if result.unreadable:
         raise UnjudgedError("; ".join(result.unreadable[:3]))
     return Verdict(
-        f"image bytes hash to image_sha256 in {_scope(recount, result)}",
+        f"image bytes hash to the sha256 beside them in {_scope(recount, result)}",
         f"{result.bad_images} of {result.rows} images differ",
         result.image_examples[:MAX_EXAMPLES],
         result.bad_images,

@@ -13,8 +13,9 @@ from vlm_assets.audit.evidence import UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.supply import benchmark_files, near_benchmark, read_benchmark
-from vlm_assets.audit.words import I64, Bool, among, ranks, words_of
+from vlm_assets.audit.words import I64, Bool, among, ranks
 from vlm_assets.store.slices import data_file_names
+from vlm_assets.words.schema import CONTENT_COLUMNS
 
 _CHUNK: Final = 1_000_000
 """Supply rows looked at together."""
@@ -27,10 +28,10 @@ def check_lineage(recount: Recount) -> Verdict:
     examples = [f"slice {name}: not in the plan, or its content is gone" for name in lineage.unknown_homes]
     examples += [f"{recount.row_name(row)}: no such row in its slice" for row in lost[:MAX_EXAMPLES].tolist()]
     differs = lineage.sha_differs.tolist()
-    examples += [f"{recount.row_name(row)}: another image_sha256 than in its slice" for row in differs[:5]]
+    examples += [f"{recount.row_name(row)}: another images_sha256 than in its slice" for row in differs[:5]]
     return Verdict(
-        f"{len(rows.home)} rows resolve to committed slice rows with the same image_sha256",
-        f"{len(lost)} do not resolve, {len(differs)} have another image_sha256",
+        f"{len(rows.home)} rows resolve to committed slice rows with the same images_sha256",
+        f"{len(lost)} do not resolve, {len(differs)} have another images_sha256",
         examples[:MAX_EXAMPLES],
         len(lost) + len(differs),
         {"rows": len(rows.home), "unresolved": len(lost)},
@@ -265,8 +266,7 @@ def check_tombstones(recount: Recount) -> Verdict:
     ]
     if faults:
         return Verdict("every takedown that was in force still is", f"{len(faults)} are gone", faults)
-    rows = recount.rows
-    present = np.flatnonzero(among(rows.sha, words_of(evidence.tombstones.image_sha256)))
+    present = recount.corpus_rows_with(evidence.tombstones)
     faults += [f"{recount.row_name(row)}: its image was taken down" for row in present[:5].tolist()]
     covered = recount.taken_down(evidence.tombstones)
     by_id = np.flatnonzero(covered & (recount.present > 0))
@@ -305,7 +305,7 @@ def _rows_with_content(batch: pa.RecordBatch, covered: Bool) -> list[str]:
     if not covered.any():
         return []
     filled = np.zeros(batch.num_rows, bool)
-    for name in ("image", "text", "extra"):
+    for name in CONTENT_COLUMNS:
         filled |= batch.column(name).is_valid().to_numpy(zero_copy_only=False)
     ids = batch.column("id")
     return [

@@ -32,6 +32,33 @@ def _found(evidence: Evidence) -> list[tuple[FoundSlice, Path, SliceManifest]]:
     ]
 
 
+def check_records_whole(recount: Recount) -> Verdict:
+    """Images of each slice row against how many its record had upstream; sources that split them by order apart."""
+    evidence = recount.evidence
+    split = {
+        spec.name for spec in evidence.installation.catalog.sources if getattr(spec, "split_images", False)
+    }
+    faults: list[str] = []
+    torn = rows = 0
+    for number, (found, facts) in enumerate(zip(evidence.slices, recount.slice_facts, strict=True)):
+        if isinstance(facts, UnjudgedError):
+            raise facts
+        if facts is None or found.claim.source in split:
+            continue
+        rows += facts.rows
+        torn += len(facts.torn)
+        begin = int(evidence.starts[number])
+        faults += [
+            f"{recount.name_of(begin + row)}: not all of its images are there" for row in facts.torn[:3]
+        ]
+    return Verdict(
+        "every row has all the images of its record",
+        f"{torn} of {rows} rows are not whole",
+        faults[:MAX_EXAMPLES],
+        torn,
+    )
+
+
 def _faults(recount: Recount, check: Any) -> list[str]:
     """Faults of all slices, read in threads (parquet and hashing release the GIL)."""
     found = _found(recount.evidence)

@@ -15,7 +15,7 @@ from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.near import telling
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.rules import differences
-from vlm_assets.audit.words import I64, U64, hex_words, numbers
+from vlm_assets.audit.words import I64, U64, fixed_words, numbers
 from vlm_assets.images.likeness import SAME_PICTURE_BITS
 from vlm_assets.ingest.rights import NO_TERMS, source_terms
 from vlm_assets.ingest.slice import read_run
@@ -147,10 +147,11 @@ def drift_between(before: Path, now: Path) -> tuple[Counter[str], list[str]]:
     Raises:
         UnjudgedError: an index cannot be read.
     """
-    columns = ("item_hash", "record", "image_sha256", "dhash", "origin")
+    columns = ("item_hash", "record", "images_sha256", "dhash", "origin")
     old, new = index_table(before / INDEX_FILE, columns), index_table(now / INDEX_FILE, columns)
     there, here = _shared_records(old, new)
-    sha_old, sha_new = hex_words(one_array(old, "image_sha256")), hex_words(one_array(new, "image_sha256"))
+    sha_old = fixed_words(one_array(old, "images_sha256"))
+    sha_new = fixed_words(one_array(new, "images_sha256"))
     changed = (sha_old[there] != sha_new[here]).any(axis=1)
     there, here = there[changed], here[changed]
     left, right = _dhashes(old)[there], _dhashes(new)[here]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
@@ -33,7 +34,11 @@ _CUT_COSTS: Final = 1.25
 _SAMPLED_SHARDS: Final = 64
 _DECODED: Final = 32
 _SHARED: Final = tuple(name for name in INDEX_SCHEMA.names if name in COLUMN_NAMES)
-_DIGESTED: Final = tuple(name for name in COLUMN_NAMES if name != "image" and name not in ASSIGNED_COLUMNS)
+_FLAT: Final = (
+    "digest", "image_count", "image_bytes", "min_side_px", "dhash", "images_sha256", "text_sha256", "messages_sha256",
+    "content_sha256",
+)  # fmt: skip
+_DIGESTED: Final = tuple(name for name in COLUMN_NAMES if name != "images" and name not in ASSIGNED_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,86 +231,130 @@ def _check_rows(result: ContentResult, task: ContentTask, batch: _Batch, index: 
     result.rows += rows.num_rows
     if not rows.num_rows:
         return
-    images = rows.column("image")
-    encoded = images.field(0)
+    images, facts = rows.column("images"), rows.column("image_facts")
+    encoded = images.flatten().field(0)
     if images.null_count or encoded.null_count:
         result.bad_images += images.null_count or encoded.null_count
         result.image_examples.append(f"{task.data.name} from row {first}: an image is null")
         return
+    owners = pc.list_parent_indices(images).to_pylist()
+    if owners != pc.list_parent_indices(facts).to_pylist():
+        result.bad_images += 1
+        result.image_examples.append(
+            f"{task.data.name} from row {first}: images and image_facts are not as many"
+        )
+        return
     starts = np.frombuffer(encoded.buffers()[1], np.int32, len(encoded) + 1, 4 * encoded.offset).tolist()
     hashes = _image_hashes(batch, encoded, starts)
     result.image_bytes += starts[-1] - starts[0]
-    recorded = index.column("image_sha256").to_pylist()
-    if hashes != recorded:
-        wrong = [row for row, (found, said) in enumerate(zip(hashes, recorded, strict=True)) if found != said]
-        result.bad_images += len(wrong)
-        result.image_examples += [
-            f"{task.data.name} row {first + row} ({rows.column('id')[row]}): sha256 {hashes[row][:16]}…, "
-            f"on record {str(recorded[row])[:16]}…"
-            for row in wrong[:MAX_EXAMPLES]
-        ]
-    offsets = np.array(starts, np.int64)
-    lengths = offsets[1:] - offsets[:-1]
-    whole = np.array([a == b for a, b in zip(hashes, recorded, strict=True)], bool)
-    sizes = _sizes(rows)
-    _check_values(result, task, first, rows, index, np.where(whole, lengths, sizes))
+    said = facts.flatten()
+    recorded = said.field("sha256").to_pylist()
+    wrong = [number for number, (a, b) in enumerate(zip(hashes, recorded, strict=True)) if a != b]
+    result.bad_images += len(wrong)
+    result.image_examples += [
+        f"{task.data.name} row {first + owners[number]} ({rows.column('id')[owners[number]]}): sha256 "
+        f"{hashes[number][:16]}…, on record {str(recorded[number])[:16]}…"
+        for number in wrong[:MAX_EXAMPLES]
+    ]
+    bad = _sizes_that_differ(said, starts, frozenset(wrong), owners)
+    _check_values(result, task, batch, index, bad)
 
 
-def _sizes(batch: pa.RecordBatch) -> I64:
-    """`size_bytes`; not by `to_numpy`, which imports pandas, a second in every worker."""
-    column = batch.column("size_bytes")
-    return np.frombuffer(column.buffers()[1], np.int64, len(column), 8 * column.offset)
+def _sizes_that_differ(
+    facts: pa.StructArray, starts: list[int], wrong: frozenset[int], owners: list[int]
+) -> dict[int, str]:
+    """By row: a size on record that is not the image's; images with other bytes anyway are left alone."""
+    sizes = facts.field("size_bytes").to_pylist()
+    return {
+        owners[number]: f"size_bytes {size}, the image has {end - begin}"
+        for number, (size, (begin, end)) in enumerate(zip(sizes, pairwise(starts), strict=True))
+        if size != end - begin and number not in wrong
+    }
 
 
 def _check_values(
-    result: ContentResult, task: ContentTask, first: int, batch: pa.RecordBatch, index: pa.Table, lengths: I64
+    result: ContentResult, task: ContentTask, batch: _Batch, index: pa.Table, bad: dict[int, str]
 ) -> None:
-    """`lengths`: of the images; as on record where the bytes are other ones anyway."""
-    bad: dict[int, str] = {}
+    """`bad`: what is known to be wrong so far, by row of the batch."""
+    first, rows = batch.first, batch.rows
     for name in _SHARED:
         column = index.column(name).combine_chunks()
-        if not batch.column(name).equals(column):
-            pairs = zip(batch.column(name).to_pylist(), column.to_pylist(), strict=True)
+        if not rows.column(name).equals(column):
+            pairs = zip(rows.column(name).to_pylist(), column.to_pylist(), strict=True)
             for row, (here, there) in enumerate(pairs):
                 if here != there:
-                    bad.setdefault(row, f"{name} {here!r}, the index says {there!r}")
-    sizes = _sizes(batch)
-    for row in np.flatnonzero(sizes != lengths).tolist():
-        bad.setdefault(row, f"size_bytes {sizes[row]}, the image has {lengths[row]}")
-    digests = index.column("digest").to_pylist()
-    columns = [batch.column(name).to_pylist() for name in _DIGESTED]
-    for row, (digest, values) in enumerate(zip(digests, zip(*columns, strict=True), strict=True)):
-        if sha256(orjson.dumps(values)).digest() != digest:
-            bad.setdefault(row, "its values do not have the digest on record")
+                    bad.setdefault(row, f"{name} {here!r}, the index says {there!r}"[:300])
+    columns = {name: rows.column(name).to_pylist() for name in _DIGESTED}
+    told = {name: index.column(name).to_pylist() for name in _FLAT}
+    for row in range(rows.num_rows):
+        values = {name: columns[name][row] for name in _DIGESTED}
+        fault = _fault_of(values, {name: told[name][row] for name in _FLAT})
+        if fault:
+            bad.setdefault(row, fault)
     result.bad_values += len(bad)
-    ids = batch.column("id")
+    ids = rows.column("id")
     result.value_examples += [
-        f"{task.data.name} row {first + row} ({ids[row]}): {told}"
-        for row, told in list(bad.items())[:MAX_EXAMPLES]
+        f"{task.data.name} row {first + row} ({ids[row]}): {fault}"
+        for row, fault in list(bad.items())[:MAX_EXAMPLES]
     ]
 
 
+def _fault_of(values: dict[str, Any], told: dict[str, Any]) -> str:
+    """What the index's flat columns say of a row that its own values do not; "" where they agree."""
+    facts = values["image_facts"]
+    hashes = [bytes.fromhex(fact["sha256"]) for fact in facts]
+    images = hashes[0] if len(hashes) == 1 else sha256(b"".join(hashes)).digest()
+    text = sha256((values["text"] or "").encode()).digest()
+    messages = values["messages"]
+    said = sha256(b"" if messages is None else orjson.dumps(messages)).digest()
+    lists = {**values, "image_facts": [list(fact.values()) for fact in facts]}
+    found = {
+        "digest": sha256(orjson.dumps(list(lists.values()))).digest(),
+        "image_count": len(facts),
+        "image_bytes": sum(fact["size_bytes"] for fact in facts),
+        "min_side_px": min(side for fact in facts for side in (fact["width_px"], fact["height_px"])),
+        "dhash": facts[0]["dhash"] if len(facts) == 1 else None,
+        "images_sha256": images,
+        "text_sha256": text,
+        "messages_sha256": said,
+        "content_sha256": sha256(images + text + said).digest(),
+    }
+    wrong = [name for name, value in found.items() if told[name] != value]
+    if wrong == ["digest"] or "digest" in wrong:
+        return "its values do not have the digest on record"
+    return f"{', '.join(wrong)} in the index are not those of its values" if wrong else ""
+
+
 def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.RecordBatch) -> None:
-    """Opens one image with Pillow, fully, and compares format and size."""
+    """Opens the images of a row with Pillow, fully, and compares format and size."""
+    row: dict[str, Any] = batch.to_pylist()[0]
+    result.decoded += 1
+    told = ""
+    for place, (image, fact) in enumerate(zip(row["images"] or (), row["image_facts"], strict=False), 1):
+        fault = _decode_fault(image["bytes"], fact)
+        if fault:
+            told = f"image {place} {fault}" if len(row["image_facts"]) > 1 else fault
+            break
+    if told:
+        result.bad_decodes += 1
+        result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
+
+
+def _decode_fault(encoded: bytes, fact: dict[str, Any]) -> str:
+    """What is wrong with an image when it is decoded fully; "" where it is what is on record."""
     from io import BytesIO
 
     from PIL import Image
 
-    row: dict[str, Any] = batch.to_pylist()[0]
-    result.decoded += 1
-    told = ""
     try:
-        with Image.open(BytesIO(row["image"]["bytes"])) as image:
+        with Image.open(BytesIO(encoded)) as image:
             image.load()
             found = (image.format, *image.size)
-        said = (row["format"], row["width_px"], row["height_px"])
-        if found[1:] != said[1:] or (found[0] or "").replace("MPO", "JPEG") != said[0]:
-            told = f"decodes to {found}, on record {said}"
     except Exception as error:  # noqa: BLE001 - boundary to decoders; the finding records it
-        told = f"does not decode: {type(error).__name__}: {error}"
-    if told:
-        result.bad_decodes += 1
-        result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
+        return f"does not decode: {type(error).__name__}: {error}"
+    said = (fact["format"], fact["width_px"], fact["height_px"])
+    same = found[1:] == said[1:] and (found[0] or "").replace("MPO", "JPEG") == said[0]
+    return "" if same else f"decodes to {found}, on record {said}"
 
 
 def read_content(

@@ -9,16 +9,17 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.audit.evidence import Evidence, UnjudgedError
-from vlm_assets.audit.words import I64, U64, Bool, Codes, fixed_bytes, fixed_words, hex_words, numbers
+from vlm_assets.audit.words import I64, U64, Bool, Codes, among, fixed_bytes, fixed_words, hex_words, numbers
 from vlm_assets.store.ahead import ahead
 from vlm_assets.words.schema import INDEX_SCHEMA
 
 _HOME: Final = ("source", "slice")
 _ASSIGNED: Final = ("category", "subcategory", "licence")
-_COLUMNS: Final = (*_HOME, *_ASSIGNED, "image_sha256", "digest", "size_bytes")
+_COLUMNS: Final = (*_HOME, *_ASSIGNED, "images_sha256", "digest", "image_bytes")
 
 
 def index_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -55,6 +56,30 @@ def one_array(table: pa.Table, column: str) -> pa.Array:
     return chunks[0] if chunks else pa.array([], table.schema.field(column).type)
 
 
+def images_of(batch: pa.RecordBatch) -> tuple[I64, U64, pa.StructArray]:
+    """The images of the batch's records of several: their rows, the first 16 bytes of their sha256, and their facts.
+
+    Raises:
+        ValueError: a hash is null or not one.
+    """
+    lists = batch.column("image_facts")
+    counts = pc.list_value_length(lists)
+    several = np.flatnonzero(numbers(counts) > 1)
+    chosen = lists.take(pa.array(several))
+    rows = several[pc.list_parent_indices(chosen).to_numpy(zero_copy_only=False)]
+    facts = chosen.flatten()
+    return rows, hex_words(facts.field("sha256")), facts
+
+
+def with_image_of(batch: pa.RecordBatch, sha: U64, listed: U64) -> Bool:
+    """Rows one of whose images is listed; `sha` are their `images_sha256`. Lists are read where they are given."""
+    found = among(sha, listed)
+    if "image_facts" in batch.schema.names:
+        rows, words, _ = images_of(batch)
+        found[rows[among(words, listed)]] = True
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class CorpusRows:
     """Every row of the corpus, shard after shard. 40 bytes a row."""
@@ -62,7 +87,7 @@ class CorpusRows:
     starts: I64
     """First row of each shard, and their number at the end."""
     words: U64
-    """Shape (rows, 4): the first 16 bytes of the digest, and of `image_sha256`."""
+    """Shape (rows, 4): the first 16 bytes of the digest, and of `images_sha256`."""
     home: NDArray[np.int32]
     """Number of (source, slice) in `homes`."""
     homes: list[tuple[str | None, ...]]
@@ -76,7 +101,7 @@ class CorpusRows:
 
     @property
     def sha(self) -> U64:
-        """Shape (rows, 2): the first 16 bytes of `image_sha256`."""
+        """Shape (rows, 2): the first 16 bytes of `images_sha256`: of a single image its own."""
         return self.words[:, 2:]
 
     def shard_of(self, row: int) -> int:
@@ -105,9 +130,9 @@ class _ShardRows:
         self.home.append(self.homes.encode([batch.column(name) for name in _HOME]))
         assigned = self.assignments.encode([batch.column(name) for name in _ASSIGNED])
         self.assigned.append(assigned)
-        self.words.append(np.hstack((fixed_words(digests), hex_words(batch.column("image_sha256")))))
+        self.words.append(np.hstack((fixed_words(digests), fixed_words(batch.column("images_sha256")))))
         # Sums of a batch are far below 2**53: as floats they are exact.
-        sizes = np.bincount(assigned, weights=numbers(batch.column("size_bytes")))
+        sizes = np.bincount(assigned, weights=numbers(batch.column("image_bytes")))
         self.image_bytes.update({number: int(size) for number, size in enumerate(sizes.tolist())})
         _hash_rows(self.rows_hash, fixed_bytes(digests), assigned, self.assignments)
 
@@ -179,7 +204,7 @@ class Lineage:
     unknown_homes: list[str]
     """Slices that rows name and the plan does not have, or whose content is gone."""
     sha_differs: I64
-    """Rows of the corpus whose `image_sha256` is not that of the slice's row."""
+    """Rows of the corpus whose `images_sha256` is not that of the slice's row."""
 
 
 class Tracer:

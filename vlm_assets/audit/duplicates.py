@@ -116,6 +116,23 @@ def exact_duplicates(key: U64, among: Bool, order: Precedence, threads: int = 1)
     return np.concatenate([*dropped, rows[loses]])
 
 
+def with_other_words(key: U64, words: U64, dropped: I64, among: Bool) -> I64:
+    """Those of the `dropped` rows whose words are not those of the row `among` all that stays for their key."""
+    if not len(dropped):
+        return dropped
+    stays = among.copy()
+    stays[dropped] = False
+    keepers = np.flatnonzero(stays)
+    keepers = keepers[np.isin(key[keepers, 0], key[dropped, 0])]
+    names = np.concatenate((key[keepers], key[dropped]))
+    _, group = np.unique(names, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    said = np.zeros(int(group.max()) + 1, np.uint64)
+    said[group[: len(keepers)]] = words[keepers]
+    differs = words[dropped] != said[group[len(keepers) :]]
+    return np.asarray(dropped[differs])
+
+
 def _groups(key: U64, places: I64, order: Precedence) -> _Groups:
     """Groups among these places; numbers of groups are below the number of rivals."""
     words = key[places, 0]

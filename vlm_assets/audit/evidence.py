@@ -134,6 +134,11 @@ class FoundSlice:
     directory: Path | None
     manifest: SliceManifest | None
 
+    @property
+    def has_lists(self) -> bool:
+        """Whether rows of several images are, or may be, among its rows."""
+        return self.manifest is None or self.manifest.multi_image_rows > 0
+
 
 @dataclass(frozen=True, slots=True)
 class PlanRows:

@@ -16,6 +16,10 @@ from typing import Final
 import pyarrow as pa
 
 _EXTENT: Final = struct.Struct("<ii")
+_WITH_DATA: Final = 3
+"""Buffers of texts and bytes: validity, offsets, and what they are for."""
+_ELEMENTS: Final = 64
+"""Of one list; what comes after is read where it is touched."""
 _Extent = tuple[int, int]
 """(place in the file, bytes)."""
 
@@ -91,23 +95,29 @@ def _extents(descriptor: int, wanted: Sequence[int]) -> Iterator[tuple[_Extent, 
     first = 0
     for batch in pa.ipc.open_stream(whole):
         here = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + batch.num_rows)]
-        for column in _flat(batch.columns) if here else ():
-            valid, *places = (None if one is None else one.address - begin for one in column.buffers())
-            for row in (one - first for one in here):
-                if valid is not None:
-                    yield (valid + row // 8, 1), None
-                match places:
-                    case [int(offsets), int(data)]:
-                        yield (offsets + _EXTENT.size // 2 * row, _EXTENT.size), data
-                    case [int(values)]:
-                        width = column.type.bit_width // 8
-                        yield (values + width * row, width), None
+        for column in batch.columns if here else ():
+            for row in here:
+                yield from _value(column, row - first, begin)
         first += batch.num_rows
 
 
-def _flat(columns: Sequence[pa.Array]) -> Iterator[pa.Array]:
-    for column in columns:
-        if pa.types.is_struct(column.type):
-            yield from _flat([column.field(n) for n in range(column.type.num_fields)])
-        else:
-            yield column
+def _value(column: pa.Array, row: int, begin: int) -> Iterator[tuple[_Extent, int | None]]:
+    """Where one value lies; of a list, its offsets are read, which is a wait, then where its elements lie."""
+    kind, buffers, at = column.type, column.buffers(), row + column.offset
+    if buffers[0] is not None:
+        yield (buffers[0].address - begin + at // 8, 1), None
+    if pa.types.is_struct(kind):
+        for number in range(kind.num_fields):
+            yield from _value(column.field(number), row, begin)
+    elif pa.types.is_list(kind):
+        yield (buffers[1].address - begin + _EXTENT.size // 2 * at, _EXTENT.size), None
+        elements = range(column.offsets[row].as_py(), column.offsets[row + 1].as_py())
+        for element in elements[:_ELEMENTS]:
+            yield from _value(column.values, element, begin)
+    elif len(buffers) == _WITH_DATA:
+        if buffers[2] is not None:
+            place = buffers[1].address - begin + _EXTENT.size // 2 * at
+            yield (place, _EXTENT.size), buffers[2].address - begin
+    elif buffers[1] is not None:
+        width = kind.bit_width // 8
+        yield (buffers[1].address - begin + width * at, width), None

@@ -11,12 +11,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.audit.content import ContentResult, read_content
-from vlm_assets.audit.corpus_rows import CorpusRows, Lineage, Tracer, index_table, one_array, read_corpus_rows
-from vlm_assets.audit.evidence import Evidence, UnjudgedError
+from vlm_assets.audit.corpus_rows import (
+    CorpusRows,
+    Lineage,
+    Tracer,
+    index_batches,
+    index_table,
+    one_array,
+    read_corpus_rows,
+    with_image_of,
+)
+from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.quotas import Branch, tree_of
 from vlm_assets.audit.scan import Scan, SliceFacts, scan_slices
 from vlm_assets.audit.supply import SupplyReader, SupplyRows
-from vlm_assets.audit.words import I64, Bool, among, words_of
+from vlm_assets.audit.words import I64, U64, Bool, among, fixed_words, words_of
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.workers.pool import WorkerPool
@@ -155,6 +164,32 @@ class Recount:
             counts += np.bincount(pairs[place >= 0], minlength=len(counts))
         return counts.reshape(cells + 1, given)
 
+    def corpus_rows_with(self, takedowns: StoredTombstones) -> I64:
+        """Rows of the corpus one of whose images was taken down everywhere, looked for in its own indexes."""
+        listed = words_of(takedowns.image_sha256)
+        if not any(one.has_lists for one in self.evidence.slices) or not len(listed):
+            return np.flatnonzero(among(self.rows.sha, listed))
+        parts = [np.zeros(0, bool)]
+        for bits in self.evidence.shard_bits:
+            path = self.evidence.directory / f"index-r{bits}.arrow"
+            parts += [
+                with_image_of(batch, fixed_words(batch.column("images_sha256")), listed)
+                for batch in index_batches(path, ("images_sha256", "image_facts"))
+            ]
+        return np.flatnonzero(np.concatenate(parts))
+
+    def _with_image_of(self, found: FoundSlice, span: slice, listed: U64) -> Bool:
+        sha = self.supply.sha[span]
+        if not found.has_lists or found.directory is None:
+            return among(sha, listed)
+        table = index_table(found.directory / INDEX_FILE, ("image_facts",))
+        parts = [np.zeros(0, bool)]
+        begin = 0
+        for batch in table.to_batches():
+            parts.append(with_image_of(batch, sha[begin : begin + batch.num_rows], listed))
+            begin += batch.num_rows
+        return np.concatenate(parts)
+
     def taken_down(self, takedowns: StoredTombstones) -> Bool:
         """Supply rows that these takedowns cover."""
         mask = np.zeros(int(self.evidence.starts[-1]), bool)
@@ -165,7 +200,7 @@ class Recount:
                 continue
             span = slice(int(self.evidence.starts[number]), int(self.evidence.starts[number + 1]))
             if len(hashes):
-                mask[span] |= among(self.supply.sha[span], hashes)
+                mask[span] |= self._with_image_of(one, span, hashes)
             if ids:
                 table = index_table(one.directory / INDEX_FILE, ("id",))
                 named = pc.is_in(one_array(table, "id"), value_set=pa.array(ids))

@@ -16,7 +16,7 @@ import orjson
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.layout import nfc
 
-ALGORITHM: Final = 1
+ALGORITHM: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,16 @@ from hashlib import sha256
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from vlm_assets.audit.corpus_rows import Lineage, Tracer, index_batches
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.supply import SupplyReader, SupplyRows
-from vlm_assets.audit.words import fixed_bytes, fixed_words, hex_words, numbers
+from vlm_assets.audit.words import fixed_bytes, fixed_words, numbers
 from vlm_assets.store.ahead import ahead
 from vlm_assets.store.slices import INDEX_FILE
 
-_ALWAYS: Final = ("digest", "size_bytes", "image_sha256")
+_ALWAYS: Final = ("digest", "image_bytes", "images_sha256", "image_count", "images_upstream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class SliceFacts:
     rows: int
     image_bytes: int
     content_hash: str
+    torn: tuple[int, ...]
+    """Rows that have not all the images that their record had upstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +95,14 @@ def _scan_slice(
     path = found.directory / INDEX_FILE
     traced = tracer is not None and tracer.waits_for(number)
     columns = dict.fromkeys((*_ALWAYS, *(reader.columns(found) if reader is not None else ())))
-    content, rows, image_bytes = sha256(), 0, 0
+    content, rows, image_bytes, torn = sha256(), 0, 0, list[int]()
     digests, hashes = [np.empty((0, 2), np.uint64)], [np.empty((0, 2), np.uint64)]
     try:
         for batch in index_batches(path, tuple(columns)):
-            digest, words = batch.column("digest"), hex_words(batch.column("image_sha256"))
+            digest, words = batch.column("digest"), fixed_words(batch.column("images_sha256"))
             content.update(fixed_bytes(digest).tobytes())
-            image_bytes += int(numbers(batch.column("size_bytes")).sum())
+            image_bytes += int(numbers(batch.column("image_bytes")).sum())
+            torn += _torn_rows(batch, rows)
             if traced:
                 digests.append(fixed_words(digest))
                 hashes.append(words)
@@ -111,4 +115,9 @@ def _scan_slice(
         tracer.enter(number, np.concatenate(digests), np.concatenate(hashes))
     if reader is not None:
         reader.entered(number, rows)
-    return SliceFacts(rows, image_bytes, content.hexdigest())
+    return SliceFacts(rows, image_bytes, content.hexdigest(), tuple(torn))
+
+
+def _torn_rows(batch: pa.RecordBatch, first: int) -> list[int]:
+    differs = numbers(batch.column("image_count")) != numbers(batch.column("images_upstream"))
+    return [first + int(row) for row in np.flatnonzero(differs)]

@@ -14,22 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_duplicates
+from vlm_assets.audit.corpus_rows import images_of, with_image_of
+from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_duplicates, with_other_words
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs, telling
 from vlm_assets.audit.rules import Rules
-from vlm_assets.audit.words import I64, U64, Bool, among, numbers, ranks, words_of
+from vlm_assets.audit.words import I64, U64, Bool, among, fixed_words, numbers, ranks, words_of
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
 
 REASONS: Final = (
     "tombstone", "unmapped_label", "licence", "min_side", "too_large", "decontaminate", "max_samples", "duplicate",
+    "duplicate_other_words",
 )  # fmt: skip
 """In the order in which they are tested; a row counts under the first that holds."""
 
 _WINDOW_OVERHEAD: Final = 16 * 1024
 _SHARD_OVERHEAD: Final = 64 * 1024
 _CHUNK: Final = 1_000_000
+_NO_WORDS: Final = np.frombuffer(sha256(b"").digest()[:16], "<u8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,13 @@ class SupplyRows:
     """(category, subcategory, source)."""
     reason: NDArray[np.uint8]
     """0, or 1 + the place in `REASONS`."""
+    words: U64 | None
+    """First word of content_sha256 under `exact: image`: equal keys whose words differ are told apart."""
     dhash: U64 | None
     telling: Bool | None
+    """Rows of one image with a dhash that is not of a flat one."""
+    silent: Bool | None
+    """Rows without messages."""
 
     def excluded(self, reason: str) -> Bool:
         """Rows that are excluded for this reason."""
@@ -102,22 +110,28 @@ class SupplyReader:
             cell=np.full(total, -1, np.int32),
             cells=[],
             reason=np.zeros(total, np.uint8),
+            words=np.empty(total, np.uint64) if self._rules.exact == "image" else None,
             dhash=np.zeros(total, np.uint64) if with_dhash else None,
             telling=np.zeros(total, bool) if with_dhash else None,
+            silent=np.zeros(total, bool) if with_dhash else None,
         )
 
     def columns(self, found: FoundSlice) -> list[str]:
         """Columns of a slice's index that tell its reasons."""
         rules = self._rules
-        columns = ["image_sha256", "row_bytes"]
+        columns = ["images_sha256", "row_bytes"]
+        if rules.exact != "none":
+            columns.append("content_sha256")
+        if found.has_lists and (
+            len(self._images_down) or len(self._benchmark.sha) or len(self._benchmark.dhash)
+        ):
+            columns.append("image_facts")
         if rules.sources[found.claim.source]["subcategory"] is None:
             columns.append("label")
         if rules.content["min_side_px"]:
-            columns += ["width_px", "height_px"]
+            columns.append("min_side_px")
         if self._rows.dhash is not None:
-            columns.append("dhash")
-        if rules.exact == "image_text":
-            columns.append("text_sha256")
+            columns += ["dhash", "messages_sha256"]
         if rules.exact == "none" or self._down_in(found):
             columns.append("id")
         return columns
@@ -139,7 +153,10 @@ class SupplyReader:
             rows.key[span] = self._keys(batch)
         cell = self._cell_column(found.claim.source, batch)
         rows.cell[span] = cell
-        if rows.dhash is not None and rows.telling is not None:
+        if rows.words is not None:
+            rows.words[span] = fixed_words(batch.column("content_sha256"))[:, 0]
+        if rows.dhash is not None and rows.telling is not None and rows.silent is not None:
+            rows.silent[span] = (fixed_words(batch.column("messages_sha256")) == _NO_WORDS).all(axis=1)
             column = batch.column("dhash")
             rows.dhash[span] = numbers(column)
             rows.telling[span] = telling(rows.dhash[span]) & column.is_valid().to_numpy(zero_copy_only=False)
@@ -185,10 +202,7 @@ class SupplyReader:
         if self._rules.exact == "none":
             whole = (sha256(one.encode()).digest()[:16] for one in table.column("id").to_pylist())
         else:
-            pairs = zip(
-                table.column("image_sha256").to_pylist(), table.column("text_sha256").to_pylist(), strict=True
-            )
-            whole = (sha256(bytes.fromhex(image) + text).digest()[:16] for image, text in pairs)
+            return fixed_words(table.column("content_sha256"))
         return np.frombuffer(b"".join(whole), "<u8").reshape(-1, 2)
 
     def _cell_column(self, source: str, table: pa.RecordBatch) -> NDArray[np.int32]:
@@ -219,7 +233,7 @@ class SupplyReader:
         content = self._rules.content
         source = self._rules.sources[found.claim.source]
         if len(self._images_down):
-            yield "tombstone", among(sha, self._images_down)
+            yield "tombstone", with_image_of(batch, sha, self._images_down)
         if ids := self._down_in(found):
             named = pc.is_in(batch.column("id"), value_set=pa.array(ids))
             yield "tombstone", named.to_numpy(zero_copy_only=False)
@@ -227,15 +241,27 @@ class SupplyReader:
         if not self._rules.admits(source["licence"]):
             yield "licence", np.ones(batch.num_rows, bool)
         if content["min_side_px"]:
-            side = np.minimum(numbers(batch.column("width_px")), numbers(batch.column("height_px")))
-            yield "min_side", side < content["min_side_px"]
+            yield "min_side", numbers(batch.column("min_side_px")) < content["min_side_px"]
         names = [(c, s, source["licence"]) for c, s, _ in list(self._cells)]
         extra = np.array([sum(len(text.encode()) for text in one) for one in names] + [0], np.int64)
         planned = numbers(batch.column("row_bytes")) + extra[cell]
         most = content["shard"]["max_bytes"] - _WINDOW_OVERHEAD - _SHARD_OVERHEAD
         yield "too_large", (planned > most) & (cell >= 0)
         if len(self._benchmark.sha):
-            yield "decontaminate", among(sha, self._benchmark.sha)
+            yield "decontaminate", with_image_of(batch, sha, self._benchmark.sha)
+        if "image_facts" in batch.schema.names and len(self._benchmark.dhash):
+            yield "decontaminate", self._with_picture_of(batch)
+
+    def _with_picture_of(self, batch: pa.RecordBatch) -> Bool:
+        """Records of several images one of which is near a benchmark image."""
+        owners, _, facts = images_of(batch)
+        column = facts.field("dhash")
+        values = numbers(column).astype(np.uint64)
+        known = column.is_valid().to_numpy(zero_copy_only=False) & telling(values)
+        near = near_benchmark(values[known], self._benchmark, self._rules.content["decontaminate_bits"])
+        found = np.zeros(batch.num_rows, bool)
+        found[owners[known][near]] = True
+        return found
 
     def _mark_near_benchmark(self, rows: SupplyRows) -> None:
         if rows.dhash is None or rows.telling is None or not len(self._benchmark.dhash):
@@ -271,14 +297,17 @@ class SupplyReader:
         near = np.empty(0, np.int64)
         if rows.dhash is not None and self._rules.max_near_bits:
             near = self._near_duplicates(rows, np.flatnonzero(left), order)
-        for dropped in (exact, near):
+        for dropped in (near, exact):
             rows.reason[dropped] = REASONS.index("duplicate") + 1
+        if rows.words is not None:
+            other = with_other_words(rows.key, rows.words, exact, left)
+            rows.reason[other] = REASONS.index("duplicate_other_words") + 1
 
     def _near_duplicates(self, rows: SupplyRows, everything: I64, order: "Precedence") -> I64:
-        if rows.dhash is None or rows.telling is None:
+        if rows.dhash is None or rows.telling is None or rows.silent is None:
             return np.empty(0, np.int64)
         of_cell = np.array([self._rules.near_bits(category) for category, _, _ in self._cells], np.int64)
-        places = everything[rows.telling[everything]]
+        places = everything[rows.telling[everything] & rows.silent[everything]]
         bits = of_cell[rows.cell[places]]
         places, bits = places[bits > 0], bits[bits > 0]
         return near_duplicates(rows.dhash[places], rows.sha[places], bits, places, order)

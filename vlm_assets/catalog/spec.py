@@ -192,17 +192,25 @@ class QuotaNode(Spec):
 class DedupSpec(Spec):
     """What counts as the same sample, and whose copy stays."""
 
-    exact: Literal["image", "image_text", "none"] = "image"
+    exact: Literal["record", "image", "none"] = "record"
+    """`record`: equal images, text and messages; `image`: equal images, whatever is said about them."""
     near_bits: int | dict[str, int] = 0
     precedence: tuple[str, ...] = ()
+
+    @field_validator("exact", mode="before")
+    @classmethod
+    def _renamed(cls, value: Any) -> Any:
+        if value == "image_text":
+            raise ValueError("image_text is called record now, and counts the messages too")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         bits = self.near_bits.values() if isinstance(self.near_bits, dict) else (self.near_bits,)
         if any(not 0 <= b <= 16 for b in bits):
             raise ValueError("near_bits is between 0 and 16")
-        if self.exact == "none" and any(bits):
-            raise ValueError("near_bits needs exact: image or image_text")
+        if self.exact != "image" and any(bits):
+            raise ValueError(f"near_bits needs exact: image, exact is {self.exact}")
         return self
 
     def bits_of(self, category: str) -> int:

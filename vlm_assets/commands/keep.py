@@ -109,14 +109,12 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Bring data of an older version of this program up to date, without fetching. Exit 1 while something is left."""
-    from vlm_assets.operate.logs import configure_logging
     from vlm_assets.operate.migration import migrate as bring_up
-    from vlm_assets.settings import load_settings
+    from vlm_assets.operate.tables import size
 
-    settings = load_settings()
-    configure_logging(settings, settings.root.logs)
+    installation = installed()
     report = bring_up(
-        settings.root, apply=apply, progress=lambda name: errors.print(name, markup=False, soft_wrap=True)
+        installation, apply=apply, progress=lambda name: errors.print(name, markup=False, soft_wrap=True)
     )
     if as_json:
         print_json(report.model_dump(mode="json"))
@@ -130,6 +128,10 @@ def migrate(
             )
         left = sum(not one.done for one in report.found)
         console.print(f"schema version {report.schema_version}: {len(report.found)} outdated, {left} left")
+        again = [one for one in report.found if one.action == "fetch again"]
+        if again:
+            requests, size_bytes = sum(one.requests for one in again), sum(one.size_bytes for one in again)
+            console.print(f"to fetch again: {len(again)} slices, {requests:,} items, {size(size_bytes)}")
         if left and not apply:
             console.print("vlm-assets migrate --apply does it")
     raise typer.Exit(report.exit_code)

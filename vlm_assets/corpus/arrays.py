@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.words.schema import IMAGE_TYPE
-
 _NUMPY: Final[dict[pa.DataType, np.dtype[Any]]] = {
     pa.uint8(): np.dtype(np.uint8), pa.int32(): np.dtype(np.int32), pa.uint32(): np.dtype(np.uint32),
     pa.int64(): np.dtype(np.int64), pa.uint64(): np.dtype(np.uint64),
@@ -69,31 +67,29 @@ def strings_of(texts: Sequence[str]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(encoded), [None, pa.py_buffer(offsets), data], 0)
 
 
-def image_array(encoded: pa.Array) -> pa.Array:
-    """The image struct over encoded bytes: no path, no nulls."""
-    rows = len(encoded)
-    no_path = [bytes((rows + 7) // 8), bytes(4 * (rows + 1)), b""]
-    paths = pa.Array.from_buffers(pa.string(), rows, [pa.py_buffer(part) for part in no_path], rows)
-    return pa.Array.from_buffers(IMAGE_TYPE, rows, [None], 0, children=[encoded, paths])
-
-
 def canonical(array: pa.Array) -> pa.Array:
     """The same values in the one form that is written: exact buffers, offsets from 0, zeros behind nulls.
 
-    Which buffers `take` leaves behind depends on how its input was batched; bytes on disk must not. An image
-    struct is rebuilt without a path.
+    Which buffers `take` leaves behind depends on how its input was batched; bytes on disk must not.
     """
-    if pa.types.is_struct(array.type):
-        return image_array(canonical(array.field(0)))
     rows, nulls = len(array), array.null_count
     valid = valid_mask(array) if nulls else None
     validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
+    kind = array.type
+    if pa.types.is_struct(kind):
+        fields = [canonical(array.field(number)) for number in range(kind.num_fields)]
+        return pa.Array.from_buffers(kind, rows, [validity], nulls, children=fields)
+    if pa.types.is_list(kind):
+        offsets = offsets_of(array)
+        child = canonical(array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0])))
+        buffers = [validity, pa.py_buffer(np.ascontiguousarray(offsets - offsets[0]))]
+        return pa.Array.from_buffers(kind, rows, buffers, nulls, children=[child])
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _canonical_strings(array, validity)
     values = values_of(array)
     if valid is not None:
-        values = np.where(valid, values, values.dtype.type(0))
-    return pa.Array.from_buffers(array.type, rows, [validity, pa.py_buffer(values)], nulls)
+        values = np.where(valid, values, np.zeros((), values.dtype))
+    return pa.Array.from_buffers(kind, rows, [validity, pa.py_buffer(np.ascontiguousarray(values))], nulls)
 
 
 def _canonical_strings(array: pa.Array, validity: pa.Buffer | None) -> pa.Array:

@@ -5,7 +5,7 @@ Dagster runs the same three parts as steps of its own.
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,6 @@ from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
-from vlm_assets.corpus.spill import spill
 from vlm_assets.corpus.work import ShardPlan, Staging
 from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
 from vlm_assets.store.locks import hold_lock
@@ -159,45 +158,31 @@ def write_pending(
         nullcontext(pool) if pool is not None else _pool(workers, progress.total_bytes, progress.total_rows)
     )
     with made as useful:
-        _sort(Staging(staging_path), useful)
         if useful is None or workers < 2:
-            with closing(OpenSlices()) as slices:
-                for shard in pending:
-                    write_shard(
-                        staging_path,
-                        shard.bits,
-                        reserve_bytes=reserve_bytes,
-                        on_window=on_window,
-                        keep_open=slices,
-                    )
+            slices = OpenSlices()
+            for shard in pending:
+                write_shard(
+                    staging_path,
+                    shard.bits,
+                    reserve_bytes=reserve_bytes,
+                    on_window=on_window,
+                    keep_open=slices,
+                )
         else:
             useful.write(staging_path, pending, reserve_bytes, on_window)
     return len(pending)
 
 
-def prepare_pending(staging_path: Path, pending: tuple[ShardPlan, ...], *, workers: int = 1) -> None:
-    """What comes before shards that are written one by one: they fit, and small rows are sorted.
+def prepare_pending(staging_path: Path, pending: tuple[ShardPlan, ...]) -> None:
+    """What comes before shards that are written one by one: they fit.
 
     Raises:
-        CorpusError: see `spill`.
         DiskFullError: there is not enough room for all of them.
     """
     _check_space(staging_path, pending, RESERVE_BYTES)
-    staging = Staging(staging_path)
-    workers = workers if staging.read_plan().spill else 1
-    with WorkerPool(workers) if workers > 1 else nullcontext() as pool:
-        _sort(staging, pool)
-
-
-def _sort(staging: Staging, pool: WorkerPool | None) -> None:
-    if pool is None:
-        spill(staging)
-    else:
-        spill(staging, pool.executor, pool.workers)
 
 
 def _check_space(staging_path: Path, pending: tuple[ShardPlan, ...], reserve_bytes: int) -> None:
     needed = sum(shard.planned_bytes + shard.index_bytes for shard in pending)
     if pending:
-        needed *= 2 if Staging(staging_path).read_plan().spill else 1
         check_space(staging_path, needed, reserve_bytes, f"the corpus ({len(pending)} shards to write)")

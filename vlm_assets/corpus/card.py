@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from pydantic import ValidationError
 
@@ -27,7 +28,7 @@ from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import SliceManifest
 
 CARD_FILE: Final = "README.md"
-_GROUPED: Final = ("source", "category", "subcategory", "licence", "format")
+_GROUPED: Final = ("source", "category", "subcategory", "licence")
 _HUB_SIZES: Final = (
     (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
     (10**8, "10M<n<100M"),
@@ -81,7 +82,7 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
     )
     plan = read_manifest(plan_dir, AllocationManifest)
     certificate = Certificate.from_bytes((plan_dir / "grants.json").read_bytes())
-    groups = _groups(version, manifest)
+    groups, formats = _groups(version, manifest)
     slices = {(one.source, one.slice): _slice_manifest(root, one) for one in plan.slices}
     return {
         "corpus": manifest.corpus,
@@ -93,12 +94,13 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
         "shards": len(manifest.shards),
         "mean_fill": round(manifest.mean_fill, 3),
         "data_bytes": manifest.data_bytes,
-        "image_bytes": sum(int(one["size_bytes"]) for one in groups),
+        "images": sum(int(one["images"]) for one in groups),
+        "image_bytes": sum(int(one["image_bytes"]) for one in groups),
         "composition": _composition(certificate, manifest),
         "sources": _sources(certificate, plan, slices, groups),
         "licences": _sums(groups, "licence"),
         "terms": [],
-        "formats": _sums(groups, "format"),
+        "formats": formats,
         "rejects": dict(
             sum((Counter(one.rejects) for one in slices.values() if one), Counter[str]()).most_common()
         ),
@@ -119,26 +121,48 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
     }
 
 
-def _groups(version: Path, manifest: CorpusManifest) -> list[dict[str, Any]]:
-    """Rows and image bytes of every (source, category, subcategory, licence, format)."""
-    parts = []
+def _groups(
+    version: Path, manifest: CorpusManifest
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
+    """Rows, images and bytes of every (source, category, subcategory, licence); images and bytes of every format."""
+    sums = ["image_count", "image_bytes"]
+    parts, formats = [], []
     for bits in sorted(manifest.shards):
         path = version / index_name(bits)
         try:
             with pa.OSFile(str(path)) as file:
-                table = pa.ipc.open_file(file).read_all().select([*_GROUPED, "size_bytes"])
+                table = pa.ipc.open_file(file).read_all().select([*_GROUPED, *sums, "image_facts"])
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
         parts.append(
-            table.group_by(list(_GROUPED)).aggregate([("size_bytes", "sum"), ("size_bytes", "count")])
+            table.group_by(list(_GROUPED)).aggregate(
+                [("image_count", "sum"), ("image_bytes", "sum"), ("image_count", "count")]
+            )
         )
-    table = pa.concat_tables(parts).group_by(list(_GROUPED)).aggregate([
-        ("size_bytes_sum", "sum"), ("size_bytes_count", "sum")
-    ])  # fmt: skip
-    renamed = {"size_bytes_sum_sum": "size_bytes", "size_bytes_count_sum": "rows"}
-    table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
-    lines: list[dict[str, Any]] = table.to_pylist()
-    return sorted(lines, key=lambda one: tuple(str(one[key]) for key in _GROUPED))
+        facts = pc.list_flatten(table.column("image_facts"))
+        images = pa.table({name: pc.struct_field(facts, name) for name in ("format", "size_bytes")})
+        formats.append(images.group_by("format").aggregate([("size_bytes", "sum"), ("size_bytes", "count")]))
+    lines = [
+        {
+            **{key: one[key] for key in _GROUPED},
+            "images": one["image_count_sum_sum"],
+            "image_bytes": one["image_bytes_sum_sum"],
+            "rows": one["image_count_count_sum"],
+        }
+        for one in _summed(parts, list(_GROUPED), ["image_count_sum", "image_bytes_sum", "image_count_count"])
+    ]
+    by_format = _summed(formats, ["format"], ["size_bytes_sum", "size_bytes_count"])
+    by_format.sort(key=lambda one: (-one["size_bytes_count_sum"], one["format"]))
+    return sorted(lines, key=lambda one: tuple(str(one[key]) for key in _GROUPED)), {
+        one["format"]: {"images": one["size_bytes_count_sum"], "image_bytes": one["size_bytes_sum_sum"]}
+        for one in by_format
+    }
+
+
+def _summed(tables: list[pa.Table], keys: list[str], columns: list[str]) -> list[dict[str, Any]]:
+    whole = pa.concat_tables(tables).group_by(keys).aggregate([(column, "sum") for column in columns])
+    lines: list[dict[str, Any]] = whole.to_pylist()
+    return lines
 
 
 def _sums(groups: Iterable[Mapping[str, Any]], key: str) -> dict[str, dict[str, int]]:
@@ -147,7 +171,7 @@ def _sums(groups: Iterable[Mapping[str, Any]], key: str) -> dict[str, dict[str, 
     size: Counter[str] = Counter()
     for one in groups:
         rows[str(one[key])] += one["rows"]
-        size[str(one[key])] += one["size_bytes"]
+        size[str(one[key])] += one["image_bytes"]
     return {name: {"rows": count, "image_bytes": size[name]} for name, count in rows.most_common()}
 
 
@@ -247,7 +271,7 @@ def render_card(figures: Figures) -> str:
         ),
         "## Licences\n\nEach row carries its own licence in the column `licence`.\n\n" + _counts(figures["licences"]),
         "## Terms\n\n" + _terms(figures["terms"]),
-        "## Formats\n\n" + _counts(figures["formats"]),
+        "## Formats\n\n" + _counts(figures["formats"], "images"),
         "## Left out\n\n" + _left_out(figures),
         "## Against the version before\n\n" + _churn_text(figures["churn"]),
         "## Hashes\n\n" + _table(
@@ -328,11 +352,12 @@ def _churn_text(churn: Mapping[str, Any] | None) -> str:
     return f"Against `{churn['against']}`: {counts}; churn {share:.2%}, the share of its rows that went.\n"
 
 
-def _counts(sums: Mapping[str, Mapping[str, int]]) -> str:
+def _counts(sums: Mapping[str, Mapping[str, int]], counted: str = "rows") -> str:
     lines = [
-        {"name": name, "rows": one["rows"], "images": _size(one["image_bytes"])} for name, one in sums.items()
+        {"name": name, counted: f"{one[counted]:,}", "bytes": _size(one["image_bytes"])}
+        for name, one in sums.items()
     ]
-    return _table(("name", "rows", "images"), lines)
+    return _table(("name", counted, "bytes"), lines)
 
 
 def _size(size_bytes: int) -> str:

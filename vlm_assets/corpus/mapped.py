@@ -17,14 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import dtype_of, offsets_of, strings_of, values_of
+from vlm_assets.corpus.arrays import dtype_of, strings_of, values_of
 from vlm_assets.corpus.open_files import AHEAD_BYTES
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import INDEX_SCHEMA
-
-SHA256_HEX: Final = np.dtype("V64")
-"""A hex sha256 as one value, for comparisons."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -91,6 +88,7 @@ class SliceFiles:
     directory: Path
     data_files: tuple[str, ...]
     rows: int
+    multi_image_rows: int = 0
 
     @property
     def name(self) -> str:
@@ -158,6 +156,16 @@ class SliceIndex:
         parts = [values_of(p).astype(np.int64) + s for p, s in zip(places, self._starts[:-1], strict=True)]
         return np.concatenate([np.zeros(0, np.int64), *parts])
 
+    def rows_with_image(self, hashes: Sequence[str]) -> NDArray[np.int64]:
+        """Rows that have one of these images (sha256 in hex) among several, ascending."""
+        wanted = strings_of(hashes)
+        parts = [np.zeros(0, np.int64)]
+        for batch, start in zip(self._batches, self._starts[:-1], strict=True):
+            facts = batch.column("image_facts")
+            shown = pc.is_in(facts.flatten().field("sha256"), value_set=wanted)
+            parts.append(np.unique(values_of(pc.list_parent_indices(facts).filter(shown))) + start)
+        return np.concatenate(parts)
+
     def release_pages(self) -> None:
         """See `MappedFile.release_pages`."""
         self._file.release_pages()
@@ -171,26 +179,15 @@ class SliceIndex:
 
 
 def fixed_dtype(column: str) -> np.dtype[Any]:
-    """How numpy sees the values of a fixed-width index column; a hex sha256 counts as one."""
-    kind = INDEX_SCHEMA.field(column).type
-    return SHA256_HEX if pa.types.is_string(kind) else dtype_of(kind)
+    """How numpy sees the values of a fixed-width index column."""
+    return dtype_of(INDEX_SCHEMA.field(column).type)
 
 
 def _fixed_view(array: pa.Array, column: str, name: str) -> NDArray[Any]:
     """The values of a column without nulls as numpy sees them."""
     if array.null_count:
         raise CorpusError(f"{name}: {array.null_count} nulls in index column {column}")
-    return fixed_strings(array, name) if pa.types.is_string(array.type) else values_of(array)
-
-
-def fixed_strings(array: pa.Array, name: str) -> NDArray[Any]:
-    """A column of 64-character strings as values of 64 bytes."""
-    offsets, data = offsets_of(array), array.buffers()[2]
-    if data is None or not len(array):
-        return np.empty(0, SHA256_HEX)
-    if (np.diff(offsets) != SHA256_HEX.itemsize).any():
-        raise CorpusError(f"{name}: image_sha256 is not 64 hex digits in every row")
-    return np.frombuffer(data, SHA256_HEX, len(array), int(offsets[0]))
+    return values_of(array)
 
 
 def by_slice(numbers: NDArray[np.uint32]) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vlm_assets.allocation.files import PLAN_FILE
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.corpus.arrays import values_of
-from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles, SliceIndex
+from vlm_assets.corpus.mapped import SliceFiles, SliceIndex
 from vlm_assets.corpus.order import (
     Blocks,
     block_keys,
@@ -70,7 +70,12 @@ def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
         manifest = read_manifest(directory, SliceManifest)
         if manifest.content_hash == entry.content_hash:
             return SliceFiles(
-                entry.source, entry.slice, directory, tuple(data_file_names(manifest.files)), entry.rows
+                entry.source,
+                entry.slice,
+                directory,
+                tuple(data_file_names(manifest.files)),
+                entry.rows,
+                manifest.multi_image_rows,
             )
     raise CorpusError(
         f"{name}: the version {entry.version} of the plan is gone and the current one has other content. "
@@ -239,17 +244,26 @@ class _TakenDown:
     """Which rows are covered by takedowns. Plans hold none of P, so what is found here is H."""
 
     def __init__(self, tombstones: Tombstones) -> None:
-        digests = sorted(digest.encode() for digest in tombstones.image_sha256)
-        self._digests = np.array(digests, f"S{SHA256_HEX.itemsize}")
+        self._images = sorted(tombstones.image_sha256)
+        self._digests = np.frombuffer(b"".join(bytes.fromhex(one) for one in self._images), "V32")
         self._ids = sorted(tombstones.ids)
 
     def mask(self, index: SliceIndex, rows: U32) -> NDArray[np.bool_]:
         """True for rows of a slice that are holes."""
         mask = np.zeros(len(rows), np.bool_)
         if len(self._digests):
-            held = index.take(("image_sha256",), rows)[0].view(self._digests.dtype)
-            mask |= np.isin(held, self._digests)
+            held = index.take(("images_sha256",), rows)[0]
+            mask |= np.isin(_comparable(held), _comparable(self._digests))
+            if index.files.multi_image_rows:
+                mask |= np.isin(rows, index.rows_with_image(self._images))
         ids = [one for one in self._ids if one.startswith(f"{index.name}/")]
         if ids:
             mask |= np.isin(rows, index.rows_with("id", ids))
         return mask
+
+
+def _comparable(hashes: NDArray[np.void]) -> NDArray[np.bytes_]:
+    """Hashes as numbers that numpy can sort: void values it cannot; a byte behind each keeps trailing zeros."""
+    marked = np.full((len(hashes), 33), 1, np.uint8)
+    marked[:, :32] = np.frombuffer(hashes.tobytes(), np.uint8).reshape(-1, 32)
+    return marked.view("S33").reshape(-1)

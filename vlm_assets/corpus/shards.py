@@ -7,9 +7,8 @@ plan. No row data is touched.
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.arrays import array_of
 from vlm_assets.corpus.manifest import cell_digest
-from vlm_assets.corpus.mapped import SliceFiles, by_slice
+from vlm_assets.corpus.mapped import by_slice
 from vlm_assets.corpus.order import (
     ORDER_VERSION,
     Leaf,
@@ -35,7 +34,6 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.planned_rows import PlannedRows, find_slices, read_planned_rows
 from vlm_assets.corpus.reuse import existing_shards, take_over
-from vlm_assets.corpus.spill import data_bytes, reading_ahead, spill_name, worth_spilling
 from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.versions import read_manifest
@@ -43,7 +41,7 @@ from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
 
-WRITER_VERSION: Final = 1
+WRITER_VERSION: Final = 2
 """Raised by hand when equal inputs give other bytes: no shard of an older version is taken over then."""
 
 _HASH_ROWS: Final = 262_144
@@ -73,33 +71,13 @@ def plan_shards(
     staging.create()
     files = find_slices(data_root, allocation)
     planned = read_planned_rows(plan_dir, allocation, files, tombstones)
-    with _reading_ahead(staging, allocation, files), ThreadPoolExecutor(_THREADS) as threads:
+    with ThreadPoolExecutor(_THREADS) as threads:
         planner = _Planner(staging, allocation, planned)
         leaves = trie_leaves(planned.blocks.ordered(), allocation.shard)
         shards = tuple(threads.map(planner.plan, leaves))
-    pending = tuple(shard for shard in shards if staging.work(shard.bits).is_file())
     plan = _work_plan(data_root, allocation, tombstones, planned, shards)
-    rows, size = sum(shard.rows for shard in pending), sum(shard.planned_bytes for shard in pending)
-    if worth_spilling(planned.files, rows, size):
-        plan = plan.model_copy(update={"spill": spill_name(planned.files)})
     staging.write_plan(plan)
     return staging.path, plan
-
-
-def _reading_ahead(
-    staging: Staging, allocation: AllocationManifest, files: Mapping[int, SliceFiles]
-) -> AbstractContextManager[None]:
-    """While the block plans, slices are read that will be sorted; not where shards may be taken over.
-
-    To begin once the indexes' columns are at hand: planning would wait for them behind the slices.
-    """
-    selected = {number: allocation.slices[number].selected for number in files}
-    size = sum(data_bytes(one) * selected[number] // one.rows for number, one in files.items())
-    if not worth_spilling(files, sum(selected.values()), size):
-        return nullcontext()
-    if existing_shards(staging.path.parent.parent) or any((staging.path / "done").iterdir()):
-        return nullcontext()
-    return reading_ahead(files.values())
 
 
 def staging_key(allocation_version: str, tombstones: Tombstones) -> str:

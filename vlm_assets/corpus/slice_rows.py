@@ -1,33 +1,30 @@
-"""Chosen rows of committed slices: every column but the image's bytes, data and index compared row by row.
+"""Chosen rows of committed slices, whole: every column of data and index, compared row by row.
 
-Columns are read for the stretches of the slices that hold the rows, and permuted by one `take` each. `Table.take` on
-a chunked column would copy all of it, and 32-bit offsets would overflow past 2 GiB (apache/arrow#39565).
+Record batches are read over memory maps, and only the runs that hold the rows are joined and permuted by one `take`.
+`Table.take` on a chunked column would copy all of it, and 32-bit offsets would overflow past 2 GiB
+(apache/arrow#39565).
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import array_of, canonical, values_of
-from vlm_assets.corpus.byte_pieces import I64, ImageBytes, Pieces
-from vlm_assets.corpus.mapped import SHA256_HEX, SliceFiles
-from vlm_assets.corpus.memory import take
-from vlm_assets.corpus.row_files import RowFiles, Stretches, WideColumnError, ascending
-from vlm_assets.corpus.work import CHECKED, COPIED, INDEX_ONLY
+from vlm_assets.corpus.arrays import array_of, canonical, valid_mask, values_of
+from vlm_assets.corpus.mapped import MappedFile, SliceFiles
+from vlm_assets.corpus.work import COPIED, INDEX_ONLY
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
-GAP_ROWS: Final = 32
-"""Unselected rows between two selected ones that are read rather than cut out: a cut costs about as much."""
-_WITHOUT_IMAGE: Final = tuple(name for name in SAMPLE_SCHEMA.names if name != "image")
-_OF_INDEX: Final = (*INDEX_ONLY, "size_bytes")
+_FILE_MAGIC: Final = b"ARROW1"
 
+I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
 
@@ -46,14 +43,6 @@ class WindowRows:
         return cls(*(values_of(batch.column(name)) for name in ("slice", "row", "cell", "place")))
 
 
-@dataclass(frozen=True, slots=True)
-class RowColumns:
-    """Rows in the order wanted: `COPIED`, `INDEX_ONLY` and `CHECKED` by name, and their images or where these lie."""
-
-    columns: Mapping[str, pa.Array]
-    images: Pieces | ImageBytes
-
-
 class SliceRows:
     """Rows of a set of slices, numbered as in the plan."""
 
@@ -66,100 +55,114 @@ class SliceRows:
         self._slices = slices
         numbers = sorted(slices)
         files = [slices[number] for number in numbers]
-        self._data = RowFiles(
-            SAMPLE_SCHEMA, [one.directory / name for one in files for name in one.data_files]
+        self._data = _Batches(
+            SAMPLE_SCHEMA, [[one.directory / name for name in one.data_files] for one in files]
         )
-        self._index = RowFiles(INDEX_SCHEMA, [one.directory / INDEX_FILE for one in files])
+        self._index = _Batches(INDEX_SCHEMA, [[one.directory / INDEX_FILE] for one in files])
+        planned = np.array([one.rows for one in files], np.int64)
+        for what, found in (
+            ("data files have", self._data.group_rows),
+            ("index has", self._index.group_rows),
+        ):
+            if (wrong := np.flatnonzero(found != planned)).size:
+                one = files[int(wrong[0])]
+                raise CorpusError(f"{one.name}: the {what} {found[wrong[0]]} rows, the plan says {one.rows}")
         self._first_row = np.zeros(max(numbers, default=-1) + 1, np.int64)
-        self._first_row[numbers] = _first_rows(files, self._data, self._index)
+        self._first_row[numbers] = np.cumsum(planned) - planned
 
-    def windows(self, windows: Iterable[WindowRows]) -> Iterator[tuple[WindowRows, RowColumns]]:
-        """The rows of each window in written order; the next window is read ahead.
-
-        Raises:
-            CorpusError: a row without image, or index and data that disagree.
-        """
-        waiting: deque[WindowRows] = deque()
-        for window in windows:
-            self.read_ahead(window.slice, window.row)
-            waiting.append(window)
-            if len(waiting) > 1:
-                yield self._window(waiting.popleft())
-        for window in waiting:
-            yield self._window(window)
-
-    def _window(self, window: WindowRows) -> tuple[WindowRows, RowColumns]:
-        return window, RowColumns(*self.read(window.slice[window.place], window.row[window.place]))
-
-    def read_ahead(self, slices: U32, rows: U32) -> None:
-        """Has the kernel read what `read` of these rows will want."""
-        positions = self._first_row[slices] + rows
-        self._data.read_ahead(positions, _WITHOUT_IMAGE)
-        self._index.read_ahead(positions, (*INDEX_ONLY, *CHECKED))
-
-    def load(self, slices: U32, rows: U32) -> None:
-        """Reads the batches that hold these rows into memory, where `read` finds them until `release`."""
-        positions = self._first_row[slices] + rows
-        self._index.load(positions, (*INDEX_ONLY, *CHECKED))
-        self._data.load(positions, SAMPLE_SCHEMA.names)
-
-    def release(self) -> None:
-        """Gives back the memory of what was loaded."""
-        self._index.release()
-        self._data.release()
-
-    def loaded(self, images: Pieces) -> pa.Array:
-        """Images out of what was loaded."""
-        return self._data.loaded(images)
-
-    def read(self, slices: U32, rows: U32, gap_rows: int = GAP_ROWS) -> tuple[dict[str, pa.Array], Pieces]:
-        """Columns of these rows, in this order, and where their images lie.
+    def read(self, slices: U32, rows: U32) -> dict[str, pa.Array]:
+        """`COPIED` and `INDEX_ONLY` columns of these rows, in this order.
 
         Raises:
-            CorpusError: see `windows`.
+            CorpusError: a row without images, index and data that disagree, or a column over 2 GiB.
         """
-        wanted = _Wanted(self._slices, slices, rows, *ascending(self._first_row[slices] + rows))
+        positions = self._first_row[slices] + rows
         try:
-            data, images = self._data_columns(wanted, gap_rows)
-        except WideColumnError:  # unselected rows between selected ones are huge
-            data, images = self._data_columns(wanted, 1)
-        index = self._index_columns(wanted, gap_rows)
-        _compare(wanted, data.pop("image_sha256"), images, index)
-        return {**data, **index}, images
-
-    def _index_columns(self, wanted: "_Wanted", gap_rows: int) -> dict[str, pa.Array]:
-        stretches, local = self._index.stretches(wanted.positions, gap_rows)
-        taken = array_of(local[wanted.rank], pa.int64())
-        columns = {name: canonical(take(self._index.read(name, stretches), taken)) for name in _OF_INDEX}
-        columns["image_sha256"] = _hashes(self._index, stretches, local[wanted.rank])
-        if nulls := [name for name, column in columns.items() if column.null_count]:
-            raise wanted.disagreement(0, f"nulls in index column {nulls[0]}")
+            data = self._data.take(positions, COPIED)
+            index = self._index.take(positions, (*INDEX_ONLY, "image_facts"))
+        except pa.ArrowInvalid as error:
+            raise CorpusError(
+                f"a window cannot be read: {error}. `vlm-assets verify` tells which slice"
+            ) from error
+        wanted = _Wanted(self._slices, slices, rows)
+        _compare(wanted, data, index)
+        columns = {name: canonical(data.column(name)) for name in COPIED}
+        columns |= {name: canonical(index.column(name)) for name in INDEX_ONLY}
+        self._data.release_pages()
+        self._index.release_pages()
         return columns
 
-    def _data_columns(self, wanted: "_Wanted", gap_rows: int) -> tuple[dict[str, pa.Array], Pieces]:
-        stretches, local = self._data.stretches(wanted.positions, gap_rows)
-        local = local[wanted.rank]
-        taken = array_of(local, pa.int64())
-        columns = {name: canonical(take(self._data.read(name, stretches), taken)) for name in COPIED}
-        columns["image_sha256"] = _hashes(self._data, stretches, local)
-        valid = self._data.valid("image", stretches)
-        if valid is not None and not valid[local].all():
-            missing = int(np.flatnonzero(~valid[local])[0])
-            raise wanted.disagreement(missing, "image: it was taken down")
-        images = self._data.pieces("image", stretches)
-        return columns, Pieces(images.file[local], images.offset[local], images.size[local])
+
+class _Batches:
+    """The record batches of groups of files over memory maps, as one long run of rows."""
+
+    def __init__(self, schema: pa.Schema, groups: Sequence[Sequence[Path]]) -> None:
+        self._files: list[MappedFile] = []
+        self._batches: list[pa.RecordBatch] = []
+        counts: list[int] = []
+        for paths in groups:
+            before = len(self._batches)
+            for path in paths:
+                self._open(schema, path)
+            counts.append(sum(batch.num_rows for batch in self._batches[before:]))
+        self.group_rows = np.array(counts, np.int64)
+        rows = [batch.num_rows for batch in self._batches]
+        self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.array(rows, np.int64))))
+
+    def _open(self, schema: pa.Schema, path: Path) -> None:
+        file = MappedFile(path)
+        self._files.append(file)
+        source = pa.BufferReader(file.buffer)
+        try:
+            if file.buffer.slice(0, len(_FILE_MAGIC)).to_pybytes() == _FILE_MAGIC:
+                reader = pa.ipc.open_file(source)
+                found = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            else:
+                reader = pa.ipc.open_stream(source)
+                found = list(reader)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorpusError(
+                f"{path} is damaged: {error}. `vlm-assets verify` tells which slice it is."
+            ) from error
+        if not reader.schema.equals(schema):
+            raise CorpusError(f"{path} has another schema; run `vlm-assets migrate`")
+        self._batches += found
+
+    def take(self, positions: I64, names: Sequence[str]) -> pa.RecordBatch:
+        """These rows in this order."""
+        order = np.argsort(positions, kind="stable")
+        ascending = positions[order]
+        batch_of = np.searchsorted(self._starts, ascending, side="right") - 1
+        new = np.ones(len(ascending), np.bool_)
+        new[1:] = (np.diff(batch_of) != 0) | (np.diff(ascending) != 1)
+        starts = np.flatnonzero(new)
+        ends = np.append(starts[1:], len(ascending))
+        runs = [
+            self._batches[batch].select(list(names)).slice(first, count)
+            for batch, first, count in zip(
+                batch_of[starts].tolist(),
+                (ascending[starts] - self._starts[batch_of[starts]]).tolist(),
+                (ends - starts).tolist(),
+                strict=True,
+            )
+        ]
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        return pa.concat_batches(runs).take(array_of(rank, pa.int64()))
+
+    def release_pages(self) -> None:
+        """Takes what was read out of this process's memory."""
+        for file in self._files:
+            file.release_pages()
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Rows in the order wanted, and as ascending places in the long run of all slices' rows."""
+    """Rows in the order wanted, for messages."""
 
     files: Mapping[int, SliceFiles]
     slices: U32
     rows: U32
-    positions: I64
-    rank: I64
-    """Place among `positions` of each row."""
 
     def disagreement(self, place: int, what: str) -> CorpusError:
         """Index and data of the row at this place differ."""
@@ -169,31 +172,23 @@ class _Wanted:
         )
 
 
-def _hashes(files: RowFiles, stretches: Stretches, local: I64) -> pa.Array:
-    values = files.read_fixed("image_sha256", SHA256_HEX.itemsize, stretches)[local]
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(SHA256_HEX.itemsize)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
-    return pa.Array.from_buffers(pa.string(), len(values), buffers, 0)
-
-
-def _compare(wanted: _Wanted, hashes: pa.Array, images: Pieces, index: Mapping[str, pa.Array]) -> None:
-    """Data and index speak of the same rows."""
-    held, expected = (np.frombuffer(one.buffers()[2], "S64") for one in (hashes, index["image_sha256"]))
-    if (wrong := held != expected).any():
-        raise wanted.disagreement(int(wrong.argmax()), "image_sha256")
-    if (wrong := images.size != values_of(index["size_bytes"])).any():
-        raise wanted.disagreement(int(wrong.argmax()), "size of the image")
-
-
-def _first_rows(files: Sequence[SliceFiles], data: RowFiles, index: RowFiles) -> I64:
-    """Place of each slice's first row; data and index have the rows that the plan says."""
-    planned = np.array([one.rows for one in files], np.int64)
-    first = np.cumsum(planned) - planned
-    ends = np.cumsum([len(one.data_files) for one in files])
-    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(data.file_rows)))
-    held = before[ends] - before[ends - [len(one.data_files) for one in files]]
-    for what, found in (("data files have", held), ("index has", index.file_rows)):
-        if (wrong := np.flatnonzero(found != planned)).size:
-            one = files[int(wrong[0])]
-            raise CorpusError(f"{one.name}: the {what} {found[wrong[0]]} rows, the plan says {one.rows}")
-    return first
+def _compare(wanted: _Wanted, data: pa.RecordBatch, index: pa.RecordBatch) -> None:
+    """Data and index speak of the same rows, and every image is there with the size on record."""
+    images, facts = data.column("images"), data.column("image_facts")
+    if images.null_count:
+        missing = int(np.flatnonzero(~valid_mask(images))[0])
+        raise wanted.disagreement(missing, "images: they were taken down")
+    if not facts.equals(index.column("image_facts")):
+        told = zip(facts.to_pylist(), index.column("image_facts").to_pylist(), strict=True)
+        raise wanted.disagreement(
+            next(n for n, (here, there) in enumerate(told) if here != there), "image_facts"
+        )
+    lengths, sizes = pc.list_value_length(images), pc.list_value_length(facts)
+    if (wrong := values_of(lengths) != values_of(sizes)).any():
+        raise wanted.disagreement(int(wrong.argmax()), "number of images")
+    held = values_of(pc.binary_length(images.flatten().field(0)))
+    if (wrong := held != values_of(facts.flatten().field("size_bytes"))).any():
+        owner = values_of(pc.list_parent_indices(images))[int(wrong.argmax())]
+        raise wanted.disagreement(int(owner), "size of an image")
+    if nulls := [name for name in INDEX_ONLY if name != "dhash" and index.column(name).null_count]:
+        raise wanted.disagreement(0, f"nulls in index column {nulls[0]}")

@@ -38,11 +38,7 @@ WINDOW_SCHEMA: Final = pa.schema(
 
 
 OF_SLICE: Final = ("source", "slice")
-CHECKED: Final = ("image_sha256", "size_bytes")
-"""Columns of data and index that are compared; the size with the image's own."""
-COPIED: Final = tuple(
-    name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *OF_SLICE, *CHECKED, "image")
-)
+COPIED: Final = tuple(name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *OF_SLICE))
 """Columns that a writer takes from the data as they are."""
 INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
 
@@ -95,8 +91,6 @@ class WorkPlan(Manifest):
     shards: tuple[ShardPlan, ...]
     sources: dict[str, int]
     categories: dict[str, dict[str, int]]
-    spill: str = ""
-    """Folder of rows that are sorted before they are gathered (`corpus.spill`); empty where it is not worth it."""
 
     def find(self, bits: str) -> ShardPlan:
         """The shard of these bits.

@@ -3,9 +3,7 @@
 Works window by window; memory is bounded by a few windows. A shard that is complete already is not touched.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.corpus.byte_pieces import PieceReader
 from vlm_assets.corpus.gather import Gatherer, Window
-from vlm_assets.corpus.slice_rows import SliceRows, WindowRows
+from vlm_assets.corpus.mapped import SliceFiles
+from vlm_assets.corpus.slice_rows import WindowRows
 from vlm_assets.corpus.space import RESERVE_BYTES, check_space
-from vlm_assets.corpus.spill import SpilledRows, spilled, used_slices
 from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, WorkPlan
 from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, sync_directory
 from vlm_assets.store.locks import hold_lock
@@ -53,8 +50,7 @@ def write_shard(
     """Makes the shard's files complete in the staging folder; does nothing where they are.
 
     Safe to run twice at once (the second waits for the first) and after a kill at any point. `keep_open` lets
-    shards written one after another by one process share their open slices, and remove one's sorted rows while
-    they write the next.
+    shards written one after another by one process share their open slices.
 
     Raises:
         CorpusError: index and data of a slice disagree, or a file is larger than planned.
@@ -72,46 +68,33 @@ def write_shard(
             )
             result = _write(staging, plan, shard, slices, _Watch(staging, reserve_bytes, on_window))
             staging.write_result(result)
-        if plan.spill:
-            slices.remove(spilled(staging, plan, shard))
-    if not keep_open:
-        slices.close()
     return result
 
 
 class OpenSlices:
-    """What a worker keeps from shard to shard: the open slices of its last plan, and what it is removing."""
+    """What a worker keeps from shard to shard: the open slices of its last plan."""
 
     def __init__(self) -> None:
         self._of: Path | None = None
         self._gatherer: Gatherer
-        self._rows: SliceRows | None = None
-        self._remover = ThreadPoolExecutor(1)
 
-    def remove(self, folder: Path) -> None:
-        """Begins to remove sorted rows, which takes a second for 2 GB."""
-        self._remover.submit(shutil.rmtree, folder, ignore_errors=True)
-
-    def close(self) -> None:
-        """Returns when what began to be removed is gone."""
-        self._remover.shutdown()
-
-    def windows(
-        self, staging: Staging, plan: WorkPlan, shard: ShardPlan, windows: Sequence[WindowRows]
-    ) -> Iterator[Window]:
+    def windows(self, staging: Staging, plan: WorkPlan, windows: Sequence[WindowRows]) -> Iterator[Window]:
         """Each window of a shard; see `Gatherer.windows`."""
         if not windows:
             return iter(())
-        used = used_slices(plan)
         if self._of != staging.path:
-            images = PieceReader([one.directory / name for one in used.values() for name in one.data_files])
-            self._gatherer = Gatherer(images, plan.slices, plan.cells)
-            self._of, self._rows = staging.path, None
-        sorted_rows = SpilledRows.of(staging, plan, shard)
-        if sorted_rows is not None:
-            return self._gatherer.windows(sorted_rows.windows(windows))
-        self._rows = self._rows or SliceRows(used)
-        return self._gatherer.windows(self._rows.windows(windows))
+            self._gatherer = Gatherer(_used(plan), plan.slices, plan.cells)
+            self._of = staging.path
+        return self._gatherer.windows(windows)
+
+
+def _used(plan: WorkPlan) -> dict[int, SliceFiles]:
+    """The slices with selected rows, by their number in the plan."""
+    return {
+        number: SliceFiles(one.source, one.slice, Path(one.directory), one.data_files, one.rows)
+        for number, one in enumerate(plan.slices)
+        if one.directory
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +156,8 @@ def _write_files(
         data = stack.enter_context(ArrowFile(data_path, SAMPLE_SCHEMA, direct=direct))
         direct = shard.index_bytes >= _DIRECT_BYTES
         index = stack.enter_context(ArrowFile(index_path, INDEX_SCHEMA, form="file", direct=direct))
-        for window in slices.windows(staging, plan, shard, windows):
-            data.write(window.data, window.images)
+        for window in slices.windows(staging, plan, windows):
+            data.write(window.data)
             index.write(window.index)
             watch.window_done(shard.bits, data.rows, data.size_bytes + index.size_bytes)
         if not data.rows == index.rows == shard.rows:

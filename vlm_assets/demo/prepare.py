@@ -40,7 +40,7 @@ CATALOG: Final[dict[str, Any]] = {
             "subcategories": {"newspapers": {"share": 0.7}, "reports": {"share": 0.3}},
         },
     },
-    "dedup": {"exact": "image", "near_bits": 0, "precedence": ["street"]},
+    "dedup": {"exact": "record", "near_bits": 0, "precedence": ["street"]},
     "licences": {"deny": ["unknown"]},
     "min_side_px": 64,
     "shard": {"max_bytes": "1MB", "block_rows": 8, "window_bytes": "128kB"},

@@ -15,6 +15,7 @@ import orjson
 from vlm_assets.archives.limits import ArchiveLimits, TruncatedArchiveError
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
+from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.hub.tables import TEXT_NAMES, class_names, json_value, labelled
@@ -24,7 +25,7 @@ from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Record
+from vlm_assets.words.records import Item, Record, RecordImage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ class ImageSpec(HubSpec, Protocol):
     """Those that reading images needs besides."""
 
     @property
-    def image_column(self) -> str | None: ...  # noqa: D102
+    def wanted(self) -> Wanted: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def fetch_items(
         else:
             split = str(payload["split"]).partition("/")[0]
             reading = Reading(
-                ArchiveLimits(context.settings.max_image_bytes), spec.image_column, spec.text_column,
+                ArchiveLimits(context.settings.max_image_bytes), spec.wanted,
                 context.attributes.get("features", {}).get(split, {}), context.spool_dir,
             )  # fmt: skip
             origin = _origin(spec, payload["file"]["path"] if "file" in payload else item.key)
@@ -325,7 +326,7 @@ def _loose(item: Item, path: Path, spec: ImageSpec) -> Iterator[Record | Reject]
         text = extra.pop(column, None) if column else None
         key = item.key if len(rows) == 1 else f"{item.key}#{number}"
         yield Record(
-            item.key, number, key, path, _origin(spec, item.payload["file"]["path"]),
+            item.key, number, key, (RecordImage(path),), _origin(spec, item.payload["file"]["path"]),
             text=None if text is None else str(text), extra=extra,
         )  # fmt: skip
 

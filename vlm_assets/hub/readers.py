@@ -6,6 +6,7 @@ batches, but pyarrow holds twice the largest Parquet page while it decompresses 
 images of 1 MB 440 MiB in all, one of 300 720 MiB, a single page of 1 GB 2.2 GiB).
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,13 @@ from vlm_assets.archives.members import Member
 from vlm_assets.archives.names import Encodings, is_image_name
 from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.archives.read import read_members
+from vlm_assets.captions.columns import MESSAGES_NAMES
+from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.turns import ConversationError
+from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.tables import TEXT_NAMES, Columns, json_value, plan_columns, records_of
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Record
+from vlm_assets.words.records import Record, RecordImage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 16 * 2**20
 """Planned bytes of a batch; a single larger row is a batch of its own."""
 MAX_BATCH_ROWS: Final = 1024
+_SAMPLES: Final = 8
+_PLAIN_FIELD: Final = re.compile(r"(?:(?:image|img)?[._-]?\d*\.)?[a-z0-9]+", re.IGNORECASE)
+"""`jpg`, `0.jpg`, `image_1.png`: the images of a sample. `seg.png` or `depth.png` is something about one."""
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 TABLE_FORMATS: Final = ("parquet", "arrow", "json", "csv")
 SAMPLE_BYTES: Final = 512 * 2**20
@@ -43,8 +51,7 @@ class Reading:
     """How the data files of a source are read."""
 
     limits: ArchiveLimits
-    image_column: str | None = None
-    text_column: str | None = None
+    wanted: Wanted = field(default_factory=Wanted)
     features: Mapping[str, Any] = field(default_factory=dict)
     """From the README; those in a file's own schema win."""
     spool_dir: Path | None = None
@@ -94,15 +101,20 @@ def _table(path: Path, kind: str, item: str, origin: str, reading: Reading) -> I
     for batch in batches_of(path, kind, origin):
         if columns is None:
             columns = plan_columns(
-                batch.schema, origin, features=reading.features,
-                image_column=reading.image_column, text_column=reading.text_column,
-            )  # fmt: skip
+                batch.schema, origin, reading.wanted, features=reading.features, samples=_samples_of(batch)
+            )
         for event in records_of(batch, columns, item, origin, first_row=row, first_record=record):
             record = (event.record or 0) + 1
             yield event
         row += batch.num_rows
     if record == 0:
         yield Reject(item, RejectReason.EMPTY, "a data file without rows")
+
+
+def _samples_of(batch: "pa.RecordBatch") -> dict[str, list[Any]]:
+    """First values of the columns that may hold conversations as JSON text."""
+    names = [name for name in batch.schema.names if name in MESSAGES_NAMES]
+    return {name: batch.column(name).slice(0, _SAMPLES).to_pylist() for name in names}
 
 
 def _parquet(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
@@ -231,25 +243,67 @@ def _sample_key(name: str) -> str:
 def _webdataset_record(
     key: str, members: Sequence[Member], item: str, record: int, origin: str, reading: Reading
 ) -> Record | Reject:
+    """A sample with all its images; one that cannot be read rejects it whole."""
     by_field = {member.name.rpartition("/")[2].partition(".")[2]: member for member in members}
-    images = [name for name in by_field if is_image_name(f"x.{name}")]
-    chosen = reading.image_column or (images[0] if len(images) == 1 else None)
-    if chosen is None and len(images) > 1:
-        raise SourceError(
-            f"{origin}, sample {key}: several images: {', '.join(sorted(images))}; set image_column to one of them"
+    chosen = _image_fields(by_field, key, origin, reading)
+    refused = [by_field[name] for name in chosen if by_field[name].data is None]
+    if not chosen or refused:
+        fault = next(iter(refused), None) or next((m for m in members if m.reason is not None), None)
+        reason = fault.reason if fault is not None and fault.reason else RejectReason.NO_IMAGE
+        detail = (
+            f"{fault.name}: {fault.detail}" if fault and len(chosen) > 1 else fault.detail if fault else ""
         )
-    member = by_field.get(chosen or "")
-    if member is None or member.data is None:
-        refused = member or next((m for m in members if m.reason is not None), None)
-        reason = refused.reason if refused is not None and refused.reason else RejectReason.NO_IMAGE
-        return Reject(
-            item, reason, f"{key}: {refused.detail if refused else 'no image member'}"[:300], record
-        )
-    values = {name: _field_value(name, one) for name, one in sorted(by_field.items()) if one is not member}
-    text, extra = _webdataset_text(values, reading.text_column)
+        return Reject(item, reason, f"{key}: {detail or 'no image member'}"[:300], record)
+    values = {name: _field_value(name, one) for name, one in sorted(by_field.items()) if name not in chosen}
+    text, extra = _webdataset_text(values, reading.wanted.text_column)
+    try:
+        said, extra = _webdataset_messages(extra, reading.wanted.messages_column, len(chosen))
+    except ConversationError as error:
+        return Reject(item, RejectReason.BAD_CONVERSATION, f"{key}: {error}"[:300], record)
+    images = [RecordImage(by_field[name].data or b"", name if len(chosen) > 1 else None) for name in chosen]
+    first = by_field[chosen[0]].name if len(chosen) == 1 else key
     return Record(
-        item, record, f"{item}/{key}", member.data, f"{origin}#{member.name}", text=text, extra=extra
+        item, record, f"{item}/{key}", images, f"{origin}#{first}", text=text, extra=extra,
+        messages=None if said is None else said.messages, images_upstream=len(chosen),
+        remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
+    )  # fmt: skip
+
+
+def _image_fields(by_field: Mapping[str, Member], key: str, origin: str, reading: Reading) -> list[str]:
+    """Fields of a sample that are its images: those named, else `jpg` or the numbered ones, else the only one."""
+    images = [name for name in by_field if is_image_name(f"x.{name}")]
+    if named := reading.wanted.image_columns:
+        return [name for name in named if name in by_field]
+    plain = sorted(filter(_PLAIN_FIELD.fullmatch, images), key=_field_order)
+    if plain or len(images) <= 1:
+        return plain or images
+    raise SourceError(
+        f"{origin}, sample {key}: several images: {', '.join(sorted(images))}; set image_column to one of them, "
+        "or to the list of those that make up a sample"
     )
+
+
+def _field_order(name: str) -> tuple[int, str]:
+    number = "".join(filter(str.isdigit, name.rpartition(".")[0]))
+    return int(number or 0), name
+
+
+def _webdataset_messages(
+    values: dict[str, Any], column: str | None, images: int
+) -> tuple[Conversation | None, dict[str, Any]]:
+    """The conversation: the named member (or `json.key` inside one), else one under a usual name in a json."""
+    nested = [f"json.{name}" for name in MESSAGES_NAMES]
+    for candidate in (column,) if column else (*MESSAGES_NAMES, *nested):
+        name, _, inner = candidate.partition(".")
+        whole = values.get(name)
+        value = whole.get(inner) if inner and isinstance(whole, Mapping) else None if inner else whole
+        if value is None:
+            continue
+        said = normalise(value, images)
+        rest = {k: v for k, v in whole.items() if k != inner} if inner and isinstance(whole, Mapping) else {}
+        left = {**{k: v for k, v in values.items() if k != name}, **({name: rest} if rest else {})}
+        return said, {**left, **({candidate: json_value(said.beside)} if said.beside else {})}
+    return None, values
 
 
 def _field_value(name: str, member: Member) -> Any:
@@ -295,9 +349,8 @@ def _archive(
             continue
         folder = PurePosixPath(member.name).parent.name
         extra = {"label": folder} if folder else None
-        yield Record(
-            item, number, f"{item}/{member.name}", member.data, f"{origin}!{member.name}", extra=extra
-        )
+        image = RecordImage(member.data)
+        yield Record(item, number, f"{item}/{member.name}", (image,), f"{origin}!{member.name}", extra=extra)
     if number < 0:
         yield Reject(item, RejectReason.EMPTY, "an archive without images")
 

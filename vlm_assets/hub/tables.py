@@ -16,8 +16,12 @@ from typing import Any, Final, Literal
 import orjson
 import pyarrow as pa
 
+from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
+from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.turns import ConversationError
+from vlm_assets.hub.columns import Wanted
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
-from vlm_assets.words.records import Record
+from vlm_assets.words.records import Record, RecordImage
 
 TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
 IMAGE_NAMES: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
@@ -28,15 +32,24 @@ ImageShape = Literal["struct", "binary", "text"]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """What the columns of a table mean."""
+class ImageColumn:
+    """A column with images. `many`: a row holds a list of them."""
 
-    image: str
+    name: str
     shape: ImageShape
     """How one image is held: struct<bytes, path>, plain bytes, or base64 text."""
     many: bool
-    """A row holds a list of images: each becomes a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a table mean. Each row is one record with the images of all `images` columns."""
+
+    images: tuple[ImageColumn, ...]
     text: str | None
+    messages: str | None
+    split: bool
+    """Each image becomes a record of its own, for lists of pictures that do not belong together."""
     class_names: Mapping[str, Sequence[str]]
     """Names of the integers of ClassLabel columns."""
 
@@ -55,32 +68,59 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
 def plan_columns(
     schema: pa.Schema,
     where: str,
+    wanted: Wanted,
     *,
     features: Mapping[str, Any] | None = None,
-    image_column: str | None = None,
-    text_column: str | None = None,
+    samples: Mapping[str, Sequence[Any]] | None = None,
 ) -> Columns:
-    """Finds the image column (the only one, or the one named) and the text column.
+    """Finds the image column (the only one, or those named), the text column and the conversation.
 
     `features` in the schema win over those given (from the README). Without a Hugging Face feature a column counts
-    as images when it is struct<bytes, path>, or plain bytes under a usual name.
+    as images when it is struct<bytes, path>, or plain bytes under a usual name. `samples`: first values by column,
+    which tell JSON text of conversations from other text.
 
     Raises:
-        SourceError: no image column, several, or a named column that does not exist; lists the columns.
+        SourceError: no image column, several and none named, a named column that does not exist or cannot be what
+            it is named as; lists the columns.
     """
     known = {**(features or {}), **features_of(schema)}
     found = {field.name: _image_shape(field, known.get(field.name)) for field in schema}
     shapes = {name: known_shape for name, known_shape in found.items() if known_shape is not None}
-    image = image_column or _only_image(shapes, schema, where)
-    if image not in schema.names:
-        raise SourceError(f"{where}: no column {image!r} (image_column); {_columns_text(schema)}")
-    shape, many = shapes.get(image) or _named_shape(schema.field(image).type, image, where)
-    text = text_column or next(
-        (n for n in TEXT_NAMES if n in schema.names and _is_text(schema.field(n).type)), None
+    names = wanted.image_columns or (_only_image(shapes, schema, where),)
+    for key, name in [*(("image_column", one) for one in names), ("messages_column", wanted.messages_column)]:
+        if name is not None and name not in schema.names:
+            raise SourceError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
+    images = tuple(
+        ImageColumn(one, *(shapes.get(one) or _named_shape(schema.field(one).type, one, where)))
+        for one in names
     )
-    if text is not None and text.partition(".")[0] not in schema.names:
-        raise SourceError(f"{where}: no column {text!r} (text_column); {_columns_text(schema)}")
-    return Columns(image, shape, many, text, class_names(schema, features or {}))
+    messages = _messages_column(schema, where, wanted, samples or {})
+    text = _text_column(schema, where, wanted)
+    return Columns(images, text, messages, wanted.split_images, class_names(schema, features or {}))
+
+
+def _messages_column(
+    schema: pa.Schema, where: str, wanted: Wanted, samples: Mapping[str, Sequence[Any]]
+) -> str | None:
+    name = wanted.messages_column
+    if name is not None:
+        form_of(schema.field(name).type, samples.get(name, ()), column=name, where=where)
+        return name
+    return None if wanted.split_images else find_messages_column(schema, samples, where=where)
+
+
+def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
+    name = wanted.text_column
+    if name is None:
+        return next((n for n in TEXT_NAMES if n in schema.names and _is_text(schema.field(n).type)), None)
+    column, _, inner = name.partition(".")
+    if column not in schema.names:
+        raise SourceError(f"{where}: no column {name!r} (text_column); {_columns_text(schema)}")
+    if not inner and is_conversation_type(schema.field(column).type):
+        raise SourceError(
+            f"{where}: column {name!r} (text_column) holds conversations; name it as messages_column instead"
+        )
+    return name
 
 
 def class_names(schema: pa.Schema, features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
@@ -102,32 +142,102 @@ def labelled(value: Any, names: Sequence[str] | None) -> Any:
 def records_of(
     batch: pa.RecordBatch, columns: Columns, item: str, origin: str, *, first_row: int, first_record: int
 ) -> Iterator[Record | Reject]:
-    """Records of a batch in row order. Keys are `<item>/<row>`, with `#<n>` for the n-th image of a list.
+    """Records of a batch in row order, a whole row each. Keys are `<item>/<row>`; `#image=<n>` where rows are split.
 
     `first_row` and `first_record` are the places of the batch's first row in the item; a row without an image takes
     one record number, as a reject.
     """
-    others = [name for name in batch.schema.names if name != columns.image]
+    pictures = {one.name: batch.column(one.name).to_pylist() for one in columns.images}
+    others = [name for name in batch.schema.names if name not in pictures]
     values = {name: batch.column(name).to_pylist() for name in others}
     record = first_record
-    for offset, cells in enumerate(_image_cells(batch.column(columns.image), columns)):
+    for offset in range(batch.num_rows):
         row = first_row + offset
+        cells = _cells({name: pictures[name][offset] for name in pictures}, columns)
         raw = {name: values[name][offset] for name in others}
-        text, extra = _text_and_extra(raw, columns)
-        if not cells:
-            yield Reject(item, RejectReason.NO_IMAGE, f"row {row} has no image", record)
+        place = _Place(item, record, f"{item}/{row}", f"{origin}#row={row}", row)
+        if columns.split:
+            for event in _split(place, cells, raw, columns):
+                yield event
+                record += 1
+        else:
+            yield _whole(place, cells, raw, columns)
             record += 1
-        for n, (image, path, problem) in enumerate(cells):
-            suffix = f"#{n}" if columns.many else ""
-            if image is None:
-                detail = f"row {row}{suffix}: {problem or 'no image bytes'}"
-                yield Reject(item, RejectReason.NO_IMAGE, detail, record)
-            else:
-                named = {**extra, f"{columns.image}.path": path} if path else extra
-                place = f"{origin}#row={row}" + (f"&image={n}" if columns.many else "")
-                key = f"{item}/{row}{suffix}"
-                yield Record(item, record, key, image, place, text=text, extra=named)
-            record += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a record stands, and what it is called."""
+
+    item: str
+    record: int
+    key: str
+    origin: str
+    row: int
+
+    def reject(self, reason: RejectReason, detail: str) -> Reject:
+        return Reject(self.item, reason, f"row {self.row}: {detail}", self.record)
+
+
+def _whole(
+    place: _Place,
+    cells: "Sequence[_Cell]",
+    raw: Mapping[str, Any],
+    columns: Columns,
+    *,
+    upstream: int | None = None,
+) -> Record | Reject:
+    """The record of a row, or its reject: one image that is missing rejects it whole."""
+    if not cells:
+        return place.reject(RejectReason.NO_IMAGE, "no image")
+    for number, cell in enumerate(cells, 1):
+        if cell.data is None:
+            which = f"image {number} of {len(cells)} ({cell.name}): " if len(cells) > 1 else ""
+            return place.reject(RejectReason.NO_IMAGE, f"{which}{cell.problem or 'no image bytes'}")
+    text, extra = _text_and_extra(raw, columns)
+    if len(cells) == 1 and cells[0].path:
+        extra[f"{columns.images[0].name}.path"] = cells[0].path
+    try:
+        said = _conversation(raw, columns, len(cells))
+    except ConversationError as error:
+        return place.reject(RejectReason.BAD_CONVERSATION, str(error))
+    if said is not None and said.beside and columns.messages is not None:
+        extra[columns.messages] = json_value(said.beside)
+    alone = len(cells) == 1
+    return Record(
+        place.item,
+        place.record,
+        place.key,
+        tuple(RecordImage(cell.data or b"", None if alone else cell.path or cell.name) for cell in cells),
+        place.origin,
+        text=text,
+        messages=None if said is None else said.messages,
+        extra=extra,
+        images_upstream=upstream or len(cells),
+        remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
+    )
+
+
+def _split(
+    place: _Place, cells: "Sequence[_Cell]", raw: Mapping[str, Any], columns: Columns
+) -> Iterator[Record | Reject]:
+    """A record for each image of a row, with the row's words."""
+    if not cells:
+        yield place.reject(RejectReason.NO_IMAGE, "no image")
+    for number, cell in enumerate(cells):
+        part = _Place(
+            place.item,
+            place.record + number,
+            f"{place.key}#image={number + 1}",
+            f"{place.origin}&image={number + 1}",
+            place.row,
+        )
+        yield _whole(part, [cell], raw, columns, upstream=len(cells))
+
+
+def _conversation(raw: Mapping[str, Any], columns: Columns, images: int) -> Conversation | None:
+    value = raw.get(columns.messages) if columns.messages is not None else None
+    return None if value is None else normalise(value, images)
 
 
 def json_value(value: Any) -> Any:
@@ -201,7 +311,10 @@ def _only_image(shapes: Mapping[str, Any], schema: pa.Schema, where: str) -> str
         return next(iter(shapes))
     if not shapes:
         raise SourceError(f"{where}: no image column found; set image_column. {_columns_text(schema)}")
-    raise SourceError(f"{where}: several image columns: {', '.join(shapes)}; set image_column to one of them")
+    raise SourceError(
+        f"{where}: several image columns: {', '.join(shapes)}; set image_column to one of them, "
+        "or to the list of those that make up a sample"
+    )
 
 
 def _columns_text(schema: pa.Schema) -> str:
@@ -216,29 +329,40 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-_Cell = tuple[bytes | None, str | None, str | None]
-"""Image bytes, upstream path, and what is wrong where there are no bytes."""
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One image of a row: its bytes or what is wrong, upstream's path, and where in the row it stands."""
+
+    data: bytes | None
+    path: str | None
+    problem: str | None
+    name: str
 
 
-def _image_cells(column: pa.Array, columns: Columns) -> Iterator[list[_Cell]]:
-    for value in column.to_pylist():
+def _cells(values: Mapping[str, Any], columns: Columns) -> list[_Cell]:
+    """The images of a row, column by column. A null column is no image, a null in a list is a missing one."""
+    cells: list[_Cell] = []
+    for column in columns.images:
+        value = values[column.name]
         if value is None:
-            yield []
-        elif columns.many:
-            yield [_cell(one, columns.shape) for one in value]
+            continue
+        if column.many:
+            cells += [_cell(one, column.shape, f"{column.name}[{n}]") for n, one in enumerate(value)]
         else:
-            yield [_cell(value, columns.shape)]
+            cells.append(_cell(value, column.shape, column.name))
+    return cells
 
 
-def _cell(value: Any, shape: ImageShape) -> _Cell:
+def _cell(value: Any, shape: ImageShape, name: str) -> _Cell:
     if value is None:
-        return None, None, None
+        return _Cell(None, None, None, name)
     if shape == "struct":
         path = value.get("path")
-        return value.get("bytes") or None, path, f"only a path: {str(path)[:100]}" if path else None
+        told = f"only a path: {str(path)[:100]}" if path else None
+        return _Cell(value.get("bytes") or None, path, told, name)
     if shape == "binary":
-        return value or None, None, None
-    return decoded_text_image(value), None, f"neither base64 nor a data URI: {value[:60]!r}"
+        return _Cell(value or None, None, None, name)
+    return _Cell(decoded_text_image(value), None, f"neither base64 nor a data URI: {value[:60]!r}", name)
 
 
 def _text_and_extra(raw: Mapping[str, Any], columns: Columns) -> tuple[str | None, dict[str, Any]]:
@@ -246,6 +370,8 @@ def _text_and_extra(raw: Mapping[str, Any], columns: Columns) -> tuple[str | Non
     text: str | None = None
     column, _, inner = (columns.text or "").partition(".")
     for name, value in raw.items():
+        if name == columns.messages:
+            continue
         if columns.text is not None and name == column:
             text = _as_text(_dug(value, inner))
             if not inner:

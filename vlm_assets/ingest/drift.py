@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 
 from vlm_assets.images.likeness import same_by_dhash, same_by_pixels
 from vlm_assets.store.arrow_files import map_ipc_file, write_bytes
-from vlm_assets.store.slices import INDEX_FILE, ItemEntry, Row, image_of_row, read_items_ledger
+from vlm_assets.store.slices import INDEX_FILE, ItemEntry, images_of_row, read_items_ledger
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.records import Record
+from vlm_assets.words.schema import Row
 
 DRIFT_FILE: Final = "drift.parquet"
 _SCHEMA: Final = pa.schema(
@@ -66,7 +67,7 @@ class DriftGuard:
         for event, result in outcomes:
             told = "" if _meant(event) or isinstance(result, Reject) else self._difference(memory, result)
             if told and not isinstance(result, Reject):
-                latest = replace(memory, now_sha256=result["image_sha256"], now_dhash=result["dhash"])
+                latest = replace(memory, now_sha256=result["images_sha256"].hex(), now_dhash=result["dhash"])
                 yield Reject(key, RejectReason.DRIFTED, told, result["record"])
             else:
                 rows += not isinstance(result, Reject)
@@ -81,16 +82,16 @@ class DriftGuard:
 
     def _difference(self, memory: Memory, row: Row) -> str:
         """Why the row's picture is not the one before; "" where it is."""
-        if row["image_sha256"] == memory.sha256:
+        if row["images_sha256"].hex() == memory.sha256:
             return ""
         same = same_by_dhash(memory.dhash, row["dhash"])
         how = "another picture"
         if same is None:
             before = None if memory.row is None else self.image_of(memory.row)
-            same = None if before is None else same_by_pixels(before, row["image"])
+            same = None if before is None else same_by_pixels(before, row["images"][0])
             how = "another picture" if same is False else "cannot be compared with the picture before"
         self.figures["pictures encoded again" if same else "pictures quarantined"] += 1
-        return "" if same else f"{how}: {memory.sha256} before, now {row['image_sha256']}"
+        return "" if same else f"{how}: {memory.sha256} before, now {row['images_sha256'].hex()}"
 
     def write(self, path: Path) -> FileEntry | None:
         """Writes what addresses without a row gave before, in their order; nothing where there are none."""
@@ -125,14 +126,19 @@ def guard_of(version: Path, data_files: Sequence[str]) -> DriftGuard:
         for row in read_drift(version)
     }
     reader = map_ipc_file(version / INDEX_FILE)
-    index = reader.read_all().select(["image_sha256", "dhash"])
-    hashes, dhashes = index.column(0).to_pylist(), index.column(1).to_pylist()
+    index = reader.read_all().select(["images_sha256", "dhash"])
+    hashes, dhashes = [one.hex() for one in index.column(0).to_pylist()], index.column(1).to_pylist()
     first = 0
     for entry in read_items_ledger(version):
         if entry.rows:
             memories[entry.key] = Memory(hashes[first], dhashes[first], first)
         first += entry.rows
-    return DriftGuard(memories, lambda row: image_of_row(version, data_files, row))
+    return DriftGuard(memories, lambda row: _image_of(version, data_files, row))
+
+
+def _image_of(version: Path, data_files: Sequence[str], row: int) -> bytes | None:
+    images = images_of_row(version, data_files, row)
+    return images[0] if images else None
 
 
 def read_drift(version: Path) -> list[dict[str, Any]]:

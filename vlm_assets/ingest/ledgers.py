@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
+
 from vlm_assets.ingest.retries import retry_at
-from vlm_assets.store.slices import ItemEntry, RejectEntry, Row
+from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.errors import Reject, RejectReason, RejectToleranceError, SourceError
 from vlm_assets.words.records import Item
+from vlm_assets.words.schema import Row
 
 _HARMLESS: Final = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
 """Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
@@ -34,6 +37,7 @@ class Ledgers:
         """
         records = rows = 0
         whole = False
+        remarks: Counter[str] = Counter()
         for result in results:
             if isinstance(result, Reject):
                 whole = whole or result.record is None
@@ -42,10 +46,12 @@ class Ledgers:
             else:
                 records += 1
                 rows += 1
+                remarks.update(result.pop("remarks"))
                 yield result
         if whole and rows:
             raise SourceError(f"{self.slice_name}: item {item.key!r} is both rejected and admitted")
-        self.items.append(ItemEntry(item.key, item.identity, not whole, records, rows))
+        told = _as_json(remarks)
+        self.items.append(ItemEntry(item.key, item.identity, not whole, records, rows, remarks=told))
 
     def keep(self, entry: ItemEntry, rejects: Sequence[RejectEntry]) -> None:
         """Enters an item of the last version as it stood there, with its rejects."""
@@ -82,8 +88,16 @@ class Ledgers:
             "records": sum(entry.records for entry in self.items),
             "records_rejected": sum(reject.record is not None for reject in self.rejects),
             "rejects": dict(sorted(reasons.items())),
+            "remarks": dict(sorted(self._remarks().items())),
             "transient_rejects": sum(reject.transient for reject in self.rejects),
         }
+
+    def _remarks(self) -> Counter[str]:
+        """What was mended, by kind, over all items."""
+        total: Counter[str] = Counter()
+        for entry in self.items:
+            total.update(orjson.loads(entry.remarks) if entry.remarks else {})
+        return total
 
     def next_retry(self) -> int:
         """Earliest time at which a transient reject is due again, Unix seconds; 0 where there is none."""
@@ -96,3 +110,7 @@ def _entry(reject: Reject, earlier: int) -> RejectEntry:
     transient = reject.transient and not (reject.tries and attempts >= reject.tries)
     due = max(retry_at(attempts), math.ceil(reject.not_before)) if transient else 0
     return RejectEntry(reject.item, reject.record, reject.reason, reject.detail, attempts, transient, due)
+
+
+def _as_json(remarks: Counter[str]) -> str | None:
+    return orjson.dumps(remarks, option=orjson.OPT_SORT_KEYS).decode() if remarks else None

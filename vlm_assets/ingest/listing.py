@@ -141,7 +141,7 @@ def _assemble(
         sizes = [item.size_bytes for item in items]
         entries[key] = ListingSlice(
             name=one.name,
-            fingerprint=_fingerprint(config, one, items),
+            fingerprint=items_fingerprint(config, one, items),
             items=len(items),
             size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
             container=one.container,
@@ -179,7 +179,8 @@ def _canonical(spec: SourceSpec, one: ListedSlice) -> list[Item]:
     return sorted(one.items, key=lambda item: (key_hash(item.key), item.key))
 
 
-def _fingerprint(config: str, one: ListedSlice, items: Sequence[Item]) -> str:
+def items_fingerprint(config: str, one: ListedSlice, items: Sequence[Item]) -> str:
+    """sha256 hex over the configuration, `formats` included, and the items' identities in canonical order."""
     digest = sha256(f"{config}\0{one.container}\0{one.items_per_slice}\n".encode())
     for item in items:
         digest.update(f"{item.key}\0{item.identity}\n".encode())

@@ -14,14 +14,14 @@ import orjson
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.images.probe import ImageFault, ImageProber
 from vlm_assets.settings import Settings
-from vlm_assets.store.slices import Row
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.layout import key_hash, nfc, sample_id
-from vlm_assets.words.records import Record
-from vlm_assets.words.schema import row_bytes, row_digest
+from vlm_assets.words.records import Record, RecordImage
+from vlm_assets.words.schema import Row, flat_columns
 
 _CHUNK_RECORDS = 32
 _CHUNK_BYTES = 16 * 2**20
+MAX_RECORD_BYTES = 2**30
 Outcome = tuple[Record | Reject, Row | Reject]
 
 
@@ -70,8 +70,8 @@ def _chunks(events: Iterable[Record | Reject]) -> Iterator[list[Record | Reject]
     size_bytes = 0
     for event in events:
         chunk.append(event)
-        if isinstance(event, Record) and isinstance(event.image, bytes):
-            size_bytes += len(event.image)
+        if isinstance(event, Record):
+            size_bytes += sum(len(image.data) for image in event.images if isinstance(image.data, bytes))
         if len(chunk) >= _CHUNK_RECORDS or size_bytes >= _CHUNK_BYTES:
             yield chunk
             chunk, size_bytes = [], 0
@@ -89,32 +89,93 @@ def _describe_chunk(
 
 
 def describe(record: Record, assignment: Assignment, prober: ImageProber, max_bytes: int) -> Row | Reject:
-    """The row of a record, or why there is none."""
+    """The row of a record with all its images, or why there is none: one bad image rejects the record whole."""
+    images: list[bytes] = []
+    facts: list[Row] = []
+    for number, image in enumerate(record.images):
+        try:
+            data, known = _admitted(image, prober, max_bytes)
+        except _BadImageError as fault:
+            return _rejected(record, number, image, fault)
+        images.append(data)
+        facts.append(known)
+        if sum(map(len, images)) > MAX_RECORD_BYTES:
+            detail = f"over {MAX_RECORD_BYTES} bytes of images in one record"
+            return Reject(record.item, RejectReason.TOO_MANY_BYTES, detail, record.record)
+    if not images:
+        return Reject(record.item, RejectReason.NO_IMAGE, "a record without images", record.record)
+    row = _row(record, assignment, images, facts)
+    return {**row, **flat_columns(row)}
+
+
+class _BadImageError(Exception):
+    """One image of a record is no image, or cannot be read."""
+
+    def __init__(self, reason: RejectReason, detail: str, *, transient: bool = False) -> None:
+        self.reason = reason
+        self.detail = detail
+        self.transient = transient
+        super().__init__(detail)
+
+
+def _rejected(record: Record, number: int, image: RecordImage, fault: _BadImageError) -> Reject:
+    """The reject of the whole record; of several images it names which one and why."""
+    named = f" ({image.name})" if image.name else ""
+    which = f"image {number + 1} of {len(record.images)}{named}: " if len(record.images) > 1 else ""
+    return Reject(
+        record.item, fault.reason, f"{which}{fault.detail}", record.record, transient=fault.transient
+    )
+
+
+def _admitted(image: RecordImage, prober: ImageProber, max_bytes: int) -> tuple[bytes, Row]:
+    """The encoded bytes and the facts of one image.
+
+    Raises:
+        _BadImageError: it is none, or cannot be read.
+    """
+    data = _read(image.data, max_bytes)
+    found = prober.probe(data)
+    if isinstance(found, ImageFault):
+        raise _BadImageError(found.reason, found.detail, transient=found.transient)
+    return data, {
+        "name": None if image.name is None else nfc(image.name),
+        "origin": None if image.origin is None else nfc(image.origin),
+        "sha256": sha256(data).hexdigest(),
+        "dhash": found.dhash,
+        "width_px": found.width_px,
+        "height_px": found.height_px,
+        "orientation": found.orientation,
+        "frames": found.frames,
+        "format": found.format,
+        "dpi": image.dpi if image.dpi is not None else found.dpi,
+        "size_bytes": len(data),
+    }
+
+
+def _read(data: bytes | Path, max_bytes: int) -> bytes:
+    if isinstance(data, bytes):
+        return data
     try:
-        if isinstance(record.image, Path):
-            size_bytes = record.image.stat().st_size
-            if size_bytes > max_bytes:
-                detail = f"{size_bytes} bytes, at most {max_bytes}"
-                return Reject(record.item, RejectReason.TOO_MANY_BYTES, detail, record.record)
-            image = record.image.read_bytes()
-        else:
-            image = record.image
+        size_bytes = data.stat().st_size
+        if size_bytes > max_bytes:
+            raise _BadImageError(RejectReason.TOO_MANY_BYTES, f"{size_bytes} bytes, at most {max_bytes}")
+        return data.read_bytes()
     except OSError as error:
         gone = isinstance(error, FileNotFoundError)
         reason = RejectReason.NOT_FOUND if gone else RejectReason.UNREADABLE
-        return Reject(record.item, reason, error.strerror or str(error), record.record, transient=True)
-    facts = prober.probe(image)
-    if isinstance(facts, ImageFault):
-        return Reject(record.item, facts.reason, facts.detail, record.record, transient=facts.transient)
+        raise _BadImageError(reason, error.strerror or str(error), transient=True) from error
+
+
+def _row(record: Record, assignment: Assignment, images: list[bytes], facts: list[Row]) -> Row:
     spec = assignment.spec
     label = assignment.label_of(record)
     label = None if label is None else nfc(label)
-    text = None if record.text is None else nfc(record.text)
-    row: Row = {
-        "image": image,
-        "id": sample_id(spec.name, assignment.slice_key, record.key),
-        "text": text,
+    return {
+        "images": images,
+        "text": None if record.text is None else nfc(record.text),
+        "messages": None if record.messages is None else list(record.messages),
         "extra": _json(record.extra),
+        "id": sample_id(spec.name, assignment.slice_key, record.key),
         "label": label,
         "category": spec.category,
         "subcategory": spec.subcategory_of(label),
@@ -122,22 +183,12 @@ def describe(record: Record, assignment: Assignment, prober: ImageProber, max_by
         "slice": assignment.slice_key,
         "origin": nfc(record.origin),
         "licence": spec.licence,
-        "image_sha256": sha256(image).hexdigest(),
-        "dhash": facts.dhash,
-        "width_px": facts.width_px,
-        "height_px": facts.height_px,
-        "orientation": facts.orientation,
-        "frames": facts.frames,
-        "format": facts.format,
-        "dpi": record.dpi if record.dpi is not None else facts.dpi,
-        "size_bytes": len(image),
-        "text_sha256": sha256((text or "").encode()).digest(),
+        "image_facts": facts,
+        "images_upstream": len(record.images) if record.images_upstream is None else record.images_upstream,
         "item_hash": key_hash(record.item),
         "record": record.record,
+        "remarks": dict(record.remarks),
     }
-    row["row_bytes"] = row_bytes(row)
-    row["digest"] = row_digest(row)
-    return row
 
 
 def _json(extra: Mapping[str, Any] | None) -> str | None:

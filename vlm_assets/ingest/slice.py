@@ -36,7 +36,6 @@ from vlm_assets.store.slices import (
     REJECTS_FILE,
     RUN_FILE,
     ItemEntry,
-    Row,
     SliceWriter,
     WrittenSlice,
     data_file_names,
@@ -53,6 +52,7 @@ from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.layout import STAGING
 from vlm_assets.words.manifest import Listing, RunRecord, SliceManifest
 from vlm_assets.words.records import Item, Record
+from vlm_assets.words.schema import Row, without_content
 
 logger = logging.getLogger("vlm_assets.ingest")
 
@@ -191,7 +191,7 @@ class _SliceBuild:
             rows = read_rows(version, data_file_names(manifest.files))
             for entry in ledger:
                 for _ in range(entry.rows):
-                    used[entry.key].add(next(rows)["format"])
+                    used[entry.key] |= {fact["format"] for fact in next(rows)["image_facts"]}
         return plan_items(
             items, ledger, read_rejects(version),
             formats_before=manifest.formats, formats=formats,
@@ -340,9 +340,8 @@ class _SliceBuild:
     def _without_content(self, row: Row) -> Row:
         """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
         down = self._takedowns
-        if row["image_sha256"] in down.image_sha256 or row["id"] in down.ids:
-            return {**row, "image": None, "text": None, "extra": None}
-        return row
+        taken = row["id"] in down.ids or any(f["sha256"] in down.image_sha256 for f in row["image_facts"])
+        return without_content(row) if taken else row
 
     def _manifest(self, written: WrittenSlice) -> SliceManifest:
         return SliceManifest(
@@ -362,7 +361,11 @@ class _SliceBuild:
             items_per_slice=self._listed.items_per_slice,
             rows=written.rows,
             data_bytes=written.data_bytes,
+            images=written.images,
             image_bytes=written.image_bytes,
+            multi_image_rows=written.multi_image_rows,
+            rows_with_text=written.rows_with_text,
+            rows_with_messages=written.rows_with_messages,
             files=written.files,
             **self._ledgers.figures(),
         )

@@ -29,6 +29,11 @@ class SliceSummary(BaseModel):
     listing_fingerprint: str
     rows: int
     items: int
+    images: int
+    multi_image_rows: int
+    rows_with_text: int
+    rows_with_messages: int
+    remarks: dict[str, int]
     data_bytes: int
     container: bool
     items_per_slice: int

@@ -63,7 +63,8 @@ class RowLineage(BaseModel):
     """URL, archive member, or `file.pdf#page=3`."""
     revision: str
     licence: str
-    image_sha256: str
+    image_sha256: str | None
+    """Of a single image; None where the record has several: see `row["image_facts"]`."""
     fetched_by: Fetch | None
     corpora: tuple[Presence, ...]
     tombstones: tuple[str, ...]
@@ -88,7 +89,7 @@ def show_row(installation: Installation, sample_id: str) -> list[RowLineage]:
 
 def _find(root: DataRoot, wanted: str, *, by_hash: bool) -> Iterator[tuple[Path, int]]:
     """(version, row) of each match: in current versions; failing these, in the others."""
-    column = "image_sha256" if by_hash else "id"
+    column = "image_facts" if by_hash else "id"
     folder = root.path / "datasets"
     named = wanted.split("/", 1)[0]
     sources = (
@@ -121,10 +122,24 @@ def _rows_where(path: Path, column: str, wanted: str) -> list[int]:
     try:
         with pa.memory_map(str(path)) as mapped:
             values = pa.ipc.open_file(mapped).read_all().column(column)
-            rows: list[int] = pc.indices_nonzero(pc.equal(values, wanted)).to_pylist()
+            rows = _matching(values, wanted)
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
     return rows
+
+
+def _matching(values: pa.ChunkedArray, wanted: str) -> list[int]:
+    """Rows with this id, or, of `image_facts`, with an image of this sha256."""
+    if not pa.types.is_list(values.type):
+        return list(pc.indices_nonzero(pc.equal(values, wanted)).to_pylist())
+    facts = values.combine_chunks()
+    shown = pc.equal(facts.flatten().field("sha256"), wanted)
+    return sorted(set(pc.list_parent_indices(facts).filter(shown).to_pylist()))
+
+
+def _only_hash(values: dict[str, Any]) -> str | None:
+    facts = values["image_facts"]
+    return str(facts[0]["sha256"]) if len(facts) == 1 else None
 
 
 def _not_found(root: DataRoot, sample_id: str) -> str:
@@ -166,7 +181,7 @@ def _lineage(root: DataRoot, version: Path, row: int) -> RowLineage:
         origin=values["origin"],
         revision=manifest.revision,
         licence=values["licence"],
-        image_sha256=values["image_sha256"],
+        image_sha256=_only_hash(values),
         fetched_by=_fetch(version, manifest, own["digest"]),
         corpora=tuple(_presences(root, values["id"])),
         tombstones=tuple(_tombstones(root, values)),
@@ -174,8 +189,8 @@ def _lineage(root: DataRoot, version: Path, row: int) -> RowLineage:
 
 
 def _values(version: Path, manifest: SliceManifest, row: int) -> dict[str, Any]:
-    """Columns of a row but the image."""
-    columns = [name for name in COLUMN_NAMES if name != "image"]
+    """Columns of a row but the images."""
+    columns = [name for name in COLUMN_NAMES if name != "images"]
     first = 0
     for name in data_file_names(manifest.files):
         with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
@@ -261,6 +276,7 @@ def _tombstones(root: DataRoot, values: dict[str, Any]) -> list[str]:
     found = []
     for name in read_tombstones(root).names:
         one = Tombstone.from_bytes((root.tombstones / f"{name}.json").read_bytes())
-        if values["id"] in one.ids or (not one.only_row and values["image_sha256"] in one.image_sha256):
+        shown = {fact["sha256"] for fact in values["image_facts"]}
+        if values["id"] in one.ids or (not one.only_row and shown & set(one.image_sha256)):
             found.append(name)
     return found

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 from vlm_assets.allocation.manifest import PLAN_SCHEMA_VERSION
 from vlm_assets.ingest.summary import refresh_summary
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate import schema_1
 from vlm_assets.store.arrow_files import map_ipc_file, replace_file
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.locks import hold_lock
@@ -43,16 +45,25 @@ class Migration:
     """From one schema version to the next. None: it cannot be made from what is on disk.
 
     `slice_` is given the old folder, an empty one, and the old manifest. It writes the files that change into the
-    empty one and returns the new manifest and the entries of those files; the others are linked.
+    empty one and returns the new manifest and the entries of those files; the others are linked. `takes` says of an
+    old folder and its manifest whether it can be made; without it, each can.
     """
 
     told: str
     """What it changes, for a person."""
     listing: Callable[[Content], Content] | None
-    slice_: Callable[[Path, Path, Content], tuple[Content, Files]] | None
+    slice_: Callable[[Installation, Path, Path, Content], tuple[Content, Files]] | None
+    takes: Callable[[Path, Content], bool] = lambda folder, content: True  # noqa: ARG005 - each can
 
 
-MIGRATIONS: dict[int, Migration] = {}
+MIGRATIONS: dict[int, Migration] = {
+    1: Migration(
+        "a row holds a list of images and a conversation",
+        lambda content: content,
+        schema_1.migrate_slice,
+        schema_1.is_of_single_images,
+    )
+}
 """By the version they start from. A new `SCHEMA_VERSION` comes with an entry for the version before it."""
 
 
@@ -65,6 +76,10 @@ class Outdated(BaseModel):
     """Its schema version."""
     action: Action
     told: str
+    requests: int = 0
+    """What fetching it again asks for: at most so many items."""
+    size_bytes: int = 0
+    """Bytes that fetching it again brings, as far as is known."""
     done: bool = False
     problem: str = ""
 
@@ -83,17 +98,18 @@ class MigrationReport(BaseModel):
 
 
 def migrate(
-    root: DataRoot,
+    installation: Installation,
     *,
     apply: bool = False,
     progress: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - does nothing
 ) -> MigrationReport:
     """Finds everything of another schema version; with `apply`, brings it to this one or takes it out of force."""
+    root = installation.root
     report = MigrationReport(applied=apply, found=list(outdated(root)))
     for one in report.found if apply else ():
         progress(f"{one.kind} {one.name}")
         try:
-            _ACTIONS[one.kind](root, one)
+            _ACTIONS[one.kind](installation, one)
         except (VlmAssetsError, OSError, pa.ArrowInvalid, ValidationError, KeyError, ValueError) as error:
             one.problem = f"{type(error).__name__}: {error}"
             logger.exception("%s %s was not migrated", one.kind, one.name)
@@ -112,8 +128,7 @@ def outdated(root: DataRoot) -> Iterator[Outdated]:
     for link in _links(root.path / "datasets"):
         found = _version_of(link / MANIFEST)
         if found != SCHEMA_VERSION:
-            path_known = _path_from(found, "slice_")
-            yield _outdated("slice", _name(link), found, "migrate" if path_known else "fetch again")
+            yield _outdated_slice(link, found)
         elif not _same_columns(link / INDEX_FILE):
             told = "its files have other columns than its manifest says; no migration knows them"
             yield Outdated(kind="slice", name=_name(link), found=found, action="fetch again", told=told)
@@ -125,6 +140,17 @@ def outdated(root: DataRoot) -> Iterator[Outdated]:
         found = _version_of(link / MANIFEST)
         if found != SCHEMA_VERSION:
             yield _outdated("corpus", _name(link), found, "build again")
+
+
+def _outdated_slice(link: Path, found: int) -> Outdated:
+    """With what fetching it again would take, where it cannot be made from what is on disk."""
+    content: Content = orjson.loads((link / MANIFEST).read_bytes())
+    first = MIGRATIONS.get(found)
+    known = _path_from(found, "slice_") and first is not None and first.takes(link, content)
+    one = _outdated("slice", _name(link), found, "migrate" if known else "fetch again")
+    if not known and one.action != "newer":
+        one.requests, one.size_bytes = int(content.get("items", 0)), int(content.get("image_bytes", 0))
+    return one
 
 
 def _outdated(
@@ -177,7 +203,8 @@ def _same_columns(index: Path) -> bool:
         return True  # damaged: `verify` says so
 
 
-def _migrate_listing(root: DataRoot, one: Outdated) -> None:
+def _migrate_listing(installation: Installation, one: Outdated) -> None:
+    root = installation.root
     path = root.listing(one.name)
     with hold_lock(root.locks / f"listing.{one.name}", f"migrating listing {one.name}", wait_s=_LOCK_WAIT_S):
         if one.action == "migrate":
@@ -191,7 +218,8 @@ def _migrate_listing(root: DataRoot, one: Outdated) -> None:
     one.done = one.action != "newer"
 
 
-def _migrate_slice(root: DataRoot, one: Outdated) -> None:
+def _migrate_slice(installation: Installation, one: Outdated) -> None:
+    root = installation.root
     source, key = one.name.split("/", 1)
     link = root.slice(source, key)
     with hold_lock(root.locks / f"slice.{source}.{key}", f"migrating slice {one.name}", wait_s=_LOCK_WAIT_S):
@@ -199,7 +227,7 @@ def _migrate_slice(root: DataRoot, one: Outdated) -> None:
         if version is None or one.action == "newer":
             return
         if one.action == "migrate":
-            _rewrite_slice(link, version, one.found)
+            _rewrite_slice(installation, link, version, one.found)
         else:
             link.unlink()
     one.done = True
@@ -215,7 +243,7 @@ def _refresh_summaries(root: DataRoot, found: Sequence[Outdated]) -> None:
             refresh_summary(root, source, listing)
 
 
-def _rewrite_slice(link: Path, version: Path, found: int) -> None:
+def _rewrite_slice(installation: Installation, link: Path, version: Path, found: int) -> None:
     """Step by step into folders of their own, each linking what it does not change; the last is committed."""
     staging = link.parent / STAGING / f"{link.name}.migrate"
     shutil.rmtree(staging, ignore_errors=True)
@@ -224,7 +252,7 @@ def _rewrite_slice(link: Path, version: Path, found: int) -> None:
         for number in range(found, SCHEMA_VERSION):
             into = staging / str(number + 1)
             into.mkdir(parents=True)
-            content = _step(MIGRATIONS[number], folder, into, content, number + 1)
+            content = _step(installation, MIGRATIONS[number], (folder, into), content)
             folder = into
         manifest = SliceManifest.model_validate_json(orjson.dumps(content))
         missing = [name for name in manifest.files if not (folder / name).is_file()]
@@ -235,10 +263,14 @@ def _rewrite_slice(link: Path, version: Path, found: int) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _step(migration: Migration, folder: Path, into: Path, content: Content, number: int) -> Content:
+def _step(
+    installation: Installation, migration: Migration, places: tuple[Path, Path], content: Content
+) -> Content:
+    folder, into = places
+    number = int(content["schema_version"]) + 1
     if migration.slice_ is None:
         raise StoreError(f"schema version {number} cannot be made from what is on disk")
-    content, written = migration.slice_(folder, into, dict(content))
+    content, written = migration.slice_(installation, folder, into, dict(content))
     for path in folder.iterdir():
         if path.is_file() and path.name != MANIFEST and not (into / path.name).exists():
             os.link(path, into / path.name)
@@ -246,16 +278,16 @@ def _step(migration: Migration, folder: Path, into: Path, content: Content, numb
     return {**content, "files": files, "schema_version": number}
 
 
-def _take_out(root: DataRoot, one: Outdated) -> None:
+def _take_out(installation: Installation, one: Outdated) -> None:
     """Plans and corpora follow from slices: without its link a target counts as not built."""
     if one.action == "newer":
         return
     folder = "allocations" if one.kind == "allocation" else "corpora"
-    (root.path / folder / one.name).unlink(missing_ok=True)
+    (installation.root.path / folder / one.name).unlink(missing_ok=True)
     one.done = True
 
 
-_ACTIONS: Final[Mapping[str, Callable[[DataRoot, Outdated], None]]] = {
+_ACTIONS: Final[Mapping[str, Callable[[Installation, Outdated], None]]] = {
     "listing": _migrate_listing,
     "slice": _migrate_slice,
     "allocation": _take_out,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -187,8 +187,7 @@ def show_lineage(console: Console, rows: "Sequence[RowLineage]") -> None:
             "id": row.id,
             "text": row.row.get("text"),
             "category": f"{row.row.get('category')}/{row.row.get('subcategory')}",
-            "picture": "{format} {width_px} x {height_px}, ".format(**row.row) + size(row.row["size_bytes"]),
-            "sha256": row.image_sha256,
+            **_pictures(row.row["image_facts"]),
             "licence": row.licence,
             "source": f"{row.source} ({row.kind}) at revision {row.revision}",
             "origin": row.origin,
@@ -202,6 +201,17 @@ def show_lineage(console: Console, rows: "Sequence[RowLineage]") -> None:
         width = max(map(len, facts))
         for name, value in facts.items():
             console.print(f"{name:>{width}}  {'–' if value is None else value}", markup=False, soft_wrap=True)
+
+
+def _pictures(facts: "Sequence[Mapping[str, Any]]") -> dict[str, object]:
+    """A line and a hash for each image."""
+    lines: dict[str, object] = {}
+    for number, fact in enumerate(facts, 1):
+        which = f" {number}" if len(facts) > 1 else ""
+        told = "{format} {width_px} x {height_px}, ".format(**fact) + size(fact["size_bytes"])
+        lines[f"picture{which}"] = told + (f", {fact['name']}" if fact["name"] else "")
+        lines[f"sha256{which}"] = fact["sha256"]
+    return lines
 
 
 def _fetched(row: "RowLineage") -> str:

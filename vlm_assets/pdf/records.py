@@ -11,7 +11,7 @@ from vlm_assets.pdf.facts import PageFault, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool, PdfPages
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason
-from vlm_assets.words.records import Record
+from vlm_assets.words.records import Record, RecordImage
 
 _DOCUMENTS_AHEAD: Final = 4
 """Documents a worker that are submitted before they are read: short ones must not leave a worker idle."""
@@ -103,11 +103,10 @@ def _record(document: Document, submitted: PdfPages, page: PageImage) -> Record:
         item=document.item,
         record=page.page,
         key=f"{document.item}#page={number}",
-        image=image,
+        images=(RecordImage(image, dpi=page.dpi),),
         origin=f"{document.name}#page={number}",
         text=document.text,
         extra=extra,
-        dpi=page.dpi,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason
-from vlm_assets.words.records import Item, ListedSlice, Record
+from vlm_assets.words.records import Item, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
     from vlm_assets.archives.members import Member
@@ -77,8 +77,9 @@ def member_events(
             detail = f"{member.name}: {member.detail}"[:300]
             yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, member.number)
         else:
+            image = RecordImage(member.data)
             yield Record(
-                item.key, member.number, f"{prefix}{member.name}", member.data, f"{origin}!{member.name}"
+                item.key, member.number, f"{prefix}{member.name}", (image,), f"{origin}!{member.name}"
             )
     if not has_records and not has_excluded:
         yield Reject(item.key, RejectReason.EMPTY, "an archive without images")

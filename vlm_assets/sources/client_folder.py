@@ -25,7 +25,7 @@ from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 _ROOT_SLICE: Final = "root"
 _FILES_PER_SLICE: Final = 10_000
@@ -124,7 +124,7 @@ class ClientFolder:
             for number, (text, extra) in enumerate(captions):
                 yield Record(
                     item=item.key, record=number, key=caption_key(item.key, number, len(captions)),
-                    image=spec.path / name, origin=item.key, text=text, extra=extra or None,
+                    images=(RecordImage(spec.path / name),), origin=item.key, text=text, extra=extra or None,
                 )  # fmt: skip
             context.progress(1, item.size_bytes or 0)
 

@@ -22,7 +22,7 @@ from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.client import Client, Response
@@ -108,7 +108,7 @@ class GithubRelease:
                 if archive:
                     yield from _members(paths, item, origin, spec, context)
                 else:
-                    yield Record(item.key, 0, item.key, paths[0], origin)
+                    yield Record(item.key, 0, item.key, (RecordImage(paths[0]),), origin)
                 context.progress(1, 0)
             context.measure("requests", client.requests)
 

@@ -13,26 +13,23 @@ from pydantic import Field
 
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
-class HfDatasetSpec(SourceSpec):
+class HfDatasetSpec(TableSpec):
     """Keys of `hf_dataset`."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "image_column", "text_column")
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", *TABLE_KEYS)
 
     kind: Literal["hf_dataset"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
     configs: Literal["all"] | tuple[str, ...] = "all"
     splits: Literal["all"] | tuple[str, ...] = "all"
-    image_column: str | None = Field(None, description="Needed only where there are several.")
-    text_column: str | None = Field(
-        None, description="Unset: text, caption and the like, where there is one."
-    )
     slice_bytes: Size = Field(4_000_000_000, description="A larger split is cut into buckets of data files.")
     files_per_slice: int = Field(10_000, ge=1, description="Loose images a slice.")
 

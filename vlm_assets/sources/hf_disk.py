@@ -14,6 +14,7 @@ import orjson
 
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -22,15 +23,13 @@ from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
-class HfDiskSpec(SourceSpec):
+class HfDiskSpec(TableSpec):
     """Keys of `hf_disk`."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("image_column", "text_column")
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = TABLE_KEYS
 
     kind: Literal["hf_disk"]
     path: Path
-    image_column: str | None = None
-    text_column: str | None = None
     slice_bytes: Size = 4_000_000_000
 
 
@@ -82,8 +81,7 @@ class HfDisk:
                 features = context.attributes.get("features", {}).get(item.payload["group"], {})
                 reading = Reading(
                     ArchiveLimits(context.settings.max_image_bytes),
-                    spec.image_column,
-                    spec.text_column,
+                    spec.wanted,
                     features,
                     context.spool_dir,
                 )

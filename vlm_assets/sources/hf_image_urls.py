@@ -49,7 +49,7 @@ class HfImageUrls:
     """Lists URLs of Hub datasets and fetches them."""
 
     kind: ClassVar[str] = "hf_image_urls"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = HfImageUrlsSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM,

@@ -14,7 +14,7 @@ from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Listed, Record
+from vlm_assets.words.records import Item, Listed, Record, RecordImage
 
 
 class ImageUrlsSpec(TextFileKeys, SourceSpec):
@@ -40,7 +40,7 @@ class ImageUrls:
     """An item is a distinct URL with all its rows; a slice is a bucket of URLs."""
 
     kind: ClassVar[str] = "image_urls"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = ImageUrlsSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM, renders_pages=False, memory_mib=8_192, badges=frozenset()
@@ -142,7 +142,7 @@ def _records(item: Item, body: bytes | Path) -> Iterator[Record | Reject]:
             continue
         yield Record(
             item=item.key, record=number, key=f"{item.key}#{number}" if len(rows) > 1 else item.key,
-            image=body, origin=item.key, text=text, label=label, extra=extra, vouched=bool(declared),
+            images=(RecordImage(body),), origin=item.key, text=text, label=label, extra=extra, vouched=bool(declared),
         )  # fmt: skip
     for number in range(len(rows), len(rows) + item.payload["repeated"]):
         yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the list repeats this row", record=number)

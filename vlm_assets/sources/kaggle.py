@@ -24,7 +24,7 @@ from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, so
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
     from vlm_assets.archives.limits import ArchiveLimits, Budget
@@ -165,7 +165,7 @@ def _loose(item: Item, entry: "Entry", limits: "ArchiveLimits", origin: str) -> 
         return member
     if member.data is None:
         return Reject(item.key, member.reason or RejectReason.UNREADABLE, member.detail, 0)
-    return Record(item.key, 0, item.key, member.data, origin)
+    return Record(item.key, 0, item.key, (RecordImage(member.data),), origin)
 
 
 def _inside(

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, map_ipc_file, write_bytes
+from vlm_assets.store.sample_arrays import index_batch, sample_batch, sample_columns
 from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.manifest import FileEntry
-from vlm_assets.words.schema import COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.words.schema import COLUMN_NAMES, INDEX_SCHEMA, NO_WORDS, SAMPLE_SCHEMA, Row
 
 INDEX_FILE: Final = "index.arrow"
 ITEMS_FILE: Final = "items.parquet"
@@ -28,9 +29,6 @@ BATCH_ROWS: Final = 1_000
 FILE_BYTES: Final = 1_000_000_000
 INDEX_BATCH_ROWS: Final = 65_536
 
-Row = dict[str, Any]
-"""A sample under way: every column of `SAMPLE_SCHEMA` by name (`image` as bytes), and the index's own columns."""
-
 REJECT_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("record", pa.int64()), ("reason", pa.string()), ("detail", pa.string()),
@@ -40,20 +38,28 @@ REJECT_SCHEMA = pa.schema(
 _ITEM_LEDGER_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("identity", pa.string()), ("fetched", pa.bool_()),
-        ("records", pa.int64()), ("rows", pa.int64()),
+        ("records", pa.int64()), ("rows", pa.int64()), ("companions", pa.int64()), ("left_out", pa.int64()),
+        ("remarks", pa.string()),
     ]
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class ItemEntry:
-    """One line of the items ledger: what became of an item. `fetched` is False where it was rejected whole."""
+    """One line of the items ledger: what became of an item. `fetched` is False where it was rejected whole.
+
+    `companions` and `left_out` count members of a container besides its records. `remarks`: what was mended in
+    its records, as JSON of counts by kind; null where nothing was.
+    """
 
     key: str
     identity: str
     fetched: bool
     records: int
     rows: int
+    companions: int = 0
+    left_out: int = 0
+    remarks: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,11 @@ class WrittenSlice:
     files: dict[str, FileEntry] = field(default_factory=dict)
     rows: int = 0
     data_bytes: int = 0
+    images: int = 0
     image_bytes: int = 0
+    multi_image_rows: int = 0
+    rows_with_text: int = 0
+    rows_with_messages: int = 0
     content_hash: str = ""
     subcategories: Counter[str] = field(default_factory=Counter)
 
@@ -131,30 +141,16 @@ class SliceWriter:
             self._names.append(f"data-{len(self._names):05d}.arrow")
             self._data = ArrowFile(self._staging / self._names[-1], SAMPLE_SCHEMA)
             self._file_bytes = 0
-        columns = {
-            name: pa.array([row[name] for row in rows], SAMPLE_SCHEMA.field(name).type)
-            for name in COLUMN_NAMES
-            if name != "image"
-        }
-        image = _image_array([row["image"] for row in rows])
+        columns = sample_columns(rows)
         if rows:
-            self._data.write(
-                pa.RecordBatch.from_arrays(
-                    [image if name == "image" else columns[name] for name in COLUMN_NAMES],
-                    schema=SAMPLE_SCHEMA,
-                )
-            )
+            self._data.write(sample_batch(columns))
         self._file_bytes += size_bytes
         self._add_to_index(rows, columns)
         self._count(rows)
 
     def _add_to_index(self, rows: Sequence[Row], columns: dict[str, pa.Array]) -> None:
-        arrays = [
-            columns[f.name] if f.name in columns else pa.array([row[f.name] for row in rows], f.type)
-            for f in INDEX_SCHEMA
-        ]
         if rows:
-            self._index_batches.append(pa.RecordBatch.from_arrays(arrays, schema=INDEX_SCHEMA))
+            self._index_batches.append(index_batch(rows, columns))
             self._index_rows += len(rows)
         if self._index_rows >= INDEX_BATCH_ROWS:
             self._flush_index()
@@ -170,7 +166,11 @@ class SliceWriter:
         written = self._written
         self._content.update(b"".join(row["digest"] for row in rows))
         written.rows += len(rows)
-        written.image_bytes += sum(row["size_bytes"] for row in rows)
+        written.image_bytes += sum(row["image_bytes"] for row in rows)
+        written.images += sum(row["image_count"] for row in rows)
+        written.multi_image_rows += sum(row["image_count"] > 1 for row in rows)
+        written.rows_with_text += sum(row["text_sha256"] != NO_WORDS for row in rows)
+        written.rows_with_messages += sum(row["messages_sha256"] != NO_WORDS for row in rows)
         written.subcategories.update(row["subcategory"] or "" for row in rows)
 
     def _close_data(self) -> None:
@@ -189,15 +189,6 @@ class SliceWriter:
         for file in (self._data, self._index):
             if file is not None:
                 file.__exit__(kind, value, trace)
-
-
-def _image_array(images: Sequence[bytes | None]) -> pa.StructArray:
-    """The image column; None, after a takedown, is a null struct."""
-    encoded = pa.array(images, pa.binary())
-    gone = pa.array([image is None for image in images]) if encoded.null_count else None
-    return pa.StructArray.from_arrays(
-        [encoded, pa.nulls(len(images), pa.string())], fields=list(IMAGE_TYPE), mask=gone
-    )
 
 
 def write_items_ledger(path: Path, entries: Iterable[ItemEntry]) -> FileEntry:
@@ -254,20 +245,23 @@ def read_rows(version: Path, data_files: Sequence[str]) -> Iterator[Row]:
         with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
             for batch in reader:
                 for row in batch.to_pylist():
-                    row["image"] = row["image"]["bytes"] if row["image"] else None
+                    row["images"] = _encoded(row["images"])
                     yield {**row, **next(index)}
 
 
-def image_of_row(version: Path, data_files: Sequence[str], row: int) -> bytes | None:
-    """The encoded image in one row of a committed version; None after a takedown. Reads that image only."""
+def images_of_row(version: Path, data_files: Sequence[str], row: int) -> list[bytes] | None:
+    """The encoded images in one row of a committed version; None after a takedown. Reads those images only."""
     for name in data_files:
         with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
             for batch in reader:
                 if row < batch.num_rows:
-                    image = batch.column("image")[row].as_py()
-                    return bytes(image["bytes"]) if image else None
+                    return _encoded(batch.column("images")[row].as_py())
                 row -= batch.num_rows
     return None
+
+
+def _encoded(images: list[dict[str, Any]] | None) -> list[bytes] | None:
+    return None if images is None else [image["bytes"] for image in images]
 
 
 def _index_rows(version: Path) -> Iterator[Row]:

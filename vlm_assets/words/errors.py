@@ -138,7 +138,9 @@ class RejectReason(StrEnum):
     UNSAFE_MEMBER = "unsafe_member"
     """An archive member that is a link, a device, or leaves its folder."""
     NO_IMAGE = "no_image"
-    """A row whose image cell is empty."""
+    """A row whose image cell is empty, or one of several is."""
+    BAD_CONVERSATION = "bad_conversation"
+    """A conversation in none of the known forms."""
     TEST_MODE = "test_mode"
     """Beyond the row cap of test mode; never in a real corpus."""
     # the image

@@ -10,7 +10,7 @@ import orjson
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the rows and of every manifest; raised by hand with a migration."""
 VERSION_HASH_LENGTH = 12
 
@@ -92,7 +92,22 @@ class SliceManifest(Manifest):
     records_rejected: int
     transient_rejects: int
     data_bytes: int
+    images: int
+    """In all rows together."""
     image_bytes: int
+    multi_image_rows: int
+    """Rows of several images; where it is 0, nobody needs to read a list."""
+    rows_with_text: int
+    rows_with_messages: int
+    remarks: dict[str, int]
+    """What was mended in records on the way, by kind: no fault, but to be told. Counted in the items ledger."""
+    upstream: int | None = None
+    """Members of its containers: records + companions + left out. None where none was counted."""
+    companions: int | None = None
+    left_out: dict[str, int] | None = None
+    """By reason; `left_out.parquet` names each."""
+    renderer: str | None = None
+    """Renderer identity of the machine that drew pages or encoded pictures here; None where none was."""
     files: dict[str, FileEntry]
     """Data files, index and items ledger. `rejects.parquet` and `run.json` are history: `run.json` has the hash."""
 
@@ -151,6 +166,16 @@ class Listing(Manifest):
     """By partition key, sorted."""
     retired: tuple[str, ...] = ()
     """Partition keys that were listed once; never deleted, out of the supply."""
+    upstream: int | None = None
+    """Things that upstream shows: items + companions + left out. None where the kind does not count them."""
+    companions: int | None = None
+    """Files that were joined to items: captions, metadata, sidecars."""
+    left_out: dict[str, int] | None = None
+    """By reason; the table beside the listing names each."""
+    left_out_file: str = ""
+    left_out_blake3: str = ""
+    captions_unused: int | None = None
+    """Caption rows that name nothing."""
 
     @property
     def items(self) -> int:

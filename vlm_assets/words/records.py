@@ -52,22 +52,40 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordImage:
+    """One image of a record: encoded bytes, or a file that holds just them.
+
+    `name`: the column, member or file it came from, where the record is more than this image. `origin`: where it
+    came from, where that is not the record's origin.
+    """
+
+    data: bytes | Path
+    name: str | None = None
+    origin: str | None = None
+    dpi: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """A raw row before it becomes a sample.
+    """A raw row before it becomes a sample: whole, with all its images and words.
 
     `record` counts within the item, rejected ones included. `key` is unique within the slice and names the row
-    in its id. `image` is the encoded bytes, or a file that holds just them. `extra` holds the other upstream
-    columns: JSON values.
+    in its id. `images`: one or more, in upstream's order. `messages`: a conversation as `captions.conversations`
+    normalises it. `extra` holds the other upstream columns: JSON values.
     """
 
     item: str
     record: int
     key: str
-    image: bytes | Path
+    images: Sequence[RecordImage]
     origin: str
     text: str | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
     label: str | None = None
     extra: Mapping[str, Any] | None = None
-    dpi: int | None = None
+    images_upstream: int | None = None
+    """How many images upstream's record has; None where these are all. The audit holds the row against it."""
+    remarks: Mapping[str, int] = field(default_factory=dict)
+    """What was mended on the way, as `captions.conversations` names it: no fault of the record, but counted."""
     vouched: bool = False
     """The listing declares the hash of these bytes: other ones than before are meant, not drift."""

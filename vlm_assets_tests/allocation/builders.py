@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.words.schema import INDEX_SCHEMA, digest_of_digests
+from vlm_assets.words.schema import INDEX_SCHEMA, digest_of_digests, images_hash
 
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ def catalog(
 
 
 def row(image: object, **keys: Any) -> Row:
-    """A row of a slice: `image` names its picture; `key` ends its id (default: the image)."""
+    """A row of a slice: `image` (or `images`) names its picture; `key` ends its id (default: the image)."""
     return {"image": image, **keys}
 
 
@@ -64,13 +64,20 @@ def commit(
         container=False,
         items_per_slice=len(rows),
         path=path,
+        multi_image_rows=sum(one["image_count"] > 1 for one in full),
     )
 
 
 def index_row(source_name: str, slice_name: str, number: int, given: Row) -> Row:
-    image = given["image"]
+    """`image` or `images` name pictures, `sha256` is the hash of one; `text`, `messages` are words."""
+    names = given.get("images", [given["image"]])
+    facts = [fact(name, dhash) for name, dhash in zip(names, _dhashes(given, len(names)), strict=True)]
+    if "sha256" in given:
+        facts[0]["sha256"] = given["sha256"]
+    images = images_hash([bytes.fromhex(one["sha256"]) for one in facts])
+    text, messages = (sha256(str(given.get(name, "")).encode()).digest() for name in ("text", "messages"))
     values: Row = {
-        "id": f"{source_name}/{slice_name}/{given.get('key', image)}",
+        "id": f"{source_name}/{slice_name}/{given.get('key', given['image'])}",
         "label": None,
         "category": "stale",
         "subcategory": "stale",
@@ -78,20 +85,32 @@ def index_row(source_name: str, slice_name: str, number: int, given: Row) -> Row
         "slice": slice_name,
         "origin": f"file{number}",
         "licence": "stale",
-        "image_sha256": hex_of(image),
-        "dhash": None,
-        "width_px": 100,
-        "height_px": 100,
-        "orientation": None,
-        "frames": 1,
-        "format": "JPEG",
-        "dpi": None,
-        "size_bytes": 1000,
+        "image_facts": facts,
+        "image_count": len(facts),
+        "images_upstream": len(facts),
+        "image_bytes": 1000 * len(facts),
+        "min_side_px": 100,
+        "dhash": facts[0]["dhash"] if len(facts) == 1 else None,
+        "images_sha256": images,
+        "text_sha256": text,
+        "messages_sha256": messages,
+        "content_sha256": sha256(images + text + messages).digest(),
         "row_bytes": 1200,
-        "text_sha256": sha256(str(given.get("text", "")).encode()).digest(),
         "item_hash": number,
         "record": 0,
-        **{name: value for name, value in given.items() if name in INDEX_SCHEMA.names},
+        **{name: value for name, value in given.items() if name in INDEX_SCHEMA.names and name != "dhash"},
     }
     values["digest"] = sha256(repr(sorted(values.items())).encode()).digest()
     return values
+
+
+def _dhashes(given: Row, count: int) -> list[int | None]:
+    found = given.get("dhash")
+    return list(found) if isinstance(found, (list, tuple)) else [found] * count
+
+
+def fact(name: object, dhash: int | None) -> Row:
+    return {
+        "name": None, "origin": None, "sha256": hex_of(name), "dhash": dhash, "width_px": 100, "height_px": 100,
+        "orientation": None, "frames": 1, "format": "JPEG", "dpi": None, "size_bytes": 1000,
+    }  # fmt: skip

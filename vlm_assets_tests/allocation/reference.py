@@ -89,14 +89,17 @@ def tree_of(
 
 
 def key_of(row: Row, exact: str) -> bytes:
-    image = bytes.fromhex(row["image_sha256"])
+    if exact == "none":
+        return sha256(row["id"].encode()).digest()
+    images = [bytes.fromhex(fact["sha256"]) for fact in row["image_facts"]]
+    image = images[0] if len(images) == 1 else sha256(b"".join(images)).digest()
     if exact == "image":
         return image
-    return (
-        sha256(image + row["text_sha256"]).digest()
-        if exact == "image_text"
-        else sha256(row["id"].encode()).digest()
-    )
+    return sha256(image + row["text_sha256"] + row["messages_sha256"]).digest()
+
+
+def shas(row: Row) -> set[str]:
+    return {fact["sha256"] for fact in row["image_facts"]}
 
 
 def flat(dhash: int | None) -> bool:
@@ -128,17 +131,20 @@ def allocate(
         key = key_of(row, corpus.dedup.exact)
         rank[row["id"]] = (finaliser(int.from_bytes(key[:8], "little") ^ seed), row["id"].encode())
         assigned = sum(len(str(text).encode()) for text in (spec.category, subcategory, spec.licence))
-        near_benchmark = not flat(row["dhash"]) and any(
-            not flat(other) and (row["dhash"] ^ other).bit_count() <= corpus.decontaminate_bits
+        near_benchmark = any(
+            not flat(fact["dhash"])
+            and not flat(other)
+            and (fact["dhash"] ^ other).bit_count() <= corpus.decontaminate_bits
+            for fact in row["image_facts"]
             for other in benchmark_dhashes
         )
         tests = [
-            ("tombstone", row["image_sha256"] in tombstoned_images or row["id"] in tombstoned_ids),
+            ("tombstone", bool(shas(row) & tombstoned_images) or row["id"] in tombstoned_ids),
             ("unmapped_label", not mapped),
             ("licence", not corpus.licences.admits(spec.licence)),
-            ("min_side", min(row["width_px"], row["height_px"]) < corpus.min_side_px),
+            ("min_side", row["min_side_px"] < corpus.min_side_px),
             ("too_large", row["row_bytes"] + assigned + 16384 + 65536 > corpus.shard.max_bytes),
-            ("decontaminate", row["image_sha256"] in benchmark_images or near_benchmark),
+            ("decontaminate", bool(shas(row) & benchmark_images) or near_benchmark),
         ]
         found = [name for name, holds in tests if holds]
         if found:
@@ -153,7 +159,14 @@ def allocate(
                     reason[row["id"]] = "max_samples"
     alive = [row for row in alive if row["id"] not in reason]
     for row in alive:
-        if any(_replaces(corpus, specs, other, row) for other in alive):
+        found_by = [_replaces(corpus, specs, other, row) for other in alive]
+        if "same" in found_by:
+            key = key_of(row, corpus.dedup.exact)
+            twins = [one for one in alive if key_of(one, corpus.dedup.exact) == key]
+            stays = min(twins, key=lambda one: _precedence(corpus, one))
+            words = [(one["text_sha256"], one["messages_sha256"]) for one in (row, stays)]
+            reason[row["id"]] = "duplicate" if words[0] == words[1] else "duplicate_other_words"
+        elif "near" in found_by:
             reason[row["id"]] = "duplicate"
     alive = [row for row in alive if row["id"] not in reason]
     supplies: dict[tuple[str, ...], dict[str, tuple[int, Any]]] = {}
@@ -174,24 +187,26 @@ def allocate(
     return selected, reason, grants
 
 
-def _replaces(corpus: Any, specs: Mapping[str, Any], other: Row, row: Row) -> bool:
-    """Whether `other` has precedence and shows the same thing."""
-    exact = corpus.dedup.exact
+def _precedence(corpus: Any, one: Row) -> tuple[int, str, bytes]:
     declared = list(corpus.dedup.precedence)
+    name = one["source"]
+    return (declared.index(name) if name in declared else len(declared), name, one["id"].encode())
 
-    def precedence(one: Row) -> tuple[int, str, bytes]:
-        name = one["source"]
-        return (declared.index(name) if name in declared else len(declared), name, one["id"].encode())
 
-    if precedence(other) >= precedence(row) or exact == "none":
-        return False
+def _replaces(corpus: Any, specs: Mapping[str, Any], other: Row, row: Row) -> str:
+    """How `other`, if it has precedence, shows the same thing: `same`, `near`, or "" where it does not."""
+    exact = corpus.dedup.exact
+    if _precedence(corpus, other) >= _precedence(corpus, row) or exact == "none":
+        return ""
     if key_of(other, exact) == key_of(row, exact):
-        return True
+        return "same"
     bits = min(corpus.dedup.bits_of(specs[one["source"]].category) for one in (other, row))
-    return (
+    silent = sha256(b"").digest()
+    near = (
         bits > 0
-        and other["image_sha256"] != row["image_sha256"]
+        and all(one["messages_sha256"] == silent and one["image_count"] == 1 for one in (other, row))
         and not flat(other["dhash"])
         and not flat(row["dhash"])
         and int(other["dhash"] ^ row["dhash"]).bit_count() <= bits
     )
+    return "near" if near else ""

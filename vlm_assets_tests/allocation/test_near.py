@@ -12,8 +12,6 @@ def brute_force(entries, distance):
     for place in np.flatnonzero(entries.query):
         close = np.bitwise_count(entries.value[:place] ^ entries.value[place]) <= distance
         close &= entries.candidate[:place]
-        if entries.owner is not None:
-            close &= entries.owner[:place] != entries.owner[place]
         hits[place] = close.any()
     return hits
 
@@ -34,16 +32,14 @@ def clustered(random, count, flips):
     st.integers(0, 9),
     st.integers(0, 6),
     st.sampled_from([None, 1, 2]),
-    st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
-def test_finds_what_all_pairs_find(seed, count, distance, flips, blocks, owned):
+def test_finds_what_all_pairs_find(seed, count, distance, flips, blocks):
     random = np.random.default_rng(seed)
     entries = Entries(
         value=clustered(random, count, flips),
         candidate=random.random(count) < 0.8,
         query=random.random(count) < 0.8,
-        owner=random.integers(0, count, count) if owned else None,
     )
     with pytest.MonkeyPatch.context() as patch:
         if blocks is not None:  # tables, and tables within buckets, that so few hashes would not need

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_assets.allocation.plan import plan_allocation
+from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import rank_of
@@ -44,7 +45,8 @@ def plan(cat, supply, tombstones=None, target="t", base_dir=None):
 def test_selects_the_rows_of_lowest_rank(tmp_path):
     cat = catalog([source("a")], targets={"t": 4})
     supply = [commit(tmp_path, "a", "s", [row(n) for n in range(20)])]
-    by_rank = sorted(range(20), key=lambda n: rank_of(bytes.fromhex(hex_of(n)), 7))
+    keys = {n: index_row("a", "s", n, row(n))["content_sha256"] for n in range(20)}
+    by_rank = sorted(range(20), key=lambda n: rank_of(keys[n], 7))
     assert sorted(ids_of(plan(cat, supply))) == sorted(f"a/s/{n}" for n in by_rank[:4])
 
 
@@ -55,10 +57,10 @@ def same_prefix(tails):
 
 def test_equal_ranks_are_settled_by_id(tmp_path):
     images = same_prefix("312")
-    rows = [row(n, image_sha256=image, key=f"k{n}") for n, image in enumerate(images)]
+    rows = [row(n, sha256=image, key=f"k{n}") for n, image in enumerate(images)]
     supply = [commit(tmp_path, "a", "z", rows[:1]), commit(tmp_path, "a", "b", [rows[2], rows[1]])]
     for wanted in (1, 2, 3):
-        cat = catalog([source("a")], targets={"t": wanted})
+        cat = catalog([source("a")], targets={"t": wanted}, dedup=DedupSpec(exact="image"))
         assert sorted(ids_of(plan(cat, supply))) == ["a/b/k1", "a/b/k2", "a/z/k0"][:wanted]
 
 
@@ -68,12 +70,12 @@ def test_equal_ranks_are_settled_by_id(tmp_path):
 def test_max_samples_counts_keys_and_settles_equal_ranks_by_id(tmp_path, count, kept, over):
     one, two, three = same_prefix("312")
     rows = [
-        row(1, image_sha256=two, key="c"),
-        row(0, image_sha256=one, key="b"),
-        row(2, image_sha256=three, key="d"),
-        row(3, image_sha256=two, key="a"),
+        row(1, sha256=two, key="c"),
+        row(0, sha256=one, key="b"),
+        row(2, sha256=three, key="d"),
+        row(3, sha256=two, key="a"),
     ]
-    cat = catalog([source("a", max_samples=count)], targets={"t": 9})
+    cat = catalog([source("a", max_samples=count)], targets={"t": 9}, dedup=DedupSpec(exact="image"))
     result = plan(cat, [commit(tmp_path, "a", "s", rows)])
     assert ids_of(result) == kept
     assert result.excluded["max_samples"] == over
@@ -103,10 +105,11 @@ def test_slices_stand_by_the_bytes_of_their_ids(tmp_path):
 
 @pytest.mark.parametrize(
     ("exact", "expected"),
-    [("image", ["1"]), ("image_text", ["1", "2"]), ("none", ["1", "2", "3"])],
+    [("image", ["1"]), ("record", ["1", "2", "4"]), ("none", ["1", "2", "3", "4"])],
 )
 def test_what_counts_as_the_same_sample(tmp_path, exact, expected):
-    rows = [row("same", key="1", text="x"), row("same", key="2", text="y"), row("same", key="3", text="x")]
+    rows = [row("same", key="1", text="x"), row("same", key="2", text="y"), row("same", key="3", text="x"),
+            row("same", key="4", text="x", messages="m")]  # fmt: skip
     cat = catalog([source("a")], dedup=DedupSpec(exact=exact))
     assert ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)])) == [f"a/s/{key}" for key in expected]
 
@@ -128,13 +131,13 @@ PICTURE = 0x00FF00FF00FF00FF
 )
 def test_near_pictures(tmp_path, other, bits, near):
     rows = [row(1, dhash=PICTURE), row(2, dhash=other)]
-    cat = catalog([source("a")], dedup=DedupSpec(near_bits=bits))
+    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=bits))
     assert len(ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)]))) == (1 if near else 2)
 
 
 @pytest.mark.parametrize("dhash", [None, 0, 0b1111, 2**64 - 1], ids=["null", "black", "4 bits", "all bits"])
 def test_flat_pictures_are_near_nothing(tmp_path, dhash):
-    cat = catalog([source("a")], dedup=DedupSpec(near_bits=8))
+    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=8))
     supply = [commit(tmp_path, "a", "s", [row(1, dhash=dhash), row(2, dhash=dhash)])]
     assert len(ids_of(plan(cat, supply))) == 2
 
@@ -143,37 +146,53 @@ def test_a_duplicate_still_stands_for_its_likeness(tmp_path):
     """b is near a and out; c is near b only, and out as well: what is dropped does not depend on an order."""
     rows = [row(1, key="a", dhash=PICTURE), row(2, key="b", dhash=PICTURE ^ 0b1111),
             row(3, key="c", dhash=PICTURE ^ 0b11111111)]  # fmt: skip
-    cat = catalog([source("a")], dedup=DedupSpec(near_bits=4))
+    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=4))
     assert ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)])) == ["a/s/a"]
 
 
-def test_questions_about_one_image_are_not_near_each_other(tmp_path):
-    rows = [row("q", key=f"{n}", text=f"{n}", dhash=PICTURE) for n in range(3)]
-    rows.append(row("other", key="9", dhash=PICTURE ^ 1))
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image_text", near_bits=2))
-    assert ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)])) == ["a/s/0", "a/s/1", "a/s/2"]
-
-
 @pytest.mark.parametrize(
-    ("rows", "kept"),
+    "other",
     [
-        # b, another image with the picture of a, stands before c, which is a's image again.
-        ([("p", "a", 0), ("q", "b", 0), ("p", "c", 0)], ["a"]),
-        # c has a's image (decoded otherwise, so another dhash): only b, second of its value, is near c.
-        ([("p", "a", 0), ("q", "b", 0), ("p", "c", 1)], ["a"]),
-        ([("p", "a", 0), ("p", "c", 1), ("q", "d", 0)], ["a", "c"]),
+        {"image": 2, "messages": "m", "dhash": PICTURE},
+        {"image": 2, "images": [2, 3], "dhash": [PICTURE, PICTURE]},
     ],
-    ids=["one value", "the second of a value", "an own image is not near"],
+    ids=["with messages", "of several images"],
 )
-def test_an_image_with_several_texts_is_near_other_images_only(tmp_path, rows, kept):
-    given_rows = [row(image, key=key, text=key, dhash=PICTURE ^ flips) for image, key, flips in rows]
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image_text", near_bits=2))
-    assert ids_of(plan(cat, [commit(tmp_path, "a", "s", given_rows)])) == [f"a/s/{key}" for key in kept]
+def test_conversations_and_records_of_several_images_are_near_nothing(tmp_path, other):
+    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=8))
+    rows = [row(1, dhash=PICTURE), row(**other)]
+    assert len(ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)]))) == 2
+
+
+def test_of_equal_images_those_with_other_words_are_told_apart(tmp_path):
+    rows = [row("same", key="1", text="x"), row("same", key="2", text="y"), row("same", key="3", text="x"),
+            row("same", key="4", messages="m"), row("else", key="5")]  # fmt: skip
+    cat = catalog([source("a")], dedup=DedupSpec(exact="image"))
+    result = plan(cat, [commit(tmp_path, "a", "s", rows)])
+    assert ids_of(result) == ["a/s/1", "a/s/5"]
+    assert result.excluded[ExclusionReason.DUPLICATE] == 1
+    assert result.excluded[ExclusionReason.DUPLICATE_OTHER_WORDS] == 2
+
+
+def test_records_are_equal_where_all_their_images_are_in_one_order(tmp_path):
+    rows = [row("r", images=["a", "b"], key="1"), row("r", images=["b", "a"], key="2"),
+            row("r", images=["a"], key="3"), row("r", images=["a", "b"], key="4")]  # fmt: skip
+    assert ids_of(plan(catalog([source("a")]), [commit(tmp_path, "a", "s", rows)])) == [
+        "a/s/1",
+        "a/s/2",
+        "a/s/3",
+    ]
+
+
+def test_one_image_takes_its_whole_record_down(tmp_path):
+    rows = [row("r", images=["a", "b"], key="1"), row("r", images=["c", "d"], key="2"), row("b", key="3")]
+    stones = Tombstones(image_sha256=frozenset({hex_of("b")}))
+    assert ids_of(plan(catalog([source("a")]), [commit(tmp_path, "a", "s", rows)], stones)) == ["a/s/2"]
 
 
 def test_listed_hashes_that_begin_alike_are_told_apart(tmp_path):
     images = same_prefix("12345")
-    rows = [row(n, image_sha256=image) for n, image in enumerate(images)]
+    rows = [row(n, sha256=image) for n, image in enumerate(images)]
     stones = Tombstones(image_sha256=frozenset(images[1:4]))
     result = plan(catalog([source("a")]), [commit(tmp_path, "a", "s", rows)], stones)
     assert ids_of(result) == ["a/s/0", "a/s/4"]
@@ -181,7 +200,7 @@ def test_listed_hashes_that_begin_alike_are_told_apart(tmp_path):
 
 def test_reasons_stand_in_their_order(tmp_path):
     """Each row breaks all rules from one on; it counts under the first."""
-    tiny = {"width_px": 5}
+    tiny = {"min_side_px": 5}
     huge = {"row_bytes": 10**9, **tiny}
     rows = [
         row("t", **huge, label="none"),
@@ -199,6 +218,7 @@ def test_reasons_stand_in_their_order(tmp_path):
         licences=LicencePolicy(deny=("unknown",)),
         min_side_px=10,
         shard=ShardSpec(max_bytes=10**6),
+        dedup=DedupSpec(exact="image"),
         decontaminate=(Path("lists/bench.parquet"),),
     )
     (tmp_path / "lists").mkdir()
@@ -229,8 +249,8 @@ def test_too_large_counts_the_names_that_the_catalogue_gives(tmp_path):
     assert ids_of(plan(cat, supply)) == ["a/s/1"]
 
 
-def test_the_shorter_side_counts_and_the_minimum_is_enough(tmp_path):
-    rows = [row(1, width_px=64), row(2, width_px=63), row(3, height_px=63), row(4, height_px=64, width_px=65)]
+def test_a_record_is_too_small_where_one_of_its_images_is(tmp_path):
+    rows = [row(1, min_side_px=64), row(2, min_side_px=63), row(4, min_side_px=65)]
     supply = [commit(tmp_path, "a", "s", rows)]
     assert ids_of(plan(catalog([source("a")], min_side_px=64), supply)) == ["a/s/1", "a/s/4"]
 
@@ -352,7 +372,7 @@ def test_an_empty_supply_is_a_plan_of_nothing():
 def worlds(draw):
     """A small catalogue with rows that collide, are alike, break rules, and lie in any slice."""
     near = draw(st.sampled_from([0, 0, 3, {"photos": 4, "pages": 2}, {"photos": 3}]))
-    exact = draw(st.sampled_from(["image", "image_text"] if near else ["image", "image_text", "none"]))
+    exact = draw(st.just("image") if near else st.sampled_from(["image", "record", "none"]))
     weighted = draw(st.booleans())
     labels = SubcategoryFrom(
         column="l", map=draw(st.sampled_from([None, {"street": "street", "x": "nature"}]))
@@ -396,13 +416,16 @@ def worldly_rows(draw, number):
     image = draw(st.integers(0, 25))
     picture = PICTURE * (image % 3 + 1) & (2**64 - 1)
     flipped = picture ^ draw(st.sampled_from([0, 1, 0b11, 0b111, 0b11111, 1 << 40]))
+    images = [image, *draw(st.sampled_from([[], [], [], [image + 1], [image, 3]]))]
     return row(
         image,
+        images=images,
+        messages=draw(st.sampled_from(["", "", "m"])),
         key=f"{draw(st.sampled_from('zyxé'))}{number}",
         text=draw(st.sampled_from(["", "p", "q"])),
         label=draw(st.sampled_from([None, "street", "x", "nature"])),
-        dhash=draw(st.sampled_from([None, 0, flipped, flipped])),
-        height_px=draw(st.sampled_from([100, 100, 20])),
+        dhash=[draw(st.sampled_from([None, 0, flipped, flipped])) for _ in images],
+        min_side_px=draw(st.sampled_from([100, 100, 20])),
         row_bytes=draw(st.sampled_from([100, 100, 100_000])),
     )
 

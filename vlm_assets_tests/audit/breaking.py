@@ -140,6 +140,12 @@ def build(installation: Installation, target: str = TARGET) -> None:
     build_corpus(plan, installation.root, in_force(installation))
 
 
+def sha_of(row: dict[str, Any]) -> str:
+    """Of the image of a row that has one."""
+    [fact] = row["image_facts"]
+    return str(fact["sha256"])
+
+
 def copy_of(installation: Installation, base: Path) -> "Broken":
     """A copy of data root and catalogue to break."""
     shutil.copytree(installation.root.path, base / "data", symlinks=True)

@@ -54,7 +54,7 @@ def not_the_lowest_rank(patch: pytest.MonkeyPatch) -> None:
 
 
 def duplicates_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan_module, "exact_duplicates", lambda *_: np.empty(0, np.int64))
+    patch.setattr(plan_module, "exact_duplicates", lambda *_: (np.empty(0, np.int64), np.empty(0, np.int64)))
 
 
 def benchmark_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,13 @@ from vlm_assets.ingest.slice import build_slice
 from vlm_assets.installation.opening import open_installation
 from vlm_assets.settings import load_settings
 from vlm_assets.words.layout import MANIFEST
-from vlm_assets.words.schema import SAMPLE_SCHEMA
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets_tests.audit.breaking import (
     TARGET,
     Broken,
     copy_of,
     good_once,
+    sha_of,
 )
 from vlm_assets_tests.workplace import ingest, picture, relist
 
@@ -84,8 +85,8 @@ def replace_a_row_by_one_not_selected(b: Broken) -> None:
     taken = {row["row"] for row in chosen if row["slice"] == number}
     folder = b.slice("street")
     rows = list(read_rows(folder, data_file_names(orjson.loads((folder / MANIFEST).read_bytes())["files"])))
-    other = next(row for place, row in enumerate(rows) if place not in taken and row["image"])
-    other = {**other, "image": {"bytes": other["image"], "path": None}}
+    other = next(row for place, row in enumerate(rows) if place not in taken and row["images"])
+    other = {**other, "images": [{"bytes": image, "path": None} for image in other["images"]]}
 
     shard = next(s for s, bits in enumerate(b.bits) if any(r["source"] == "street" for r in b.rows(bits)[1]))
 
@@ -100,7 +101,7 @@ def replace_a_row_by_one_not_selected(b: Broken) -> None:
 @mutation("image_bytes")
 def swap_two_images(b: Broken) -> None:
     def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
-        data[0]["image"], data[1]["image"] = data[1]["image"], data[0]["image"]
+        data[0]["images"], data[1]["images"] = data[1]["images"], data[0]["images"]
 
     b.rewrite(change, _shard_with(b, 2))
 
@@ -108,7 +109,7 @@ def swap_two_images(b: Broken) -> None:
 @mutation("decodes", "image_bytes", why="the bytes are no image any more")
 def empty_an_image(b: Broken) -> None:
     def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
-        data[0]["image"]["bytes"] = b"no image"
+        data[0]["images"][0]["bytes"] = b"no image"
 
     b.rewrite(change)
 
@@ -166,7 +167,8 @@ def denied_licence(b: Broken) -> None:
 )
 def another_sha256(b: Broken) -> None:
     def change(data: list[dict[str, Any]], index: list[dict[str, Any]]) -> None:
-        data[0]["image_sha256"] = index[0]["image_sha256"] = "0" * 64
+        data[0]["image_facts"][0]["sha256"] = index[0]["image_facts"][0]["sha256"] = "0" * 64
+        index[0]["images_sha256"] = bytes(32)
 
     b.rewrite(change)
 
@@ -199,17 +201,13 @@ def row_of_an_undeclared_source(b: Broken) -> None:
 )
 def column_dropped(b: Broken) -> None:
     data, index = b.rows(b.bits[0])
-    kept = pa.schema([f for f in SAMPLE_SCHEMA if f.name != "dpi"], SAMPLE_SCHEMA.metadata)
-    from vlm_assets.words.schema import INDEX_SCHEMA
-
+    kept = pa.schema([f for f in SAMPLE_SCHEMA if f.name != "extra"], SAMPLE_SCHEMA.metadata)
     b.write(b.bits[0], pa.Table.from_pylist(data, kept), pa.Table.from_pylist(index, INDEX_SCHEMA))
     b.reseal()
 
 
 @mutation("loadable", "schema", why="without features `datasets` gives structs, not images")
 def features_dropped(b: Broken) -> None:
-    from vlm_assets.words.schema import INDEX_SCHEMA
-
     for bits in b.bits:
         data, index = b.rows(bits)
         bare = SAMPLE_SCHEMA.remove_metadata()
@@ -224,20 +222,29 @@ def features_dropped(b: Broken) -> None:
 def change_a_byte_of_an_image(b: Broken) -> None:
     path = b.corpus / f"data-r{b.bits[0]}.arrow"
     content = bytearray(path.read_bytes())
-    image = b.rows(b.bits[0])[0][0]["image"]["bytes"]
+    image = b.rows(b.bits[0])[0][0]["images"][0]["bytes"]
     content[content.index(image) + len(image) // 2] ^= 0x40
     path.write_bytes(content)
 
 
-@mutation(
-    "image_bytes", "lineage", "row_values", "shard_files", why="a digit of a hash: it fits nothing any more"
-)
+@mutation("lineage", "row_values", "shard_files", why="a byte of a hash: it fits nothing any more")
 def change_a_byte_of_an_index(b: Broken) -> None:
     path = b.corpus / f"index-r{b.bits[0]}.arrow"
-    digest = b.rows(b.bits[0])[1][0]["image_sha256"].encode()
+    digest = b.rows(b.bits[0])[1][0]["images_sha256"]
     content = path.read_bytes()
-    other = digest[:5] + (b"0" if digest[5:6] != b"0" else b"1") + digest[6:]
+    other = digest[:5] + bytes([digest[5] ^ 1]) + digest[6:]
     path.write_bytes(content.replace(digest, other))
+
+
+@mutation("records_whole")
+def tear_a_record(b: Broken) -> None:
+    folder = b.slice("street")
+    with pa.OSFile(str(folder / "index.arrow")) as file:
+        rows = pa.ipc.open_file(file).read_all().to_pylist()
+    rows[0]["images_upstream"] = 2
+    (folder / "index.arrow").unlink()
+    with pa.OSFile(str(folder / "index.arrow"), "w") as out, pa.ipc.new_file(out, INDEX_SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA))
 
 
 @mutation("loadable", "row_values", "shard_files", why="nobody can read it to its end")
@@ -370,8 +377,6 @@ def reject_count_edited(b: Broken) -> None:
     "slice_content", "lineage", "corpus_sums", why="rows of the corpus do not find that digest in their slice"
 )
 def digest_changed_in_a_slice(b: Broken) -> None:
-    from vlm_assets.words.schema import INDEX_SCHEMA
-
     path = b.slice("wild", "sun") / "index.arrow"
     with pa.OSFile(str(path)) as file:
         rows = pa.ipc.open_file(file).read_all().to_pylist()
@@ -453,7 +458,7 @@ def source_never_listed(b: Broken) -> None:
 def present_image_taken_down(b: Broken) -> None:
     from vlm_assets.store.tombstones import Tombstone, write_tombstone
 
-    digest = b.rows(b.bits[0])[1][0]["image_sha256"]
+    digest = sha_of(b.rows(b.bits[0])[1][0])
     write_tombstone(b.installation.root, Tombstone(asked=f"sha256:{digest}", image_sha256=(digest,)))
 
 

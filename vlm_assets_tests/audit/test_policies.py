@@ -27,10 +27,10 @@ def good(tmp_path_factory):
 
 
 POLICIES: dict[str, dict[str, Any]] = {
-    "pairs": {"dedup": {"exact": "image_text"}},
+    "pairs": {"dedup": {"exact": "record"}},
     "no dedup": {"dedup": {"exact": "none"}},
     "near": {"dedup": {"exact": "image", "near_bits": 11, "precedence": ["wild"]}},
-    "near by category": {"dedup": {"exact": "image_text", "near_bits": {"photos": 12, "pages": 9}}},
+    "near by category": {"dedup": {"exact": "image", "near_bits": {"photos": 12, "pages": 9}}},
     "report": {"shortfall": "report", "targets": {TARGET: 60, "t12": 12}},
     "all there is": {"targets": {TARGET: 1000, "t12": 12}},
     "one row": {"targets": {TARGET: 1, "t12": 12}},

@@ -28,8 +28,9 @@ from vlm_assets.allocation.columns import index_batches
 from vlm_assets.allocation.plan import plan_allocation, read_plan, write_plan
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, DedupSpec, QuotaNode, SourceSpec, SubcategoryFrom
+from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.words.keys import Words, splitmix64_array
-from vlm_assets.words.schema import INDEX_SCHEMA
+from vlm_assets.words.schema import IMAGE_TYPE, INDEX_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
 
 SOURCES = 100
@@ -164,7 +165,10 @@ def _batch(numbers: Words, names: tuple[str, str], rows: int, random: np.random.
         "record": pa.array(np.zeros(count, dtype=np.int64)),
         "digest": _digests(splitmix64_array(numbers), 2),
     }
-    return pa.RecordBatch.from_arrays([columns[name] for name in INDEX_SCHEMA.names], schema=INDEX_SCHEMA)
+    without = {name: pa.nulls(count, pa.string()) for name in ("text", "extra")}
+    image = pa.nulls(count, IMAGE_TYPE)
+    made = records_of({**columns, **without, "image": image}, digests=False)
+    return pa.RecordBatch.from_arrays([made[name] for name in INDEX_SCHEMA.names], schema=INDEX_SCHEMA)
 
 
 def _strings(before: bytes, middle: np.ndarray, after: bytes) -> pa.Array:
@@ -210,11 +214,10 @@ def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
     figures: dict[str, float] = {}
     if case == "columns":
         names = [
-            "image_sha256",
+            "images_sha256",
             "row_bytes",
             "label",
-            "width_px",
-            "height_px",
+            "min_side_px",
             *(["dhash"] if near_bits else []),
         ]
         figures["rows"] = sum(batch.num_rows for one in supply for batch in index_batches(one.path, names))

@@ -30,6 +30,7 @@ import pyarrow as pa
 import yaml
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.slices import (
     INDEX_FILE,
@@ -43,13 +44,12 @@ from vlm_assets.store.slices import (
 from vlm_assets.store.versions import commit_version
 from vlm_assets.words.layout import MANIFEST, STAGING, key_hash
 from vlm_assets.words.manifest import RunRecord, SliceManifest
-from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA, SAMPLE_SCHEMA
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets_tests.benchmarks import made_slices
-from vlm_assets_tests.benchmarks.made_installation import add_row_hashes, image_hashes, opened
+from vlm_assets_tests.benchmarks.made_installation import image_hashes, opened
 from vlm_assets_tests.benchmarks.made_slices import Shape, add_shape_arguments, slice_names
 
 TARGET = "t"
-_DIGESTED = [name for name in COLUMN_NAMES if name != "image" and name not in ASSIGNED_COLUMNS]
 
 
 def install(folder: Path, shape: Shape, near_bits: int) -> Installation:
@@ -88,7 +88,7 @@ def make_slice(folder: Path, shape: Shape, number: int, source: str, name: str, 
     ):
         for start in range(0, rows, 1_000):
             here = slice(start, min(start + 1_000, rows))
-            columns = true_columns(made_slices._columns(maker, source, name, sizes[here], hashes[here]))
+            columns = true_columns(made_slices.flat_columns(maker, source, name, sizes[here], hashes[here]))
             for file, schema in ((data, SAMPLE_SCHEMA), (index, INDEX_SCHEMA)):
                 file.write(pa.RecordBatch.from_arrays([columns[n] for n in schema.names], schema=schema))
             content.update(b"".join(columns["digest"].to_pylist()))
@@ -105,17 +105,17 @@ def make_slice(folder: Path, shape: Shape, number: int, source: str, name: str, 
         content_hash=content.hexdigest(), container=False, items_per_slice=max(rows, 1), items=rows,
         items_fetched=rows, items_rejected=0, records=rows, rows=rows, rejects={}, records_rejected=0,
         transient_rejects=0, data_bytes=files["data-00000.arrow"].size_bytes, image_bytes=int(sizes.sum()),
-        files=files,
+        images=rows, multi_image_rows=0, rows_with_text=0, rows_with_messages=0, remarks={}, files=files,
     )  # fmt: skip
     commit_version(staging, root.slice(source, name), manifest)
 
 
 def true_columns(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
-    """The made columns with hashes and digests that are true."""
-    encoded = columns["image"].field(0)
-    columns["image_sha256"] = pa.array(list(image_hashes(encoded)), pa.string())
-    add_row_hashes(columns)
-    return columns
+    """The made columns as records, with hashes and digests that are true."""
+    true = {name: column for name, column in columns.items() if name not in ("text_sha256", "digest")}
+    return records_of(
+        {**true, "image_sha256": pa.array(image_hashes(columns["image"].field(0)), pa.string())}
+    )
 
 
 def step_generate(folder: Path, shape: Shape, near_bits: int) -> None:
@@ -169,7 +169,7 @@ def hash_images(path: Path, part: int) -> None:
     with pa.memory_map(str(path)) as mapped:
         for number, batch in enumerate(pa.ipc.open_stream(mapped)):
             if number % 2 == part:
-                image_hashes(batch.column("image").field(0))
+                image_hashes(batch.column("images").flatten().field(0))
 
 
 def hash_file(path: Path, part: int) -> None:

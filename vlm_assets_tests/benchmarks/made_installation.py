@@ -16,12 +16,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
 from vlm_assets.installation.opening import Installation, open_installation
+from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.settings import load_settings
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.slices import (
@@ -40,8 +40,7 @@ from vlm_assets.store.versions import commit_version
 from vlm_assets.words.keys import splitmix64_array
 from vlm_assets.words.layout import STAGING, DataRoot, key_hash
 from vlm_assets.words.manifest import RunRecord, SliceManifest
-from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
-from vlm_assets.words.schema import row_bytes as bytes_of_row
+from vlm_assets.words.schema import IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
 
 SOURCES = 100
 SHARES = {"photos": "0.4", "documents": "0.3", "charts": "0.2", "maps": "0.1"}
@@ -50,7 +49,6 @@ BYTES_A_ROW = 780
 """Of a committed slice beside the image: data, index and items ledger."""
 INDEX_ROW_BYTES = 340
 _POOL_BYTES = 2**24
-_DIGESTED = [name for name in COLUMN_NAMES if name != "image" and name not in ASSIGNED_COLUMNS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +166,7 @@ def make_slice(folder: Path, made: Made, piece: Piece) -> None:
                 pa.RecordBatch.from_arrays([columns[n] for n in INDEX_SCHEMA.names], schema=INDEX_SCHEMA)
             )
             content.update(columns["digest"].buffers()[1])
-            image_bytes += int(pa.compute.sum(columns["size_bytes"]).as_py())
+            image_bytes += int(pa.compute.sum(columns["image_bytes"]).as_py())
             if sum(batch.num_rows for batch in waiting) >= INDEX_BATCH_ROWS or start + step >= len(numbers):
                 index.write(pa.concat_batches(waiting))
                 waiting = []
@@ -185,7 +183,8 @@ def make_slice(folder: Path, made: Made, piece: Piece) -> None:
         licence="CC0-1.0", subcategories={"s0": rows}, revision="", listing_fingerprint="", config_fingerprint="",
         formats=(), content_hash=content.hexdigest(), container=False, items_per_slice=piece.count, items=rows,
         items_fetched=rows, items_rejected=0, records=rows, rows=rows, rejects={}, records_rejected=0,
-        transient_rejects=0, data_bytes=files["data-00000.arrow"].size_bytes, image_bytes=image_bytes, files=files,
+        transient_rejects=0, data_bytes=files["data-00000.arrow"].size_bytes, image_bytes=image_bytes,
+        images=rows, multi_image_rows=0, rows_with_text=0, rows_with_messages=0, remarks={}, files=files,
     )  # fmt: skip
     commit_version(staging, root.slice(piece.source_name, piece.name), manifest)
 
@@ -233,23 +232,7 @@ def _columns(
         "item_hash": pa.array(hashes),
         "record": pa.array(np.zeros(rows, np.int64)),
     }
-    add_row_hashes(columns)
-    one = {name: columns[name][0].as_py() for name in _DIGESTED} | {
-        "text": None,
-        "size_bytes": 0,
-        "label": None,
-    }
-    labels = np.char.str_len(columns["label"].to_pylist())
-    columns["row_bytes"] = pa.array(bytes_of_row(one) + sizes + captions + labels)
-    return columns
-
-
-def add_row_hashes(columns: dict[str, pa.Array]) -> None:
-    """The true `text_sha256` and `digest` of the other columns."""
-    texts = columns["text"].to_pylist()
-    columns["text_sha256"] = pa.array([sha256((t or "").encode()).digest() for t in texts], pa.binary(32))
-    values = zip(*(columns[name].to_pylist() for name in _DIGESTED), strict=True)
-    columns["digest"] = pa.array([sha256(orjson.dumps(one)).digest() for one in values], pa.binary(32))
+    return records_of(columns)
 
 
 def _images(word: NDArray[np.uint64], sizes: NDArray[np.int64]) -> pa.Array:
@@ -266,7 +249,9 @@ def _images(word: NDArray[np.uint64], sizes: NDArray[np.int64]) -> pa.Array:
 def _captions(draw: NDArray[np.uint64], lengths: NDArray[np.int64]) -> pa.Array:
     """Captions of Latin letters; null where the length is 0."""
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    letters = (97 + _pool[int(draw[0]) % (_POOL_BYTES // 2) :][: offsets[-1]] % 26).astype(np.uint8)
+    first = (draw % np.uint64(_POOL_BYTES - 64)).astype(np.int64)
+    places = np.repeat(first - offsets[:-1], lengths) + np.arange(offsets[-1])
+    letters = (97 + _pool[places] % 26).astype(np.uint8)
     valid = np.packbits(lengths > 0, bitorder="little")
     buffers = [pa.py_buffer(valid), pa.py_buffer(offsets), pa.py_buffer(letters)]
     return pa.Array.from_buffers(pa.string(), len(lengths), buffers)

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from vlm_assets.allocation.files import PLAN_FILE, PLAN_SCHEMA
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard, AllocatedSlice, AllocationManifest
+from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
 from vlm_assets.store.slices import BATCH_BYTES, BATCH_ROWS, FILE_BYTES, INDEX_BATCH_ROWS, INDEX_FILE
 from vlm_assets.store.versions import commit_version
 from vlm_assets.words.layout import STAGING, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest
-from vlm_assets.words.schema import IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA, row_bytes
+from vlm_assets.words.schema import IMAGE_TYPE, INDEX_SCHEMA, SAMPLE_SCHEMA
 
 _POOL_BYTES = 64 * 2**20
 _TEXT_BYTES = 80
@@ -143,7 +144,8 @@ def _make_slice(root: DataRoot, maker: _Maker, source: str, name: str, rows: int
         subcategories={}, revision="", listing_fingerprint="", config_fingerprint="", formats=(),
         content_hash=f"{source}/{name}", container=False, items_per_slice=max(rows, 1), items=rows,
         items_fetched=rows, items_rejected=0, records=rows, rows=rows, rejects={}, records_rejected=0,
-        transient_rejects=0, data_bytes=0, image_bytes=int(sizes.sum()),
+        transient_rejects=0, data_bytes=0, image_bytes=int(sizes.sum()), images=rows, multi_image_rows=0,
+        rows_with_text=0, rows_with_messages=0, remarks={},
         files=dict.fromkeys([*names, INDEX_FILE], _NO_ENTRY),
     )  # fmt: skip
     commit_version(staging, root.slice(source, name), manifest)
@@ -199,6 +201,17 @@ class _Index:
 def _columns(
     maker: _Maker, source: str, name: str, sizes: np.ndarray, hashes: np.ndarray
 ) -> dict[str, pa.Array]:
+    columns = flat_columns(maker, source, name, sizes, hashes)
+    digests = pa.Array.from_buffers(
+        pa.binary(32), len(sizes), [None, pa.py_buffer(maker.random.bytes(32 * len(sizes)))], 0
+    )
+    return records_of({**columns, "digest": digests}, digests=False)
+
+
+def flat_columns(
+    maker: _Maker, source: str, name: str, sizes: np.ndarray, hashes: np.ndarray
+) -> dict[str, pa.Array]:
+    """One image a row, its facts as columns of the row."""
     rows = len(sizes)
 
     def same(value: object, kind: pa.DataType) -> pa.Array:
@@ -233,15 +246,7 @@ def _columns(
         "text_sha256": bytes32(),
         "item_hash": pa.array(hashes),
         "record": same(0, pa.int64()),
-        "digest": bytes32(),
     }
-    fixed = {
-        "id": "x" * (len(source) + len(name) + 26), "text": "", "extra": None, "label": None, "source": source,
-        "slice": name, "origin": f"https://images.example.org/{source}/2024/{'x' * 24}", "image_sha256": "x" * 64,
-        "format": "JPEG", "size_bytes": 0,
-    }  # fmt: skip
-    text_bytes = np.diff(np.frombuffer(columns["text"].buffers()[1], np.int32)[: rows + 1])
-    columns["row_bytes"] = pa.array(row_bytes(fixed) + sizes + text_bytes)
     return columns
 
 

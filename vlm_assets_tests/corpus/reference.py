@@ -88,14 +88,14 @@ def _windows(rows: list[Row], window_bytes: int) -> list[list[Row]]:
 
 
 def _written(window: list[Row], taken_down: frozenset[str]) -> list[Row]:
-    present = [row for row in window if row["image_sha256"] not in taken_down]
+    present = [row for row in window if not taken_down & {fact["sha256"] for fact in row["image_facts"]}]
     return sorted(present, key=lambda row: row["own hash"])
 
 
 def data_row(row: Row) -> Row:
     """As it stands in the data file."""
     return {
-        name: {"bytes": row["image"], "path": None} if name == "image" else row[name]
+        name: [{"bytes": one, "path": None} for one in row["images"]] if name == "images" else row[name]
         for name in SAMPLE_SCHEMA.names
     }
 

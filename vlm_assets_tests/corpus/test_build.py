@@ -6,35 +6,29 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
-from vlm_assets.corpus import build, spill, writer
-from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards, prepare_pending
+from vlm_assets.corpus import build, writer
+from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
-from vlm_assets.corpus.planned_rows import find_slices
 from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
-from vlm_assets.corpus.spill import SpilledRows
 from vlm_assets.corpus.work import Staging
-from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
-from vlm_assets.store.arrow_files import map_ipc_file
+from vlm_assets.corpus.writer import ShardProgress, write_shard
 from vlm_assets.store.locks import hold_lock
-from vlm_assets.store.slices import Row, file_hash
+from vlm_assets.store.slices import file_hash
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.schema import Row
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.builders import CELL, commit_plan, commit_slice, sample
-from vlm_assets_tests.waiting import until
 
 SHARD = AllocatedShard(max_bytes=400_000, block_rows=4, window_bytes=60_000)
 SLICES = (("a", "loose", False), ("a", "zip", True), ("b", "loose", False))
@@ -136,14 +130,14 @@ def test_opens_with_datasets(root, tmp_path, monkeypatch):
     version = version_of(root)
     opened = datasets.load_from_disk(str(root.corpus("corpus", "t")))
     assert opened.num_rows == manifest.rows
-    assert isinstance(opened.features["image"], datasets.Image)
-    undecoded = opened.cast_column("image", datasets.Image(decode=False))
+    assert opened.features["images"] == datasets.List(datasets.Image())
+    undecoded = opened.cast_column("images", datasets.List(datasets.Image(decode=False)))
     expected = {
-        row["id"]: row["image"] for source, name, _ in SLICES for row in make_rows(source, name, range(400))
+        row["id"]: row["images"] for source, name, _ in SLICES for row in make_rows(source, name, range(400))
     }
     for place in (0, manifest.rows - 1, 617, 3):
         row = undecoded[place]
-        assert row["image"] == {"bytes": expected[row["id"]], "path": None}
+        assert row["images"] == [{"bytes": one, "path": None} for one in expected[row["id"]]]
         assert (row["category"], row["subcategory"], row["licence"]) == (
             CELL.category,
             CELL.subcategory,
@@ -273,7 +267,7 @@ def test_a_takedown_rewrites_only_the_shards_that_hold_it(root):
     old = version_of(root)
     gone = [make_rows("a", "loose", [n])[0] for n in (3, 77, 200)]
     taken = Tombstones(
-        image_sha256=frozenset(row["image_sha256"] for row in gone[:2]),
+        image_sha256=frozenset(row["image_facts"][0]["sha256"] for row in gone[:2]),
         ids=frozenset([gone[2]["id"]]),
         hashes=("h",),
     )
@@ -297,10 +291,10 @@ def test_a_takedown_in_the_slice_changes_no_other_shard(root):
     old = version_of(root)
     rows = make_rows("a", "loose", range(400))
     victim = rows[5]
-    victim |= {"image": None, "text": ""}
+    victim |= {"images": None, "text": ""}
     shutil.rmtree(root.source("a") / ".versions" / read_plan_version(plan_dir, "a", "loose"))
     commit_slice(root, "a", "loose", rows, items_per_slice=64)
-    taken = Tombstones(image_sha256=frozenset([victim["image_sha256"]]), hashes=("h",))
+    taken = Tombstones(image_sha256=frozenset([victim["image_facts"][0]["sha256"]]), hashes=("h",))
     after = build_corpus(plan_dir, root, taken)
     changed = {
         name for name, inode in shard_files(version_of(root)).items() if shard_files(old)[name] != inode
@@ -310,7 +304,6 @@ def test_a_takedown_in_the_slice_changes_no_other_shard(root):
 
 
 def read_plan_version(plan_dir: Path, source: str, name: str) -> str:
-    from vlm_assets.allocation.manifest import AllocationManifest
 
     plan = read_manifest(plan_dir, AllocationManifest)
     return next(one.version for one in plan.slices if (one.source, one.slice) == (source, name))
@@ -318,22 +311,21 @@ def read_plan_version(plan_dir: Path, source: str, name: str) -> str:
 
 def test_an_emptied_row_that_no_takedown_covers_is_an_error(root):
     rows = make_rows("a", "loose", range(40))
-    rows[7] |= {"image": None}
+    rows[7] |= {"images": None}
     commit_slice(root, "a", "loose", rows, items_per_slice=64)
     with pytest.raises(CorpusError, match=r"a/loose, row \d+: index and data disagree"):
         build_corpus(commit_plan(root, {("a", "loose"): dict.fromkeys(range(40), 0)}), root)
 
 
 @pytest.mark.parametrize("size", [100, 9_000], ids=["small_images", "large_images"])
-@pytest.mark.parametrize(
-    "change", [{"image_sha256": "0" * 64}, {"size_bytes": 99}], ids=lambda c: next(iter(c))
-)
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"size_bytes": 99}], ids=lambda c: next(iter(c)))
 def test_index_and_data_that_disagree_stop_the_shard(root, size, change):
     rows = [sample("a", "s", f"i{n}", image=bytes([n]) * size) for n in range(20)]
     commit_slice(root, "a", "s", rows)
     plan_dir = commit_plan(root, {("a", "s"): dict.fromkeys(range(20), 0)})
     planned = slice_version(root, "a", "s")
-    commit_slice(root, "a", "s", [rows[0] | change, *rows[1:]])
+    other = {**rows[0], "image_facts": [rows[0]["image_facts"][0] | change]}
+    commit_slice(root, "a", "s", [other, *rows[1:]])
     (planned / "index.arrow").unlink()
     shutil.copy(slice_version(root, "a", "s") / "index.arrow", planned / "index.arrow")
     with pytest.raises(CorpusError, match=r"a/s, row \d+: index and data disagree"):
@@ -453,109 +445,6 @@ def test_what_memory_holds_before_does_not_show(root):
         assert found.stdout.split()[0] == expected
 
 
-@pytest.mark.parametrize(
-    ("part_bytes", "partition_bytes", "small"), [(2**27, 2**28, 2**20), (20_000, 1, 2**20), (20_000, 1, 0)]
-)
-def test_rows_sorted_before_make_the_same_corpus(root, monkeypatch, part_bytes, partition_bytes, small):
-    plan_dir = plan_rows(root, commit_sources(root))
-    straight = build_corpus(plan_dir, root)
-    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
-    monkeypatch.setattr(spill, "_PART_BYTES", part_bytes)
-    monkeypatch.setattr(spill, "_PARTITION_BYTES", partition_bytes)
-    monkeypatch.setattr(spill, "_SMALL_IMAGE_BYTES", small)
-    shutil.rmtree(root.path / "corpora")
-    staging, plan = plan_shards(plan_dir, root)
-    spill.spill(Staging(staging))
-    folder = staging / plan.spill
-    files = list(folder.glob("*/*.arrow"))
-    assert sum(map_ipc_file(path).read_all().num_rows for path in files) == straight.rows
-    some = min(files)
-    some.unlink()  # as after a kill: the rest stays, this one is made again
-    (some.parent / "complete").unlink()
-    kept = {path: path.stat().st_ino for path in folder.glob("*/*.arrow")}
-    opened: list[object] = []
-    monkeypatch.setattr(SpilledRows, "_partition", seen_by(SpilledRows._partition, opened))
-    bits = some.parent.name.split("-")[0].removeprefix("r")
-    write_shard(staging, bits)  # not all of its rows are sorted: gathered from the slices
-    assert not opened
-    assert not some.parent.exists()
-    (staging / "done" / f"r{bits}.json").unlink()
-    with WorkerPool(2) as pool:
-        spill.spill(Staging(staging), pool.executor, pool.workers)
-    assert some.is_file()
-    assert all(path.stat().st_ino == inode for path, inode in kept.items() if path.parent != some.parent)
-    slices = OpenSlices()
-    for shard in plan.shards:
-        write_shard(staging, shard.bits, keep_open=slices)
-    slices.close()
-    assert len(opened) > 0
-    assert not any(folder.iterdir())
-    assert seal(staging) == straight
-    assert not staging.exists()
-
-
-@pytest.mark.parametrize(("count", "workers"), [(0, 2), (1, 2), (9, 1), (246, 2), (246, 7)])
-def test_workers_are_handed_every_part_once_and_ever_fewer(count, workers):
-    runs = list(spill._runs(range(count), workers))
-    assert [part for run in runs for part in run] == list(range(count))
-    sizes = [len(run) for run in runs]
-    assert sizes == sorted(sizes, reverse=True)
-    assert max(sizes, default=0) <= max(count / workers, spill._FEWEST_PARTS)
-
-
-def test_a_disk_that_is_full_while_rows_are_sorted_is_told_with_the_file(root, monkeypatch):
-    plan_dir = plan_rows(root, commit_sources(root))
-    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
-    staging, _ = plan_shards(plan_dir, root)
-    real = pa.output_stream
-    monkeypatch.setattr(pa, "output_stream", lambda _, **options: real("/dev/full", **options))
-    with pytest.raises(DiskFullError, match=r"spill-.*\.arrow\.tmp: .*No space left"):
-        spill.spill(Staging(staging))
-
-
-def test_slices_are_read_ahead_and_one_that_is_gone_is_left_to_the_sorter(root, monkeypatch):
-    plan_dir = plan_rows(root, commit_sources(root))
-    slices = list(find_slices(root, read_manifest(plan_dir, AllocationManifest)).values())
-    files = [one.directory / name for one in slices for name in one.data_files]
-
-    real, read = os.sendfile, Counter[int]()
-
-    def sendfile(target: int, source: int, *where: int | None) -> int:
-        size = real(target, source, *where)  # type: ignore[arg-type]  # None: from where the file is at
-        read[os.fstat(source).st_ino] += size
-        return size
-
-    monkeypatch.setattr(os, "sendfile", sendfile)
-    expected = {path.stat().st_ino: path.stat().st_size for path in files}
-    with spill.reading_ahead([replace(slices[0], directory=root.path / "gone"), *slices]):
-        until(lambda: read == expected, "every byte")
-    assert read == expected
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
-def test_slices_read_ahead_stand_evenly_among_all(count):
-    order = list(spill._evenly(list(range(count))))
-    assert sorted(order) == list(range(count))
-    for read in range(2, count):
-        places = sorted(order[:read])
-        assert max(b - a for a, b in pairwise([0, *places, count])) <= 2 * count / read + 1
-
-
-def test_shards_written_one_by_one_find_their_rows_sorted(root, monkeypatch):
-    plan_dir = plan_rows(root, commit_sources(root))
-    straight = build_corpus(plan_dir, root)
-    shutil.rmtree(root.path / "corpora")
-    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
-    staging, plan = plan_shards(plan_dir, root)
-    prepare_pending(staging, pending_shards(staging))
-    folders = [spill.spilled(Staging(staging), plan, shard) for shard in plan.shards]
-    assert all((folder / "complete").is_file() for folder in folders)
-    for shard in plan.shards:
-        write_shard(staging, shard.bits)
-    assert not any(folder.exists() for folder in folders)
-    assert seal(staging) == straight
-
-
 def test_threads_stop_at_their_next_window_when_the_build_does(root):
     staging, plan = plan_shards(plan_rows(root, commit_sources(root)), root)
     with pytest.raises(KeyboardInterrupt), WorkerPool(2, threads=True) as pool:
@@ -577,15 +466,6 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do():
         pool.executor.submit(os._exit, 9).result()
 
 
-def test_sorted_rows_are_of_one_version_of_the_slices(root):
-    plan_dir = plan_rows(root, commit_sources(root))
-    slices = find_slices(root, read_manifest(plan_dir, AllocationManifest))
-    name = spill.spill_name(slices)
-    assert name == spill.spill_name(dict(reversed(slices.items())))
-    moved = replace(slices[0], directory=slices[0].directory.with_name("other"))
-    assert name != spill.spill_name({**slices, 0: moved})
-
-
 def seen_by(method: Callable[..., object], calls: list[object]) -> Callable[..., object]:
     """The method, whose calls are noted."""
 
@@ -594,12 +474,3 @@ def seen_by(method: Callable[..., object], calls: list[object]) -> Callable[...,
         return method(*arguments)
 
     return noted
-
-
-def test_large_rows_and_small_slices_are_not_sorted(root, monkeypatch):
-    plan_dir = plan_rows(root, commit_sources(root))
-    assert plan_shards(plan_dir, root)[1].spill == ""
-    monkeypatch.setattr(spill, "_FROM_BYTES", 0)
-    assert plan_shards(plan_dir, root)[1].spill != ""
-    monkeypatch.setattr(spill, "_SMALL_ROW_BYTES", 10)
-    assert plan_shards(plan_dir, root)[1].spill == ""

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.manifest import data_name, index_name
-from vlm_assets.store.slices import Row
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.schema import Row
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.builders import commit_plan, commit_slice, sample
 from vlm_assets_tests.corpus.reference import data_row, index_row, reference_corpus
@@ -29,24 +29,35 @@ CELLS = (
 
 
 def random_rows(rng: random.Random, source: str, name: str, items: int, most_records: int) -> list[Row]:
-    """Rows with nulls, empty texts, Turkish, images from one byte to a few windows."""
+    """Rows of one image or several, with nulls, empty texts, Turkish, images from one byte to a few windows."""
     rows = []
     for item in range(items):
         for record in sorted(rng.sample(range(most_records * 2), rng.randint(1, most_records))):
-            size = rng.choice([1, 5, 300, 5_000, 40_000])
+            sizes = rng.choice([[1], [5], [300], [5_000], [40_000], [40, 1, 9_000], [3_000, 20_000]])
+            images = [rng.randbytes(size) for size in sizes]
             rows.append(
                 sample(
                     source, name, f"öğe{item}", record,
-                    image=rng.randbytes(size),
+                    images=images,
+                    messages=rng.choice([None, None, conversation(rng, len(images))]),
                     text=rng.choice([None, "", "ışık İstanbul", "x" * rng.randint(1, 500)]),
                     extra=rng.choice([None, '{"a":1}']),
                     label=rng.choice([None, "sokak"]),
-                    dhash=rng.choice([None, rng.getrandbits(64)]),
-                    orientation=rng.choice([None, 3]),
-                    dpi=rng.choice([None, 300]),
+                    fact={
+                        "dhash": rng.choice([None, rng.getrandbits(64)]), "orientation": rng.choice([None, 3]),
+                        "dpi": rng.choice([None, 300]), "name": rng.choice([None, "sayfa.jpg"]),
+                    },
                 )
             )  # fmt: skip
     return rows
+
+
+def conversation(rng: random.Random, images: int) -> list[dict[str, Any]]:
+    asked = [{"type": "image", "text": None}] * images + [
+        {"type": "text", "text": "bu ne?" * rng.randint(1, 9)}
+    ]
+    said = [{"type": "text", "text": rng.choice(["ışık", ""])}]
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": said}][: rng.randint(1, 2)]
 
 
 def random_inputs(root: DataRoot, rng: random.Random, shard: AllocatedShard) -> Path:
@@ -153,4 +164,4 @@ def test_takedowns_leave_holes_and_every_other_row_in_its_place(tmp_path):
     shard = AllocatedShard(max_bytes=250_000, block_rows=4, window_bytes=60_000)
     rows = random_rows(rng, "a", "s", 60, 2)
     plan_dir = _one_slice(root, rows, shard=shard)
-    compare(plan_dir, root, frozenset(row["image_sha256"] for row in rng.sample(rows, 7)))
+    compare(plan_dir, root, frozenset(row["image_facts"][0]["sha256"] for row in rng.sample(rows, 7)))

@@ -60,7 +60,7 @@ def built(installation: Installation, options: SliceOptions | None = None) -> Sl
 
 def rows(outcome: SliceOutcome) -> dict[str, bytes]:
     found = read_rows(outcome.path, data_file_names(outcome.manifest.files))
-    return {row["origin"].rsplit("/", 1)[1]: row["image"] for row in found}
+    return {row["origin"].rsplit("/", 1)[1]: row["images"][0] for row in found}
 
 
 @pytest.mark.parametrize("way", ["forced", "caption changed"])

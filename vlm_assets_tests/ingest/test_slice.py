@@ -31,7 +31,7 @@ def test_a_folder_becomes_a_slice_that_datasets_opens(tmp_path):
     outcome = ingest(installation)["root"]
     opened = datasets.load_from_disk(str(installation.root.slice("street", "root")))
     assert opened.num_rows == outcome.manifest.rows == 5
-    assert {row["image"].size for row in opened} == {(64, 48)}
+    assert {image.size for row in opened for image in row["images"]} == {(64, 48)}
     assert {row["id"] for row in opened} == {f"street/root/{i:04d}.jpeg" for i in range(5)}
     whole = datasets.load_from_disk(str(installation.root.source("street")))
     assert list(whole) == ["root"]

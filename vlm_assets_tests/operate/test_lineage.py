@@ -5,7 +5,7 @@ from vlm_assets.corpus.diff import diff_corpora
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.operate.lineage import show_row
 from vlm_assets.words.errors import StoreError
-from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once
+from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once, sha_of
 from vlm_assets_tests.workplace import ingest, picture
 
 
@@ -20,13 +20,13 @@ def test_a_row_is_traced_to_its_item_and_its_corpora(good, tmp_path):
     (found,) = show_row(b.installation, row["id"])
     assert found.source == row["source"]
     assert found.item == row["origin"]
-    assert found.image_sha256 == row["image_sha256"]
+    assert found.image_sha256 == sha_of(row)
     assert found.revision == "folder"
     assert found.licence == row["licence"]
     assert found.fetched_by is not None
     here = next(one for one in found.corpora if one.target == TARGET)
     assert (here.file, here.row) == (f"data-r{b.bits[0]}.arrow", place)
-    assert "image" not in found.row
+    assert "images" not in found.row
     assert found.model_dump(mode="json")
 
 

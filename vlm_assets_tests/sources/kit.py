@@ -69,8 +69,9 @@ class Fetched:
         self.rejects = [event for event in self.events if isinstance(event, Reject)]
 
     def image(self, index: int) -> bytes:
-        image = self.records[index].image
-        return image.read_bytes() if isinstance(image, Path) else image
+        """Of a record that has one image."""
+        [image] = _encoded(self.records[index])
+        return image
 
     @property
     def images(self) -> list[bytes]:
@@ -80,10 +81,14 @@ class Fetched:
         """What must be equal between two fetches of the same upstream."""
         return [
             (e.item, e.record, e.reason) if isinstance(e, Reject) else
-            (e.item, e.record, e.key, e.image.read_bytes() if isinstance(e.image, Path) else e.image,
-             e.origin, e.text, e.label, e.extra)
+            (e.item, e.record, e.key, _encoded(e), [(one.name, one.origin) for one in e.images],
+             e.origin, e.text, e.messages, e.label, e.extra)
             for e in self.events
         ]  # fmt: skip
+
+
+def _encoded(record: Record) -> list[bytes]:
+    return [one.data.read_bytes() if isinstance(one.data, Path) else one.data for one in record.images]
 
 
 def fetch_slice(

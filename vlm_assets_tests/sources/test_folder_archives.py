@@ -51,7 +51,7 @@ def test_an_archive_is_a_slice_with_its_members(tmp_path: Path, name: str) -> No
         "root": (1, False), name: (1, True),
     }  # fmt: skip
     fetched = fetch_slice(SOURCE, spec_of(folder), tmp_path, made, name)
-    assert [(one.key, one.image, one.origin, one.record) for one in fetched.records] == [
+    assert [(one.key, one.images[0].data, one.origin, one.record) for one in fetched.records] == [
         (f"{name}/cat/a.jpg", b"A", f"{name}!cat/a.jpg", 0), (f"{name}/dog/b.jpg", b"B", f"{name}!dog/b.jpg", 1),
     ]  # fmt: skip
     assert [(one.key, one.reason) for one in fetched.left_out] == [(f"{name}/notes.txt", "unknown_type")]

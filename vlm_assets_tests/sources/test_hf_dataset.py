@@ -145,20 +145,67 @@ def vlm_parquet() -> bytes:
     return buffer.getvalue()
 
 
-def test_a_row_of_several_images_becomes_one_sample_each(hub: HubService, tmp_path: Path) -> None:
+def test_a_row_of_several_images_is_one_sample_with_its_conversation(hub: HubService, tmp_path: Path) -> None:
     hub.add("org/set", {"train.parquet": vlm_parquet()})
     fetched = fetched_of(tmp_path, "default--train")
-    assert [r.key for r in fetched.records] == ["train.parquet/0#0", "train.parquet/0#1", "train.parquet/2#0"]
+    assert [r.key for r in fetched.records] == ["train.parquet/0", "train.parquet/2"]
+    assert [r.record for r in fetched.records] == [0, 2]
+    assert [(r.record, r.reason) for r in fetched.rejects] == [(1, RejectReason.NO_IMAGE)]
+    both, last = fetched.records
+    assert [image.data for image in both.images] == [picture("a").data, picture("b").data]
+    assert [image.name for image in both.images] == ["a.jpg", "b.jpg"]
+    image, words = {"type": "image", "text": None}, {"type": "text", "text": "ne var?"}
+    assert both.messages == [{"role": "user", "content": [image, image, words]}]
+    assert last.messages == [{"role": "user", "content": [image, words]}]
+    assert (both.remarks, last.remarks) == ({}, {"mismatched": 1, "marks_removed": 2})
+
+
+def test_split_images_makes_a_sample_of_each(hub: HubService, tmp_path: Path) -> None:
+    hub.add("org/set", {"train.parquet": vlm_parquet()})
+    fetched = fetched_of(tmp_path, "default--train", spec_of(split_images=True))
+    keys = ["train.parquet/0#image=1", "train.parquet/0#image=2", "train.parquet/2#image=1"]
+    assert [r.key for r in fetched.records] == keys
     assert [r.record for r in fetched.records] == [0, 1, 3]
     assert [r.record for r in fetched.rejects] == [2]
-    assert fetched.records[1].extra is not None
-    assert fetched.records[1].extra["messages"] == [{"role": "user", "content": "<image><image> ne var?"}]
+    assert all(len(r.images) == 1 and r.messages is None for r in fetched.records)
+
+
+def test_columns_named_together_make_up_a_sample(hub: HubService, tmp_path: Path) -> None:
+    """A null column is no image of its row; a null in a list is one that is missing."""
+    both = image_struct("a", "b", "c")
+    second = [*image_struct("m"), None, *image_struct("n")]
+    lists = [image_struct("x"), image_struct("y"), [None]]
+    hub.add(
+        "org/set",
+        {"train.parquet": parquet(["a", "b", "c"], features=None, mask=second, more=lists, image=both)},
+    )
+    spec = spec_of(image_column=["image", "mask", "more"])
+    fetched = fetched_of(tmp_path, "default--train", spec)
+    assert [[image.data for image in r.images] for r in fetched.records] == [
+        [picture(name).data for name in names] for names in ("amx", "by")
+    ]
+    [reject] = fetched.rejects
+    assert reject.detail == "row 2: image 3 of 3 (more[0]): no image bytes"
+
+
+def test_a_conversation_named_as_text_says_what_to_write(hub: HubService, tmp_path: Path) -> None:
+    hub.add("org/set", {"train.parquet": vlm_parquet()})
+    with pytest.raises(
+        SourceError, match=r"'messages' \(text_column\) holds conversations; name it as messages_column"
+    ):
+        fetched_of(tmp_path, "default--train", spec_of(text_column="messages"))
+
+
+def test_a_column_that_is_no_conversation_names_the_forms(hub: HubService, tmp_path: Path) -> None:
+    hub.add("org/set", {"train.parquet": parquet(["a"])})
+    with pytest.raises(SourceError, match=r"column 'label' \(messages_column\).*a conversation is a list of"):
+        fetched_of(tmp_path, "default--train", spec_of(messages_column="label"))
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"mask": image_struct("m", "n")}, "several image columns: image, mask; set image_column"),
+        ({"mask": image_struct("m", "n")}, "several image columns: image, mask; set image_column to one"),
         ({"image": ["x", "y"]}, r"no image column found.*columns: image \(string\), text"),
     ],
     ids=["several", "none"],

@@ -347,7 +347,7 @@ def test_records_come_in_the_order_of_the_items(tmp_path):
             ("b", None, RejectReason.CHECKSUM), ("gone", None, RejectReason.NOT_FOUND),
             ("ağaç ı", 0, "ağaç ı", None), ("y", None, RejectReason.BAD_URL),
         ]  # fmt: skip
-        assert [r.image for r in results if isinstance(r, Record)] == [
+        assert [r.images[0].data for r in results if isinstance(r, Record)] == [
             pictures[n] for n in ("c", "a", "a", "ağaç ı")
         ]
         server.log.clear()

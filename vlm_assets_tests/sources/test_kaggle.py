@@ -248,7 +248,10 @@ def test_bytes_decide_where_a_suffix_tells_nothing(kaggle: KaggleService, tmp_pa
         ("x/p.zip.002", "split_archive_incomplete"),
     ]  # fmt: skip
     fetched = fetched_of(tmp_path, "x", spec)
-    assert {one.key: one.image for one in fetched.records} == {"x/0001": picture("a").data, "x/c.jpg": b"bad"}
+    assert {one.key: one.images[0].data for one in fetched.records} == {
+        "x/0001": picture("a").data,
+        "x/c.jpg": b"bad",
+    }
     assert [(one.key, str(one.reason)) for one in fetched.left_out] == [("x/b.dat", "unknown_type")]
 
 

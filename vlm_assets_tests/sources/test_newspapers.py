@@ -124,7 +124,11 @@ def test_pages_say_where_and_when_they_were_printed(tmp_path: Path, site: Newspa
     ]
     record = fetched.records[1]
     url = f"{site.base_url}{key_of(0, 0)}"
-    assert (record.key, record.origin, record.dpi) == (f"{key_of(0, 0)}#page=2", f"{url}#page=2", 300)
+    assert (record.key, record.origin, record.images[0].dpi) == (
+        f"{key_of(0, 0)}#page=2",
+        f"{url}#page=2",
+        300,
+    )
     assert record.extra == {
         "title": "Anadolu", "title_slug": "anadolu", "year": "1935", "date_printed": "10 mart  1935",
         "date_iso": "1935-03-10", "document": url, "page": 2, "pages": 2, "page_width_pt": 148.8,

@@ -51,7 +51,7 @@ def test_every_page_is_a_record_in_document_order(tmp_path: Path, pdfs: Path) ->
         *(("deep/A.PDF", n, f"deep/A.PDF#page={n + 1}", f"deep/A.PDF#page={n + 1}") for n in range(2)),
     ]
     assert fetched.images[3:] == jpegs
-    assert [record.dpi for record in fetched.records] == [60, 60, 60, 300, 300]
+    assert [record.images[0].dpi for record in fetched.records] == [60, 60, 60, 300, 300]
     extra = fetched.records[4].extra
     assert extra == {
         "document": "deep/A.PDF", "page": 2, "pages": 2, "page_image": "embedded",

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from vlm_assets.operate.takedown.rows import slice_tables
+from vlm_assets.operate.takedown.rows import image_tables
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot, nfc
@@ -25,7 +25,8 @@ class TakedownOrder(BaseModel):
     """What an operator asks for: exactly one of `url`, `sha256`, `id`, `like`.
 
     `like` is an image file: the image itself and its near duplicates, within `like_bits` of its dhash. By url, id
-    and likeness every equal image in every source is covered too, unless `only_row`.
+    and likeness every equal image in every source is covered too, unless `only_row`. A record of several images
+    needs `image` or `all_images` then, for one of them may be a logo that stands in thousands.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,10 @@ class TakedownOrder(BaseModel):
     like: Path | None = None
     like_bits: int = Field(LIKE_BITS, ge=0, le=16)
     only_row: bool = False
+    image: int | None = Field(None, ge=1)
+    """Of a record of several images, the one (from 1) that is meant; the record goes as a whole."""
+    all_images: bool = False
+    """Of a record of several images, all: equal images in other places go with them."""
     reason: str = ""
 
 
@@ -108,26 +113,87 @@ def _picture(path: Path) -> _Picture:
 def _direct_hits(
     root: DataRoot, order: TakedownOrder, picture: _Picture | None
 ) -> tuple[set[str], set[str], set[str]]:
-    """(ids, image hashes, URLs) of the rows that the order itself names."""
+    """(ids, image hashes, URLs) of the records that the order itself names."""
     ids: set[str] = set()
     hashes: set[str] = set()
     urls: set[str] = set()
-    for table in slice_tables(root):
-        if order.url is not None:
-            mask = pc.is_in(table.column("origin"), value_set=pa.array([order.url, nfc(order.url)]))
-        elif order.id is not None:
-            mask = pc.equal(table.column("id"), order.id)
-        elif order.sha256 is not None:
-            mask = pc.equal(table.column("image_sha256"), order.sha256)
-        elif picture is not None:
-            mask = pa.array(_near(table, picture, order.like_bits))
+    for table in image_tables(root):
+        found = table.filter(_meant(table, order, picture))
+        if order.url is not None or order.id is not None:
+            meant = _images_meant(root, found, order)
+            hashes.update(meant)
         else:
-            continue
-        found = table.filter(mask)
+            hashes.update(found.column("sha256").to_pylist())
         ids.update(found.column("id").to_pylist())
-        hashes.update(found.column("image_sha256").to_pylist())
-        urls.update(_web(found.column("origin").to_pylist()))
+        urls.update(_web(found))
     return ids, hashes, urls
+
+
+def _meant(table: pa.Table, order: TakedownOrder, picture: _Picture | None) -> pa.ChunkedArray | pa.Array:
+    """Which images the order names."""
+    if order.url is not None:
+        asked = pa.array([order.url, nfc(order.url)])
+        own = pc.fill_null(pc.is_in(table.column("image_origin"), value_set=asked), fill_value=False)
+        # A record's own address means all its images, an image's address that image.
+        return pc.or_(own, pc.is_in(table.column("origin"), value_set=asked))
+    if order.id is not None:
+        return pc.equal(table.column("id"), order.id)
+    if order.sha256 is not None:
+        return pc.equal(table.column("sha256"), order.sha256)
+    if picture is not None:
+        return pa.array(_near(table, picture, order.like_bits))
+    return pa.array(np.zeros(table.num_rows, dtype=bool))
+
+
+def _images_meant(root: DataRoot, found: pa.Table, order: TakedownOrder) -> list[str]:
+    """The hashes of the images that are meant, among all of the records found.
+
+    Raises:
+        StoreError: a record has several, and the order does not say which; lists them and where else they stand.
+    """
+    if order.only_row or order.all_images:
+        return list(found.column("sha256").to_pylist())
+    several = found.filter(
+        pc.and_(pc.greater(found.column("count"), 1), pc.is_null(found.column("image_origin")))
+    )
+    single = found.filter(
+        pc.or_(pc.equal(found.column("count"), 1), pc.is_valid(found.column("image_origin")))
+    )
+    hashes = list(single.column("sha256").to_pylist())
+    if not several.num_rows:
+        return hashes
+    if order.image is None:
+        raise StoreError(_which(root, several))
+    chosen = several.filter(pc.equal(several.column("number"), order.image - 1))
+    if not chosen.num_rows:
+        most = pc.max(several.column("count")).as_py()
+        raise StoreError(f"--image {order.image}: the record has images 1 to {most}")
+    return hashes + list(chosen.column("sha256").to_pylist())
+
+
+def _which(root: DataRoot, several: pa.Table) -> str:
+    """Words for a record of several images: each, and how many records have it."""
+    shas = several.column("sha256").to_pylist()
+    counts = records_per_image(root, frozenset(shas))
+    lines = [
+        f"  image {number + 1}: {sha}, in {counts[sha]:,} records"
+        for number, sha in zip(several.column("number").to_pylist(), shas, strict=True)
+    ]
+    return (
+        f"{several.column('id')[0].as_py()} is a record of several images; say which is meant with --image N, "
+        "--all-images, or --only-row for this record alone:\n" + "\n".join(lines)
+    )
+
+
+def records_per_image(root: DataRoot, hashes: frozenset[str]) -> dict[str, int]:
+    """How many records, over all versions on disk, have each of these images."""
+    ids: dict[str, set[str]] = {sha: set() for sha in sorted(hashes)}
+    wanted = pa.array(sorted(hashes), pa.string())
+    for table in image_tables(root):
+        found = table.filter(pc.is_in(table.column("sha256"), value_set=wanted))
+        for sha, one in zip(found.column("sha256").to_pylist(), found.column("id").to_pylist(), strict=True):
+            ids[sha].add(one)
+    return {sha: len(found) for sha, found in ids.items()}
 
 
 def _near(table: pa.Table, picture: _Picture, bits: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -139,9 +205,7 @@ def _near(table: pa.Table, picture: _Picture, bits: int) -> np.ndarray[Any, np.d
     telling = (
         valid & (ones >= _FLAT[0]) & (ones <= _FLAT[1]) & (_FLAT[0] <= picture.dhash.bit_count() <= _FLAT[1])
     )
-    same = (
-        pc.equal(table.column("image_sha256"), picture.sha256).combine_chunks().to_numpy(zero_copy_only=False)
-    )
+    same = pc.equal(table.column("sha256"), picture.sha256).combine_chunks().to_numpy(zero_copy_only=False)
     return np.asarray((near & telling) | same.astype(bool))
 
 
@@ -150,12 +214,14 @@ def _rows_with(root: DataRoot, hashes: set[str]) -> tuple[set[str], set[str]]:
     ids: set[str] = set()
     urls: set[str] = set()
     wanted = pa.array(sorted(hashes), pa.string())
-    for table in slice_tables(root):
-        found = table.filter(pc.is_in(table.column("image_sha256"), value_set=wanted))
+    for table in image_tables(root):
+        found = table.filter(pc.is_in(table.column("sha256"), value_set=wanted))
         ids.update(found.column("id").to_pylist())
-        urls.update(_web(found.column("origin").to_pylist()))
+        urls.update(_web(found))
     return ids, urls
 
 
-def _web(origins: list[str]) -> list[str]:
+def _web(images: pa.Table) -> list[str]:
+    """Addresses that these images came from."""
+    origins = pc.coalesce(images.column("image_origin"), images.column("origin")).to_pylist()
     return [origin for origin in origins if origin.startswith(("http://", "https://"))]

@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.operate.takedown.rows import covered_rows, source_folders
@@ -22,7 +21,7 @@ from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest
-from vlm_assets.words.schema import SAMPLE_SCHEMA
+from vlm_assets.words.schema import CONTENT_COLUMNS, SAMPLE_SCHEMA
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
 
@@ -32,7 +31,7 @@ def empty_slices(
 ) -> list[tuple[str, str]]:
     """Empties covered rows in the current version of every slice; returns (source/slice, source) of those changed.
 
-    `image` becomes a null struct, `text` and `extra` null; everything else stays, index and content hash included.
+    Every column whose role is content becomes null; everything else stays, index and content hash included.
     """
     changed = []
     for source in source_folders(root):
@@ -114,22 +113,15 @@ def _empty_file(source: Path, target: Path, rows: set[int], first: int) -> tuple
 def _has_content(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> bool:
     return any(
         (column.is_valid().to_numpy(zero_copy_only=False) & gone).any()
-        for column in (batch.column(name) for name in ("image", "text", "extra"))
+        for column in (batch.column(name) for name in CONTENT_COLUMNS)
     )
 
 
 def _emptied(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
     # `take` copies what stays; `if_else` and masks would leave the bytes behind in the buffer of a null.
     places = pa.array(np.arange(batch.num_rows), mask=gone)
-    columns = []
-    for name in batch.schema.names:
-        column = batch.column(name)
-        if name == "image":
-            missing = pc.or_(pa.array(gone), column.is_null())
-            column = pa.StructArray.from_arrays(
-                [column.field(0).take(places), column.field(1)], fields=list(column.type), mask=missing
-            )
-        elif name in ("text", "extra"):
-            column = column.take(places)
-        columns.append(column)
+    columns = [
+        batch.column(name).take(places) if name in CONTENT_COLUMNS else batch.column(name)
+        for name in batch.schema.names
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=SAMPLE_SCHEMA)

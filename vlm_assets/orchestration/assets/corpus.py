@@ -57,7 +57,7 @@ def plan_shards(
     ):
         staging, work = plan(root.allocation(name, target), root, tombstones_in_force(root))
     pending = tuple(remote.to_write(staging, pending_shards(staging)))
-    prepare_pending(staging, pending, workers=installation.settings.worker_count)
+    prepare_pending(staging, pending)
     context.log.info("%d of %d shards are to be written", len(pending), len(work.shards))
     yield dg.Output(str(staging), "staging")
     for shard in pending:

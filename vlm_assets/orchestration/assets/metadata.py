@@ -19,10 +19,15 @@ if TYPE_CHECKING:  # these load pyarrow, which the code location does without
 _SHOWN_KEYS: Final = 12
 
 _COLUMNS: Final = (
-    ("image", "struct<bytes, path>", "original encoded bytes; null after a takedown"),
-    ("id", "string", "source/slice/key, escaped"),
+    (
+        "images",
+        "list<struct<bytes, path>>",
+        "original encoded bytes, in upstream's order; null after a takedown",
+    ),
     ("text", "string", "caption; nullable"),
+    ("messages", "list<struct<role, content>>", "a conversation, images in their places; nullable"),
     ("extra", "string", "JSON of the other upstream columns; nullable"),
+    ("id", "string", "source/slice/key, escaped"),
     ("label", "string", "raw upstream label; nullable"),
     ("category", "string", ""),
     ("subcategory", "string", "deeper levels: street/night"),
@@ -30,15 +35,7 @@ _COLUMNS: Final = (
     ("slice", "string", ""),
     ("origin", "string", "URL, archive member, file.pdf#page=3"),
     ("licence", "string", ""),
-    ("image_sha256", "string", "hex, of the encoded bytes"),
-    ("dhash", "uint64", "null where the image was not decoded"),
-    ("width_px", "int32", "as stored, before EXIF orientation"),
-    ("height_px", "int32", "as stored, before EXIF orientation"),
-    ("orientation", "uint8", "EXIF 1..8; null where absent"),
-    ("frames", "int32", "1 for a still"),
-    ("format", "string", ""),
-    ("dpi", "int32", "nullable"),
-    ("size_bytes", "int64", "of the encoded image"),
+    ("image_facts", "list<struct>", "of each image: name, origin, sha256, dhash, sides, format, bytes"),
 )
 """The sample row for people. A test holds it against `SAMPLE_SCHEMA`, which would load pyarrow here."""
 

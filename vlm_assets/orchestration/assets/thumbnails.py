@@ -22,18 +22,14 @@ def slice_thumbnails(version: Path, data_file: str) -> list[str]:
         if batch is None:
             return []
         found: list[str] = []
-        for row in batch.slice(0, COUNT * 4).select(["image", "format", "width_px", "height_px"]).to_pylist():
-            if (
-                row["format"] in _SAFE_FORMATS
-                and row["width_px"] * row["height_px"] <= _MAX_PIXELS
-                and row["image"]
-            ):
-                url = _thumbnail(row["image"]["bytes"], row["format"])
-                if url:
-                    found.append(url)
-            if len(found) == COUNT:
+        for row in batch.slice(0, COUNT * 4).select(["images", "image_facts"]).to_pylist():
+            for image, fact in zip(row["images"] or (), row["image_facts"], strict=False):
+                if fact["format"] in _SAFE_FORMATS and fact["width_px"] * fact["height_px"] <= _MAX_PIXELS:
+                    url = _thumbnail(image["bytes"], fact["format"])
+                    found += [url] if url else []
+            if len(found) >= COUNT:
                 break
-    return found
+    return found[:COUNT]
 
 
 def _thumbnail(encoded: bytes, image_format: str) -> str | None:

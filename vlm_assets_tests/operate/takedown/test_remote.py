@@ -14,7 +14,7 @@ from vlm_assets.remote.backup import backup
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.remote.restore import restore
 from vlm_assets.settings import load_settings
-from vlm_assets_tests.audit.breaking import TARGET, Broken, copy_of, good_once
+from vlm_assets_tests.audit.breaking import TARGET, Broken, copy_of, good_once, sha_of
 from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, REMOTE, Fault, FaultProxy, S3Server
 from vlm_assets_tests.workplace import picture
 
@@ -77,7 +77,7 @@ def stored_with(server: S3Server, data: bytes) -> list[str]:
 def image_of(row: dict[str, object]) -> bytes:
     from hashlib import sha256
 
-    return next(data for n in range(1000) if sha256(data := picture(n)).hexdigest() == row["image_sha256"])
+    return next(data for n in range(1000) if sha256(data := picture(n)).hexdigest() == sha_of(row))
 
 
 def a_row(broken: Broken) -> dict[str, object]:

@@ -13,7 +13,7 @@ from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST
-from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_once
+from vlm_assets_tests.audit.breaking import TARGET, build, copy_of, failed, good_once, sha_of
 from vlm_assets_tests.workplace import ingest, picture
 
 
@@ -51,13 +51,13 @@ def held(installation: Installation, digest: str) -> list[str]:
 def test_by_id_covers_equal_images_and_leaves_no_bytes(copy):
     installation = copy.installation
     row = next(r for bits in copy.bits for r in copy.rows(bits)[1] if r["id"].endswith("copy3.jpg"))
-    assert len(held(installation, row["image_sha256"])) == 3  # two slices and the corpus
+    assert len(held(installation, sha_of(row))) == 3  # two slices and the corpus
     before = {path.name: path.stat().st_ino for path in version(installation).glob("data-r*.arrow")}
     receipt = take_down(installation, TakedownOrder(id=row["id"], reason="asked by the owner"))
     assert receipt.exit_code == 0
     assert receipt.ids == ("scans/0001-of-0003/copy3.jpg", "street/root/0003.jpeg")
     assert set(receipt.slices_emptied) == {"scans/0001-of-0003", "street/root"}
-    assert held(installation, row["image_sha256"]) == []
+    assert held(installation, sha_of(row)) == []
     (rewrite,) = receipt.corpora
     assert (rewrite.rows_removed, rewrite.holes, len(rewrite.shards_rewritten)) == (1, 1, 1)
     after = {path.name: path.stat().st_ino for path in version(installation).glob("data-r*.arrow")}
@@ -76,7 +76,7 @@ def test_by_id_covers_equal_images_and_leaves_no_bytes(copy):
 def test_the_next_build_fills_the_hole(copy):
     installation = copy.installation
     row = a_row(copy)
-    take_down(installation, TakedownOrder(sha256=row["image_sha256"]))
+    take_down(installation, TakedownOrder(sha256=sha_of(row)))
     build(installation)
     manifest = orjson.loads((version(installation) / MANIFEST).read_bytes())
     assert (manifest["rows"], manifest["holes"]) == (30, 0)
@@ -86,13 +86,13 @@ def test_the_next_build_fills_the_hole(copy):
 def test_fetching_again_does_not_bring_it_back(copy):
     installation = copy.installation
     row = a_row(copy, "street")
-    take_down(installation, TakedownOrder(sha256=row["image_sha256"]))
+    take_down(installation, TakedownOrder(sha256=sha_of(row)))
     content = orjson.loads((copy.slice("street") / MANIFEST).read_bytes())["content_hash"]
     outcome = ingest(installation, "street", SliceOptions(force=True))["root"]
     assert outcome.manifest.content_hash == content
-    assert held(installation, row["image_sha256"]) == []
+    assert held(installation, sha_of(row)) == []
     rows = {r["id"]: r for r in read_rows(outcome.path, data_file_names(outcome.manifest.files))}
-    assert rows[row["id"]]["image"] is None
+    assert rows[row["id"]]["images"] is None
     assert rows[row["id"]]["row_bytes"] == row["row_bytes"]
 
 
@@ -122,9 +122,9 @@ def test_cut_short_anywhere_it_is_finished_by_giving_it_again(copy, monkeypatch)
             patch.setattr(run._Takedown, step, cut)
             with pytest.raises(CutError):
                 take_down(installation, order)
-        assert row["image_sha256"] in read_tombstones(installation.root).image_sha256
+        assert sha_of(row) in read_tombstones(installation.root).image_sha256
     assert take_down(installation, order).complete
-    assert held(installation, row["image_sha256"]) == []
+    assert held(installation, sha_of(row)) == []
     assert len(read_tombstones(installation.root).names) == 2
     assert failed(installation, full=True) == {"staleness"}
 

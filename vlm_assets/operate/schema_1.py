@@ -1,0 +1,238 @@
+"""Slices of schema 1, one image and no conversation a row, as slices of schema 2, a record batch at a time."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vlm_assets.captions.columns import MESSAGES_NAMES
+from vlm_assets.ingest.listing import byte_config, config_fingerprint, items_fingerprint
+from vlm_assets.installation.opening import Installation
+from vlm_assets.sources.registry import source_of
+from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file
+from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, ItemEntry, data_file_names, write_items_ledger
+from vlm_assets.words.manifest import FileEntry
+from vlm_assets.words.records import Item, ListedSlice
+from vlm_assets.words.schema import (
+    FACT_NAMES,
+    FACT_TYPE,
+    FACTS_TYPE,
+    IMAGES_TYPE,
+    INDEX_SCHEMA,
+    MESSAGES_TYPE,
+    NO_WORDS,
+    SAMPLE_SCHEMA,
+    Role,
+    columns_of,
+    row_bytes,
+    row_digest,
+)
+
+Content = dict[str, Any]
+"""A manifest as plain JSON."""
+_TABLE_KINDS: Final = ("hf_dataset", "hf_disk")
+_NEW_KEYS: Final = frozenset({"messages_column", "split_images", "encoding", "separator"})
+"""Keys that change bytes and did not exist then."""
+_TEXTS: Final = (
+    "id", "text", "extra", "label", "category", "subcategory", "source", "slice", "origin", "licence",
+    "image_sha256", "format",
+)  # fmt: skip
+FACTS: Final = ("dhash", "width_px", "height_px", "orientation", "frames", "dpi", "size_bytes")
+"""Facts of the image that schema 1 had as columns of the row, beside `image_sha256` and `format`."""
+_FIXED_BYTES: Final = 92
+"""What schema 1 counted for a row beside its texts and its image."""
+_EMPTY: Final = {"name": None, "origin": None, "sha256": "", "format": "", "size_bytes": 0}
+_ROW_BYTES: Final = row_bytes(
+    {
+        **dict.fromkeys((*columns_of(Role.IDENTITY), *columns_of(Role.CONTENT), *columns_of(Role.FACT))),
+        "image_facts": [_EMPTY],
+    }
+)
+
+
+def records_of(columns: Mapping[str, pa.Array], *, digests: bool = True) -> dict[str, pa.Array]:
+    """Every column of data and index of schema 2 out of those of schema 1.
+
+    The digest of a row that was taken down stays what it was: its words are gone; without `digests` all do. Row
+    numbers and order stay.
+    """
+    rows = len(columns["id"])
+    facts = _facts(columns, rows)
+    hashes = _bytes_of_hex(columns["image_sha256"])
+    text = columns["text_sha256"] if "text_sha256" in columns else _text_hashes(columns["text"])
+    made: dict[str, Any] = {
+        **{name: columns[name] for name in ("text", "extra", "id", "label", "category", "subcategory")},
+        **{name: columns[name] for name in ("source", "slice", "origin", "licence", "item_hash", "record")},
+        "images": _images(columns["image"], rows),
+        "messages": pa.nulls(rows, MESSAGES_TYPE),
+        "image_facts": facts,
+        "image_count": pa.array(np.ones(rows, np.int32)),
+        "images_upstream": pa.array(np.ones(rows, np.int32)),
+        "image_bytes": columns["size_bytes"],
+        "min_side_px": pc.min_element_wise(columns["width_px"], columns["height_px"]),
+        "dhash": columns["dhash"],
+        "images_sha256": hashes,
+        "text_sha256": text,
+        "messages_sha256": pa.array([NO_WORDS] * rows, pa.binary(32)),
+        "content_sha256": _content_hashes(hashes, text),
+    }
+    made["row_bytes"] = _row_bytes(columns, rows)
+    made["digest"] = _digests(columns, made, rows) if digests else columns["digest"]
+    return made
+
+
+def _images(image: pa.StructArray, rows: int) -> pa.ListArray:
+    """A list of one each; null where the image was taken down."""
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32))
+    gone = image.is_null() if image.null_count else None
+    return pa.ListArray.from_arrays(offsets, image, mask=gone).cast(IMAGES_TYPE)
+
+
+def _facts(columns: Mapping[str, pa.Array], rows: int) -> pa.ListArray:
+    by_name = {**{name: columns[name] for name in (*FACTS, "format")}, "sha256": columns["image_sha256"]}
+    arrays = [by_name.get(name, pa.nulls(rows, FACT_TYPE.field(name).type)) for name in FACT_NAMES]
+    structs = pa.StructArray.from_arrays(arrays, fields=list(FACT_TYPE))
+    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32)), structs).cast(FACTS_TYPE)
+
+
+def _bytes_of_hex(column: pa.Array) -> pa.Array:
+    return pa.array([bytes.fromhex(value) for value in column.to_pylist()], pa.binary(32))
+
+
+def _text_hashes(column: pa.Array) -> pa.Array:
+    return pa.array([sha256((text or "").encode()).digest() for text in column.to_pylist()], pa.binary(32))
+
+
+def _content_hashes(images: pa.Array, texts: pa.Array) -> pa.Array:
+    pairs = zip(images.to_pylist(), texts.to_pylist(), strict=True)
+    return pa.array([sha256(image + text + NO_WORDS).digest() for image, text in pairs], pa.binary(32))
+
+
+def _row_bytes(columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
+    """By what schema 1 counted, where it did: a row that was taken down keeps the room of its words."""
+    if "row_bytes" in columns:
+        return pc.add(columns["row_bytes"], _ROW_BYTES - _FIXED_BYTES)
+    total = np.full(rows, _ROW_BYTES, np.int64) + columns["size_bytes"].to_numpy(zero_copy_only=False)
+    for name in _TEXTS:
+        if name not in ("category", "subcategory", "licence"):
+            lengths = pc.fill_null(pc.binary_length(columns[name]), 0)
+            total += lengths.to_numpy(zero_copy_only=False)
+    return pa.array(total)
+
+
+def _digests(columns: Mapping[str, pa.Array], made: Mapping[str, pa.Array], rows: int) -> pa.Array:
+    names = [*columns_of(Role.IDENTITY), *columns_of(Role.FACT), "text", "messages", "extra"]
+    values = {name: made[name].to_pylist() for name in names}
+    before = columns["digest"].to_pylist() if "digest" in columns else [None] * rows
+    gone = columns["image"].is_null().to_pylist()
+    digests = [
+        before[row] if gone[row] else row_digest({name: values[name][row] for name in names})
+        for row in range(rows)
+    ]
+    return pa.array(digests, pa.binary(32))
+
+
+def is_of_single_images(folder: Path, content: Content) -> bool:
+    """Whether every row is what a fetch gives today: no row torn out of a list of images or off its conversation."""
+    if content["kind"] not in _TABLE_KINDS:
+        return True
+    for name in data_file_names(content["files"]):
+        with pa.memory_map(str(folder / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+            for batch in reader:
+                if pc.any(pc.match_substring_regex(batch.column("id"), r"#\d+$")).as_py():
+                    return False
+                if any(_has_conversation(extra) for extra in batch.column("extra").to_pylist() if extra):
+                    return False
+    return True
+
+
+def _has_conversation(extra: str) -> bool:
+    """Whether one of the other upstream columns is plainly a conversation."""
+    if not any(f'"{name}"' in extra for name in MESSAGES_NAMES):
+        return False
+    values = orjson.loads(extra)
+    inside = values.get("json") if isinstance(values.get("json"), dict) else {}
+    return any(isinstance(one.get(name), (list, dict)) for one in (values, inside) for name in MESSAGES_NAMES)
+
+
+def migrate_slice(
+    installation: Installation, folder: Path, into: Path, content: Content
+) -> tuple[Content, dict[str, FileEntry]]:
+    """Writes data, index and items ledger anew; the slice stays committed for its listing where that is unchanged."""
+    written: dict[str, FileEntry] = {}
+    hashes = sha256()
+    rows_with_text = 0
+    own = map_ipc_file(folder / INDEX_FILE).read_all()
+    first = 0
+    with ArrowFile(into / INDEX_FILE, INDEX_SCHEMA, form="file") as index:
+        for name in data_file_names(content["files"]):
+            with (
+                ArrowFile(into / name, SAMPLE_SCHEMA) as data,
+                pa.memory_map(str(folder / name)) as mapped,
+                pa.ipc.open_stream(mapped) as reader,
+            ):
+                for batch in reader:
+                    made = records_of(_old_columns(batch, own.slice(first, batch.num_rows)))
+                    first += batch.num_rows
+                    for file, schema in ((data, SAMPLE_SCHEMA), (index, INDEX_SCHEMA)):
+                        columns = [made[column] for column in schema.names]
+                        file.write(pa.RecordBatch.from_arrays(columns, schema=schema))
+                    digests = made["digest"].to_pylist()
+                    hashes.update(b"".join(digests))
+                    rows_with_text += sum(one != NO_WORDS for one in made["text_sha256"].to_pylist())
+                written[name] = data.finish()
+        written[INDEX_FILE] = index.finish()
+    ledger = _ledger(folder)
+    written[ITEMS_FILE] = write_items_ledger(into / ITEMS_FILE, ledger)
+    data_names = data_file_names(content["files"])
+    content |= {
+        "content_hash": hashes.hexdigest(),
+        "images": content["rows"],
+        "multi_image_rows": 0,
+        "rows_with_text": rows_with_text,
+        "rows_with_messages": 0,
+        "remarks": {},
+        "data_bytes": sum(written[name].size_bytes for name in data_names),
+        **_fingerprints(installation, content, ledger),
+    }
+    return content, written
+
+
+def _old_columns(batch: pa.RecordBatch, own: pa.Table) -> dict[str, pa.Array]:
+    names = ("row_bytes", "text_sha256", "item_hash", "record", "digest")
+    columns = {name: own.column(name).combine_chunks() for name in names}
+    return {**{name: batch.column(name) for name in batch.schema.names}, **columns}
+
+
+def _ledger(folder: Path) -> list[ItemEntry]:
+    return [ItemEntry(**row) for row in pq.read_table(folder / ITEMS_FILE).to_pylist()]
+
+
+def _fingerprints(installation: Installation, content: Content, ledger: Sequence[ItemEntry]) -> Content:
+    """Those that a listing has now, where the catalogue is still what the slice was fetched under; else as before."""
+    spec = next((one for one in installation.catalog.sources if one.name == content["source"]), None)
+    if spec is None or spec.kind != content["kind"]:
+        return {}
+    formats = ",".join(content["formats"])
+    items = [Item(entry.key, entry.identity) for entry in ledger]
+    listed = ListedSlice(content["slice"], items, content["container"], content["items_per_slice"])
+    kept = {
+        name: value for name, value in byte_config(installation, spec, 1).items() if name not in _NEW_KEYS
+    }
+    before = sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    unchanged = (before, items_fingerprint(before + formats, listed, items))
+    if unchanged != (content["config_fingerprint"], content["listing_fingerprint"]):
+        return {}
+    version = source_of(spec.kind).version
+    config = config_fingerprint(installation, spec, version)
+    return {
+        "kind_version": version,
+        "config_fingerprint": config,
+        "listing_fingerprint": items_fingerprint(config + formats, listed, items),
+    }
