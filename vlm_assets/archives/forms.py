@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vlm_assets.archives.joined import open_joined, part_starts
-from vlm_assets.archives.limits import Budget, DamagedArchiveError, TruncatedArchiveError
+from vlm_assets.archives.limits import Budget, DamagedArchiveError, MissingPartsError, TruncatedArchiveError
 from vlm_assets.archives.members import Entry
 from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.streams import Peeked, Stream, compression_of, decompressed
@@ -71,10 +71,17 @@ def check_whole(parts: Sequence[Path], budget: Budget) -> None:
     """Returns where the parts of a split archive make a whole one. A packed tar is unpacked for that.
 
     Raises:
-        TruncatedArchiveError: the last parts are missing.
+        MissingPartsError: the last parts are missing.
         DamagedArchiveError: they make no archive.
         BombError: it unpacks to too much.
     """
+    try:
+        _read_through(parts, budget)
+    except TruncatedArchiveError as error:
+        raise MissingPartsError(str(error)) from error
+
+
+def _read_through(parts: Sequence[Path], budget: Budget) -> None:
     with open_joined(parts) as file:
         form = form_of_file(file)
         if form is None:

@@ -39,6 +39,10 @@ class TruncatedArchiveError(DamagedArchiveError):
     """An archive ends before its end: cut off, or the last parts of a split one are missing."""
 
 
+class MissingPartsError(TruncatedArchiveError):
+    """Parts of a split archive are not there; nothing of it was given."""
+
+
 class MemberFaultError(Exception):
     """One member cannot be read; the archive goes on. Ends as a reject, never leaves this package."""
 

@@ -27,7 +27,7 @@ from vlm_assets.archives.limits import (
     Budget,
     DamagedArchiveError,
     MemberFaultError,
-    TruncatedArchiveError,
+    MissingPartsError,
 )
 from vlm_assets.archives.members import Entry, Member
 from vlm_assets.archives.names import (
@@ -76,7 +76,8 @@ def read_members(parts: Path | Sequence[Path], reading: Reading, *, where: str) 
     was left out is the member's name.
 
     Raises:
-        TruncatedArchiveError: it is cut. Of several parts: before anything was given.
+        MissingPartsError: parts of it are not there; nothing was given.
+        TruncatedArchiveError: it is cut.
         DamagedArchiveError: no archive, or it cannot be enumerated to its end.
         BombError: it unpacks to too much.
         StoreError: an archive inside cannot be spooled.
@@ -97,6 +98,7 @@ def read_inside(entries: Sequence[Entry], name: str, reading: Reading, budget: B
     """Members of an archive that is a member itself, or several that it was split over; names are relative to it.
 
     Raises:
+        MissingPartsError: parts of it are not there; nothing was given.
         DamagedArchiveError: it cannot be read to its end, its own bytes in the outer archive included.
         BombError, StoreError: as `read_members`.
     """
@@ -109,7 +111,9 @@ def read_inside(entries: Sequence[Entry], name: str, reading: Reading, budget: B
                 yield from walk.joined(paths, "", 1)
             else:
                 yield from walk.inside(entries[0], "", 1)
-        except (MemberFaultError, _LastPartError) as fault:
+        except _LastPartError as fault:
+            raise MissingPartsError(f"{budget.where}: {name}: {fault}") from fault
+        except MemberFaultError as fault:
             raise DamagedArchiveError(f"{budget.where}: {name}: {fault}") from fault
 
 
@@ -230,6 +234,10 @@ class _Walk:
             yield from self._split(split, parts, prefix, depth)
         for name in sorted(set(parts.found).difference(*(split.parts for split in splits))):
             path, size_bytes = parts.found[name]
+            if is_archive_name(name):
+                missing = "it says that it is the last of several parts"
+                yield LeftOut(prefix + name, LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, missing, size_bytes)
+                continue
             with path.open("rb") as file:
                 yield LeftOut(
                     prefix + name, LeftOutReason.UNKNOWN_TYPE, _what(file.read(HEAD_BYTES)), size_bytes
@@ -269,7 +277,7 @@ class _Walk:
         """What is missing at the end of a split archive; "" where nothing is, or it is damaged otherwise."""
         try:
             check_whole(paths, replace(self._budget))
-        except TruncatedArchiveError as error:
+        except MissingPartsError as error:
             return self._told(error)
         except DamagedArchiveError:  # reading it tells
             pass

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 from zlib import crc32
 
-from vlm_assets.archives.limits import DamagedArchiveError, TruncatedArchiveError
+from vlm_assets.archives.limits import DamagedArchiveError, MissingPartsError, TruncatedArchiveError
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
@@ -76,7 +76,8 @@ def read_directory(file: BinaryIO, where: str, part_starts: Sequence[int] = (0,)
     `part_starts`: where each part of a split archive begins in the joined file.
 
     Raises:
-        TruncatedArchiveError: there is no end record, or parts are missing.
+        TruncatedArchiveError: there is no end record.
+        MissingPartsError: it says that there are more parts.
         DamagedArchiveError: the directory cannot be read to its end.
     """
     place = _find(file, where, part_starts)
@@ -105,9 +106,8 @@ def read_directory(file: BinaryIO, where: str, part_starts: Sequence[int] = (0,)
 
 def is_last_part(file: BinaryIO) -> bool:
     """Whether a zip says that it is the last of several parts (`.z01`, …, `.zip`)."""
-    for _, end, _ in _ends(file):
-        return 0 < end[1] < _MAX_16
-    return False
+    last = next(_ends(file), None)
+    return last is not None and 0 < last[1][1] < _MAX_16
 
 
 def has_directory(file: BinaryIO) -> bool:
@@ -145,7 +145,7 @@ def _find(file: BinaryIO, where: str, part_starts: Sequence[int]) -> _Place:
         if place is not None and parts <= max(len(part_starts), 1):
             return place
     if parts_told > len(part_starts):
-        raise TruncatedArchiveError(f"{where}: {len(part_starts)} of {parts_told} parts of a split zip")
+        raise MissingPartsError(f"{where}: {len(part_starts)} of {parts_told} parts of a split zip")
     raise TruncatedArchiveError(f"{where}: not a complete zip archive (no directory at its end)")
 
 

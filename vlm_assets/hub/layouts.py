@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
-from vlm_assets.archives.limits import ArchiveLimits, TruncatedArchiveError
+from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
@@ -177,10 +177,11 @@ def fetch_items(
             origin = _origin(spec, payload["file"]["path"] if "file" in payload else item.key)
             try:
                 yield from read_data_file(outcome, payload["format"], item.key, origin, reading)
-            except TruncatedArchiveError as error:
-                if len(outcome) == 1:
-                    raise
-                parts = [(PurePosixPath(one["path"]).name, one["size_bytes"]) for one in payload["parts"]]
+            except MissingPartsError as error:
+                parts = [
+                    (PurePosixPath(one["path"]).name, one["size_bytes"])
+                    for one in payload.get("parts") or [payload["file"]]
+                ]
                 yield from last_parts_missing(item.key, parts, error)
         context.progress(1, item.size_bytes or 0)
 

@@ -67,7 +67,7 @@ def archive_events(
     Raises:
         SourceError: it cannot be read to its end.
     """
-    from vlm_assets.archives.limits import ArchiveLimits, TruncatedArchiveError
+    from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
     parts: Sequence[Mapping[str, Any]] = item.payload["parts"]
@@ -78,7 +78,5 @@ def archive_events(
     members = read_members(paths, reading, where=item.key)
     try:
         yield from member_events(members, item, item.key, globs=globs, prefix=f"{item.key}/")
-    except TruncatedArchiveError as error:
-        if len(paths) == 1:
-            raise
+    except MissingPartsError as error:
         yield from last_parts_missing(item.key, [(part["key"], part["size"]) for part in parts], error)

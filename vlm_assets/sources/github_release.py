@@ -192,7 +192,7 @@ def _download(client: "Client", item: Item, context: FetchContext) -> Path:
 def _members(
     paths: Sequence[Path], item: Item, origin: str, spec: GithubReleaseSpec, context: FetchContext
 ) -> Iterator[Record | Reject | LeftOut]:
-    from vlm_assets.archives.limits import ArchiveLimits, TruncatedArchiveError
+    from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
     reading = Reading(
@@ -200,9 +200,7 @@ def _members(
     )
     try:
         yield from member_events(read_members(paths, reading, where=origin), item, origin)
-    except TruncatedArchiveError as error:
-        if len(paths) == 1:
-            raise
+    except MissingPartsError as error:
         yield from last_parts_missing(
             item.key, [(part.key, part.size_bytes) for part in _assets(item)], error
         )

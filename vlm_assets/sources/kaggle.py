@@ -172,15 +172,13 @@ def _inside(
     item: Item, parts: "Sequence[Entry]", reading: "Reading", budget: "Budget", origin: str, spec: KaggleSpec
 ) -> Iterator[Record | Reject | LeftOut]:
     """Members of an archive inside."""
-    from vlm_assets.archives.limits import TruncatedArchiveError
+    from vlm_assets.archives.limits import MissingPartsError
     from vlm_assets.archives.read import read_inside
 
     members = read_inside(parts, item.key, reading, budget)
     try:
         yield from member_events(members, item, origin, globs=spec.globs, prefix=f"{item.key}/")
-    except TruncatedArchiveError as error:
-        if len(parts) == 1:
-            raise
+    except MissingPartsError as error:
         yield from last_parts_missing(item.key, [(part.name, part.size_bytes) for part in parts], error)
 
 

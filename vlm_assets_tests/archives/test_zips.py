@@ -7,7 +7,13 @@ import inflate64
 import pytest
 from backports import zstd
 
-from vlm_assets.archives.limits import ArchiveLimits, BombError, DamagedArchiveError, TruncatedArchiveError
+from vlm_assets.archives.limits import (
+    ArchiveLimits,
+    BombError,
+    DamagedArchiveError,
+    MissingPartsError,
+    TruncatedArchiveError,
+)
 from vlm_assets_tests.archives.made import LIMITS, cut, found_in, raw_zip, records, told, zip_bytes
 
 DATA = bytes(range(256)) * 40
@@ -177,3 +183,19 @@ def test_a_size_that_lies_is_found_out(tmp_path: Path) -> None:
     assert told(found_in(tmp_path, raw_zip([(b"a.jpg", b"A" * 900)], size=10))) == [("a.jpg", "unreadable")]
     big = raw_zip([(b"a.jpg", b"A")], size=LIMITS.member_bytes + 1)
     assert told(found_in(tmp_path, big)) == [("a.jpg", "too_many_bytes")]
+
+
+def test_a_last_part_alone_says_what_is_missing(tmp_path: Path) -> None:
+    last = cut(raw_zip([(b"a.jpg", DATA), (b"b.jpg", DATA)], disks=[9000]), 9000)[1]
+    with pytest.raises(MissingPartsError, match="1 of 2 parts of a split zip"):
+        found_in(tmp_path, last)
+    for outer in (
+        zip_bytes([("p.zip", last), ("z.jpg", b"Z")]),
+        zip_bytes([("p.zip", last)], zipfile.ZIP_DEFLATED),
+    ):
+        assert told(found_in(tmp_path, outer))[-1] == ("p.zip", "split_archive_incomplete")
+    whole = zip_bytes([("in.zip", zip_bytes([("p.zip", last), ("z.jpg", b"Z")]))])
+    assert told(found_in(tmp_path, whole)) == [
+        ("in.zip/z.jpg", b"Z"),
+        ("in.zip/p.zip", "split_archive_incomplete"),
+    ]
