@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts, addresses or networks (comma-separated) that may be private or loopback."
     )
+    proxy: SecretStr | None = Field(
+        None,
+        description="Outgoing proxy of all sources, http(s)://host:port; none: no proxy. Unset: http_proxy and "
+        "https_proxy. no_proxy holds for both.",
+    )
     ca_bundle: Path | None = Field(None, description="Extra CA certificates in PEM; TLS is always verified.")
     obey_robots: bool = Field(default=True, description="Obey robots.txt and X-Robots-Tag: noai.")
     http_concurrency: int = Field(64, ge=1, description="Requests in flight in one run, over all hosts.")
@@ -143,6 +148,13 @@ class Settings(BaseSettings):
             _http_url(value.get_secret_value())
         return value
 
+    @field_validator("proxy")
+    @classmethod
+    def _a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().strip().lower() != "none":
+            _proxy_url(value.get_secret_value().strip())
+        return value
+
     @field_validator("ui_url")
     @classmethod
     def _a_ui(cls, value: str | None) -> str | None:
@@ -222,6 +234,17 @@ def _http_url(value: str) -> str:
     if not fine or parts.username is not None or any(c.isspace() for c in value):
         raise ValueError("not an http(s) URL with a host and without a user")
     return value
+
+
+def _proxy_url(value: str) -> None:
+    """Refuses what is no proxy; the error quotes nothing of it, for it may hold a password."""
+    try:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("not the URL of an http or https proxy, nor `none`")
 
 
 class _ProfileSource(PydanticBaseSettingsSource):

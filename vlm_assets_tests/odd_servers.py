@@ -60,6 +60,8 @@ class OddServer:
     hosts: tuple[str, ...] = ("127.0.0.1",)
     port: int = 0
     log: list[Question] = field(default_factory=list)
+    always: tuple[str, ...] = ()
+    """Header lines for every answer that a test sets up with them."""
 
     def __enter__(self) -> Self:
         self._ready = threading.Event()

@@ -21,8 +21,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vlm_assets.transfer.addresses import AddressPolicy
 from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.files import FileHashes
+from vlm_assets.transfer.guard import Guard
+from vlm_assets.transfer.guarded_clients import guarded_transport
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.contexts import SourceSettings
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("vlm_assets.hub")
 
+_STRICT: Final = Guard(AddressPolicy(()))
+"""For requests of the library that no source asked for."""
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
 
@@ -332,8 +337,14 @@ def _polite_client(context: ssl.SSLContext) -> Any:
             guest.wait(_host(request.url))
 
     return PoliteClient(
-        event_hooks={"request": [wait_turn]}, follow_redirects=True, timeout=None, verify=context
-    )
+        event_hooks={"request": [wait_turn]}, follow_redirects=True, timeout=None,
+        transport=guarded_transport(_present_guard, context),
+    )  # fmt: skip
+
+
+def _present_guard() -> Guard:
+    guest = _present()
+    return _STRICT if guest is None else guest.guard
 
 
 def _host(url: Any) -> str:

@@ -22,6 +22,7 @@ from vlm_assets.spiders.model import (
     is_wanted,
     title_file,
 )
+from vlm_assets.transfer.proxies import Proxies
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import SourceError
 
@@ -95,8 +96,9 @@ def _is_stale(folder: Path) -> bool:
 
 
 def _environment(settings: SourceSettings) -> Mapping[str, str]:
-    """The child's environment: without proxies; with the extra CA certificates beside the system's own."""
+    """The child's environment: the settings' proxies; the extra CA certificates beside the system's own."""
     kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    kept |= Proxies.of(settings).environment()
     if settings.ca_bundle is not None:
         paths = ssl.get_default_verify_paths()
         kept["SSL_CERT_FILE"] = str(settings.ca_bundle)

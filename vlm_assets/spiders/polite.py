@@ -1,6 +1,7 @@
 """Scrapy's manners made those of the platform: addresses checked, limits and pauses shared by the whole machine."""
 
 import asyncio
+import os
 import random
 import time
 from typing import Any
@@ -13,11 +14,14 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.resolver import CachingThreadedResolver
+from w3lib.http import basic_auth_header
 from yarl import URL
 
 from vlm_assets.spiders.model import CrawlTask
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError, literal_address
+from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.politeness import retry_after_s
+from vlm_assets.transfer.proxies import Proxies
 from vlm_assets.transfer.robots import Rules, RulesCache, rules_for_status
 from vlm_assets.transfer.slots import HostGate, host_folder
 from vlm_assets.transfer.urls import host_key, origin_of
@@ -33,15 +37,17 @@ class PoliteHandler(HTTP11DownloadHandler):  # type: ignore[misc]  # Scrapy is u
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._task: CrawlTask = crawler.settings[TASK]
-        self._policy = AddressPolicy(self._task.allow_private_hosts)
+        self._guard = _guard_of(self._task)
 
     async def download_request(self, request: Request) -> Response:
         """One exchange, after the address check, within a slot of the host, at its pace."""
         url = URL(request.url, encoded=True)
         try:
-            self._policy.check_literal(url)
+            proxy = await asyncio.to_thread(self._guard.proxy_for, url)
         except PrivateAddressError as error:
             raise IgnoreRequest(str(error)) from error
+        if proxy is not None:
+            request = _through(proxy, request)
         gate = HostGate(self._task.locks_dir, host_key(url))
         try:
             while gate.take_slot(self._task.concurrency) is None:  # noqa: ASYNC110 - other processes send no event
@@ -59,16 +65,29 @@ class PoliteHandler(HTTP11DownloadHandler):  # type: ignore[misc]  # Scrapy is u
             gate.close()
 
 
+def _guard_of(task: CrawlTask) -> Guard:
+    return Guard(AddressPolicy(task.allow_private_hosts), Proxies.of_environment(os.environ))
+
+
+def _through(proxy: URL, request: Request) -> Request:
+    """The request by way of a proxy, whose credentials go to it alone."""
+    made = request.copy()
+    made.meta["proxy"] = str(proxy.with_user(None))
+    if proxy.user is not None:
+        made.headers["Proxy-Authorization"] = basic_auth_header(proxy.user, proxy.password or "")
+    return made
+
+
 class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc]  # as above
     """Resolves a name to an address that may be connected to, or fails."""
 
-    _policy: AddressPolicy
+    _guard: Guard
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, reactor: Any) -> "GuardedResolver":
         """As Scrapy makes it."""
         made: GuardedResolver = super().from_crawler(crawler, reactor)
-        made._policy = AddressPolicy(crawler.settings[TASK].allow_private_hosts)
+        made._guard = _guard_of(crawler.settings[TASK])
         return made
 
     def getHostByName(self, name: str, timeout: Any = ()) -> Any:  # noqa: N802 - Twisted's name
@@ -76,8 +95,10 @@ class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc]  # as abov
         return super().getHostByName(name, timeout).addCallback(self._check, name)
 
     def _check(self, address: str, name: str) -> str:
-        found = literal_address(address)
-        if found is None or not (self._policy.allows_name(name) or self._policy.allows(found)):
+        found, policy = literal_address(address), self._guard.policy
+        if name in {host for host, _ in self._guard.proxies.endpoints}:
+            return address
+        if found is None or not (policy.allows_name(name) or policy.allows(found)):
             raise PrivateAddressError(
                 f"{name} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
             )

@@ -21,6 +21,8 @@ def scrapy_settings(task: CrawlTask) -> dict[str, Any]:
         "ROBOTSTXT_USER_AGENT": "vlm-assets",
         "DOWNLOADER_MIDDLEWARES": {
             "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+            # The handler chooses the proxy, after the address check.
+            "scrapy.downloadermiddlewares.httpproxy.HttpProxyMiddleware": None,
             polite.StrictRobots: 100,
         },
         "DOWNLOAD_HANDLERS": {

@@ -1,22 +1,21 @@
 """Which addresses may be connected to: public ones, and those that the settings list.
 
 On a cloud machine a URL into 169.254.169.254 reads the instance's credentials, so every address is checked after
-DNS resolution, at every connection, whatever name or spelling led to it.
+DNS resolution, at every connection, whatever name or spelling led to it (`guard` opens them).
 """
 
-import asyncio
 import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
-from aiohappyeyeballs import start_connection
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from vlm_assets.words.errors import SourceError
 
 Address = IPv4Address | IPv6Address
+AddressInfo = tuple[Any, ...]
+"""As `socket.getaddrinfo` has it: family, kind, protocol, canonical name, and the socket's address."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _REFUSED: Final = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"), IPv4Network("192.88.99.0/24"))
 
@@ -93,6 +92,21 @@ class AddressPolicy:
         """Whether an address may be connected to."""
         return self.lists(address) or is_public(address)
 
+    def of_name(self, host: str, infos: Sequence[AddressInfo]) -> list[AddressInfo]:
+        """Those of a name's addresses that may be connected to.
+
+        Raises:
+            PrivateAddressError: it has some, and none may.
+        """
+        if self.allows_name(host):
+            return list(infos)
+        fine = [info for info in infos if self.allows(ip_address(str(info[4][0])))]
+        if infos and not fine:
+            raise PrivateAddressError(
+                f"{host} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
+            )
+        return fine
+
     def lists(self, address: Address) -> bool:
         """Whether the settings list this address, or the network it lies in."""
         return any(
@@ -119,75 +133,3 @@ class AddressPolicy:
         address = literal_address(host)
         if address is not None and not self.allows(address) and not self.allows_name(host):
             raise PrivateAddressError(f"{host} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names to the allowed ones of their addresses; refuses a name that has no other."""
-
-    def __init__(self, policy: AddressPolicy) -> None:
-        self._policy = policy
-        self._granted: set[str] = set()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """All allowed addresses of a name.
-
-        Raises:
-            PrivateAddressError: every address of the name is refused.
-            OSError: the name does not resolve.
-        """
-        infos = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
-        )
-        named = self._policy.allows_name(host)
-        results: list[ResolveResult] = []
-        for found, _, proto, _, address in infos:
-            text = str(address[0])
-            if not named and not self._policy.allows(ip_address(text)):
-                continue
-            if named:
-                self._granted.add(text)
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=text,
-                    port=port,
-                    family=found,
-                    proto=proto,
-                    flags=socket.AI_NUMERICHOST,
-                )
-            )
-        if infos and not results:
-            raise PrivateAddressError(
-                f"{host} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
-            )
-        return results
-
-    async def connect(self, host: str, port: int) -> socket.socket:
-        """A connection to one of the allowed addresses of a name, or to a literal address that is allowed.
-
-        Raises:
-            PrivateAddressError: none is allowed.
-            OSError: the name does not resolve, or no address answers.
-        """
-        found = await self.resolve(host, port)
-        infos = [(one["family"], socket.SOCK_STREAM, one["proto"], "", (one["host"], port)) for one in found]
-        return await start_connection(infos, happy_eyeballs_delay=0.25, socket_factory=self.socket_for)
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-    def socket_for(self, info: Sequence[Any]) -> socket.socket:
-        """A socket for one connection, after a last look at the address it will go to.
-
-        Raises:
-            PrivateAddressError: an address that no earlier check should have let through.
-        """
-        family, kind, proto, _, address = info
-        text = str(address[0])
-        if text not in self._granted and not self._policy.allows(ip_address(text)):
-            raise PrivateAddressError(f"{text} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
-        made = socket.socket(family=family, type=kind, proto=proto)
-        made.setblocking(False)  # noqa: FBT003 - the only way to say it
-        return made

@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
+from vlm_assets.transfer.addresses import PrivateAddressError
 from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.contact import require_contact
@@ -291,9 +291,7 @@ class Client:
             return self._loop
 
     async def _open(self) -> None:
-        wire = await self._stack.enter_async_context(
-            Wire(self._settings, AddressPolicy(self._settings.allow_private_hosts))
-        )
+        wire = await self._stack.enter_async_context(Wire(self._settings))
         self._guest = Guest(self._settings, self._locks_dir, wire, self._meter)
         self._stack.callback(self._guest.close)
 

@@ -183,7 +183,7 @@ class _Download:
 
     async def _main(self) -> None:
         started = time.monotonic()
-        async with Wire(self._settings, self._policy) as wire:
+        async with Wire(self._settings) as wire:
             guest = Guest(self._settings, self._context.locks_dir, wire, self._meter)
             self._guest = guest
             self._visits = Visits(guest, self._spool.folder)

@@ -62,7 +62,7 @@ class Guest:
         self.settings = settings
         self.meter = meter
         self.patience = Patience.of(settings)
-        self.policy = wire.policy
+        self.policy = wire.guard.policy
         self._wire = wire
         self._odd: set[str] = set()
         """Origins whose answers the strict client does not take: no second request for each of their URLs."""

@@ -87,6 +87,8 @@ def fault_of(error: BaseException) -> FaultError | None:
         return FaultError(Fault.CONNECT, detail or "no connection in time")
     if isinstance(error, TimeoutError):
         return FaultError(Fault.TIMEOUT, "no byte in time")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return FaultError(Fault.CONNECT, f"the proxy answered with status {error.status}")
     if isinstance(error, aiohttp.ClientResponseError):
         return FaultError(Fault.MALFORMED, _parser_said(error))
     if isinstance(error, aiohttp.ClientError | ConnectionError):

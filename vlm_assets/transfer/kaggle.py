@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vlm_assets.transfer.client import Client
+from vlm_assets.transfer.guarded_clients import guard_adapter
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
@@ -223,7 +224,6 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
     """The client of kagglehub, its session's requests with a timeout, a turn and patience."""
     from kagglehub.clients import build_kaggle_client
     from requests.adapters import HTTPAdapter
-    from requests.utils import should_bypass_proxies
 
     logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
 
@@ -232,9 +232,9 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
             super().init_poolmanager(*args, **options, ssl_context=tls_context(guest.settings.ca_bundle))
 
         def send(self, request: Any, *args: Any, **options: Any) -> Any:
-            host = host_key(wire_url(request.url))
-            if should_bypass_proxies(request.url, None):
-                options["proxies"] = {}  # requests keeps the proxy when a redirect leads to a no_proxy host
+            url = wire_url(request.url)
+            host, proxy = host_key(url), guest.guard.proxy_for(url)
+            options["proxies"] = {} if proxy is None else {url.scheme: str(proxy)}
             options["timeout"] = (guest.settings.http_timeout_s, guest.settings.http_timeout_s)
             tries = 0
             while True:
@@ -250,7 +250,9 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
     http.__enter__()
     session = http._session  # noqa: SLF001  # the library offers no other way to a timeout
     for scheme in ("http://", "https://"):
-        session.mount(scheme, PoliteAdapter())
+        adapter = PoliteAdapter()
+        guard_adapter(adapter, guest.guard)
+        session.mount(scheme, adapter)
     return client  # type: ignore[no-any-return]  # untyped library
 
 

@@ -8,6 +8,7 @@ import asyncio
 import re
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from typing import Final
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from vlm_assets.transfer.addresses import GuardedResolver
 from vlm_assets.transfer.answers import Content, Headers, lengths_said
+from vlm_assets.transfer.guard import GuardedResolver
 from vlm_assets.transfer.http import FaultError
 from vlm_assets.transfer.politeness import Fault
 
@@ -55,46 +56,91 @@ class LenientClient:
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str], data: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        proxy: URL | None = None,
     ) -> AsyncIterator[LenientAnswer]:
-        """One exchange.
+        """One exchange, through `proxy` if there is one.
 
         Raises:
             FaultError: no connection, no answer that can be made out, or none in time.
             PrivateAddressError: the host leads to an address that is not allowed.
         """
-        reader, writer = await self._connect(url)
+        reader, writer = await self._connect(url, proxy)
         try:
-            writer.write(_request(method, url, {**self.headers, **headers}, data))
+            writer.write(_request(method, url, {**self.headers, **headers}, data, proxy))
             lines = _Lines(reader, self.timeout_s)
             status, found = await _head(lines)
             yield LenientAnswer(status, found, _body(method, status, found, lines))
         finally:
             writer.transport.abort()  # what is not read is not wanted
 
-    async def _connect(self, url: URL) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        tls = self.tls if url.scheme == "https" else None
+    async def _connect(
+        self, url: URL, proxy: URL | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        via = proxy or url
         async with asyncio.timeout(self.timeout_s):
             try:
-                connection = await self.resolver.connect(url.raw_host or "", url.port or 80)
+                connection = await self.resolver.connect(via.raw_host or "", via.port or 80)
             except socket.gaierror as error:
                 raise FaultError(Fault.DNS, error.strerror or "no such name") from None
             except OSError as error:
                 raise FaultError(Fault.CONNECT, error.strerror or type(error).__name__) from None
+            tls = self.tls if via.scheme == "https" else None
             try:
-                return await asyncio.open_connection(
-                    sock=connection, limit=_PIECE, ssl=tls, server_hostname=url.raw_host if tls else None
+                reader, writer = await asyncio.open_connection(
+                    sock=connection, limit=_PIECE, ssl=tls, server_hostname=via.raw_host if tls else None
                 )
             except BaseException:
                 connection.close()
                 raise
+            if proxy is not None and url.scheme == "https":
+                await self._tunnel(reader, writer, url, proxy)
+            return reader, writer
+
+    async def _tunnel(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: URL, proxy: URL
+    ) -> None:
+        """Through the proxy to the host itself, with TLS to the host."""
+        target = f"{_host(url)}:443" if url.is_default_port() else _host(url)
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        lines += [f"{name}: {value}" for name, value in _proxy_headers(proxy).items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        try:
+            _check_tunnel((await _head(_Lines(reader, self.timeout_s)))[0])
+            await writer.start_tls(self.tls, server_hostname=url.raw_host)
+        except BaseException:
+            writer.transport.abort()
+            raise
 
 
-def _request(method: str, url: URL, headers: Mapping[str, str], data: bytes | None) -> bytes:
-    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {_host(url)}", "Connection: close"]
+def _request(
+    method: str, url: URL, headers: Mapping[str, str], data: bytes | None, proxy: URL | None
+) -> bytes:
+    forwarded = proxy is not None and url.scheme == "http"
+    target = f"http://{_host(url)}{url.raw_path_qs}" if forwarded else url.raw_path_qs
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {_host(url)}", "Connection: close"]
+    if proxy is not None and forwarded:
+        headers = {**headers, **_proxy_headers(proxy)}
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(data)}"] if data is not None else []
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + (data or b"")
+
+
+def _check_tunnel(status: int) -> None:
+    if not 200 <= status < 300:
+        raise FaultError(Fault.CONNECT, f"the proxy answered with status {status}")
+
+
+def _proxy_headers(proxy: URL) -> dict[str, str]:
+    if proxy.user is None:
+        return {}
+    pair = f"{proxy.user}:{proxy.password or ''}".encode()
+    return {"Proxy-Authorization": f"Basic {b64encode(pair).decode()}"}
 
 
 def _host(url: URL) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from vlm_assets.transfer.budget import present_meter
+from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, LimitedSpec, Patience, Retry, judge_status, utc
 from vlm_assets.transfer.slots import HostGate
 from vlm_assets.words.contexts import SourceSettings
@@ -33,6 +34,7 @@ class SyncGuest:
 
     def __init__(self, settings: SourceSettings, spec: LimitedSpec, locks_dir: Path) -> None:
         self.settings = settings
+        self.guard = Guard.of(settings)
         self.patience = Patience.of(settings)
         self.limits = HostLimits.of(spec).tightened(settings)
         self.requests = 0

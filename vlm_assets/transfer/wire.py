@@ -10,8 +10,8 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
-from vlm_assets.transfer.addresses import AddressPolicy, GuardedResolver
 from vlm_assets.transfer.answers import Answer
+from vlm_assets.transfer.guard import Guard, GuardedResolver
 from vlm_assets.transfer.http import user_agent
 from vlm_assets.transfer.lenient import LenientClient
 from vlm_assets.words.contexts import SourceSettings
@@ -28,8 +28,8 @@ class Wire:
     Knows no redirects, cookies or retries of its own.
     """
 
-    def __init__(self, settings: SourceSettings, policy: AddressPolicy) -> None:
-        self.policy = policy
+    def __init__(self, settings: SourceSettings) -> None:
+        self.guard = Guard.of(settings)
         self._settings = settings
 
     async def __aenter__(self) -> Self:
@@ -37,13 +37,14 @@ class Wire:
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
         )
-        resolver = GuardedResolver(self.policy)
+        resolver = GuardedResolver(self.guard)
         tls = ssl.create_default_context()
         if self._settings.ca_bundle is not None:
             tls.load_verify_locations(self._settings.ca_bundle)
         # Bytes as they were published: a body re-encoded under way is another body.
         headers = {"User-Agent": user_agent(self._settings), "Accept": "*/*", "Accept-Encoding": "identity"}
         self._session = _open_session(self._settings.http_timeout_s, resolver, tls, headers)
+        self._proxied = bool(self.guard.proxies)
         self._lenient = LenientClient(resolver, tls, self._settings.http_timeout_s, headers)
         return self
 
@@ -66,12 +67,15 @@ class Wire:
             PrivateAddressError: the host leads to an address that is not allowed.
             aiohttp.ClientError, OSError, FaultError: as `http.fault_of` explains them.
         """
+        proxy = None
+        if self._proxied:
+            proxy = await asyncio.to_thread(self.guard.proxy_for, url)
         if lenient:
-            async with self._lenient.request(method, url, headers=headers, data=data) as answer:
+            async with self._lenient.request(method, url, headers=headers, data=data, proxy=proxy) as answer:
                 yield answer
             return
         async with self._session.request(
-            method, url, headers=headers, data=data, allow_redirects=False
+            method, url, headers=headers, data=data, allow_redirects=False, proxy=proxy
         ) as response:
             yield response
 

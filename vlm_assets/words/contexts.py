@@ -73,6 +73,11 @@ class SourceSettings(Protocol):
         ...
 
     @property
+    def proxy(self) -> SecretStr | None:
+        """URL of the outgoing proxy, or `none`; unset: the environment's."""
+        ...
+
+    @property
     def worker_count(self) -> int:
         """Threads or processes to work with."""
         ...

@@ -6,11 +6,11 @@ import pytest
 
 from vlm_assets.transfer.addresses import (
     AddressPolicy,
-    GuardedResolver,
     PrivateAddressError,
     is_public,
     literal_address,
 )
+from vlm_assets.transfer.guard import Guard, GuardedResolver
 from vlm_assets.transfer.urls import wire_url
 
 
@@ -82,12 +82,9 @@ def resolve(policy: AddressPolicy, host: str, monkeypatch: pytest.MonkeyPatch, *
     ]
 
     async def run() -> list[str]:
-        async def getaddrinfo(*_: object, **__: object) -> list[object]:
-            return list(infos)
+        return [found["host"] for found in await GuardedResolver(Guard(policy)).resolve(host, 80)]
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-        return [found["host"] for found in await GuardedResolver(policy).resolve(host, 80)]
-
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(infos))
     return asyncio.run(run())
 
 
@@ -107,7 +104,7 @@ def test_a_listed_name_may_lead_anywhere(monkeypatch):
 
 
 def test_the_last_look_at_a_connection():
-    resolver = GuardedResolver(AddressPolicy([]))
+    resolver = GuardedResolver(Guard(AddressPolicy([])))
     with pytest.raises(PrivateAddressError):
         resolver.socket_for((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))
 

@@ -1,0 +1,172 @@
+"""Every connection of every client library is opened here, below the library: looked up once, checked, connected.
+
+A library that resolves a name by itself after a check could get another answer (DNS rebinding). Here the address that
+was checked is the one that is connected to. What is left to a library is the name that it asks for: redirects too.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from typing import Any, Final
+
+from aiohappyeyeballs import start_connection
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from vlm_assets.transfer.addresses import AddressInfo, AddressPolicy, PrivateAddressError, literal_address
+from vlm_assets.transfer.proxies import Proxies
+from vlm_assets.words.contexts import SourceSettings
+
+_CHECKED_S: Final = 300.0
+
+
+class Guard:
+    """Opens connections for one policy. For threads."""
+
+    def __init__(self, policy: AddressPolicy, proxies: Proxies | None = None) -> None:
+        """`proxies` may be anywhere: who runs the machine has named them."""
+        self.policy = policy
+        self.proxies = proxies or Proxies({})
+        self._fine: dict[str, float] = {}
+        """Names that were checked, and until when that holds."""
+
+    @classmethod
+    def of(cls, settings: SourceSettings) -> "Guard":
+        """The guard of these settings.
+
+        Raises:
+            ConfigError: a proxy that is none.
+        """
+        return cls(AddressPolicy(settings.allow_private_hosts), Proxies.of(settings))
+
+    def proxy_for(self, url: URL) -> URL | None:
+        """The proxy to ask a URL through, where the URL may be asked at all; None: none.
+
+        Raises:
+            PrivateAddressError: the URL's host is an address that is not allowed, or a name of one through a proxy.
+        """
+        self.policy.check_literal(url)
+        proxy = self.proxies.for_url(url)
+        if proxy is not None:
+            self._check_behind_proxy(url.raw_host or "", url.port or 80)
+        return proxy
+
+    def _check_behind_proxy(self, host: str, port: int) -> None:
+        """Refuse a name that leads, as far as this machine can tell, to an address that is not allowed."""
+        if literal_address(host) is not None or self._fine.get(host, 0.0) > time.monotonic():
+            return
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            return  # the proxy may know it
+        fine = self.policy.of_name(host, infos)
+        local = host.rstrip(".").lower() == "localhost" or host.lower().endswith(".localhost")
+        if len(fine) < len(infos) and not local:  # it could choose the one that is refused
+            raise PrivateAddressError(
+                f"{host} resolves, among others, to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
+            )
+        self._fine[host] = time.monotonic() + _CHECKED_S
+
+    @property
+    def proxy_addresses(self) -> frozenset[str]:
+        """Proxies that are named by address."""
+        hosts = (literal_address(host) for host, _ in self.proxies.endpoints)
+        return frozenset(str(host) for host in hosts if host is not None)
+
+    def addresses(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> list[AddressInfo]:
+        """The addresses of a host that may be connected to.
+
+        Raises:
+            PrivateAddressError: it has some, and none may.
+            OSError: the name does not resolve.
+        """
+        infos = socket.getaddrinfo(
+            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        return list(infos) if (host, port) in self.proxies.endpoints else self.policy.of_name(host, infos)
+
+    def connect(
+        self, host: str, port: int, timeout_s: float | None, options: Iterable[tuple[int, int, int]] = ()
+    ) -> socket.socket:
+        """A connection to the first address that answers; a blocking socket with that timeout.
+
+        Raises:
+            PrivateAddressError: no address of the host is allowed.
+            OSError: the name does not resolve, or no address answers.
+        """
+        failed: OSError = OSError(f"{host} has no address")
+        for family, kind, proto, _, address in self.addresses(host.strip("[]"), port):
+            made = socket.socket(family, kind, proto)
+            try:
+                made.settimeout(timeout_s)
+                for option in options:
+                    made.setsockopt(*option)
+                made.connect(address)
+            except OSError as error:
+                made.close()
+                failed = error
+            else:
+                return made
+        raise failed
+
+
+class GuardedResolver(AbstractResolver):
+    """The same for asyncio: names become the allowed ones of their addresses."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._granted: set[str] = set(guard.proxy_addresses)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All allowed addresses of a name.
+
+        Raises:
+            PrivateAddressError: every address of the name is refused.
+            OSError: the name does not resolve.
+        """
+        # In a thread of the loop's own executor: names that hang keep no other name waiting.
+        infos = await asyncio.to_thread(self._guard.addresses, host, port, family)
+        self._granted.update(str(info[4][0]) for info in infos)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=found,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for found, _, proto, _, address in infos
+        ]
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A connection to one of the allowed addresses of a name, or to a literal address that is allowed.
+
+        Raises:
+            PrivateAddressError: none is allowed.
+            OSError: the name does not resolve, or no address answers.
+        """
+        infos = await asyncio.to_thread(self._guard.addresses, host, port)
+        self._granted.update(str(info[4][0]) for info in infos)
+        return await start_connection(infos, happy_eyeballs_delay=0.25, socket_factory=self.socket_for)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def socket_for(self, info: Sequence[Any]) -> socket.socket:
+        """A socket for one connection, after a last look at the address it will go to.
+
+        Raises:
+            PrivateAddressError: an address that no earlier check should have let through.
+        """
+        family, kind, proto, _, address = info
+        text = str(address[0])
+        if text not in self._granted and not self._guard.policy.allows(ip_address(text)):
+            raise PrivateAddressError(f"{text} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
+        made = socket.socket(family=family, type=kind, proto=proto)
+        made.setblocking(False)  # noqa: FBT003 - the only way to say it
+        return made
