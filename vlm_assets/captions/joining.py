@@ -29,6 +29,8 @@ class CaptionColumns:
 
     file_name: str | None = None
     text: str | None = None
+    folder: str = ""
+    """The folder that names are relative to, from their table's own on."""
 
 
 class Target(NamedTuple):
@@ -117,6 +119,7 @@ class CaptionIndex:
         self._offsets = array("Q")
         self._spooled_bytes = 0
         self._finished = False
+        self._expects = False
         self._missed: list[tuple[str, str, str]] = []
 
     def __enter__(self) -> Self:
@@ -132,19 +135,28 @@ class CaptionIndex:
         table: Table,
         folder: str,
         missed: Callable[[CaptionRow], None] = lambda row: None,  # noqa: ARG005 - does nothing
-    ) -> None:
+        *,
+        optional: bool = False,
+    ) -> bool:
         """Takes a table's rows, whose names are meant from `folder` on; `missed` sees those that name nothing listed.
+
+        An `optional` table may be of something else: without a column of names it is left alone, and False comes
+        back.
 
         Raises:
             SourceError: the table cannot be read to its end, or has no column that names files or the text's.
         """
         loaded = table.load()
+        if optional and not any(map(self._is_name, loaded.columns)):
+            return False
         declared = self._columns.text
         if declared and not {declared, declared.partition(".")[0]} & set(loaded.columns):
             raise SourceError(
                 f"{table.where}: no column {declared!r} (text_column); there are: {', '.join(loaded.columns)}"
             )
+        folder = "/".join(filter(None, (folder, self._columns.folder.replace("\\", "/").strip("/"))))
         self.counts.tables += 1
+        self._expects |= not optional
         unnamed = rows = 0
         for row in loaded.rows():
             rows += 1
@@ -155,12 +167,13 @@ class CaptionIndex:
                 missed(found)
         if rows and unnamed == rows:
             raise SourceError(_no_names(table.where, loaded.columns, self._columns.file_name))
+        return True
 
-    def finish(self) -> JoinCounts:
-        """Ends adding; the counts are whole from here on.
+    def finish(self, counted: Collection[str] | None = None) -> JoinCounts:
+        """Ends adding; the counts are whole from here on, those of images over `counted` or all.
 
         Raises:
-            SourceError: there are rows, and not one of them names a listed image.
+            SourceError: tables that are not optional have rows, and not one row names a listed image.
         """
         import numpy as np
 
@@ -172,10 +185,14 @@ class CaptionIndex:
         )
         self._finished = True
         counts = self.counts
-        counts.images_with_rows = int(np.unique(hashes).size)
+        named = np.unique(hashes)
+        if counted is not None:
+            counts.images = len(counted)
+            named = np.intersect1d(named, np.fromiter(map(key_hash, counted), np.uint64, len(counted)))
+        counts.images_with_rows = int(named.size)
         counts.images_without_rows = counts.images - counts.images_with_rows
         counts.examples = [f"{place} names {name!r}{self._hint(key)}" for place, name, key in self._missed]
-        if counts.rows and not counts.joined:
+        if self._expects and counts.rows and not counts.joined:
             raise SourceError(
                 f"none of {counts.rows} caption rows names a file that is there: {'; '.join(counts.examples)}"
             )

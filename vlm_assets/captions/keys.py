@@ -9,12 +9,9 @@ from vlm_assets.captions.joining import CaptionColumns
 from vlm_assets.captions.separated import SEPARATORS, Quotes
 from vlm_assets.captions.tables import TableReading, is_table_name
 from vlm_assets.captions.text_files import Encoding
-from vlm_assets.captions.trees import NONE, SIDECAR, CaptionRule
+from vlm_assets.captions.trees import METADATA, METADATA_NAMES, NONE, SIDECAR, CaptionRule
 from vlm_assets.words.layout import nfc
 
-METADATA: Final = "metadata"
-METADATA_NAMES: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""Tables of an imagefolder, as `datasets` names them."""
 _BY_NAME: Final = {spoken: sign for sign, spoken in SEPARATORS.items()} | {"\\t": "\t"}
 
 
@@ -73,6 +70,8 @@ class CaptionKeys(TextFileKeys):
     """`none`, `sidecar`, `metadata` (each `metadata.csv`, `.jsonl`, `.parquet`), or the file name of tables."""
     file_name_column: str | None = None
     """Unset: `file_name`, `*_file_name` and the like."""
+    file_name_folder: str = ""
+    """The folder that names are relative to, from their table's own on."""
     text_column: str | None = None
     """Unset: text, caption and the like, where there is one."""
 
@@ -81,5 +80,5 @@ class CaptionKeys(TextFileKeys):
         tables = (
             () if self.text in (NONE, SIDECAR) else METADATA_NAMES if self.text == METADATA else (self.text,)
         )
-        columns = CaptionColumns(self.file_name_column, self.text_column)
+        columns = CaptionColumns(self.file_name_column, self.text_column, self.file_name_folder)
         return CaptionRule(self.text == SIDECAR, tables, columns, self.table_reading())

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
 
-from vlm_assets.captions.joining import CaptionColumns, CaptionIndex, Target
+from vlm_assets.captions.joining import CaptionColumns, CaptionIndex, CaptionRow, Target
 from vlm_assets.captions.names import name_column_test
 from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars, read_sidecars
 from vlm_assets.captions.tables import Table, TableReading
@@ -16,6 +17,9 @@ from vlm_assets.words.errors import SourceError
 
 NONE: Final = "none"
 SIDECAR: Final = "sidecar"
+METADATA: Final = "metadata"
+METADATA_NAMES: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Tables of an imagefolder, as `datasets` names them."""
 _TOLD_FAULTS: Final = 5
 
 
@@ -44,6 +48,10 @@ class Tree:
     open: Callable[[str], IO[bytes]]
     where: Callable[[str], str]
     """Names a file in messages."""
+    optional: Collection[str] = ()
+    """Of the others: tables that may be of something else."""
+    counted: Collection[str] | None = None
+    """Those of the images that the counts are over; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,13 @@ class TreeCaptions:
 
 
 @contextmanager
-def tree_captions(rule: CaptionRule, tree: Tree, spool_dir: Path) -> Iterator[TreeCaptions]:
-    """The captions of a tree, as long as the context lasts.
+def tree_captions(
+    rule: CaptionRule,
+    tree: Tree,
+    spool_dir: Path,
+    missed: Callable[[str, CaptionRow], None] = lambda table, row: None,  # noqa: ARG005 - does nothing
+) -> Iterator[TreeCaptions]:
+    """The captions of a tree, as long as the context lasts. `missed` sees rows that name nothing, with their table.
 
     Raises:
         SourceError: a file that cannot be read for certain (names file, line and key), no table of that name, or
@@ -85,11 +98,19 @@ def tree_captions(rule: CaptionRule, tree: Tree, spool_dir: Path) -> Iterator[Tr
         if not tables:
             raise SourceError(f"{tree.where('')}: there is no {' or '.join(rule.tables)} in it")
         with CaptionIndex(tree.images, spool_dir, rule.columns) as index:
-            for key in tables:
-                index.add(_table(rule, tree, key), key.rpartition("/")[0])
-            counts = index.finish()
+            joined = [
+                key
+                for key in tables
+                if index.add(
+                    _table(rule, tree, key),
+                    key.rpartition("/")[0],
+                    partial(missed, key),
+                    optional=key in tree.optional,
+                )
+            ]
+            counts = index.finish(tree.counted)
             yield TreeCaptions(
-                frozenset(tables),
+                frozenset(joined),
                 lambda key: [
                     Caption(row.text, row.extra, row.images if len(row.images) > 1 else ())
                     for row in index.rows_of(key)

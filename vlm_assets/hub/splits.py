@@ -6,8 +6,8 @@ tree: no request, exact agreement with `load_dataset`.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -18,12 +18,11 @@ from fsspec import (  # type: ignore[import-untyped]  # ships no types
 
 from vlm_assets.archives.names import IMAGE_SUFFIXES
 from vlm_assets.archives.split import find_split_archives
+from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.words.errors import SourceError
 
 _PROTOCOL: Final = "vlmtree"
 _ROOT: Final = "repo"
-
-METADATA_NAMES: Final = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 
 _FORMATS: Final = {
     ".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
@@ -45,7 +44,11 @@ class DataSplit:
     format: str
     files: tuple[str, ...]
     metadata_files: tuple[str, ...] = ()
-    """`metadata.*` of an imagefolder."""
+    """Tables of captions that the split's patterns match, of images and archives of images."""
+    metadata_above: tuple[str, ...] = ()
+    """Those in folders above its files that they do not match; `load_dataset` reads none of them."""
+    metadata_selects: bool = False
+    """The README names the config's tables: what they do not name is none of its images."""
     ignored: int = 0
     """Files of other formats that the patterns matched; `load_dataset` leaves them out too."""
     features: Mapping[str, Any] | None = None
@@ -76,16 +79,52 @@ def find_splits(
         raise SourceError(
             f"{where}: no config {', '.join(unknown)}; there are: {', '.join(sorted(declared))}"
         )
+    tables = {config: _metadata_names(params, where) for config, params in declared.items()}
+    any_tables = frozenset(METADATA_NAMES).union(*tables.values())
     found: list[DataSplit] = []
     for config in sorted(configs or declared):
         for split, files in _files_by_split(tree, declared[config], f"{where}, config {config}").items():
             if splits is None or split in splits:
-                found.append(_classified(config, split, files, features.get(config), where))
+                one = _classified(config, split, files, features.get(config), where, any_tables)
+                found.append(_with_metadata(one, files, tables[config], tree))
     missing = sorted(set(splits or ()) - {one.split for one in found})
     if missing:
         known = {s for c in declared for s in _files_by_split(tree, declared[c], where)}
         raise SourceError(f"{where}: no split {', '.join(missing)}; there are: {', '.join(sorted(known))}")
     return sorted(found, key=lambda one: (one.config, one.split))
+
+
+def _metadata_names(params: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Names of the config's tables as the README declares them; none where it does not.
+
+    Raises:
+        SourceError: they are not names.
+    """
+    names = params.get("metadata_filenames") or ()
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise SourceError(
+            f"{where}: `metadata_filenames` in the README is {names!r}, expected a list of names"
+        )
+    return tuple(names)
+
+
+def _with_metadata(
+    split: DataSplit, matched: Sequence[str], declared: Sequence[str], tree: "_Tree"
+) -> DataSplit:
+    """The split with its tables of captions: those that it matches, and those that stand above its files."""
+    if split.format not in ("imagefolder", "archive"):
+        return split
+    names = set(declared or METADATA_NAMES)
+    own = {path for path in matched if PurePosixPath(path).name in names}
+    folders = {str(folder) for path in split.files for folder in PurePosixPath(path).parents}
+    above = {name if folder == "." else f"{folder}/{name}" for folder in folders for name in names}
+    return replace(
+        split,
+        metadata_files=tuple(sorted(own)),
+        metadata_above=tuple(sorted(path for path in above - own if f"{_ROOT}/{path}" in tree.entries)),
+        metadata_selects=bool(declared),
+        ignored=split.ignored - len(own),
+    )
 
 
 def format_of(path: str) -> str | None:
@@ -176,10 +215,15 @@ def _matches(glob: str, base: str, tree: "_Tree") -> list[str]:
 
 
 def _classified(
-    config: str, split: str, files: Sequence[str], features: Mapping[str, Any] | None, where: str
+    config: str,
+    split: str,
+    files: Sequence[str],
+    features: Mapping[str, Any] | None,
+    where: str,
+    tables: Collection[str],
 ) -> DataSplit:
-    """The split in the format of most of its files, as `datasets` decides it; parquet wins a draw."""
-    metadata = [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
+    """The split in the format of most of its files but `tables`, as `datasets` decides it; parquet wins a draw."""
+    metadata = [path for path in files if PurePosixPath(path).name in tables]
     archives = find_split_archives(set(files).difference(metadata))
     parts = {one.name: one.parts for one in archives if not one.missing}
     in_parts = {path for one in archives for path in one.parts}
@@ -194,12 +238,11 @@ def _classified(
         )
     chosen = max(counts, key=lambda kind: (counts[kind], -_PREFERENCE.index(kind)))
     kept = tuple(sorted(path for path, kind in kinds.items() if kind == chosen))
-    beside = tuple(sorted(metadata)) if chosen == "imagefolder" else ()
     taken = sum(len(parts.get(path, (path,))) for path in kept)
     incomplete = {part: one.missing for one in archives if one.missing for part in one.parts}
     return DataSplit(
-        config, split, chosen, kept, beside, len(files) - taken - len(beside), features,
-        {path: parts[path] for path in kept if path in parts}, incomplete,
+        config, split, chosen, kept, ignored=len(files) - taken, features=features,
+        parts={path: parts[path] for path in kept if path in parts}, incomplete=incomplete,
     )  # fmt: skip
 
 

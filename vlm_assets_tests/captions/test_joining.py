@@ -100,6 +100,29 @@ def test_declared_columns_are_the_ones(tmp_path):
         assert told(made, "a.jpg") == [("captions.txt: line 2", "bir", {"text": "iki"})]
 
 
+def test_a_table_that_may_be_of_something_else_stops_nothing(tmp_path):
+    with CaptionIndex(IMAGES, tmp_path) as made:
+        assert not made.add(table("city,people\nIzmir,5\n"), "", optional=True)
+        assert made.add(table("file_name,text\nyok.jpg,bir\n"), "", optional=True)
+        counts = made.finish()
+        assert (counts.tables, counts.rows, counts.name_nothing) == (1, 1, 1)
+
+
+def test_names_can_be_relative_to_another_folder(tmp_path):
+    for folder in ("t", "./t/", "x/../t"):
+        with CaptionIndex(IMAGES, tmp_path, CaptionColumns(folder=folder)) as made:
+            made.add(table("file_name,text\nc.jpg,bir\n"), "")
+            made.finish()
+            assert [row.text for row in made.rows_of("t/c.jpg")] == ["bir"]
+
+
+def test_counts_can_be_over_some_images_only(tmp_path):
+    with CaptionIndex(IMAGES, tmp_path) as made:
+        made.add(table("file_name,text\na.jpg,bir\nb.jpg,iki\n"), "")
+        counts = made.finish({"a.jpg", "t/a.jpg"})
+        assert (counts.images, counts.images_with_rows, counts.images_without_rows) == (2, 1, 1)
+
+
 def test_a_table_without_rows_joins_nothing_and_is_no_error(tmp_path):
     with index(tmp_path, ("file_name,text\n", "metadata.csv", "")) as made:
         assert made.finish().images_without_rows == 5
