@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, storage_of
 from vlm_assets.captions.turns import (
     CONTENT_KEYS,
     IMAGE_TYPES,
@@ -96,76 +97,54 @@ def find_messages_column(
 
 
 def _form(kind: pa.DataType) -> Form | None:
-    kind = _storage(kind)
-    if _is_list(kind):
-        kind = _storage(kind.value_type)
+    kind = storage_of(kind)
+    if is_list(kind):
+        kind = storage_of(kind.value_type)
         return _turn_form(_fields(kind)) if pa.types.is_struct(kind) else None
     if not pa.types.is_struct(kind):
         return None
     fields = _fields(kind)
-    lists = {name: one.value_type for name, one in fields.items() if _is_list(one)}
+    lists = {name: one.value_type for name, one in fields.items() if is_list(one)}
     return _turn_form(fields) or _turn_form(lists)
 
 
 def _turn_form(fields: Mapping[str, pa.DataType]) -> Form | None:
     for role in ROLE_KEYS:
         contents = [fields[key] for key in CONTENT_KEYS if key in fields]
-        if role in fields and _is_text(fields[role]):
+        if role in fields and is_text(fields[role]):
             if any(_is_parts(kind) for kind in contents):
                 return Form.CONTENT_PARTS
-            if any(_is_text(kind) for kind in contents):
+            if any(is_text(kind) for kind in contents):
                 return Form.FROM_VALUE if role == "from" else Form.ROLE_CONTENT
     for pair in PAIR_KEYS:
         sides = [fields[key] for key in pair if key in fields]
         said = [kind for kind in sides if not pa.types.is_null(kind)]
-        if len(sides) == 2 and said and all(_is_text(kind) or _is_parts(kind) for kind in said):
+        if len(sides) == 2 and said and all(is_text(kind) or _is_parts(kind) for kind in said):
             return Form.USER_ASSISTANT
     return None
 
 
 def _is_parts(kind: pa.DataType) -> bool:
-    kind = _storage(kind)
-    of_lists = not _is_list(kind)
+    kind = storage_of(kind)
+    of_lists = not is_list(kind)
     if not of_lists:
-        kind = _storage(kind.value_type)
+        kind = storage_of(kind.value_type)
     if not pa.types.is_struct(kind):
         return False
     fields = _fields(kind)
     if of_lists:
-        fields = {name: one.value_type for name, one in fields.items() if _is_list(one)}
-    return any(_is_text(fields[name]) for name in ("type", "text") if name in fields) or any(
+        fields = {name: one.value_type for name, one in fields.items() if is_list(one)}
+    return any(is_text(fields[name]) for name in ("type", "text") if name in fields) or any(
         name in fields for name in IMAGE_TYPES
     )
 
 
 def _fields(kind: pa.DataType) -> dict[str, pa.DataType]:
-    return {kind.field(n).name: _storage(kind.field(n).type) for n in range(kind.num_fields)}
-
-
-def _storage(kind: pa.DataType) -> pa.DataType:
-    """The type without its clothes: an extension's storage, a dictionary's values."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return _storage(kind.storage_type)
-    return _storage(kind.value_type) if pa.types.is_dictionary(kind) else kind
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-        or types.is_list_view(kind) or types.is_large_list_view(kind)
-    )  # fmt: skip
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = _storage(kind)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return {kind.field(n).name: storage_of(kind.field(n).type) for n in range(kind.num_fields)}
 
 
 def _may_be_json(kind: pa.DataType) -> bool:
-    kind = _storage(kind)
-    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    return bool(binary or _is_text(kind))
+    return is_binary(kind) or is_text(kind)
 
 
 def _problem(sample: object) -> str | None:

@@ -11,14 +11,12 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.names import NamedFile, listed_name, name_column_test, split_row
 from vlm_assets.captions.tables import Table
+from vlm_assets.captions.words import Words, words_of
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import key_hash
 
-TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
-"""Columns that are the text where none is declared, the first that has one."""
 _IN_MEMORY_BYTES: Final = 32 * 2**20
 _EXAMPLES: Final = 5
 
@@ -29,6 +27,7 @@ class CaptionColumns:
 
     file_name: str | None = None
     text: str | None = None
+    messages: str | None = None
     folder: str = ""
     """The folder that names are relative to, from their table's own on."""
 
@@ -48,9 +47,7 @@ class CaptionRow:
     place: str
     """Where it stands: file and line."""
     images: tuple[Target, ...]
-    text: str | None
-    extra: Mapping[str, Any]
-    """The other columns: JSON values."""
+    words: Words
 
     @property
     def home(self) -> str | None:
@@ -80,23 +77,6 @@ class JoinCounts:
         return asdict(self)
 
 
-def text_and_extra(
-    values: Mapping[str, Any], column: str | None, where: str
-) -> tuple[str | None, dict[str, Any]]:
-    """The text of a row and its other values as JSON. `column` may lead into a value (`meta.caption`).
-
-    Raises:
-        SourceError: the declared column holds objects, which is no text.
-    """
-    chosen = column or _text_column(values)
-    if chosen is None:
-        return None, {name: json_value(value) for name, value in values.items()}
-    name, _, inner = (chosen, "", "") if chosen in values else chosen.partition(".")
-    text = _as_text(_dug(values.get(name), inner), f"{where}: column {chosen!r}")
-    rest = values if inner else {other: value for other, value in values.items() if other != name}
-    return text, {other: json_value(value) for other, value in rest.items()}
-
-
 class CaptionIndex:
     """Rows of caption tables by image, kept in 24 bytes of memory a row and a file.
 
@@ -120,6 +100,8 @@ class CaptionIndex:
         self._spooled_bytes = 0
         self._finished = False
         self._expects = False
+        self.names_several = False
+        """Whether any row names several images."""
         self._missed: list[tuple[str, str, str]] = []
 
     def __enter__(self) -> Self:
@@ -149,11 +131,13 @@ class CaptionIndex:
         loaded = table.load()
         if optional and not any(map(self._is_name, loaded.columns)):
             return False
-        declared = self._columns.text
-        if declared and not {declared, declared.partition(".")[0]} & set(loaded.columns):
-            raise SourceError(
-                f"{table.where}: no column {declared!r} (text_column); there are: {', '.join(loaded.columns)}"
-            )
+        for key, declared in (
+            ("text_column", self._columns.text),
+            ("messages_column", self._columns.messages),
+        ):
+            if declared and not {declared, declared.partition(".")[0]} & set(loaded.columns):
+                there = ", ".join(loaded.columns)
+                raise SourceError(f"{table.where}: no column {declared!r} ({key}); there are: {there}")
         folder = "/".join(filter(None, (folder, self._columns.folder.replace("\\", "/").strip("/"))))
         self.counts.tables += 1
         self._expects |= not optional
@@ -218,7 +202,9 @@ class CaptionIndex:
         images = tuple(
             Target(file.column, file.name, listed_name(file.name, folder, self._images)) for file in files
         )
-        return CaptionRow(place, images, *text_and_extra(rest, self._columns.text, place))
+        columns = self._columns
+        said = words_of(rest, place, text_column=columns.text, messages_column=columns.messages)
+        return CaptionRow(place, images, said)
 
     def _keep(self, row: CaptionRow, folder: str) -> bool:
         self.counts.rows += 1
@@ -231,8 +217,9 @@ class CaptionIndex:
             self.counts.name_nothing += 1
             return False
         self.counts.joined += 1
+        self.names_several |= len(keys) > 1
         self.counts.incomplete += bool(missed)
-        line = orjson.dumps([row.place, [*map(tuple, row.images)], row.text, row.extra]) + b"\n"
+        line = orjson.dumps([row.place, [*map(tuple, row.images)], row.words.as_json()]) + b"\n"
         self._spool.write(line)
         for key in keys:
             self._hashes.append(key_hash(key))
@@ -242,8 +229,8 @@ class CaptionIndex:
 
     def _read(self, offset: int) -> CaptionRow:
         self._spool.seek(offset)
-        place, images, text, extra = orjson.loads(self._spool.readline())
-        return CaptionRow(place, tuple(Target(*image) for image in images), text, extra)
+        place, images, words = orjson.loads(self._spool.readline())
+        return CaptionRow(place, tuple(Target(*image) for image in images), Words.of(words))
 
     def _hint(self, wanted: str) -> str:
         """What is there that looks like a name which is not."""
@@ -264,35 +251,3 @@ def _no_names(where: str, columns: Sequence[str], declared: str | None) -> str:
         f"{where}: no column names files (file_name, file_names or one that ends so); {there}. Rename one to "
         "file_name, or name it as file_name_column"
     )
-
-
-def _text_column(values: Mapping[str, Any]) -> str | None:
-    """The first usual column with a text; where none has one, the first that is empty."""
-    there = [name for name in TEXT_NAMES if name in values]
-    filled = (name for name in there if _is_text(values[name]))
-    blank = (name for name in there if values[name] is None or values[name] == "")
-    return next(filled, None) or next(blank, None)
-
-
-def _is_text(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return bool(value) and all(one is None or isinstance(one, str) for one in value) and any(value)
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _dug(value: Any, inner: str) -> Any:
-    for part in inner.split(".") if inner else ():
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _as_text(value: Any, where: str) -> str | None:
-    if isinstance(value, (list, tuple)):
-        parts = [text for one in value if (text := _as_text(one, where)) is not None]
-        return "\n".join(parts) or None
-    if isinstance(value, Mapping):
-        raise SourceError(f"{where} holds objects, no text; name a conversation as messages_column")
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else str(json_value(value))
-    return text if text.strip() else None

@@ -74,11 +74,15 @@ class CaptionKeys(TextFileKeys):
     """The folder that names are relative to, from their table's own on."""
     text_column: str | None = None
     """Unset: text, caption and the like, where there is one."""
+    messages_column: str | None = None
+    """A conversation. Unset: texts, conversations, messages, where one plainly is."""
 
     def caption_rule(self) -> CaptionRule:
         """As `trees` takes them."""
         tables = (
             () if self.text in (NONE, SIDECAR) else METADATA_NAMES if self.text == METADATA else (self.text,)
         )
-        columns = CaptionColumns(self.file_name_column, self.text_column, self.file_name_folder)
+        columns = CaptionColumns(
+            self.file_name_column, self.text_column, self.messages_column, self.file_name_folder
+        )
         return CaptionRule(self.text == SIDECAR, tables, columns, self.table_reading())

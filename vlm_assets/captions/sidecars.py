@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.captions.joining import text_and_extra
 from vlm_assets.captions.text_files import Encoding, Opener, read_text
+from vlm_assets.captions.words import Words, words_of
 from vlm_assets.words.errors import SourceError
 
 TEXT_SUFFIXES: Final = (".txt", ".caption")
@@ -60,27 +60,30 @@ def match_sidecars(images: Iterable[str], others: Iterable[str]) -> Sidecars:
 
 
 def read_sidecars(
-    files: Sequence[tuple[str, str, Opener]], encoding: Encoding, text_column: str | None = None
-) -> tuple[str | None, dict[str, Any]]:
-    """Text and other values of one image's sidecars, given as name, place and opener in the order of `by_image`.
+    files: Sequence[tuple[str, str, Opener]],
+    encoding: Encoding,
+    *,
+    text_column: str | None = None,
+    messages_column: str | None = None,
+) -> Words:
+    """The words in one image's sidecars, given as name, place and opener in the order of `by_image`.
 
     Raises:
         SourceError: undecodable, or an object that is none.
     """
     text: str | None = None
-    extra: dict[str, Any] = {}
+    said = Words()
     for name, where, opener in files:
         content = read_text(where, opener, encoding)
         if name.lower().endswith(OBJECT_SUFFIX):
-            told, rest = text_and_extra(_object(content, where), text_column, where)
-            if text is None:
-                text = told
-            elif told is not None and told != text:
-                rest["text"] = told
-            extra |= rest
+            values = _object(content, where)
+            said = words_of(values, where, text_column=text_column, messages_column=messages_column)
         else:
             text = content.strip() or None
-    return text, extra
+    if text is None:
+        return said
+    other = {} if said.text in (None, text) else {"text": said.text}
+    return Words(text, said.messages, {**said.extra, **other})
 
 
 def _object(content: str, where: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Captions of the images in a tree of files: a folder, an archive, a repository. One rule, wherever the files lie."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,8 @@ from vlm_assets.captions.joining import CaptionColumns, CaptionIndex, CaptionRow
 from vlm_assets.captions.names import name_column_test
 from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars, read_sidecars
 from vlm_assets.captions.tables import Table, TableReading
+from vlm_assets.captions.text_files import Opener
+from vlm_assets.captions.words import Words
 from vlm_assets.words.errors import SourceError
 
 NONE: Final = "none"
@@ -32,6 +34,19 @@ class CaptionRule:
     """File names, without folders; each such file speaks of the files from its own folder on."""
     columns: CaptionColumns = field(default_factory=CaptionColumns)
     reading: TableReading = field(default_factory=TableReading)
+
+    def sidecar_words(self, files: Sequence[tuple[str, str, Opener]]) -> Words:
+        """The words in one image's sidecars: name, place and opener of each, that with the text first.
+
+        Raises:
+            SourceError: a file that cannot be read for certain.
+        """
+        return read_sidecars(
+            files,
+            self.reading.encoding,
+            text_column=self.columns.text,
+            messages_column=self.columns.messages,
+        )
 
     def may_own(self, key: str) -> bool:
         """Whether a file may hold words, from its name."""
@@ -58,10 +73,19 @@ class Tree:
 class Caption:
     """What is said of an image once; an image has as many samples as captions."""
 
-    text: str | None
-    extra: Mapping[str, Any]
+    words: Words
     images: tuple[Target, ...] = ()
     """All images of a row that names several, in its order, this image among them; else none."""
+
+    @property
+    def beside(self) -> set[str]:
+        """Keys of its images, where they are several."""
+        return {image.key for image in self.images if image.key is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """What there is of it."""
+        images = [list(image) for image in self.images]
+        return {**self.words.as_json(), **({"images": images} if images else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +136,29 @@ def tree_captions(
             yield TreeCaptions(
                 frozenset(joined),
                 lambda key: [
-                    Caption(row.text, row.extra, row.images if len(row.images) > 1 else ())
+                    Caption(row.words, row.images if len(row.images) > 1 else ())
                     for row in index.rows_of(key)
                 ],
-                lambda key: bool(rows := index.rows_naming(key)) and all(row.home != key for row in rows),
+                partial(_only_beside, index),
                 counts.as_json(),
             )
     else:
         yield TreeCaptions(frozenset(), lambda _: [], lambda _: False, {})
 
 
-def caption_payload(captions: list[Caption]) -> tuple[dict[str, Any], str]:
+def _only_beside(index: CaptionIndex, key: str) -> bool:
+    if not index.names_several:
+        return False
+    rows = index.rows_naming(key)
+    return bool(rows) and all(row.home != key for row in rows)
+
+
+def caption_payload(captions: Sequence[Caption]) -> tuple[dict[str, Any], str]:
     """The captions of an item for its payload, and for its identity ("" where there are none)."""
-    told = [[one.text, dict(one.extra)] for one in captions]
-    if not any(text is not None or extra for text, extra in told) and len(told) < 2:
+    told = [one.as_json() for one in captions]
+    if len(told) < 2 and not any(told):
         return {}, ""
     return {"captions": told}, orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def caption_key(key: str, number: int, count: int) -> str:
-    """The key of a sample: that of its item, with the caption's number where the item has several."""
-    return key if count == 1 else f"{key}#caption={number}"
 
 
 def _table(rule: CaptionRule, tree: Tree, key: str) -> Table:
@@ -152,7 +178,7 @@ def _by_sidecars(rule: CaptionRule, tree: Tree) -> TreeCaptions:
     for image, names in sorted(matched.by_image.items()):
         files = [(name, tree.where(name), _opener(tree, name)) for name in names]
         try:
-            found[image] = Caption(*read_sidecars(files, rule.reading.encoding, rule.columns.text))
+            found[image] = Caption(rule.sidecar_words(files))
         except SourceError as error:
             faults.append(str(error))
     if faults:

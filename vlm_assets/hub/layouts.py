@@ -14,11 +14,13 @@ import orjson
 
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.split import last_parts_missing
+from vlm_assets.captions.json_values import json_value
+from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
-from vlm_assets.hub.tables import TEXT_NAMES, class_names, json_value, labelled
+from vlm_assets.hub.tables import class_names, labelled
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest

@@ -22,9 +22,11 @@ from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.archives.read import read_members
 from vlm_assets.captions.columns import MESSAGES_NAMES
 from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import ConversationError
+from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.tables import TEXT_NAMES, Columns, json_value, plan_columns, records_of
+from vlm_assets.hub.tables import Columns, plan_columns, records_of
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record, RecordImage
 

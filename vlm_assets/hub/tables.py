@@ -5,28 +5,24 @@ Pure: takes record batches, gives records. Images stay encoded.
 
 import base64
 import binascii
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from hashlib import sha256
 from typing import Any, Final, Literal
 
 import orjson
 import pyarrow as pa
 
+from vlm_assets.captions.arrow_types import is_binary, is_list, is_text
 from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
 from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import ConversationError
+from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record, RecordImage
 
-TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
 IMAGE_NAMES: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
-_INLINE_BYTES: Final = 64 * 1024
-_INT64: Final = 2**63
 
 ImageShape = Literal["struct", "binary", "text"]
 
@@ -112,7 +108,7 @@ def _messages_column(
 def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
     name = wanted.text_column
     if name is None:
-        return next((n for n in TEXT_NAMES if n in schema.names and _is_text(schema.field(n).type)), None)
+        return next((n for n in TEXT_NAMES if n in schema.names and is_text(schema.field(n).type)), None)
     column, _, inner = name.partition(".")
     if column not in schema.names:
         raise SourceError(f"{where}: no column {name!r} (text_column); {_columns_text(schema)}")
@@ -240,33 +236,6 @@ def _conversation(raw: Mapping[str, Any], columns: Columns, images: int) -> Conv
     return None if value is None else normalise(value, images)
 
 
-def json_value(value: Any) -> Any:
-    """A column's value as JSON, nothing dropped silently.
-
-    Times in ISO 8601, decimals and integers past 64 bits as strings, NaN and infinities as strings; bytes as
-    `{"base64": …}`, past 64 KiB as `{"sha256": …, "size_bytes": …}`.
-    """
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, int):
-        return value if -_INT64 <= value < _INT64 else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, bytes):
-        if len(value) > _INLINE_BYTES:
-            return {"sha256": sha256(value).hexdigest(), "size_bytes": len(value)}
-        return {"base64": base64.b64encode(value).decode()}
-    if isinstance(value, Mapping):
-        return {str(key): json_value(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_value(one) for one in value]
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return str(value) if isinstance(value, Decimal) else repr(value)
-
-
 def decoded_text_image(text: str) -> bytes | None:
     """Image bytes from base64 text or a `data:` URI; None for anything else (a path, a URL)."""
     body = text.partition(",")[2] if text.startswith("data:") else text
@@ -284,24 +253,24 @@ def _image_shape(field: pa.Field, feature: Any) -> tuple[ImageShape, bool] | Non
         feature, many = feature.get("feature"), True
     declared = isinstance(feature, dict) and feature.get("_type") == "Image"
     kind = field.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_list(kind):
         kind, many = kind.value_type, True
     if pa.types.is_struct(kind):
         names = {kind.field(i).name for i in range(kind.num_fields)}
         return ("struct", many) if declared or names == {"bytes", "path"} else None
-    if _is_binary(kind):
+    if is_binary(kind):
         return ("binary", many) if declared or field.name.lower() in IMAGE_NAMES else None
-    return ("text", many) if declared and _is_text(kind) else None
+    return ("text", many) if declared and is_text(kind) else None
 
 
 def _named_shape(kind: pa.DataType, name: str, where: str) -> tuple[ImageShape, bool]:
-    many = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    many = is_list(kind)
     inner = kind.value_type if many else kind
     if pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
         return "struct", many
-    if _is_binary(inner):
+    if is_binary(inner):
         return "binary", many
-    if _is_text(inner):
+    if is_text(inner):
         return "text", many
     raise SourceError(f"{where}: column {name!r} (image_column) is {kind}: no images")
 
@@ -319,14 +288,6 @@ def _only_image(shapes: Mapping[str, Any], schema: pa.Schema, where: str) -> str
 
 def _columns_text(schema: pa.Schema) -> str:
     return "columns: " + ", ".join(f"{field.name} ({field.type})" for field in schema)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from vlm_assets.archives.names import is_archive_name, is_junk, is_unread_archive
 from vlm_assets.archives.split import part_of
 from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.captions.trees import Caption, Tree, caption_key, caption_payload, tree_captions
+from vlm_assets.captions.samples import caption_events
+from vlm_assets.captions.trees import Caption, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import PathGlobs, archive_slices
 from vlm_assets.sources._folder_archives import (
@@ -84,16 +86,18 @@ class ClientFolder:
         )
         with tree_captions(rule, tree, context.cache_dir) as captions:
             loose = names.keys() - captions.companions - not_loose
-            keys = [key for key in sorted(loose) if _included(spec, key)]
-            paths = [os.path.join(root, names[key]) for key in (*keys, *sorted(packed))]
-            with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
-                digests = hashes.hash_many(paths)
-            items = [
-                _item(key, names[key], path, digest, captions.of(key))
-                for key, path, digest in zip(keys, paths, digests, strict=False)  # the packed ones come last
-            ]
+            said = {
+                key: captions.of(key)
+                for key in sorted(loose)
+                if _included(spec, key) and not captions.only_named_beside(key)
+            }
             attributes = {"captions": captions.counts} if captions.counts else {}
-        digest_of = dict(zip(sorted(packed), digests[len(keys) :], strict=True))
+        beside = {key for captions_of in said.values() for one in captions_of for key in one.beside}
+        hashed = sorted(said.keys() | packed | beside)
+        paths = [os.path.join(root, names[key]) for key in hashed]
+        with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
+            digest_of = dict(zip(hashed, hashes.hash_many(paths), strict=True))
+        items = [_item(key, names, spec.path, digest_of, said[key]) for key in said]
         containers = [archive_item(one, names, spec.path, digest_of, spec.globs) for one in archives]
         if not items and not containers:
             raise SourceError(f"source {spec.name}: no file in {spec.path} matches; check path and include")
@@ -119,13 +123,11 @@ class ClientFolder:
                 yield from archive_events(item, spec.path, spec.globs, spec.encoding, context)
                 context.progress(1, item.size_bytes or 0)
                 continue
-            name = os.fsdecode(bytes.fromhex(payload["name_hex"])) if "name_hex" in payload else item.key
-            captions = payload.get("captions", [[None, None]])
-            for number, (text, extra) in enumerate(captions):
-                yield Record(
-                    item=item.key, record=number, key=caption_key(item.key, number, len(captions)),
-                    images=(RecordImage(spec.path / name),), origin=item.key, text=text, extra=extra or None,
-                )  # fmt: skip
+            image = RecordImage(spec.path / _on_disk(item.key, payload.get("name_hex")))
+            yield from caption_events(
+                item.key, item.key, item.key, image, payload.get("captions", ()),
+                open_image=partial(_beside, spec.path, payload.get("beside", {})),
+            )  # fmt: skip
             context.progress(1, item.size_bytes or 0)
 
 
@@ -187,12 +189,31 @@ def _excluded(spec: ClientFolderSpec, key: str) -> bool:
     return any(fnmatch.fnmatchcase(key, glob) for glob in spec.exclude)
 
 
-def _item(key: str, name: str, path: str, digest: str, captions: list[Caption]) -> Item:
-    size = os.path.getsize(path) if digest else None
+def _item(
+    key: str, names: Mapping[str, str], root: Path, digest_of: Mapping[str, str], captions: list[Caption]
+) -> Item:
+    digest = digest_of[key]
+    size = os.path.getsize(os.path.join(root, names[key])) if digest else None
     payload, told = caption_payload(captions)
-    if name != key:  # on disk not in NFC, or not UTF-8
-        payload["name_hex"] = os.fsencode(name).hex()
-    return Item(key, f"{size}:{digest}{told and ':' + told}", payload, size)
+    identity = [f"{size}:{digest}", told] if told else [f"{size}:{digest}"]
+    if names[key] != key:  # on disk not in NFC, or not UTF-8
+        payload["name_hex"] = os.fsencode(names[key]).hex()
+    beside = sorted({other for one in captions for other in one.beside} - {key})
+    if beside:
+        payload["beside"] = {
+            other: os.fsencode(names[other]).hex() if names[other] != other else None for other in beside
+        }
+        identity += [digest_of[other] for other in beside]
+    return Item(key, ":".join(identity), payload, size)
+
+
+def _on_disk(key: str, name_hex: str | None) -> str:
+    return key if name_hex is None else os.fsdecode(bytes.fromhex(name_hex))
+
+
+def _beside(root: Path, beside: Mapping[str, str | None], key: str) -> RecordImage:
+    """Another image of a row that names several."""
+    return RecordImage(root / _on_disk(key, beside.get(key)), origin=key)
 
 
 def _slices(

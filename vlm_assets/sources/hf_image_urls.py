@@ -88,7 +88,7 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "Columns"
     Raises:
         SourceError: no rows, or no clear URL column; lists the columns.
     """
-    from vlm_assets.hub.tables import TEXT_NAMES
+    from vlm_assets.captions.words import TEXT_NAMES
     from vlm_assets.sources._url_list import choose_columns
     from vlm_assets.sources.image_urls import label_rule
 

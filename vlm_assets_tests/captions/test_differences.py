@@ -48,7 +48,7 @@ def ours(made: Files, tmp_path: Path, keys: Mapping[str, Any]) -> tuple[Said, Ma
     rule = CaptionKeys.model_validate({"text": "metadata", **keys}).caption_rule()
     with tree_captions(rule, tree, tmp_path / "spool") as found:
         said: Said = [
-            (image, caption.text, dict(caption.extra))
+            (image, caption.words.text, dict(caption.words.extra))
             for image in sorted(images)
             for caption in found.of(image)
         ]

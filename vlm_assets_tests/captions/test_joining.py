@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlm_assets.captions import joining
-from vlm_assets.captions.joining import CaptionColumns, CaptionIndex, CaptionRow, text_and_extra
+from vlm_assets.captions.joining import CaptionColumns, CaptionIndex, CaptionRow
 from vlm_assets.words.errors import SourceError
 from vlm_assets_tests.captions.kit import table
 
@@ -27,7 +27,7 @@ def index(
 
 
 def told(made, key):
-    return [(row.place, row.text, row.extra) for row in made.rows_of(key)]
+    return [(row.place, row.words.text, row.words.extra) for row in made.rows_of(key)]
 
 
 def test_rows_find_their_images_and_what_finds_none_is_counted(tmp_path):
@@ -53,7 +53,7 @@ def test_several_rows_an_image_keep_their_order_over_tables(tmp_path):
     second = '{"file_name": "a.jpg", "caption": "üç"}'
     with index(tmp_path, (first, "metadata.csv", ""), (second, "t/metadata.jsonl", "t")) as made:
         made.finish()
-        assert [row.text for row in made.rows_of("t/a.jpg")] == ["bir", "iki", "bir", "üç"]
+        assert [row.words.text for row in made.rows_of("t/a.jpg")] == ["bir", "iki", "bir", "üç"]
         assert made.rows_of("t/a.jpg.webp") == []
 
 
@@ -65,8 +65,8 @@ def test_a_row_of_several_images_is_at_home_with_the_first_that_is_there(tmp_pat
         assert [(one.column, one.name, one.key) for one in pair.images] == [
             ("image", "a.jpg", "a.jpg"), ("mask", "b.jpg", "b.jpg"),
         ]  # fmt: skip
-        assert [row.text for row in made.rows_of("b.jpg")] == ["yarım", "aynı"]
-        assert [row.text for row in made.rows_naming("b.jpg")] == ["çift", "yarım", "aynı"]
+        assert [row.words.text for row in made.rows_of("b.jpg")] == ["yarım", "aynı"]
+        assert [row.words.text for row in made.rows_naming("b.jpg")] == ["çift", "yarım", "aynı"]
         assert made.rows_of("b.jpg")[0].images[0].key is None
         assert (counts.joined, counts.incomplete, counts.name_nothing) == (3, 1, 0)
 
@@ -113,7 +113,7 @@ def test_names_can_be_relative_to_another_folder(tmp_path):
         with CaptionIndex(IMAGES, tmp_path, CaptionColumns(folder=folder)) as made:
             made.add(table("file_name,text\nc.jpg,bir\n"), "")
             made.finish()
-            assert [row.text for row in made.rows_of("t/c.jpg")] == ["bir"]
+            assert [row.words.text for row in made.rows_of("t/c.jpg")] == ["bir"]
 
 
 def test_counts_can_be_over_some_images_only(tmp_path):
@@ -126,30 +126,6 @@ def test_counts_can_be_over_some_images_only(tmp_path):
 def test_a_table_without_rows_joins_nothing_and_is_no_error(tmp_path):
     with index(tmp_path, ("file_name,text\n", "metadata.csv", "")) as made:
         assert made.finish().images_without_rows == 5
-
-
-@pytest.mark.parametrize(
-    ("values", "column", "text", "extra"),
-    [
-        ({"text": "x", "caption": "y", "n": 1}, None, "x", {"caption": "y", "n": 1}),
-        ({"text": None, "caption": "y"}, None, "y", {"text": None}),
-        ({"text": "  ", "caption": "y"}, None, "y", {"text": "  "}),
-        ({"captions": ["x", None, "y"]}, None, "x\ny", {}),
-        ({"text": 5}, None, None, {"text": 5}),
-        ({"text": 5}, "text", "5", {}),
-        ({"meta": {"caption": "x", "k": 1}}, "meta.caption", "x", {"meta": {"caption": "x", "k": 1}}),
-        ({"meta.caption": "x", "meta": {}}, "meta.caption", "x", {"meta": {}}),
-        ({"text": ""}, "text", None, {}),
-        ({"other": float("nan"), "b": b"\x00"}, None, None, {"other": "nan", "b": {"base64": "AA=="}}),
-    ],
-)
-def test_text_and_other_columns(values, column, text, extra):
-    assert text_and_extra(values, column, "m.csv: line 1") == (text, extra)
-
-
-def test_objects_are_no_text():
-    with pytest.raises(SourceError, match=r"m\.json: row 1: column 'text' holds objects.*messages_column"):
-        text_and_extra({"text": [{"from": "human"}]}, "text", "m.json: row 1")
 
 
 def test_memory_a_row_is_that_of_two_numbers(tmp_path, monkeypatch):
@@ -169,5 +145,5 @@ def test_memory_a_row_is_that_of_two_numbers(tmp_path, monkeypatch):
         finally:
             tracemalloc.stop()
         assert peak < 4_500_000
-        assert [row.text for row in made.rows_of("7654.jpg")] == ["metin" * 20 + " 7654"]
+        assert [row.words.text for row in made.rows_of("7654.jpg")] == ["metin" * 20 + " 7654"]
     assert list(tmp_path.iterdir()) == []

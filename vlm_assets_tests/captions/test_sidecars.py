@@ -48,7 +48,8 @@ def test_sidecars_belong_to_the_image_that_they_name(names, by_image, unused):
     ],
 )
 def test_sidecars_say_text_and_other_values(files, encoding, expected):
-    assert read_sidecars([(name, name, opener(data)) for name, data in files], encoding) == expected
+    said = read_sidecars([(name, name, opener(data)) for name, data in files], encoding)
+    assert (said.text, said.extra) == expected
 
 
 @pytest.mark.parametrize(

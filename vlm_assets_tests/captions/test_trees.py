@@ -4,7 +4,7 @@ import pytest
 
 from vlm_assets.captions.joining import CaptionColumns
 from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.captions.trees import CaptionRule, Tree, caption_key, caption_payload, tree_captions
+from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.words.errors import SourceError
 
 IMAGES = ["a.jpg", "b.jpg", "t/a.jpg", "t/c.jpg"]
@@ -16,7 +16,7 @@ def tree(files, images=IMAGES):
 
 def said(rule, files, tmp_path, images=IMAGES):
     with tree_captions(rule, tree(files, images), tmp_path) as found:
-        words = {key: [(one.text, dict(one.extra)) for one in found.of(key)] for key in images}
+        words = {key: [(one.words.text, dict(one.words.extra)) for one in found.of(key)] for key in images}
         return words, found.companions, found.counts, {key for key in images if found.only_named_beside(key)}
 
 
@@ -97,12 +97,10 @@ def test_payload_identity_and_keys(tmp_path):
             return caption_payload(found.of("t/a.jpg"))
 
     two, told = payload(TABLES)
-    assert two == {"captions": [["iki", {}], ["üç", {"n": "1"}]]}
+    assert two == {"captions": [{"text": "iki"}, {"text": "üç", "extra": {"n": "1"}}]}
     assert told != payload({**TABLES, "t/metadata.csv": "file_name;text;n\na.jpg;üç;2\n"})[1]
     assert payload({"metadata.csv": "file_name,text\na.jpg,bir\n"}) == ({}, "")
     assert payload({"metadata.csv": "file_name,text\nt/a.jpg,\n"}) == ({}, "")
-    assert [caption_key("k", n, 2) for n in range(2)] == ["k#caption=0", "k#caption=1"]
-    assert caption_key("k", 0, 1) == "k"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +111,8 @@ def test_payload_identity_and_keys(tmp_path):
         ({"text": "metadata"}, CaptionRule(tables=("metadata.csv", "metadata.jsonl", "metadata.parquet"))),
         ({"text": "captions.txt", "file_name_column": "image", "text_column": "caption"},
          CaptionRule(tables=("captions.txt",), columns=CaptionColumns("image", "caption"))),
+        ({"text": "llava.json", "file_name_column": "image", "file_name_folder": "images", "messages_column": "talk"},
+         CaptionRule(tables=("llava.json",), columns=CaptionColumns("image", None, "talk", "images"))),
     ],
 )  # fmt: skip
 def test_keys_make_the_rule(keys, rule):

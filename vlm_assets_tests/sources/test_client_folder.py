@@ -1,3 +1,4 @@
+import json
 import os
 import unicodedata
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 
 from vlm_assets.sources.client_folder import SOURCE, ClientFolderSpec
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.captions.kit import parquet
 from vlm_assets_tests.sources.kit import COMMON, fetch_slice, identities, list_context, slices_of
@@ -106,7 +107,7 @@ def test_several_captions_an_image_are_several_samples(tmp_path):
     folder = put(tmp_path / "in", {**AB, "metadata.csv": "file_name,text,n\na.jpg,bir,1\na.jpg,iki,2\n"})
     spec = spec_of(folder, "metadata.csv")
     assert said(spec, tmp_path) == {
-        "a.jpg#caption=0": ("bir", {"n": "1"}), "a.jpg#caption=1": ("iki", {"n": "2"}), "b.jpg": (None, None),
+        "a.jpg#caption=1": ("bir", {"n": "1"}), "a.jpg#caption=2": ("iki", {"n": "2"}), "b.jpg": (None, None),
     }  # fmt: skip
     made = listed(spec, tmp_path)
     records = fetch_slice(SOURCE, spec, tmp_path, made, "root").records
@@ -123,8 +124,8 @@ def test_tables_stand_beside_and_in_folders_above(tmp_path):
         "v/metadata.csv": "file_name,text\nc.jpg,son\n../t/a.jpg,öteki\n",
     }
     assert said(spec_of(put(tmp_path / "in", files), "metadata.csv"), tmp_path) == {
-        "t/a.jpg#caption=0": ("yan", None), "t/a.jpg#caption=1": ("öteki", None),
-        "t/u/b.jpg#caption=0": ("üst", None), "t/u/b.jpg#caption=1": ("orta", None), "v/c.jpg": ("son", None),
+        "t/a.jpg#caption=1": ("yan", None), "t/a.jpg#caption=2": ("öteki", None),
+        "t/u/b.jpg#caption=1": ("üst", None), "t/u/b.jpg#caption=2": ("orta", None), "v/c.jpg": ("son", None),
     }  # fmt: skip
 
 
@@ -208,6 +209,53 @@ def test_an_identity_changes_with_what_is_said(tmp_path, before, after):
     assert (first["b.jpg"] == second["b.jpg"]) == ("b.jpg" not in after)
     put(folder, {"metadata.csv": before.replace(",", ";")})
     assert identities(listed(spec, tmp_path))["root"] == first
+
+
+PAIRS = "image_file_name,mask_file_name,text\na.jpg,m.png,bir\nb.jpg,m.png,iki\nb.jpg,yok.png,üç\n"
+
+
+def test_a_row_of_several_images_is_one_sample(tmp_path):
+    files = {**AB, **pictures("m.png", "c.jpg"), "metadata.csv": PAIRS}
+    spec = spec_of(put(tmp_path / "in", files), "metadata.csv")
+    made = listed(spec, tmp_path)
+    assert {item.key for one in made.slices for item in one.items} == {"a.jpg", "b.jpg", "c.jpg"}
+    fetched = fetch_slice(SOURCE, spec, tmp_path, made, "root")
+    told = {
+        r.key: [(one.name, one.origin, Path(str(one.data)).name) for one in r.images] for r in fetched.records
+    }
+    assert told == {
+        "a.jpg": [("image", None, "a.jpg"), ("mask", "m.png", "m.png")],
+        "b.jpg#caption=1": [("image", None, "b.jpg"), ("mask", "m.png", "m.png")],
+        "c.jpg": [(None, None, "c.jpg")],
+    }
+    assert [(r.item, r.record, r.reason, r.detail) for r in fetched.rejects] == [
+        ("b.jpg", 1, RejectReason.NOT_FOUND, "mask names 'yok.png', which is not there"),
+    ]
+    before = identities(made)["root"]
+    put(tmp_path / "in", {"m.png": b"other"})
+    after = identities(listed(spec, tmp_path))["root"]
+    assert {key for key in before if before[key] != after[key]} == {"a.jpg", "b.jpg"}
+
+
+def test_conversations_of_a_table_are_messages(tmp_path):
+    llava = [
+        {"id": 1, "image": "a.jpg", "conversations": [
+            {"from": "human", "value": "<image>\nNe var?"}, {"from": "gpt", "value": "Bir kedi."}]},
+        {"id": 2, "image": "b.jpg", "conversations": [{"from": "gpt", "value": "?"}]},
+    ]  # fmt: skip
+    files = {**{f"images/{name}": data for name, data in AB.items()}, "llava.json": json.dumps(llava)}
+    spec = spec_of(
+        put(tmp_path / "in", files), "llava.json", file_name_column="image", file_name_folder="images",
+        messages_column="conversations",
+    )  # fmt: skip
+    fetched = fetch_slice(SOURCE, spec, tmp_path, listed(spec, tmp_path), "images")
+    (record,) = fetched.records
+    assert record.messages == [
+        {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "Ne var?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Bir kedi."}]},
+    ]
+    assert record.extra == {"id": 1}
+    assert [(r.item, r.reason) for r in fetched.rejects] == [("images/b.jpg", RejectReason.BAD_CONVERSATION)]
 
 
 def test_a_name_that_is_no_text_is_found_by_its_bytes(tmp_path):

@@ -1,0 +1,35 @@
+"""What an Arrow type holds, however it holds it: large, viewed, as a dictionary, behind an extension."""
+
+import pyarrow as pa
+
+
+def storage_of(kind: pa.DataType) -> pa.DataType:
+    """The type without its clothes: an extension's storage, a dictionary's values."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return storage_of(kind.storage_type)
+    return storage_of(kind.value_type) if pa.types.is_dictionary(kind) else kind
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether its values are lists."""
+    types = pa.types
+    return bool(
+        types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+        or types.is_list_view(kind) or types.is_large_list_view(kind)
+    )  # fmt: skip
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether its values are text."""
+    kind = storage_of(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether its values are bytes."""
+    kind = storage_of(kind)
+    types = pa.types
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )  # fmt: skip

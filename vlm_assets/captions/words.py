@@ -1,0 +1,105 @@
+"""What one row says: its text, its conversation, its other columns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from vlm_assets.captions.columns import MESSAGES_NAMES
+from vlm_assets.captions.json_values import json_value
+from vlm_assets.captions.turns import ConversationError, read_turns
+from vlm_assets.words.errors import SourceError
+
+TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
+"""Columns that are the text where none is declared, the first that has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is said of an image once. All JSON values."""
+
+    text: str | None = None
+    messages: tuple[str, Any] | None = None
+    """A conversation's column and value as upstream has it: normalised when the number of images is certain."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """What there is of it."""
+        messages = None if self.messages is None else list(self.messages)
+        told = {"text": self.text, "messages": messages, "extra": dict(self.extra) or None}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Words":
+        """From `as_json`."""
+        messages = told.get("messages")
+        return cls(told.get("text"), None if messages is None else tuple(messages), told.get("extra") or {})
+
+
+def words_of(
+    values: Mapping[str, Any],
+    where: str,
+    *,
+    text_column: str | None = None,
+    messages_column: str | None = None,
+) -> Words:
+    """The words of a row. `text_column` may lead into a value (`meta.caption`).
+
+    What is not declared is found where it is plain: text under a usual name, a conversation under one of its own.
+
+    Raises:
+        SourceError: the declared text column holds objects, which is no text.
+    """
+    talk = messages_column or next((n for n in MESSAGES_NAMES if _is_conversation(values.get(n))), None)
+    rest = dict(values)
+    value = json_value(rest.pop(talk, None)) if talk else None
+    messages = None if talk is None or value is None else (talk, value)
+    chosen = text_column or _text_column(rest)
+    if chosen is None:
+        return Words(None, messages, {name: json_value(value) for name, value in rest.items()})
+    name, _, inner = (chosen, "", "") if chosen in rest else chosen.partition(".")
+    text = _as_text(_dug(rest.get(name), inner), f"{where}: column {chosen!r}")
+    if not inner:
+        rest.pop(name, None)
+    return Words(text, messages, {other: json_value(value) for other, value in rest.items()})
+
+
+def _is_conversation(value: Any) -> bool:
+    if not isinstance(value, (list, dict, str)) or not value:
+        return False
+    try:
+        read_turns(value)
+    except ConversationError:
+        return False
+    return True
+
+
+def _text_column(values: Mapping[str, Any]) -> str | None:
+    """The first usual column with a text; where none has one, the first that is empty."""
+    there = [name for name in TEXT_NAMES if name in values]
+    filled = (name for name in there if _is_text(values[name]))
+    blank = (name for name in there if values[name] is None or values[name] == "")
+    return next(filled, None) or next(blank, None)
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(one is None or isinstance(one, str) for one in value) and any(value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _dug(value: Any, inner: str) -> Any:
+    for part in inner.split(".") if inner else ():
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _as_text(value: Any, where: str) -> str | None:
+    if isinstance(value, (list, tuple)):
+        parts = [text for one in value if (text := _as_text(one, where)) is not None]
+        return "\n".join(parts) or None
+    if isinstance(value, Mapping):
+        raise SourceError(f"{where} holds objects, no text; name a conversation as messages_column")
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(json_value(value))
+    return text if text.strip() else None

@@ -1,0 +1,79 @@
+"""Texts and images of a table, however Arrow holds them."""
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.tables import plan_columns, records_of
+from vlm_assets.words.records import Record
+
+IMAGE = b"\xff\xd8\xff\xe0--"
+PLAIN_TEXT = pa.array(["şık", None])
+PLAIN_IMAGE = pa.array([IMAGE, IMAGE])
+
+
+def records(image: Any, text: Any, **wanted: Any) -> list[Record]:
+    """Through a Parquet file, as pyarrow gives it back."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": image, "text": text}), buffer)
+    found: list[Record] = []
+    for batch in pq.ParquetFile(buffer).iter_batches():
+        columns = plan_columns(batch.schema, "t.parquet", Wanted(**wanted))
+        found += [
+            r
+            for r in records_of(batch, columns, "t", "t", first_row=0, first_record=0)
+            if isinstance(r, Record)
+        ]
+    return found
+
+
+TEXTS = {
+    "large": pa.array(["şık", None], pa.large_string()),
+    "view": pa.array(["şık", None], pa.string_view()),
+    "dictionary": PLAIN_TEXT.dictionary_encode(),
+    "large-dictionary": pa.array(["şık", None], pa.large_string()).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("wanted", [{}, {"text_column": "text"}], ids=["found", "declared"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_texts_of_every_kind_are_the_text(text, wanted):
+    assert [(record.text, record.extra) for record in records(PLAIN_IMAGE, text, **wanted)] == [
+        ("şık", {}),
+        (None, {}),
+    ]
+
+
+IMAGES = {
+    "large": pa.array([IMAGE, IMAGE], pa.large_binary()),
+    "view": pa.array([IMAGE, IMAGE], pa.binary_view()),
+    "fixed": pa.array([IMAGE, IMAGE], pa.binary(len(IMAGE))),
+    "struct-view": pa.array(
+        [{"bytes": IMAGE, "path": "a.jpg"}] * 2, pa.struct({"bytes": pa.binary_view(), "path": pa.string_view()})
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", [{}, {"image_column": "image"}], ids=["found", "declared"])
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_bytes_of_every_kind_are_the_image(image, wanted):
+    assert [[one.data for one in record.images] for record in records(image, PLAIN_TEXT, **wanted)] == [
+        [IMAGE],
+        [IMAGE],
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.large_list(pa.binary()), pa.list_view(pa.binary()), pa.large_list_view(pa.binary_view())],
+    ids=str,
+)
+def test_lists_of_every_kind_hold_images(kind):
+    batch = pa.record_batch({"image": pa.array([[IMAGE, IMAGE], [IMAGE]], kind), "text": PLAIN_TEXT})
+    columns = plan_columns(batch.schema, "t.parquet", Wanted())
+    found = records_of(batch, columns, "t", "t", first_row=0, first_record=0)
+    assert [len(record.images) for record in found if isinstance(record, Record)] == [2, 1]
