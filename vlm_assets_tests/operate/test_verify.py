@@ -30,12 +30,16 @@ def flip(path):
     path.write_bytes(content)
 
 
+def spoil(path):
+    path.write_bytes(path.read_bytes().replace(b'"rows"', b'"rowz"'))
+
+
 DAMAGE = {
     "slice data": (lambda b: flip(b.slice("street") / "data-00000.arrow"), "hash", "data-00000.arrow"),
     "slice index": (lambda b: flip(b.slice("street") / INDEX_FILE), "hash", INDEX_FILE),
     "items ledger": (lambda b: flip(b.slice("street") / "items.parquet"), "hash", "items.parquet"),
     "rejects": (lambda b: flip(b.slice("street") / "rejects.parquet"), "hash", "rejects.parquet"),
-    "slice manifest": (lambda b: flip(b.slice("street") / "metadata.json"), "manifest", "metadata.json"),
+    "slice manifest": (lambda b: spoil(b.slice("street") / "metadata.json"), "manifest", "metadata.json"),
     "plan": (lambda b: flip(b.plan / "plan.arrow"), "hash", "plan.arrow"),
     "shard": (lambda b: flip(b.corpus / f"data-r{b.bits[0]}.arrow"), "hash", "data-r"),
     "shard gone": (lambda b: (b.corpus / f"data-r{b.bits[0]}.arrow").unlink(), "missing", "data-r"),
