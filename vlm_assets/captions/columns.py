@@ -13,15 +13,13 @@ from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, storage
 from vlm_assets.captions.turns import (
     CONTENT_KEYS,
     IMAGE_TYPES,
+    MESSAGES_NAMES,
     PAIR_KEYS,
     ROLE_KEYS,
     ConversationError,
     read_turns,
 )
 from vlm_assets.words.errors import SourceError
-
-MESSAGES_NAMES: Final = ("messages", "conversations", "conversation", "texts")
-"""Names under which a conversation is found without being named."""
 
 
 class Form(StrEnum):

@@ -3,7 +3,7 @@
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,17 @@ class JoinCounts:
     def as_json(self) -> dict[str, Any]:
         """For a listing's attributes."""
         return asdict(self)
+
+
+def sum_counts(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of several trees as one, with the first examples."""
+    summed: dict[str, Any] = {}
+    for one in counts:
+        for name, value in one.items():
+            summed[name] = (summed[name] + value) if name in summed else value
+    if "examples" in summed:
+        summed["examples"] = summed["examples"][:_EXAMPLES]
+    return summed
 
 
 class CaptionIndex:

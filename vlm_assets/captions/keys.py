@@ -63,11 +63,16 @@ class TextFileKeys(BaseModel):
         return TableReading(self.encoding, self.separator, self.quotes)
 
 
+CaptionText = Annotated[str, BeforeValidator(_checked_text)]
+"""`none`, `sidecar`, `metadata` (each `metadata.csv`, `.jsonl`, `.parquet`), or the file name of tables."""
+CAPTION_KEYS: Final = ("text", "file_name_column", "file_name_folder", "encoding", "separator", "quotes")
+"""Those of the keys below that change what is read at fetch, beside a table's own."""
+
+
 class CaptionKeys(TextFileKeys):
     """Where the words of images stand in a tree of files."""
 
-    text: Annotated[str, BeforeValidator(_checked_text)] = NONE
-    """`none`, `sidecar`, `metadata` (each `metadata.csv`, `.jsonl`, `.parquet`), or the file name of tables."""
+    text: CaptionText = NONE
     file_name_column: str | None = None
     """Unset: `file_name`, `*_file_name` and the like."""
     file_name_folder: str = ""

@@ -47,6 +47,9 @@ _HEADS: Final = (*ROLE_KEYS, *(key for pair in PAIR_KEYS for key in pair), "type
 """Fields that are lists only where an object holds a list for each field."""
 _SHORT: Final = 4096
 
+MESSAGES_NAMES: Final = ("messages", "conversations", "conversation", "texts")
+"""Names under which a conversation is found without being named."""
+
 
 class ConversationError(VlmAssetsError):
     """A row's value is no conversation; the message, one line, is the detail of its reject."""

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vlm_assets.captions.columns import MESSAGES_NAMES
 from vlm_assets.captions.json_values import json_value
-from vlm_assets.captions.turns import ConversationError, read_turns
+from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError, read_turns
 from vlm_assets.words.errors import SourceError
 
 TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")

@@ -1,11 +1,11 @@
 """A repository's data files as items, and items as records: what `hf_dataset` lists and fetches."""
 
-import csv
 import io
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
@@ -14,10 +14,10 @@ import orjson
 
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.split import last_parts_missing
-from vlm_assets.captions.json_values import json_value
-from vlm_assets.captions.words import TEXT_NAMES
+from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.hub.tables import class_names, labelled
@@ -27,13 +27,14 @@ from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Record, RecordImage
+from vlm_assets.words.records import Item, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
 _CARDS: Final = ("README.md", ".huggingface.yaml")
+NO_CAPTIONS: Final = CaptionRule()
 _AHEAD: Final = {True: 2, False: 32}
 """Downloads ahead of the reader: data files of gigabytes, or single images."""
 
@@ -66,6 +67,8 @@ class ImageSpec(HubSpec, Protocol):
     @property
     def wanted(self) -> Wanted: ...  # noqa: D102
 
+    def caption_rule(self) -> CaptionRule: ...  # noqa: D102
+
 
 @dataclass(frozen=True, slots=True)
 class RepoLayout:
@@ -73,10 +76,12 @@ class RepoLayout:
 
     sha: str
     splits: tuple[tuple[DataSplit, list[Item]], ...]
+    captions: Mapping[str, Mapping[str, Any]]
+    """By config of loose images: what became of its captions."""
 
 
-def list_repo(spec: HubSpec, context: ListContext) -> RepoLayout:
-    """The splits of a repository at the commit that its revision names now.
+def list_repo(spec: HubSpec, context: ListContext, rule: CaptionRule = NO_CAPTIONS) -> RepoLayout:
+    """The splits of a repository at the commit that its revision names now, their captions by `rule`.
 
     One request where the revision is unset, a branch or a tag; then a page of the tree per 1,000 files and one
     request per README or metadata file, each kept in the cache by commit.
@@ -101,7 +106,25 @@ def list_repo(spec: HubSpec, context: ListContext) -> RepoLayout:
                 configs=None if spec.configs == "all" else spec.configs,
                 splits=None if spec.splits == "all" else spec.splits,
             )
-            return RepoLayout(sha, tuple((split, _items(split, tree, read, spec)) for split in splits))
+            where = f"source {spec.name}: {spec.repo}"
+            files = RepoFiles(tree, lambda path: io.BytesIO(read(path)), where, context.cache_dir)
+            return _layout(sha, splits, files, rule)
+
+
+def _layout(sha: str, splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule) -> RepoLayout:
+    """The splits with their items, loose images a config at a time: its tables speak of all its splits."""
+    items: dict[tuple[str, str], list[Item]] = {}
+    captions: dict[str, Mapping[str, Any]] = {}
+    for config in sorted({split.config for split in splits}):
+        loose = [split for split in splits if split.config == config and split.format == IMAGEFOLDER]
+        listed, counts = loose_items(loose, files, rule) if loose else ([], {})
+        items |= {(config, split.split): found for split, found in zip(loose, listed, strict=True)}
+        if counts:
+            captions[config] = counts
+    for split in splits:
+        if split.format != IMAGEFOLDER:
+            items[split.config, split.split] = _items(split, files.tree)
+    return RepoLayout(sha, tuple((one, items[one.config, one.split]) for one in splits), captions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +187,12 @@ def fetch_items(
     for item, outcome in fetched(spec, items, context):
         payload = item.payload
         if isinstance(outcome, HubFileError):
-            if payload["format"] != "imagefolder":
+            if payload["format"] != IMAGEFOLDER:
                 raise outcome
             mendable = outcome.reason is RejectReason.CHECKSUM
             yield Reject(item.key, outcome.reason, str(outcome)[:300], transient=mendable)
-        elif payload["format"] == "imagefolder":
-            yield from _loose(item, outcome[0], spec)
+        elif payload["format"] == IMAGEFOLDER:
+            yield from loose_events(item, outcome, spec.caption_rule(), partial(_origin, spec))
         else:
             split = str(payload["split"]).partition("/")[0]
             reading = Reading(
@@ -196,7 +219,7 @@ def fetched(
     Raises:
         SourceError: the Hub cannot be reached, or refuses the repository.
     """
-    container = any(item.payload["format"] != "imagefolder" for item in items)
+    container = any(item.payload["format"] != IMAGEFOLDER for item in items)
     with (
         SyncGuest(context.settings, spec, context.locks_dir) as guest,
         FileHashes(context.cache_dir / "hub.sqlite") as hashes,
@@ -209,6 +232,7 @@ def fetched(
                 told = "named in the metadata, not in the repository"
                 return item, HubFileError(told, RejectReason.NOT_FOUND)
             files = [RepoFile(**one) for one in item.payload.get("parts") or [item.payload["file"]]]
+            files += files_beside(item)
             folder, force = context.spool_dir, context.force
             try:
                 paths = [repo.fetch(one, context.revision, folder, hashes, force=force) for one in files]
@@ -245,34 +269,21 @@ def _ahead(
             future.cancel()
 
 
-def _items(
-    split: DataSplit, tree: Mapping[str, RepoFile], read: Callable[[str], bytes], spec: HubSpec
-) -> list[Item]:
+def _items(split: DataSplit, tree: Mapping[str, RepoFile]) -> list[Item]:
+    """Data files and archives of a split."""
     name = f"{split.config}/{split.split}"
     shared = _short_hash(split.features) if split.features and split.format in TABLE_FORMATS else ""
-    rows = _metadata_rows(split, read, spec) if split.format == "imagefolder" else {}
-    items = [
+    return [
         _joined(path, [tree[part] for part in split.parts[path]], split.format, name)
         if path in split.parts
-        else _item(tree[path], split.format, name, rows.pop(path, None), shared)
+        else _item(tree[path], split.format, name, shared)
         for path in split.files
     ]
-    items += [
-        Item(nfc(path), "", {"format": split.format, "split": name, "missing": True}) for path in sorted(rows)
-    ]
-    return items
 
 
-def _item(file: RepoFile, kind: str, split: str, rows: list[dict[str, Any]] | None, shared: str) -> Item:
-    payload: dict[str, Any] = {
-        "format": kind,
-        "split": split,
-        "file": asdict(file),
-    }
+def _item(file: RepoFile, kind: str, split: str, shared: str) -> Item:
+    payload = {"format": kind, "split": split, "file": asdict(file)}
     identity = file.identity + (f"+{shared}" if shared else "")
-    if rows:
-        payload["rows"] = rows
-        identity += f"+{_short_hash(rows)}"
     return Item(nfc(file.path), identity, payload, file.size_bytes)
 
 
@@ -281,57 +292,6 @@ def _joined(name: str, parts: Sequence[RepoFile], kind: str, split: str) -> Item
     payload = {"format": kind, "split": split, "parts": [asdict(part) for part in parts]}
     size_bytes = sum(part.size_bytes for part in parts)
     return Item(nfc(name), "+".join(part.identity for part in parts), payload, size_bytes)
-
-
-def _metadata_rows(
-    split: DataSplit, read: Callable[[str], bytes], spec: HubSpec
-) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `metadata.*` by the path of the image that they name. One image may have several rows."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for path in split.metadata_files:
-        where = f"source {spec.name}: {spec.repo}: {path}"
-        folder = PurePosixPath(path).parent
-        for row in _parsed_metadata(path, read(path), where):
-            name = row.pop("file_name", None)
-            if not isinstance(name, str):
-                raise SourceError(
-                    f"{where}: no file_name in a row with {', '.join(sorted(row)) or 'nothing else'}"
-                )
-            rows.setdefault(str(folder / name), []).append(json_value(row))
-    return rows
-
-
-def _parsed_metadata(path: str, content: bytes, where: str) -> Iterator[dict[str, Any]]:
-    try:
-        if path.endswith(".csv"):
-            yield from csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
-        elif path.endswith(".jsonl"):
-            for line in content.splitlines():
-                if line.strip():
-                    yield orjson.loads(line)
-        else:
-            import pyarrow.parquet as pq
-
-            yield from pq.read_table(io.BytesIO(content)).to_pylist()
-    except (ValueError, OSError, csv.Error) as error:
-        raise SourceError(f"{where}: cannot be read: {str(error)[:150]}") from error
-
-
-def _loose(item: Item, path: Path, spec: ImageSpec) -> Iterator[Record | Reject]:
-    """A loose image once a metadata row. Its folder is its label, as `datasets` has it, where no row names one."""
-    rows = item.payload.get("rows") or [{}]
-    folder = PurePosixPath(item.key).parent.name
-    for number, row in enumerate(rows):
-        extra = {**({"label": folder} if folder else {}), **row}
-        column = spec.text_column or next(
-            (name for name in TEXT_NAMES if isinstance(row.get(name), str)), None
-        )
-        text = extra.pop(column, None) if column else None
-        key = item.key if len(rows) == 1 else f"{item.key}#{number}"
-        yield Record(
-            item.key, number, key, (RecordImage(path),), _origin(spec, item.payload["file"]["path"]),
-            text=None if text is None else str(text), extra=extra,
-        )  # fmt: skip
 
 
 def _card(tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> str:

@@ -20,10 +20,9 @@ from vlm_assets.archives.members import Member
 from vlm_assets.archives.names import Encodings, is_image_name
 from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.archives.read import read_members
-from vlm_assets.captions.columns import MESSAGES_NAMES
 from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_values import json_value
-from vlm_assets.captions.turns import ConversationError
+from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.tables import Columns, plan_columns, records_of

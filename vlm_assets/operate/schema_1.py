@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vlm_assets.captions.columns import MESSAGES_NAMES
+from vlm_assets.captions.turns import MESSAGES_NAMES
 from vlm_assets.ingest.listing import byte_config, config_fingerprint, items_fingerprint
 from vlm_assets.installation.opening import Installation
 from vlm_assets.sources.registry import source_of

@@ -7,10 +7,13 @@ a file alone leaves its rows alone.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from vlm_assets.captions.joining import sum_counts
+from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys, CaptionText
+from vlm_assets.captions.trees import METADATA
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
@@ -20,16 +23,17 @@ from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
-class HfDatasetSpec(TableSpec):
-    """Keys of `hf_dataset`."""
+class HfDatasetSpec(CaptionKeys, TableSpec):
+    """Keys of `hf_dataset`. `text` is for loose images and those in archives."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", *TABLE_KEYS)
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", *TABLE_KEYS, *CAPTION_KEYS)
 
     kind: Literal["hf_dataset"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
     configs: Literal["all"] | tuple[str, ...] = "all"
     splits: Literal["all"] | tuple[str, ...] = "all"
+    text: CaptionText = METADATA
     slice_bytes: Size = Field(4_000_000_000, description="A larger split is cut into buckets of data files.")
     files_per_slice: int = Field(10_000, ge=1, description="Loose images a slice.")
 
@@ -51,7 +55,7 @@ class HfDataset:
         """Slices of every wanted config × split at the pinned commit; see `Source.list`."""
         from vlm_assets.hub.layouts import list_repo
 
-        layout = list_repo(spec, context)
+        layout = list_repo(spec, context, spec.caption_rule())
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         for split, items in layout.splits:
@@ -75,7 +79,9 @@ class HfDataset:
             for one, _ in layout.splits
             for part, missing in one.incomplete.items()
         }
-        attributes = {"repo": spec.repo, "formats": formats, "features": features}
+        attributes: dict[str, Any] = {"repo": spec.repo, "formats": formats, "features": features}
+        if layout.captions:
+            attributes["captions"] = sum_counts(layout.captions.values())
         return Listed(layout.sha, slices, buckets, attributes, left_out.values())
 
     def fetch(
