@@ -204,3 +204,31 @@ def _content_faults(recount: Recount) -> Iterator[str]:
         ):
             if said != counted:
                 yield f"{name}: {counted} {what} by its index, claimed {said}"
+
+
+def check_renderer(recount: Recount) -> Verdict:
+    """Renderer identities in the manifests of the slices in force, by renderer."""
+    slices: dict[str, dict[str, list[str]]] = {}
+    mixed = []
+    for found, _, manifest in _found(recount.evidence):
+        identities = (manifest.renderer or "").split("+")
+        if len(identities) > 1:
+            mixed.append(f"{found.claim.name}: drawn under {' and '.join(identities)}")
+        for identity in filter(None, identities):
+            by_identity = slices.setdefault(identity.rpartition("-")[0], {})
+            by_identity.setdefault(identity, []).append(found.claim.name)
+    several = [
+        f"{identity} drew {len(names)} slices, among them {names[0]}"
+        for by_identity in slices.values()
+        if len(by_identity) > 1
+        for identity, names in sorted(by_identity.items())
+    ]
+    counts = {identity: len(names) for found in slices.values() for identity, names in sorted(found.items())}
+    return Verdict(
+        "one renderer identity in every slice and, of each renderer, in the corpus",
+        ", ".join(f"{count} slices of {identity}" for identity, count in counts.items())
+        or "nothing was drawn here",
+        [*mixed, *several],
+        figures={"slices": counts, "mixed_slices": len(mixed)},
+        milder=not mixed,
+    )

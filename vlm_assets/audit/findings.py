@@ -72,6 +72,8 @@ class FindingName(StrEnum):
     """No unchanged address gave another picture when it was fetched again."""
     SLICE_HEALTH = "slice_health"
     """No slice shrank, or has many more rejects, against its version before."""
+    RENDERER = "renderer"
+    """What was drawn here was drawn under one renderer identity: in every slice, and (a warning) in the corpus."""
     RIGHTS = "rights"
     """Every licence in the corpus names terms; no declared source waits for terms to be accepted."""
 
@@ -130,7 +132,8 @@ class Finding:
 class Verdict:
     """What one check returns: it passed where `faults` is empty.
 
-    `faults` may be cut to the first examples; `count` is then how many there are.
+    `faults` may be cut to the first examples; `count` is then how many there are. `milder`: what was found is for a
+    person to look at, although the check's severity is error.
     """
 
     expected: str
@@ -138,6 +141,7 @@ class Verdict:
     faults: Sequence[str] = ()
     count: int | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
+    milder: bool = False
 
     @property
     def fault_count(self) -> int:

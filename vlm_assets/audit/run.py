@@ -146,7 +146,7 @@ def _judge(name: FindingName, check: Callable[..., Verdict], recount: object) ->
     return Finding(
         name,
         passed=verdict.fault_count == 0,
-        severity=severity_of(name),
+        severity=Severity.WARNING if verdict.milder else severity_of(name),
         expected=verdict.expected,
         observed=verdict.observed,
         examples=tuple(verdict.faults[:MAX_EXAMPLES]),

@@ -42,6 +42,12 @@ def build(
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Take other pictures that known addresses give now.")
     ] = False,
+    accept_renderer: Annotated[
+        bool,
+        typer.Option(
+            "--accept-renderer", help="Draw again what another machine's renderer drew, slice by slice."
+        ),
+    ] = False,
     test_mode: Annotated[
         bool,
         typer.Option("--test-mode", help="Few rows a slice, in a data root of its own: <data root>-test."),
@@ -74,6 +80,7 @@ def build(
             force_redownload=force_redownload,
             accept_shrink=accept_shrink,
             accept_drift=accept_drift,
+            accept_renderer=accept_renderer,
             console=errors if as_json else console,  # standard output is the JSON's alone
             tell=print_json if as_json else lambda summary: None,  # noqa: ARG005 - does nothing
         )

@@ -21,6 +21,7 @@ from vlm_assets.commands.remote import prune_remote
 
 if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
+    from vlm_assets.operate.renderers import RendererReport
 
 
 @app.command()
@@ -48,19 +49,34 @@ def check(*, as_json: Json = False) -> None:
     from vlm_assets.words.errors import Problem
 
     problems = problems_of_everything()
-    renderers = [] if problems else examine_renderers(open_installation().catalog)
+    renderers = [] if problems else examine_renderers(open_installation())
     problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
     if as_json:
         print_json(
             {"problems": [asdict(one) for one in problems], "renderers": [asdict(one) for one in renderers]}
         )
-        raise typer.Exit(2 if problems else 0)
+        raise typer.Exit(2 if problems else int(any(one.elsewhere for one in renderers)))
     if problems:
         print_problems(problems)
         raise typer.Exit(2)
     for one in renderers:
-        console.print(f"{one.version} draws {', '.join(one.sources)}; renderer identity {one.identity}")
+        show_renderer(one)
     console.print("settings and catalogue are fine")
+    raise typer.Exit(int(any(one.elsewhere for one in renderers)))
+
+
+def show_renderer(one: "RendererReport") -> None:
+    """One line of what draws here, and one of each other identity that slices were drawn under."""
+    console.print(
+        f"{one.version} draws {', '.join(one.sources)}; renderer identity {one.identity}", soft_wrap=True
+    )
+    for identity, slices in one.elsewhere.items():
+        errors.print(
+            f"{len(slices)} slices, among them {slices[0]}, were drawn under the renderer identity {identity}, this "
+            f"machine's is {one.identity}: they stay, and what is due of them waits. build --accept-renderer draws "
+            "them again here, as a whole",
+            soft_wrap=True,
+        )
 
 
 @app.command()

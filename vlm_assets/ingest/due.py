@@ -1,6 +1,6 @@
 """Decides what of a slice is to be fetched: pure, over manifest, ledgers and listing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +21,8 @@ class Due(StrEnum):
     FORCED = "forced"
     RELEASED = "released"
     """It has rejects with reason `drifted`, and these are accepted now."""
+    REDRAWN = "redrawn"
+    """It was drawn under another renderer identity than this machine's, and this one's is accepted now."""
 
 
 class Committed(Protocol):
@@ -38,6 +40,10 @@ class Committed(Protocol):
     def rejects(self) -> dict[str, int]:
         """All of them by reason."""
 
+    @property
+    def renderer(self) -> str | None:
+        """Renderer identity of what was drawn here."""
+
 
 def slice_due(
     listed: ListingSlice,
@@ -47,10 +53,24 @@ def slice_due(
     now: float,
     force: bool = False,
     accept_drift: bool = False,
+    accept_renderer: Callable[[], str | None] | None = None,
 ) -> Due:
-    """Whether a listed slice is to be fetched, by evidence on disk alone. `now` in Unix seconds."""
+    """Whether a listed slice is to be fetched, by evidence on disk alone.
+
+    Args:
+        listed: As it is listed now.
+        manifest: Of the committed version.
+        run: Its `run.json`.
+        now: Unix seconds.
+        force: Fetch whatever is committed.
+        accept_drift: Fetch what is in quarantine.
+        accept_renderer: Gives this machine's renderer identity, None where the source has none; fetch what was drawn
+            under another. Only called for slices that have one.
+    """
     if manifest is None:
         return Due.NEW
+    if accept_renderer is not None and manifest.renderer not in {None, accept_renderer()}:
+        return Due.REDRAWN
     if force:
         return Due.FORCED
     if manifest.listing_fingerprint != listed.fingerprint:

@@ -24,6 +24,7 @@ from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
+from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation.opening import Installation
@@ -64,6 +65,8 @@ class SliceOptions:
     force: bool = False
     accept_drift: bool = False
     """Take what addresses give now, be it another picture than before; quarantined items are fetched again."""
+    accept_renderer: bool = False
+    """Draw anew, as a whole, what was drawn under another renderer identity than this machine's."""
     lock_wait_s: float = 0.0
     run_id: str = ""
     max_records: int | None = None
@@ -101,6 +104,7 @@ def build_slice(
     Raises:
         SourceError: it cannot be fetched as a whole, or an item was lost on the way.
         RejectToleranceError: too large a share of its records are rejects.
+        RendererError: something is due, but the slice was drawn under another renderer identity.
         LockHeldError: another process builds it.
     """
     options = options or SliceOptions()
@@ -117,6 +121,7 @@ def build_slice(
         due = slice_due(
             listing.slices[slice_key], manifest, run, now=time.time(), force=options.force,
             accept_drift=options.accept_drift or not spec.quarantines_drift(),
+            accept_renderer=identity_asked(spec, accept_renderer=options.accept_renderer),
         )  # fmt: skip
         if version is not None and manifest is not None and due is Due.COMMITTED:
             return SliceOutcome(due, manifest, run or RunRecord(), version)
@@ -160,6 +165,8 @@ class _SliceBuild:
         clock = time.monotonic()
         items = read_items(self._installation.root, self._listing, self._key)
         plan = self._plan_items(due, items, version, manifest)
+        if due is not Due.REDRAWN:
+            refuse_mixture(self._name, self._spec, manifest, len(plan.fetched))
         self._ledgers = Ledgers(self._name, plan.attempts)
         if version is not None and manifest is not None and not self._accept_drift:
             self._drift = guard_of(version, data_file_names(manifest.files))
@@ -182,7 +189,12 @@ class _SliceBuild:
         self, due: Due, items: Sequence[Item], version: Path | None, manifest: SliceManifest | None
     ) -> ItemPlan:
         config = config_fingerprint(self._installation, self._spec, self._source.version)
-        if due is Due.FORCED or version is None or manifest is None or manifest.config_fingerprint != config:
+        if (
+            due in {Due.FORCED, Due.REDRAWN}
+            or version is None
+            or manifest is None
+            or manifest.config_fingerprint != config
+        ):
             return ItemPlan({}, items, {})
         formats = self._installation.catalog.corpus.formats
         used: defaultdict[str, set[str]] = defaultdict(set)
@@ -220,7 +232,11 @@ class _SliceBuild:
         if drift is not None:
             written.files[DRIFT_FILE] = drift
         written.files[ITEMS_FILE] = write_items_ledger(self._staging / ITEMS_FILE, self._ledgers.items)
-        new = self._manifest(written)
+        here = identity_here(self._spec) if plan.fetched else None
+        kept = manifest.renderer if manifest is not None and plan.kept else None
+        new = self._manifest(written, identity_of_slice(kept, here, self._figures))
+        if here is not None:
+            run.details["renderer"] = {"version": here.version, "identity": here.name}
         rejects = rejects_bytes(self._ledgers.rejects)
         run.finished_at = datetime.now(UTC)
         run.seconds = round(time.monotonic() - clock, 3)
@@ -343,7 +359,7 @@ class _SliceBuild:
         taken = row["id"] in down.ids or any(f["sha256"] in down.image_sha256 for f in row["image_facts"])
         return without_content(row) if taken else row
 
-    def _manifest(self, written: WrittenSlice) -> SliceManifest:
+    def _manifest(self, written: WrittenSlice, renderer: str | None) -> SliceManifest:
         return SliceManifest(
             source=self._spec.name,
             slice=self._key,
@@ -366,6 +382,7 @@ class _SliceBuild:
             multi_image_rows=written.multi_image_rows,
             rows_with_text=written.rows_with_text,
             rows_with_messages=written.rows_with_messages,
+            renderer=renderer,
             files=written.files,
             **self._ledgers.figures(),
         )

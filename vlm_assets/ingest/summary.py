@@ -39,6 +39,7 @@ class SliceSummary(BaseModel):
     items_per_slice: int
     rejects: dict[str, int]
     transient_rejects: int
+    renderer: str | None
 
 
 class SourceSummary(BaseModel):

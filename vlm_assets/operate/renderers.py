@@ -1,9 +1,11 @@
-"""What draws pages on this machine, and whether it can: for `check`."""
+"""What draws pages on this machine, whether it can, and what other machines drew: for `check`."""
 
-from dataclasses import dataclass
-from typing import cast
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from vlm_assets.catalog.spec import Catalog
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
 from vlm_assets.words.errors import OperationError
 
 
@@ -16,23 +18,41 @@ class RendererReport:
     version: str = ""
     identity: str = ""
     problem: str = ""
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Committed slices of these sources, `source/slice`, by another identity that they were drawn under."""
 
 
-def examine_renderers(catalog: Catalog) -> list[RendererReport]:
+def examine_renderers(installation: Installation) -> list[RendererReport]:
     """A report a renderer, by name. Draws the reference pages, about a second each."""
-    by_renderer: dict[str, list[str]] = {}
-    for spec in catalog.sources:
+    by_renderer: defaultdict[str, list[SourceSpec]] = defaultdict(list)
+    for spec in installation.catalog.sources:
         renderer = spec.drawn_by() if spec.enabled else None
         if renderer is not None:
-            by_renderer.setdefault(renderer, []).append(spec.name)
-    return [_examine(renderer, tuple(sources)) for renderer, sources in sorted(by_renderer.items())]
+            by_renderer[renderer].append(spec)
+    return [_examine(installation, renderer, specs) for renderer, specs in sorted(by_renderer.items())]
 
 
-def _examine(renderer: str, sources: tuple[str, ...]) -> RendererReport:
-    from vlm_assets.pdf.identity import Renderer, renderer_identity
+def _examine(installation: Installation, renderer: str, specs: list[SourceSpec]) -> RendererReport:
+    from vlm_assets.ingest.renderer import identity_here
 
+    names = tuple(spec.name for spec in specs)
     try:
-        found = renderer_identity(cast("Renderer", renderer))
+        here = identity_here(specs[0])
     except OperationError as error:
-        return RendererReport(renderer, sources, problem=str(error))
-    return RendererReport(renderer, sources, found.version, found.digest)
+        return RendererReport(renderer, names, problem=str(error))
+    if here is None:
+        return RendererReport(renderer, names)
+    return RendererReport(
+        renderer, names, here.version, here.name, elsewhere=_elsewhere(installation, names, here.name)
+    )
+
+
+def _elsewhere(installation: Installation, sources: tuple[str, ...], here: str) -> dict[str, tuple[str, ...]]:
+    from vlm_assets.ingest.summary import summarise_source
+
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        for key, one in summarise_source(installation.root, source).slices.items():
+            if one.renderer not in {None, here}:
+                found[str(one.renderer)].append(f"{source}/{key}")
+    return {identity: tuple(names) for identity, names in sorted(found.items())}

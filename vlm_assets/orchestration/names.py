@@ -34,6 +34,7 @@ LOCK_WAIT_TAG: Final = "vlm/lock_wait_s"
 FORCE_TAG: Final = "vlm/force_redownload"
 ACCEPT_SHRINK_TAG: Final = "vlm/accept_shrink"
 ACCEPT_DRIFT_TAG: Final = "vlm/accept_drift"
+ACCEPT_RENDERER_TAG: Final = "vlm/accept_renderer"
 
 
 def listing_key(source: str) -> dg.AssetKey:

@@ -123,6 +123,8 @@ class DocumentSummary:
     """Pages outside `PageOptions.pages`."""
     images: int = 0
     embedded: int = 0
+    encoded: int = 0
+    """Of the embedded ones, those that became PNG here: their bytes are this machine's too."""
     faults: int = 0
     seconds: float = 0.0
     """CPU-independent time that workers spent on it, added up."""

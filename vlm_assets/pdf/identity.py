@@ -37,6 +37,11 @@ class RendererIdentity:
     parts: Mapping[str, str]
 
     @property
+    def name(self) -> str:
+        """Renderer and digest, as manifests hold it: `poppler-0123456789abcdef`."""
+        return f"{self.renderer}-{self.digest}"
+
+    @property
     def digest(self) -> str:
         """16 hex digits over all parts."""
         told = "".join(f"{name}={value}\n" for name, value in sorted(self.parts.items()))

@@ -386,6 +386,7 @@ def _counted(
         return result
     summary.images += 1
     summary.embedded += result.method == "embedded"
+    summary.encoded += result.method == "embedded" and result.file.suffix == ".png"
     first = seen.setdefault(result.digest[:16], result.page)
     if first != result.page:
         result = replace(result, flags=(*result.flags, PageFlag.REPEATED), repeats=first)

@@ -115,6 +115,7 @@ def _measure(document: Document, submitted: PdfPages, context: FetchContext) -> 
     context.measure("documents", 1)
     context.measure("pages", summary.pages)
     context.measure("pages_embedded", summary.embedded)
+    context.measure("pages_encoded", summary.encoded)
     context.measure("pages_rendered", summary.images - summary.embedded)
     context.measure("pages_rejected", summary.faults)
     context.measure("pages_not_wanted", summary.skipped)

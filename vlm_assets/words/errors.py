@@ -63,6 +63,10 @@ class RejectToleranceError(SourceError):
     """A slice has a larger share of rejects than its source tolerates; nothing was committed."""
 
 
+class RendererError(SourceError):
+    """A slice is drawn by another machine's renderer, and what is due of it would be drawn by this one's."""
+
+
 class StoreError(OperationError):
     """What lies on disk is not what its manifest says, or cannot be written."""
 

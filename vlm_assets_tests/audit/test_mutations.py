@@ -436,6 +436,25 @@ def addresses_in_quarantine(b: Broken) -> None:
     b._put(folder, manifest, link)
 
 
+@mutation("renderer")
+def slice_drawn_by_two_machines(b: Broken) -> None:
+    _drawn_under(b, "street", "poppler-0123456789abcdef+poppler-fedcba9876543210")
+
+
+@mutation("renderer")
+def corpus_drawn_by_two_machines(b: Broken) -> None:
+    _drawn_under(b, "street", "poppler-0123456789abcdef")
+    _drawn_under(b, "wild", "poppler-fedcba9876543210", "sun")
+
+
+def _drawn_under(b: Broken, source: str, renderer: str, key: str = "root") -> None:
+    """A slice as a machine of this identity commits it."""
+    folder = b.slice(source, key)
+    manifest = orjson.loads((folder / MANIFEST).read_bytes())
+    manifest["renderer"] = renderer
+    b._put(folder, manifest, b.installation.root.slice(source, key))
+
+
 # catalogue and takedowns
 
 

@@ -15,7 +15,14 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.metadata import slice_metadata, source_state
 from vlm_assets.orchestration.assets.thumbnails import slice_thumbnails
-from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, FAILED_SLICES, FORCE_TAG, dataset_key, slice_tags
+from vlm_assets.orchestration.names import (
+    ACCEPT_DRIFT_TAG,
+    ACCEPT_RENDERER_TAG,
+    FAILED_SLICES,
+    FORCE_TAG,
+    dataset_key,
+    slice_tags,
+)
 from vlm_assets.orchestration.run.budgets import meter_of
 from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
 from vlm_assets.orchestration.run.locks import hold_or_wait, lock_wait_s
@@ -169,6 +176,7 @@ def _build_one(
     options = SliceOptions(
         force=FORCE_TAG in context.run.tags,
         accept_drift=ACCEPT_DRIFT_TAG in context.run.tags,
+        accept_renderer=ACCEPT_RENDERER_TAG in context.run.tags,
         lock_wait_s=lock_wait_s(context.run),
         run_id=context.run.run_id,
         max_records=settings.test_mode_rows if settings.test_mode else None,

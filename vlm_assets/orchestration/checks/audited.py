@@ -39,5 +39,11 @@ def last_audit(instance: dg.DagsterInstance, target: str) -> LastAudit:
         ):
             return LastAudit(complete=False)
         if last.status is AssetCheckExecutionRecordStatus.FAILED:
-            (failed if severity_of(name) is Severity.ERROR else warnings).append(str(name))
+            (failed if _blocks(last.event, severity_of(name)) else warnings).append(str(name))
     return LastAudit(complete=True, failed=tuple(failed), warnings=tuple(warnings))
+
+
+def _blocks(event: dg.EventLogEntry, usual: Severity) -> bool:
+    """Whether a failed check is of severity error, as it said itself: it may be milder than usual."""
+    told = event.dagster_event.asset_check_evaluation_data if event.dagster_event else None
+    return usual is Severity.ERROR if told is None else told.severity is dg.AssetCheckSeverity.ERROR

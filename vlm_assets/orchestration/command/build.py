@@ -27,6 +27,7 @@ from vlm_assets.orchestration.command.run_queued import RunQueued
 from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.names import (
     ACCEPT_DRIFT_TAG,
+    ACCEPT_RENDERER_TAG,
     ACCEPT_SHRINK_TAG,
     CATALOG_TAG,
     FORCE_TAG,
@@ -58,6 +59,7 @@ class _Build:
     slices: frozenset[str] = frozenset()
     """Only these, if any."""
     accept_drift: bool = False
+    accept_renderer: bool = False
     failures: list[RunOutcome] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -90,8 +92,9 @@ class _Build:
         wishes: list[RunWish] = []
         for spec in self.sources:
             every = due_slices(
-                self.installation, spec, now=time.time(), force=self.force, accept_drift=self.accept_drift
-            )
+                self.installation, spec, now=time.time(), force=self.force, accept_drift=self.accept_drift,
+                accept_renderer=self.accept_renderer,
+            )  # fmt: skip
             due = {key: why for key, why in every.items() if not self.slices or key in self.slices}
             if due:
                 reasons = sorted(set(due.values()))
@@ -105,7 +108,9 @@ class _Build:
 
     def slice_wishes(self, spec: SourceSpec, due: set[str]) -> list[RunWish]:
         """Runs over the due slices of a source."""
-        asked = {FORCE_TAG: self.force, ACCEPT_DRIFT_TAG: self.accept_drift}
+        asked = {
+            FORCE_TAG: self.force, ACCEPT_DRIFT_TAG: self.accept_drift, ACCEPT_RENDERER_TAG: self.accept_renderer
+        }  # fmt: skip
         tags = self.tags({SOURCE_TAG: spec.name, **{tag: "true" for tag, given in asked.items() if given}})
         order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
         wishes = []
@@ -174,6 +179,7 @@ def run_build(
     force_redownload: bool = False,
     accept_shrink: bool = False,
     accept_drift: bool = False,
+    accept_renderer: bool = False,
     console: Console,
     tell: Callable[[dict[str, Any]], None] = lambda summary: None,  # noqa: ARG005 - does nothing
 ) -> int:
@@ -207,6 +213,7 @@ def run_build(
         build = _Build(
             installation, instance, runner, console, wanted,
             force=force_redownload, slices=frozenset(slices), accept_drift=accept_drift,
+            accept_renderer=accept_renderer,
         )  # fmt: skip
         try:
             if not failed_only:

@@ -21,9 +21,11 @@ def due_slices(
     now: float,
     force: bool = False,
     accept_drift: bool = False,
+    accept_renderer: bool = False,
 ) -> dict[str, "Due"]:
     """Partition keys of a source's slices that are to be fetched, sorted, each with the reason."""
     from vlm_assets.ingest.due import Due, slice_due
+    from vlm_assets.ingest.renderer import identity_asked
     from vlm_assets.ingest.slice import read_run
     from vlm_assets.ingest.summary import summarise_source
     from vlm_assets.store.listings import read_listing
@@ -40,8 +42,10 @@ def due_slices(
         one = committed.get(key)
         run = read_run(versions / one.version) if one is not None and one.transient_rejects else None
         due = slice_due(
-            listed, one, run, now=now, force=force, accept_drift=accept_drift or not spec.quarantines_drift()
-        )
+            listed, one, run, now=now, force=force,
+            accept_drift=accept_drift or not spec.quarantines_drift(),
+            accept_renderer=identity_asked(spec, accept_renderer=accept_renderer),
+        )  # fmt: skip
         if due is not Due.COMMITTED:
             found[key] = due
     return found
