@@ -82,9 +82,7 @@ class Guard:
             PrivateAddressError: it has some, and none may.
             OSError: the name does not resolve.
         """
-        infos = socket.getaddrinfo(
-            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
+        infos = _look_up(host, port, family)
         return list(infos) if (host, port) in self.proxies.endpoints else self.policy.of_name(host, infos)
 
     def connect(
@@ -110,6 +108,16 @@ class Guard:
             else:
                 return made
         raise failed
+
+
+def _look_up(host: str, port: int, family: int) -> list[AddressInfo]:
+    try:
+        return list(
+            socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        )
+    except socket.gaierror:
+        # With no address but loopback's, AI_ADDRCONFIG finds nothing at all.
+        return list(socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM))
 
 
 class GuardedResolver(AbstractResolver):

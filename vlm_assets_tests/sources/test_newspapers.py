@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from vlm_assets.demo.newspaper_site import BASE_PATH, TITLES, DemoIssue, DemoTit
 from vlm_assets.demo.services.base import Fault, Reply
 from vlm_assets.sources.newspapers import SOURCE, NewspapersSpec
 from vlm_assets.spiders.model import Issue, Title
-from vlm_assets.words.errors import ConfigError, RejectReason, SourceError
+from vlm_assets.transfer.politeness import MAX_PAUSE_S
+from vlm_assets.words.errors import ConfigError, PostponedError, RejectReason, SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.held_site import HeldSite, first, two_at_once
 from vlm_assets_tests.sources.kit import (
@@ -181,6 +183,22 @@ def test_a_cut_download_is_tried_again_at_once(tmp_path: Path, site: NewspaperSi
     site.faults.append(Fault(BASE_PATH + TITLES[0].issues[0].file, "cut"))
     fetched = fetch(tmp_path, site, "anadolu_1935")
     assert (len(fetched.records), fetched.rejects) == (6, [])
+
+
+def test_an_issue_that_asks_for_a_long_pause_does_not_keep_the_others_for_ever(tmp_path: Path) -> None:
+    issues = tuple(DemoIssue(1930, f"{n} mart 1930", f"a/{n}.pdf", pages=1) for n in range(1, 7))
+    with NewspaperSite((DemoTitle("a", "A", issues),)) as site:
+        site.overrides["a/1.pdf"] = Reply(429, b"", {"Retry-After": "999999999"})
+        spec = spec_of(site, max_concurrency=1)
+        with pytest.raises(PostponedError, match="UTC") as caught:
+            fetch(tmp_path, site, "a_1930", spec=spec)
+        assert caught.value.until < time.time() + MAX_PAUSE_S + 1
+        (gate,) = (tmp_path / "locks").rglob("gate")
+        gate.unlink()  # as if the pause had ended
+        fetched = fetch(tmp_path, site, "a_1930", spec=spec)
+        assert [(one.reason, one.transient) for one in fetched.rejects] == [(RejectReason.HTTP_ERROR, True)]
+        assert len(fetched.records) == 5
+        assert len(site.requests("*a/1.pdf")) == 1
 
 
 def test_a_server_that_stays_down_gives_transient_rejects(tmp_path: Path, site: NewspaperSite) -> None:

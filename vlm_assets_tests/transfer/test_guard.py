@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vlm_assets.hub.client import HubRepo
+from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.guard import Guard
@@ -15,8 +16,10 @@ from vlm_assets.transfer.guarded_clients import guard_adapter, guarded_transport
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.kaggle import Kaggle, KaggleDataset
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
+from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError
 from vlm_assets_tests.odd_servers import OddServer, answer
+from vlm_assets_tests.sources.kit import COMMON
 from vlm_assets_tests.transfer.conftest import quick_settings
 from vlm_assets_tests.transfer.odd_answers import TAKEN
 from vlm_assets_tests.transfer.test_sync_guest import Limits
@@ -185,6 +188,21 @@ def test_kaggle_leads_nowhere_private(server, private, names, guest, monkeypatch
             server.script[path] = answer(b"", f"Location: {target}", status="302 Found")
         with pytest.raises(SourceError, match="VLM_ALLOW_PRIVATE_HOSTS"):
             Kaggle(proxied).resolve(KaggleDataset("a", "b", None))
+    assert server.log
+    assert not private.log
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.2:{port}/", "http://inside.test:{port}/"])
+def test_github_leads_nowhere_private(server, private, names, tmp_path, target):
+    names["inside.test"] = [["127.0.0.2"]]
+    target = target.format(port=server.port)
+    server.script["/repos/a/b/releases/latest"] = answer(b"", f"Location: {target}", status="302 Found")
+    spec = GithubReleaseSpec.model_validate(
+        {**COMMON, "kind": "github_release", "repo": "a/b", "api": server.url("")}
+    )
+    settings = quick_settings(allow_private_hosts=ALLOWED)
+    with pytest.raises(SourceError, match="VLM_ALLOW_PRIVATE_HOSTS"):
+        SOURCE.list(spec, ListContext(settings, tmp_path / "cache", tmp_path / "locks"))
     assert server.log
     assert not private.log
 
