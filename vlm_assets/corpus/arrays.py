@@ -34,7 +34,7 @@ def values_of(array: pa.Array) -> NDArray[Any]:
 
 
 def offsets_of(array: pa.Array) -> NDArray[np.int32]:
-    """The offsets of a string or binary array, one more than rows, not copied."""
+    """The offsets of a string, binary or list array, one more than rows, not copied."""
     data = array.buffers()[1]
     return (
         np.zeros(1, np.int32)
@@ -70,34 +70,34 @@ def strings_of(texts: Sequence[str]) -> pa.Array:
 def canonical(array: pa.Array) -> pa.Array:
     """The same values in the one form that is written: exact buffers, offsets from 0, zeros behind nulls.
 
-    Which buffers `take` leaves behind depends on how its input was batched; bytes on disk must not.
+    Which buffers `take` leaves behind depends on how its input was batched; bytes on disk must not. Nothing may lie
+    behind a null string or list, which `take` sees to.
     """
     rows, nulls = len(array), array.null_count
     valid = valid_mask(array) if nulls else None
     validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    kind = array.type
-    if pa.types.is_struct(kind):
-        fields = [canonical(array.field(number)) for number in range(kind.num_fields)]
-        return pa.Array.from_buffers(kind, rows, [validity], nulls, children=fields)
-    if pa.types.is_list(kind):
-        offsets = offsets_of(array)
-        child = canonical(array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0])))
-        buffers = [validity, pa.py_buffer(np.ascontiguousarray(offsets - offsets[0]))]
-        return pa.Array.from_buffers(kind, rows, buffers, nulls, children=[child])
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return _canonical_strings(array, validity)
+    if pa.types.is_struct(array.type):
+        children = [canonical(child) for child in array.flatten()]
+        return pa.Array.from_buffers(array.type, rows, [validity], nulls, children=children)
+    if pa.types.is_list(array.type):
+        offsets, first, end = _offsets_from_0(array)
+        children = [canonical(array.values.slice(first, end - first))]
+        return pa.Array.from_buffers(
+            array.type, rows, [validity, pa.py_buffer(offsets)], nulls, children=children
+        )
+    if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
+        offsets, first, end = _offsets_from_0(array)
+        data = array.buffers()[2]
+        data = pa.py_buffer(b"") if data is None else data.slice(first, end - first)
+        return pa.Array.from_buffers(array.type, rows, [validity, pa.py_buffer(offsets), data], nulls)
     values = values_of(array)
     if valid is not None:
-        values = np.where(valid, values, np.zeros((), values.dtype))
-    return pa.Array.from_buffers(kind, rows, [validity, pa.py_buffer(np.ascontiguousarray(values))], nulls)
+        values = np.where(valid, values, np.zeros(1, values.dtype))
+    return pa.Array.from_buffers(array.type, rows, [validity, pa.py_buffer(values)], nulls)
 
 
-def _canonical_strings(array: pa.Array, validity: pa.Buffer | None) -> pa.Array:
-    offsets, data = offsets_of(array), array.buffers()[2]
-    first, last = int(offsets[0]), int(offsets[-1])
-    if first:
-        offsets = offsets - np.int32(first)
-    data = pa.py_buffer(b"") if data is None else data.slice(first, last - first)
-    return pa.Array.from_buffers(
-        array.type, len(array), [validity, pa.py_buffer(offsets), data], array.null_count
-    )
+def _offsets_from_0(array: pa.Array) -> tuple[NDArray[np.int32], int, int]:
+    """(offsets, first, end): what the first and the last one were."""
+    offsets = offsets_of(array)
+    first, end = int(offsets[0]), int(offsets[-1])
+    return (offsets - np.int32(first) if first else offsets), first, end

@@ -1,40 +1,30 @@
-"""Plan, write and seal in a row, with workers over the shards: for the command line and the benchmark.
-
-Dagster runs the same three parts as steps of its own.
-"""
+"""A corpus from plan to seal. The three parts stand alone too: Dagster runs each as a step of its own."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest
-from vlm_assets.corpus.planned_rows import find_slice
-from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
-from vlm_assets.corpus.space import RESERVE_BYTES, check_space
-from vlm_assets.corpus.work import ShardPlan, Staging
-from vlm_assets.corpus.writer import OpenSlices, ShardProgress, write_shard
+from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
+from vlm_assets.corpus.writer import RESERVE_BYTES, ShardProgress, ShardWriter, check_space
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.tombstones import Tombstones
 
-_BYTES_A_WORKER: Final = 500_000_000
-"""A worker process takes most of a second to start, in which one process writes about this much."""
-_THREADS_FROM_BYTES: Final = 16_384
-"""Mean size of rows from which on threads write as fast as processes (50 KB: 3.9 s and 4.2 s for 5 GB)."""
-_LOOKED_AT: Final = 8
-"""Slices out of which the size of rows is guessed."""
+_TOLD_EVERY_S: Final = 0.5
 
 
 @dataclass(slots=True)
 class BuildProgress:
-    """Rows and bytes of the shards that this build writes: done, and to do in all."""
+    """Rows and bytes of the shards that are written: done, and to do in all."""
 
     rows: int = 0
     size_bytes: int = 0
@@ -89,100 +79,74 @@ def build_corpus(
     """The target's corpus of an allocation, sealed. Run again after any end, it goes on where it was.
 
     Raises:
-        CorpusError: see `plan_shards`, `write_shard`, `seal`; or a worker died.
+        CorpusError: see `plan_shards`, `write_shards`, `seal`.
         DiskFullError: not enough room for what is still to be written.
         LockHeldError: another process builds this target, for longer than `lock_wait_s`.
     """
     allocation = read_manifest(plan_dir.resolve(), AllocationManifest)
     lock = corpus_lock(data_root, allocation.corpus, allocation.target)
-    with (
-        hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s),
-        _pool(workers, _guessed_bytes(allocation, data_root), allocation.granted_rows) as pool,
-    ):
+    with hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s):
         staging_path, _ = plan_shards(plan_dir, data_root, tombstones)
-        write_pending(
-            staging_path, workers=workers, reserve_bytes=reserve_bytes, on_progress=on_progress, pool=pool
-        )
+        write_shards(staging_path, workers=workers, reserve_bytes=reserve_bytes, on_progress=on_progress)
         return seal(staging_path, keep_versions=keep_versions)
 
 
-def _pool(workers: int, size_bytes: int, rows: int) -> AbstractContextManager[WorkerPool | None]:
-    useful = _useful(workers, size_bytes)
-    threads = size_bytes >= _THREADS_FROM_BYTES * rows
-    return WorkerPool(useful, threads=threads) if useful > 1 else nullcontext()
-
-
-def _useful(workers: int, size_bytes: int) -> int:
-    """How many of the workers are worth their start for so much to write."""
-    return min(workers, size_bytes // _BYTES_A_WORKER if _BYTES_A_WORKER else workers)
-
-
-def _guessed_bytes(allocation: AllocationManifest, data_root: DataRoot) -> int:
-    """About what the corpus takes, going by the slices of which most is selected."""
-    largest = sorted(allocation.slices, key=lambda one: -one.selected)[:_LOOKED_AT]
-    found = [find_slice(data_root, one) for one in largest if one.selected]
-    size = sum((one.directory / name).stat().st_size for one in found for name in one.data_files)
-    return allocation.granted_rows * size // max(sum(one.rows for one in found), 1)
-
-
-def write_pending(
+def write_shards(
     staging_path: Path,
+    bits: Collection[str] | None = None,
     *,
     workers: int = 1,
     reserve_bytes: int = RESERVE_BYTES,
     on_progress: OnProgress | None = None,
-    pool: WorkerPool | None = None,
+    on_shard: Callable[[str], None] | None = None,
 ) -> int:
-    """Writes every shard that is not complete yet; how many these were. `pool` lends workers started before.
+    """Writes every shard, or those of these bits, that is not complete yet; how many these were.
+
+    `workers` shards at a time, each by a thread: reading, hashing and writing release the GIL. After an error the
+    others stop at their next window. In the calling thread, while the others go on, `on_progress` is called now and
+    then, and `on_shard` with the bits of every shard that is complete, were it before.
 
     Raises:
-        CorpusError: see `write_shard`; or a worker died.
+        CorpusError: see `ShardWriter`.
         DiskFullError: not enough room for all of them.
     """
-    pending = pending_shards(staging_path)
+    staging, complete = Staging(staging_path), on_shard or (lambda _: None)
+    plan, pending = staging.read_plan(), list[ShardPlan]()
+    for shard in plan.shards if bits is None else (plan.find(one) for one in bits):
+        if staging.result(shard) is None:
+            pending.append(shard)
+        else:
+            complete(shard.bits)
     if not pending:
         return 0
-    _check_space(staging_path, pending, reserve_bytes)
     progress = BuildProgress(
         total_rows=sum(shard.rows for shard in pending),
         total_bytes=sum(shard.planned_bytes + shard.index_bytes for shard in pending),
     )
-    told = on_progress or (lambda _: None)
-
-    def on_window(done: ShardProgress) -> None:
-        progress.take(done)
-        told(progress)
-
-    workers = min(len(pending), _useful(workers, progress.total_bytes))
-    made = (
-        nullcontext(pool) if pool is not None else _pool(workers, progress.total_bytes, progress.total_rows)
-    )
-    with made as useful:
-        if useful is None or workers < 2:
-            slices = OpenSlices()
-            for shard in pending:
-                write_shard(
-                    staging_path,
-                    shard.bits,
-                    reserve_bytes=reserve_bytes,
-                    on_window=on_window,
-                    keep_open=slices,
-                )
-        else:
-            useful.write(staging_path, pending, reserve_bytes, on_window)
+    purpose = f"the corpus ({len(pending)} shards to write)"
+    check_space(staging.files, progress.total_bytes, reserve_bytes, purpose)
+    said: SimpleQueue[ShardProgress] = SimpleQueue()
+    for written in _written(ShardWriter(staging, plan, reserve_bytes, said.put), pending, workers):
+        while not said.empty():
+            progress.take(said.get())
+        if on_progress is not None:
+            on_progress(progress)
+        for result in written:
+            complete(result.bits)
     return len(pending)
 
 
-def prepare_pending(staging_path: Path, pending: tuple[ShardPlan, ...]) -> None:
-    """What comes before shards that are written one by one: they fit.
-
-    Raises:
-        DiskFullError: there is not enough room for all of them.
-    """
-    _check_space(staging_path, pending, RESERVE_BYTES)
-
-
-def _check_space(staging_path: Path, pending: tuple[ShardPlan, ...], reserve_bytes: int) -> None:
-    needed = sum(shard.planned_bytes + shard.index_bytes for shard in pending)
-    if pending:
-        check_space(staging_path, needed, reserve_bytes, f"the corpus ({len(pending)} shards to write)")
+def _written(
+    writer: ShardWriter, shards: Sequence[ShardPlan], workers: int
+) -> Iterator[Sequence[ShardResult]]:
+    """Writes the shards, the largest first; gives what has become complete, at least twice a second."""
+    with ThreadPoolExecutor(workers) as threads:
+        largest_first = sorted(shards, key=lambda shard: -shard.planned_bytes)
+        waiting = {threads.submit(writer.write, shard) for shard in largest_first}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=_TOLD_EVERY_S, return_when=FIRST_COMPLETED)
+                yield [future.result() for future in done]
+        finally:
+            writer.stop()
+            threads.shutdown(wait=False, cancel_futures=True)

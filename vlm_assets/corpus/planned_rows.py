@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vlm_assets.allocation.files import PLAN_FILE
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.corpus.arrays import values_of
-from vlm_assets.corpus.mapped import SliceFiles, SliceIndex
 from vlm_assets.corpus.order import (
     Blocks,
     block_keys,
@@ -21,6 +20,7 @@ from vlm_assets.corpus.order import (
     row_hashes,
     slice_seed,
 )
+from vlm_assets.corpus.slice_files import SliceFiles, SliceIndex
 from vlm_assets.store.ahead import ahead
 from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.slices import data_file_names

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
-from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging, read_result
+from vlm_assets.corpus.staging import FileProof, ShardPlan, ShardResult, Staging, read_result
 from vlm_assets.store.arrow_files import sync_directory
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.errors import StoreError

@@ -15,7 +15,7 @@ from vlm_assets.corpus.manifest import (
     root_hash,
 )
 from vlm_assets.corpus.order import ORDER_VERSION
-from vlm_assets.corpus.work import ShardResult, Staging, WorkPlan
+from vlm_assets.corpus.staging import CorpusPlan, ShardResult, Staging
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.errors import CorpusError, StoreError
@@ -49,7 +49,7 @@ def seal(staging_path: Path, *, keep_versions: int = 2) -> CorpusManifest:
     return manifest
 
 
-def _results(staging: Staging, plan: WorkPlan) -> dict[str, ShardResult]:
+def _results(staging: Staging, plan: CorpusPlan) -> dict[str, ShardResult]:
     found = {shard.bits: staging.result(shard) for shard in plan.shards}
     missing = [f"r{bits}" for bits, result in found.items() if result is None]
     if missing:
@@ -68,7 +68,7 @@ def _remove_strangers(staging: Staging, files: dict[str, FileEntry]) -> None:
 
 
 def _manifest(
-    plan: WorkPlan, results: dict[str, ShardResult], files: dict[str, FileEntry], root: str
+    plan: CorpusPlan, results: dict[str, ShardResult], files: dict[str, FileEntry], root: str
 ) -> CorpusManifest:
     shards = {
         shard.bits: ShardEntry(
@@ -105,16 +105,10 @@ def _manifest(
     )
 
 
-def _unless_gone(_function: object, _path: str, error: tuple[type, BaseException, object]) -> None:
-    """Sorted rows may be on their way out when the last shard is complete (see `OpenSlices.remove`)."""
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]
-
-
 def _clean_up(link: Path, keep_versions: int) -> None:
     """Removes this target's staging folders and the versions beyond those kept."""
     for path in (link.parent / STAGING).glob(f"{link.name}-*"):
-        shutil.rmtree(path, onerror=_unless_gone)
+        shutil.rmtree(path)
     prune_versions(link, keep_versions)
 
 

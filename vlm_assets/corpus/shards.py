@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.arrays import array_of
 from vlm_assets.corpus.manifest import cell_digest
-from vlm_assets.corpus.mapped import by_slice
 from vlm_assets.corpus.order import (
     ORDER_VERSION,
     Leaf,
@@ -34,7 +33,8 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.planned_rows import PlannedRows, find_slices, read_planned_rows
 from vlm_assets.corpus.reuse import existing_shards, take_over
-from vlm_assets.corpus.work import WINDOW_SCHEMA, ShardPlan, Staging, WorkPlan, WorkSlice
+from vlm_assets.corpus.slice_files import by_slice
+from vlm_assets.corpus.staging import WINDOW_SCHEMA, CorpusPlan, PlanSlice, ShardPlan, Staging
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.layout import DataRoot
@@ -53,7 +53,7 @@ _INDEX_MARGIN: Final = 1.1
 
 def plan_shards(
     plan_dir: Path, data_root: DataRoot, tombstones: Tombstones | None = None
-) -> tuple[Path, WorkPlan]:
+) -> tuple[Path, CorpusPlan]:
     """Plans the corpus of an allocation in its staging folder; returns the folder and what it says.
 
     `tombstones` are all takedowns in force; those the allocation does not know become holes. Shards that an
@@ -75,7 +75,7 @@ def plan_shards(
         planner = _Planner(staging, allocation, planned)
         leaves = trie_leaves(planned.blocks.ordered(), allocation.shard)
         shards = tuple(threads.map(planner.plan, leaves))
-    plan = _work_plan(data_root, allocation, tombstones, planned, shards)
+    plan = _corpus_plan(data_root, allocation, tombstones, planned, shards)
     staging.write_plan(plan)
     return staging.path, plan
 
@@ -86,20 +86,20 @@ def staging_key(allocation_version: str, tombstones: Tombstones) -> str:
     return f"{allocation_version}-{sha256(chr(0).join(covered).encode()).hexdigest()[:12]}"
 
 
-def _work_plan(
+def _corpus_plan(
     data_root: DataRoot,
     allocation: AllocationManifest,
     tombstones: Tombstones,
     planned: PlannedRows,
     shards: tuple[ShardPlan, ...],
-) -> WorkPlan:
+) -> CorpusPlan:
     present = np.bincount(planned.cell[~planned.hole], minlength=len(allocation.cells))
     sources: Counter[str] = Counter()
     categories: dict[str, Counter[str]] = {}
     for cell, rows in zip(allocation.cells, present.tolist(), strict=True):
         sources[cell.source] += rows
         categories.setdefault(cell.category, Counter())[cell.subcategory] += rows
-    return WorkPlan(
+    return CorpusPlan(
         data_root=str(data_root.path),
         corpus=allocation.corpus,
         target=allocation.target,
@@ -111,7 +111,7 @@ def _work_plan(
         shard=allocation.shard,
         tombstones=tuple(sorted(set(tombstones.hashes) - set(allocation.tombstones))),
         slices=tuple(
-            WorkSlice(
+            PlanSlice(
                 source=entry.source,
                 slice=entry.slice,
                 directory=str(planned.files[number].directory) if number in planned.files else "",
@@ -140,7 +140,7 @@ class _Window:
 
 
 class _Planner:
-    """Turns leaves of the trie into shard plans and work files."""
+    """Turns leaves of the trie into shard plans and windows."""
 
     def __init__(self, staging: Staging, allocation: AllocationManifest, planned: PlannedRows) -> None:
         self._staging = staging
@@ -148,7 +148,7 @@ class _Planner:
         self._planned = planned
         cells = [cell_digest(c.category, c.subcategory, c.licence) for c in allocation.cells]
         self._cell_digests = np.frombuffer(b"".join(cells), "V32")
-        shutil.rmtree(staging.path / "shards")
+        shutil.rmtree(staging.path / "windows")
         staging.create()
 
     @cached_property
@@ -179,7 +179,7 @@ class _Planner:
         )
         if self._staging.result(shard) is None and not self._take_over(shard):
             self._staging.done(shard.bits).unlink(missing_ok=True)
-            self._write_work(shard.bits, windows)
+            self._write_windows(shard.bits, windows)
         for index in self._planned.indexes.values():
             index.release_pages()
         return shard
@@ -234,8 +234,8 @@ class _Planner:
             out[here] = self._planned.indexes[number].take(("digest",), source_rows[here])[0]
         return out
 
-    def _write_work(self, bits: str, windows: list[_Window]) -> None:
-        path = self._staging.work(bits)
+    def _write_windows(self, bits: str, windows: list[_Window]) -> None:
+        path = self._staging.windows(bits)
         with ArrowFile(path, WINDOW_SCHEMA, form="file") as file:
             for window in windows:
                 columns = (self._planned.slice, self._planned.row, self._planned.cell)

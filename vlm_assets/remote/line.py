@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vlm_assets.installation.opening import Installation
 
 if TYPE_CHECKING:  # loads pyarrow or boto3, which the code location does without
-    from vlm_assets.corpus.work import ShardPlan
+    from vlm_assets.corpus.staging import ShardPlan
     from vlm_assets.remote.bucket import Bucket
     from vlm_assets.remote.names import Name
     from vlm_assets.words.manifest import Listing
@@ -195,7 +195,7 @@ class SharedRemote(NoRemote):
         from vlm_assets.allocation.step import tombstones_in_force
         from vlm_assets.corpus.build import pending_shards
         from vlm_assets.corpus.shards import staging_key
-        from vlm_assets.corpus.work import Staging
+        from vlm_assets.corpus.staging import Staging
         from vlm_assets.remote.staged import pull_shards
         from vlm_assets.store.locks import hold_lock
         from vlm_assets.words.errors import CorpusError

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
-from vlm_assets.corpus.work import FileProof, ShardPlan, ShardResult, Staging
+from vlm_assets.corpus.staging import FileProof, ShardPlan, ShardResult, Staging
 from vlm_assets.remote.bucket import Bucket
 from vlm_assets.remote.fetch import Fetcher, read_remote_version
 from vlm_assets.remote.leases import hold_work_lease

@@ -31,11 +31,6 @@ class LentMemory:
             block.madvise(mmap.MADV_HUGEPAGE)
         return block
 
-    def clear(self) -> None:
-        """Keeps none of what was given back."""
-        with self._lock:
-            self._spare.clear()
-
     def give_back(self, block: mmap.mmap) -> None:
         """Nobody may use it any more."""
         with self._lock:

@@ -3,12 +3,12 @@
     python -m vlm_assets_tests.benchmarks.bench_corpus --dir FOLDER [--rows N] [--image-bytes N] [--sources N]
         [--slices N] [--max-bytes N] [--workers N] [--rounds N] [--cold] [--datasets-rounds N]
 
-Makes committed slices in FOLDER, selects half of their rows, then in each round: `plan_shards`, `write_shard`, `seal`
-(fsync included); `cp --reflink=never` of the corpus and fsync; and `select` + `concatenate_datasets` +
-`save_to_disk` of the same rows and fsync. Prints medians, ratios, CPU-seconds and the largest resident set of a
-process (mapped pages included). Before each case free memory is filled with clean pages
-(see `page_cache`) and the files are read once, or with `--cold` put out of the page cache. FOLDER is removed at
-the end unless `--keep`. Disk: about three times the output beside the slices.
+Makes committed slices in FOLDER, selects half of their rows, then in each round: `build_corpus` (fsync included);
+`cp --reflink=never` of the corpus and fsync; and `select` + `concatenate_datasets` + `save_to_disk` of the same rows
+and fsync. Prints medians, ratios, CPU-seconds and the largest resident set of a process (mapped pages included).
+Before each case free memory is filled with clean pages (see `page_cache`) and the files are read once, or with
+`--cold` put out of the page cache. FOLDER is removed at the end unless `--keep`. Disk: about three times the output
+beside the slices.
 """
 
 import argparse

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +14,12 @@ import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
 from vlm_assets.corpus import build, writer
-from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards
+from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards, write_shards
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
-from vlm_assets.corpus.pool import WorkerPool
 from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
-from vlm_assets.corpus.work import Staging
-from vlm_assets.corpus.writer import ShardProgress, write_shard
+from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
+from vlm_assets.corpus.writer import ShardProgress, ShardWriter
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import file_hash
 from vlm_assets.store.versions import current_version, read_manifest
@@ -89,6 +88,14 @@ def version_of(root: DataRoot) -> Path:
     return version
 
 
+def write_shard(staging: Path, bits: str) -> ShardResult:
+    """Writes one shard; what its sidecar says."""
+    write_shards(staging, [bits])
+    result = Staging(staging).result(Staging(staging).read_plan().find(bits))
+    assert result is not None
+    return result
+
+
 def shard_files(version: Path) -> dict[str, int]:
     """Data and index files with their inodes."""
     return {path.name: path.stat().st_ino for path in version.glob("*-r*.arrow")}
@@ -153,12 +160,10 @@ def test_opens_with_datasets(root, tmp_path, monkeypatch):
 
 
 def test_same_hashes_whatever_the_workers(root, monkeypatch):
-    monkeypatch.setattr(build, "_BYTES_A_WORKER", 0)  # these are worth no worker
     plan_dir = plan_rows(root, commit_sources(root))
     first = build_corpus(plan_dir, root)
-    for workers, threads_from in ((2, 0), (2, 2**40), (4, 0), (4, 2**40)):
-        monkeypatch.setattr(build, "_THREADS_FROM_BYTES", threads_from)
-        monkeypatch.setattr(writer, "_DIRECT_BYTES", threads_from)
+    for workers, direct_from in ((1, 0), (2, 0), (2, 2**40), (4, 0), (4, 2**40)):
+        monkeypatch.setattr(writer, "_DIRECT_BYTES", direct_from)
         shutil.rmtree(root.path / "corpora")
         seen: list[tuple[int, int]] = []
 
@@ -237,8 +242,8 @@ def test_what_is_done_is_not_done_again(root):
     assert [shard.bits for shard in pending_shards(staging)] == [shard.bits for shard in plan.shards[2:]]
     with pytest.raises(CorpusError, match="shards are not complete"):
         seal(staging)
-    for shard in plan.shards:
-        write_shard(staging, shard.bits)
+    assert write_shards(staging) == len(plan.shards) - 2
+    assert write_shards(staging) == 0
     assert seal(staging).rows == 1_200
     assert not staging.exists()
 
@@ -338,7 +343,7 @@ def test_a_full_disk_stops_before_and_while_writing(root, monkeypatch):
         build_corpus(plan_dir, root, reserve_bytes=2**62)
     staging, plan = plan_shards(plan_dir, root)
     done = write_shard(staging, plan.shards[0].bits)
-    free = iter([2**60, 2**60, 0])
+    free = iter([2**60, 2**60, 2**60, 0])
 
     class Stat:
         f_frsize = 1
@@ -445,32 +450,55 @@ def test_what_memory_holds_before_does_not_show(root):
         assert found.stdout.split()[0] == expected
 
 
-def test_threads_stop_at_their_next_window_when_the_build_does(root):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_the_threads_stop_at_their_next_window(root, monkeypatch, workers):
     staging, plan = plan_shards(plan_rows(root, commit_sources(root)), root)
-    with pytest.raises(KeyboardInterrupt), WorkerPool(2, threads=True) as pool:
+    told: list[str] = []
+
+    def write_for_ever(writer: ShardWriter, shard: ShardPlan) -> None:
+        try:
+            while True:
+                writer._window_done(ShardProgress(shard.bits, 1, 1))
+        except CorpusError as error:
+            told.append(str(error))
+            raise
+
+    def interrupted(_: BuildProgress) -> None:
         raise KeyboardInterrupt
-    with pytest.raises(CorpusError, match="the build was stopped"):
-        pool._tell(ShardProgress("0", 1, 1))
-    with WorkerPool(2, threads=True) as pool:
-        pool._stopped.set()
-        with pytest.raises(CorpusError, match="the build was stopped"):
-            pool.write(staging, plan.shards, 0, lambda _: None)
-    assert pending_shards(staging) == plan.shards
-    with WorkerPool(2, threads=True) as pool:
-        pool.write(staging, plan.shards, 0, lambda _: None)
-    assert not pending_shards(staging)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardWriter, "write", write_for_ever)
+        with pytest.raises(KeyboardInterrupt):
+            write_shards(staging, workers=workers, on_progress=interrupted)
+    assert len(told) == workers
+    assert all("the build was stopped" in one for one in told)
+    assert write_shards(staging, workers=workers) == len(plan.shards)
 
 
-def test_a_worker_that_dies_is_an_error_that_says_what_to_do():
-    with pytest.raises(CorpusError, match="run the build again"), WorkerPool(2) as pool:
-        pool.executor.submit(os._exit, 9).result()
+def test_a_shard_that_another_process_writes_is_waited_for_until_the_build_is_stopped(root, monkeypatch):
+    monkeypatch.setattr(build, "_TOLD_EVERY_S", 0.01)
+    monkeypatch.setattr(writer, "_TURN_S", 0.01)
+    staging, plan = plan_shards(plan_rows(root, commit_sources(root)), root)
+    others = Staging(staging).lock(plan.shards[0].bits)
+    looked: list[int] = []
+
+    def look(progress: BuildProgress) -> None:
+        looked.append(progress.rows)
+        if progress.rows == progress.total_rows - plan.shards[0].rows and len(looked) > 20:
+            raise KeyboardInterrupt
+
+    with hold_lock(others, "testing"), pytest.raises(KeyboardInterrupt):
+        write_shards(staging, workers=2, on_progress=look)
+    assert pending_shards(staging) == plan.shards[:1]
+    assert write_shards(staging) == 1
 
 
-def seen_by(method: Callable[..., object], calls: list[object]) -> Callable[..., object]:
-    """The method, whose calls are noted."""
-
-    def noted(*arguments: object) -> object:
-        calls.append(arguments)
-        return method(*arguments)
-
-    return noted
+def test_an_error_in_one_shard_is_raised_and_what_is_complete_stays(root):
+    staging, plan = plan_shards(plan_rows(root, commit_sources(root)), root)
+    broken = plan.shards[3].bits
+    path = Staging(staging).windows(broken)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorpusError, match=f"shard r{broken}.* is damaged; plan the shards again"):
+        write_shards(staging, workers=2)
+    written = {path.stem for path in (staging / "done").iterdir()}
+    assert f"r{broken}" not in written

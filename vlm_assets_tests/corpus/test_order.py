@@ -1,11 +1,9 @@
 """Format constants of the corpus: a change here is another corpus, and must raise `ORDER_VERSION`."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard
-from vlm_assets.corpus.arrays import canonical
 from vlm_assets.corpus.manifest import cell_digest, corpus_rows_hash
 from vlm_assets.corpus.order import (
     ORDER_VERSION,
@@ -119,27 +117,3 @@ def test_rows_that_nothing_tells_apart_cannot_be_split():
 def test_equal_block_keys_go_by_slice_group_number():
     blocks = one_row_blocks([5, 5, 1], [1, 1, 1], [0, 0, 0])
     assert [leaf.rows.tolist() for leaf in trie_leaves(blocks, SPEC)] == [[2, 0, 1]]
-
-
-def garbage_behind_nulls() -> list[pa.Array]:
-    """Equal values; what lies behind the nulls, in the last bits and before the offset is not."""
-    one = np.array([1, 77, 3], np.int32)
-    two = np.array([9, 1, -5, 3, 8], np.int32)
-    return [
-        pa.Array.from_buffers(pa.int32(), 3, [pa.py_buffer(b"\xfd"), pa.py_buffer(one)], 1),
-        pa.Array.from_buffers(pa.int32(), 5, [pa.py_buffer(b"\x0a"), pa.py_buffer(two)], 3).slice(1, 3),
-        pa.array([1, None, 3], pa.int32()),
-    ]
-
-
-def test_canonical_arrays_have_one_form():
-    forms = {
-        tuple(bytes(b) for b in canonical(array).buffers() if b is not None)
-        for array in garbage_behind_nulls()
-    }
-    assert forms == {(b"\x05", np.array([1, 0, 3], np.int32).tobytes())}
-    whole = pa.array(["aa", "b", None, "ç"])
-    assert [bytes(b) for b in canonical(whole.slice(1)).buffers() if b is not None] == [
-        b"\x05", np.array([0, 1, 1, 3], np.int32).tobytes(), "bç".encode(),
-    ]  # fmt: skip
-    assert canonical(whole.slice(0, 2)).buffers()[0] is None

@@ -32,11 +32,9 @@ from vlm_assets_tests.benchmarks.made_installation import Made, install, make_sl
 KILLED = """
 import sys
 from pathlib import Path
-from vlm_assets.corpus import build
+from vlm_assets.corpus.build import build_corpus
 from vlm_assets.words.layout import DataRoot
-build._BYTES_A_WORKER = 0
-if __name__ == "__main__":
-    print(build.build_corpus(Path(sys.argv[1]), DataRoot(Path(sys.argv[2])), workers=int(sys.argv[3])).root_hash)
+print(build_corpus(Path(sys.argv[1]), DataRoot(Path(sys.argv[2])), workers=int(sys.argv[3])).root_hash)
 """
 
 SIZES = [

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import psutil
 import pytest
 from rich.console import Console
 
+from vlm_assets.corpus.staging import Staging
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import SOURCE_TAG, dataset_key
+from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.orchestration.services import SERVICES, Services, wait_for, worker_pid
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.waiting import LONG_HANG_S
@@ -80,8 +83,13 @@ def services(tmp_path: Path, origin: FaultServer, undisturbed: str) -> Iterator[
         yield running
 
 
-def at_slices(instance: dg.DagsterInstance) -> str | None:
+@contextmanager
+def at_slices(_: Services, instance: dg.DagsterInstance) -> Iterator[str]:
     """The run that has committed some slices and works on the next."""
+    yield wait_for(lambda: fetching_run(instance), "a run at work on slices", every_s=0.2)
+
+
+def fetching_run(instance: dg.DagsterInstance) -> str | None:
     made = instance.fetch_materializations(dataset_key("web"), limit=100).records
     running = [
         run
@@ -91,15 +99,20 @@ def at_slices(instance: dg.DagsterInstance) -> str | None:
     return running[0].run_id if running and len(made) >= 3 else None
 
 
-def at_corpus(instance: dg.DagsterInstance) -> str | None:
-    """The run that has written some shards and writes the next."""
-    for run in instance.get_runs(
-        dg.RunsFilter(job_name="corpus_line", statuses=[dg.DagsterRunStatus.STARTED])
-    ):
-        done = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
-        if sum("write_shard" in (entry.step_key or "") for entry in done) >= 2:
-            return run.run_id
-    return None
+@contextmanager
+def at_corpus(services: Services, instance: dg.DagsterInstance) -> Iterator[str]:
+    """The run that has written all shards but one, which is kept from it until the block ends."""
+    folder = services.installation.root.corpus("small", TARGET).parent
+    [plan] = wait_for(lambda: list(folder.glob(".staging/*/plan.json")), "the plan", every_s=0.02)
+    staging = Staging(plan.parent)
+    shards = staging.read_plan().shards
+    with hold_lock(staging.lock(shards[-1].bits), "keeping the corpus at work", wait_s=10):
+        done = staging.done("").parent
+        wait_for(lambda: len(list(done.iterdir())) == len(shards) - 1, "shards at work", every_s=0.2)
+        [run] = instance.get_runs(
+            dg.RunsFilter(job_name="corpus_line", statuses=[dg.DagsterRunStatus.STARTED])
+        )
+        yield run.run_id
 
 
 PHASES = {"slices": at_slices, "corpus": at_corpus}
@@ -143,11 +156,11 @@ def test_what_is_killed_is_finished_by_itself(
 ):
     with services.instance() as instance:
         services.launch("listings")
-        run_id = wait_for(lambda: PHASES[phase](instance), f"a run at work on {phase}", every_s=0.2)
-        if victim == "worker":
-            os.kill(worker_pid(instance, run_id), signal.SIGKILL)
-        killed, killed_at = time.monotonic(), time.time()
-        services.kill(*VICTIMS[victim])
+        with PHASES[phase](services, instance) as run_id:
+            if victim == "worker":
+                os.kill(worker_pid(instance, run_id), signal.SIGKILL)
+            killed, killed_at = time.monotonic(), time.time()
+            services.kill(*VICTIMS[victim])
         time.sleep(5 if VICTIMS[victim] else 0)  # RestartSec of the units
         services.start(*VICTIMS[victim])
         up = time.monotonic() - killed
@@ -202,8 +215,8 @@ def test_what_is_cancelled_stops_in_seconds_and_goes_on_where_it_was(
     with by_hand.instance() as instance:
         keys = sorted(instance.get_dynamic_partitions("web__slices"))
         backfill = by_hand.backfill("web", keys)
-        fetching = wait_for(lambda: at_slices(instance), "slices at work", every_s=0.2)
-        seconds = cancelled_after(by_hand, instance, fetching)
+        with at_slices(by_hand, instance) as fetching:
+            seconds = cancelled_after(by_hand, instance, fetching)
         status = by_hand.backfilled(backfill)
         committed = len(instance.fetch_materializations(dataset_key("web"), limit=100).records)
         print(
@@ -220,11 +233,12 @@ def test_what_is_cancelled_stops_in_seconds_and_goes_on_where_it_was(
         assert twice <= 8
 
         writing = by_hand.launch("corpus_line", tags={"dagster/partition": TARGET})
-        assert wait_for(lambda: at_corpus(instance), "shards at work", every_s=0.2) == writing
-        seconds = cancelled_after(by_hand, instance, writing)
+        with at_corpus(by_hand, instance) as at_work:
+            assert at_work == writing
+            seconds = cancelled_after(by_hand, instance, writing)
         written = steps(instance, writing, dg.DagsterEventType.STEP_SUCCESS)
         print(f"corpus cancelled after {seconds:.1f} s with {len(written)} steps done")
-        assert root_hash(by_hand.installation) is None
+        assert root_hash(by_hand.installation) == ""
         wait_for(lambda: not orphans(by_hand), "the end of what the run had started")
         again = by_hand.again(writing)
         assert by_hand.ended(again) == "SUCCESS"

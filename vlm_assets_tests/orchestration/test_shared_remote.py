@@ -4,16 +4,16 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from vlm_assets.allocation.step import allocate, tombstones_in_force
-from vlm_assets.corpus.build import build_corpus, pending_shards
+from vlm_assets.corpus.build import build_corpus, pending_shards, write_shards
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
-from vlm_assets.corpus.writer import write_shard
 from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import build_slice, read_run
 from vlm_assets.installation.opening import Installation
@@ -205,10 +205,8 @@ def test_left_to_the_backup_nothing_is_pushed_on_commit(place: Place):
     allocate(quiet, "20")
     remote.after_allocation("20")
     remote.before_shards("20")
-    staging, plan = plan_shards(quiet.root.allocation("small", "20"), quiet.root)
-    for shard in plan.shards:
-        write_shard(staging, shard.bits)
-        remote.after_shard(staging, shard.bits)
+    staging, _ = plan_shards(quiet.root.allocation("small", "20"), quiet.root)
+    write_shards(staging, on_shard=lambda bits: remote.after_shard(staging, bits))
     seal(remote.before_seal("20", staging))
     remote.after_seal("20")
     assert place.proxy.sent() == []
@@ -242,8 +240,7 @@ def test_each_step_on_a_machine_of_its_own(place: Place):
         worker = place.machine(f"worker{one}")
         there = SharedRemote(worker).staging_here("20", staging)
         assert there != staging
-        write_shard(there, one)
-        SharedRemote(worker).after_shard(there, one)
+        write_shards(there, [one], on_shard=partial(SharedRemote(worker).after_shard, there))
     assert _plan(place.machine("again"))[1] == []  # a run that was lost goes on where it was
     sealer = place.machine("sealer")
     here = SharedRemote(sealer).before_seal("20", staging)

@@ -28,11 +28,3 @@ def test_of_too_many_blocks_the_smallest_goes():
     for block in blocks:
         memory.give_back(block)
     assert [memory.lend(1) for _ in range(3)][:2] == [blocks[2], blocks[1]]
-
-
-def test_what_is_cleared_is_lent_to_nobody():
-    memory = LentMemory(2)
-    block = memory.lend(0)
-    memory.give_back(block)
-    memory.clear()
-    assert memory.lend(0) is not block

@@ -1,7 +1,8 @@
-"""`corpus`: plan the shards, write each as a step of its own, seal; a partition is a target.
+"""`corpus`: plan the shards, write them, seal; a partition is a target.
 
-What a shard is lies in `corpus`. Steps hand on paths and bits only; what exists already is found on disk by evidence,
-so a new run, a retry and a re-execution from failure all go on where the last one stopped.
+What a shard is, and how shards are written on all cores, lies in `corpus`. Steps hand on paths and bits only; what
+exists already is found on disk by evidence, so a new run, a retry and a re-execution from failure all go on where the
+last one stopped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,8 @@ from vlm_assets.orchestration.run.progress import ProgressLines
 from vlm_assets.orchestration.run.resources import ProgressSink
 from vlm_assets.remote.line import line_remote
 
-ShardRef = tuple[str, str]
-"""(staging folder, bits): all that a shard's writer needs."""
+Bundle = tuple[str, list[str]]
+"""(staging folder, bits of shards): all that their writer needs."""
 
 _TOLD: Final = (
     "The sealed corpus of a target: Arrow shards that `datasets.load_from_disk` opens, the same bytes for the same "
@@ -40,10 +41,13 @@ _TOLD: Final = (
 )
 def plan_shards(
     context: dg.OpExecutionContext, installation: dg.ResourceParam[Installation]
-) -> Iterator[dg.Output[str] | dg.DynamicOutput[ShardRef]]:
-    """Lays out the corpus from the allocation; one dynamic output for each shard that is still to be written."""
+) -> Iterator[dg.Output[str] | dg.DynamicOutput[Bundle]]:
+    """Lays out the corpus from the allocation; a dynamic output for each bundle of shards still to be written.
+
+    One of all shards, which one step writes on all cores; one of each where steps are tasks on machines of their own.
+    """
     from vlm_assets.allocation.step import tombstones_in_force
-    from vlm_assets.corpus.build import corpus_lock, pending_shards, prepare_pending
+    from vlm_assets.corpus.build import corpus_lock, pending_shards
     from vlm_assets.corpus.shards import plan_shards as plan
 
     root, name, target = installation.root, installation.catalog.corpus.name, context.partition_key
@@ -56,47 +60,56 @@ def plan_shards(
         hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log),
     ):
         staging, work = plan(root.allocation(name, target), root, tombstones_in_force(root))
-    pending = tuple(remote.to_write(staging, pending_shards(staging)))
-    prepare_pending(staging, pending)
+    pending = [shard.bits for shard in remote.to_write(staging, pending_shards(staging))]
     context.log.info("%d of %d shards are to be written", len(pending), len(work.shards))
     yield dg.Output(str(staging), "staging")
-    for shard in pending:
-        yield dg.DynamicOutput((str(staging), shard.bits), mapping_key=f"r{shard.bits}", output_name="shards")
+    for key, bits in _bundles(pending, steps_are_tasks=installation.settings.step_executor == "ecs"):
+        yield dg.DynamicOutput((str(staging), bits), mapping_key=key, output_name="shards")
 
 
-@dg.op(pool=CORPUS_POOL, tags=TARGET.tags, out=dg.Out(str))
-def write_shard(
+def _bundles(pending: list[str], *, steps_are_tasks: bool) -> list[tuple[str, list[str]]]:
+    """(mapping key, bits) of what each step writes."""
+    if steps_are_tasks:
+        return [(f"r{bits}", [bits]) for bits in pending]
+    return [("all", pending)] if pending else []
+
+
+@dg.op(pool=CORPUS_POOL, tags=TARGET.tags, out=dg.Out(int))
+def write_shards(
     context: dg.OpExecutionContext,
     installation: dg.ResourceParam[Installation],
     progress: dg.ResourceParam[ProgressSink],
-    shard: ShardRef,
-) -> str:
-    """Writes one shard; does nothing where it is complete."""
-    from vlm_assets.corpus.work import Staging
-    from vlm_assets.corpus.writer import ShardProgress
-    from vlm_assets.corpus.writer import write_shard as write
+    shards: Bundle,
+) -> int:
+    """Writes those of the shards that are not complete, several at a time; how many these were."""
+    from vlm_assets.corpus.build import BuildProgress, pending_shards
+    from vlm_assets.corpus.build import write_shards as write
 
-    remote = line_remote(installation)
-    staging, bits = remote.staging_here(context.partition_key, Path(shard[0])), shard[1]
-    name, rows = f"shard r{bits}", Staging(staging).read_plan().find(bits).rows
-    lines = ProgressLines(name, rows, context.log.info)
-    seen = ShardProgress(bits, 0, 0)
+    remote, bits = line_remote(installation), frozenset(shards[1])
+    staging = remote.staging_here(context.partition_key, Path(shards[0]))
+    rows = sum(shard.rows for shard in pending_shards(staging) if shard.bits in bits)
+    name = f"{context.partition_key}: {len(bits)} shards"
+    lines, told = ProgressLines(name, rows, context.log.info), BuildProgress()
 
-    def on_window(now: ShardProgress) -> None:
-        nonlocal seen
-        lines.advance(now.rows - seen.rows, now.size_bytes - seen.size_bytes)
-        progress.advance(name, now.rows - seen.rows, now.size_bytes - seen.size_bytes)
-        seen = now
+    def on_progress(now: BuildProgress) -> None:
+        more = now.rows - told.rows, now.size_bytes - told.size_bytes
+        told.rows, told.size_bytes = now.rows, now.size_bytes
+        lines.advance(*more)
+        progress.advance(name, *more)
         lines.tell()
 
     progress.start(name, rows)
     try:
-        with logging_where(context.run.run_id, f"{context.partition_key} {name}"):
-            write(staging, bits, on_window=on_window)
+        with logging_where(context.run.run_id, name):
+            return write(
+                staging,
+                bits,
+                workers=installation.settings.worker_count,
+                on_progress=on_progress,
+                on_shard=lambda one: remote.after_shard(staging, one),
+            )
     finally:
         progress.finish(name)
-    remote.after_shard(staging, bits)
-    return bits
 
 
 @dg.op(pool=CORPUS_POOL, tags=TARGET.tags, out=dg.Out(dg.Nothing))
@@ -104,14 +117,15 @@ def seal(
     context: dg.OpExecutionContext,
     installation: dg.ResourceParam[Installation],
     staging: str,
-    written: Sequence[str],
+    written: Sequence[int],
 ) -> dg.Output[None]:
     """Makes the staged shards the target's corpus in one step.
 
     A run that was killed or cancelled leaves shards that no step stands for: a re-execution from failure knows only
     the mapped steps that had begun (seen in 1.13). Those are written here.
     """
-    from vlm_assets.corpus.build import corpus_lock, write_pending
+    from vlm_assets.corpus.build import corpus_lock
+    from vlm_assets.corpus.build import write_shards as write
     from vlm_assets.corpus.seal import seal as seal_corpus
 
     corpus, target = installation.catalog.corpus, context.partition_key
@@ -125,13 +139,13 @@ def seal(
         logging_where(context.run.run_id, f"{corpus.name}/{target}"),
         hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log),
     ):
-        late = write_pending(here, workers=installation.settings.worker_count)
+        late = write(here, workers=installation.settings.worker_count)
         manifest = seal_corpus(here, keep_versions=corpus.keep_versions)
     remote.after_seal(target)
     path = installation.root.corpus(corpus.name, target)
     return dg.Output(
         None,
-        metadata=corpus_metadata(manifest, path, shards_written=len(written) + late),
+        metadata=corpus_metadata(manifest, path, shards_written=sum(written) + late),
         data_version=dg.DataVersion(manifest.root_hash),
     )
 
@@ -150,6 +164,6 @@ def corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     def corpus(allocation: Any) -> Any:
         staging, shards = plan_shards(allocation)
-        return seal(staging, shards.map(write_shard).collect())
+        return seal(staging, shards.map(write_shards).collect())
 
     return corpus

@@ -1,16 +1,9 @@
-"""Index columns of committed slices over memory maps, by row number.
+"""The files of a committed slice, and the fixed-width columns of its index by row number."""
 
-Reads `datasets/`. Pages that were touched are handed back on request, so memory stays bounded while every slice
-stays open.
-"""
-
-import ctypes
-import mmap
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,65 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.corpus.arrays import dtype_of, strings_of, values_of
-from vlm_assets.corpus.open_files import AHEAD_BYTES
+from vlm_assets.corpus.batches import MappedFile
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import INDEX_SCHEMA
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-]  # fmt: skip
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_FAILED: Final = ctypes.c_void_p(-1).value
-
-
-class _Mapping:
-    """Keeps pages mapped while a buffer refers to them. Holds no descriptor: thousands may be open."""
-
-    def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.size_bytes = os.fstat(descriptor).st_size
-            self.address = _libc.mmap(None, self.size_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
-        finally:
-            os.close(descriptor)
-        if self.address in (None, _FAILED):
-            self.address = None
-            raise OSError(ctypes.get_errno(), f"cannot map {self.size_bytes} bytes", str(path))
-
-    def __del__(self) -> None:
-        if getattr(self, "address", None) is not None:
-            _libc.munmap(self.address, self.size_bytes)
-
-
-class MappedFile:
-    """A whole file as one read-only buffer."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._mapping = _Mapping(path)
-        self.buffer: pa.Buffer = pa.foreign_buffer(
-            self._mapping.address, self._mapping.size_bytes, base=self._mapping
-        )
-
-    def read_only_what_is_asked(self) -> None:
-        """A page that is touched is read alone, not with the megabytes around it."""
-        _libc.madvise(self._mapping.address, self._mapping.size_bytes, mmap.MADV_RANDOM)
-
-    def read_ahead(self, buffer: pa.Buffer) -> None:
-        """Has the kernel read this part of the file into the page cache."""
-        begin = (buffer.address - self._mapping.address) // mmap.PAGESIZE * mmap.PAGESIZE
-        end = buffer.address - self._mapping.address + buffer.size
-        for place in range(begin, end, AHEAD_BYTES):
-            size = min(AHEAD_BYTES, end - place)
-            _libc.madvise(self._mapping.address + place, size, mmap.MADV_WILLNEED)
-
-    def release_pages(self) -> None:
-        """Takes the pages out of this process's memory; they stay in the page cache and come back when touched."""
-        _libc.madvise(self._mapping.address, self._mapping.size_bytes, mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +40,6 @@ class SliceIndex:
     def __init__(self, files: SliceFiles) -> None:
         self.files = files
         self._file = MappedFile(files.directory / INDEX_FILE)
-        self._file.read_only_what_is_asked()
         self._reader = pa.ipc.open_file(pa.BufferReader(self._file.buffer))
         if not self._reader.schema.equals(INDEX_SCHEMA):
             raise CorpusError(f"{files.name}: {self._file.path} has another schema; run `vlm-assets migrate`")
@@ -131,7 +68,8 @@ class SliceIndex:
             for column in columns:
                 for buffer in batch.column(column).buffers():
                     if buffer is not None:
-                        self._file.read_ahead(buffer)
+                        place = self._file.place_of(buffer)
+                        self._file.read_ahead(place, place + buffer.size)
 
     def take(self, columns: Sequence[str], rows: NDArray[np.uint32]) -> list[NDArray[Any]]:
         """Values of each column at `rows`, which may stand in any order."""

@@ -1,11 +1,11 @@
 """The staging folder of one corpus build: what is to be done, what is done, and the files that become the version.
 
     .staging/<target>-<allocation version>-<hash of the holes>/
-        plan.json            `WorkPlan`: every shard, where the slices lie, what the cells say
-        shards/r<bits>.arrow one record batch a window: the rows to gather; only of shards to be written
-        done/r<bits>.json    `ShardResult`, written last: this shard's files are complete
-        locks/r<bits>        OS lock of the shard's writer
-        files/               becomes the corpus version
+        plan.json             `CorpusPlan`: every shard, where the slices lie, what the cells say
+        windows/r<bits>.arrow one record batch a window: its rows; only of shards to be written
+        done/r<bits>.json     `ShardResult`, written last: this shard's files are complete
+        locks/r<bits>         OS lock of the shard's writer
+        files/                becomes the corpus version
 
 Everything is found again by evidence: the same plan and holes lead to the same folder.
 """
@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 import orjson
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard
+from vlm_assets.corpus.images import IMAGES
 from vlm_assets.corpus.manifest import data_name, index_name
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.slices import file_hash
@@ -28,9 +29,9 @@ from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 
 WINDOW_SCHEMA: Final = pa.schema(
     [
-        pa.field("slice", pa.uint32(), nullable=False),  # number of the slice in `WorkPlan.slices`
+        pa.field("slice", pa.uint32(), nullable=False),  # number of the slice in `CorpusPlan.slices`
         pa.field("row", pa.uint32(), nullable=False),  # its row
-        pa.field("cell", pa.uint32(), nullable=False),  # number of the cell in `WorkPlan.cells`
+        pa.field("cell", pa.uint32(), nullable=False),  # number of the cell in `CorpusPlan.cells`
         pa.field("place", pa.uint32(), nullable=False),  # n-th row of the written window: place in this batch
     ]
 )
@@ -38,7 +39,9 @@ WINDOW_SCHEMA: Final = pa.schema(
 
 
 OF_SLICE: Final = ("source", "slice")
-COPIED: Final = tuple(name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *OF_SLICE))
+CHECKED: Final = ("image_facts",)
+"""Columns of which data and index must say the same."""
+COPIED: Final = tuple(name for name in COLUMN_NAMES if name not in (*ASSIGNED_COLUMNS, *OF_SLICE, IMAGES))
 """Columns that a writer takes from the data as they are."""
 INDEX_ONLY: Final = tuple(name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES)
 
@@ -62,7 +65,7 @@ class ShardPlan(_Part):
     rows_hash: str
 
 
-class WorkSlice(_Part):
+class PlanSlice(_Part):
     """A slice of the plan and where its rows lie now. `directory` is empty where no row of it is selected."""
 
     source: str
@@ -72,10 +75,10 @@ class WorkSlice(_Part):
     rows: int
 
 
-class WorkPlan(Manifest):
+class CorpusPlan(Manifest):
     """`plan.json`: all that the shard writers and the seal need, so that they are handed a path and bits only."""
 
-    type: Literal["corpus_work"] = "corpus_work"
+    type: Literal["corpus_plan"] = "corpus_plan"
     data_root: str
     corpus: str
     target: str
@@ -86,7 +89,7 @@ class WorkPlan(Manifest):
     allocation_version: str
     shard: AllocatedShard
     tombstones: tuple[str, ...]
-    slices: tuple[WorkSlice, ...]
+    slices: tuple[PlanSlice, ...]
     cells: tuple[AllocatedCell, ...]
     shards: tuple[ShardPlan, ...]
     sources: dict[str, int]
@@ -166,9 +169,9 @@ class Staging:
         """The shard's index file."""
         return self.files / index_name(bits)
 
-    def work(self, bits: str) -> Path:
-        """The rows to gather, window by window."""
-        return self.path / "shards" / f"r{bits}.arrow"
+    def windows(self, bits: str) -> Path:
+        """The rows of a shard's windows."""
+        return self.path / "windows" / f"r{bits}.arrow"
 
     def lock(self, bits: str) -> Path:
         """Lock of the shard's writer."""
@@ -180,23 +183,25 @@ class Staging:
 
     def create(self) -> None:
         """Makes the folders."""
-        for name in ("files", "shards", "done", "locks"):
+        for name in ("files", "windows", "done", "locks"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
 
-    def write_plan(self, plan: WorkPlan) -> None:
+    def write_plan(self, plan: CorpusPlan) -> None:
         """Puts `plan.json` in place."""
         replace_file(self.path / "plan.json", plan.to_bytes())
 
-    def read_plan(self) -> WorkPlan:
+    def read_plan(self) -> CorpusPlan:
         """The plan.
 
         Raises:
             CorpusError: not planned here.
         """
         try:
-            return WorkPlan.from_bytes((self.path / "plan.json").read_bytes())
+            return CorpusPlan.from_bytes((self.path / "plan.json").read_bytes())
         except FileNotFoundError:
             raise CorpusError(f"{self.path}: no plan here; plan the shards first") from None
+        except ValidationError:
+            raise CorpusError(f"{self.path}: a plan of another version; plan the shards again") from None
 
     def write_result(self, result: ShardResult) -> None:
         """Marks a shard complete. Its files are synced by now."""
