@@ -16,7 +16,7 @@ from vlm_assets.store.slices import SliceWriter
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.layout import STAGING, DataRoot, key_hash, sample_id
 from vlm_assets.words.manifest import SliceManifest
-from vlm_assets.words.schema import Row, flat_columns
+from vlm_assets.words.schema import COLUMN_NAMES, Row, flat_columns
 
 SHARD = AllocatedShard(max_bytes=2_000_000_000, block_rows=64, window_bytes=32_000_000)
 CELL = AllocatedCell(category="photos", subcategory="street", source="src", licence="CC0-1.0", grant=0)
@@ -28,12 +28,9 @@ def sample(source: str, slice_name: str, item: str, record: int = 0, **columns: 
     given = columns.pop("fact", {})
     facts = [image_fact(image, **given) for image in images]
     row: Row = {
+        **dict.fromkeys(COLUMN_NAMES),
         "images": images,
-        "text": None,
-        "messages": None,
-        "extra": None,
         "id": sample_id(source, slice_name, f"{item}#{record}"),
-        "label": None,
         "category": "as fetched",
         "subcategory": "as fetched",
         "source": source,

@@ -30,8 +30,8 @@ from vlm_assets_tests.builders import image_fact, sample
 ASKED = [{"type": "image", "text": None}, {"type": "text", "text": "ne?"}]
 TALK: list[dict[str, Any]] = [{"role": "user", "content": ASKED}]
 ROW: Row = {
-    "images": [b"abc"], "text": None, "messages": None, "extra": None, "id": "s/x/k", "label": "ışık",
-    "category": "c", "subcategory": None, "source": "s", "slice": "x", "origin": "k", "licence": "MIT",
+    **dict.fromkeys(COLUMN_NAMES), "images": [b"abc"], "id": "s/x/k", "label": "ışık", "category": "c", "source": "s",
+    "slice": "x", "origin": "k", "licence": "MIT",
     "image_facts": [image_fact(b"abc", sha256="0" * 64, dhash=2**64 - 1)],
 }  # fmt: skip
 
