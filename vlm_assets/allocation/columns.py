@@ -20,7 +20,8 @@ HEX_LENGTH = 64
 def index_batches(directory: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Record batches of a slice's index with the named columns only; other columns are not read from disk.
 
-    Plain reads, not a memory map: mapped pages count as resident until the map goes, and slices may be large.
+    Plain reads, not a memory map: mapped pages count as resident until the map goes, and slices may be large. A
+    name may be given twice: what needs a column asks for it.
 
     Raises:
         AllocationError: missing, not an Arrow file, or of another schema.
@@ -28,7 +29,7 @@ def index_batches(directory: Path, names: Sequence[str]) -> Iterator[pa.RecordBa
     path = directory / INDEX_FILE
     try:
         with pa.OSFile(str(path)) as file:
-            fields = sorted(INDEX_SCHEMA.get_field_index(name) for name in names)
+            fields = sorted({INDEX_SCHEMA.get_field_index(name) for name in names})
             options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
             reader = pa.ipc.open_file(file, options=options)
             for name in names:
