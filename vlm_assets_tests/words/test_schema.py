@@ -69,7 +69,8 @@ def test_the_order_of_keys_in_a_conversation_changes_no_hash():
 
 
 def test_a_takedown_empties_the_content_and_nothing_else():
-    row = sample("s", "x", "k", text="t", messages=TALK, extra="{}")
+    words: dict[str, Any] = dict.fromkeys(set(CONTENT_COLUMNS) - {"images"}, "{}")
+    row = sample("s", "x", "k", **words | {"messages": TALK})
     emptied = without_content(row)
     assert {name for name in row if row[name] != emptied[name]} == set(CONTENT_COLUMNS)
     assert all(emptied[name] is None for name in CONTENT_COLUMNS)
