@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One record of an archive: its bytes, or why there are none."""
+    """One record of an archive: its bytes, or why there are none; where they were not asked for, neither."""
 
     name: str
     """NFC, with `/`; of a member of an archive inside, below that archive's name (`train.zip/cat/a.jpg`)."""

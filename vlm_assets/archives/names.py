@@ -50,6 +50,13 @@ def is_archive_name(name: str) -> bool:
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
+def archive_stem(name: str) -> str:
+    """An archive's file name without its suffix: `set` of `a/set.tar.gz`, the folder that it unpacks into."""
+    base = name.rpartition("/")[2]
+    suffixes = [suffix for suffix in ARCHIVE_SUFFIXES if base.lower().endswith(suffix)]
+    return base[: -len(max(suffixes, key=len))] if suffixes else base
+
+
 def is_compressed_name(name: str) -> bool:
     """Whether a file name is that of a single compressed file."""
     return name.lower().endswith(COMPRESSED_SUFFIXES) and not is_archive_name(name)

@@ -67,6 +67,8 @@ class Reading:
     """Of names that are neither declared nor valid UTF-8."""
     spool_dir: Path | None = None
     """Where archives inside lie while they are read, if they must; None: the system's folder."""
+    unread: Callable[[str], bool] = lambda name: False  # noqa: ARG005 - reads all
+    """Names members that are told without their bytes, as a `Member` that has neither data nor a reason."""
 
 
 def read_members(parts: Path | Sequence[Path], reading: Reading, *, where: str) -> Iterator[Found]:
@@ -293,6 +295,8 @@ class _Walk:
             yield LeftOut(name, LeftOutReason.HIDDEN, "", entry.size_bytes)
         elif is_archive_name(judged):
             yield from self._archive(entry, name, depth)
+        elif self._reading.unread(judged):
+            yield Member(name, -1, None)
         elif self._reading.wanted(judged):
             yield self._record(entry, name)
         elif is_compressed_name(judged) and not entry.closed:

@@ -100,6 +100,8 @@ class TreeCaptions:
     """Whether rows name an image, but each as another one's companion: no sample of its own."""
     counts: Mapping[str, Any]
     """What found no partner: JSON values."""
+    names_several: bool = False
+    """Whether any row names several images."""
 
 
 @contextmanager
@@ -141,6 +143,7 @@ def tree_captions(
                 ],
                 partial(_only_beside, index),
                 counts.as_json(),
+                index.names_several,
             )
     else:
         yield TreeCaptions(frozenset(), lambda _: [], lambda _: False, {})

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 import orjson
 
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
+from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
+from vlm_assets.hub.packed import ARCHIVE, packed_words, tables_for
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.hub.tables import class_names, labelled
@@ -66,6 +68,9 @@ class ImageSpec(HubSpec, Protocol):
 
     @property
     def wanted(self) -> Wanted: ...  # noqa: D102
+
+    @property
+    def encoding(self) -> Encodings: ...  # noqa: D102
 
     def caption_rule(self) -> CaptionRule: ...  # noqa: D102
 
@@ -123,7 +128,8 @@ def _layout(sha: str, splits: Sequence[DataSplit], files: RepoFiles, rule: Capti
             captions[config] = counts
     for split in splits:
         if split.format != IMAGEFOLDER:
-            items[split.config, split.split] = _items(split, files.tree)
+            of_config = [one for one in splits if one.config == split.config]
+            items[split.config, split.split] = _items(split, of_config, files.tree, rule)
     return RepoLayout(sha, tuple((one, items[one.config, one.split]) for one in splits), captions)
 
 
@@ -195,13 +201,15 @@ def fetch_items(
             yield from loose_events(item, outcome, spec.caption_rule(), partial(_origin, spec))
         else:
             split = str(payload["split"]).partition("/")[0]
+            count = len(outcome) - len(_tables(item))
             reading = Reading(
                 ArchiveLimits(context.settings.max_image_bytes), spec.wanted,
-                context.attributes.get("features", {}).get(split, {}), context.spool_dir,
+                context.attributes.get("features", {}).get(split, {}), context.spool_dir, spec.encoding,
+                packed_words(payload.get("tables", {}), spec.caption_rule(), outcome[count:]),
             )  # fmt: skip
             origin = _origin(spec, payload["file"]["path"] if "file" in payload else item.key)
             try:
-                yield from read_data_file(outcome, payload["format"], item.key, origin, reading)
+                yield from read_data_file(outcome[:count], payload["format"], item.key, origin, reading)
             except MissingPartsError as error:
                 parts = [
                     (PurePosixPath(one["path"]).name, one["size_bytes"])
@@ -232,7 +240,7 @@ def fetched(
                 told = "named in the metadata, not in the repository"
                 return item, HubFileError(told, RejectReason.NOT_FOUND)
             files = [RepoFile(**one) for one in item.payload.get("parts") or [item.payload["file"]]]
-            files += files_beside(item)
+            files += [*files_beside(item), *(RepoFile(**one) for one in _tables(item).values())]
             folder, force = context.spool_dir, context.force
             try:
                 paths = [repo.fetch(one, context.revision, folder, hashes, force=force) for one in files]
@@ -244,6 +252,12 @@ def fetched(
             yield from _ahead(pool, get, items, _AHEAD[container], context)
         finally:
             context.measure("requests", guest.requests)
+
+
+def _tables(item: Item) -> Mapping[str, Any]:
+    """Files of tables that speak of an archive, by path."""
+    files: Mapping[str, Any] = item.payload.get("tables", {}).get("files", {})
+    return files
 
 
 def _ahead(
@@ -269,29 +283,26 @@ def _ahead(
             future.cancel()
 
 
-def _items(split: DataSplit, tree: Mapping[str, RepoFile]) -> list[Item]:
-    """Data files and archives of a split."""
+def _items(
+    split: DataSplit, splits: Sequence[DataSplit], tree: Mapping[str, RepoFile], rule: CaptionRule
+) -> list[Item]:
+    """Data files and archives of a split; of `splits` of its config."""
     name = f"{split.config}/{split.split}"
     shared = _short_hash(split.features) if split.features and split.format in TABLE_FORMATS else ""
-    return [
-        _joined(path, [tree[part] for part in split.parts[path]], split.format, name)
-        if path in split.parts
-        else _item(tree[path], split.format, name, shared)
-        for path in split.files
-    ]
-
-
-def _item(file: RepoFile, kind: str, split: str, shared: str) -> Item:
-    payload = {"format": kind, "split": split, "file": asdict(file)}
-    identity = file.identity + (f"+{shared}" if shared else "")
-    return Item(nfc(file.path), identity, payload, file.size_bytes)
-
-
-def _joined(name: str, parts: Sequence[RepoFile], kind: str, split: str) -> Item:
-    """A split archive."""
-    payload = {"format": kind, "split": split, "parts": [asdict(part) for part in parts]}
-    size_bytes = sum(part.size_bytes for part in parts)
-    return Item(nfc(name), "+".join(part.identity for part in parts), payload, size_bytes)
+    items: list[Item] = []
+    for path in split.files:
+        parts = [tree[part] for part in split.parts.get(path, (path,))]
+        payload: dict[str, Any] = {"format": split.format, "split": name}
+        identity = [one.identity for one in parts] + ([shared] if shared else [])
+        if path in split.parts:
+            payload["parts"] = [asdict(part) for part in parts]
+        else:
+            payload["file"] = asdict(parts[0])
+        if split.format == ARCHIVE and (tables := tables_for(path, split, splits, tree, rule)):
+            payload["tables"] = tables
+            identity += [_short_hash(tables)]
+        items.append(Item(nfc(path), "+".join(identity), payload, sum(one.size_bytes for one in parts)))
+    return items
 
 
 def _card(tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> str:

@@ -25,6 +25,7 @@ from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.packed import PackedWords, packed_records
 from vlm_assets.hub.tables import Columns, plan_columns, records_of
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record, RecordImage
@@ -58,7 +59,9 @@ class Reading:
     spool_dir: Path | None = None
     """Where archives inside archives may lie while they are read."""
     encoding: Encodings = None
-    """Of names in archives that are neither declared nor UTF-8."""
+    """Of names and texts in archives that are neither declared nor UTF-8."""
+    words: PackedWords = field(default_factory=PackedWords)
+    """Of images in archives."""
 
 
 def read_data_file(
@@ -73,7 +76,8 @@ def read_data_file(
     if kind == "webdataset":
         yield from _webdataset(parts, item, origin, reading)
     elif kind == "archive":
-        yield from _archive(parts, item, origin, reading)
+        how = ArchiveReading(reading.limits, is_image_name, reading.encoding, reading.spool_dir)
+        yield from packed_records(parts, item, origin, how, reading.words)
     else:
         yield from _table(parts[0], kind, item, origin, reading)
 
@@ -333,27 +337,6 @@ def _webdataset_text(values: dict[str, Any], column: str | None) -> tuple[str | 
             kept = {k: v for k, v in values.items() if inner or k != name}
             return value, kept
     return None, values
-
-
-def _archive(
-    parts: Sequence[Path], item: str, origin: str, reading: Reading
-) -> Iterator[Record | Reject | LeftOut]:
-    number = -1
-    for member in _read_archive(parts, origin, reading):
-        if isinstance(member, LeftOut):
-            yield replace(member, key=f"{item}/{member.key}".rstrip("/"))
-            continue
-        number = member.number
-        if member.data is None:
-            detail = f"{member.name}: {member.detail}"[:300]
-            yield Reject(item, member.reason or RejectReason.UNREADABLE, detail, number)
-            continue
-        folder = PurePosixPath(member.name).parent.name
-        extra = {"label": folder} if folder else None
-        image = RecordImage(member.data)
-        yield Record(item, number, f"{item}/{member.name}", (image,), f"{origin}!{member.name}", extra=extra)
-    if number < 0:
-        yield Reject(item, RejectReason.EMPTY, "an archive without images")
 
 
 def _short(error: BaseException) -> str:

@@ -49,6 +49,8 @@ class DataSplit:
     """Those in folders above its files that they do not match; `load_dataset` reads none of them."""
     metadata_selects: bool = False
     """The README names the config's tables: what they do not name is none of its images."""
+    metadata_names: tuple[str, ...] = ()
+    """File names of the config's tables."""
     ignored: int = 0
     """Files of other formats that the patterns matched; `load_dataset` leaves them out too."""
     features: Mapping[str, Any] | None = None
@@ -123,6 +125,7 @@ def _with_metadata(
         metadata_files=tuple(sorted(own)),
         metadata_above=tuple(sorted(path for path in above - own if f"{_ROOT}/{path}" in tree.entries)),
         metadata_selects=bool(declared),
+        metadata_names=tuple(sorted(names)),
         ignored=split.ignored - len(own),
     )
 

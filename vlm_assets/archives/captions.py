@@ -1,0 +1,250 @@
+"""Captions of an archive's members: out of tables and sidecars in it, and tables beside it.
+
+The archive is walked once more before its images are read, over its names and the bytes of what may hold words.
+"""
+
+import io
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, Final
+
+from vlm_assets.archives.members import Member
+from vlm_assets.archives.names import archive_stem
+from vlm_assets.archives.read import Found, Reading
+from vlm_assets.captions.joining import CaptionRow
+from vlm_assets.captions.samples import caption_events
+from vlm_assets.captions.trees import CaptionRule, Tree, TreeCaptions, tree_captions
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
+from vlm_assets.words.records import Record, RecordImage
+
+_IN_MEMORY_BYTES: Final = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class TablesBeside:
+    """Tables outside an archive that may speak of its members, by path in the same tree as the archive."""
+
+    open: Mapping[str, Callable[[], IO[bytes]]] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+    """Those whose rows may name nothing in it, and that may be of something else."""
+    unfolded: bool = True
+    """Whether a name without the archive's own means a member: not where archives of other splits stand beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCaptions:
+    """What is said of an archive's members."""
+
+    of: Callable[[str], list[dict[str, Any]]] = lambda name: []  # noqa: ARG005 - says nothing
+    """All captions of a member by its name, as `caption_events` takes them."""
+    only_named_beside: Callable[[str], bool] = lambda name: False  # noqa: ARG005
+    """Whether rows name a member, but each beside another: no sample of its own."""
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    companions: frozenset[str] = frozenset()
+    """Members whose words were joined to images."""
+    may_own: Callable[[str], bool] = lambda name: False  # noqa: ARG005
+    """Whether a member may hold words, from its name."""
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    """Copies of the members that rows name beside others."""
+
+    def events(
+        self, member: Member, item: str, origin: str, extra: Mapping[str, Any] | None, first_record: int
+    ) -> Iterator[Record | Reject]:
+        """The records of a member that has bytes: one, or one a caption; none where it only stands beside others."""
+        if self.only_named_beside(member.name):
+            return
+        image = RecordImage(member.data or b"")
+
+        def open_image(name: str) -> RecordImage:
+            if name == member.name:
+                return image
+            return RecordImage(self.beside[name].read_bytes(), origin=f"{origin}!{name}")
+
+        yield from caption_events(
+            item, f"{item}/{member.name}", f"{origin}!{member.name}", image, self.of(member.name),
+            open_image=open_image, extra=extra, first_record=first_record,
+        )  # fmt: skip
+
+    def left_out(self, member: LeftOut) -> LeftOut | None:
+        """What was left out, unless its words were joined to an image; words joined to none are told as such."""
+        if member.key in self.companions:
+            return None
+        unused = member.reason is LeftOutReason.UNKNOWN_TYPE and self.may_own(member.key)
+        return replace(member, reason=LeftOutReason.UNUSED_COMPANION, detail="") if unused else member
+
+
+@contextmanager
+def member_captions(
+    rule: CaptionRule,
+    archive: str,
+    walk: Callable[[Reading], Iterator[Found]],
+    reading: Reading,
+    *,
+    where: str,
+    beside: TablesBeside = TablesBeside(),
+) -> Iterator[MemberCaptions]:
+    """The captions of the members of `archive`, a path in its tree, which `walk` reads from its start each time.
+
+    A table in it speaks from its own folder on. One beside it may name a member as if it were unpacked in its
+    place, in a folder of the archive's name, or below the archive's whole name.
+
+    Raises:
+        SourceError: what may hold words cannot be read for certain, or names nothing; the archive cannot be read.
+    """
+    if not rule.sidecars and not rule.tables:
+        yield MemberCaptions()
+        return
+    with tempfile.SpooledTemporaryFile(
+        _IN_MEMORY_BYTES,
+        dir=None if reading.spool_dir is None else str(reading.spool_dir),
+        prefix="captions-",
+    ) as spool:
+        texts = _Texts(spool)
+        names = _sorted_out(rule, walk, reading, texts)
+        if not texts.places and not beside.open:
+            yield MemberCaptions(may_own=rule.may_own)
+            return
+        paths = _Paths(archive, names, beside=bool(beside.open), unfolded=beside.unfolded)
+        inside = {f"{archive}/{name}": name for name in texts.places}
+
+        def open_text(key: str) -> IO[bytes]:
+            return texts.open(inside[key]) if key in inside else beside.open[key]()
+
+        tree = Tree(
+            paths,
+            [*inside, *beside.open],
+            open_text,
+            lambda key: f"{where}!{inside[key]}" if key in inside else f"{where}, beside it {key}",
+            optional=beside.optional,
+            counted=[f"{archive}/{name}" for name in names],
+        )
+        spool_dir = reading.spool_dir or Path(tempfile.gettempdir())
+        with tree_captions(rule, tree, spool_dir, _refusal(archive, names, beside, where)) as captions:
+            found = MemberCaptions(
+                lambda name: _said(captions, name, paths),
+                lambda name: _only_beside(captions, paths.of(name)),
+                captions.counts,
+                frozenset(inside[key] for key in captions.companions if key in inside),
+                rule.may_own,
+            )
+            if not captions.names_several:
+                yield found
+                return
+            with tempfile.TemporaryDirectory(dir=spool_dir, prefix="beside-") as folder:
+                wanted = {
+                    image[2] for name in names for one in found.of(name) for image in one.get("images", ())
+                }
+                yield replace(found, beside=_copied(walk, reading, wanted, Path(folder)))
+
+
+class _Texts:
+    """Bytes of members, in a file."""
+
+    def __init__(self, spool: Any) -> None:
+        self._spool = spool
+        self.places: dict[str, tuple[int, int]] = {}
+
+    def add(self, name: str, data: bytes) -> None:
+        self.places.setdefault(name, (self._spool.tell(), len(data)))
+        self._spool.write(data)
+
+    def open(self, name: str) -> IO[bytes]:
+        start, size_bytes = self.places[name]
+        self._spool.seek(start)
+        return io.BytesIO(self._spool.read(size_bytes))
+
+
+def _sorted_out(
+    rule: CaptionRule, walk: Callable[[Reading], Iterator[Found]], reading: Reading, texts: _Texts
+) -> Mapping[str, None]:
+    """Names of the members that may be images; what may hold words goes to `texts`."""
+    names: dict[str, None] = {}
+    only_words = replace(reading, wanted=rule.may_own, unread=lambda name: not rule.may_own(name))
+    for member in walk(only_words):
+        if isinstance(member, LeftOut) or member.reason is not None:
+            continue
+        if member.data is None:
+            names[member.name] = None
+        else:
+            texts.add(member.name, member.data)
+    return names
+
+
+class _Paths(Collection[str]):
+    """Every path that a table may give a member: no path that could mean two of them."""
+
+    def __init__(self, archive: str, names: Collection[str], *, beside: bool, unfolded: bool) -> None:
+        folder = f"{archive.rpartition('/')[0]}/".lstrip("/")
+        self._names = names
+        self._prefixes = [f"{archive}/"]
+        if beside:
+            self._prefixes += [f"{folder}{archive_stem(archive)}/", *([folder] if unfolded else [])]
+
+    def member(self, path: object) -> str | None:
+        """The member that a path means."""
+        if not isinstance(path, str):
+            return None
+        found = {path[len(prefix) :] for prefix in self._prefixes if path.startswith(prefix)}
+        meant = [name for name in found if name in self._names]
+        return meant[0] if len(meant) == 1 else None
+
+    def of(self, name: str) -> list[str]:
+        """All paths of a member."""
+        return [path for path in (f"{prefix}{name}" for prefix in self._prefixes) if path in self]
+
+    def __contains__(self, path: object) -> bool:
+        return self.member(path) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for name in self._names for path in self.of(name))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _said(captions: TreeCaptions, name: str, paths: _Paths) -> list[dict[str, Any]]:
+    """What is said of a member under any of its paths, its images by their names in the archive."""
+    return [
+        replace(
+            one, images=tuple(image._replace(key=paths.member(image.key)) for image in one.images)
+        ).as_json()
+        for path in paths.of(name)
+        for one in captions.of(path)
+    ]
+
+
+def _only_beside(captions: TreeCaptions, paths: Sequence[str]) -> bool:
+    return any(map(captions.only_named_beside, paths)) and not any(map(captions.of, paths))
+
+
+def _copied(
+    walk: Callable[[Reading], Iterator[Found]], reading: Reading, wanted: Collection[str], folder: Path
+) -> dict[str, Path]:
+    """Members that have bytes, as files."""
+    only_wanted = replace(reading, wanted=lambda name: name in wanted, unread=lambda name: name not in wanted)
+    copies: dict[str, Path] = {}
+    for member in walk(only_wanted):
+        if isinstance(member, Member) and member.data is not None and member.name in wanted:
+            copies[member.name] = folder / str(len(copies))
+            copies[member.name].write_bytes(member.data)
+    return copies
+
+
+def _refusal(
+    archive: str, names: Collection[str], beside: TablesBeside, where: str
+) -> Callable[[str, CaptionRow], None]:
+    """What raises where a table beside archives of several splits names a member without saying which archive's."""
+    known: Collection[str] = () if beside.unfolded else names
+
+    def missed(table: str, row: CaptionRow) -> None:
+        named = [image.name for image in row.images if image.name in known]
+        if table in beside.open and named:
+            raise SourceError(
+                f"{where}: {row.place} names {named[0]!r}, and archives of other splits stand beside; name it "
+                f"{archive_stem(archive)}/{named[0]}"
+            )
+
+    return missed

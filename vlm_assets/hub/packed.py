@@ -1,0 +1,100 @@
+"""Images in a repository's archives: which tables speak of an archive, and its members as records."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from vlm_assets.archives.captions import TablesBeside, member_captions
+from vlm_assets.archives.read import Found, Reading, read_members
+from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
+from vlm_assets.hub.client import RepoFile
+from vlm_assets.hub.splits import DataSplit
+from vlm_assets.words.errors import LeftOut, Reject, RejectReason
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.records import Record
+
+ARCHIVE = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWords:
+    """Where the words of an archive's images are looked for."""
+
+    rule: CaptionRule = field(default_factory=CaptionRule)
+    beside: TablesBeside = field(default_factory=TablesBeside)
+
+
+def tables_for(
+    path: str, split: DataSplit, splits: Sequence[DataSplit], tree: Mapping[str, RepoFile], rule: CaptionRule
+) -> dict[str, Any]:
+    """For an archive's payload: the tables beside and above it, and what they may be taken for; {} without any."""
+    if not rule.tables:
+        return {}
+    declared = rule.tables != METADATA_NAMES
+    own = {one for one in tree if rule.may_own(one)} if declared else set(split.metadata_files)
+    above = set(() if declared else split.metadata_above)
+    folder = PurePosixPath(path).parent
+    others = [one for one in splits if one is not split and one.format == ARCHIVE]
+    told: dict[str, Any] = {}
+    if split.metadata_selects and not declared:
+        told["names"] = sorted(split.metadata_names)
+    if own | above:
+        told["files"] = {nfc(one): asdict(tree[one]) for one in sorted(own | above)}
+        expected = own | {one for one in above if PurePosixPath(one).parent == folder}
+        is_only_archive = len(split.files) == 1 and not others
+        told["optional"] = sorted(map(nfc, (own | above) - (expected if is_only_archive else set())))
+        told["unfolded"] = not any(
+            PurePosixPath(file).parent == folder for one in others for file in one.files
+        )
+    return told
+
+
+def packed_words(told: Mapping[str, Any], rule: CaptionRule, paths: Sequence[Path]) -> PackedWords:
+    """What `tables_for` told, with the tables' files in the same order."""
+    files = told.get("files", {})
+    names = told.get("names") or [*rule.tables, *(key.rpartition("/")[2] for key in files)]
+    beside = TablesBeside(
+        {key: partial(_opened, path) for key, path in zip(files, paths, strict=True)},
+        frozenset(told.get("optional", ())),
+        unfolded=told.get("unfolded", True),
+    )
+    return PackedWords(replace(rule, tables=tuple(dict.fromkeys(names)) if rule.tables else ()), beside)
+
+
+def packed_records(
+    parts: Sequence[Path], item: str, origin: str, reading: Reading, words: PackedWords
+) -> Iterator[Record | Reject | LeftOut]:
+    """All images of an archive, one sample a caption. A member's folder is its label where no row names one.
+
+    Raises:
+        SourceError: the archive cannot be read to its end, or what may hold words not for certain.
+    """
+    record = 0
+
+    def walk(how: Reading) -> Iterator[Found]:
+        return read_members(parts, how, where=origin)
+
+    with member_captions(words.rule, item, walk, reading, where=origin, beside=words.beside) as captions:
+        for member in walk(reading):
+            if isinstance(member, LeftOut):
+                told = captions.left_out(member)
+                if told is not None:
+                    yield replace(told, key=f"{item}/{told.key}".rstrip("/"))
+            elif member.data is None:
+                detail = f"{member.name}: {member.detail}"[:300]
+                yield Reject(item, member.reason or RejectReason.UNREADABLE, detail, record)
+                record += 1
+            else:
+                folder = PurePosixPath(member.name).parent.name
+                extra = {"label": folder} if folder else None
+                for event in captions.events(member, item, origin, extra, record):
+                    yield event
+                    record += 1
+    if not record:
+        yield Reject(item, RejectReason.EMPTY, "an archive without images")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return path.open("rb")

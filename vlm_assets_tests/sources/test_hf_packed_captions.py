@@ -1,0 +1,152 @@
+"""Captions of images in a Hub repository's archives: inside them, beside them, above them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.demo.services.huggingface import HubService
+from vlm_assets.demo.services.pictures import zip_of
+from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
+from vlm_assets.words.errors import LeftOutReason, RejectReason, SourceError
+from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context
+
+JPEG = b"\xff\xd8\xff\xe0"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
+    with HubService() as service:
+        monkeypatch.setenv("HF_ENDPOINT", service.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield service
+
+
+def spec_of(**keys: Any) -> HfDatasetSpec:
+    return HfDatasetSpec.model_validate({**COMMON, "kind": "hf_dataset", "repo": "org/set", **keys})
+
+
+def fetched_of(folder: Path, name: str = "default--train", **keys: Any) -> Fetched:
+    spec = spec_of(**keys)
+    return fetch_slice(SOURCE, spec, folder, SOURCE.list(spec, list_context(folder)), name)
+
+
+def said(fetched: Fetched) -> dict[str, str | None]:
+    return {record.key: record.text for record in fetched.records}
+
+
+def packed(*names: str, **files: bytes) -> bytes:
+    """A zip of images and, below their names with `__` for a dot, other files."""
+    others = [(name.replace("__", "."), data) for name, data in files.items()]
+    return zip_of([*((name, JPEG + name.encode()) for name in names), *others])
+
+
+def test_a_table_inside_is_joined_and_no_longer_left_out(hub, tmp_path):
+    table = "file_name;text;n\na.jpg;çay, su;1\nk/b.jpg;iki;\n".encode("cp1254")
+    hub.add(
+        "org/set", {"train.zip": packed("a.jpg", "k/b.jpg", "c.jpg", metadata__csv=table, notes__md=b"x")}
+    )
+    fetched = fetched_of(tmp_path, encoding="cp1254")
+    assert {r.key: (r.text, r.extra) for r in fetched.records} == {
+        "train.zip/a.jpg": ("çay, su", {"n": "1"}), "train.zip/k/b.jpg": ("iki", {"label": "k", "n": None}),
+        "train.zip/c.jpg": (None, None),
+    }  # fmt: skip
+    assert [(one.key, one.reason) for one in fetched.left_out] == [
+        ("train.zip/notes.md", LeftOutReason.UNKNOWN_TYPE)
+    ]
+    with pytest.raises(SourceError, match=r"train\.zip!metadata\.csv: line 2 is not UTF-8.*key encoding"):
+        fetched_of(tmp_path)
+
+
+def test_several_captions_and_several_images_a_row(hub, tmp_path):
+    table = b"image_file_name,mask_file_name,text\na.jpg,m.jpg,bir\nb.jpg,m.jpg,iki\nb.jpg,yok.jpg,son\n"
+    hub.add("org/set", {"train.zip": packed("b.jpg", "m.jpg", "a.jpg", metadata__csv=table)})
+    fetched = fetched_of(tmp_path)
+    beside = ("mask", "hf://datasets/org/set/train.zip!m.jpg", JPEG + b"m.jpg")
+    assert {r.key: [(i.name, i.origin, i.data) for i in r.images] for r in fetched.records} == {
+        "train.zip/a.jpg": [("image", None, JPEG + b"a.jpg"), beside],
+        "train.zip/b.jpg#caption=1": [("image", None, JPEG + b"b.jpg"), beside],
+    }
+    assert [(r.reason, r.record, r.detail) for r in fetched.rejects] == [
+        (RejectReason.NOT_FOUND, 1, "mask names 'yok.jpg', which is not there")
+    ]
+    assert {event.record for event in fetched.events} == {0, 1, 2}
+
+
+def test_sidecars_inside(hub, tmp_path):
+    files = {"a.txt": b"bir", "b.jpg.json": b'{"caption": "iki"}', "x.txt": b"?"}
+    data = zip_of([("a.jpg", JPEG), ("b.jpg", JPEG + b"b"), *files.items()])
+    hub.add("org/set", {"train.zip": data})
+    fetched = fetched_of(tmp_path, text="sidecar")
+    assert said(fetched) == {"train.zip/a.jpg": "bir", "train.zip/b.jpg": "iki"}
+    assert [(one.key, one.reason) for one in fetched.left_out] == [
+        ("train.zip/x.txt", LeftOutReason.UNUSED_COMPANION)
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "train/", "train.zip/", "./", "data\\"], ids=repr)
+def test_a_table_beside_the_only_archive(hub, tmp_path, prefix):
+    name = f"{prefix}a.jpg"
+    member = "data/a.jpg" if "data" in prefix else "a.jpg"
+    files = {"train.zip": packed(member, "b.jpg"), "metadata.csv": f"file_name,text\n{name},bir\n".encode()}
+    repo = hub.add("org/set", files)
+    assert said(fetched_of(tmp_path)) == {f"train.zip/{member}": "bir", "train.zip/b.jpg": None}
+    before = identities(SOURCE.list(spec_of(), list_context(tmp_path)))
+    repo.commit({**files, "metadata.csv": f"file_name,text\n{name},iki\n".encode()})
+    assert identities(SOURCE.list(spec_of(), list_context(tmp_path))) != before
+    assert said(fetched_of(tmp_path))[f"train.zip/{member}"] == "iki"
+
+
+def test_a_table_beside_that_names_nothing_is_an_error(hub, tmp_path):
+    hub.add("org/set", {"train.zip": packed("a.jpg"), "metadata.csv": b"file_name,text\nyok.jpg,bir\n"})
+    with pytest.raises(SourceError, match=r"none of 1 caption rows.*metadata\.csv: line 2 names 'yok\.jpg'"):
+        fetched_of(tmp_path)
+
+
+SHARDS = {"data/train-0.zip": packed("0.jpg", "1.jpg"), "data/train-1.zip": packed("2.jpg")}
+
+
+def test_a_table_beside_several_archives_of_a_split(hub, tmp_path):
+    rows = b"file_name,text\n0.jpg,sifir\ntrain-1/2.jpg,iki\nyok.jpg,x\n"
+    hub.add("org/set", {**SHARDS, "data/metadata.csv": rows})
+    assert said(fetched_of(tmp_path)) == {
+        "data/train-0.zip/0.jpg": "sifir", "data/train-0.zip/1.jpg": None, "data/train-1.zip/2.jpg": "iki",
+    }  # fmt: skip
+
+
+SPLITS = {"train.zip": packed("0.jpg"), "test.zip": packed("0.jpg")}
+
+
+def test_beside_archives_of_several_splits_a_name_says_which(hub, tmp_path):
+    repo = hub.add(
+        "org/set", {**SPLITS, "metadata.csv": b"file_name,text\ntrain/0.jpg,bir\ntest/0.jpg,iki\n"}
+    )
+    assert said(fetched_of(tmp_path)) == {"train.zip/0.jpg": "bir"}
+    assert said(fetched_of(tmp_path, "default--test")) == {"test.zip/0.jpg": "iki"}
+    repo.commit({**SPLITS, "metadata.csv": b"file_name,text\n0.jpg,bir\n"})
+    with pytest.raises(
+        SourceError, match=r"names '0\.jpg', and archives of other splits.*name it train/0\.jpg"
+    ):
+        fetched_of(tmp_path)
+
+
+def test_a_table_above_and_one_of_another_name(hub, tmp_path):
+    above = b'{"file_name":"data/train/a.jpg","text":"bir"}'
+    files = {"data/train.zip": packed("a.jpg", "b.jpg"), "metadata.jsonl": above}
+    hub.add("org/set", files)
+    assert said(fetched_of(tmp_path)) == {"data/train.zip/a.jpg": "bir", "data/train.zip/b.jpg": None}
+    hub.add("org/set", {**files, "labels.csv": b"image,caption\nb.jpg,iki\n"})
+    keys = {"text": "labels.csv", "file_name_column": "image", "file_name_folder": "data/train"}
+    assert said(fetched_of(tmp_path, **keys)) == {"data/train.zip/a.jpg": None, "data/train.zip/b.jpg": "iki"}
+    assert set(said(fetched_of(tmp_path, text="none")).values()) == {None}
+
+
+def test_archives_inside_archives_have_tables_too(hub, tmp_path):
+    inner = packed("a.jpg", metadata__csv=b"file_name,text\na.jpg,bir\n")
+    table = b"file_name,text\nin.zip/a.jpg,iki\nb.jpg,uc\n"
+    hub.add("org/set", {"train.zip": zip_of([("in.zip", inner), ("b.jpg", JPEG), ("metadata.csv", table)])})
+    assert said(fetched_of(tmp_path)) == {
+        "train.zip/in.zip/a.jpg#caption=1": "bir", "train.zip/in.zip/a.jpg#caption=2": "iki",
+        "train.zip/b.jpg": "uc",
+    }  # fmt: skip
