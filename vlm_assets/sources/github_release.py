@@ -26,6 +26,7 @@ from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordIm
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.client import Client, Response
+    from vlm_assets.transfer.http import TransferError
 
 _PUBLIC_API: Final = "https://api.github.com"
 _NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
@@ -270,7 +271,7 @@ class _Api:
         except (OSError, ValueError, TypeError):
             return {}
 
-    def _explain(self, client: "Client", error: Any) -> SourceError:
+    def _explain(self, client: "Client", error: "TransferError") -> SourceError:
         from vlm_assets.transfer.http import TransferError
 
         spec, signed_in = (
@@ -283,7 +284,7 @@ class _Api:
                 f"{where}: the token is refused; set VLM_GITHUB_TOKEN (or GITHUB_TOKEN) anew or unset it"
             )
         if error.status != 404:
-            return SourceError(f"{where}: {error.detail}")
+            return error.told(where)
         try:
             releases, _ = self._get(client, f"{self._base}/releases")
         except TransferError:

@@ -14,7 +14,7 @@ from vlm_assets.transfer.addresses import PrivateAddressError
 from vlm_assets.transfer.politeness import Fault, utc
 from vlm_assets.transfer.urls import UrlError, shown_url
 from vlm_assets.words.contexts import SourceSettings
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import PostponedError, Reject, RejectReason, SourceError
 
 _THREADS: Final = 32
 _READ_BUFFER: Final = 256 * 1024
@@ -41,6 +41,14 @@ class TransferError(SourceError):
         self.transient, self.not_before = transient, not_before
         due = f"; not before {utc(not_before)}" if not_before > 0 else ""
         super().__init__(f"{shown_url(url)}: {detail}{due}")
+
+    def told(self, where: str) -> SourceError:
+        """The same of something larger that needed the request: postponed, where the server has said until when."""
+        if self.not_before > 0:
+            return PostponedError(
+                f"{where}: {self.detail}; not before {utc(self.not_before)}", self.not_before
+            )
+        return SourceError(f"{where}: {self.detail}")
 
     def as_reject(self, item: str) -> Reject:
         """What to say of an item whose only request this was."""

@@ -148,9 +148,7 @@ def download_archive(
         except TransferError as error:
             refusals += 1
             if error.status not in (400, 403) or refusals >= _SIGNATURES:
-                raise SourceError(
-                    f"Kaggle dataset {dataset}: the archive cannot be had: {error.detail}"
-                ) from None
+                raise error.told(f"Kaggle dataset {dataset}: the archive cannot be had") from None
             continue
         size = partial.stat().st_size
         if (not signed.size_bytes or size == signed.size_bytes) and signed.md5 in ("", _md5(partial)):

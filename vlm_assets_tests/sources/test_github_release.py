@@ -9,9 +9,11 @@ from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.github import GitHubService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
 from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
-from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.transfer.politeness import MAX_PAUSE_S
+from vlm_assets.words.errors import PostponedError, RejectReason, SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.archives.made import cut, raw_zip, seven_zip_bytes
+from vlm_assets_tests.odd_servers import OddServer, answer
 from vlm_assets_tests.sources.kit import (
     COMMON,
     Fetched,
@@ -248,3 +250,21 @@ def test_missing_last_parts_are_told(github: GitHubService, tmp_path: Path) -> N
         ("p.tar.gz/p.tar.gz.00", "split_archive_incomplete"), ("p.tar.gz/p.tar.gz.01", "split_archive_incomplete"),
     ]  # fmt: skip
     assert [one.reason for one in fetched.rejects] == [RejectReason.UNREADABLE]
+
+
+@pytest.mark.parametrize("reset", ["99999999999999999999", "9" * 4400, "1e400", "253402300799000"])
+def test_a_reset_time_out_of_all_bounds_is_a_day_at_most(tmp_path: Path, reset: str) -> None:
+    headers = ("X-RateLimit-Remaining: 0", f"X-RateLimit-Reset: {reset}")
+    with OddServer() as server:
+        server.script["/repos/a/b/releases/latest"] = answer(b"", *headers, status="403 Forbidden")
+        spec = GithubReleaseSpec.model_validate(
+            {**COMMON, "kind": "github_release", "repo": "a/b", "api": server.url("")}
+        )
+        with pytest.raises(SourceError) as caught:
+            SOURCE.list(spec, list_context(tmp_path))
+    if reset == "1e400":  # no number that anybody sends: an ordinary 403
+        assert "status 403" in str(caught.value)
+        return
+    assert isinstance(caught.value, PostponedError)
+    assert "taken as 86400 s" in str(caught.value)
+    assert caught.value.until < time.time() + MAX_PAUSE_S + 1
