@@ -120,7 +120,13 @@ def takedown(
     row_id: Annotated[str | None, typer.Option("--id", help="The row with this id.")] = None,
     like: Annotated[Path | None, typer.Option(help="An image file: it and its near duplicates.")] = None,
     reason: Annotated[str, typer.Option(help="Kept on record.")] = "",
+    image: Annotated[
+        int | None, typer.Option(min=1, help="Of a record of several images, the one that is meant (from 1).")
+    ] = None,
     *,
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Of a record of several images, all, wherever they stand.")
+    ] = False,
     only_row: Annotated[
         bool, typer.Option("--only-row", help="Leave equal images in other places alone.")
     ] = False,
@@ -132,7 +138,10 @@ def takedown(
 
     if sum(given is not None for given in (url, sha256, row_id, like)) != 1:
         raise typer.BadParameter("give exactly one of --url, --sha256, --id, --like")
-    order = TakedownOrder(url=url, sha256=sha256, id=row_id, like=like, only_row=only_row, reason=reason)
+    order = TakedownOrder(
+        url=url, sha256=sha256, id=row_id, like=like, image=image, all_images=all_images, only_row=only_row,
+        reason=reason,
+    )  # fmt: skip
     installation = installed()
     receipt = take_down(
         installation,

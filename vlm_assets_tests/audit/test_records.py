@@ -1,6 +1,7 @@
 """Records of several images with conversations through the whole line: never torn, and the audit would say so."""
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from vlm_assets.allocation.step import allocate, tombstones_in_force
 from vlm_assets.audit.run import audit_corpus
+from vlm_assets.cli import app
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.hub import tables
 from vlm_assets.installation.opening import Installation
@@ -139,6 +142,22 @@ def test_a_logo_in_many_records_must_be_named_to_take_it_down(tmp_path):
     assert failed(installation, full=True) <= {"rights", "staleness"}
     held = [path for path in installation.root.path.rglob("*.arrow") if LOGO in path.read_bytes()]
     assert held == []
+
+
+def test_the_command_says_which_image_is_meant(tmp_path, monkeypatch):
+    installation = made(tmp_path, 30)
+    monkeypatch.setenv("VLM_CATALOG", str(installation.catalog_dir))
+    monkeypatch.setenv("VLM_DATA_ROOT", str(installation.root.path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+
+    def taken(*words: str) -> Any:
+        order = ["takedown", "--id", "talks/train/train.parquet/2", "--json", *words]
+        return CliRunner().invoke(app, order)
+
+    assert "say which is meant" in str(taken().exception)
+    assert json.loads(taken("--image", "1").stdout)["ids"] == ["talks/train/train.parquet/2"]
+    everywhere = json.loads(taken("--all-images").stdout)["ids"]
+    assert len(everywhere) == 11  # ten with the logo, one with another of its images
 
 
 def test_the_same_pictures_with_other_words_are_other_records(tmp_path):
