@@ -3,14 +3,15 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
 
 from vlm_assets.ingest.retries import retry_at
+from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
-from vlm_assets.words.errors import Reject, RejectReason, RejectToleranceError, SourceError
+from vlm_assets.words.errors import UNREAD, LeftOut, Reject, RejectReason, RejectToleranceError, SourceError
 from vlm_assets.words.records import Item
 from vlm_assets.words.schema import Row
 
@@ -28,6 +29,8 @@ class Ledgers:
     """Earlier attempts of items that are fetched again."""
     items: list[ItemEntry] = field(default_factory=list)
     rejects: list[RejectEntry] = field(default_factory=list)
+    left_out: dict[str, Sequence[LeftOut]] = field(default_factory=dict)
+    """What was left out of an item, by its key, in the order of the items."""
 
     def count(self, item: Item, results: Iterator[Row | Reject]) -> Iterator[Row]:
         """Passes a fetched item's rows on, keeps its rejects, and enters the item once it is through.
@@ -58,13 +61,19 @@ class Ledgers:
         self.items.append(entry)
         self.rejects += rejects
 
+    def enter_left_out(self, by_item: Mapping[str, Sequence[LeftOut]]) -> None:
+        """Takes in what was left out of items that are entered, once all are."""
+        self.left_out = {entry.key: by_item[entry.key] for entry in self.items if by_item.get(entry.key)}
+        self.items = [replace(entry, left_out=len(self.left_out.get(entry.key, ()))) for entry in self.items]
+
     def check_tolerance(self, rows: int, tolerance: float) -> None:
-        """Returns where the share of rejects is no larger than the source tolerates.
+        """Returns where the share of rejects and unread members is no larger than the source tolerates.
 
         Raises:
             RejectToleranceError: it is; with the reasons and the first of them.
         """
-        counted = [reject for reject in self.rejects if reject.reason not in _HARMLESS]
+        counted: list[RejectEntry | LeftOut] = [one for one in self.rejects if one.reason not in _HARMLESS]
+        counted += [one for found in self.left_out.values() for one in found if one.reason in UNREAD]
         total = rows + len(counted)
         if len(counted) <= tolerance * total:
             return
@@ -90,6 +99,18 @@ class Ledgers:
             "rejects": dict(sorted(reasons.items())),
             "remarks": dict(sorted(self._remarks().items())),
             "transient_rejects": sum(reject.transient for reject in self.rejects),
+            **self._upstream(),
+        }
+
+    def _upstream(self) -> dict[str, Any]:
+        """What the items held: records, companions and what was left out."""
+        companions = sum(entry.companions for entry in self.items)
+        left_out = counts_of(one for found in self.left_out.values() for one in found)
+        records = sum(entry.records for entry in self.items)
+        return {
+            "upstream": records + companions + sum(left_out.values()),
+            "companions": companions,
+            "left_out": left_out,
         }
 
     def _remarks(self) -> Counter[str]:

@@ -1,9 +1,9 @@
 """What was left out of a slice's items while they were fetched: counted, and kept apart from the records."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
+from vlm_assets.words.errors import LeftOut, Reject
 from vlm_assets.words.records import Item, Record
 
 
@@ -12,16 +12,14 @@ class LeftOutOfItems:
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._keys = frozenset(item.key for item in items)
-        self.items: set[str] = set()
-        """Keys of the items that something was left out of."""
-        self.counts: Counter[LeftOutReason] = Counter()
+        self.by_item: defaultdict[str, list[LeftOut]] = defaultdict(list)
+        """What was left out of an item, by its key."""
 
     def strip(self, events: Iterable[Record | Reject | LeftOut]) -> Iterator[Record | Reject]:
         """The records and rejects."""
         for event in events:
             if isinstance(event, LeftOut):
-                self.counts[event.reason] += 1
-                self.items.add(self._item_of(event.key))
+                self.by_item[self._item_of(event.key)].append(event)
             else:
                 yield event
 

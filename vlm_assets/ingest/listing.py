@@ -1,7 +1,6 @@
 """Listing a source: its slices with a fingerprint each, under a pinned revision."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,11 +13,12 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.sources.registry import source_of
+from vlm_assets.store.left_out import counts_of, left_out_file_name, listed_examples, write_listed_left_out
 from vlm_assets.store.listings import items_file_name, read_listing, write_items, write_listing
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.contexts import ListContext
-from vlm_assets.words.errors import ListingShrunkError, SourceError
-from vlm_assets.words.layout import key_hash, slice_key
+from vlm_assets.words.errors import UNREAD, LeftOut, ListingShrunkError, RejectToleranceError, SourceError
+from vlm_assets.words.layout import DataRoot, key_hash, slice_key
 from vlm_assets.words.manifest import Listing, ListingSlice
 from vlm_assets.words.records import Item, Listed, ListedSlice
 
@@ -34,6 +34,7 @@ class ListingChange:
     changed: tuple[str, ...]
     retired: tuple[str, ...]
     items_before: int
+    left_out_examples: tuple[str, ...] = ()
 
 
 def refresh_listing(
@@ -48,18 +49,14 @@ def refresh_listing(
     root = installation.root
     with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=600):
         previous = read_listing(root, spec.name)
-        listing, items = _list(installation, spec, previous, root.cache_of(spec.name), force=force)
+        made = _list(installation, spec, previous, root.cache_of(spec.name), force=force)
+        listing = made.listing
         if previous is not None and not accept_shrink:
             _guard_shrink(spec, previous, listing)
         if previous is None or listing.to_bytes() != previous.to_bytes():
-            root.listings.mkdir(parents=True, exist_ok=True)
-            path = root.listings / listing.items_file
-            path.unlink(missing_ok=True)
-            entry = write_items(path, items)
-            listing = listing.model_copy(update={"items_blake3": entry.blake3})
-            write_listing(root, listing)
+            listing = _write(root, made)
         refresh_summary(root, spec.name, listing)
-        change = _change(previous, listing)
+        change = _change(previous, listing, listed_examples(root, listing))
     logger.info(
         "%s: %d slices, %d items at revision %s (%d added, %d changed, %d retired)",
         spec.name, len(listing.slices), listing.items, listing.revision,
@@ -79,12 +76,38 @@ def list_without_writing(
         SourceError: upstream cannot be listed.
     """
     previous = read_listing(installation.root, spec.name) or previous
-    return _list(installation, spec, previous, cache_dir, force=False)[0]
+    return _list(installation, spec, previous, cache_dir, force=False).listing
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A listing with the content of the tables beside it."""
+
+    listing: Listing
+    items: list[Sequence[Item]]
+    """In the order of its slices."""
+    left_out: list[LeftOut]
+
+
+def _write(root: DataRoot, made: _Made) -> Listing:
+    """Writes the tables, then puts the listing in force."""
+    listing = made.listing
+    root.listings.mkdir(parents=True, exist_ok=True)
+    path = root.listings / listing.items_file
+    path.unlink(missing_ok=True)
+    hashes = {"items_blake3": write_items(path, made.items).blake3}
+    if listing.left_out_file:
+        path = root.listings / listing.left_out_file
+        path.unlink(missing_ok=True)
+        hashes["left_out_blake3"] = write_listed_left_out(path, made.left_out).blake3
+    listing = listing.model_copy(update=hashes)
+    write_listing(root, listing)
+    return listing
 
 
 def _list(
     installation: Installation, spec: SourceSpec, previous: Listing | None, cache_dir: Path, *, force: bool
-) -> tuple[Listing, list[Sequence[Item]]]:
+) -> _Made:
     source = source_of(spec.kind)
     context = ListContext(
         settings=installation.settings,
@@ -95,18 +118,39 @@ def _list(
         force=force,
     )
     listed = source.list(spec, context)
-    _tell(spec, listed)
-    return _assemble(installation, spec, source.version, listed, previous)
+    made = _assemble(installation, spec, source.version, listed, previous)
+    _tell(spec, made.listing, listed.hints)
+    _check_tolerance(spec, made)
+    return made
 
 
-def _tell(spec: SourceSpec, listed: Listed) -> None:
+def _tell(spec: SourceSpec, listing: Listing, hints: Sequence[str]) -> None:
     """Logs what a person should know of a listing before anything is fetched."""
-    left_out = Counter(one.reason for one in listed.left_out)
-    if left_out:
-        told = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
+    if listing.left_out:
+        told = ", ".join(f"{reason} {count}" for reason, count in listing.left_out.items())
         logger.info("%s: left out: %s", spec.name, told)
-    for hint in listed.hints:
+    for hint in hints:
         logger.warning("%s: %s", spec.name, hint)
+
+
+def _check_tolerance(spec: SourceSpec, made: _Made) -> None:
+    """Returns where the share of files that nobody can read is no larger than the source tolerates.
+
+    A listing with containers is not judged: nobody knows yet how many records they hold.
+
+    Raises:
+        RejectToleranceError: it is larger; names the first of them.
+    """
+    unread = [one for one in made.left_out if one.reason in UNREAD]
+    total = made.listing.items + len(unread)
+    containers = any(one.container for one in made.listing.slices.values())
+    if containers or len(unread) <= spec.reject_tolerance * total:
+        return
+    raise RejectToleranceError(
+        f"source {spec.name}: {len(unread)} of {total} files are of no kind that is read, more than reject_tolerance "
+        f"{spec.reject_tolerance:g}; the old listing stays in force. First: {unread[0].key}: {unread[0].reason} "
+        f"{unread[0].detail}. Take them away, exclude them, or raise reject_tolerance."
+    )
 
 
 def byte_config(installation: Installation, spec: SourceSpec, kind_version: int) -> dict[str, Any]:
@@ -124,7 +168,7 @@ def config_fingerprint(installation: Installation, spec: SourceSpec, kind_versio
 
 def _assemble(
     installation: Installation, spec: SourceSpec, version: int, listed: Listed, previous: Listing | None
-) -> tuple[Listing, list[Sequence[Item]]]:
+) -> _Made:
     config = config_fingerprint(installation, spec, version) + ",".join(installation.catalog.corpus.formats)
     by_key: dict[str, tuple[ListedSlice, Sequence[Item]]] = {}
     for one in listed.slices:
@@ -152,7 +196,9 @@ def _assemble(
         content.update(orjson.dumps([dict(item.payload) for item in items]))
     known = {*(previous.slices if previous else ()), *(previous.retired if previous else ())}
     items_file = items_file_name(spec.name, content.digest())
-    unchanged = previous is not None and previous.items_file == items_file
+    left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
+    left_out_file = left_out_file_name(spec.name, left_out)
+    known_hashes = previous.tables if previous else {}
     listing = Listing(
         source=spec.name,
         kind=spec.kind,
@@ -161,11 +207,17 @@ def _assemble(
         buckets=dict(listed.buckets),
         attributes=dict(listed.attributes),
         items_file=items_file,
-        items_blake3=previous.items_blake3 if unchanged and previous else "",
+        items_blake3=known_hashes.get(items_file, ""),
         slices=entries,
         retired=tuple(sorted(known - set(entries))),
+        upstream=listed.upstream,
+        companions=None if listed.upstream is None else listed.companions,
+        left_out=counts_of(left_out),
+        left_out_file=left_out_file,
+        left_out_blake3=known_hashes.get(left_out_file, ""),
+        captions_unused=listed.captions_unused,
     )
-    return listing, [by_key[key][1] for key in sorted(by_key)]
+    return _Made(listing, [by_key[key][1] for key in sorted(by_key)], left_out)
 
 
 def _canonical(spec: SourceSpec, one: ListedSlice) -> list[Item]:
@@ -197,7 +249,7 @@ def _guard_shrink(spec: SourceSpec, previous: Listing, listing: Listing) -> None
         )
 
 
-def _change(previous: Listing | None, listing: Listing) -> ListingChange:
+def _change(previous: Listing | None, listing: Listing, examples: Sequence[str]) -> ListingChange:
     old = previous.slices if previous else {}
     return ListingChange(
         listing=listing,
@@ -209,4 +261,5 @@ def _change(previous: Listing | None, listing: Listing) -> ListingChange:
         ),
         retired=tuple(key for key in listing.retired if key in old),
         items_before=previous.items if previous else 0,
+        left_out_examples=tuple(examples),
     )

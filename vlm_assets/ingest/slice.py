@@ -6,8 +6,7 @@ import shutil
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -30,6 +29,7 @@ from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation.opening import Installation
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file, write_bytes
+from vlm_assets.store.left_out import LEFT_OUT_FILE, read_slice_left_out, write_slice_left_out
 from vlm_assets.store.listings import read_items
 from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import (
@@ -49,7 +49,7 @@ from vlm_assets.store.slices import (
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.contexts import FetchContext
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import STAGING
 from vlm_assets.words.manifest import Listing, RunRecord, SliceManifest
 from vlm_assets.words.records import Item, Record
@@ -153,6 +153,7 @@ class _SliceBuild:
         self._accept_drift = options.accept_drift or not spec.quarantines_drift()
         self._drift = DriftGuard()
         self._figures: defaultdict[str, float] = defaultdict(float)
+        self._left_out: dict[str, list[LeftOut]] = {}
         self._source = source_of(spec.kind)
         root = installation.root
         self._takedowns = read_tombstones(root)
@@ -227,11 +228,15 @@ class _SliceBuild:
                     raise SourceError(f"{self._name}: cancelled; fetched work is kept")
                 writer.add(row)
             written = writer.finish()
+        self._ledgers.enter_left_out(self._left_out)
         self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
         drift = self._drift.write(self._staging / DRIFT_FILE)
         if drift is not None:
             written.files[DRIFT_FILE] = drift
         written.files[ITEMS_FILE] = write_items_ledger(self._staging / ITEMS_FILE, self._ledgers.items)
+        written.files[LEFT_OUT_FILE] = write_slice_left_out(
+            self._staging / LEFT_OUT_FILE, self._ledgers.left_out.items()
+        )
         here = identity_here(self._spec) if plan.fetched else None
         kept = manifest.renderer if manifest is not None and plan.kept else None
         new = self._manifest(written, identity_of_slice(kept, here, self._figures))
@@ -270,6 +275,7 @@ class _SliceBuild:
         kept = self._kept_rows(plan, version, manifest)
         with ImageProber(policy) as prober:
             left_out = LeftOutOfItems(plan.fetched)
+            self._left_out = left_out.by_item
             events = self._events(plan, left_out)
             outcomes = rows_of(events, Assignment(self._spec, self._key), prober, settings)
             fresh = groupby(outcomes, key=lambda outcome: outcome[0].item)
@@ -279,7 +285,7 @@ class _SliceBuild:
                     yield from kept(plan.kept[item.key])
                     continue
                 if following is None or following[0] != item.key:
-                    if item.key not in left_out.items:
+                    if item.key not in left_out.by_item:
                         key = following and following[0]
                         raise SourceError(
                             f"{self._name}: {self._spec.kind} gave {key!r} where {item.key!r} was next; every item "
@@ -292,8 +298,9 @@ class _SliceBuild:
                 following = next(fresh, None)
             if following is not None:
                 raise SourceError(f"{self._name}: {following[0]!r} was never listed")
-            for reason, count in sorted(left_out.counts.items()):
-                self._measure(f"left_out_{reason}", count)
+        if plan.kept and version is not None:
+            before = read_slice_left_out(version)
+            self._left_out.update({key: before[key] for key in plan.kept.keys() & before.keys()})
 
     def _events(self, plan: ItemPlan, left_out: LeftOutOfItems) -> Iterable[Record | Reject]:
         if not plan.fetched:
@@ -320,7 +327,7 @@ class _SliceBuild:
         events = left_out.strip(self._source.fetch(self._spec, plan.fetched, context))
         if self._options.max_records is None:
             return events
-        return _capped(events, plan.fetched, self._options, left_out.items)
+        return _capped(events, plan.fetched, self._options, left_out.by_item)
 
     def _measure(self, name: str, value: float) -> None:
         self._figures[name] += value
@@ -392,7 +399,7 @@ def _capped(
     events: Iterable[Record | Reject],
     items: Sequence[Item],
     options: SliceOptions,
-    dealt_with: AbstractSet[str],
+    dealt_with: Mapping[str, object],
 ) -> Iterator[Record | Reject]:
     """Test mode: stops after `max_records` events; the items not reached are rejects with reason `test_mode`."""
     reached: set[str] = set()
@@ -402,5 +409,7 @@ def _capped(
         if number == options.max_records:
             break
     yield from (
-        Reject(item.key, RejectReason.TEST_MODE) for item in items if item.key not in reached | dealt_with
+        Reject(item.key, RejectReason.TEST_MODE)
+        for item in items
+        if item.key not in reached and item.key not in dealt_with
     )

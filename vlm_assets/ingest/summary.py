@@ -34,6 +34,7 @@ class SliceSummary(BaseModel):
     rows_with_text: int
     rows_with_messages: int
     remarks: dict[str, int]
+    left_out: dict[str, int] | None
     data_bytes: int
     container: bool
     items_per_slice: int

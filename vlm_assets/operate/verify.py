@@ -129,9 +129,9 @@ def _everything(root: DataRoot, report: VerifyReport) -> Iterator[_Wanted]:
         content = _json(root, listing, report, "List the source again.")
         if content is not None:
             advice = "List the source again with --force."
-            yield _Wanted(
-                root.listings / str(content.get("items_file")), str(content.get("items_blake3")), None, advice
-            )
+            for table in ("items", "left_out"):
+                if name := content.get(f"{table}_file"):
+                    yield _Wanted(root.listings / name, str(content.get(f"{table}_blake3")), None, advice)
     for kind, advice in (
         ("datasets", "Fetch the slice again (build --force-redownload), or restore it."),
         ("allocations", "Delete the plan and build the target again."),

@@ -28,7 +28,7 @@ class ListingPushes:
     take_over: bool = False
 
     def plan(self, path: Path) -> Push:
-        """What the remote lacks of the listing in that file: its item table, then the listing.
+        """What the remote lacks of the listing in that file: its tables, then the listing.
 
         Raises:
             StoreError: not a listing.
@@ -38,11 +38,14 @@ class ListingPushes:
             listing = Listing.from_bytes(data)
         except ValidationError as error:
             raise StoreError(f"{path}: not a listing: {error}") from error
-        table = path.parent / listing.items_file
-        entry = FileEntry(size_bytes=_size(table), blake3=listing.items_blake3)
-        lacking = not self.inventory.holds(entry.blake3, entry.size_bytes)
+        lacking = []
+        for name, digest in listing.tables.items():
+            table = path.parent / name
+            entry = FileEntry(size_bytes=_size(table), blake3=digest)
+            if not self.inventory.holds(entry.blake3, entry.size_bytes):
+                lacking.append((table, entry))
         write = self._write(key, data)
-        return Push(key, ((table, entry),) if lacking else (), (write,) if write else ())
+        return Push(key, tuple(lacking), (write,) if write else ())
 
     def _write(self, key: str, data: bytes) -> Write | None:
         write = small_write(self.inventory, self.memory, key, data)

@@ -36,9 +36,12 @@ def push_listing(installation: Installation, source: str, *, bucket: Bucket | No
 
     def plan() -> list[Push]:
         inventory = take_inventory(bucket, [f"{LISTINGS}{path.name}", f"{CATALOGS}{snapshot.name}"])
-        table = path.parent / listing.items_file
-        entry = FileEntry(size_bytes=table.stat().st_size, blake3=listing.items_blake3)
-        _ask_for(bucket, inventory, [entry])
+        sizes = {name: (path.parent / name).stat().st_size for name in listing.tables}
+        _ask_for(
+            bucket,
+            inventory,
+            [FileEntry(size_bytes=sizes[name], blake3=digest) for name, digest in listing.tables.items()],
+        )
         catalogs = [one for one in plan_catalogs(root, inventory) if one.label.endswith(snapshot.name)]
         return [*catalogs, ListingPushes(bucket, memory, inventory, root).plan(path)]
 

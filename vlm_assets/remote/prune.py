@@ -208,14 +208,14 @@ class _Prune:
         return set().union(*self._files_of(versions).values())
 
     def _tables(self) -> set[str]:
-        """Item tables of the listings."""
-        found = set()
+        """Tables of the listings."""
+        found: set[str] = set()
         for key in self._inventory.keys:
             if key.startswith(LISTINGS):
                 content = self._bucket.get(key)
                 if content is None:
                     raise RemoteError(f"{key} disappeared from the remote")
-                found.add(Listing.from_bytes(content.data).items_blake3)
+                found.update(Listing.from_bytes(content.data).tables.values())
         return found
 
     def _staged(self) -> set[str]:

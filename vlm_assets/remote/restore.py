@@ -260,8 +260,7 @@ class _Restore:
         digest = blake3(content.data).hexdigest()
         here = blake3(path.read_bytes()).hexdigest() if path.is_file() else None
         listing = _parse_listing(key, content.data)
-        table = path.parent / listing.items_file
-        if here == digest and table.is_file():
+        if here == digest and all((path.parent / name).is_file() for name in listing.tables):
             self._memory.note(key, content.etag, digest)
             self.report.unchanged += 1
             return
@@ -269,8 +268,11 @@ class _Restore:
             self.report.kept[key] = "the listing of this machine was never pushed"
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        entry = FileEntry(size_bytes=self._object_size(listing.items_blake3), blake3=listing.items_blake3)
-        self._fetcher.place_files(path.parent, {listing.items_file: entry})
+        entries = {
+            name: FileEntry(size_bytes=self._object_size(digest), blake3=digest)
+            for name, digest in listing.tables.items()
+        }
+        self._fetcher.place_files(path.parent, entries)
         replace_file(path, content.data)
         self._memory.note(key, content.etag, digest)
         self.report.done.append(key)

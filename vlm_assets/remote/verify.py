@@ -184,9 +184,10 @@ class _Verify:
         except ValidationError as error:
             self._tell(key, "content", f"cannot be read: {error}")
             return
-        listed = self._inventory.objects.get(listing.items_blake3)
-        entry = FileEntry(size_bytes=listed.size_bytes if listed else 0, blake3=listing.items_blake3)
-        self._want(entry, self._root.listings / listing.items_file, key)
+        for name, digest in listing.tables.items():
+            listed = self._inventory.objects.get(digest)
+            entry = FileEntry(size_bytes=listed.size_bytes if listed else 0, blake3=digest)
+            self._want(entry, self._root.listings / name, key)
 
     def _object(self, wanted: _Wanted) -> None:
         entry, key = wanted.entry, object_key(wanted.entry.blake3)

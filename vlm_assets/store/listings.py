@@ -66,12 +66,13 @@ def read_listing(root: DataRoot, source: str) -> Listing | None:
 
 
 def write_listing(root: DataRoot, listing: Listing) -> None:
-    """Puts the listing in force and removes item tables older than the last two."""
+    """Puts the listing in force and removes tables of each kind older than the last two."""
     replace_file(root.listing(listing.source), listing.to_bytes())
-    tables = sorted(root.listings.glob(f"{listing.source}.*.items.arrow"), key=lambda p: p.stat().st_mtime)
-    for old in tables[:-2]:
-        if old.name != listing.items_file:
-            old.unlink(missing_ok=True)
+    for kind in ("items.arrow", "left_out.parquet"):
+        tables = sorted(root.listings.glob(f"{listing.source}.*.{kind}"), key=lambda p: p.stat().st_mtime)
+        for old in tables[:-2]:
+            if old.name not in listing.tables:
+                old.unlink(missing_ok=True)
 
 
 def items_file_name(source: str, content: bytes) -> str:

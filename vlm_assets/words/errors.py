@@ -9,6 +9,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class VlmAssetsError(Exception):
@@ -210,6 +211,12 @@ class LeftOutReason(StrEnum):
     """A frame or page beyond the first of a picture of several."""
     UNUSED_COMPANION = "unused_companion"
     """Captions or metadata that were joined to no item."""
+
+
+UNREAD: Final = frozenset(
+    {LeftOutReason.UNKNOWN_TYPE, LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, LeftOutReason.NESTED_TOO_DEEP}
+)
+"""Left out though nobody said so: these count towards `reject_tolerance`."""
 
 
 @dataclass(frozen=True, slots=True)

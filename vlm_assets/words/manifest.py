@@ -178,6 +178,12 @@ class Listing(Manifest):
     """Caption rows that name nothing."""
 
     @property
+    def tables(self) -> dict[str, str]:
+        """Files beside the listing that it names, with their blake3."""
+        left_out = {self.left_out_file: self.left_out_blake3} if self.left_out_file else {}
+        return {self.items_file: self.items_blake3, **left_out}
+
+    @property
     def items(self) -> int:
         """Items over all slices."""
         return sum(entry.items for entry in self.slices.values())

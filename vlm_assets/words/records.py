@@ -49,6 +49,12 @@ class Listed:
     """What upstream has that is neither an item nor joined to one."""
     hints: Sequence[str] = ()
     """What a person should look at before fetching: a line each."""
+    upstream: int | None = None
+    """How many things upstream showed, counted where they are met; None where the kind does not count them."""
+    companions: int = 0
+    """How many of these were joined to items: captions, metadata, further parts of split archives."""
+    captions_unused: int | None = None
+    """Caption rows or sidecars that name nothing."""
 
 
 @dataclass(frozen=True, slots=True)
