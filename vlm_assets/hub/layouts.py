@@ -15,9 +15,10 @@ import orjson
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.split import last_parts_missing
-from vlm_assets.captions.trees import CaptionRule
+from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.left_out import FilesApart, files_apart
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
 from vlm_assets.hub.packed import ARCHIVE, packed_words, tables_for
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
@@ -83,6 +84,10 @@ class RepoLayout:
     splits: tuple[tuple[DataSplit, list[Item]], ...]
     captions: Mapping[str, Mapping[str, Any]]
     """By config of loose images: what became of its captions."""
+    apart: FilesApart
+    """Its other files."""
+    upstream: int
+    """Files, each again for every further split that has it; and images that only metadata name."""
 
 
 def list_repo(spec: HubSpec, context: ListContext, rule: CaptionRule = NO_CAPTIONS) -> RepoLayout:
@@ -113,10 +118,17 @@ def list_repo(spec: HubSpec, context: ListContext, rule: CaptionRule = NO_CAPTIO
             )
             where = f"source {spec.name}: {spec.repo}"
             files = RepoFiles(tree, lambda path: io.BytesIO(read(path)), where, context.cache_dir)
-            return _layout(sha, splits, files, rule)
+            listed, captions = _listed(splits, files, rule)
+            sizes = {path: file.size_bytes for path, file in tree.items()}
+            own = rule.tables not in ((), METADATA_NAMES)
+            tables = {path for path in tree if own and rule.may_own(nfc(path))}
+            apart = files_apart(sizes, listed, tables, _unwanted(spec, tree, _card(tree, read)))
+            return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 
 
-def _layout(sha: str, splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule) -> RepoLayout:
+def _listed(
+    splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule
+) -> tuple[tuple[tuple[DataSplit, list[Item]], ...], dict[str, Mapping[str, Any]]]:
     """The splits with their items, loose images a config at a time: its tables speak of all its splits."""
     items: dict[tuple[str, str], list[Item]] = {}
     captions: dict[str, Mapping[str, Any]] = {}
@@ -130,7 +142,18 @@ def _layout(sha: str, splits: Sequence[DataSplit], files: RepoFiles, rule: Capti
         if split.format != IMAGEFOLDER:
             of_config = [one for one in splits if one.config == split.config]
             items[split.config, split.split] = _items(split, of_config, files.tree, rule)
-    return RepoLayout(sha, tuple((one, items[one.config, one.split]) for one in splits), captions)
+    return tuple((one, items[one.config, one.split]) for one in splits), captions
+
+
+def _unwanted(spec: HubSpec, tree: Mapping[str, RepoFile], card: str) -> set[str]:
+    """Data files of all configs and splits, where the catalogue names some only."""
+    if spec.configs == "all" and spec.splits == "all":
+        return set()
+    try:
+        every = find_splits(tree, card, spec.repo)
+    except SourceError:  # of a config that nobody wants
+        return set()
+    return {path for split in every for path in (*split.files, *split.metadata_files)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +177,8 @@ class LocalTable:
                 yield {name: labelled(value, names.get(name)) for name, value in row.items()}
 
 
-def local_tables(spec: HubSpec, context: ListContext) -> tuple[str, list[LocalTable]]:
-    """The pinned commit, and every data file of the wanted splits, downloaded below the source's cache.
+def local_tables(spec: HubSpec, context: ListContext) -> tuple[RepoLayout, list[LocalTable]]:
+    """The repository at the pinned commit, and the data files of its wanted splits, downloaded below the cache.
 
     Raises:
         SourceError: as `list_repo`; or the dataset holds images itself.
@@ -177,7 +200,7 @@ def local_tables(spec: HubSpec, context: ListContext) -> tuple[str, list[LocalTa
                 file = RepoFile(**item.payload["file"])
                 path = repo.fetch(file, layout.sha, context.cache_dir / "hub", hashes, force=context.force)
                 tables.append(LocalTable(path, split.format, _origin(spec, file.path), split.features or {}))
-    return layout.sha, tables
+    return layout, tables
 
 
 def fetch_items(

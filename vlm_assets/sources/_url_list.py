@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 import orjson
 
+from vlm_assets.archives.names import is_hidden, is_junk
 from vlm_assets.captions.tables import LoadedTable, Table, TableReading, is_table_name, unpacked_suffix
 from vlm_assets.captions.text_files import TextFile, text_file
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.layout import bucket_name, key_hash, nfc
 from vlm_assets.words.records import Item, ListedSlice
 
@@ -69,6 +70,7 @@ class UrlList:
         known = {nfc(name) for name in known_columns if name is not None}
         self.path = path
         self.files = _files(path)
+        self.left_out = _left_out(path, self.files)
         self._tables = [_opened(file, reading, known) for file in self.files]
         for file, table in zip(self.files[1:], self._tables[1:], strict=True):
             if sorted(table.columns) != sorted(self.columns):
@@ -208,15 +210,19 @@ def _folder(url: str, number: int) -> str:
     return folders[number - 1] if number <= len(folders) else ""
 
 
-def distinct_urls(rows: Iterable[UrlRow], check: Callable[[str], None] = lambda url: None) -> int:  # noqa: ARG005 - does nothing
-    """How many items rows make, in 8 bytes a row; `check` sees every URL and may raise."""
+def count_urls(
+    rows: Iterable[UrlRow],
+    check: Callable[[str], None] = lambda url: None,  # noqa: ARG005 - does nothing
+) -> tuple[int, int]:
+    """How many items rows make, and how many rows there are; 8 bytes a row. `check` sees every URL and may raise."""
     import numpy as np
 
     hashes = array("Q")
     for row in rows:
         check(row.url)
         hashes.append(key_hash(_key_of(row)))
-    return int(np.unique(np.frombuffer(hashes, dtype=np.uint64)).size) if hashes else 0
+    items = int(np.unique(np.frombuffer(hashes, dtype=np.uint64)).size) if hashes else 0
+    return items, len(hashes)
 
 
 def bucket_slices(
@@ -328,6 +334,20 @@ def _files(path: Path) -> list[Path]:
         if file.stat().st_size == 0:
             raise SourceError(f"{file}: the file is empty")
     return found
+
+
+def _left_out(path: Path, files: Sequence[Path]) -> list[LeftOut]:
+    """What else a folder of lists holds."""
+    if not path.is_dir():
+        return []
+    others = [one for one in sorted(path.iterdir()) if one.is_file() and one not in set(files)]
+    return [LeftOut(nfc(one.name), _reason(one.name), "", one.stat().st_size) for one in others]
+
+
+def _reason(name: str) -> LeftOutReason:
+    if is_junk(name):
+        return LeftOutReason.OS_JUNK
+    return LeftOutReason.HIDDEN if is_hidden(name) else LeftOutReason.UNKNOWN_TYPE
 
 
 def _opened(path: Path, reading: TableReading, known: Collection[str]) -> LoadedTable:

@@ -1,32 +1,31 @@
 """`client_folder`: image files and archives in a folder tree, with texts beside them or in one metadata file."""
 
-import fnmatch
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
-from vlm_assets.archives.names import is_archive_name, is_junk, is_unread_archive
-from vlm_assets.archives.split import part_of
+from vlm_assets.archives.names import is_image_name, is_unread_archive
 from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
-from vlm_assets.captions.trees import Caption, Tree, caption_payload, tree_captions
+from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import PathGlobs, archive_slices
 from vlm_assets.sources._folder_archives import (
+    FolderArchive,
     archive_events,
-    archive_item,
     find_archives,
     incomplete_left_out,
 )
+from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
-from vlm_assets.words.layout import bucket_name, bucket_of, nfc
+from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 _ROOT_SLICE: Final = "root"
@@ -64,54 +63,49 @@ class ClientFolder:
     )
 
     def list(self, spec: ClientFolderSpec, context: ListContext) -> Listed:
-        """Every file but hidden ones and the texts' own, with (path, size, sha256) as its identity.
+        """Every image and archive, with (path, size, sha256) as its identity; all other files are on record.
+
+        A file is an image by its suffix, or by its first bytes.
 
         Raises:
             SourceError: the folder is missing or empty; its texts cannot be read for certain, or name nothing.
         """
-        names = _files(spec)
-        root = os.fspath(spec.path)
+        walk = FolderWalk(spec.name, spec.path)
         rule = spec.caption_rule()
-        junk = {key for key in names if is_junk(key)}
-        unread = {key for key in names if is_unread_archive(key)} - junk
-        archives, parts = find_archives(names.keys() - junk - unread, spec.globs)
-        packed = {file for archive in archives for file in archive.files}
-        not_loose = junk | unread | parts.keys() | packed
-        others = {key for key in names if rule.may_own(key)} - not_loose
+        archives, packed = _sort_out(spec, walk)
+        names = {key: name for key, name in walk.files.items() if key not in walk.out and key not in packed}
+        owners = {key for key in names if rule.may_own(key)}
+        root = os.fspath(spec.path)
         tree = Tree(
-            names.keys() - others - not_loose,
-            others,
+            {key for key in names if key not in owners and spec.globs.lets_through(key)},
+            owners,
             lambda key: open(os.path.join(root, names[key]), "rb"),  # noqa: SIM115  # closed by its reader
             lambda key: f"source {spec.name}: {os.path.join(root, key)}",
         )
         with tree_captions(rule, tree, context.cache_dir) as captions:
-            loose = names.keys() - captions.companions - not_loose
-            said = {
-                key: captions.of(key)
-                for key in sorted(loose)
-                if _included(spec, key) and not captions.only_named_beside(key)
-            }
+            walk.leave_out(owners - captions.companions, LeftOutReason.UNUSED_COMPANION, "names no image")
+            loose = names.keys() - owners
+            companions = captions.companions | {key for key in loose if captions.only_named_beside(key)}
+            said = {key: captions.of(key) for key in _images(walk, loose - companions)}
             attributes = {"captions": captions.counts} if captions.counts else {}
         beside = {key for captions_of in said.values() for one in captions_of for key in one.beside}
         hashed = sorted(said.keys() | packed | beside)
-        paths = [os.path.join(root, names[key]) for key in hashed]
+        walk.check_names({*hashed, *companions})
+        paths = [os.path.join(root, walk.files[key]) for key in hashed]
         with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
             digest_of = dict(zip(hashed, hashes.hash_many(paths), strict=True))
         items = [_item(key, names, spec.path, digest_of, said[key]) for key in said]
-        containers = [archive_item(one, names, spec.path, digest_of, spec.globs) for one in archives]
+        containers = [archive_item(one, walk.files, spec.path, digest_of, spec.globs) for one in archives]
         if not items and not containers:
             raise SourceError(f"source {spec.name}: no file in {spec.path} matches; check path and include")
         slices, buckets = _slices(spec, items, context.previous_buckets)
         slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
-        left_out = [
-            *(LeftOut(key, LeftOutReason.OS_JUNK) for key in sorted(junk)),
-            *(
-                LeftOut(key, LeftOutReason.UNKNOWN_TYPE, "an archive that is not read")
-                for key in sorted(unread)
-            ),
-            *incomplete_left_out(parts),
-        ]
-        return Listed("folder", slices, buckets, attributes, left_out)
+        return Listed(
+            "folder", slices, buckets, attributes, walk.left_out,
+            upstream=walk.count,
+            companions=len(companions) + len(packed) - len(archives),
+            captions_unused=captions.counts.get("name_nothing", captions.counts.get("sidecars_unused")),
+        )  # fmt: skip
 
     def fetch(
         self, spec: ClientFolderSpec, items: Sequence[Item], context: FetchContext
@@ -134,59 +128,40 @@ class ClientFolder:
 SOURCE = ClientFolder()
 
 
-def _files(spec: ClientFolderSpec) -> dict[str, str]:
-    """Names of regular files as they are on disk, by NFC key: the path below the folder with `/`.
-
-    Links to files are followed, to folders not. A dangling link is listed too (and rejected when read); pipes,
-    sockets and devices are no files.
-    """
-    if not spec.path.is_dir():
-        raise SourceError(f"source {spec.name}: {spec.path} is not a folder; is the volume mounted?")
-    root = os.fspath(spec.path)
-    rule = spec.caption_rule()
-    found: dict[str, str] = {}
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        for entry in _entries(spec, f"{root}/{folder}"):
-            name = folder + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(name + "/")
-                continue
-            special = not entry.is_file() and not entry.is_symlink()
-            key = nfc(name)
-            if special or _excluded(spec, key):
-                continue
-            if not (_included(spec, key) or rule.may_own(key) or is_archive_name(key) or part_of(key)):
-                continue
-            if key in found:
-                raise SourceError(
-                    f"source {spec.name}: two files are named {key} once in Unicode NFC; rename one of "
-                    f"{os.fsencode(found[key])!r}, {os.fsencode(name)!r}"
-                )
-            found[key] = name
-    return found
+def _sort_out(spec: ClientFolderSpec, walk: FolderWalk) -> tuple[list[FolderArchive], set[str]]:
+    """The archives that are opened and the files they are in; leaves out what the catalogue does not want."""
+    rule, globs = spec.caption_rule(), spec.globs
+    archives, incomplete = find_archives(walk.files, globs)
+    walk.record(incomplete_left_out(incomplete))
+    packed = {file for archive in archives for file in archive.files}
+    others = walk.files.keys() - packed - incomplete.keys()
+    excluded = {key for key in others if not globs.lets_through(key) and not _may_own(rule, globs, key)}
+    walk.leave_out(excluded, LeftOutReason.EXCLUDED)
+    unread = {key for key in others - excluded if is_unread_archive(key)}
+    walk.leave_out(unread, LeftOutReason.UNKNOWN_TYPE, "an archive that is not read")
+    return archives, packed
 
 
-def _entries(spec: ClientFolderSpec, folder: str) -> list[os.DirEntry[str]]:
-    """What a folder holds, hidden names left out.
-
-    Raises:
-        SourceError: it cannot be read; an item would be lost.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise SourceError(f"source {spec.name}: cannot read {folder}: {error.strerror}") from error
+def _may_own(rule: CaptionRule, globs: PathGlobs, key: str) -> bool:
+    """Whether a file may hold words: it need not be included, but nobody excludes it."""
+    return rule.may_own(key) and PathGlobs(exclude=globs.exclude).lets_through(key)
 
 
-def _included(spec: ClientFolderSpec, key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, glob) for glob in spec.include)
+def _images(walk: FolderWalk, keys: Iterable[str]) -> list[str]:
+    """Those that are images by name or by their first bytes, or cannot be read, sorted; leaves out the others."""
+    images: list[str] = []
+    others: list[str] = []
+    for key in sorted(keys):
+        known = is_image_name(key) or (head := walk.head_of(key)) is None or _is_image_head(head)
+        (images if known else others).append(key)
+    walk.leave_out(others, LeftOutReason.UNKNOWN_TYPE)
+    return images
 
 
-def _excluded(spec: ClientFolderSpec, key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, glob) for glob in spec.exclude)
+def _is_image_head(head: bytes) -> bool:
+    from vlm_assets.archives.read import is_image_head
+
+    return is_image_head(head)
 
 
 def _item(

@@ -84,7 +84,11 @@ class GithubRelease:
             )
             for bucket, items in sorted(by_bucket.items())
         ]  # fmt: skip
-        return Listed(str(release["tag_name"]), slices, {_LOOSE: count} if loose else {}, left_out=left_out)
+        return Listed(
+            str(release["tag_name"]), slices, {_LOOSE: count} if loose else {}, left_out=left_out,
+            upstream=len(assets),
+            companions=sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),
+        )  # fmt: skip
 
     def fetch(
         self, spec: GithubReleaseSpec, items: Sequence[Item], context: FetchContext

@@ -19,7 +19,7 @@ from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
+from vlm_assets.words.errors import LeftOut, Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
@@ -73,16 +73,14 @@ class HfDataset:
             )
         formats = {f"{one.config}/{one.split}": one.format for one, _ in layout.splits}
         features = {one.config: dict(one.features) for one, _ in layout.splits if one.features}
-        reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
-        left_out = {
-            part: LeftOut(part, reason, f"missing: {missing}")
-            for one, _ in layout.splits
-            for part, missing in one.incomplete.items()
-        }
         attributes: dict[str, Any] = {"repo": spec.repo, "formats": formats, "features": features}
         if layout.captions:
             attributes["captions"] = sum_counts(layout.captions.values())
-        return Listed(layout.sha, slices, buckets, attributes, left_out.values())
+        captions_unused = attributes.get("captions", {}).get("name_nothing")
+        return Listed(
+            layout.sha, slices, buckets, attributes, layout.apart.left_out, layout.apart.hints,
+            upstream=layout.upstream, companions=layout.apart.companions, captions_unused=captions_unused,
+        )  # fmt: skip
 
     def fetch(
         self, spec: HfDatasetSpec, items: Sequence[Item], context: FetchContext

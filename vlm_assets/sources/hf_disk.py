@@ -5,6 +5,7 @@ names, never what a glob finds: `datasets` leaves `cache-*.arrow` files in the s
 them is an error, not a smaller dataset.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ import orjson
 
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, Reject, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
@@ -46,6 +48,7 @@ class HfDisk:
     def list(self, spec: HfDiskSpec, context: ListContext) -> Listed:
         """Slices of every split in the folder, files identified by their sha256; see `Source.list`."""
         groups = _saved(spec) or _plain(spec)
+        walk = FolderWalk(spec.name, spec.path)
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:
@@ -60,9 +63,12 @@ class HfDisk:
                     group.name, items, planned,
                     fixed=spec.buckets, previous=context.previous_buckets, buckets=buckets,
                 )  # fmt: skip
+        features = {g.name: g.features for g in groups if g.features}
+        companions, shared = _apart(walk, groups)
         return Listed(
-            "on disk", slices, buckets, {"features": {g.name: g.features for g in groups if g.features}}
-        )
+            "on disk", slices, buckets, {"features": features}, walk.left_out,
+            upstream=walk.count + shared, companions=companions,
+        )  # fmt: skip
 
     def fetch(
         self, spec: HfDiskSpec, items: Sequence[Item], context: FetchContext
@@ -87,6 +93,19 @@ class HfDisk:
                 )
                 yield from read_data_file(path, item.payload["format"], item.key, item.key, reading)
                 context.progress(1, item.size_bytes or 0)
+
+
+def _apart(walk: FolderWalk, groups: "Sequence[_Group]") -> tuple[int, int]:
+    """How many files are companions, and how often a file is an item again; leaves out the others."""
+    from vlm_assets.hub.left_out import is_companion
+
+    uses = Counter(nfc(name) for group in groups for name in group.files)
+    others = walk.files.keys() - uses.keys()
+    companions = {key for key in others if is_companion(key)}
+    walk.leave_out(others - companions, LeftOutReason.UNKNOWN_TYPE, "no data file of a split")
+    # What `state.json` names is an item, be its name hidden or not.
+    walk.left_out[:] = [one for one in walk.left_out if one.key not in uses]
+    return len(companions), sum(uses.values()) - len(uses)
 
 
 @dataclass(frozen=True, slots=True)

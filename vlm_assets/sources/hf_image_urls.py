@@ -61,17 +61,22 @@ class HfImageUrls:
     def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:
         """Every distinct URL in the data files at the pinned commit; see `Source.list`."""
         from vlm_assets.hub.layouts import local_tables
-        from vlm_assets.sources._url_list import bucket_slices, distinct_urls
+        from vlm_assets.sources._url_list import bucket_slices, count_urls
         from vlm_assets.transfer.contact import ContactCheck
 
-        sha, tables = local_tables(spec, context)
+        layout, tables = local_tables(spec, context)
         columns = _columns(spec, tables)
-        count = distinct_urls(_rows(tables, columns), ContactCheck(context.settings))
+        count, rows = count_urls(_rows(tables, columns), ContactCheck(context.settings))
         if count == 0:
             raise SourceError(f"source {spec.name}: {spec.repo} holds no URL in column {columns.url}")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
         slices = bucket_slices(_rows(tables, columns), buckets, spec.rows_per_slice, context.cache_dir)
-        return Listed(sha, slices, {"": buckets})
+        apart = layout.apart
+        others = apart.companions + len(apart.left_out)
+        return Listed(
+            layout.sha, slices, {"": buckets}, left_out=apart.left_out, hints=apart.hints,
+            upstream=rows + others, companions=rows - count + apart.companions,
+        )  # fmt: skip
 
     def fetch(
         self, spec: HfImageUrlsSpec, items: Sequence[Item], context: FetchContext

@@ -53,7 +53,7 @@ class ImageUrls:
             SourceError: missing, empty or malformed file, missing columns.
             ConfigError: the settings name no contact, and the URLs lead to the internet.
         """
-        from vlm_assets.sources._url_list import UrlList, bucket_slices, choose_columns, distinct_urls
+        from vlm_assets.sources._url_list import UrlList, bucket_slices, choose_columns, count_urls
         from vlm_assets.transfer.contact import ContactCheck
 
         label = label_rule(spec)
@@ -68,7 +68,7 @@ class ImageUrls:
             spec.urls, urls.columns,
             url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label,
         )  # fmt: skip
-        count = distinct_urls(urls.rows(columns), ContactCheck(context.settings))
+        count, rows = count_urls(urls.rows(columns), ContactCheck(context.settings))
         if count == 0:
             raise SourceError(f"source {spec.name}: {spec.urls} holds no URL")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
@@ -76,6 +76,9 @@ class ImageUrls:
             revision=_revision(urls.files),
             slices=bucket_slices(urls.rows(columns), buckets, spec.rows_per_slice, context.cache_dir),
             buckets={"": buckets},
+            left_out=urls.left_out,
+            upstream=rows + len(urls.left_out),
+            companions=rows - count,
         )
 
     def fetch(

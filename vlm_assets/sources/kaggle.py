@@ -103,8 +103,10 @@ class KaggleSource:
         slices += archive_slices(archives, {one.name for one in slices}, context.previous_buckets, buckets)
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
-            f"versions/{dataset.version}", slices, buckets, left_out=left_out, hints=(hint,) if hint else ()
-        )
+            f"versions/{dataset.version}", slices, buckets, left_out=left_out, hints=(hint,) if hint else (),
+            upstream=len(directory.members),
+            companions=sum(len(one.payload["parts"]) - 1 for one in archives),
+        )  # fmt: skip
 
     def fetch(
         self, spec: KaggleSpec, items: Sequence[Item], context: FetchContext

@@ -1,7 +1,7 @@
 """`newspapers`: newspaper archives on the web: a spider finds the issues, every page of their PDFs is a sample."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
@@ -13,7 +13,7 @@ from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.spiders.crawl import spiders
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
@@ -71,18 +71,24 @@ class Newspapers:
         base_url = spec.base_url or default_base_url(spec.spider)
         require_contact(context.settings, [base_url])
         titles = crawl(_task(spec, base_url, context), context.settings, force=context.force)
-        slices, left_out = _slices(spec, base_url, titles)
+        slices, left_out, twice = _slices(spec, base_url, titles)
         if not slices:
             raise SourceError(f"source {spec.name}: no issue of {base_url} matches titles and years")
         told = sha256(
             orjson.dumps([(one.name, [(item.key, item.identity) for item in one.items]) for one in slices])
         )
         without_link = sum(title.without_link for title in titles)
+        attributes = {
+            "issues_without_link": without_link,
+            "issues_listed_twice": twice,
+            "issues_outside_years": len(left_out),
+        }
         return Listed(
-            revision=f"sha256:{told.hexdigest()}",
-            slices=slices,
-            attributes={"issues_without_link": without_link, **left_out},
-        )
+            f"sha256:{told.hexdigest()}", slices, attributes=attributes,
+            left_out=[*left_out, *_without_link(titles)],
+            upstream=sum(len(title.issues) + title.without_link for title in titles),
+            companions=twice,
+        )  # fmt: skip
 
     def fetch(
         self, spec: NewspapersSpec, items: Sequence[Item], context: FetchContext
@@ -126,22 +132,34 @@ def _task(spec: NewspapersSpec, base_url: str, context: ListContext) -> "CrawlTa
 
 def _slices(
     spec: NewspapersSpec, base_url: str, titles: "Sequence[Title]"
-) -> tuple[list[ListedSlice], Mapping[str, int]]:
-    """Slices by title and year, and how many issues were left out, by cause."""
+) -> tuple[list[ListedSlice], list[LeftOut], int]:
+    """Slices by title and year, issues of other years, and how many are listed under a further title too."""
     by_slice: defaultdict[str, list[Item]] = defaultdict(list)
     seen: set[str] = set()
-    left_out = {"issues_listed_twice": 0, "issues_outside_years": 0}
+    outside: list[tuple[str, LeftOut]] = []
+    twice = 0
     for title in titles:
         for issue in title.issues:
             if not _in_years(spec, issue):
-                left_out["issues_outside_years"] += 1
+                key = nfc(issue.url.removeprefix(base_url))
+                told = f"{title.slug}, {issue.year}: not in years"
+                outside.append((issue.url, LeftOut(key, LeftOutReason.EXCLUDED, told)))
             elif issue.url in seen:
-                left_out["issues_listed_twice"] += 1
+                twice += 1
             else:
                 seen.add(issue.url)
                 by_slice[f"{title.slug}_{issue.year}"].append(_item(base_url, title, issue))
     slices = [ListedSlice(name, by_slice[name], container=True) for name in sorted(by_slice)]
-    return slices, left_out
+    left_out = [one for url, one in outside if url not in seen]
+    return slices, left_out, twice + len(outside) - len(left_out)
+
+
+def _without_link(titles: "Sequence[Title]") -> Iterator[LeftOut]:
+    """Issues that a page dates but links no file of."""
+    for title in titles:
+        for number in range(title.without_link):
+            key = f"{title.slug}#without-link={number}"
+            yield LeftOut(key, LeftOutReason.UNKNOWN_TYPE, "an issue without a link: nothing to download")
 
 
 def _in_years(spec: NewspapersSpec, issue: "Issue") -> bool:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, SourceError
-from vlm_assets.words.layout import bucket_name, bucket_of, nfc
+from vlm_assets.words.errors import LeftOutReason, Reject, SourceError
+from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 _DOCUMENTS_PER_SLICE: Final = 200
@@ -38,13 +39,17 @@ class PdfFolder:
     )
 
     def list(self, spec: PdfFolderSpec, context: ListContext) -> Listed:
-        """Every `.pdf` file (any case) but hidden ones, with (path, size, sha256) as its identity.
+        """Every PDF, by its suffix or its first bytes, with (path, size, sha256) as its identity.
 
         Raises:
             SourceError: the folder is missing or cannot be read, or holds no PDF.
         """
-        paths = _documents(spec)
-        names = sorted(paths)
+        walk = FolderWalk(spec.name, spec.path)
+        names = _documents(walk)
+        if not names:
+            raise SourceError(f"source {spec.name}: no PDF in {spec.path}; check path")
+        walk.check_names(names)
+        paths = {name: spec.path / walk.files[name] for name in names}
         with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
             digests = hashes.hash_many([paths[name] for name in names])
         items = [_item(spec, name, paths[name], digest) for name, digest in zip(names, digests, strict=True)]
@@ -58,7 +63,7 @@ class PdfFolder:
             for number, part in enumerate(parts)
             if part
         ]
-        return Listed(revision="folder", slices=slices, buckets={"": count})
+        return Listed("folder", slices, {"": count}, left_out=walk.left_out, upstream=walk.count)
 
     def fetch(
         self, spec: PdfFolderSpec, items: Sequence[Item], context: FetchContext
@@ -78,31 +83,22 @@ class PdfFolder:
 SOURCE = PdfFolder()
 
 
-def _documents(spec: PdfFolderSpec) -> dict[str, Path]:
-    """Files by NFC key: the path below the folder with `/`. Links to files are followed, to folders not."""
-    if not spec.path.is_dir():
-        raise SourceError(f"source {spec.name}: {spec.path} is not a folder; is the volume mounted?")
-    found: dict[str, Path] = {}
+def _documents(walk: FolderWalk) -> list[str]:
+    """Those that are PDFs by name or by their first bytes, or cannot be read, sorted; leaves out the others."""
+    documents: list[str] = []
+    others: list[str] = []
+    for key in sorted(walk.files):
+        known = key.lower().endswith(".pdf") or (head := walk.head_of(key)) is None or _is_pdf_head(head)
+        (documents if known else others).append(key)
+    walk.leave_out(others, LeftOutReason.UNKNOWN_TYPE)
+    return documents
 
-    def _fail(error: OSError) -> None:
-        raise SourceError(f"source {spec.name}: cannot read {error.filename}: {error.strerror}") from error
 
-    for folder, folders, names in os.walk(spec.path, onerror=_fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            special = path.exists() and not path.is_file()
-            if name.startswith(".") or not name.lower().endswith(".pdf") or special:
-                continue
-            key = nfc(path.relative_to(spec.path).as_posix())
-            if key in found:
-                raise SourceError(
-                    f"source {spec.name}: {found[key]} and {path} have the same name in Unicode NFC; rename one"
-                )
-            found[key] = path
-    if not found:
-        raise SourceError(f"source {spec.name}: no .pdf file in {spec.path}; check path")
-    return found
+def _is_pdf_head(head: bytes) -> bool:
+    from vlm_assets.images.sniff import sniff
+
+    found = sniff(head)
+    return found is not None and found.name == "PDF"
 
 
 def _item(spec: PdfFolderSpec, key: str, path: Path, digest: str) -> Item:

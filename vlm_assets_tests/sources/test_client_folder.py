@@ -184,7 +184,10 @@ def test_texts_need_not_be_included_but_can_be_excluded(tmp_path):
 def test_what_belongs_to_no_image_is_not_dropped(tmp_path):
     folder = put(tmp_path / "in", {**AB, "a.txt": "bir", "x.txt": "üç"})
     spec = spec_of(folder, "sidecar")
-    assert set(said(spec, tmp_path)) == {"a.jpg", "b.jpg", "x.txt"}
+    assert set(said(spec, tmp_path)) == {"a.jpg", "b.jpg"}
+    made = listed(spec, tmp_path)
+    assert [(one.key, str(one.reason)) for one in made.left_out] == [("x.txt", "unused_companion")]
+    assert (made.upstream, made.companions, made.captions_unused) == (4, 1, 1)
     counts = listed(spec, tmp_path).attributes["captions"]
     assert (counts["sidecars_unused"], counts["examples"], counts["images_without_rows"]) == (1, ["x.txt"], 1)
 

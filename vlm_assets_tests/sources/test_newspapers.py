@@ -59,7 +59,7 @@ def listed_of(site: NewspaperSite, spec: NewspapersSpec) -> Listed:
         )
         for title in site.titles
     ]  # fmt: skip
-    slices, _ = newspapers._slices(spec, site.base_url, titles)
+    slices, _, _ = newspapers._slices(spec, site.base_url, titles)
     return Listed(revision="test", slices=slices)
 
 

@@ -176,11 +176,17 @@ def test_one_changed_document_changes_one_identity_and_one_slice(tmp_path: Path,
     assert set(identities(before)) == set(identities(after))
 
 
-def test_other_files_and_hidden_ones_are_not_listed(tmp_path: Path, pdfs: Path) -> None:
+def test_documents_are_known_by_name_or_content_and_hidden_ones_left_out(tmp_path: Path, pdfs: Path) -> None:
     for name in ("a.pdf", ".b.pdf", "c.txt", "deep/d.Pdf"):
         drawing(pdfs / name)
+    (pdfs / "e.txt").write_text("no document", "utf-8")
     listed = SOURCE.list(spec_of(pdfs), list_context(tmp_path))
-    assert {item.key for one in listed.slices for item in one.items} == {"a.pdf", "deep/d.Pdf"}
+    assert {item.key for one in listed.slices for item in one.items} == {"a.pdf", "c.txt", "deep/d.Pdf"}
+    assert [(one.key, str(one.reason)) for one in listed.left_out] == [
+        (".b.pdf", "hidden"),
+        ("e.txt", "unknown_type"),
+    ]
+    assert listed.upstream == 5
 
 
 @pytest.mark.parametrize("make", [lambda p: p.rmdir(), lambda _p: None], ids=["missing", "without_pdfs"])
