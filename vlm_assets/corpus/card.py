@@ -22,6 +22,8 @@ from vlm_assets.corpus.manifest import CorpusManifest, index_name
 from vlm_assets.ingest.rights import source_terms
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.left_out import added_up
+from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
@@ -73,8 +75,8 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
     """Everything that the card says, as JSON values; shown in the UI as metadata.
 
     Keys: corpus, target, version, target_rows, rows, holes, shards, mean_fill, data_bytes, image_bytes, composition
-    (a line a subcategory), sources, licences, terms (none here: the catalogue has them), formats, rejects, excluded,
-    churn, takedowns, hashes.
+    (a line a subcategory), sources, licences, terms (none here: the catalogue has them), formats, upstream (a line a
+    source), rejects, excluded, churn, takedowns, hashes.
     """
     manifest = read_manifest(version, CorpusManifest)
     plan_dir = (
@@ -101,6 +103,7 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
         "licences": _sums(groups, "licence"),
         "terms": [],
         "formats": formats,
+        "upstream": _upstream(root, slices),
         "rejects": dict(
             sum((Counter(one.rejects) for one in slices.values() if one), Counter[str]()).most_common()
         ),
@@ -119,6 +122,32 @@ def card_figures(root: DataRoot, version: Path) -> Figures:
             "seed": str(manifest.seed),
         },
     }
+
+
+def _upstream(root: DataRoot, slices: Mapping[tuple[str, str], SliceManifest | None]) -> list[dict[str, Any]]:
+    """A line a source: what its listing in force has of upstream, and what its containers held besides records."""
+    lines = []
+    for source in sorted({name for name, _ in slices}):
+        listing = read_listing(root, source)
+        inside = added_up(*(one.left_out for (name, _), one in slices.items() if name == source and one))
+        listed = added_up(listing.left_out if listing else None)
+        lines.append(
+            {
+                "source": source,
+                "upstream": "not counted"
+                if listing is None or listing.upstream is None
+                else listing.upstream,
+                "items": listing.items if listing else 0,
+                "companions": (listing.companions or 0) if listing else 0,
+                "left out": _told(listed),
+                "left out inside": _told(inside),
+            }
+        )
+    return lines
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in counts.items()) or "none"
 
 
 def _groups(
@@ -327,8 +356,11 @@ def _left_out(figures: Figures) -> str:
     rejects = [{"reason": key, "items and records": f"{rows:,}"} for key, rows in figures["rejects"].items()]
     excluded = [{"reason": key, "rows": f"{rows:,}"} for key, rows in figures["excluded"].items()]
     takedowns = figures["takedowns"]
+    columns = ("source", "upstream", "items", "companions", "left out", "left out inside")
     return (
-        "Items and records that did not become samples, by reason:\n\n"
+        "What upstream shows, and what of it is no item (upstream = items + companions + left out):\n\n"
+        + _table(columns, figures["upstream"])
+        + "\nItems and records that did not become samples, by reason:\n\n"
         + _table(("reason", "items and records"), rejects)
         + "\nSamples that took no part in the allocation, by reason:\n\n"
         + _table(("reason", "rows"), excluded)

@@ -23,6 +23,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.sources.protocol import Requests
 from vlm_assets.sources.registry import traits_of
+from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import ConfigError, SourceError
@@ -47,6 +48,13 @@ class SourceForecast(BaseModel):
     bytes_assumed: bool = False
     hours: float = 0.0
     rows: int = 0
+    items: int = 0
+    upstream: int | None = None
+    """items + companions + left out; None where its kind does not count."""
+    companions: int | None = None
+    left_out: dict[str, int] = {}
+    """By reason, at the listing and in the slices that are committed."""
+    left_out_examples: list[str] = []
     problem: str = ""
 
 
@@ -153,6 +161,10 @@ def _forecast_source(
                 listed.size_bytes if listed.size_bytes is not None else listed.items * ASSUMED_IMAGE_BYTES
             )
             due_items += listed.items
+    result.items, result.upstream, result.companions = listing.items, listing.upstream, listing.companions
+    in_force = (one.left_out for name, one in committed.items() if name in listing.slices)
+    result.left_out = added_up(listing.left_out, *in_force)
+    result.left_out_examples = listed_examples(installation.root, listing)
     result.requests = _requests(spec, due_items)
     result.hours = _request_hours(installation, spec, result)
     return result, supply

@@ -13,13 +13,17 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.rights import Rights, read_rights
 from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
+from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.manifest import Listing
 
 
 class SourceStatus(BaseModel):
-    """One source. `due`: slices new, changed, or never committed; `items` as listed."""
+    """One source. `due`: slices new, changed, or never committed; `items` as listed.
+
+    upstream = items + companions + what the listing left out; `left_out` has the inside of containers too.
+    """
 
     name: str
     kind: str
@@ -30,6 +34,12 @@ class SourceStatus(BaseModel):
     due: int
     retired: int
     items: int
+    upstream: int | None
+    """None where it was never listed, or its kind does not count."""
+    companions: int | None
+    left_out: dict[str, int]
+    left_out_examples: list[str]
+    captions_unused: int | None
     rows: int
     rejects: dict[str, int]
     transient_rejects: int
@@ -107,6 +117,13 @@ def _source_status(installation: Installation, spec: SourceSpec) -> SourceStatus
         due=sum(_is_due(listing, name, committed.get(name)) for name in listed),
         retired=len(listing.retired) if listing else 0,
         items=listing.items if listing else 0,
+        upstream=listing.upstream if listing else None,
+        companions=listing.companions if listing else None,
+        left_out=added_up(
+            listing.left_out if listing else None, *(one.left_out for one in in_force.values())
+        ),
+        left_out_examples=listed_examples(installation.root, listing) if listing else [],
+        captions_unused=listing.captions_unused if listing else None,
         rows=sum(one.rows for one in in_force.values()),
         rejects=dict(rejects.most_common()),
         transient_rejects=sum(one.transient_rejects for one in in_force.values()),

@@ -64,11 +64,12 @@ def show_status(console: Console, status: "Status") -> None:
     console.print(
         table(
             "Sources",
-            ["source", "kind", "state", "#slices", "#due", "#items", "#rows", "#data", "#cache", "rejects"],
+            ["source", "kind", "state", "#slices", "#due", "#upstream", "#items", "#rows", "#data", "#cache",
+             "rejects", "left out"],
             [
                 (
-                    s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, s.items, s.rows,
-                    size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects),
+                    s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, _counted(s.upstream), s.items,
+                    s.rows, size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects), reasons(s.left_out),
                 )
                 for s in status.sources
             ],
@@ -116,11 +117,13 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     console.print(
         table(
             f"What a build of {plan.target} would fetch",
-            ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows", "problem"],
+            ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows",
+             "#upstream", "#items", "left out", "problem"],
             [
                 (
                     s.name, s.kind, s.slices, s.due, _buckets(s.buckets), s.requests,
-                    size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows, s.problem,
+                    size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows,
+                    _counted(s.upstream), s.items, reasons(s.left_out), s.problem,
                 )
                 for s in plan.sources
             ],
@@ -145,6 +148,10 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     )
     if plan.disk_needed_bytes > plan.disk_free_bytes:
         console.print("[bold red]There is not enough room on this volume.")
+
+
+def _counted(count: int | None) -> int | str:
+    return "–" if count is None else count
 
 
 def _buckets(buckets: Mapping[str, int]) -> str:

@@ -81,6 +81,10 @@ def key_list(keys: Sequence[str]) -> str:
     return ", ".join(keys[:_SHOWN_KEYS]) + (f" … and {more:,} more" if more > 0 else "")
 
 
+def _lines(told: Sequence[str]) -> str:
+    return "\n".join(f"- `{one}`" for one in told) or "none"
+
+
 def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
     """What a listing found and what it changed."""
     listing = change.listing
@@ -88,6 +92,10 @@ def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
         "slices": len(listing.slices),
         "items": listing.items,
         "items before": change.items_before,
+        "upstream": "not counted" if listing.upstream is None else listing.upstream,
+        "companions": listing.companions or 0,
+        "left out by reason": dg.MetadataValue.md(counts_table("reason", listing.left_out or {})),
+        "left out, the first": dg.MetadataValue.md(_lines(change.left_out_examples)),
         "revision": listing.revision,
         "added": dg.MetadataValue.md(key_list(change.added)),
         "changed": dg.MetadataValue.md(key_list(change.changed)),
@@ -106,6 +114,10 @@ def slice_metadata(outcome: "SliceOutcome", thumbnails: Sequence[str] = ()) -> d
         facts["items taken over"] = run.taken_over
     if run.figures:
         facts["figures"] = dg.MetadataValue.json(run.figures)
+    if manifest.left_out:
+        from vlm_assets.store.left_out import LEFT_OUT_FILE, examples_of
+
+        facts["left out, the first"] = dg.MetadataValue.md(_lines(examples_of(outcome.path / LEFT_OUT_FILE)))
     if thumbnails:
         shown = " ".join(f"![]({thumbnail})" for thumbnail in thumbnails)
         facts["first images"] = dg.MetadataValue.md(shown)
@@ -122,6 +134,7 @@ def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
         "records": manifest.records,
         "rejects": sum(manifest.rejects.values()),
         "rejects by reason": dg.MetadataValue.md(counts_table("reason", manifest.rejects)),
+        "left out by reason": dg.MetadataValue.md(counts_table("reason", manifest.left_out or {})),
         "transient rejects": manifest.transient_rejects,
         "data bytes": manifest.data_bytes,
         "revision": manifest.revision,
