@@ -44,6 +44,8 @@ class FindingName(StrEnum):
     """Admitted rows = selected + excluded by reason + not selected, per source and slice, as the plan claims."""
     SLICE_LEDGERS = "slice_ledgers"
     """Items = fetched + rejected, records = rows + rejected, per slice, counted from the ledgers."""
+    UPSTREAM = "upstream"
+    """What upstream shows = items + companions + left out, per listing and inside containers, from the tables."""
     RECORDS_WHOLE = "records_whole"
     """Every row has all the images that its record had upstream."""
     SLICE_CONTENT = "slice_content"

@@ -118,9 +118,16 @@ def _judge_all(
 
 
 def _checks() -> Mapping[FindingName, Callable[..., Verdict]]:
-    from vlm_assets.audit import checks_files, checks_plan, checks_rows, checks_slices, checks_state
+    from vlm_assets.audit import (
+        checks_files,
+        checks_plan,
+        checks_rows,
+        checks_slices,
+        checks_state,
+        checks_upstream,
+    )
 
-    modules = (checks_files, checks_plan, checks_rows, checks_slices, checks_state)
+    modules = (checks_files, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream)
     found = {name: function for module in modules for name, function in vars(module).items()}
     return {name: found[f"check_{name}"] for name in finding_names()}
 

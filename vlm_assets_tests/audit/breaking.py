@@ -75,6 +75,7 @@ def sources(base: Path) -> list[dict[str, Any]]:
 def pictures(base: Path) -> None:
     fill(base / "street", 24)
     (base / "street" / "broken.jpg").write_bytes(picture(999)[:400])
+    (base / "street" / "Thumbs.db").write_bytes(b"left by an operating system")
     for name, start, count in (("sun", 100, 12), ("moon", 200, 9), ("fog", 300, 2)):
         fill(base / "wild" / name, count, start=start)
     (base / "wild" / "sun" / "tiny.jpg").write_bytes(picture(400, size=(24, 24)))

@@ -352,7 +352,29 @@ def inputs_edited(b: Broken) -> None:
 # slices
 
 
-@mutation("slice_ledgers")
+@mutation("upstream")
+def more_upstream_than_was_listed(b: Broken) -> None:
+    path = b.installation.root.listing("wild")
+    listing = orjson.loads(path.read_bytes())
+    listing["upstream"] += 1
+    path.write_bytes(orjson.dumps(listing))
+
+
+@mutation("upstream")
+def left_out_lost_from_the_listing(b: Broken) -> None:
+    listings = b.installation.root.listings
+    path = listings / orjson.loads((listings / "street.json").read_bytes())["left_out_file"]
+    _replace(path, pq.read_table(path).slice(1))
+
+
+@mutation("upstream")
+def left_out_that_no_item_had(b: Broken) -> None:
+    path = b.slice("street") / "left_out.parquet"
+    row = {"key": "a.zip/x", "reason": "unknown_type", "detail": "", "size_bytes": 1, "item": "a.zip"}
+    _replace(path, pa.Table.from_pylist([row], pq.read_schema(path)))
+
+
+@mutation("slice_ledgers", "upstream", why="its record is missing from both sums")
 def item_lost_from_the_ledger(b: Broken) -> None:
     path = b.slice("street") / "items.parquet"
     table = pq.read_table(path)

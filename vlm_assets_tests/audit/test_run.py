@@ -2,13 +2,20 @@
 
 import pytest
 
-from vlm_assets.audit import checks_files, checks_plan, checks_rows, checks_slices, checks_state
+from vlm_assets.audit import (
+    checks_files,
+    checks_plan,
+    checks_rows,
+    checks_slices,
+    checks_state,
+    checks_upstream,
+)
 from vlm_assets.audit.evidence import UnjudgedError
 from vlm_assets.audit.findings import FindingName, Verdict, exit_code, finding_names
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets_tests.audit.breaking import TARGET, good_once
 
-MODULES = (checks_files, checks_plan, checks_rows, checks_slices, checks_state)
+MODULES = (checks_files, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream)
 
 
 @pytest.fixture(scope="module")
