@@ -17,6 +17,7 @@ from vlm_assets.sources._archives import PathGlobs, archive_slices
 from vlm_assets.sources._folder_archives import (
     FolderArchive,
     archive_events,
+    archive_item,
     find_archives,
     incomplete_left_out,
 )
