@@ -25,7 +25,7 @@ _PROTOCOL: Final = "vlmtree"
 _ROOT: Final = "repo"
 
 _FORMATS: Final = {
-    ".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
+    ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
     ".tbz2": "webdataset", ".tbz": "webdataset", ".txz": "webdataset", ".tzst": "webdataset", ".json": "json",
     ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".zip": "archive",
     ".cbz": "archive", ".cbt": "archive", ".7z": "archive", ".cb7": "archive",

@@ -1,0 +1,51 @@
+"""What `status` and `plan` say of the first ledger."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from vlm_assets.demo.services.pictures import zip_of
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.forecast import forecast
+from vlm_assets.operate.status import read_status
+from vlm_assets.operate.tables import show_forecast, show_status
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Two loose images with one caption, an archive with a text inside, and junk."""
+    base = tmp_path_factory.mktemp("status")
+    folder = fill(base / "in", 2)
+    (folder / "0000.txt").write_text("bir", "utf-8")
+    (folder / "no.txt").write_text("hiç", "utf-8")
+    (folder / "Thumbs.db").write_bytes(b"junk")
+    (folder / "a.zip").write_bytes(zip_of([("a.jpg", picture(7)), ("b.weights", b"\0" * 9)]))
+    installation = install(base, {**STREET, "path": folder, "text": "sidecar", "reject_tolerance": 1})
+    ingest(installation)
+    return installation
+
+
+TOLD = {"os_junk": 1, "unused_companion": 1, "unknown_type": 1}
+EXAMPLES = ["Thumbs.db: os_junk", "no.txt: unused_companion (names no image)"]
+
+
+def test_status_adds_listing_and_slices_up(fetched: Installation) -> None:
+    status = read_status(fetched)
+    [street] = status.sources
+    assert (street.upstream, street.items, street.companions, street.captions_unused) == (6, 3, 1, 1)
+    assert (street.left_out, street.left_out_examples) == (TOLD, EXAMPLES)
+    out = StringIO()
+    show_status(Console(file=out, width=200), status)
+    assert "unused_companion 1" in out.getvalue()
+
+
+def test_a_plan_tells_the_same(fetched: Installation) -> None:
+    plan = forecast(fetched, "10")
+    [street] = plan.sources
+    assert (street.upstream, street.items, street.companions) == (6, 3, 1)
+    assert (street.left_out, street.left_out_examples) == (TOLD, EXAMPLES)
+    out = StringIO()
+    show_forecast(Console(file=out, width=220), plan)
+    assert "unused_companion 1" in out.getvalue()
