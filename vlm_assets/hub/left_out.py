@@ -69,7 +69,8 @@ def _files(item: Item) -> list[str]:
     """Paths of all files that an item is made from, its own first."""
     payload = item.payload
     own = payload.get("parts") or ([payload["file"]] if "file" in payload else [])
-    beside = [*payload.get("beside", {}).values(), *payload.get("sidecars", ())]
+    tables = payload.get("tables", {}).get("files", {})
+    beside = [*payload.get("beside", {}).values(), *payload.get("sidecars", ()), *tables.values()]
     return [str(one["path"]) for one in (*own, *beside)]
 
 
