@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from vlm_assets.captions.turns import MESSAGES_NAMES
 from vlm_assets.ingest.listing import byte_config, config_fingerprint, items_fingerprint
 from vlm_assets.installation.opening import Installation
-from vlm_assets.sources.registry import source_of
+from vlm_assets.sources._tables import TableSpec
+from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, ItemEntry, data_file_names, write_items_ledger
 from vlm_assets.words.manifest import FileEntry
@@ -36,7 +37,6 @@ from vlm_assets.words.schema import (
 
 Content = dict[str, Any]
 """A manifest as plain JSON."""
-_TABLE_KINDS: Final = ("hf_dataset", "hf_disk")
 _NEW_KEYS: Final = frozenset({"messages_column", "split_images", "encoding", "separator"})
 """Keys that change bytes and did not exist then."""
 _TEXTS: Final = (
@@ -140,7 +140,8 @@ def _digests(columns: Mapping[str, pa.Array], made: Mapping[str, pa.Array], rows
 
 def is_of_single_images(folder: Path, content: Content) -> bool:
     """Whether every row is what a fetch gives today: no row torn out of a list of images or off its conversation."""
-    if content["kind"] not in _TABLE_KINDS:
+    kind = content["kind"]
+    if kind not in kinds() or not issubclass(source_of(kind).spec_type, TableSpec):
         return True
     for name in data_file_names(content["files"]):
         with pa.memory_map(str(folder / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
