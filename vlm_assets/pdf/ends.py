@@ -3,8 +3,6 @@
 import signal
 from dataclasses import dataclass
 
-from vlm_assets.images.cpu_time import USED_UP_STATUS
-
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnd:
@@ -26,7 +24,7 @@ def process_end(what: str, status: int | None, cpu_s: float, hang_s: float) -> P
     """
     if status is None:
         return ProcessEnd(f"{what} was silent for {hang_s:g} s", died=False, transient=True)
-    if status == USED_UP_STATUS:
+    if status == -signal.SIGXCPU:
         detail = f"{what} used over {cpu_s:g} s of processor time"
         return ProcessEnd(detail, died=False, transient=True)
     if status < 0:

@@ -1,27 +1,24 @@
-"""Page workers and the thread that drives them: documents in, pages out in order, a bounded way ahead.
+"""Page workers and the threads that ask them: documents in, pages out in order, a bounded way ahead.
 
 A page that crashes or hangs its worker costs one fault; the worker is replaced and the rest of its work done again.
 """
 
-import contextlib
-import os
-import selectors
 import shutil
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from vlm_assets.images.cpu_time import USED_UP_STATUS
-from vlm_assets.pdf.ends import process_end
+from vlm_assets.pdf.ends import ProcessEnd, process_end
 from vlm_assets.pdf.facts import DocumentSummary, PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.fonts import renderer_environment
-from vlm_assets.pdf.process import START_TIMEOUT_S, Request, WorkerProcess
 from vlm_assets.pdf.slots import CpuSlots
 from vlm_assets.words.errors import OperationError, RejectReason
+from vlm_assets.workers.errors import TaskError, WorkerClosedError, WorkerDiedError, WorkerLostError
+from vlm_assets.workers.pool import WorkerPool
+from vlm_assets.workers.program import Limits, Program
 
 _FIRST_PAGES: Final = 4
 _CHUNK_PAGES: Final = 16
@@ -30,6 +27,7 @@ _LEAST_PAGES: Final = 2
 _AHEAD_PAGES: Final = 32
 """Pages a worker that may be under way or waiting to be taken."""
 _SLOT_POLL_S: Final = 0.02
+_HANDLER: Final = "vlm_assets.pdf.worker:page_worker"
 
 
 @dataclass(eq=False, slots=True)
@@ -59,31 +57,44 @@ class PdfPages:
         """
         yield from self._pool.pages_of(self)
 
-    def next_request(self, options: PageOptions, workers: int, *, last: bool) -> "Request[PdfPages] | None":
-        """The next part to ask for, None while there is nothing (left) to ask.
+    def left(self, options: PageOptions) -> bool:
+        """Whether there is something to ask for now."""
+        if self.fault is not None:
+            return False
+        if self.redo or self.count is None:
+            return bool(self.redo) or not self.scheduled
+        while self.scheduled < self.count and not options.wants(self.scheduled):
+            self.scheduled += 1
+        return self.scheduled < self.count
+
+    def next_request(self, workers: int, *, last: bool) -> "_Request":
+        """The next part to ask for, where something is `left`.
 
         Parts of the last document shrink towards its end, so that no worker is left with a long part alone.
         """
-        if self.fault is not None:
-            return None
         if self.redo:
-            return Request(self, *self.redo.popleft())
+            return _Request(self, *self.redo.popleft())
         if self.count is None:
-            if self.scheduled:
-                return None
             self.scheduled = _FIRST_PAGES if last else _CHUNK_PAGES
-            return Request(self, 0, self.scheduled)
-        while self.scheduled < self.count and not options.wants(self.scheduled):
-            self.scheduled += 1
-        left = self.count - self.scheduled
-        if left <= 0:
-            return None
-        share = max(_LEAST_PAGES, -(-left // (2 * workers))) if last else _CHUNK_PAGES
-        start, self.scheduled = self.scheduled, min(self.scheduled + min(share, _CHUNK_PAGES), self.count)
-        return Request(self, start, self.scheduled)
+            return _Request(self, 0, self.scheduled)
+        share = max(_LEAST_PAGES, -(-(self.count - self.scheduled) // (2 * workers)))
+        start, self.scheduled = (
+            self.scheduled,
+            min(self.scheduled + min(share if last else _CHUNK_PAGES, _CHUNK_PAGES), self.count),
+        )
+        return _Request(self, start, self.scheduled)
 
 
-Worker = WorkerProcess[PdfPages]
+@dataclass(eq=False, slots=True)
+class _Request:
+    """Zero-based pages `start`..`stop` (half-open) of a document; `stop` may lie behind its end."""
+
+    document: PdfPages
+    start: int
+    stop: int
+    step: int | None = None
+    """The page at work; None while the document is being opened."""
+    answered: set[int] = field(default_factory=set)
 
 
 class PagePool:
@@ -107,24 +118,32 @@ class PagePool:
         self._condition = threading.Condition()
         self._documents: deque[PdfPages] = deque()
         """Submitted and not wholly handed out; the first is the one that is being read."""
-        self._workers: list[Worker] = []
-        self._started = 0
+        self._at_work = 0
         self._error: OperationError | None = None
-        self._closed = False
-        self._wake_pipe: tuple[int, ...] = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._closed = threading.Event()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self._environment = renderer_environment(folder / "fonts")
-        # Workers ask the kernel to be killed when the thread that started them ends: so one thread starts them all.
-        self._thread = threading.Thread(target=self._drive, name="page-pool", daemon=True)
-        self._thread.start()
+        limits = Limits(memory_bytes=options.memory_bytes, silent_s=options.hang_s + options.grace_s)
+        self._workers = WorkerPool(
+            Program(
+                "page", _HANDLER, (options, folder), limits, answers="json", quiet=True,
+                environment=renderer_environment(folder / "fonts"),
+            ),
+            workers,
+        )  # fmt: skip
+        self._threads = [
+            threading.Thread(target=self._drive, args=(number,), name=f"pages-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, path: Path) -> PdfPages:
         """Queues a document. Documents must be read in the order of submission."""
         document = PdfPages(path, self)
         with self._condition:
             self._documents.append(document)
-        self._wake()
+            self._condition.notify_all()
         return document
 
     def pages_of(self, document: PdfPages) -> Iterator[PageImage | PageFault]:
@@ -143,224 +162,196 @@ class PagePool:
                 break
             with self._condition:
                 result = document.ready.pop(page)
-            self._wake()
+                self._condition.notify_all()
             yield _counted(result, summary, seen)
         self._wait(lambda: document.under_way == 0)  # its last figures
         with self._condition:
             self._documents.remove(document)
-        self._wake()
+            self._condition.notify_all()
         if document.fault is not None:
             yield document.fault
 
     def close(self) -> None:
         """Ends all workers and removes the folder. May be called twice."""
-        if not self._wake_pipe:
-            return
         with self._condition:
-            self._closed = True
-        self._wake()
-        self._thread.join()
-        for descriptor in self._wake_pipe:
-            os.close(descriptor)
-        self._wake_pipe = ()
+            self._closed.set()
+            self._condition.notify_all()
+        self._workers.close()
+        for thread in self._threads:
+            thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def pids(self) -> list[int]:
         """Process ids of the workers that live now."""
-        return sorted(worker.process.pid for worker in list(self._workers))
+        return self._workers.pids()
 
     def _wait(self, condition: Any) -> None:
         with self._condition:
-            self._condition.wait_for(lambda: condition() or self._error or self._closed)
+            self._condition.wait_for(lambda: condition() or self._error or self._closed.is_set())
             if not condition():
                 raise self._error or OperationError("the page pool was closed")
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is being woken already
-            os.write(self._wake_pipe[1], b"x")
-
-    def _drive(self) -> None:
-        """The thread that starts, feeds and hears the workers; from here on, all runs in it."""
-        selector = selectors.DefaultSelector()
-        selector.register(self._wake_pipe[0], selectors.EVENT_READ)
+    def _drive(self, number: int) -> None:
+        """Asks one worker after another request, while there is a slot for it: a thread of its own."""
         try:
-            while not self._closed:
-                starved = self._hand_out(selector)
-                for key, _ in selector.select(self._patience_s(starved=starved)):
-                    if key.data is None:
-                        os.read(self._wake_pipe[0], 65536)
-                    else:
-                        self._listen(selector, key.data)
-                for worker in [w for w in self._workers if time.monotonic() > w.deadline]:
-                    self._lose(selector, worker, hung=True)
+            while self._wait_for_work():
+                self._workers.warm(self._at_work + 1)
+                if self._take_slot(number):
+                    try:
+                        self._ask_once()
+                    finally:
+                        self._slots.give_back(number)
+        except WorkerClosedError:
+            pass
         except OperationError as error:
-            self._error = error
+            self._fail(error)
         except Exception as error:  # noqa: BLE001 - boundary of the thread; the reader raises it
-            self._error = OperationError(f"the page pool failed: {error!r}")
-        finally:
-            for worker in self._workers:
-                worker.end()
-                self._slots.give_back(worker.number)
-            self._workers.clear()
-            selector.close()
+            self._fail(OperationError(f"the page pool failed: {error!r}"))
+
+    def _fail(self, error: OperationError) -> None:
+        with self._condition:
+            self._error = self._error or error
+            self._condition.notify_all()
+
+    def _wait_for_work(self) -> bool:
+        """True once there is something to ask; False when there will be nothing any more."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._over or self._askable() is not None)
+            return not self._over
+
+    @property
+    def _over(self) -> bool:
+        return self._closed.is_set() or self._error is not None
+
+    def _take_slot(self, number: int) -> bool:
+        """True with a slot of the machine; False when the pool was closed before."""
+        while not self._slots.take(number):
+            if self._closed.wait(_SLOT_POLL_S):
+                return False
+        return True
+
+    def _ask_once(self) -> None:
+        """One request, if nobody else has taken it meanwhile; what its worker's end means for it."""
+        with self._condition:
+            request = self._next_request()
+        if request is None:
+            return
+        document = request.document
+        asked = {"path": str(document.path), "start": request.start, "stop": request.stop}
+        try:
+            # One more than are at work is ready: how much work a document is shows when the first has opened it
+            self._workers.warm(self._at_work + 1)
+            seconds = self._workers.ask(asked, lambda answer: self._take(request, answer))
+        except (WorkerLostError, TaskError) as error:
+            self._lose(request, error)
+        else:
             with self._condition:
-                self._closed = True
+                document.summary.seconds += seconds
+                self._check_complete(request)
+        finally:
+            with self._condition:
+                self._at_work -= 1
+                document.under_way -= request.stop - request.start
                 self._condition.notify_all()
 
-    def _patience_s(self, *, starved: bool) -> float | None:
-        deadline = min((w.deadline for w in self._workers), default=float("inf"))
-        patience = max(0.0, deadline - time.monotonic())
-        if starved:
-            patience = min(patience, _SLOT_POLL_S)
-        return None if patience == float("inf") else patience
+    def _next_request(self) -> _Request | None:
+        document = self._askable()
+        if document is None:
+            return None
+        request = document.next_request(self._limit, last=document is self._documents[-1])
+        document.under_way += request.stop - request.start
+        self._at_work += 1
+        return request
 
-    def _hand_out(self, selector: selectors.BaseSelector) -> bool:
-        """Gives requests to free workers; True when there was work but no slot.
-
-        Keeps one worker more than are at work (up to the limit): how much work a document is shows only when the
-        first has opened it, and the second should be ready by then.
-        """
-        while self._documents:
-            idle = next((worker for worker in self._workers if worker.request is None), None)
-            if idle is None and len(self._workers) < self._limit:
-                idle = self._start(selector)
-            if idle is None:
-                return False
-            if not self._slots.take(idle.number):
-                return True
-            request = self._next_request()
-            if request is None:
-                self._slots.give_back(idle.number)
-                return False
-            idle.ask(request)
-        return False
-
-    def _next_request(self) -> Request[PdfPages] | None:
-        """The first request in document order that the bound on pages ahead allows.
+    def _askable(self) -> PdfPages | None:
+        """The first document, in their order, with something to ask that the bound on pages ahead allows.
 
         The document that is being read may always go on, or readers and workers would wait for each other.
         """
-        with self._condition:
-            room = self._limit * _AHEAD_PAGES
-            for place, document in enumerate(self._documents):
-                held = document.under_way + len(document.ready)
-                if room <= held and place:
-                    return None
-                if held < self._limit * _AHEAD_PAGES:
-                    last = place == len(self._documents) - 1
-                    request = document.next_request(self._options, self._limit, last=last)
-                    if request is not None:
-                        document.under_way += request.stop - request.start
-                        return request
-                room -= held
+        room = self._limit * _AHEAD_PAGES
+        for place, document in enumerate(self._documents):
+            held = document.under_way + len(document.ready)
+            if room <= held and place:
+                return None
+            if held < self._limit * _AHEAD_PAGES and document.left(self._options):
+                return document
+            room -= held
         return None
 
-    def _start(self, selector: selectors.BaseSelector) -> Worker:
-        folder = self._folder / f"{self._started:04d}"
-        folder.mkdir()
-        worker = WorkerProcess[PdfPages](self._started, self._options, folder, self._environment)
-        self._started += 1
-        self._workers.append(worker)
-        selector.register(worker.answers, selectors.EVENT_READ, worker)
-        return worker
-
-    def _listen(self, selector: selectors.BaseSelector, worker: Worker) -> None:
-        answers = worker.read()
-        if answers is None:
-            self._lose(selector, worker, hung=False)
-            return
-        for answer in answers:
-            self._take(worker, answer)
-
-    def _take(self, worker: Worker, answer: dict[str, Any]) -> None:
-        if "ready" in answer:
-            worker.deadline = float("inf") if worker.request is None else time.monotonic() + START_TIMEOUT_S
-            worker.is_ready = True
-            return
-        request = cast("Request[PdfPages]", worker.request)
+    def _take(self, request: _Request, answer: dict[str, Any]) -> None:
+        """A message of the worker that is at a request."""
         document = request.document
         with self._condition:
             if "step" in answer:
-                worker.step, worker.deadline = answer["step"], time.monotonic() + answer["limit_s"]
+                request.step = answer["step"]
             elif "pages" in answer:
                 document.count = answer["pages"]
             elif "page" in answer:
-                worker.answered.add(answer["page"])
-                document.ready[answer["page"]] = _result(worker.folder, answer)
+                request.answered.add(answer["page"])
+                document.ready[answer["page"]] = _result(answer)
             elif "fault" in answer:
                 document.fault = _fault(None, answer["fault"])
-            elif "done" in answer:
-                document.summary.seconds += answer["done"]
-                document.under_way -= request.stop - request.start
-                self._check_complete(worker, request)
-                worker.free()
-                self._slots.give_back(worker.number)
             self._condition.notify_all()
 
-    def _check_complete(self, worker: Worker, request: Request[PdfPages]) -> None:
+    def _check_complete(self, request: _Request) -> None:
         """A page that a worker forgot is a fault, never a gap."""
-        for page in self._unanswered(worker, request):
+        for page in self._unanswered(request):
             request.document.ready[page] = PageFault(
                 page, RejectReason.RENDER_FAILED, "no answer for the page"
             )
 
-    def _unanswered(self, worker: Worker, request: Request[PdfPages]) -> list[int]:
+    def _unanswered(self, request: _Request) -> list[int]:
         document = request.document
         if document.count is None or document.fault is not None:
             return []
         pages = range(request.start, min(request.stop, document.count))
-        return [page for page in pages if self._options.wants(page) and page not in worker.answered]
+        return [page for page in pages if self._options.wants(page) and page not in request.answered]
 
-    def _lose(self, selector: selectors.BaseSelector, worker: Worker, *, hung: bool) -> None:
-        """A worker died or hung: blames the page at work, has the rest done again by another."""
-        selector.unregister(worker.answers)
-        self._workers.remove(worker)
-        status = worker.end()
-        self._slots.give_back(worker.number)
-        if not worker.is_ready:
-            raise OperationError(
-                f"a page worker did not start (exit status {status}); to see why: {worker.command}"
-            )
-        if worker.request is None:
-            return
-        request, step = worker.request, worker.step
-        document = request.document
+    def _lose(self, request: _Request, error: WorkerLostError | TaskError) -> None:
+        """A worker died, hung, or failed itself: blames the page at work, has the rest done again by another."""
+        document, step, end = request.document, request.step, self._end_of(error)
         with self._condition:
-            document.under_way -= request.stop - request.start
-            hang_s = self._options.hang_s + self._options.grace_s
-            end = process_end("its worker", None if hung else status, self._options.page_cpu_s, hang_s)
-            used_up = hung or status == USED_UP_STATUS
-            first_death = not used_up and step not in document.crashed
+            first_death = end.died and step not in document.crashed
             document.crashed.add(step)
-            transient = end.transient or status > 0  # an error in the worker itself: a full disk, mostly
             if first_death:
-                self._redo(document, worker, request)
+                self._redo(request)
             elif document.count is None:
                 detail = f"it cannot be opened: {end.detail}"
-                document.fault = PageFault(None, RejectReason.UNREADABLE, detail, transient)
+                document.fault = PageFault(None, RejectReason.UNREADABLE, detail, end.transient)
             else:
-                blamed = self._unanswered(worker, request) if step is None else [step]
-                for page in blamed:
-                    worker.answered.add(page)
-                    document.ready[page] = PageFault(page, RejectReason.RENDER_FAILED, end.detail, transient)
-                self._redo(document, worker, request)
+                for page in self._unanswered(request) if step is None else [step]:
+                    request.answered.add(page)
+                    document.ready[page] = PageFault(
+                        page, RejectReason.RENDER_FAILED, end.detail, end.transient
+                    )
+                self._redo(request)
             self._condition.notify_all()
 
-    def _redo(self, document: PdfPages, worker: Worker, request: Request[PdfPages]) -> None:
+    def _end_of(self, error: WorkerLostError | TaskError) -> ProcessEnd:
+        if isinstance(error, TaskError):  # a full disk, mostly
+            told = str(error).strip().rpartition("\n")[2]
+            return ProcessEnd(f"its worker failed twice: {told}"[:300], died=True, transient=True)
+        status = error.status if isinstance(error, WorkerDiedError) else None
+        hang_s = self._options.hang_s + self._options.grace_s
+        end = process_end("its worker", status, self._options.page_cpu_s, hang_s)
+        return replace(end, died=True, transient=True) if (status or 0) > 0 else end
+
+    def _redo(self, request: _Request) -> None:
         """Has what the worker had not answered done by another, page by page where the pages are known."""
+        document = request.document
         if document.count is None:
             document.redo.append((request.start, request.stop))
         else:
-            document.redo.extend((page, page + 1) for page in self._unanswered(worker, request))
+            document.redo.extend((page, page + 1) for page in self._unanswered(request))
 
 
-def _result(folder: Path, answer: dict[str, Any]) -> PageImage | PageFault:
+def _result(answer: dict[str, Any]) -> PageImage | PageFault:
     page = answer["page"]
     if "fault" in answer:
         return _fault(page, answer["fault"])
     return PageImage(
         page=page,
-        file=folder / answer["file"],
+        file=Path(answer["file"]),
         width_px=answer["size_px"][0],
         height_px=answer["size_px"][1],
         dpi=answer["dpi"],

@@ -1,9 +1,8 @@
 """Pages as pixels, by Poppler through pdf2image or by pdfium. Runs in a worker process, single-threaded."""
 
 import contextlib
-import ctypes
+import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,11 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from vlm_assets.images.cpu_time import bound_cpu_time, end_when_used_up
 from vlm_assets.pdf.facts import JPEG_QUALITY, PageOptions
+from vlm_assets.workers.bounds import bound_cpu_time, die_with_parent
 
 _NUMBERED: Final = re.compile(r"-(\d+)\.jpg$")
-_PR_SET_PDEATHSIG: Final = 1
 _PREFIX: Final = "poppler"
 _SINCE: Final = (0, 84)
 """Of Poppler, 2020: pdf2image keeps no option from this one and later ones."""
@@ -24,11 +22,6 @@ _SINCE: Final = (0, 84)
 
 class RenderError(Exception):
     """The renderer gave no page; the message says why."""
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to kill the calling process when the thread that started it ends (prctl(2))."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +123,17 @@ class _Start:
     """
 
     cpu_s: float = 0.0
+    worker: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.worker = os.getpid()
         start: Any = subprocess.Popen
         self.process = process = start(*arguments, preexec_fn=self._prepare, **options)
         return process
 
     def _prepare(self) -> None:
-        die_with_parent()
-        end_when_used_up()
+        die_with_parent(self.worker)
         bound_cpu_time(self.cpu_s)
 
 

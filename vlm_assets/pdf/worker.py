@@ -1,14 +1,6 @@
-"""The far end of a page worker: opens documents, takes or renders pages, writes files, answers in numbers.
+"""What a page worker does: opens documents, takes or renders pages, writes files, tells of them in numbers."""
 
-Started by `pool` as a fresh interpreter. A request is a line of JSON on standard input, answers are lines of JSON
-on the descriptor that standard output was. The end of the input ends the process.
-"""
-
-import io
-import json
-import os
-import resource
-import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,7 +12,6 @@ import pikepdf
 from blake3 import blake3
 from PIL import Image
 
-from vlm_assets.images.cpu_time import bound_cpu_time, end_when_used_up
 from vlm_assets.pdf.checks import page_flags
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.embedded import embedded_image
@@ -29,13 +20,14 @@ from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
 from vlm_assets.pdf.page_fonts import FontNeeds, FontReader
 from vlm_assets.pdf.render import (
     RenderError,
-    die_with_parent,
     open_pdfium,
     render_pdfium,
     render_poppler,
 )
 from vlm_assets.pdf.structure import one_image, page_box, pixels_of
 from vlm_assets.words.errors import RejectReason
+from vlm_assets.workers.bounds import cpu_timer
+from vlm_assets.workers.far_end import Handler, Say
 
 _MAX_SIDE_PX: Final = 65_500  # of a JPEG
 _HEAD: Final = 1024
@@ -143,27 +135,38 @@ def _was_cut(path: Path, opened: pikepdf.Pdf) -> bool:
     return _has_no_end(path) and bool(opened.get_warnings())
 
 
-class Worker:
+def page_worker(options: PageOptions, folder: Path) -> Handler:
+    """Handler of requests for pages of a document; see `_Worker.serve`. Files are written below `folder`."""
+    warnings.simplefilter("ignore")
+    Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is checked before; the memory limit holds besides
+    return _Worker(options, folder).serve
+
+
+class _Worker:
     """Serves requests one after another; holds the last document open."""
 
-    def __init__(self, options: PageOptions, folder: Path, answers: int) -> None:
+    def __init__(self, options: PageOptions, folder: Path) -> None:
         self._options = options
-        self._folder = folder
-        self._answers = answers
+        self._folder = Path(tempfile.mkdtemp(dir=folder))
+        self._say: Say = lambda answer: None  # noqa: ARG005 - nobody listens yet
         self._document: _Document | None = None
         self._made = 0
         self._started = 0.0
 
-    def serve(self, request: Answer) -> None:
-        """One request: pages `start`..`stop` (half-open) of a file. Answers a line a page, then `done`."""
+    def serve(self, request: Answer, say: Say) -> float:
+        """One request: pages `start`..`stop` (half-open) of a file. A message a page; answers the seconds it took.
+
+        Ahead of them a message with what is wrong with the document, or with its number of pages; and one `step`
+        before each thing that may end the worker.
+        """
+        self._say = say
         self._started = time.monotonic()
         path = Path(request["path"])
         try:
             document = self._open(path)
         except DocumentError as fault:
             self._say({"fault": [fault.reason, fault.detail, False]})
-            self._say({"done": self._elapsed()})
-            return
+            return self._elapsed()
         document.boxes.clear()
         document.needs.clear()
         self._say({"pages": document.pages})
@@ -174,20 +177,15 @@ class Worker:
         ]
         to_render = [page for page in wanted if not self._take_embedded(document, page)]
         self._render(document, to_render)
-        self._say({"done": self._elapsed()})
+        return self._elapsed()
 
     def _elapsed(self) -> float:
         return round(time.monotonic() - self._started, 4)
 
-    def _say(self, answer: Answer) -> None:
-        line = json.dumps(answer).encode() + b"\n"
-        while line:
-            line = line[os.write(self._answers, line) :]
-
     def _step(self, page: int | None, pixels: float = 0.0) -> None:
         """Tells the parent what is being worked on; from here on its processor time is counted anew."""
-        bound_cpu_time(self._options.cpu_s(pixels))
-        self._say({"step": page, "limit_s": self._options.hang_s + self._options.grace_s})
+        cpu_timer().start(self._options.cpu_s(pixels))
+        self._say({"step": page})
 
     def _open(self, path: Path) -> _Document:
         if self._document is not None and self._document.path == path:
@@ -214,7 +212,7 @@ class Worker:
             document.boxes[page] = bounds.size_pt
             if self._options.embedded != "never":
                 found = one_image(opened, self._options.embedded)
-                bound_cpu_time(self._options.cpu_s(min(pixels_of(found.image), self._options.max_pixels)))
+                cpu_timer().start(self._options.cpu_s(min(pixels_of(found.image), self._options.max_pixels)))
                 image = embedded_image(found.image, self._options.max_pixels)
         except NotOneImageError:
             pass
@@ -330,7 +328,7 @@ class Worker:
         flags += [PageFlag.SUBSTITUTED] * needs.substituted + [PageFlag.NO_GLYPH] * needs.no_glyph
         self._say(
             {
-                "page": page, "file": file.name, "size_px": size_px, "dpi": dpi, "method": method, "digest": digest,
+                "page": page, "file": str(file), "size_px": size_px, "dpi": dpi, "method": method, "digest": digest,
                 "size_bytes": size_bytes, "flags": flags, "box_pt": document.boxes.get(page, (0.0, 0.0)),
             }
         )  # fmt: skip
@@ -372,20 +370,3 @@ def _runs(pages: list[int]) -> Iterator[list[int]]:
         run.append(page)
     if run:
         yield run
-
-
-def main(arguments: list[str]) -> None:
-    """Serves requests until the input ends. `arguments`: options as JSON, folder for files."""
-    options, folder = PageOptions.from_json(json.loads(arguments[0])), Path(arguments[1])
-    die_with_parent()
-    end_when_used_up()
-    answers = os.dup(1)
-    os.dup2(2, 1)  # a library that prints must not be taken for an answer
-    warnings.simplefilter("ignore")
-    Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is checked before; the memory limit holds besides
-    resource.setrlimit(resource.RLIMIT_AS, (options.memory_bytes, options.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    worker = Worker(options, folder, answers)
-    os.write(answers, b'{"ready": true}\n')
-    for line in io.TextIOWrapper(sys.stdin.buffer, "utf-8"):
-        worker.serve(json.loads(line))

@@ -30,7 +30,8 @@ _STALE_S: Final = 86400.0
 """A crawl that was cut short longer ago is begun anew: the site may have changed since."""
 _ROOT: Final = str(Path(vlm_assets.__file__).parent.parent)
 _PROGRAM: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from vlm_assets.spiders import run; run.main()"
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from vlm_assets.spiders import run; run.main(int(sys.argv[2]))"
 )
 
 
@@ -62,7 +63,7 @@ def crawl(task: CrawlTask, settings: SourceSettings, *, force: bool = False) -> 
     log = task.folder.parent / f"{task.folder.name}.log"
     with log.open("wb") as stream:
         ended = subprocess.run(
-            [sys.executable, "-P", "-c", _PROGRAM, _ROOT],
+            [sys.executable, "-P", "-c", _PROGRAM, _ROOT, str(os.getpid())],
             input=json.dumps(task.to_json()).encode(),
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -1,12 +1,12 @@
-"""The crawl's own process: `python -m vlm_assets.spiders.run < task.json`. Twisted's reactor runs once a process."""
+"""The crawl's own process, started by `crawl` with the task on standard input: a reactor runs once a process."""
 
 import importlib
 import json
-import os
 import sys
 from typing import Any
 
 from vlm_assets.spiders.model import CrawlTask
+from vlm_assets.workers.bounds import die_with_parent
 
 
 def scrapy_settings(task: CrawlTask) -> dict[str, Any]:
@@ -53,21 +53,13 @@ def scrapy_settings(task: CrawlTask) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Crawls what the task on standard input says; results and errors lie in its folder."""
-    from vlm_assets.pdf.render import die_with_parent
-
-    die_with_parent()
+def main(parent: int) -> None:
+    """Crawls what the task says, while `parent` lives; results and errors lie in its folder."""
+    die_with_parent(parent)
     task = CrawlTask.from_json(json.load(sys.stdin))
-    if os.getppid() == 1:
-        raise SystemExit("the caller is gone")
     from scrapy.crawler import CrawlerProcess
 
     spider = importlib.import_module(f"vlm_assets.spiders.{task.spider}").SPIDER
     process = CrawlerProcess(scrapy_settings(task), install_root_handler=True)
     process.crawl(spider, task=task)
     process.start()
-
-
-if __name__ == "__main__":
-    main()

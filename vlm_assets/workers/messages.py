@@ -1,7 +1,7 @@
-"""How near and far end talk: requests through shared memory, answers as frames through a pipe.
+"""How near and far end talk: requests through a pipe and shared memory, answers as frames through a pipe.
 
-A request may have gigabytes, and a worker may be stopped: so nothing but a short line goes through the pipe to it,
-and sending never waits. Buffers of a request (`pickle.PickleBuffer`) are copied once on each side.
+A request may have gigabytes, and a worker may be stopped: so no more goes through the pipe to it than one holds, and
+sending never waits. Buffers of a request (`pickle.PickleBuffer`) are copied once on each side.
 """
 
 import os
@@ -9,12 +9,14 @@ import pickle
 import struct
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal
 
 import orjson
 
 Codec = Literal["pickle", "json"]
 FRAME: Final = struct.Struct("<BQ")
+_PIPED_BYTES: Final = 2_048
+"""A pipe holds at least a page of 4 KiB, and is empty when a worker waits for a request."""
 
 
 class Frame(IntEnum):
@@ -29,10 +31,13 @@ class Frame(IntEnum):
 
 
 def put_request(shared: int, request: Any) -> bytes:
-    """Writes a request into the shared memory; gives the line that tells the worker of it."""
+    """Writes what is large of a request into the shared memory; gives what is to be sent: a line, and the rest."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(request, protocol=5, buffer_callback=buffers.append)
-    parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+    parts = [buffer.raw() for buffer in buffers]
+    piped = head if len(head) <= _PIPED_BYTES else b""
+    if not piped:
+        parts.insert(0, memoryview(head))
     os.ftruncate(shared, 0)  # gives the last request's pages back
     offset = 0
     for part in parts:
@@ -40,12 +45,14 @@ def put_request(shared: int, request: Any) -> bytes:
         while rest:
             written = os.pwrite(shared, rest, offset)
             rest, offset = rest[written:], offset + written
-    return b" ".join(b"%d" % part.nbytes for part in parts) + b"\n"
+    return b" ".join([b"%d" % len(piped), *(b"%d" % part.nbytes for part in parts)]) + b"\n" + piped
 
 
-def take_request(shared: int, line: bytes) -> Any:
-    """The request that a line tells of."""
-    head, *buffers = _read_parts(shared, [int(size) for size in line.split()])
+def take_request(shared: int, line: bytes, rest: IO[bytes]) -> Any:
+    """The request that a line tells of; `rest` is what follows the line."""
+    piped, *sizes = map(int, line.split())
+    buffers = _read_parts(shared, sizes)
+    head = rest.read(piped) if piped else buffers.pop(0)
     return pickle.loads(head, buffers=buffers)  # noqa: S301 - of the process that started this one
 
 

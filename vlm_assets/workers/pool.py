@@ -28,8 +28,13 @@ class WorkerPool:
         self._all: set[Worker] = set()
         self._closed = False
         if at_once:
-            for _ in range(most):
-                self._idle.append(self._started())
+            self.warm(most)
+
+    def warm(self, count: int) -> None:
+        """Has at least so many workers started, up to `most`, so that they are ready when they are needed."""
+        with self._lock:
+            while len(self._all) < min(count, self.most):
+                self._idle.insert(0, self._started())  # those that have worked are lent first
 
     def ask(self, request: Any, hear: Hear = lambda _message: None) -> Any:
         """The answer of a free worker, waited for; see `Worker.ask`.
@@ -91,24 +96,21 @@ class WorkerPool:
     def _take(self) -> Worker:
         """An idle worker that still lives, or a new one."""
         with self._lock:
-            if self._closed:
-                raise WorkerClosedError(f"the {self._program.name} pool is closed")
             while self._idle:
                 worker = self._idle.pop()
                 if worker.usable():
                     return worker
                 self._all.discard(worker)
                 worker.dispose()
-        return self._started()
+            return self._started()
 
     def _started(self) -> Worker:
+        """One more; the lock is held, so that there are never more than `most`."""
+        if self._closed:
+            raise WorkerClosedError(f"the {self._program.name} pool is closed")
         worker = Worker(self._program)
-        with self._lock:
-            if not self._closed:
-                self._all.add(worker)
-                return worker
-        worker.dispose()
-        raise WorkerClosedError(f"the {self._program.name} pool was closed")
+        self._all.add(worker)
+        return worker
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:

@@ -21,6 +21,7 @@ from vlm_assets.workers.program import Program
 Hear = Callable[[Any], None]
 _START_S: Final = 600.0
 """A machine under load may take long to import; a worker that waits for ever does so for longer."""
+_READ_BYTES: Final = 1 << 20
 _ROOT: Final = str(Path(vlm_assets.__file__).parent.parent)
 _COMMAND: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -100,6 +101,9 @@ class Worker:
         except OSError as error:
             os.close(self._shared)
             raise WorkerStartError(f"cannot start a {program.name} process: {error}") from error
+        self._heard = bytearray()
+        self._answers = select.poll()  # select() would fail above 1,024 descriptors
+        self._answers.register(cast("IO[bytes]", self._process.stdout), select.POLLIN)
         self._send((program.handler, program.arguments, program.limits, program.answers))
 
     @property
@@ -155,24 +159,24 @@ class Worker:
 
     def _hear(self, patience_s: float | None) -> tuple[Frame, bytes]:
         """The next frame."""
-        head = self._read(FRAME.size, patience_s)
-        kind, size = FRAME.unpack(head)
-        return Frame(kind), self._read(size, patience_s)
+        self._read_up_to(FRAME.size, patience_s)
+        kind, size = FRAME.unpack_from(self._heard)
+        end = FRAME.size + size
+        self._read_up_to(end, patience_s)
+        body = bytes(memoryview(self._heard)[FRAME.size : end])
+        del self._heard[:end]
+        return Frame(kind), body
 
-    def _read(self, size: int, patience_s: float | None) -> bytes:
-        answers = cast("IO[bytes]", self._process.stdout).fileno()
-        poller = select.poll()  # select() would fail above 1,024 descriptors
-        poller.register(answers, select.POLLIN)
-        parts = bytearray()
-        while len(parts) < size:
-            if not poller.poll(None if patience_s is None else patience_s * 1000):
+    def _read_up_to(self, size: int, patience_s: float | None) -> None:
+        """Reads until so much has been heard and not been taken."""
+        while len(self._heard) < size:
+            if not self._answers.poll(None if patience_s is None else patience_s * 1000):
                 self.kill()
                 raise WorkerSilentError(f"a {self._program.name} process said nothing for {patience_s:g} s")
-            part = os.read(answers, size - len(parts))
+            part = os.read(cast("IO[bytes]", self._process.stdout).fileno(), _READ_BYTES)
             if not part:
                 raise WorkerDiedError(self._program.name, self._process.wait())
-            parts += part
-        return bytes(parts)
+            self._heard += part
 
     def kill(self) -> None:
         """Kills it with all that it started; whoever waits for its answer sees it end."""

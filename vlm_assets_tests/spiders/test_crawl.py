@@ -39,7 +39,7 @@ from vlm_assets.spiders import run
 from vlm_assets_tests.transfer.gate_log import GateLog
 log = GateLog()
 log.watch()
-run.main()
+run.main(int(sys.argv[2]))
 with open(os.environ["VLM_GATE_LOG"], "w") as file:
     json.dump(log.let_go(), file)
 """

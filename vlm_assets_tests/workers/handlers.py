@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vlm_assets.words.errors import DiskFullError
-from vlm_assets.workers.far_end import Handler, Say, bound_cpu_time
+from vlm_assets.workers.bounds import cpu_timer
+from vlm_assets.workers.far_end import Handler, Say
 
 
 def echo(prefix: str) -> Handler:
@@ -61,7 +62,7 @@ def _hold_the_lock(_argument: Any, say: Say) -> None:
 
 def _renew(times: int, _say: Say) -> int:
     for _ in range(times):
-        bound_cpu_time(1)
+        cpu_timer().start(1)
         _use_cpu(0.8, _say)
     return times
 
