@@ -9,7 +9,7 @@ from vlm_assets.allocation.committed import Supply, gather_supply
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.installation.opening import Installation
-from vlm_assets.store.locks import hold_lock
+from vlm_assets.locks import hold_lock
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.errors import AllocationError

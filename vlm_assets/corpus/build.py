@@ -14,7 +14,7 @@ from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
 from vlm_assets.corpus.writer import RESERVE_BYTES, ShardProgress, ShardWriter, check_space
-from vlm_assets.store.locks import hold_lock
+from vlm_assets.locks import hold_lock
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.tombstones import Tombstones

@@ -18,8 +18,8 @@ from vlm_assets.corpus.gather import Gatherer
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.slice_rows import WindowRows
 from vlm_assets.corpus.staging import CorpusPlan, FileProof, ShardPlan, ShardResult, Staging
+from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, sync_directory
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA

@@ -12,10 +12,10 @@ import orjson
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.left_out import counts_of, left_out_file_name, listed_examples, write_listed_left_out
 from vlm_assets.store.listings import items_file_name, read_listing, write_items, write_listing
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import UNREAD, LeftOut, ListingShrunkError, RejectToleranceError, SourceError
 from vlm_assets.words.layout import DataRoot, key_hash, slice_key

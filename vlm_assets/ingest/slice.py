@@ -27,11 +27,11 @@ from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_o
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file, write_bytes
 from vlm_assets.store.left_out import LEFT_OUT_FILE, read_slice_left_out, write_slice_left_out
 from vlm_assets.store.listings import read_items
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import (
     ITEMS_FILE,
     REJECTS_FILE,

@@ -8,8 +8,8 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import replace_file
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.layout import MANIFEST, DataRoot
 from vlm_assets.words.manifest import Listing, SliceManifest

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.prune import PruneReport, remove_tree
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.errors import LockHeldError
 from vlm_assets.words.layout import DataRoot
 

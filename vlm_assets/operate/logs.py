@@ -5,7 +5,6 @@ processes write the same files: each line is one appending write, and rotation h
 """
 
 import contextvars
-import fcntl
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from vlm_assets.locks import locked
 from vlm_assets.settings import Settings
 
 MAX_BYTES: Final = 20_000_000
@@ -104,8 +104,7 @@ class SubsystemHandler(logging.Handler):
 
     def _rotate(self, path: Path) -> None:
         """`x.log` becomes `x.log.1` and so on; whoever waited for the lock finds it done."""
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(path.with_suffix(".lock")):
             if not path.exists() or path.stat().st_size <= self._max_bytes // 2:
                 return
             for number in range(self._kept - 1, 0, -1):

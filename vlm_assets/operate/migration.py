@@ -20,10 +20,10 @@ from pydantic import BaseModel, ValidationError
 from vlm_assets.allocation.manifest import PLAN_SCHEMA_VERSION
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate import schema_1
 from vlm_assets.store.arrow_files import map_ipc_file, replace_file
 from vlm_assets.store.listings import read_listing
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.versions import commit_version, current_version
 from vlm_assets.words.errors import StoreError, VlmAssetsError

@@ -16,7 +16,7 @@ import orjson
 from blake3 import blake3
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.store.locks import hold_lock
+from vlm_assets.locks import hold_lock
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH

@@ -10,6 +10,7 @@ import orjson
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.snapshot import write_snapshot
+from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import hold_work_lease, prune_mark
@@ -22,7 +23,6 @@ from vlm_assets.remote.report import BackupReport, SilentProgress, TransferProgr
 from vlm_assets.remote.scope import Scope
 from vlm_assets.remote.storage import copy_storage, dagster_home
 from vlm_assets.remote.takedowns import plan_tombstones
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.errors import StoreError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.fetch import Fetcher, read_remote_version
 from vlm_assets.remote.names import Name
@@ -16,7 +17,6 @@ from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.report import RestoreReport, TransferProgress
 from vlm_assets.remote.restore import RestoreOptions, lock_of, restore
 from vlm_assets.remote.takedowns import pull_tombstones
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import current_version, read_manifest, swap_link
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot

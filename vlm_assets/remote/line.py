@@ -160,7 +160,7 @@ class SharedRemote(NoRemote):
         from vlm_assets.allocation.step import tombstones_in_force
         from vlm_assets.corpus.build import corpus_lock
         from vlm_assets.corpus.shards import plan_shards
-        from vlm_assets.store.locks import hold_lock
+        from vlm_assets.locks import hold_lock
         from vlm_assets.words.errors import CorpusError
         from vlm_assets.words.layout import STAGING
 
@@ -196,8 +196,8 @@ class SharedRemote(NoRemote):
         from vlm_assets.corpus.build import pending_shards
         from vlm_assets.corpus.shards import staging_key
         from vlm_assets.corpus.staging import Staging
+        from vlm_assets.locks import hold_lock
         from vlm_assets.remote.staged import pull_shards
-        from vlm_assets.store.locks import hold_lock
         from vlm_assets.words.errors import CorpusError
 
         self.before_slices()

@@ -11,6 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.download import read_object
 from vlm_assets.remote.fetch import read_remote_version
@@ -20,7 +21,6 @@ from vlm_assets.remote.names import LISTINGS, TOMBSTONES, Name, names_on_disk
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.arrow_files import replace_file
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import RUN_FILE
 from vlm_assets.store.versions import current_version, swap_link
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot

@@ -14,6 +14,7 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from vlm_assets.ingest.summary import refresh_summary
+from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.fetch import Fetcher, check_room, read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
@@ -28,7 +29,6 @@ from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.settings import Settings
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.listings import read_listing
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import current_version, swap_link
 from vlm_assets.words.errors import (
     ConfigError,

@@ -257,7 +257,7 @@ def _archive(spec: KaggleSpec, dataset: "KaggleDataset", context: FetchContext) 
     Raises:
         SourceError: it cannot be had.
     """
-    from vlm_assets.store.locks import hold_lock
+    from vlm_assets.locks import hold_lock
     from vlm_assets.transfer.client import Client
     from vlm_assets.transfer.kaggle import Kaggle, download_archive
     from vlm_assets.transfer.politeness import HostLimits

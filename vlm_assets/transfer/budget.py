@@ -6,10 +6,8 @@ needs no line for it.
 """
 
 import contextvars
-import fcntl
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from vlm_assets.locks import locked
 from vlm_assets.words.errors import VlmAssetsError
 
 logger = logging.getLogger("vlm_assets.transfer")
@@ -100,8 +99,6 @@ class BudgetMeter(Meter):
         """`folder`: where the ledgers lie; made where it is missing."""
         self.budget = budget
         self._path = _ledger(folder, budget.source, budget.night)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
         self._remove_old()
 
     @property
@@ -128,17 +125,12 @@ class BudgetMeter(Meter):
 
     def _add(self, requests: int, size_bytes: int, *, unless_spent: bool = False) -> bool:
         """Adds under the lock; False where nothing was added because the budget is used up."""
-        with self._lock:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                used = _decode(os.pread(descriptor, _RECORD_BYTES, 0), self._path)
-                if unless_spent and self.budget.spent(used):
-                    return False
-                record = {"requests": used.requests + requests, "bytes": used.size_bytes + size_bytes}
-                os.pwrite(descriptor, orjson.dumps(record).ljust(_RECORD_BYTES), 0)
-            finally:
-                os.close(descriptor)
+        with locked(self._path) as descriptor:
+            used = _decode(os.pread(descriptor, _RECORD_BYTES, 0), self._path)
+            if unless_spent and self.budget.spent(used):
+                return False
+            record = {"requests": used.requests + requests, "bytes": used.size_bytes + size_bytes}
+            os.pwrite(descriptor, orjson.dumps(record).ljust(_RECORD_BYTES), 0)
         return True
 
     def _remove_old(self) -> None:

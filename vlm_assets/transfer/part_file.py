@@ -1,16 +1,15 @@
 """A file on its way: `.part` beside its target, resumable where that can be proven right, then renamed."""
 
-import fcntl
 import hashlib
 import logging
 import os
 import re
-import time
 from pathlib import Path
 from typing import Final, Self
 
 import orjson
 
+from vlm_assets.locks import lock, open_file
 from vlm_assets.transfer.answers import Headers, length_said
 from vlm_assets.transfer.encodings import NotCodedError, OverCapError, codings_of, decoded_pieces
 from vlm_assets.transfer.http import FaultError, TransferError
@@ -57,10 +56,9 @@ class PartFile:
         self._digest = ""
 
     def __enter__(self) -> Self:
-        self._dest.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            self._lock()
+            self._fd = open_file(self._path)
+            lock(self._fd, wait=True)
             if self._is_current():
                 break
             os.close(self._fd)  # whoever held it has finished it meanwhile
@@ -72,15 +70,6 @@ class PartFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def _lock(self) -> None:
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.1)
-            else:
-                return
 
     def _is_current(self) -> bool:
         try:

@@ -4,7 +4,6 @@ A record is `VLS1`, length of its JSON, length of its body, 16 bytes of blake3 o
 the last whole record is cut off at the next opening. Bodies above `INLINE_BYTES` lie in files of their own.
 """
 
-import fcntl
 import logging
 import os
 import struct
@@ -16,6 +15,7 @@ from typing import Any, Final
 import orjson
 from blake3 import blake3
 
+from vlm_assets.locks import lock, open_file
 from vlm_assets.words.errors import LockHeldError, Reject, RejectReason, StoreError, write_error
 
 INLINE_BYTES: Final = 4 * 2**20
@@ -59,18 +59,15 @@ class Spool:
         Raises:
             LockHeldError: another process has it open.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.bodies: dict[str, Stored] = {}
         self.rejects: dict[str, Reject] = {}
         self.hosts: dict[str, HostNote] = {}
         """Those that were given up, by name."""
-        self._fd = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._fd = open_file(folder / _FILE)
+        if not lock(self._fd):
             os.close(self._fd)
-            raise LockHeldError(f"{folder}: another process is fetching this slice") from None
+            raise LockHeldError(f"{folder}: another process is fetching this slice")
         for part in folder.glob("*.part"):
             part.unlink()
         self._end = 0

@@ -20,7 +20,7 @@ from vlm_assets.corpus.seal import PINS, seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
 from vlm_assets.corpus.writer import ShardProgress, ShardWriter
-from vlm_assets.store.locks import hold_lock
+from vlm_assets.locks import hold_lock
 from vlm_assets.store.slices import file_hash
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, StoreError

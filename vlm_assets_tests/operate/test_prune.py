@@ -2,8 +2,8 @@ import os
 import shutil
 
 from vlm_assets.allocation.step import allocate
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.prune import prune_data_root
-from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.command.build import run_build
-from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from vlm_assets.corpus.staging import Staging
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import SOURCE_TAG, dataset_key
-from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.orchestration.services import SERVICES, Services, wait_for, worker_pid
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.waiting import LONG_HANG_S

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from vlm_assets.cli import app
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.cache_retention import prune_cache
 from vlm_assets.orchestration.names import CORPUS_KEY, NIGHTLY_TAG, dataset_key, listing_key
 from vlm_assets.orchestration.run.retention import prune_runs, superseded_runs
-from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 

@@ -19,12 +19,12 @@ import pytest
 from rich.console import Console
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
 from vlm_assets.orchestration.night.jobs import slices_config
 from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
 from vlm_assets.settings import load_settings
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.words.errors import LockHeldError
 from vlm_assets_tests.orchestration.kit import Line, failure_of
 from vlm_assets_tests.waiting import HANG_S, until
@@ -33,7 +33,7 @@ from vlm_assets_tests.workplace import STREET, fill, install
 HOLDER = """
 import sys
 from pathlib import Path
-from vlm_assets.store.locks import hold_lock
+from vlm_assets.locks import hold_lock
 with hold_lock(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -84,7 +84,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         time.sleep(seconds)
 
     patient = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr("vlm_assets.store.locks.time", patient)
+    monkeypatch.setattr("vlm_assets.locks.time", patient)
     return event
 
 

@@ -8,8 +8,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.names import dataset_key, listing_key, source_pool
-from vlm_assets.store.locks import hold_lock
 from vlm_assets_tests.orchestration.kit import Line, failure_of
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 

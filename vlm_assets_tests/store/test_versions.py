@@ -1,9 +1,6 @@
-import multiprocessing
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -11,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vlm_assets.store.arrow_files import replace_file, write_bytes
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.versions import commit_version, current_version, read_manifest, swap_link
-from vlm_assets.words.errors import LockHeldError, StoreError
+from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -108,26 +104,3 @@ def test_replace_file_leaves_nothing_beside_it(tmp_path):
     replace_file(tmp_path / "a", b"1")
     replace_file(tmp_path / "a", b"2")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"2")]
-
-
-def _hold(path: Path, told: Connection) -> None:
-    with hold_lock(path, "a test"):
-        told.send("held")
-        told.recv()  # nothing is ever sent
-
-
-def test_a_lock_names_its_holder_and_dies_with_it(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_hold, args=(tmp_path / "x.lock", theirs))
-    process.start()
-    assert ours.recv() == "held"
-    with (
-        pytest.raises(LockHeldError, match=rf"held by pid {process.pid} on \S+ since .* \(a test\)"),
-        hold_lock(tmp_path / "x.lock", "me"),
-    ):
-        pass
-    os.kill(process.pid or 0, 9)
-    process.join()
-    with hold_lock(tmp_path / "x.lock", "me"):
-        pass

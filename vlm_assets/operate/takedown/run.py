@@ -10,12 +10,12 @@ from typing import Final
 import orjson
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
 from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion, Receipt
 from vlm_assets.operate.takedown.rows import covered_rows, source_folders, versions_in
 from vlm_assets.operate.takedown.slices import empty_slices
 from vlm_assets.store.arrow_files import replace_file
-from vlm_assets.store.locks import hold_lock
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import current_version, read_manifest

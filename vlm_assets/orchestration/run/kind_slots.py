@@ -6,19 +6,15 @@ own limits know neither the kinds of a run for scattered slices nor the runs of 
 
 import logging
 import os
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+from vlm_assets.locks import hold_lock
 from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import traits_of
-from vlm_assets.store.locks import hold_lock
-from vlm_assets.words.errors import LockHeldError
 
 _MOST: Final = 16
-_POLL_S: Final = 0.5
 
 
 def slots_of(kind: str, settings: Settings) -> int:
@@ -34,37 +30,18 @@ def slots_of(kind: str, settings: Settings) -> int:
     return max(1, min(cores // 4, _MOST)) if traits_of(kind).renders_pages else max(2, min(cores, _MOST))
 
 
-@contextmanager
 def hold_kind_slot(
     locks_dir: Path, kind: str, count: int, purpose: str, *, wait_s: float, log: logging.Logger
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Holds one of `count` slots of a kind for the block; when it must wait, the log names the holders first.
 
     Raises:
         LockHeldError: all are still held after `wait_s`; names pid, host and start of each holder.
     """
-    paths = [locks_dir / "kinds" / f"{kind}.{number}" for number in range(count)]
-    deadline = time.monotonic() + wait_s
-    with ExitStack() as stack:
-        told = False
-        while holders := _take(stack, paths, purpose):
-            if time.monotonic() >= deadline:
-                raise LockHeldError(f"all {count} slots of kind {kind} are taken. {' '.join(holders)}")
-            if not told:
-                log.info("Waiting: all %d slots of kind %s are taken. %s", count, kind, " ".join(holders))
-                told = True
-            time.sleep(min(_POLL_S, max(deadline - time.monotonic(), 0.0)))
-        yield
-
-
-def _take(stack: ExitStack, paths: list[Path], purpose: str) -> list[str]:
-    """Takes the first free slot; who holds them where there is none."""
-    holders = []
-    for path in paths:
-        try:
-            stack.enter_context(hold_lock(path, purpose))
-        except LockHeldError as held:
-            holders.append(str(held).removesuffix(" Wait for it, or stop that process."))
-        else:
-            return []
-    return holders
+    return hold_lock(
+        [locks_dir / "kinds" / f"{kind}.{number}" for number in range(count)],
+        purpose,
+        wait_s=wait_s,
+        told=lambda holders: log.info("Waiting: %s", holders),
+        taken=f"all {count} slots of kind {kind} are taken. ",
+    )
