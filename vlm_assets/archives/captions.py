@@ -31,7 +31,7 @@ class TablesBeside:
     optional: frozenset[str] = frozenset()
     """Those whose rows may name nothing in it, and that may be of something else."""
     unfolded: bool = True
-    """Whether a name without the archive's own means a member: not where archives of other splits stand beside."""
+    """Whether a name without the archive's own means a member: not where it could mean another archive's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,19 @@ class MemberCaptions:
     """Copies of the members that rows name beside others."""
 
     def events(
-        self, member: Member, item: str, origin: str, extra: Mapping[str, Any] | None, first_record: int
+        self,
+        member: Member,
+        item: str,
+        key: str,
+        origin: str,
+        *,
+        first_record: int,
+        extra: Mapping[str, Any] | None = None,
     ) -> Iterator[Record | Reject]:
-        """The records of a member that has bytes: one, or one a caption; none where it only stands beside others."""
+        """The records of a member that has bytes: one, or one a caption; none where it only stands beside others.
+
+        `origin` is the archive's.
+        """
         if self.only_named_beside(member.name):
             return
         image = RecordImage(member.data or b"")
@@ -64,7 +74,7 @@ class MemberCaptions:
             return RecordImage(self.beside[name].read_bytes(), origin=f"{origin}!{name}")
 
         yield from caption_events(
-            item, f"{item}/{member.name}", f"{origin}!{member.name}", image, self.of(member.name),
+            item, key, f"{origin}!{member.name}", image, self.of(member.name),
             open_image=open_image, extra=extra, first_record=first_record,
         )  # fmt: skip
 
@@ -236,14 +246,14 @@ def _copied(
 def _refusal(
     archive: str, names: Collection[str], beside: TablesBeside, where: str
 ) -> Callable[[str, CaptionRow], None]:
-    """What raises where a table beside archives of several splits names a member without saying which archive's."""
+    """What raises where a table beside several archives names a member without saying which archive's."""
     known: Collection[str] = () if beside.unfolded else names
 
     def missed(table: str, row: CaptionRow) -> None:
         named = [image.name for image in row.images if image.name in known]
         if table in beside.open and named:
             raise SourceError(
-                f"{where}: {row.place} names {named[0]!r}, and archives of other splits stand beside; name it "
+                f"{where}: {row.place} names {named[0]!r}, and there are other archives beside; name it "
                 f"{archive_stem(archive)}/{named[0]}"
             )
 

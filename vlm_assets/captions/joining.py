@@ -66,6 +66,8 @@ class JoinCounts:
     incomplete: int = 0
     """Of these, rows that name another image which is not."""
     name_nothing: int = 0
+    elsewhere: int = 0
+    """Rows that may speak of files in archives, which are looked at when those are."""
     images: int = 0
     images_with_rows: int = 0
     images_without_rows: int = 0
@@ -130,11 +132,12 @@ class CaptionIndex:
         missed: Callable[[CaptionRow], None] = lambda row: None,  # noqa: ARG005 - does nothing
         *,
         optional: bool = False,
+        shared: bool = False,
     ) -> bool:
         """Takes a table's rows, whose names are meant from `folder` on; `missed` sees those that name nothing listed.
 
         An `optional` table may be of something else: without a column of names it is left alone, and False comes
-        back.
+        back. What a `shared` one names may be elsewhere: counted apart.
 
         Raises:
             SourceError: the table cannot be read to its end, or has no column that names files or the text's.
@@ -151,14 +154,14 @@ class CaptionIndex:
                 raise SourceError(f"{table.where}: no column {declared!r} ({key}); there are: {there}")
         folder = "/".join(filter(None, (folder, self._columns.folder.replace("\\", "/").strip("/"))))
         self.counts.tables += 1
-        self._expects |= not optional
+        self._expects |= not optional and not shared
         unnamed = rows = 0
         for row in loaded.rows():
             rows += 1
             files, rest = split_row(row.values, self._is_name)
             unnamed += not files
             found = self._row(loaded.place(row), files, rest, folder)
-            if not self._keep(found, folder):
+            if not self._keep(found, folder, shared=shared):
                 missed(found)
         if rows and unnamed == rows:
             raise SourceError(_no_names(table.where, loaded.columns, self._columns.file_name))
@@ -217,9 +220,12 @@ class CaptionIndex:
         said = words_of(rest, place, text_column=columns.text, messages_column=columns.messages)
         return CaptionRow(place, images, said)
 
-    def _keep(self, row: CaptionRow, folder: str) -> bool:
+    def _keep(self, row: CaptionRow, folder: str, *, shared: bool) -> bool:
         self.counts.rows += 1
         keys = [image.key for image in row.images if image.key is not None]
+        if shared and not keys:
+            self.counts.elsewhere += 1
+            return False
         missed = [image.name for image in row.images if image.key is None]
         if (missed or not keys) and len(self._missed) < _EXAMPLES:
             name = missed[0] if missed else ""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -48,6 +49,13 @@ class CaptionRule:
             messages_column=self.columns.messages,
         )
 
+    @property
+    def told(self) -> str:
+        """All of it in a line, for identities; "" where nothing is looked for."""
+        if not self.sidecars and not self.tables:
+            return ""
+        return sha256(repr(self).encode()).hexdigest()[:16]
+
     def may_own(self, key: str) -> bool:
         """Whether a file may hold words, from its name."""
         return (self.sidecars and is_sidecar_name(key)) or key.rpartition("/")[2] in self.tables
@@ -65,6 +73,8 @@ class Tree:
     """Names a file in messages."""
     optional: Collection[str] = ()
     """Of the others: tables that may be of something else."""
+    shared: Collection[str] = ()
+    """Tables that may speak of files in archives too: what they name is looked for there where it is not here."""
     counted: Collection[str] | None = None
     """Those of the images that the counts are over; None: all."""
 
@@ -132,6 +142,7 @@ def tree_captions(
                     key.rpartition("/")[0],
                     partial(missed, key),
                     optional=key in tree.optional,
+                    shared=key in tree.shared,
                 )
             ]
             counts = index.finish(tree.counted)

@@ -89,7 +89,8 @@ def packed_records(
             else:
                 folder = PurePosixPath(member.name).parent.name
                 extra = {"label": folder} if folder else None
-                for event in captions.events(member, item, origin, extra, record):
+                key = f"{item}/{member.name}"
+                for event in captions.events(member, item, key, origin, first_record=record, extra=extra):
                     yield event
                     record += 1
     if not record:

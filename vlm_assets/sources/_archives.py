@@ -1,7 +1,8 @@
 """What the kinds whose items are archives share: their records, and which paths the catalogue lets through."""
 
 import codecs
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,9 +11,10 @@ from pydantic import AfterValidator
 
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason
-from vlm_assets.words.records import Item, ListedSlice, Record, RecordImage
+from vlm_assets.words.records import Item, ListedSlice, Record
 
 if TYPE_CHECKING:
+    from vlm_assets.archives.captions import MemberCaptions
     from vlm_assets.archives.members import Member
 
 
@@ -49,19 +51,22 @@ def member_events(
     item: Item,
     origin: str,
     *,
+    captions: "MemberCaptions",
     globs: PathGlobs | None = None,
     prefix: str = "",
 ) -> Iterator[Record | Reject | LeftOut]:
     """Records, rejects and what was left out of one archive.
 
-    A record's key is `prefix` and the member's name. Members that `globs` do not let through are left out, unless
-    they let their archive through as a whole.
+    A record's key is `prefix` and the member's name, with the caption's number where the member has several. Members
+    that `globs` do not let through are left out, unless they let their archive through as a whole.
     """
     wants_all = globs is None or globs.lets_through(item.key)
-    has_records = has_excluded = False
+    record, has_excluded = 0, False
     for member in members:
         if isinstance(member, LeftOut):
-            yield replace(member, key=f"{item.key}/{member.key}".rstrip("/"))
+            told = captions.left_out(member)
+            if told is not None:
+                yield replace(told, key=f"{item.key}/{told.key}".rstrip("/"))
             continue
         path = f"{item.key}/{member.name}"
         excluded = globs is not None and (
@@ -72,17 +77,30 @@ def member_events(
             has_excluded = True
             yield LeftOut(path, LeftOutReason.EXCLUDED, "", len(member.data or b"") or None)
             continue
-        has_records = True
         if member.data is None:
             detail = f"{member.name}: {member.detail}"[:300]
-            yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, member.number)
-        else:
-            image = RecordImage(member.data)
-            yield Record(
-                item.key, member.number, f"{prefix}{member.name}", (image,), f"{origin}!{member.name}"
-            )
-    if not has_records and not has_excluded:
+            yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, record)
+            record += 1
+            continue
+        key = f"{prefix}{member.name}"
+        for event in captions.events(member, item.key, key, origin, first_record=record):
+            yield event
+            record += 1
+    if not record and not has_excluded:
         yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
+
+
+def tables_near(archive: str, tables: Iterable[str]) -> list[str]:
+    """The tables that may speak of an archive's members: beside it and in the folders above, sorted."""
+    folder = f"{archive.rpartition('/')[0]}/"
+    return sorted(key for key in tables if folder.startswith(f"{key.rpartition('/')[0]}/".lstrip("/")))
+
+
+def among_others(archives: Iterable[str]) -> set[str]:
+    """Those in whose folder there are other archives: a table there must say which of them it means."""
+    keys = list(archives)
+    count = Counter(key.rpartition("/")[0] for key in keys)
+    return {key for key in keys if count[key.rpartition("/")[0]] > 1}
 
 
 def archive_slices(

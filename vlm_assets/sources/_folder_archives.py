@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vlm_assets.archives.names import Encodings, is_archive_name
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
+from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import PathGlobs, member_events
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
@@ -40,17 +42,34 @@ def find_archives(keys: Iterable[str], globs: PathGlobs) -> tuple[list[FolderArc
 
 
 def archive_item(
-    archive: FolderArchive, names: Mapping[str, str], root: Path, digests: Mapping[str, str], globs: PathGlobs
+    archive: FolderArchive,
+    names: Mapping[str, str],
+    root: Path,
+    digests: Mapping[str, str],
+    globs: PathGlobs,
+    tables: Sequence[str] = (),
+    *,
+    said_by: str = "",
+    is_among_others: bool = False,
 ) -> Item:
-    """An archive as an item. Its identity is that of its files, and which of its members are wanted."""
+    """An archive as an item. Its identity is that of its files, which of its members are wanted, and their words.
+
+    `said_by`: how its members' words are looked for; `tables`: those that may speak of them.
+    """
     parts: list[dict[str, Any]] = []
     for key in archive.files:
         readable = bool(digests[key])
         size = (root / names[key]).stat().st_size if readable else None
         parts.append({"key": key, "name_hex": os.fsencode(names[key]).hex(), "size": size})
     told = f":{list(globs.include)}{list(globs.exclude)}" if globs != PathGlobs() else ""
-    identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told
-    return Item(archive.key, identity, {"parts": parts}, sum(part["size"] or 0 for part in parts))
+    words = "".join(f"+{digests[key]}" for key in tables) + (f":{said_by}" if said_by else "")
+    payload: dict[str, Any] = {"parts": parts}
+    if tables:
+        payload["tables"] = {key: os.fsencode(names[key]).hex() for key in tables}
+        payload["among_others"] = is_among_others
+        words += f":{is_among_others}"
+    identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told + words
+    return Item(archive.key, identity, payload, sum(part["size"] or 0 for part in parts))
 
 
 def incomplete_left_out(parts: Mapping[str, str]) -> list[LeftOut]:
@@ -60,13 +79,14 @@ def incomplete_left_out(parts: Mapping[str, str]) -> list[LeftOut]:
 
 
 def archive_events(
-    item: Item, root: Path, globs: PathGlobs, encoding: Encodings, context: FetchContext
+    item: Item, root: Path, globs: PathGlobs, encoding: Encodings, rule: CaptionRule, context: FetchContext
 ) -> Iterator[Record | Reject | LeftOut]:
     """Members of an archive in a folder.
 
     Raises:
-        SourceError: it cannot be read to its end.
+        SourceError: it cannot be read to its end, or what may hold words not for certain.
     """
+    from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
@@ -75,8 +95,17 @@ def archive_events(
     reading = Reading(
         ArchiveLimits(context.settings.max_image_bytes), encoding=encoding, spool_dir=context.spool_dir
     )
-    members = read_members(paths, reading, where=item.key)
+    tables = {key: partial(_opened, root, name) for key, name in item.payload.get("tables", {}).items()}
+    walk = partial(read_members, paths, where=item.key)
+    beside = TablesBeside(tables, frozenset(tables), unfolded=not item.payload.get("among_others", False))
     try:
-        yield from member_events(members, item, item.key, globs=globs, prefix=f"{item.key}/")
+        with member_captions(rule, item.key, walk, reading, where=item.key, beside=beside) as captions:
+            yield from member_events(
+                walk(reading), item, item.key, captions=captions, globs=globs, prefix=f"{item.key}/"
+            )
     except MissingPartsError as error:
         yield from last_parts_missing(item.key, [(part["key"], part["size"]) for part in parts], error)
+
+
+def _opened(root: Path, name_hex: str) -> BinaryIO:
+    return (root / os.fsdecode(bytes.fromhex(name_hex))).open("rb")

@@ -9,15 +9,16 @@ from vlm_assets.archives.limits import ArchiveLimits, Budget
 from vlm_assets.archives.names import Encodings, is_archive_name, is_hidden, is_image_name, is_junk, suffix_of
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
+from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import PathGlobs
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
 
 NO_IMAGES: Final = frozenset(
-    {".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".py", ".ipynb",
-     ".js", ".css", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".hdf5", ".parquet", ".sqlite", ".db",
-     ".log", ".cfg", ".ini", ".sh", ".doc", ".docx", ".xls", ".xlsx", ".pdf", ".mp4", ".avi", ".mov", ".mkv", ".wav",
-     ".mp3", ".rar"}
+    {".csv", ".tsv", ".txt", ".caption", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".py",
+     ".ipynb", ".js", ".css", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".hdf5", ".parquet", ".sqlite",
+     ".db", ".log", ".cfg", ".ini", ".sh", ".doc", ".docx", ".xls", ".xlsx", ".pdf", ".mp4", ".avi", ".mov", ".mkv",
+     ".wav", ".mp3", ".rar"}
 )  # fmt: skip
 """Suffixes that are believed before the archive is there: of all others the bytes decide, at fetch."""
 
@@ -79,6 +80,14 @@ def sort_out(
     return list(_loose_items(loose, archives)), items, left_out + incomplete
 
 
+def owners_of(members: Iterable[KaggleMember], rule: CaptionRule, globs: PathGlobs) -> Iterator[Item]:
+    """The members that may hold words: they need not be included, but nobody excludes them."""
+    wanted = PathGlobs(exclude=globs.exclude)
+    for one in members:
+        if not one.unsafe and rule.may_own(one.name) and wanted.lets_through(one.name):
+            yield Item(one.name, identity_of(one), payload_of(one), one.size_bytes)
+
+
 def _left_out_reason(member: KaggleMember, globs: PathGlobs, *, in_archive: bool) -> LeftOutReason | None:
     if is_junk(member.name):
         return LeftOutReason.OS_JUNK
@@ -96,7 +105,7 @@ def _loose_items(members: Sequence[KaggleMember], archives: dict[str, KaggleMemb
     for member in members:
         repetition = seen[member.name]
         seen[member.name] += 1
-        payload: dict[str, Any] = _payload(member)
+        payload: dict[str, Any] = payload_of(member)
         if member.unsafe:
             payload["unsafe"] = member.unsafe
         elif not is_image_name(member.name):
@@ -104,7 +113,7 @@ def _loose_items(members: Sequence[KaggleMember], archives: dict[str, KaggleMemb
         if repetition:
             payload["duplicate"] = True
         key = f"{member.name}#{repetition}" if repetition else member.name
-        yield Item(key, _identity(member), payload, member.size_bytes)
+        yield Item(key, identity_of(member), payload, member.size_bytes)
 
 
 def _archive_items(archives: dict[str, KaggleMember], globs: PathGlobs) -> tuple[list[Item], list[LeftOut]]:
@@ -126,15 +135,17 @@ def _archive_items(archives: dict[str, KaggleMember], globs: PathGlobs) -> tuple
 
 
 def _archive_item(name: str, parts: Sequence[KaggleMember], told: str) -> Item:
-    identity = "+".join(map(_identity, parts)) + told
+    identity = "+".join(map(identity_of, parts)) + told
     return Item(
-        name, identity, {"parts": [_payload(one) for one in parts]}, sum(one.size_bytes for one in parts)
+        name, identity, {"parts": [payload_of(one) for one in parts]}, sum(one.size_bytes for one in parts)
     )
 
 
-def _payload(member: KaggleMember) -> dict[str, Any]:
+def payload_of(member: KaggleMember) -> dict[str, Any]:
+    """A member's place in the directory, and what must be there."""
     return {"index": member.index, "crc_size": [member.crc, member.size_bytes]}
 
 
-def _identity(member: KaggleMember) -> str:
+def identity_of(member: KaggleMember) -> str:
+    """All that a zip tells of a member's bytes."""
     return f"{member.crc:08x}:{member.size_bytes}"

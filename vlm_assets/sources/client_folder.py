@@ -13,7 +13,7 @@ from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import PathGlobs, archive_slices
+from vlm_assets.sources._archives import PathGlobs, among_others, archive_slices, tables_near
 from vlm_assets.sources._folder_archives import (
     FolderArchive,
     archive_events,
@@ -77,26 +77,47 @@ class ClientFolder:
         names = {key: name for key, name in walk.files.items() if key not in walk.out and key not in packed}
         owners = {key for key in names if rule.may_own(key)}
         root = os.fspath(spec.path)
+        tables_of = {one.key: tables_near(one.key, owners if rule.tables else ()) for one in archives}
+        shared = {table for tables in tables_of.values() for table in tables}
         tree = Tree(
             {key for key in names if key not in owners and spec.globs.lets_through(key)},
             owners,
             lambda key: open(os.path.join(root, names[key]), "rb"),  # noqa: SIM115  # closed by its reader
             lambda key: f"source {spec.name}: {os.path.join(root, key)}",
+            shared=shared,
         )
-        with tree_captions(rule, tree, context.cache_dir) as captions:
-            walk.leave_out(owners - captions.companions, LeftOutReason.UNUSED_COMPANION, "names no image")
+        looks_here = bool(owners) or not archives  # else the tables are in the archives
+        with tree_captions(rule if looks_here else CaptionRule(), tree, context.cache_dir) as captions:
+            walk.leave_out(
+                owners - captions.companions - shared, LeftOutReason.UNUSED_COMPANION, "names no image"
+            )
             loose = names.keys() - owners
-            companions = captions.companions | {key for key in loose if captions.only_named_beside(key)}
+            companions = (
+                captions.companions | shared | {key for key in loose if captions.only_named_beside(key)}
+            )
             said = {key: captions.of(key) for key in _images(walk, loose - companions)}
             attributes = {"captions": captions.counts} if captions.counts else {}
         beside = {key for captions_of in said.values() for one in captions_of for key in one.beside}
-        hashed = sorted(said.keys() | packed | beside)
+        hashed = sorted(said.keys() | packed | beside | shared)
         walk.check_names({*hashed, *companions})
         paths = [os.path.join(root, walk.files[key]) for key in hashed]
         with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
             digest_of = dict(zip(hashed, hashes.hash_many(paths), strict=True))
         items = [_item(key, names, spec.path, digest_of, said[key]) for key in said]
-        containers = [archive_item(one, walk.files, spec.path, digest_of, spec.globs) for one in archives]
+        crowded = among_others(one.key for one in archives)
+        containers = [
+            archive_item(
+                one,
+                walk.files,
+                spec.path,
+                digest_of,
+                spec.globs,
+                tables_of[one.key],
+                said_by=rule.told,
+                is_among_others=one.key in crowded,
+            )
+            for one in archives
+        ]
         if not items and not containers:
             raise SourceError(f"source {spec.name}: no file in {spec.path} matches; check path and include")
         slices, buckets = _slices(spec, items, context.previous_buckets)
@@ -112,10 +133,11 @@ class ClientFolder:
         self, spec: ClientFolderSpec, items: Sequence[Item], context: FetchContext
     ) -> Iterator[Record | Reject | LeftOut]:
         """A record a file, or one a caption, whose bytes are read by the caller; or the members of an archive."""
+        rule = spec.caption_rule()
         for item in items:
             payload = item.payload
             if "parts" in payload:
-                yield from archive_events(item, spec.path, spec.globs, spec.encoding, context)
+                yield from archive_events(item, spec.path, spec.globs, spec.encoding, rule, context)
                 context.progress(1, item.size_bytes or 0)
                 continue
             image = RecordImage(spec.path / _on_disk(item.key, payload.get("name_hex")))

@@ -5,19 +5,24 @@ API answers are kept with their ETag: an unchanged release costs requests that G
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from os import environ
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
 
 import orjson
 from pydantic import Field
 
 from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
+from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
+from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import Encoding, member_events
+from vlm_assets.sources._archives import member_events
+from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
@@ -33,10 +38,10 @@ _NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
 _LOOSE: Final = "files"
 
 
-class GithubReleaseSpec(SourceSpec):
-    """Keys of `github_release`."""
+class GithubReleaseSpec(CaptionKeys, SourceSpec):
+    """Keys of `github_release`. Assets that hold the images' words need not be among `assets`."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "encoding")
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "text_column", "messages_column", *CAPTION_KEYS)
 
     kind: Literal["github_release"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
@@ -46,7 +51,6 @@ class GithubReleaseSpec(SourceSpec):
         None, description="Base of the API: https://HOST/api/v3 for an Enterprise server."
     )
     files_per_slice: int = Field(10_000, ge=1)
-    encoding: Encoding | None = Field(None, description="Of names in archives that nobody declares: cp857, …")
 
 
 class GithubRelease:
@@ -71,6 +75,8 @@ class GithubRelease:
                 f"source {spec.name}: no archive and no image among the assets of {spec.repo} "
                 f"{release['tag_name']} matches {', '.join(spec.assets)}; there are: {', '.join(names) or 'none'}"
             )
+        said = _with_captions(spec, context, Sorted(loose, archives, left_out), assets)
+        loose, archives = said.sorted.items, said.sorted.archives
         planned = -(-len(loose) // spec.files_per_slice)
         count = spec.buckets or context.previous_buckets.get(_LOOSE) or max(planned, 1)
         slices = [ListedSlice(item.key, [item], container=True) for item in archives]
@@ -85,9 +91,12 @@ class GithubRelease:
             for bucket, items in sorted(by_bucket.items())
         ]  # fmt: skip
         return Listed(
-            str(release["tag_name"]), slices, {_LOOSE: count} if loose else {}, left_out=left_out,
+            str(release["tag_name"]), slices, {_LOOSE: count} if loose else {},
+            {"captions": said.counts} if said.counts else {}, said.sorted.left_out,
             upstream=len(assets),
-            companions=sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),
+            companions=said.companions
+            + sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),
+            captions_unused=said.captions_unused,
         )  # fmt: skip
 
     def fetch(
@@ -100,10 +109,15 @@ class GithubRelease:
 
         limits = HostLimits.of(spec)
         with Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled) as client:
+            place = _Place(client, context.settings, context.spool_dir, context.force, context.progress)
             for item in items:
                 archive = "parts" in item.payload or is_archive_name(item.key)
                 try:
-                    paths = [_download(client, one, context) for one in _assets(item)]
+                    paths = [place.download(one) for one in _assets(item)]
+                    beside = {
+                        key: place.download(Item(key, "", payload, payload["size"]))
+                        for key, payload in beside_of(item)
+                    }
                 except TransferError as error:
                     if archive:
                         raise
@@ -111,9 +125,9 @@ class GithubRelease:
                     continue
                 origin = f"github://{spec.repo}/{item.key}"
                 if archive:
-                    yield from _members(paths, item, origin, spec, context)
+                    yield from _members(paths, item, beside, origin, spec, context)
                 else:
-                    yield Record(item.key, 0, item.key, (RecordImage(paths[0]),), origin)
+                    yield from _loose(paths[0], item, beside, origin, spec)
                 context.progress(1, 0)
             context.measure("requests", client.requests)
 
@@ -139,6 +153,34 @@ def _sorted_out(assets: Sequence[dict[str, Any]]) -> tuple[list[Item], list[Item
     return archives, loose, left_out
 
 
+def _with_captions(
+    spec: GithubReleaseSpec, context: ListContext, found: Sorted, assets: Sequence[dict[str, Any]]
+) -> Said:
+    """What is said of the assets, with the tables among them read."""
+    from vlm_assets.transfer.client import Client
+    from vlm_assets.transfer.http import TransferError
+    from vlm_assets.transfer.politeness import HostLimits
+
+    rule, where = spec.caption_rule(), f"source {spec.name}: {spec.repo}"
+
+    def read(table: Item) -> BinaryIO:
+        with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
+            try:
+                return _Place(client, context.settings, context.cache_dir).download(table).open("rb")
+            except TransferError as error:
+                raise error.told(f"{where}, {table.key}") from None
+
+    return with_captions(
+        rule,
+        found,
+        [_item(one) for one in assets if rule.may_own(nfc(one["name"]))],
+        read,
+        images=[item.key for item in found.items],
+        where=where,
+        spool_dir=context.cache_dir,
+    )
+
+
 def _left_out(asset: dict[str, Any], reason: LeftOutReason, detail: str = "") -> LeftOut:
     return LeftOut(nfc(asset["name"]), reason, detail, asset["size"])
 
@@ -150,14 +192,17 @@ def _item(asset: dict[str, Any]) -> Item:
         )
     digest = str(asset.get("digest") or "")
     sha256 = digest.removeprefix("sha256:") if digest.startswith("sha256:") else ""
-    payload = {"id": asset["id"], "api": asset["url"], "url": asset["browser_download_url"], "sha256": sha256}
+    payload = {
+        "id": asset["id"], "api": asset["url"], "url": asset["browser_download_url"], "sha256": sha256,
+        "size": asset["size"],
+    }  # fmt: skip
     identity = sha256 or f"{asset['id']}:{asset['size']}:{asset['updated_at']}"
     return Item(nfc(asset["name"]), identity, payload, asset["size"])
 
 
 def _joined(name: str, parts: Sequence[Item]) -> Item:
-    """A split archive: its parts' payloads, each with its name and size."""
-    payloads = [{**part.payload, "name": part.key, "size": part.size_bytes} for part in parts]
+    """A split archive: its parts' payloads, each with its name."""
+    payloads = [{**part.payload, "name": part.key} for part in parts]
     return Item(
         name, "+".join(part.identity for part in parts), {"parts": payloads},
         sum(part.size_bytes or 0 for part in parts),
@@ -170,45 +215,95 @@ def _assets(item: Item) -> list[Item]:
     return [item] if parts is None else [Item(one["name"], "", one, one["size"]) for one in parts]
 
 
-def _download(client: "Client", item: Item, context: FetchContext) -> Path:
-    """The asset's verified file in the spool; not asked for where it lies there already."""
-    payload = item.payload
-    path = context.spool_dir / f"{payload['id']}-{slice_key(item.key)}"
-    if context.force:
-        path.unlink(missing_ok=True)
-    if path.exists():  # complete and verified, or it would not have that name
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where assets go."""
+
+    client: "Client"
+    settings: SourceSettings
+    folder: Path
+    force: bool = False
+    progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
+
+    def download(self, item: Item) -> Path:
+        """The asset's verified file; not asked for where it lies there already.
+
+        Raises:
+            TransferError: it cannot be had.
+            SourceError: it is not the one that was listed.
+        """
+        payload = item.payload
+        path = self.folder / f"{payload['id']}-{slice_key(item.key)}"
+        if self.force:
+            path.unlink(missing_ok=True)
+        if path.exists():  # complete and verified, or it would not have that name
+            return path
+        token = _token(self.settings)
+        headers = {"Accept": "application/octet-stream"}
+        # Only the API's own URL opens private assets; the public one costs none of the hourly requests.
+        done = self.client.download_file(
+            payload["api"] if token else payload["url"], path,
+            headers=headers | ({"Authorization": f"Bearer {token}"} if token else {}),
+            sha256=payload["sha256"] or None, progress=lambda size_bytes: self.progress(0, size_bytes),
+        )  # fmt: skip
+        if item.size_bytes is not None and done.size_bytes != item.size_bytes:
+            path.unlink(missing_ok=True)
+            raise SourceError(
+                f"asset {item.key} has {done.size_bytes} bytes, {item.size_bytes} when it was listed; list it again"
+            )
         return path
-    token = _token(context.settings)
-    headers = {"Accept": "application/octet-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    # Only the API's own URL opens private assets; the public one costs none of the hourly requests.
-    done = client.download_file(
-        payload["api"] if token else payload["url"], path,
-        headers=headers, sha256=payload["sha256"] or None,
-        progress=lambda size_bytes: context.progress(0, size_bytes),
-    )  # fmt: skip
-    if item.size_bytes is not None and done.size_bytes != item.size_bytes:
-        path.unlink(missing_ok=True)
-        raise SourceError(
-            f"asset {item.key} has {done.size_bytes} bytes, {item.size_bytes} when it was listed; list it again"
-        )
-    return path
+
+
+def _loose(
+    path: Path, item: Item, beside: Mapping[str, Path], origin: str, spec: GithubReleaseSpec
+) -> Iterator[Record | Reject]:
+    """A loose image, once a caption."""
+    captions = item.payload.get("captions", ())
+    if sidecars := item.payload.get("sidecars"):
+        files = [(name, f"{origin} and {name}", partial(_opened, beside[name])) for name in sidecars]
+        captions = [spec.caption_rule().sidecar_words(files).as_json()]
+    base = origin.removesuffix(item.key)
+
+    def open_image(key: str) -> RecordImage:
+        return RecordImage(path) if key == item.key else RecordImage(beside[key], origin=base + key)
+
+    yield from caption_events(item.key, item.key, origin, RecordImage(path), captions, open_image=open_image)
 
 
 def _members(
-    paths: Sequence[Path], item: Item, origin: str, spec: GithubReleaseSpec, context: FetchContext
+    paths: Sequence[Path],
+    item: Item,
+    tables: Mapping[str, Path],
+    origin: str,
+    spec: GithubReleaseSpec,
+    context: FetchContext,
 ) -> Iterator[Record | Reject | LeftOut]:
+    from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
     reading = Reading(
         ArchiveLimits(context.settings.max_image_bytes), encoding=spec.encoding, spool_dir=context.spool_dir
     )
+    beside = TablesBeside(
+        {key: partial(_opened, path) for key, path in tables.items()},
+        frozenset(tables),
+        unfolded=not item.payload.get("among_others", False),
+    )
+    walk = partial(read_members, paths, where=origin)
     try:
-        yield from member_events(read_members(paths, reading, where=origin), item, origin)
+        with member_captions(
+            spec.caption_rule(), item.key, walk, reading, where=origin, beside=beside
+        ) as captions:
+            yield from member_events(walk(reading), item, origin, captions=captions)
     except MissingPartsError as error:
         yield from last_parts_missing(
             item.key, [(part.key, part.size_bytes) for part in _assets(item)], error
         )
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _token(settings: SourceSettings) -> str:

@@ -7,20 +7,26 @@ those whose suffix tells nothing: their bytes decide when they are fetched.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
 
 import orjson
 from pydantic import Field
 
 from vlm_assets.archives.encodings import name_hint
 from vlm_assets.archives.split import last_parts_missing
+from vlm_assets.captions.keys import CaptionKeys
+from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.sources._archives import Encoding, PathGlobs, archive_slices, member_events
-from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, sort_out
+from vlm_assets.sources._archives import PathGlobs, archive_slices, member_events
+from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, read_members_of, sort_out
+from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
@@ -29,7 +35,7 @@ from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordIm
 if TYPE_CHECKING:
     from vlm_assets.archives.limits import ArchiveLimits, Budget
     from vlm_assets.archives.members import Entry
-    from vlm_assets.archives.read import Reading
+    from vlm_assets.archives.read import Found, Reading
     from vlm_assets.archives.zips import ZipArchive
     from vlm_assets.transfer.kaggle import KaggleDataset
 
@@ -38,8 +44,8 @@ _fresh: set[Path] = set()
 """Archives that this process has downloaded by force: slices of one run share them."""
 
 
-class KaggleSpec(SourceSpec):
-    """Keys of `kaggle`."""
+class KaggleSpec(CaptionKeys, SourceSpec):
+    """Keys of `kaggle`. `encoding` is that of names in the archive too, where nobody declares it."""
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ("encoding",)
 
@@ -50,7 +56,6 @@ class KaggleSpec(SourceSpec):
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     files_per_slice: int = Field(10_000, ge=1)
-    encoding: Encoding | None = Field(None, description="Of names that nobody declares: cp857, …")
 
     @property
     def globs(self) -> PathGlobs:
@@ -88,6 +93,17 @@ class KaggleSource:
                 f"{where}: none of its {len(directory.members)} members is an image or an archive that include and "
                 f"exclude let through; there are: {', '.join(one.name for one in directory.members[:10])}"
             )
+        rule = spec.caption_rule()
+        said = with_captions(
+            rule,
+            Sorted(items, archives, left_out),
+            owners_of(directory.members, rule, spec.globs),
+            partial(_table, spec, dataset, context),
+            images=[item.key for item in items if not item.payload.keys() & {"unsafe", "duplicate"}],
+            where=where,
+            spool_dir=context.cache_dir,
+        )  # fmt: skip
+        items, archives = said.sorted.items, said.sorted.archives
         by_folder: defaultdict[str, list[Item]] = defaultdict(list)
         for item in items:
             folder, slash, _ = item.key.partition("/")
@@ -103,9 +119,11 @@ class KaggleSource:
         slices += archive_slices(archives, {one.name for one in slices}, context.previous_buckets, buckets)
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
-            f"versions/{dataset.version}", slices, buckets, left_out=left_out, hints=(hint,) if hint else (),
+            f"versions/{dataset.version}", slices, buckets, {"captions": said.counts} if said.counts else {},
+            said.sorted.left_out, (hint,) if hint else (),
             upstream=len(directory.members),
-            companions=sum(len(one.payload["parts"]) - 1 for one in archives),
+            companions=said.companions + sum(len(one.payload["parts"]) - 1 for one in archives),
+            captions_unused=said.captions_unused,
         )  # fmt: skip
 
     def fetch(
@@ -129,10 +147,9 @@ class KaggleSource:
             for item in items:
                 origin = f"kaggle://{dataset.owner}/{dataset.name}/{item.key}"
                 if "parts" in item.payload:
-                    parts = [entries[part["index"]] for part in item.payload["parts"]]
-                    yield from _inside(item, parts, reading, budget, origin, spec)
+                    yield from _inside(item, entries, reading, budget, origin, spec)
                 else:
-                    yield _loose(item, entries[item.payload["index"]], limits, origin)
+                    yield from _loose(item, entries, limits, origin, spec)
                 context.progress(1, item.size_bytes or 0)
 
 
@@ -145,7 +162,7 @@ def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "di
     expected = {
         part["index"]: part["crc_size"]
         for item in items
-        for part in item.payload.get("parts", [item.payload])
+        for part in (*item.payload.get("parts", [item.payload]), *dict(beside_of(item)).values())
     }
     found = {
         entry.index: archive.entry(entry)
@@ -157,29 +174,86 @@ def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "di
     return found
 
 
-def _loose(item: Item, entry: "Entry", limits: "ArchiveLimits", origin: str) -> Record | Reject | LeftOut:
+def _loose(
+    item: Item, entries: "Mapping[int, Entry]", limits: "ArchiveLimits", origin: str, spec: KaggleSpec
+) -> Iterator[Record | Reject | LeftOut]:
+    """A member of the archive, once a caption."""
     from vlm_assets.archives.read import read_member
 
-    if item.payload.get("duplicate"):
-        return Reject(item.key, RejectReason.DUPLICATE_ITEM, "the archive has this name twice", 0)
-    member = read_member(entry, item.key, limits, by_content=bool(item.payload.get("by_content")))
-    if isinstance(member, LeftOut):
-        return member
-    if member.data is None:
-        return Reject(item.key, member.reason or RejectReason.UNREADABLE, member.detail, 0)
-    return Record(item.key, 0, item.key, (RecordImage(member.data),), origin)
+    payload = item.payload
+    if payload.get("duplicate"):
+        yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the archive has this name twice", 0)
+        return
+    entry = entries[payload["index"]]
+    member = read_member(entry, item.key, limits, by_content=bool(payload.get("by_content")))
+    if isinstance(member, LeftOut) or member.data is None:
+        if isinstance(member, LeftOut):
+            yield member
+        else:
+            yield Reject(item.key, member.reason or RejectReason.UNREADABLE, member.detail, 0)
+        return
+    captions = payload.get("captions", ())
+    if sidecars := payload.get("sidecars"):
+        files = [
+            (name, f"{origin} and {name}", partial(_stream, entries[part["index"]], name, limits))
+            for name, part in sidecars.items()
+        ]
+        captions = [spec.caption_rule().sidecar_words(files).as_json()]
+    image = RecordImage(member.data)
+
+    def open_image(key: str) -> RecordImage:
+        if key == item.key:
+            return image
+        data = _stream(entries[payload["beside"][key]["index"]], key, limits).read()
+        return RecordImage(data, origin=origin.removesuffix(item.key) + key)
+
+    yield from caption_events(item.key, item.key, origin, image, captions, open_image=open_image)
+
+
+def _stream(entry: "Entry", name: str, limits: "ArchiveLimits") -> BinaryIO:
+    """A member's bytes.
+
+    Raises:
+        SourceError: there are none to be had.
+    """
+    from vlm_assets.archives.read import read_member
+
+    member = read_member(entry, name, limits)
+    if isinstance(member, LeftOut) or member.data is None:
+        raise SourceError(f"{name} in the archive cannot be read: {member.detail}")
+    return BytesIO(member.data)
 
 
 def _inside(
-    item: Item, parts: "Sequence[Entry]", reading: "Reading", budget: "Budget", origin: str, spec: KaggleSpec
+    item: Item,
+    entries: "Mapping[int, Entry]",
+    reading: "Reading",
+    budget: "Budget",
+    origin: str,
+    spec: KaggleSpec,
 ) -> Iterator[Record | Reject | LeftOut]:
     """Members of an archive inside."""
+    from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.limits import MissingPartsError
     from vlm_assets.archives.read import read_inside
 
-    members = read_inside(parts, item.key, reading, budget)
+    parts = [entries[part["index"]] for part in item.payload["parts"]]
+    tables = {
+        key: partial(_stream, entries[part["index"]], key, reading.limits)
+        for key, part in item.payload.get("tables", {}).items()
+    }
+
+    def walk(how: "Reading") -> "Iterator[Found]":
+        return read_inside(parts, item.key, how, replace(budget))
+
+    beside = TablesBeside(tables, frozenset(tables), unfolded=not item.payload.get("among_others", False))
+    rule = spec.caption_rule()
     try:
-        yield from member_events(members, item, origin, globs=spec.globs, prefix=f"{item.key}/")
+        with member_captions(rule, item.key, walk, reading, where=origin, beside=beside) as captions:
+            members = read_inside(parts, item.key, reading, budget)
+            yield from member_events(
+                members, item, origin, captions=captions, globs=spec.globs, prefix=f"{item.key}/"
+            )
     except MissingPartsError as error:
         yield from last_parts_missing(item.key, [(part.name, part.size_bytes) for part in parts], error)
 
@@ -196,7 +270,8 @@ def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context:
     Raises:
         SourceError: the archive is no zip, or cannot be had.
     """
-    kept = context.cache_dir / f"{_file_name(dataset)}.{spec.encoding or 'names'}.json"
+    encoding = spec.encoding if isinstance(spec.encoding, str) else "+".join(spec.encoding or ("names",))
+    kept = context.cache_dir / f"{_file_name(dataset)}.{encoding}.json"
     if kept.exists() and not context.force:
         try:
             archive_bytes, members = orjson.loads(kept.read_bytes())
@@ -215,9 +290,23 @@ def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context:
 def _read_directory(
     spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
 ) -> _Directory:
+    from vlm_assets.archives.limits import ArchiveLimits
+
+    with _opened(spec, kaggle, dataset, context) as file:
+        archive_bytes = file.seek(0, 2)
+        limits = ArchiveLimits(context.settings.max_image_bytes)
+        where = f"source {spec.name}: {dataset}"
+        members = list(read_members_of(file, archive_bytes, limits, where, spec.encoding))
+    return _Directory(archive_bytes, members)
+
+
+@contextmanager
+def _opened(
+    spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
+) -> Iterator[BinaryIO]:
+    """The archive, by Range requests where it is not here and the server takes them."""
     from io import BufferedReader
 
-    from vlm_assets.archives.limits import ArchiveLimits
     from vlm_assets.transfer.client import Client
     from vlm_assets.transfer.kaggle import RemoteFile, download_archive
     from vlm_assets.transfer.politeness import HostLimits
@@ -232,11 +321,36 @@ def _read_directory(
             else:
                 download_archive(kaggle, client, dataset, path)
         with source if source is not None else path.open("rb") as file:
-            archive_bytes = file.seek(0, 2)
-            limits = ArchiveLimits(context.settings.max_image_bytes)
-            where = f"source {spec.name}: {dataset}"
-            members = list(read_members_of(file, archive_bytes, limits, where, spec.encoding))
-    return _Directory(archive_bytes, members)
+            yield file
+
+
+def _table(spec: KaggleSpec, dataset: "KaggleDataset", context: ListContext, member: Item) -> BinaryIO:
+    """A member's bytes at listing, kept in the cache, for a version never changes.
+
+    Raises:
+        SourceError: there are none to be had.
+    """
+    from vlm_assets.archives.limits import ArchiveLimits, Budget
+    from vlm_assets.archives.zips import ZipArchive
+    from vlm_assets.transfer.kaggle import Kaggle
+    from vlm_assets.transfer.sync_guest import SyncGuest
+
+    index = member.payload["index"]
+    kept = context.cache_dir / f"{_file_name(dataset)}.{index}.{member.identity.replace(':', '-')}.table"
+    if not kept.exists():
+        limits = ArchiveLimits(context.settings.max_image_bytes)
+        with (
+            SyncGuest(context.settings, spec, context.locks_dir) as guest,
+            _opened(spec, Kaggle(guest), dataset, context) as file,
+        ):
+            budget = Budget(limits, file.seek(0, 2), f"source {spec.name}: {dataset}")
+            archive = ZipArchive(file, budget, encoding=spec.encoding)
+            entry = next(one for one in archive.directory() if one.index == index)
+            data = _stream(archive.entry(entry), member.key, limits).read()
+        partial_file = kept.with_suffix(".tmp")
+        partial_file.write_bytes(data)
+        partial_file.replace(kept)
+    return kept.open("rb")
 
 
 def _check_ratio(context: ListContext, directory: _Directory, items: Sequence[Item], where: str) -> None:

@@ -126,7 +126,7 @@ def test_beside_archives_of_several_splits_a_name_says_which(hub, tmp_path):
     assert said(fetched_of(tmp_path, "default--test")) == {"test.zip/0.jpg": "iki"}
     repo.commit({**SPLITS, "metadata.csv": b"file_name,text\n0.jpg,bir\n"})
     with pytest.raises(
-        SourceError, match=r"names '0\.jpg', and archives of other splits.*name it train/0\.jpg"
+        SourceError, match=r"names '0\.jpg', and there are other archives.*name it train/0\.jpg"
     ):
         fetched_of(tmp_path)
 

@@ -265,7 +265,7 @@ def test_names_that_nobody_declares_are_told_and_read(kaggle: KaggleService, tmp
     told = spec_of(handle="org/old", encoding="cp857")
     assert (list(slices_of(listed_of(tmp_path, told))), listed_of(tmp_path, told).hints) == (["şehir"], ())
     assert [one.key for one in fetched_of(tmp_path, "şehir", told).records] == ["şehir/ığdır.jpg"]
-    with pytest.raises(ValueError, match="no encoding 'cp9999'"):
+    with pytest.raises(ValueError, match="unknown encoding 'cp9999'"):
         spec_of(encoding="cp9999")
 
 

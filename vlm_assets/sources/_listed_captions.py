@@ -1,0 +1,150 @@
+"""Captions of files that are listed and not here yet, in an archive or among a release's assets.
+
+Tables are read at listing, sidecars with their image.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vlm_assets.captions.sidecars import match_sidecars
+from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
+from vlm_assets.sources._archives import among_others, tables_near
+from vlm_assets.words.errors import LeftOut, LeftOutReason
+from vlm_assets.words.records import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What upstream's files are: loose items, archives, neither."""
+
+    items: list[Item]
+    archives: list[Item]
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The same with what is said of them."""
+
+    sorted: Sorted
+    counts: Mapping[str, Any]
+    companions: int = 0
+    """Files that were joined to items."""
+
+    @property
+    def captions_unused(self) -> int | None:
+        """Caption rows or sidecars that name nothing."""
+        unused: int | None = self.counts.get("name_nothing", self.counts.get("sidecars_unused"))
+        return unused
+
+
+def beside_of(item: Item) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Everything that goes with an item: key and payload of each."""
+    for name in ("beside", "sidecars", "tables"):
+        yield from item.payload.get(name, {}).items()
+
+
+def with_captions(
+    rule: CaptionRule,
+    found: Sorted,
+    owners: Iterable[Item],
+    read: Callable[[Item], BinaryIO],
+    *,
+    images: Collection[str],
+    where: str,
+    spool_dir: Path,
+) -> Said:
+    """The items with their captions. `owners`: the files that may hold words; `images`: keys of loose items.
+
+    What goes with an item stands in its payload with what its file's own payload says, under `sidecars`, `tables`
+    or `beside`.
+
+    Raises:
+        SourceError: a table that cannot be read for certain, no table of the declared name, or one that names
+            nothing.
+    """
+    owner_of: dict[str, Item] = {}
+    for owner in owners:
+        owner_of.setdefault(owner.key, owner)
+    pictures = set(images).difference(owner_of)
+    if rule.sidecars:
+        return _with_sidecars(rule, found, owner_of, pictures)
+    if not rule.tables or (not owner_of and found.archives):  # tables may still lie in the archives
+        archives = [_with(item, {}, rule.told, "tables", {}) for item in found.archives]
+        return Said(Sorted(found.items, archives, found.left_out), {})
+    tables_of = {item.key: tables_near(item.key, owner_of) for item in found.archives}
+    shared = {table for tables in tables_of.values() for table in tables}
+    tree = Tree(
+        pictures, owner_of, lambda key: read(owner_of[key]), lambda key: f"{where}: {key}", shared=shared
+    )
+    with tree_captions(rule, tree, spool_dir) as captions:
+        by_key = {item.key: item for item in found.items}
+        items = []
+        for item in found.items:
+            said = captions.of(item.key) if item.key in pictures else []
+            if item.key in captions.companions or captions.only_named_beside(item.key):
+                continue
+            payload, told = caption_payload(said)
+            beside = {key: by_key[key] for one in said for key in one.beside if key != item.key}
+            items.append(_with(item, payload, told, "beside", dict(sorted(beside.items()))))
+        crowded = among_others(item.key for item in found.archives)
+        archives = [
+            _with(
+                item,
+                {"among_others": True} if item.key in crowded else {},
+                rule.told,
+                "tables",
+                {key: owner_of[key] for key in tables_of[item.key]},
+            )
+            for item in found.archives
+        ]
+        left_out = _left_out(found, captions.companions | shared, owner_of)
+        result = Sorted(items, archives, left_out)
+        return Said(result, captions.counts, _gone(found, result))
+
+
+def _with_sidecars(
+    rule: CaptionRule, found: Sorted, owners: Mapping[str, Item], images: Collection[str]
+) -> Said:
+    matched = match_sidecars(images, owners)
+    used = frozenset(name for names in matched.by_image.values() for name in names)
+    items = [
+        _with(item, {}, rule.told if item.key in matched.by_image else "", "sidecars",
+              {name: owners[name] for name in matched.by_image.get(item.key, ())})
+        for item in found.items
+        if item.key not in used
+    ]  # fmt: skip
+    archives = [_with(item, {}, rule.told, "tables", {}) for item in found.archives]
+    counts = {
+        "sidecars": len(used),
+        "sidecars_unused": len(matched.unused),
+        "images": len(images),
+        "images_without_rows": len(images) - len(matched.by_image),
+    }
+    result = Sorted(items, archives, _left_out(found, used, owners))
+    return Said(result, counts, _gone(found, result))
+
+
+def _with(item: Item, payload: Mapping[str, Any], told: str, name: str, files: Mapping[str, Item]) -> Item:
+    """The item with more in its payload, and in its identity what decides its words."""
+    more = {name: {key: file.payload for key, file in files.items()}} if files else {}
+    identity = [item.identity, *([told] if told else []), *(file.identity for file in files.values())]
+    return replace(item, payload={**item.payload, **payload, **more}, identity="+".join(identity))
+
+
+def _gone(before: Sorted, after: Sorted) -> int:
+    """How many files are neither items any more nor left out: they go with items."""
+    return len(before.items) - len(after.items) + len(before.left_out) - len(after.left_out)
+
+
+def _left_out(found: Sorted, companions: Collection[str], owners: Collection[str]) -> list[LeftOut]:
+    """What is neither item nor companion; what holds words of none is told as such."""
+    return [
+        replace(one, reason=LeftOutReason.UNUSED_COMPANION)
+        if one.key in owners and one.reason is LeftOutReason.UNKNOWN_TYPE
+        else one
+        for one in found.left_out
+        if one.key not in companions
+    ]

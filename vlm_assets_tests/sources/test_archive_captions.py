@@ -1,0 +1,250 @@
+"""Captions in client folders with archives, Kaggle datasets and GitHub releases: inside archives, beside, above."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_assets.demo.services.github import GitHubService
+from vlm_assets.demo.services.kaggle import KaggleService
+from vlm_assets.demo.services.pictures import zip_of
+from vlm_assets.sources import client_folder, github_release, kaggle
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.records import Listed
+from vlm_assets_tests.sources.kit import (
+    COMMON,
+    Fetched,
+    canonical,
+    fetch_context,
+    identities,
+    list_context,
+    slices_of,
+)
+
+JPEG = b"\xff\xd8\xff\xe0"
+Files = Mapping[str, bytes]
+
+
+def table(*rows: str, names: str = "file_name", sep: str = ",") -> bytes:
+    return "\n".join([f"{names}{sep}text", *rows]).encode()
+
+
+def pack(**files: bytes) -> bytes:
+    """A zip; `__` in a name is a dot, `_in_` a slash."""
+    return zip_of([(name.replace("_in_", "/").replace("__", "."), data) for name, data in files.items()])
+
+
+class Upstream:
+    """One of the three kinds with its upstream on this machine."""
+
+    def __init__(self, kind: str, put: Callable[[Files], dict[str, Any]], folder: Path) -> None:
+        self.kind = kind
+        self._put = put
+        self._folder = folder
+        module = {"client_folder": client_folder, "kaggle": kaggle, "github_release": github_release}[kind]
+        self.source: Any = module.SOURCE
+
+    def listed(self, files: Files, **keys: Any) -> tuple[Any, Listed]:
+        told = self._put(files)
+        spec = self.source.spec_type.model_validate({**COMMON, "kind": self.kind, **told, **keys})
+        return spec, self.source.list(spec, list_context(self._folder))
+
+    def fetched(self, files: Files, **keys: Any) -> tuple[Listed, Fetched]:
+        """All slices at once."""
+        spec, listed = self.listed(files, **keys)
+        events: list[Any] = []
+        for name, one in slices_of(listed).items():
+            context = fetch_context(self._folder, listed, name)
+            events += self.source.fetch(spec, canonical(one), context)
+        return listed, Fetched(events)
+
+    def said(self, files: Files, **keys: Any) -> dict[str, str | None]:
+        """Texts by name, archives' own names left away; checks the sums of the first ledger."""
+        listed, fetched = self.fetched(files, **keys)
+        items = [item for one in listed.slices for item in one.items]
+        left_out = list(listed.left_out)
+        assert listed.upstream == len(files) == len(items) + listed.companions + len(left_out)
+        assert fetched.rejects == []
+        return {
+            one.origin.partition("!")[2] + one.key.rpartition("/")[2]: one.text for one in fetched.records
+        }
+
+
+@pytest.fixture(params=["client_folder", "kaggle", "github_release"])
+def upstream(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Upstream]:
+    kind: str = request.param
+    if kind == "client_folder":
+        yield Upstream(kind, lambda files: {"path": put(tmp_path / "in", files)}, tmp_path)
+        return
+    with KaggleService() if kind == "kaggle" else GitHubService() as service:
+        for name, value in service.environment().items() if isinstance(service, KaggleService) else ():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "none"))
+
+        def add(files: Files) -> dict[str, Any]:
+            if isinstance(service, KaggleService):
+                service.add("org/set", zip_of(list(files.items())))
+                return {"handle": "org/set"}
+            monkeypatch.setenv("GITHUB_API_URL", service.api_url)
+            service.release("org/set", f"v{len(service.releases.get('org/set', ())) + 1}", dict(files))
+            return {"repo": "org/set"}
+
+        yield Upstream(kind, add, tmp_path)
+
+
+def put(folder: Path, files: Files) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+ROWS = table("a.jpg,bir")
+CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], dict[str, str | None]]] = {
+    "table-inside": (
+        {"x.zip": pack(a__jpg=JPEG, b__jpg=JPEG, metadata__csv=ROWS)}, {"text": "metadata"},
+        {"a.jpga.jpg": "bir", "b.jpgb.jpg": None},
+    ),
+    "table-beside": (
+        {"x.zip": pack(k_in_a__jpg=JPEG), "metadata.csv": table("k\\a.jpg;bir", sep=";")}, {"text": "metadata"},
+        {"k/a.jpga.jpg": "bir"},
+    ),
+    "table-of-another-name": (
+        {"x.zip": pack(a__jpg=JPEG), "labels.tsv": table("x/a.jpg\tbir", names="image", sep="\t")},
+        {"text": "labels.tsv", "file_name_column": "image"}, {"a.jpga.jpg": "bir"},
+    ),
+    "table-of-loose-and-packed": (
+        {"x.zip": pack(a__jpg=JPEG), "b.jpg": JPEG, "metadata.csv": table("a.jpg,bir", "./b.jpg,iki", "b.jpg,üç")},
+        {"text": "metadata"}, {"a.jpga.jpg": "bir", "b.jpg#caption=1": "iki", "b.jpg#caption=2": "üç"},
+    ),
+    "several-archives": (
+        {"x.zip": pack(a__jpg=JPEG), "y.zip": pack(a__jpg=JPEG + b"y", b__jpg=JPEG),
+         "metadata.csv": table("y.zip/b.jpg,iki")},
+        {"text": "metadata"}, {"a.jpga.jpg": None, "b.jpgb.jpg": "iki"},
+    ),
+    "sidecars-inside-and-loose": (
+        {"x.zip": pack(a__jpg=JPEG, a__txt="şehir".encode("cp1254")), "b.jpg": JPEG, "b.jpg.caption": b"iki"},
+        {"text": "sidecar", "encoding": "cp1254"}, {"a.jpga.jpg": "şehir", "b.jpg": "iki"},
+    ),
+    "sidecar-object": (
+        {"b.jpg": JPEG, "b.json": b'\xef\xbb\xbf{"caption": "iki"}', "c.txt": b"of nothing"}, {"text": "sidecar"},
+        {"b.jpg": "iki"},
+    ),
+    "none": ({"a.jpg": JPEG, "metadata.csv": ROWS}, {}, {"a.jpg": None}),
+}  # fmt: skip
+
+
+REMOTE = ("table-of-loose-and-packed", "several-archives", "sidecars-inside-and-loose")
+"""Those that differ where files are not here."""
+
+
+@pytest.mark.parametrize(
+    ("upstream", "name"),
+    [("client_folder", name) for name in CASES]
+    + [(kind, name) for kind in ("kaggle", "github_release") for name in REMOTE],
+    indirect=["upstream"],
+)
+def test_words_are_found(upstream: Upstream, name: str) -> None:
+    files, keys, expected = CASES[name]
+    assert upstream.said(files, **keys) == expected
+
+
+def test_what_is_joined_is_no_longer_left_out(upstream: Upstream) -> None:
+    files = {"x.zip": pack(a__jpg=JPEG, a__txt=b"bir", c__txt=b"?", d__md=b""), "b.jpg": JPEG, "b.txt": b"",
+             "e.caption": b"", "f.md": b""}  # fmt: skip
+    listed, fetched = upstream.fetched(files, text="sidecar")
+    assert {one.key: str(one.reason) for one in listed.left_out} == {
+        "e.caption": "unused_companion", "f.md": "unknown_type",
+    }  # fmt: skip
+    assert {one.key: str(one.reason) for one in fetched.left_out} == {
+        "x.zip/c.txt": "unused_companion", "x.zip/d.md": "unknown_type",
+    }  # fmt: skip
+    assert listed.captions_unused == 1
+
+
+def test_rows_of_several_images(upstream: Upstream) -> None:
+    rows = b"image_file_name,mask_file_name,text\na.jpg,m.jpg,bir\n"
+    files = {"a.jpg": JPEG, "m.jpg": JPEG + b"m", "metadata.csv": rows}
+    listed, fetched = upstream.fetched(files, text="metadata")
+    [record] = fetched.records
+    assert [(one.name, (one.origin or "").rpartition("/")[2]) for one in record.images] == [
+        ("image", ""), ("mask", "m.jpg"),
+    ]  # fmt: skip
+    assert fetched.content()[0][3] == [JPEG, JPEG + b"m"]
+    assert listed.companions == 2
+
+
+def test_other_words_are_another_identity(upstream: Upstream) -> None:
+    packed = {"x.zip": pack(a__jpg=JPEG), "b.jpg": JPEG}
+    seen = [
+        identities(upstream.listed({**packed, **more}, **keys)[1])
+        for keys, more in (
+            ({}, {"metadata.csv": ROWS}),
+            ({"text": "metadata"}, {"metadata.csv": ROWS}),
+            ({"text": "metadata"}, {"metadata.csv": table("a.jpg,iki")}),
+            ({"text": "metadata", "text_column": "text"}, {"metadata.csv": ROWS}),
+            ({"text": "sidecar"}, {"b.txt": b"bir"}),
+            ({"text": "sidecar"}, {"b.txt": b"iki"}),
+        )
+    ]
+    archives = [str(one["x.zip"]) for one in seen]
+    assert len(set(archives[:5])) == 5
+    assert archives[4] == archives[5]
+    loose = [str({name: items for name, items in one.items() if name != "x.zip"}) for one in seen]
+    assert loose[0] == loose[1] == loose[2] == loose[3]
+    assert len(set(loose[3:])) == 3
+
+
+FAULTS: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
+    "names-nothing": (
+        {"b.jpg": JPEG, "metadata.csv": table("yok.jpg,x")}, {"text": "metadata"}, r"names 'yok\.jpg'"
+    ),
+    "no-table": ({"b.jpg": JPEG}, {"text": "metadata"}, r"there is no metadata\.csv or"),
+    "table-encoding": (
+        {"b.jpg": JPEG, "metadata.csv": b"file_name,text\nb.jpg,\xfe\n"}, {"text": "metadata"},
+        r"metadata\.csv: line 2 is not UTF-8.*encoding",
+    ),
+    "sidecar-encoding": (
+        {"b.jpg": JPEG, "b.txt": b"\xfe"}, {"text": "sidecar"}, r"b\.txt.* line 1 is not UTF-8.*encoding"
+    ),
+    "quote-inside": (
+        {"x.zip": pack(a__jpg=JPEG, metadata__csv=table('a.jpg,"bir')), "b.jpg": JPEG}, {"text": "metadata"},
+        r"x\.zip!metadata\.csv: .*line 2",
+    ),
+    "which-archive": (
+        {"x.zip": pack(a__jpg=JPEG), "y.zip": pack(b__jpg=JPEG), "metadata.csv": ROWS}, {"text": "metadata"},
+        r"names 'a\.jpg', and there are other archives beside; name it x/a\.jpg",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("upstream", "name"),
+    [("client_folder", name) for name in FAULTS]
+    + [
+        (kind, name)
+        for kind in ("kaggle", "github_release")
+        for name in ("sidecar-encoding", "which-archive")
+    ],
+    indirect=["upstream"],
+)
+def test_faults_are_told(upstream: Upstream, name: str) -> None:
+    files, keys, message = FAULTS[name]
+    with pytest.raises(SourceError, match=message):
+        upstream.fetched(files, **keys)
+
+
+def test_a_table_in_a_folder_above_speaks_of_what_is_below(tmp_path: Path) -> None:
+    upstream = Upstream("client_folder", lambda files: {"path": put(tmp_path / "in", files)}, tmp_path)
+    files = {
+        "p/x.zip": pack(a__jpg=JPEG), "p/q/b.jpg": JPEG, "q/y.zip": pack(a__jpg=JPEG + b"y"),
+        "p/metadata.csv": table("a.jpg,bir", "q/b.jpg,iki"),
+        "metadata.jsonl": b'{"file_name":"q/y/a.jpg","text":"uc"}',
+    }  # fmt: skip
+    _, fetched = upstream.fetched(files, text="metadata")
+    assert {one.key: one.text for one in fetched.records} == {
+        "p/x.zip/a.jpg": "bir", "p/q/b.jpg": "iki", "q/y.zip/a.jpg": "uc",
+    }  # fmt: skip
