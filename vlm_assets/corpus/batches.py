@@ -136,9 +136,30 @@ class Batches:
         return self.files[int(self.file_of[number])]
 
     def read(self, number: int) -> pa.RecordBatch:
-        """A record batch over the map of its file."""
+        """A record batch over the map of its file; not `checked`.
+
+        Raises:
+            CorpusError: the file is damaged.
+        """
         source = pa.BufferReader(self.file(number).buffer.slice(self._places[number]))
-        return pa.ipc.read_record_batch(pa.ipc.read_message(source), self._schema)
+        try:
+            batch = pa.ipc.read_record_batch(pa.ipc.read_message(source), self._schema)
+            batch.validate()
+        except pa.ArrowException as error:
+            raise damaged(self.file(number).path, error) from error
+        return batch
+
+    def checked(self, number: int, part: pa.RecordBatch | pa.Array) -> pa.RecordBatch | pa.Array:
+        """What is a part of a record batch, once it is sure that its offsets and texts can be used.
+
+        Raises:
+            CorpusError: they cannot; Arrow would crash over them.
+        """
+        try:
+            part.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise damaged(self.file(number).path, error) from error
+        return part
 
     def runs(self, positions: I64, gap_rows: int) -> tuple[Runs, I64]:
         """The runs that cover ascending places of the long run; and each place's row in what they add up to.
@@ -156,6 +177,11 @@ class Batches:
         return Runs(batch, firsts - self._starts[batch], rows), positions + shift[np.cumsum(new) - 1]
 
 
+def damaged(path: Path, what: object) -> CorpusError:
+    """A file of a slice is not what it was when it was committed."""
+    return CorpusError(f"{path} is damaged: {what}. `vlm-assets verify` tells which slice it is.")
+
+
 class _BatchFile:
     """Where the record batches of a file begin, and how many rows they have."""
 
@@ -166,9 +192,7 @@ class _BatchFile:
             self.file = MappedFile(path)
             self._walk(schema)
         except (pa.ArrowException, OSError) as error:
-            raise CorpusError(
-                f"{path} is damaged: {error}. `vlm-assets verify` tells which slice it is."
-            ) from error
+            raise damaged(path, error) from error
 
     def _walk(self, schema: pa.Schema) -> None:
         """Along the messages; the form `file` is a stream behind its magic (Columnar.html, IPC File Format)."""

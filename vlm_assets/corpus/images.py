@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm_assets.corpus.arrays import offsets_of, values_of
-from vlm_assets.corpus.batches import I64, MappedFile
+from vlm_assets.corpus.batches import I64, MappedFile, damaged
 from vlm_assets.store.arrow_files import PIECE_BYTES
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import IMAGE_TYPE, IMAGES_TYPE
@@ -149,10 +149,7 @@ class ImageReader:
         if file >= len(self._descriptors):
             target[:] = self._maps[file][place : place + len(target)]
         elif os.preadv(self._descriptors[file], (target,), place) != len(target):
-            path = self._files[file].path
-            raise CorpusError(
-                f"{path} is damaged: bytes are missing. `vlm-assets verify` tells which slice it is."
-            )
+            raise damaged(self._files[file].path, "bytes are missing")
 
 
 def _allowed(files: int) -> int:

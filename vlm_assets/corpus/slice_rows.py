@@ -109,9 +109,10 @@ class SliceRows:
 
     def _index_columns(self, wanted: "_Wanted") -> dict[str, pa.Array]:
         runs, local = self._index.runs(wanted.positions, _GAP_ROWS)
-        columns = _taken(
-            [self._index_batch(one).slice(first, rows) for one, first, rows in runs], local[wanted.rank]
-        )
+        parts = [
+            self._index.checked(one, self._index_batch(one).slice(first, rows)) for one, first, rows in runs
+        ]
+        columns = _taken(parts, local[wanted.rank])
         if nulls := [name for name in INDEX_ONLY if name != "dhash" and columns[name].null_count]:
             raise wanted.disagreement(0, f"nulls in index column {nulls[0]}")
         _release(self._index, runs.batch)
@@ -121,7 +122,11 @@ class SliceRows:
         runs, local = self._data.runs(wanted.positions, _GAP_ROWS)
         local = local[wanted.rank]
         found = [(self._data_batch(one), slice(first, first + rows)) for one, first, rows in runs]
-        columns = _taken([one.columns[rows] for one, rows in found], local)
+        parts = [
+            self._data.checked(number, one.columns[rows])
+            for number, (one, rows) in zip(runs.batch.tolist(), found, strict=True)
+        ]
+        columns = _taken(parts, local)
         if (missing := _without_bytes(columns[IMAGES])) is not None:
             raise wanted.disagreement(missing, "images: they were taken down")
         begins = np.concatenate([one.begins[rows] for one, rows in found])[local]
@@ -131,7 +136,7 @@ class SliceRows:
 
     def _read_data(self, number: int) -> _DataBatch:
         batch, file = self._data.read(number), self._data.file(number)
-        images = batch.column(IMAGES)
+        images = self._data.checked(number, batch.column(IMAGES))
         data = image_data(images)
         _read_ahead(file, batch, but=data)
         columns = [*(batch.column(name) for name in COPIED), image_sizes(images)]
