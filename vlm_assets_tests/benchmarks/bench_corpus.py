@@ -4,6 +4,7 @@
         [--slices N] [--max-bytes N] [--workers N] [--rounds N] [--cold] [--datasets-rounds N]
 
 Makes committed slices in FOLDER, selects half of their rows, then in each round: `build_corpus` (fsync included);
+the steps of the asset `corpus` as `vlm-assets build` runs them, from the first one's start to the last one's end;
 `cp --reflink=never` of the corpus and fsync; and `select` + `concatenate_datasets` + `save_to_disk` of the same rows
 and fsync. Prints medians, ratios, CPU-seconds and the largest resident set of a process (mapped pages included).
 Before each case free memory is filled with clean pages (see `page_cache`) and the files are read once, or with
@@ -22,6 +23,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
 
 from vlm_assets.allocation.manifest import AllocatedShard
 from vlm_assets.words.layout import DataRoot
@@ -80,6 +84,41 @@ def step_build(folder: Path, workers: int) -> None:
         build_corpus(plan_dir, root, workers=workers)
 
 
+def step_line(folder: Path, workers: int) -> None:
+    """The steps of the asset, in a run of the command; its checks, which made hashes fail, are not in the seconds."""
+    from vlm_assets.installation.opening import open_installation
+    from vlm_assets.orchestration.command.run_here import RunHere
+    from vlm_assets.orchestration.define import build_definitions
+    from vlm_assets.orchestration.names import CORPUS_KEY
+    from vlm_assets.orchestration.run.runs import RunWish
+    from vlm_assets.settings import load_settings
+    from vlm_assets_tests.orchestration.kit import instance_in
+
+    catalog = write_catalog(folder / "catalog")
+    settings = load_settings(None, catalog=catalog, data_root=folder, workers=workers)
+    defs = build_definitions(open_installation(settings))
+    with TemporaryDirectory() as home, instance_in(Path(home)) as instance:
+        [outcome] = RunHere(instance, defs).run([RunWish(TARGET, assets=(CORPUS_KEY,), partition=TARGET)])
+        stats = [
+            one for one in instance.get_run_step_stats(outcome.run_id) if one.step_key.startswith("corpus.")
+        ]
+    if not DataRoot(folder).corpus(CORPUS, TARGET).exists():
+        raise SystemExit(f"no corpus: {outcome.told}")
+    print(max(one.end_time or 0.0 for one in stats) - min(one.start_time or 0.0 for one in stats))
+
+
+def write_catalog(catalog: Path) -> Path:
+    """What the line asks a catalogue for: the names of the corpus and of the target."""
+    (catalog / "sources").mkdir(parents=True, exist_ok=True)
+    quotas = {"bench": {"share": 1, "subcategories": {"all": {"share": 1}}}}
+    corpus = {"name": CORPUS, "seed": 1, "targets": {TARGET: 1}, "quotas": quotas}
+    source = {"name": "source0000", "kind": "client_folder", "path": "/nowhere", "category": "bench",
+              "subcategory": "all", "licence": "CC0-1.0"}  # fmt: skip
+    (catalog / "corpus.yaml").write_text(yaml.safe_dump(corpus), "utf-8")
+    (catalog / "sources" / "one.yaml").write_text(yaml.safe_dump({"sources": [source]}), "utf-8")
+    return catalog
+
+
 def step_copy(folder: Path) -> None:
     """`cp` of the corpus, synced."""
     target = folder / "copy"
@@ -127,8 +166,9 @@ def sync_files(folder: Path) -> None:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """All rounds, then the table."""
-    own, copy, peer = (
+    own, line, copy, peer = (
         Case(f"vlm_assets, {arguments.workers} workers"),
+        Case("the same as steps of the line"),
         Case("cp --reflink=never + fsync"),
         Case("datasets"),
     )
@@ -155,6 +195,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         shutil.rmtree(folder / "corpora", ignore_errors=True)
         before()
         own.run([*module, "--step", "build", *common])
+        shutil.rmtree(folder / "corpora")
+        before()
+        line.run([*module, "--step", "line", *common])
         before()
         copy.run([*module, "--step", "copy", *common])
         shutil.rmtree(folder / "copy")
@@ -170,7 +213,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     print(
         f"output {size / 1e9:.2f} GB; {arguments.rounds} interleaved rounds, {'cold' if arguments.cold else 'warm'}"
     )
-    for case in (own, copy, peer):
+    for case in (own, line, copy, peer):
         if case.seconds:
             print(case.line(size, reference))
     print(f"median of the pairs: {statistics.median(pairs):.2f} x cp", end="")
@@ -193,11 +236,13 @@ def main() -> None:
     parser.add_argument("--datasets-rounds", type=int, default=1)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--step", choices=["build", "copy", "datasets"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=["build", "line", "copy", "datasets"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.dir.absolute()
     if arguments.step == "build":
         step_build(folder, arguments.workers)
+    elif arguments.step == "line":
+        step_line(folder, arguments.workers)
     elif arguments.step == "copy":
         step_copy(folder)
     elif arguments.step == "datasets":

@@ -16,7 +16,7 @@ from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key, listing_key
 from vlm_assets.orchestration.run import ecs
 from vlm_assets.orchestration.run.coordinator import LineRunCoordinator
-from vlm_assets.orchestration.run.executor import LineExecutor, line_executor
+from vlm_assets.orchestration.run.executor import TaskExecutor, line_executor
 from vlm_assets.orchestration.run.resources import line_resources
 from vlm_assets.sources.registry import kinds
 from vlm_assets.words.errors import ConfigError
@@ -144,7 +144,7 @@ def test_steps_as_tasks_go_through_the_ecs_executor(tmp_path):
         build_definitions(installation).resolve_job_def("corpus_line")
         job = InMemoryJob(dg.JobDefinition(graph_def=dg.GraphDefinition("empty")))
         executor = create(dg.InitExecutorContext(job, definition, {"retries": {"enabled": {}}}, instance))
-        assert isinstance(executor, LineExecutor)
+        assert isinstance(executor, TaskExecutor)
         with pytest.raises(CheckError, match="EcsRunLauncher"):
             executor._several()
 
