@@ -28,7 +28,10 @@ def json_line_rows(file: TextFile) -> Iterator[NumberedRow]:
     """
     for number, line in enumerate(file.lines(), 1):
         if line.strip():
-            yield number, _row(_parsed(line, f"{file.where}: line {number}"), f"{file.where}: line {number}")
+            yield (
+                number,
+                _row(parsed_json(line, f"{file.where}: line {number}"), f"{file.where}: line {number}"),
+            )
 
 
 def json_rows(file: TextFile, wanted: Callable[[str], bool]) -> Iterator[NumberedRow]:
@@ -58,7 +61,12 @@ def json_rows(file: TextFile, wanted: Callable[[str], bool]) -> Iterator[Numbere
     yield from enumerate([row] if any(map(wanted, row)) else _rows_of_object(row, file.where), 1)
 
 
-def _parsed(line: str, where: str) -> Any:
+def parsed_json(line: str, where: str) -> Any:
+    """A JSON value out of text that is nothing else.
+
+    Raises:
+        SourceError: it is no JSON.
+    """
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -65,7 +65,8 @@ class TextFileKeys(BaseModel):
 
 CaptionText = Annotated[str, BeforeValidator(_checked_text)]
 """`none`, `sidecar`, `metadata` (each `metadata.csv`, `.jsonl`, `.parquet`), or the file name of tables."""
-CAPTION_KEYS: Final = ("text", "file_name_column", "file_name_folder", "encoding", "separator", "quotes")
+TEXT_FILE_KEYS: Final = ("encoding", "separator", "quotes")
+CAPTION_KEYS: Final = ("text", "file_name_column", "file_name_folder", *TEXT_FILE_KEYS)
 """Those of the keys below that change what is read at fetch, beside a table's own."""
 
 

@@ -25,8 +25,8 @@ _SEP_LINE: Final = re.compile(r'^"?sep=(.)"?[\r\n]*$', re.IGNORECASE)
 _CELL_CHARS: Final = 64 * 2**20
 """A longer cell is taken for a quote that is never closed."""
 _SAMPLE_ROWS: Final = 200
-_NAME: Final = re.compile(r"https?://\S+|[^\r\n]*\.[A-Za-z][A-Za-z0-9]{1,4}")
-"""A cell that names a file or a page: by these a row inside a quoted cell is known."""
+_NAME: Final = re.compile(r"https?://\S+|[^\r\n]*\.[A-Za-z][A-Za-z0-9]{1,4}|[A-Za-z0-9+/]{200,}={0,2}")
+"""A cell that names a file or a page, or is one in base64: by these a row inside a quoted cell is known."""
 
 Wanted = Callable[[str], bool]
 

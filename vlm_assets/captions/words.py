@@ -56,7 +56,7 @@ def words_of(
     if chosen is None:
         return Words(None, messages, {name: json_value(value) for name, value in rest.items()})
     name, _, inner = (chosen, "", "") if chosen in rest else chosen.partition(".")
-    text = _as_text(_dug(rest.get(name), inner), f"{where}: column {chosen!r}")
+    text = as_text(_dug(rest.get(name), inner), f"{where}: column {chosen!r}")
     if not inner:
         rest.pop(name, None)
     return Words(text, messages, {other: json_value(value) for other, value in rest.items()})
@@ -92,13 +92,23 @@ def _dug(value: Any, inner: str) -> Any:
     return value
 
 
-def _as_text(value: Any, where: str) -> str | None:
+def as_text(value: Any, where: str) -> str | None:
+    """A value as text: that of a list a line each, bytes as UTF-8; None where nothing is said.
+
+    Raises:
+        SourceError: objects, or bytes that are no UTF-8.
+    """
     if isinstance(value, (list, tuple)):
-        parts = [text for one in value if (text := _as_text(one, where)) is not None]
+        parts = [text for one in value if (text := as_text(one, where)) is not None]
         return "\n".join(parts) or None
     if isinstance(value, Mapping):
         raise SourceError(f"{where} holds objects, no text; name a conversation as messages_column")
     if value is None:
         return None
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise SourceError(f"{where} holds bytes that are no text in UTF-8") from None
     text = value if isinstance(value, str) else str(json_value(value))
     return text if text.strip() else None

@@ -18,3 +18,10 @@ class Wanted:
         """The columns named."""
         named = self.image_column
         return () if named is None else (named,) if isinstance(named, str) else tuple(named)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns that are named; of `meta.caption` both parts."""
+        named = (*self.image_columns, self.text_column, self.messages_column)
+        given = [name for name in named if name is not None]
+        return tuple(dict.fromkeys([*given, *(name.partition(".")[0] for name in given)]))

@@ -8,22 +8,22 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.split import last_parts_missing
+from vlm_assets.captions.tables import TableReading
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.left_out import FilesApart, files_apart
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
 from vlm_assets.hub.packed import ARCHIVE, packed_words, tables_for
-from vlm_assets.hub.readers import TABLE_FORMATS, Reading, batches_of, read_data_file
+from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
 from vlm_assets.hub.splits import DataSplit, find_splits
-from vlm_assets.hub.tables import class_names, labelled
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
@@ -31,9 +31,6 @@ from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Record
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 T = TypeVar("T")
 _CARDS: Final = ("README.md", ".huggingface.yaml")
@@ -72,6 +69,8 @@ class ImageSpec(HubSpec, Protocol):
 
     @property
     def encoding(self) -> Encodings: ...  # noqa: D102
+
+    def table_reading(self) -> TableReading: ...  # noqa: D102
 
     def caption_rule(self) -> CaptionRule: ...  # noqa: D102
 
@@ -156,53 +155,6 @@ def _unwanted(spec: HubSpec, tree: Mapping[str, RepoFile], card: str) -> set[str
     return {path for split in every for path in (*split.files, *split.metadata_files)}
 
 
-@dataclass(frozen=True, slots=True)
-class LocalTable:
-    """A verified data file of a table format on disk."""
-
-    path: Path
-    format: str
-    where: str
-    features: Mapping[str, Any]
-
-    def batches(self) -> "Iterator[pa.RecordBatch]":
-        """Its record batches; see `readers.batches_of`."""
-        return batches_of(self.path, self.format, self.where)
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Its rows as JSON values, ClassLabel integers as names."""
-        for batch in self.batches():
-            names = class_names(batch.schema, self.features)
-            for row in batch.to_pylist():
-                yield {name: labelled(value, names.get(name)) for name, value in row.items()}
-
-
-def local_tables(spec: HubSpec, context: ListContext) -> tuple[RepoLayout, list[LocalTable]]:
-    """The repository at the pinned commit, and the data files of its wanted splits, downloaded below the cache.
-
-    Raises:
-        SourceError: as `list_repo`; or the dataset holds images itself.
-    """
-    layout = list_repo(spec, context)
-    tables: list[LocalTable] = []
-    with (
-        SyncGuest(context.settings, spec, context.locks_dir) as guest,
-        FileHashes(context.cache_dir / "hub.sqlite") as hashes,
-    ):
-        repo = HubRepo.open(spec.repo, context.settings, guest)
-        for split, items in layout.splits:
-            if split.format not in TABLE_FORMATS:
-                raise SourceError(
-                    f"source {spec.name}: {spec.repo}, {split.config}/{split.split} is {split.format}: it holds "
-                    "images, not URLs; use kind hf_dataset"
-                )
-            for item in items:
-                file = RepoFile(**item.payload["file"])
-                path = repo.fetch(file, layout.sha, context.cache_dir / "hub", hashes, force=context.force)
-                tables.append(LocalTable(path, split.format, _origin(spec, file.path), split.features or {}))
-    return layout, tables
-
-
 def fetch_items(
     spec: ImageSpec, items: Sequence[Item], context: FetchContext
 ) -> Iterator[Record | Reject | LeftOut]:
@@ -221,7 +173,7 @@ def fetch_items(
             mendable = outcome.reason is RejectReason.CHECKSUM
             yield Reject(item.key, outcome.reason, str(outcome)[:300], transient=mendable)
         elif payload["format"] == IMAGEFOLDER:
-            yield from loose_events(item, outcome, spec.caption_rule(), partial(_origin, spec))
+            yield from loose_events(item, outcome, spec.caption_rule(), partial(origin_of, spec))
         else:
             split = str(payload["split"]).partition("/")[0]
             count = len(outcome) - len(_tables(item))
@@ -229,8 +181,9 @@ def fetch_items(
                 ArchiveLimits(context.settings.max_image_bytes), spec.wanted,
                 context.attributes.get("features", {}).get(split, {}), context.spool_dir, spec.encoding,
                 packed_words(payload.get("tables", {}), spec.caption_rule(), outcome[count:]),
+                spec.table_reading(),
             )  # fmt: skip
-            origin = _origin(spec, payload["file"]["path"] if "file" in payload else item.key)
+            origin = origin_of(spec, payload["file"]["path"] if "file" in payload else item.key)
             try:
                 yield from read_data_file(outcome[:count], payload["format"], item.key, origin, reading)
             except MissingPartsError as error:
@@ -336,7 +289,7 @@ def _card(tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> str:
     return ""
 
 
-def _origin(spec: HubSpec, path: str) -> str:
+def origin_of(spec: HubSpec, path: str) -> str:
     """Where a file comes from, without the revision: a commit that leaves the file alone changes no row."""
     return f"hf://datasets/{spec.repo}/{path}"
 

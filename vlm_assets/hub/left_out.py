@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_hidden, is_junk
+from vlm_assets.captions.tables import is_table_name
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.hub.splits import DataSplit, format_of
 from vlm_assets.words.errors import LeftOut, LeftOutReason
@@ -62,7 +63,10 @@ def files_apart(
             continue
         reason, detail = _why(path, incomplete, unnamed, unwanted)
         left_out.append(LeftOut(nfc(path), reason, detail, sizes[path]))
-    return FilesApart(companions, tuple(left_out), len(items) - len(firsts), tuple(_hints(left_out)))
+    has_images = any(split.format in ("imagefolder", "archive") for split, _ in splits)
+    return FilesApart(
+        companions, tuple(left_out), len(items) - len(firsts), tuple(_hints(left_out, has_images=has_images))
+    )
 
 
 def _files(item: Item) -> list[str]:
@@ -98,8 +102,12 @@ def _why(
     return LeftOutReason.UNKNOWN_TYPE, f"{form}, which no split takes" if form else ""
 
 
-def _hints(left_out: Iterable[LeftOut]) -> Iterator[str]:
+def _hints(left_out: Iterable[LeftOut], *, has_images: bool) -> Iterator[str]:
     """A line where files in a format that is read are taken by no split."""
     lost = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE and one.detail]
-    if lost:
-        yield f"{len(lost)} data files are in no split, the first is {lost[0]}; see what is left out"
+    if not lost:
+        return
+    yield f"{len(lost)} data files are in no split, the first is {lost[0]}; see what is left out"
+    tables = sorted({PurePosixPath(key).name for key in lost if is_table_name(key)})
+    if has_images and tables:
+        yield f"tables beside the images may hold their captions: say text: {' or '.join(tables[:5])}"

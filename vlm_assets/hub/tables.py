@@ -3,38 +3,44 @@
 Pure: takes record batches, gives records. Images stay encoded.
 """
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 import pyarrow as pa
 
-from vlm_assets.captions.arrow_types import is_binary, is_list, is_text
+from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, storage_of
 from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
 from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_values import json_value
-from vlm_assets.captions.turns import ConversationError
-from vlm_assets.captions.words import TEXT_NAMES
+from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
+from vlm_assets.captions.words import TEXT_NAMES, as_text
+from vlm_assets.hub.cells import Cell, Follow, ImageColumn, ImageShape, cells_of, followed_cells, gives_image
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record, RecordImage
 
+SAMPLE_ROWS: Final = 8
+"""First rows whose values tell what a column of text holds."""
 IMAGE_NAMES: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
 
-ImageShape = Literal["struct", "binary", "text"]
+_FOLLOWED_ROWS: Final = 64
+"""Rows whose named files are fetched together: they lie on disk meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageColumn:
-    """A column with images. `many`: a row holds a list of them."""
+class Rows:
+    """Some rows of a table, by column."""
 
-    name: str
-    shape: ImageShape
-    """How one image is held: struct<bytes, path>, plain bytes, or base64 text."""
-    many: bool
+    columns: Mapping[str, Sequence[Any]]
+    count: int
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> "Rows":
+        """Those of a batch."""
+        names = batch.schema.names
+        return cls({name: batch.column(name).to_pylist() for name in names}, batch.num_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,13 @@ class Columns:
     """Each image becomes a record of its own, for lists of pictures that do not belong together."""
     class_names: Mapping[str, Sequence[str]]
     """Names of the integers of ClassLabel columns."""
+    texts: Sequence[str] = ()
+    """Where no text is declared: columns that may be it, in turn; that of a row is the first that has one."""
 
 
-def features_of(schema: pa.Schema) -> dict[str, Any]:
+def features_of(schema: pa.Schema | None) -> dict[str, Any]:
     """The Hugging Face features in a schema's metadata; empty where there are none."""
-    raw = (schema.metadata or {}).get(b"huggingface")
+    raw = None if schema is None else (schema.metadata or {}).get(b"huggingface")
     if raw is None:
         return {}
     try:
@@ -68,12 +76,13 @@ def plan_columns(
     *,
     features: Mapping[str, Any] | None = None,
     samples: Mapping[str, Sequence[Any]] | None = None,
+    follow: Follow | None = None,
 ) -> Columns:
     """Finds the image column (the only one, or those named), the text column and the conversation.
 
     `features` in the schema win over those given (from the README). Without a Hugging Face feature a column counts
     as images when it is struct<bytes, path>, or plain bytes under a usual name. `samples`: first values by column,
-    which tell JSON text of conversations from other text.
+    which tell JSON text of conversations, and text that is an image or (`follow`) names one, from other text.
 
     Raises:
         SourceError: no image column, several and none named, a named column that does not exist or cannot be what
@@ -82,7 +91,7 @@ def plan_columns(
     known = {**(features or {}), **features_of(schema)}
     found = {field.name: _image_shape(field, known.get(field.name)) for field in schema}
     shapes = {name: known_shape for name, known_shape in found.items() if known_shape is not None}
-    names = wanted.image_columns or (_only_image(shapes, schema, where),)
+    names = wanted.image_columns or (_only_image(shapes, schema, where, samples or {}, follow),)
     for key, name in [*(("image_column", one) for one in names), ("messages_column", wanted.messages_column)]:
         if name is not None and name not in schema.names:
             raise SourceError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
@@ -92,7 +101,8 @@ def plan_columns(
     )
     messages = _messages_column(schema, where, wanted, samples or {})
     text = _text_column(schema, where, wanted)
-    return Columns(images, text, messages, wanted.split_images, class_names(schema, features or {}))
+    usual = () if wanted.text_column else _usual_texts(schema)
+    return Columns(images, text, messages, wanted.split_images, class_names(schema, features or {}), usual)
 
 
 def _messages_column(
@@ -108,18 +118,49 @@ def _messages_column(
 def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
     name = wanted.text_column
     if name is None:
-        return next((n for n in TEXT_NAMES if n in schema.names and is_text(schema.field(n).type)), None)
-    column, _, inner = name.partition(".")
+        return next(iter(_usual_texts(schema)), None)
+    column, _, inner = (name, "", "") if name in schema.names else name.partition(".")
     if column not in schema.names:
         raise SourceError(f"{where}: no column {name!r} (text_column); {_columns_text(schema)}")
-    if not inner and is_conversation_type(schema.field(column).type):
+    kind = schema.field(column).type
+    if not inner and is_conversation_type(kind):
         raise SourceError(
             f"{where}: column {name!r} (text_column) holds conversations; name it as messages_column instead"
         )
+    for part in inner.split(".") if inner else ():
+        kind = storage_of(kind)
+        fields = [one.name for one in kind] if pa.types.is_struct(kind) else []
+        if part not in fields:
+            there = f"; there are: {', '.join(fields)}" if fields else ""
+            raise SourceError(f"{where}: column {name!r} (text_column): {kind} has no field {part!r}{there}")
+        kind = kind.field(part).type
+    if _holds_objects(kind):
+        raise SourceError(f"{where}: column {name!r} (text_column) is {kind}: objects, no text")
     return name
 
 
-def class_names(schema: pa.Schema, features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+def _usual_texts(schema: pa.Schema) -> tuple[str, ...]:
+    return tuple(name for name in TEXT_NAMES if name in schema.names and _holds_text(schema.field(name).type))
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    return is_text(kind) or (is_list(storage_of(kind)) and is_text(storage_of(kind).value_type))
+
+
+def _holds_objects(kind: pa.DataType) -> bool:
+    kind = storage_of(kind)
+    if is_list(kind):
+        return _holds_objects(kind.value_type)
+    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind))
+
+
+def sampled_names(names: Sequence[str], wanted: Wanted) -> list[str]:
+    """Columns whose first values `plan_columns` looks at."""
+    looked_at = {*MESSAGES_NAMES, wanted.messages_column}
+    return [name for name in names if name in looked_at or name.lower() in IMAGE_NAMES]
+
+
+def class_names(schema: pa.Schema | None, features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     """Names of the integers of every ClassLabel column; features in the schema win over those given."""
     return {
         name: tuple(feature["names"])
@@ -129,36 +170,57 @@ def class_names(schema: pa.Schema, features: Mapping[str, Any]) -> dict[str, Seq
 
 
 def labelled(value: Any, names: Sequence[str] | None) -> Any:
-    """A column's value as JSON; the integer of a ClassLabel as its name, None where it has none (-1: unlabelled)."""
+    """A column's value as JSON; the integer of a ClassLabel as its name, None below 0 (unlabelled)."""
     if names is not None and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
+        return names[value] if 0 <= value < len(names) else None if value < 0 else value
     return json_value(value)
 
 
 def records_of(
-    batch: pa.RecordBatch, columns: Columns, item: str, origin: str, *, first_row: int, first_record: int
+    rows: pa.RecordBatch | Rows,
+    columns: Columns,
+    item: str,
+    origin: str,
+    *,
+    first_row: int,
+    first_record: int,
+    follow: Follow | None = None,
 ) -> Iterator[Record | Reject]:
-    """Records of a batch in row order, a whole row each. Keys are `<item>/<row>`; `#image=<n>` where rows are split.
+    """Records in row order, a whole row each. Keys are `<item>/<row>`; `#image=<n>` where rows are split.
 
-    `first_row` and `first_record` are the places of the batch's first row in the item; a row without an image takes
-    one record number, as a reject.
+    `first_row` and `first_record` are the places of the first row in the item; a row without an image takes one
+    record number, as a reject. `follow`: where files that rows name instead of bytes are.
     """
-    pictures = {one.name: batch.column(one.name).to_pylist() for one in columns.images}
-    others = [name for name in batch.schema.names if name not in pictures]
-    values = {name: batch.column(name).to_pylist() for name in others}
+    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
     record = first_record
-    for offset in range(batch.num_rows):
-        row = first_row + offset
-        cells = _cells({name: pictures[name][offset] for name in pictures}, columns)
-        raw = {name: values[name][offset] for name in others}
-        place = _Place(item, record, f"{item}/{row}", f"{origin}#row={row}", row)
-        if columns.split:
-            for event in _split(place, cells, raw, columns):
+    for start in range(0, rows.count, _FOLLOWED_ROWS):
+        places = range(start, min(start + _FOLLOWED_ROWS, rows.count))
+        found = [
+            cells_of(
+                {one.name: rows.columns[one.name][offset] for one in columns.images}, columns.images, follow
+            )
+            for offset in places
+        ]
+        for offset, cells in zip(places, followed_cells(found, follow), strict=True):
+            row = first_row + offset
+            place = _Place(item, record, f"{item}/{row}", f"{origin}#row={row}", row)
+            for event in _events(place, cells, rows, offset, columns):
                 yield event
                 record += 1
+
+
+def _events(
+    place: "_Place", cells: Sequence[Cell], rows: Rows, offset: int, columns: Columns
+) -> Iterator[Record | Reject]:
+    pictures = {one.name for one in columns.images}
+    raw = {name: values[offset] for name, values in rows.columns.items() if name not in pictures}
+    try:
+        if columns.split:
+            yield from _split(place, cells, raw, columns)
         else:
             yield _whole(place, cells, raw, columns)
-            record += 1
+    except SourceError as error:
+        raise SourceError(f"{place.origin}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +233,14 @@ class _Place:
     origin: str
     row: int
 
-    def reject(self, reason: RejectReason, detail: str) -> Reject:
-        return Reject(self.item, reason, f"row {self.row}: {detail}", self.record)
+    def reject(self, reason: RejectReason, detail: str, *, transient: bool = False) -> Reject:
+        detail = f"row {self.row}: {detail}"[:300]
+        return Reject(self.item, reason, detail, self.record, transient=transient)
 
 
 def _whole(
     place: _Place,
-    cells: "Sequence[_Cell]",
+    cells: Sequence[Cell],
     raw: Mapping[str, Any],
     columns: Columns,
     *,
@@ -189,7 +252,8 @@ def _whole(
     for number, cell in enumerate(cells, 1):
         if cell.data is None:
             which = f"image {number} of {len(cells)} ({cell.name}): " if len(cells) > 1 else ""
-            return place.reject(RejectReason.NO_IMAGE, f"{which}{cell.problem or 'no image bytes'}")
+            told = f"{which}{cell.problem or 'no image bytes'}"
+            return place.reject(cell.reason, told, transient=cell.transient)
     text, extra = _text_and_extra(raw, columns)
     if len(cells) == 1 and cells[0].path:
         extra[f"{columns.images[0].name}.path"] = cells[0].path
@@ -204,7 +268,10 @@ def _whole(
         place.item,
         place.record,
         place.key,
-        tuple(RecordImage(cell.data or b"", None if alone else cell.path or cell.name) for cell in cells),
+        tuple(
+            RecordImage(cell.data or b"", None if alone else cell.path or cell.name, cell.origin)
+            for cell in cells
+        ),
         place.origin,
         text=text,
         messages=None if said is None else said.messages,
@@ -215,7 +282,7 @@ def _whole(
 
 
 def _split(
-    place: _Place, cells: "Sequence[_Cell]", raw: Mapping[str, Any], columns: Columns
+    place: _Place, cells: Sequence[Cell], raw: Mapping[str, Any], columns: Columns
 ) -> Iterator[Record | Reject]:
     """A record for each image of a row, with the row's words."""
     if not cells:
@@ -234,15 +301,6 @@ def _split(
 def _conversation(raw: Mapping[str, Any], columns: Columns, images: int) -> Conversation | None:
     value = raw.get(columns.messages) if columns.messages is not None else None
     return None if value is None else normalise(value, images)
-
-
-def decoded_text_image(text: str) -> bytes | None:
-    """Image bytes from base64 text or a `data:` URI; None for anything else (a path, a URL)."""
-    body = text.partition(",")[2] if text.startswith("data:") else text
-    try:
-        return base64.b64decode("".join(body.split()), validate=True) or None
-    except (binascii.Error, ValueError):
-        return None
 
 
 def _image_shape(field: pa.Field, feature: Any) -> tuple[ImageShape, bool] | None:
@@ -275,10 +333,25 @@ def _named_shape(kind: pa.DataType, name: str, where: str) -> tuple[ImageShape, 
     raise SourceError(f"{where}: column {name!r} (image_column) is {kind}: no images")
 
 
-def _only_image(shapes: Mapping[str, Any], schema: pa.Schema, where: str) -> str:
+def _only_image(
+    shapes: Mapping[str, Any],
+    schema: pa.Schema,
+    where: str,
+    samples: Mapping[str, Sequence[Any]],
+    follow: Follow | None,
+) -> str:
     if len(shapes) == 1:
         return next(iter(shapes))
     if not shapes:
+        usual = [
+            str(one.name)
+            for one in schema
+            if one.name.lower() in IMAGE_NAMES
+            and _holds_text(one.type)
+            and any(gives_image(value, follow) for value in samples.get(one.name, ()))
+        ]
+        if len(usual) == 1:
+            return usual[0]
         raise SourceError(f"{where}: no image column found; set image_column. {_columns_text(schema)}")
     raise SourceError(
         f"{where}: several image columns: {', '.join(shapes)}; set image_column to one of them, "
@@ -290,64 +363,29 @@ def _columns_text(schema: pa.Schema) -> str:
     return "columns: " + ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One image of a row: its bytes or what is wrong, upstream's path, and where in the row it stands."""
-
-    data: bytes | None
-    path: str | None
-    problem: str | None
-    name: str
-
-
-def _cells(values: Mapping[str, Any], columns: Columns) -> list[_Cell]:
-    """The images of a row, column by column. A null column is no image, a null in a list is a missing one."""
-    cells: list[_Cell] = []
-    for column in columns.images:
-        value = values[column.name]
-        if value is None:
-            continue
-        if column.many:
-            cells += [_cell(one, column.shape, f"{column.name}[{n}]") for n, one in enumerate(value)]
-        else:
-            cells.append(_cell(value, column.shape, column.name))
-    return cells
-
-
-def _cell(value: Any, shape: ImageShape, name: str) -> _Cell:
-    if value is None:
-        return _Cell(None, None, None, name)
-    if shape == "struct":
-        path = value.get("path")
-        told = f"only a path: {str(path)[:100]}" if path else None
-        return _Cell(value.get("bytes") or None, path, told, name)
-    if shape == "binary":
-        return _Cell(value or None, None, None, name)
-    return _Cell(decoded_text_image(value), None, f"neither base64 nor a data URI: {value[:60]!r}", name)
-
-
 def _text_and_extra(raw: Mapping[str, Any], columns: Columns) -> tuple[str | None, dict[str, Any]]:
     extra: dict[str, Any] = {}
     text: str | None = None
-    column, _, inner = (columns.text or "").partition(".")
+    chosen = next((name for name in columns.texts if _says(raw.get(name))), columns.text)
+    column, _, inner = (chosen, "", "") if chosen in raw else (chosen or "").partition(".")
     for name, value in raw.items():
         if name == columns.messages:
             continue
-        if columns.text is not None and name == column:
-            text = _as_text(_dug(value, inner))
+        if chosen is not None and name == column:
+            text = as_text(_dug(value, inner), f"column {chosen!r}")
             if not inner:
                 continue
         extra[name] = labelled(value, columns.class_names.get(name))
     return text, extra
 
 
+def _says(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_says, value))
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _dug(value: Any, inner: str) -> Any:
     for part in inner.split(".") if inner else ():
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _as_text(value: Any) -> str | None:
-    if isinstance(value, (list, tuple)):
-        return "\n".join(str(one) for one in value if one is not None) or None
-    return None if value is None else str(value)

@@ -19,6 +19,7 @@ import orjson
 from vlm_assets.archives.names import is_hidden, is_junk
 from vlm_assets.captions.tables import LoadedTable, Table, TableReading, is_table_name, unpacked_suffix
 from vlm_assets.captions.text_files import TextFile, text_file
+from vlm_assets.captions.words import as_text
 from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.layout import bucket_name, key_hash, nfc
 from vlm_assets.words.records import Item, ListedSlice
@@ -96,7 +97,7 @@ class UrlList:
 
 
 def choose_columns(
-    path: Path,
+    path: Path | str,
     names: Sequence[str],
     *,
     url: str | None = None,
@@ -115,7 +116,7 @@ def choose_columns(
         if name is not None and nfc(name) not in names:
             raise SourceError(f"{path}: {key}: no column {name!r}; there are: {', '.join(names)}")
     if url is None:
-        candidates = [name for name in names if _is_url_name(name)]
+        candidates = [name for name in names if is_url_name(name)]
         if not candidates and len(names) == 1:
             candidates = list(names)
         if len(candidates) != 1:
@@ -134,7 +135,8 @@ def choose_columns(
     )
 
 
-def _is_url_name(name: str) -> bool:
+def is_url_name(name: str) -> bool:
+    """Whether a column is named like one of URLs."""
     return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _URL_NAMES
 
 
@@ -154,7 +156,7 @@ def _urls_in(cell: Any) -> Iterator[Any]:
         for one in cell:
             yield from _urls_in(one)
     elif isinstance(cell, Mapping):
-        urls = [value for name, value in cell.items() if _is_url_name(str(name))]
+        urls = [value for name, value in cell.items() if is_url_name(str(name))]
         yield from (
             _urls_in(urls[0]) if len(urls) == 1 else [orjson.dumps(cell, default=_plain_value).decode()]
         )
@@ -173,7 +175,7 @@ def url_row(row: RawRow, columns: Columns) -> UrlRow:
     extra = {name: value for name, value in row.items() if name not in own}
     return UrlRow(
         _as_written(written),
-        None if columns.text is None else _text(row.get(columns.text)),
+        None if columns.text is None else _words(row.get(columns.text), columns.text),
         "" if columns.sha256 is None else (_text(row.get(columns.sha256)) or "").strip().lower(),
         label,
         extra or None,
@@ -193,7 +195,8 @@ def _as_written(url: str) -> str:
 
 
 def _clean_url(value: Any) -> str:
-    text = value if isinstance(value, str) else "" if value is None else str(value)
+    plain = _plain_value(value) if isinstance(value, bytes) else value
+    text = plain if isinstance(plain, str) else "" if plain is None else str(plain)
     # The fragment is never sent, and an item's key must not end like one of several records (`#0`).
     return text.strip().strip("\ufeff").partition("#")[0].strip()
 
@@ -201,7 +204,15 @@ def _clean_url(value: Any) -> str:
 def _text(value: Any) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    return nfc(value if isinstance(value, str) else str(value)) or None
+    plain = _plain_value(value) if isinstance(value, bytes) else value
+    return nfc(plain if isinstance(plain, str) else str(plain)) or None
+
+
+def _words(value: Any, column: str) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = value if isinstance(value, str) else as_text(value, f"column {column!r}")
+    return nfc(text) or None if text is not None else None
 
 
 def _folder(url: str, number: int) -> str:
@@ -356,7 +367,7 @@ def _opened(path: Path, reading: TableReading, known: Collection[str]) -> Loaded
         str(path),
         lambda: path.open("rb"),
         reading,
-        lambda name: name in known or _is_url_name(name),
+        lambda name: name in known or is_url_name(name),
     )
     if unpacked_suffix(path.name) == ".txt":
         text = text_file(str(path), table.open, reading.encoding)

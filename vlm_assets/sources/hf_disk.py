@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import orjson
 
+from vlm_assets.captions.keys import TEXT_FILE_KEYS, TextFileKeys
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._folder_walk import FolderWalk
@@ -25,10 +26,10 @@ from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
-class HfDiskSpec(TableSpec):
+class HfDiskSpec(TextFileKeys, TableSpec):
     """Keys of `hf_disk`."""
 
-    BYTES_KEYS: ClassVar[tuple[str, ...]] = TABLE_KEYS
+    BYTES_KEYS: ClassVar[tuple[str, ...]] = (*TABLE_KEYS, *TEXT_FILE_KEYS)
 
     kind: Literal["hf_disk"]
     path: Path
@@ -90,6 +91,7 @@ class HfDisk:
                     spec.wanted,
                     features,
                     context.spool_dir,
+                    text=spec.table_reading(),
                 )
                 yield from read_data_file(path, item.payload["format"], item.key, item.key, reading)
                 context.progress(1, item.size_bytes or 0)

@@ -6,11 +6,11 @@ wanted configs and splits. Captions become `text`, other columns `extra`.
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -18,11 +18,11 @@ from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.records import Item, Listed, Record
 
 if TYPE_CHECKING:
-    from vlm_assets.hub.layouts import LocalTable
+    from vlm_assets.hub.local_tables import LocalTable
     from vlm_assets.sources._url_list import Columns, UrlRow
 
 
-class HfImageUrlsSpec(SourceSpec):
+class HfImageUrlsSpec(TextFileKeys, SourceSpec):
     """Keys of `hf_image_urls`."""
 
     kind: Literal["hf_image_urls"]
@@ -60,17 +60,20 @@ class HfImageUrls:
 
     def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:
         """Every distinct URL in the data files at the pinned commit; see `Source.list`."""
-        from vlm_assets.hub.layouts import local_tables
-        from vlm_assets.sources._url_list import bucket_slices, count_urls
+        from vlm_assets.hub.local_tables import local_tables
+        from vlm_assets.sources._url_list import bucket_slices, count_urls, is_url_name
         from vlm_assets.transfer.contact import ContactCheck
 
-        layout, tables = local_tables(spec, context)
+        named = {spec.url_column, spec.text_column, spec.sha256_column}
+        layout, tables = local_tables(
+            spec, context, spec.table_reading(), lambda name: name in named or is_url_name(name)
+        )
         columns = _columns(spec, tables)
-        count, rows = count_urls(_rows(tables, columns), ContactCheck(context.settings))
+        count, rows = count_urls(_rows(columns), ContactCheck(context.settings))
         if count == 0:
-            raise SourceError(f"source {spec.name}: {spec.repo} holds no URL in column {columns.url}")
+            raise SourceError(f"source {spec.name}: the data files of {spec.repo} hold no URL")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
-        slices = bucket_slices(_rows(tables, columns), buckets, spec.rows_per_slice, context.cache_dir)
+        slices = bucket_slices(_rows(columns), buckets, spec.rows_per_slice, context.cache_dir)
         apart = layout.apart
         others = apart.companions + len(apart.left_out)
         return Listed(
@@ -87,8 +90,8 @@ class HfImageUrls:
         return fetch_url_items(items, context, spec)
 
 
-def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "Columns":
-    """The columns by name, from the first rows of the first file.
+def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tuple[LocalTable, Columns]]":
+    """Each file with its columns by name; files of one dataset may differ in what is not declared.
 
     Raises:
         SourceError: no rows, or no clear URL column; lists the columns.
@@ -97,26 +100,27 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "Columns"
     from vlm_assets.sources._url_list import choose_columns
     from vlm_assets.sources.image_urls import label_rule
 
-    first = next((batch for table in tables for batch in table.batches()), None)
-    if first is None:
+    chosen: list[tuple[LocalTable, Columns]] = []
+    for table in tables:
+        names = table.columns()
+        if not names:
+            continue
+        text = spec.text_column or next((name for name in TEXT_NAMES if name in names), None)
+        columns = choose_columns(
+            table.where, names,
+            url=spec.url_column, text=text, sha256_=spec.sha256_column, label=label_rule(spec),
+        )  # fmt: skip
+        chosen.append((table, columns))
+    if not chosen:
         raise SourceError(f"source {spec.name}: the data files of {spec.repo} hold no rows")
-    names = list(first.schema.names)
-    text = spec.text_column or next((name for name in TEXT_NAMES if name in names), None)
-    return choose_columns(
-        Path(spec.repo),
-        names,
-        url=spec.url_column,
-        text=text,
-        sha256_=spec.sha256_column,
-        label=label_rule(spec),
-    )
+    return chosen
 
 
-def _rows(tables: "Sequence[LocalTable]", columns: "Columns") -> "Iterator[UrlRow]":
+def _rows(tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[UrlRow]":
     """Rows of all files in their order; a cell with a list of URLs gives a row each."""
     from vlm_assets.sources._url_list import url_rows
 
-    for table in tables:
+    for table, columns in tables:
         for row in table.rows():
             yield from url_rows(row, columns)
 

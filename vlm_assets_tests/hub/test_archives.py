@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vlm_assets.archives.limits import ArchiveLimits
-from vlm_assets.hub import readers
+from vlm_assets.hub import webdataset
 from vlm_assets.hub.readers import Reading, read_data_file
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason
 from vlm_assets.words.records import Record
@@ -59,7 +59,7 @@ def test_samples_of_a_tar_in_a_tar(tmp_path: Path) -> None:
 def test_names_that_share_a_stem_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(readers, "SAMPLE_BYTES", 10 * 1024 + 2000)
+    monkeypatch.setattr(webdataset, "SAMPLE_BYTES", 10 * 1024 + 2000)
     many = [(f"x.{number}.txt", b"t" * size) for number in range(12)]
     content = tar_bytes([("a.jpg", b"A"), *many, ("b.jpg", b"B")])
     events = read(tmp_path, "webdataset", content)

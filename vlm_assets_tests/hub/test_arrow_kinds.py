@@ -9,6 +9,7 @@ import pytest
 
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.tables import plan_columns, records_of
+from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Record
 
 IMAGE = b"\xff\xd8\xff\xe0--"
@@ -77,3 +78,41 @@ def test_lists_of_every_kind_hold_images(kind):
     columns = plan_columns(batch.schema, "t.parquet", Wanted())
     found = records_of(batch, columns, "t", "t", first_row=0, first_record=0)
     assert [len(record.images) for record in found if isinstance(record, Record)] == [2, 1]
+
+
+TEXT_COLUMNS: dict[str, tuple[pa.Array, dict[str, str], list[str | None]]] = {
+    "bytes": (pa.array(["şık".encode(), None]), {"text_column": "text"}, ["şık", None]),
+    "list": (pa.array([["bir", None, "iki"], []]), {}, ["bir\niki", None]),
+    "field": (pa.array([{"tr": "bir"}, None]), {"text_column": "text.tr"}, ["bir", None]),
+    "number": (pa.array([7, None]), {"text_column": "text"}, ["7", None]),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted", "expected"), TEXT_COLUMNS.values(), ids=TEXT_COLUMNS)
+def test_a_text_is_what_its_cell_says(text, wanted, expected):
+    assert [record.text for record in records(PLAIN_IMAGE, text, **wanted)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        (pa.array([{"tr": "bir"}]), "text", "objects, no text"),
+        (pa.array([[{"q": "bir"}]]), "text", "objects, no text"),
+        (pa.array([{"tr": "bir"}]), "text.en", "has no field 'en'; there are: tr"),
+        (pa.array(["bir"]), "text.en", "string has no field 'en'"),
+        (pa.array([b"\xff"]), "text", "no text in UTF-8"),
+    ],
+    ids=["struct", "list-of-structs", "no-field", "text-has-none", "bytes"],
+)
+def test_what_is_no_text_is_an_error(text, column, message):
+    with pytest.raises(SourceError, match=message):
+        records(pa.array([IMAGE]), text, text_column=column)
+
+
+def test_the_text_of_a_row_is_the_first_usual_column_that_has_one():
+    batch = pa.record_batch({"image": [IMAGE] * 3, "text": ["a", None, " "], "caption": ["b", "c", None]})
+    columns = plan_columns(batch.schema, "t", Wanted())
+    found = records_of(batch, columns, "t", "t", first_row=0, first_record=0)
+    assert [(one.text, one.extra) for one in found if isinstance(one, Record)] == [
+        ("a", {"caption": "b"}), ("c", {"text": None}), (None, {"caption": None}),
+    ]  # fmt: skip

@@ -1,0 +1,102 @@
+"""Data files of a repository on this disk, as rows: for kinds that read them when they list."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlm_assets.captions.tables import TableReading
+from vlm_assets.hub.client import HubRepo, RepoFile
+from vlm_assets.hub.layouts import HubSpec, RepoLayout, list_repo, origin_of
+from vlm_assets.hub.readers import TABLE_FORMATS, TEXT_FORMATS, batches_of
+from vlm_assets.hub.tables import class_names, labelled
+from vlm_assets.hub.text_tables import TextTable
+from vlm_assets.transfer.files import FileHashes
+from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.words.contexts import ListContext
+from vlm_assets.words.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTable:
+    """A verified data file of a table format on disk."""
+
+    path: Path
+    format: str
+    name: str
+    where: str
+    features: Mapping[str, Any]
+    reading: TableReading
+    known: Callable[[str], bool]
+    """Names that a column has if the table is read rightly."""
+
+    def columns(self) -> list[str]:
+        """Names of its columns; of JSON those of the first rows.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        if self.format in TEXT_FORMATS:
+            return list(self._text().load().columns)
+        return next(
+            (list(batch.schema.names) for batch in batches_of(self.path, self.format, self.where)), []
+        )
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Its rows as JSON values, ClassLabel integers as names, bytes that are text as such.
+
+        Raises:
+            SourceError: it cannot be read to its end.
+        """
+        if self.format in TEXT_FORMATS:
+            names = class_names(None, self.features)
+            for row in self._text().rows():
+                yield {name: labelled(value, names.get(name)) for name, value in row.items()}
+            return
+        for batch in batches_of(self.path, self.format, self.where):
+            names = class_names(batch.schema, self.features)
+            for row in batch.to_pylist():
+                yield {name: labelled(_plain(value), names.get(name)) for name, value in row.items()}
+
+    def _text(self) -> TextTable:
+        return TextTable(self.path, self.name, self.where, self.reading, self.features, self.known)
+
+
+def local_tables(
+    spec: HubSpec, context: ListContext, reading: TableReading, known: Callable[[str], bool]
+) -> tuple[RepoLayout, list[LocalTable]]:
+    """The repository at the pinned commit, and the data files of its wanted splits, downloaded below the cache.
+
+    Raises:
+        SourceError: as `list_repo`; or the dataset holds images itself.
+    """
+    layout = list_repo(spec, context)
+    tables: list[LocalTable] = []
+    with (
+        SyncGuest(context.settings, spec, context.locks_dir) as guest,
+        FileHashes(context.cache_dir / "hub.sqlite") as hashes,
+    ):
+        repo = HubRepo.open(spec.repo, context.settings, guest)
+        for split, items in layout.splits:
+            if split.format not in TABLE_FORMATS:
+                raise SourceError(
+                    f"source {spec.name}: {spec.repo}, {split.config}/{split.split} is {split.format}: it holds "
+                    "images, not URLs; use kind hf_dataset"
+                )
+            for item in items:
+                file = RepoFile(**item.payload["file"])
+                path = repo.fetch(file, layout.sha, context.cache_dir / "hub", hashes, force=context.force)
+                where = origin_of(spec, file.path)
+                features = split.features or {}
+                tables.append(LocalTable(path, split.format, item.key, where, features, reading, known))
+    return layout, tables
+
+
+def _plain(value: Any) -> Any:
+    """Text where a writer has left out that its bytes are text."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,363 @@
+"""Samples of WebDataset tars: which members are one, which of them are images, what the others say.
+
+Source: the WebDataset format description (webdataset/webdataset, README "The WebDataset Format"): members that share
+a name up to the first dot of the base name. Where they do not stand side by side, the first ones wait on disk.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, Self
+
+from blake3 import blake3
+
+from vlm_assets.archives.members import Member
+from vlm_assets.archives.names import Encodings, is_image_name
+from vlm_assets.archives.read import Reading as ArchiveReading
+from vlm_assets.archives.read import read_members
+from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.json_rows import parsed_json
+from vlm_assets.captions.json_values import json_value
+from vlm_assets.captions.text_files import read_text
+from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
+from vlm_assets.captions.words import TEXT_NAMES, as_text
+from vlm_assets.hub.columns import Wanted
+from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
+from vlm_assets.words.records import Record, RecordImage
+
+SAMPLE_BYTES: Final = 512 * 2**20
+"""What the members of one key may hold together, and so how much of a tar is in memory at most. Less than what a row
+of a table may: such a row was written as one, while names share a key by accident."""
+_MEMBER_COST_BYTES: Final = 1024
+"""What a member without bytes costs in memory."""
+_PLAIN_FIELD: Final = re.compile(r"(?:(?:image|img)?[._-]?\d*\.)?[a-z0-9]+", re.IGNORECASE)
+"""`jpg`, `0.jpg`, `image_1.png`: the images of a sample. `seg.png` or `depth.png` is something about one."""
+_TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".caption", ".transcript"})
+_WORD_SUFFIXES: Final = _TEXT_SUFFIXES | {".json", ".cls"}
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Members that share a key; none are kept once they are too large together."""
+
+    key: str
+    members: list[Member] = field(default_factory=list)
+    size_bytes: int = 0
+    count: int = 0
+
+    def add(self, member: Member) -> None:
+        self.size_bytes += len(member.data or b"") + _MEMBER_COST_BYTES
+        self.count += 1
+        if self.size_bytes <= SAMPLE_BYTES:
+            self.members.append(member)
+        else:
+            self.members.clear()
+
+
+@dataclass(slots=True)
+class _Met:
+    """Which fields a tar's samples have, and which of the catalogue's columns one of them had."""
+
+    fields: dict[str, None] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+
+    def enter(self, values: Iterable[str]) -> None:
+        if len(self.fields) < 1000:
+            self.fields.update(dict.fromkeys(values))
+
+
+def webdataset_records(
+    parts: Sequence[Path],
+    item: str,
+    origin: str,
+    reading: ArchiveReading,
+    wanted: Wanted,
+) -> Iterator[Record | Reject | LeftOut]:
+    """A record a sample, in the order in which samples are complete, and what was left out of the tar.
+
+    Raises:
+        SourceError: it cannot be read to its end, several images and none named, or a column of the catalogue that
+            no sample has.
+    """
+    how = replace(reading, wanted=lambda _: True)
+    met = _Met()
+    record = -1
+    for found in _samples(parts, origin, how):
+        if isinstance(found, LeftOut):
+            yield replace(found, key=f"{item}/{found.key}".rstrip("/"))
+            continue
+        record += 1
+        if isinstance(found, Member):
+            detail = f"{found.name}: {found.detail}"[:300]
+            yield Reject(item, found.reason or RejectReason.UNREADABLE, detail, record)
+        elif found.size_bytes > SAMPLE_BYTES:
+            detail = f"{found.key}: {found.count} members share this name, more than {SAMPLE_BYTES} bytes"
+            yield Reject(item, RejectReason.TOO_MANY_BYTES, detail[:300], record)
+        else:
+            yield _record(found, item, record, origin, wanted, met, reading.encoding)
+    if record < 0:
+        yield Reject(item, RejectReason.EMPTY, "a tar without samples")
+    else:
+        _check_columns(wanted, met, origin)
+
+
+def _check_columns(wanted: Wanted, met: _Met, origin: str) -> None:
+    """Returns where every column that the catalogue names was met.
+
+    Raises:
+        SourceError: one was in no sample; lists the fields.
+    """
+    named = {
+        "text_column": [wanted.text_column], "messages_column": [wanted.messages_column],
+        "image_column": wanted.image_columns,
+    }  # fmt: skip
+    for key, columns in named.items():
+        for column in columns:
+            if column is not None and column not in met.found:
+                raise SourceError(
+                    f"{origin}: no sample has {column!r} ({key}); there are: {', '.join(sorted(met.fields)[:50])}"
+                )
+
+
+def _samples(
+    parts: Sequence[Path], origin: str, reading: ArchiveReading
+) -> Iterator[_Sample | Member | LeftOut]:
+    """Samples, members whose name came before, and what was left out."""
+    torn = _torn(parts, origin, reading)
+    sample: _Sample | None = None
+    with _Aside(reading.spool_dir) as aside:
+        for member in read_members(parts, reading, where=origin):
+            if isinstance(member, LeftOut) or member.reason is RejectReason.DUPLICATE_ITEM:
+                yield member
+                continue
+            key = _sample_key(member.name)
+            if sample is not None and key != sample.key:
+                yield sample
+                sample = None
+            if (mark := _mark(key)) in torn:
+                aside.put(key, member)
+                torn[mark] -= 1
+                if not torn[mark]:
+                    yield aside.take(key)
+                continue
+            sample = sample or _Sample(key)
+            sample.add(member)
+    if sample is not None:
+        yield sample
+
+
+def _torn(parts: Sequence[Path], origin: str, reading: ArchiveReading) -> dict[int, int]:
+    """Keys whose members do not stand side by side, with how many they are; from the names alone."""
+    counts: dict[int, int] = {}
+    names: set[int] = set()
+    torn: set[int] = set()
+    last: int | None = None
+    for member in read_members(parts, replace(reading, unread=lambda _: True), where=origin):
+        if isinstance(member, LeftOut) or (name := _mark(member.name)) in names:
+            continue
+        names.add(name)
+        key = _mark(_sample_key(member.name))
+        if key != last and key in counts:
+            torn.add(key)
+        counts[key] = counts.get(key, 0) + 1
+        last = key
+    return {key: counts[key] for key in torn}
+
+
+def _mark(text: str) -> int:
+    """Eight bytes for a name: a tar may have a million of them."""
+    return int.from_bytes(blake3(text.encode()).digest(8), "little")
+
+
+class _Aside:
+    """Members that wait on disk until the others of their samples have come."""
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = TemporaryFile(dir=folder)  # noqa: SIM115  # closed by __exit__
+        self._places: defaultdict[str, list[tuple[Member, int, int | None]]] = defaultdict(list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def put(self, key: str, member: Member) -> None:
+        """Keeps a member."""
+        place = self._file.seek(0, 2)
+        size_bytes = None if member.data is None else self._file.write(member.data)
+        self._places[key].append((replace(member, data=None), place, size_bytes))
+
+    def take(self, key: str) -> _Sample:
+        """The sample of all members that were kept under a key."""
+        sample = _Sample(key)
+        for member, place, size_bytes in self._places.pop(key):
+            self._file.seek(place)
+            data = None if size_bytes is None else self._file.read(size_bytes)
+            sample.add(replace(member, data=data))
+        return sample
+
+
+def _sample_key(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
+
+
+def _record(
+    sample: _Sample,
+    item: str,
+    record: int,
+    origin: str,
+    wanted: Wanted,
+    met: _Met,
+    encoding: Encodings,
+) -> Record | Reject:
+    """A sample with all its images; one that cannot be read, or whose words cannot, rejects it whole."""
+    key = sample.key
+    by_field = {member.name.rpartition("/")[2].partition(".")[2]: member for member in sample.members}
+    met.enter(by_field)
+    chosen = _image_fields(by_field, key, origin, wanted)
+    met.found.update(chosen)
+    fault = _fault(by_field, chosen)
+    if fault is not None or not chosen:
+        reason = fault.reason if fault is not None and fault.reason else RejectReason.NO_IMAGE
+        detail = "" if fault is None else f"{fault.name}: {fault.detail}"
+        return Reject(item, reason, f"{key}: {detail or 'no image member'}"[:300], record)
+    try:
+        values = {
+            name: _field_value(name, one, encoding)
+            for name, one in sorted(by_field.items())
+            if name not in chosen
+        }
+        met.enter(f"json.{name}" for name in values.get("json") or () if isinstance(values["json"], Mapping))
+        text, extra = _text(values, wanted.text_column, f"sample {key}", met)
+        said, extra = _messages(extra, wanted.messages_column, len(chosen), met)
+    except ConversationError as error:
+        return Reject(item, RejectReason.BAD_CONVERSATION, f"{key}: {error}"[:300], record)
+    except SourceError as error:
+        return Reject(item, RejectReason.UNREADABLE, str(error)[:300], record)
+    images = [RecordImage(by_field[name].data or b"", name if len(chosen) > 1 else None) for name in chosen]
+    first = by_field[chosen[0]].name if len(chosen) == 1 else key
+    return Record(
+        item, record, f"{item}/{key}", images, f"{origin}#{first}", text=text, extra=extra,
+        messages=None if said is None else said.messages, images_upstream=len(chosen),
+        remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
+    )  # fmt: skip
+
+
+def _fault(by_field: Mapping[str, Member], chosen: Sequence[str]) -> Member | None:
+    """The member without bytes that a sample cannot do without: an image, words, or any where it has no image."""
+    refused = [name for name, member in by_field.items() if member.data is None]
+    needed = [name for name in refused if not chosen or name in chosen or _suffix(name) in _WORD_SUFFIXES]
+    return by_field[needed[0]] if needed else None
+
+
+def _image_fields(by_field: Mapping[str, Member], key: str, origin: str, wanted: Wanted) -> list[str]:
+    """Fields of a sample that are its images: those named, else `jpg` or the numbered ones, else the only one."""
+    images = [name for name in by_field if is_image_name(f"x.{name}")]
+    if named := wanted.image_columns:
+        return [name for name in named if name in by_field]
+    plain = sorted(filter(_PLAIN_FIELD.fullmatch, images), key=_field_order)
+    if plain or len(images) <= 1:
+        return plain or images
+    if len({re.sub(r"\d+", "0", name.rpartition(".")[0]) for name in images}) == 1:
+        return sorted(images, key=_field_order)
+    raise SourceError(
+        f"{origin}, sample {key}: several images: {', '.join(sorted(images))}; set image_column to one of them, "
+        "or to the list of those that make up a sample"
+    )
+
+
+def _field_order(name: str) -> tuple[list[int], str]:
+    return [int(number) for number in re.findall(r"\d+", name.rpartition(".")[0])], name
+
+
+def _messages(
+    values: dict[str, Any], column: str | None, images: int, met: _Met
+) -> tuple[Conversation | None, dict[str, Any]]:
+    """The conversation: the named member (or `json.key` inside one), else one under a usual name in a json."""
+    nested = [f"json.{name}" for name in MESSAGES_NAMES]
+    for candidate in (column,) if column else (*MESSAGES_NAMES, *nested):
+        name, _, inner = candidate.partition(".")
+        left, rest = dict(values), values.get(name)
+        if candidate in values:
+            value = left.pop(candidate)
+        elif inner and isinstance(rest, Mapping) and inner in rest:
+            value = rest[inner]
+            left[name] = {key: one for key, one in rest.items() if key != inner}
+        else:
+            continue
+        met.found.add(candidate)
+        if value is None:
+            continue
+        said = normalise(value, images)
+        left = {key: one for key, one in left.items() if key != name or one}
+        return said, {**left, **({candidate: json_value(said.beside)} if said.beside else {})}
+    return None, values
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(f"x.{name}").suffix.lower()
+
+
+def _field_value(name: str, member: Member, encoding: Encodings) -> Any:
+    """What a member says, as JSON.
+
+    Raises:
+        SourceError: words that cannot be read for certain.
+    """
+    if member.data is None:
+        return {"rejected": member.reason, "detail": member.detail}
+    if _suffix(name) not in _WORD_SUFFIXES:
+        return json_value(member.data)
+    data = member.data
+    told = encoding if encoding is None or isinstance(encoding, str) else tuple(encoding)
+    content = read_text(member.name, lambda: BytesIO(data), told)
+    return json_value(parsed_json(content, member.name)) if _suffix(name) == ".json" else content.strip()
+
+
+def _text(
+    values: dict[str, Any], column: str | None, where: str, met: _Met
+) -> tuple[str | None, dict[str, Any]]:
+    """The text: the named member (or `json.key` inside one), else `txt` and the like, else a json's caption.
+
+    Where none of these is there, the only member of text is it.
+
+    Raises:
+        SourceError: the named one holds objects.
+    """
+    nested = [f"json.{name}" for name in TEXT_NAMES]
+    texts = [name for name in values if _suffix(name) in _TEXT_SUFFIXES]
+    usual = (*_usual(values), *nested, *(texts if len(texts) == 1 else ()))
+    for candidate in (column,) if column else usual:
+        name, _, inner = candidate.partition(".")
+        whole = values.get(name)
+        if candidate in values:
+            value, kept = values[candidate], {k: v for k, v in values.items() if k != candidate}
+        elif inner and isinstance(whole, Mapping) and inner in whole:
+            value, kept = whole[inner], values
+        else:
+            continue
+        met.found.add(candidate)
+        if column is None and not _is_text(value):
+            continue
+        return as_text(value, f"{where}, {candidate}"), kept
+    return None, values
+
+
+def _usual(values: Mapping[str, Any]) -> list[str]:
+    """Members under a usual name, whatever the case of its letters."""
+    by_name = {name.lower(): name for name in sorted(values, reverse=True)}
+    return list(dict.fromkeys(by_name[name.lower()] for name in TEXT_NAMES if name.lower() in by_name))
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(one, str) for one in value)
+    return isinstance(value, str)
