@@ -52,7 +52,7 @@ def main() -> None:
     if "--print" in sys.argv:
         sys.stdout.write(json.dumps({name: value for name, (value, _) in found.items()}, indent=2) + "\n")
         return
-    import boto3
+    import boto3  # noqa: PLC0415 - where figures are only printed, it is not needed
 
     stack = os.environ.get("VLM_STACK", "vlm-assets")
     data: list[dict[str, Any]] = [

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.columns import (
@@ -354,8 +355,6 @@ def read_decontamination(paths: Sequence[Path]) -> tuple[list[str], Words]:
     Raises:
         AllocationError: a file is no parquet, or has neither column.
     """
-    import pyarrow.parquet as pq
-
     hashes: set[str] = set()
     pictures: list[Words] = [np.empty(0, dtype=np.uint64)]
     for path in paths:

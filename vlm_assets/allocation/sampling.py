@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.rows import Places, RowTable
@@ -11,8 +12,6 @@ from vlm_assets.words.keys import ranks_of
 
 def precedence(table: RowTable, places: Places) -> Places:
     """Numbers that order these rows (given ascending) by precedence: slice first, then id bytes."""
-    import pyarrow.compute as pc
-
     numbers = np.empty(len(places), dtype=np.int64)
     owners = table.slice_numbers(places)
     edges = np.flatnonzero(np.diff(owners)) + 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from vlm_assets.allocation.committed import Supply, gather_supply
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.allocation.plan import plan_allocation, write_plan
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.tombstones import read_tombstones
@@ -57,8 +58,6 @@ def allocate(installation: Installation, target: str, *, lock_wait_s: float = 0.
         AllocationError: incomplete sources, an unknown target, or a shortfall where the catalogue says `fail`.
         LockHeldError: another process allocates this target.
     """
-    from vlm_assets.allocation.plan import plan_allocation, write_plan
-
     corpus = installation.catalog.corpus
     link = installation.root.allocation(corpus.name, target)
     lock = installation.root.locks / f"allocation.{corpus.name}.{target}"

@@ -253,7 +253,7 @@ def buffering(kept: Any) -> Decoder:
 
 
 def _zstd(window_bytes: int) -> Any:
-    from backports import zstd
+    from backports import zstd  # noqa: PLC0415 - for zst alone
 
     largest = window_bytes.bit_length() - 1
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: largest})
@@ -261,6 +261,6 @@ def _zstd(window_bytes: int) -> Any:
 
 def zstd_error() -> type[Exception]:
     """The error of the zstd library."""
-    from backports import zstd
+    from backports import zstd  # noqa: PLC0415 - for zst alone
 
     return zstd.ZstdError

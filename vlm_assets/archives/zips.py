@@ -164,7 +164,7 @@ def _closed(entry: ZipEntry) -> tuple[RejectReason, str] | None:
 
 def _inflated64(packed: Iterator[bytes]) -> Iterator[bytes]:
     """Deflate64 (method 9), which Windows writes for members over 2 GiB. 16 KiB give at most 16 MiB."""
-    import inflate64
+    import inflate64  # noqa: PLC0415 - for Deflate64 alone
 
     inflater = inflate64.Inflater()
     for chunk in packed:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
@@ -342,10 +344,6 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
 
 def _decode_fault(encoded: bytes, fact: dict[str, Any]) -> str:
     """What is wrong with an image when it is decoded fully; "" where it is what is on record."""
-    from io import BytesIO
-
-    from PIL import Image
-
     try:
         with Image.open(BytesIO(encoded)) as image:
             image.load()

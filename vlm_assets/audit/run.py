@@ -8,6 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Final
 
+from vlm_assets.audit import (
+    checks_files,
+    checks_plan,
+    checks_rows,
+    checks_slices,
+    checks_state,
+    checks_upstream,
+)
+from vlm_assets.audit.evidence import Evidence, UnjudgedError
 from vlm_assets.audit.findings import (
     MAX_EXAMPLES,
     Finding,
@@ -18,6 +27,7 @@ from vlm_assets.audit.findings import (
     finding_names,
     severity_of,
 )
+from vlm_assets.audit.recount import Recount
 from vlm_assets.installation.opening import Installation
 from vlm_assets.workers.pool import WorkerPool
 from vlm_assets.workers.program import CALLS, ONE_THREAD, Program
@@ -90,9 +100,6 @@ def _judge_all(
     full: bool,
     sample_rows: int,
 ) -> list[Finding]:
-    from vlm_assets.audit.evidence import Evidence
-    from vlm_assets.audit.recount import Recount
-
     evidence = Evidence(installation, target, full=full, sample_rows=sample_rows)
     threads = installation.settings.worker_count
     current = ""
@@ -118,23 +125,12 @@ def _judge_all(
 
 
 def _checks() -> Mapping[FindingName, Callable[..., Verdict]]:
-    from vlm_assets.audit import (
-        checks_files,
-        checks_plan,
-        checks_rows,
-        checks_slices,
-        checks_state,
-        checks_upstream,
-    )
-
     modules = (checks_files, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream)
     found = {name: function for module in modules for name, function in vars(module).items()}
     return {name: found[f"check_{name}"] for name in finding_names()}
 
 
 def _judge(name: FindingName, check: Callable[..., Verdict], recount: object) -> Finding:
-    from vlm_assets.audit.evidence import UnjudgedError
-
     clock = time.monotonic()
     try:
         verdict = check(recount)

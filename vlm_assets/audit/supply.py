@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vlm_assets.audit.corpus_rows import images_of, with_image_of
@@ -337,8 +338,6 @@ def benchmark_files(evidence: Evidence, rules: Rules) -> list[Path]:
 
 def read_benchmark(paths: Sequence[Path]) -> Benchmark:
     """Hashes of benchmark images: columns `image_sha256` (hex) and `dhash` of parquet files."""
-    import pyarrow.parquet as pq
-
     hashes: set[str] = set()
     pictures: set[int] = set()
     for path in paths:

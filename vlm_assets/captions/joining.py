@@ -173,7 +173,7 @@ class CaptionIndex:
         Raises:
             SourceError: tables that are not optional have rows, and not one row names a listed image.
         """
-        import numpy as np
+        import numpy as np  # noqa: PLC0415 - the code location has kinds that join
 
         hashes, offsets = np.array(self._hashes, np.uint64), np.array(self._offsets, np.uint64)
         order = np.lexsort((offsets, hashes))

@@ -129,7 +129,7 @@ class LoadedTable:
 
 
 def _parquet_columns(table: Table) -> tuple[str, ...]:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # noqa: PLC0415 - for Parquet alone
 
     with _opened(table) as stream:
         names = tuple(map(nfc, _guarded(table, lambda: pq.read_schema(stream).names)))
@@ -139,7 +139,7 @@ def _parquet_columns(table: Table) -> tuple[str, ...]:
 
 
 def _parquet_rows(table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # noqa: PLC0415 - for Parquet alone
 
     with _opened(table) as stream:
         file = _guarded(table, lambda: pq.ParquetFile(stream))
@@ -158,7 +158,7 @@ def _opened(table: Table) -> IO[bytes]:
 
 
 def _guarded(table: Table, read: Callable[[], Any]) -> Any:
-    import pyarrow as pa
+    import pyarrow as pa  # noqa: PLC0415 - for Parquet alone
 
     try:
         return read()

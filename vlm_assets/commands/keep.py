@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, console, errors, installed, print_json
+from vlm_assets.operate.tables import shown_transfer, size
 
 if TYPE_CHECKING:
     from vlm_assets.remote.report import TransferReport
@@ -25,7 +26,6 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Push to the remote what it lacks: objects once, manifests after them. Deletes nothing."""
-    from vlm_assets.operate.tables import shown_transfer
     from vlm_assets.remote.backup import backup as push
 
     with shown_transfer("backup") as progress:
@@ -53,7 +53,6 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Bring everything back from the remote, or some sources and targets; every byte is verified."""
-    from vlm_assets.operate.tables import shown_transfer
     from vlm_assets.remote.restore import RestoreOptions
     from vlm_assets.remote.restore import restore as fetch
     from vlm_assets.settings import load_settings
@@ -75,8 +74,6 @@ def restore(
 
 
 def _tell(report: "TransferReport", verb: str, *, as_json: bool) -> None:
-    from vlm_assets.operate.tables import size
-
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -110,7 +107,6 @@ def migrate(
 ) -> None:
     """Bring data of an older version of this program up to date, without fetching. Exit 1 while something is left."""
     from vlm_assets.operate.migration import migrate as bring_up
-    from vlm_assets.operate.tables import size
 
     installation = installed()
     report = bring_up(

@@ -5,13 +5,13 @@ from typing import NoReturn
 import typer
 
 from vlm_assets.commands.app import console, installed, print_json
+from vlm_assets.operate.tables import shown_transfer, size
 
 
 def prune_remote(
     *, keep: int | None, drop: list[str], release_pins: bool, dry_run: bool, as_json: bool
 ) -> NoReturn:
     """Deletes at the remote what is no longer kept; exit 1 where a pin holds something that should go."""
-    from vlm_assets.operate.tables import size
     from vlm_assets.remote.prune import PruneOrder
     from vlm_assets.remote.prune import prune_remote as prune
 
@@ -40,7 +40,6 @@ def prune_remote(
 
 def verify_remote(*, deep: bool, repair: bool, as_json: bool) -> NoReturn:
     """Compares the remote with its manifests; exit 1 where something is wrong and was not mended."""
-    from vlm_assets.operate.tables import shown_transfer, size
     from vlm_assets.remote.verify import verify_remote as verify
     from vlm_assets.settings import load_settings
 

@@ -1,5 +1,6 @@
 """Before and around a build: init, check, plan, status, prune."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,6 +19,8 @@ from vlm_assets.commands.app import (
     print_problems,
 )
 from vlm_assets.commands.remote import prune_remote
+from vlm_assets.operate.tables import show_forecast, show_rights, show_status, size
+from vlm_assets.words.errors import Problem
 
 if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
@@ -42,11 +45,8 @@ def init(path: Annotated[Path, typer.Argument(help="A folder for all data; made 
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Look over settings and catalogue, and what draws pages here; tell every fault at once, with file and key."""
-    from dataclasses import asdict
-
     from vlm_assets.installation.opening import open_installation, problems_of_everything
     from vlm_assets.operate.renderers import examine_renderers
-    from vlm_assets.words.errors import Problem
 
     problems = problems_of_everything()
     renderers = [] if problems else examine_renderers(open_installation())
@@ -88,7 +88,6 @@ def plan(target: Target = None, *, as_json: Json = False) -> None:
 def show_plan(installation: "Installation", target: str | None, *, as_json: bool) -> NoReturn:
     """Prints the forecast of a target and ends the command."""
     from vlm_assets.operate.forecast import forecast
-    from vlm_assets.operate.tables import show_forecast
 
     result = forecast(installation, chosen_target(installation, target))
     if as_json:
@@ -102,7 +101,6 @@ def show_plan(installation: "Installation", target: str | None, *, as_json: bool
 def status(*, as_json: Json = False) -> None:
     """Show where sources and targets stand."""
     from vlm_assets.operate.status import read_status
-    from vlm_assets.operate.tables import show_rights, show_status
 
     result = read_status(installed())
     if as_json:
@@ -144,7 +142,6 @@ def prune(
 ) -> None:
     """Remove what nothing needs: caches, old versions, leftovers of cut runs."""
     from vlm_assets.operate.prune import prune_data_root
-    from vlm_assets.operate.tables import size
 
     if remote:
         prune_remote(keep=keep, drop=drop or [], release_pins=release_pins, dry_run=dry_run, as_json=as_json)

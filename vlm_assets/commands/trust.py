@@ -7,6 +7,7 @@ import typer
 
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.remote import verify_remote
+from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, size, table
 
 
 @app.command()
@@ -18,7 +19,6 @@ def audit(
 ) -> None:
     """Count the sealed corpus again, against sources and catalogue. Exit 1 where an error is found."""
     from vlm_assets.audit.run import audit_corpus, exit_code
-    from vlm_assets.operate.tables import show_findings
 
     installation = installed()
     findings = audit_corpus(installation, chosen_target(installation, target), full=full)
@@ -49,7 +49,6 @@ def verify(
         verify_remote(deep=deep, repair=repair, as_json=as_json)
     if deep or repair:
         raise typer.BadParameter("--deep and --repair need --remote")
-    from vlm_assets.operate.tables import shown_progress, size
     from vlm_assets.operate.verify import verify as verify_files
 
     installation = installed()
@@ -82,7 +81,6 @@ def show(
 ) -> None:
     """Show where a row comes from: item, revision, licence, the run that fetched it, the corpora that have it."""
     from vlm_assets.operate.lineage import show_row
-    from vlm_assets.operate.tables import show_lineage
 
     rows = show_row(installed(), sample_id)
     if as_json:
@@ -100,7 +98,6 @@ def diff(
 ) -> None:
     """Compare two corpora: rows added, removed and kept, per source and subcategory."""
     from vlm_assets.corpus.diff import diff_corpora
-    from vlm_assets.operate.tables import table
 
     result = diff_corpora(installed(), a, b)
     if as_json:

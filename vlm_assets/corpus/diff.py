@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.errors import StoreError
-from vlm_assets.words.layout import MANIFEST, VERSIONS
+from vlm_assets.words.layout import MANIFEST, VERSIONS, key_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def diff_versions(a: Path, b: Path) -> CorpusDiff:
     Raises:
         StoreError: an index file cannot be read.
     """
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - half a second, for a table that is shown
 
     before, after = _read(a), _read(b)
     counts = []
@@ -131,8 +131,6 @@ def _read(version: Path) -> _Rows:
 
 
 def _mark(name: tuple[str, ...]) -> int:
-    from vlm_assets.words.layout import key_hash
-
     return key_hash("\0".join(name[1:]))
 
 
@@ -145,7 +143,7 @@ def _index(path: Path) -> pa.Table:
 
 
 def _count(rows: _Rows, mask: NDArray[np.bool_], label: str) -> "pd.DataFrame":
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - half a second, for a table that is shown
 
     counts = np.bincount(rows.cell[mask], minlength=len(rows.cells)).astype(np.int64)
     table = pd.DataFrame(rows.cells, columns=list(_KEYS))

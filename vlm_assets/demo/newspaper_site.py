@@ -14,6 +14,8 @@ from html import escape
 from typing import Final
 from urllib.parse import quote
 
+import pikepdf
+from pikepdf import Dictionary, Name
 from PIL import Image, ImageDraw, ImageFont
 
 from vlm_assets.demo.services.base import Reply, Request, Service
@@ -201,9 +203,6 @@ def _file(issue: DemoIssue) -> Reply:
 @cache
 def pdf_of(name: str, pages: int, content: str = "scan") -> bytes:
     """A made-up newspaper issue: scans of 300 DPI, or a drawing; always the same bytes for one name."""
-    import pikepdf
-    from pikepdf import Dictionary, Name
-
     pdf = pikepdf.new()
     size_pt = (PAGE_PX[0] * 72 / DPI, PAGE_PX[1] * 72 / DPI)
     for number in range(pages):

@@ -54,7 +54,7 @@ class _Coarse:
 
 
 def _coarse(encoded: bytes) -> _Coarse | None:
-    from PIL import Image
+    from PIL import Image  # noqa: PLC0415 - where something is alike
 
     try:
         with Image.open(io.BytesIO(encoded), formats=_SAFE_FORMATS) as image:

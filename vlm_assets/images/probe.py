@@ -33,7 +33,7 @@ class ImageProber:
         unknown = sorted(policy.formats - set(FORMATS))
         if unknown:
             raise ValueError(f"unknown formats {unknown}; there are {', '.join(FORMATS)}")
-        from vlm_assets.images import decode, pool
+        from vlm_assets.images import decode, pool  # noqa: PLC0415 - without Pillow where nothing is probed
 
         self._policy = policy
         self._decode = decode.probe_decoded

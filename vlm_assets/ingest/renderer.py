@@ -22,7 +22,7 @@ def identity_here(spec: SourceSpec) -> "RendererIdentity | None":
     renderer = spec.drawn_by()
     if renderer is None:
         return None
-    from vlm_assets.pdf.identity import renderer_identity
+    from vlm_assets.pdf.identity import renderer_identity  # noqa: PLC0415 - pikepdf and pdfium, for pages alone
 
     return renderer_identity(cast("Renderer", renderer))
 

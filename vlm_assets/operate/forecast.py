@@ -12,7 +12,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.allocation.inputs import target_rows
+from vlm_assets.allocation.plan import plan_allocation
+from vlm_assets.allocation.step import tombstones_in_force
+from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
 from vlm_assets.catalog.rules import fixed_subcategories
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.due import Due, slice_due
@@ -209,10 +213,6 @@ def _request_hours(installation: Installation, spec: SourceSpec, one: SourceFore
 
 def _exact_nodes(installation: Installation, target: str) -> list[NodeForecast]:
     """Grants of the plan that a build would make now."""
-    from vlm_assets.allocation.committed import gather_supply
-    from vlm_assets.allocation.plan import plan_allocation
-    from vlm_assets.allocation.step import tombstones_in_force
-
     plan = plan_allocation(
         installation.catalog, target, gather_supply(installation).slices, tombstones_in_force(installation.root),
         base_dir=installation.catalog_dir,
@@ -230,8 +230,6 @@ def _estimated_nodes(
     installation: Installation, target: str, supplies: Mapping[str, Mapping[str, int]]
 ) -> list[NodeForecast]:
     """Grants with item counts as supplies: before dedup, rejects and what containers hold."""
-    from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
-
     corpus = installation.catalog.corpus
     leaves = corpus.leaves()
     cells = [

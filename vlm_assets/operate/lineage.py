@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_items, read_listing
-from vlm_assets.store.slices import INDEX_FILE, data_file_names
-from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.store.slices import INDEX_FILE, data_file_names, read_items_ledger
+from vlm_assets.store.tombstones import Tombstone, read_tombstones
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot, key_hash
@@ -204,8 +204,6 @@ def _values(version: Path, manifest: SliceManifest, row: int) -> dict[str, Any]:
 
 def _item(root: DataRoot, manifest: SliceManifest, version: Path, item_hash: int) -> tuple[str, str]:
     """(key, identity) of the item, from the ledger; where that is gone, from the listing."""
-    from vlm_assets.store.slices import read_items_ledger
-
     try:
         entries = [(entry.key, entry.identity) for entry in read_items_ledger(version)]
     except (OSError, pa.ArrowInvalid):
@@ -271,8 +269,6 @@ def _presences(root: DataRoot, sample_id: str) -> Iterator[Presence]:
 
 
 def _tombstones(root: DataRoot, values: dict[str, Any]) -> list[str]:
-    from vlm_assets.store.tombstones import Tombstone
-
     found = []
     for name in read_tombstones(root).names:
         one = Tombstone.from_bytes((root.tombstones / f"{name}.json").read_bytes())

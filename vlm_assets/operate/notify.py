@@ -125,9 +125,9 @@ def _post(settings: Settings, url: str, failure: Failure) -> str:
 
 
 def _publish(topic: str, failure: Failure) -> str:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    import boto3  # noqa: PLC0415 - where SNS is told alone
+    from botocore.config import Config  # noqa: PLC0415 - where SNS is told alone
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - where SNS is told alone
 
     region = topic.split(":")[3]
     config = Config(

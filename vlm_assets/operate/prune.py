@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import prune_versions
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
@@ -102,8 +103,6 @@ class _Pruning:
                 yield path
 
     def _corpus_plans(self) -> set[str]:
-        from vlm_assets.corpus.manifest import CorpusManifest
-
         return {
             read_manifest(link.resolve(), CorpusManifest).allocation_version
             for link in self._links("corpora")

@@ -33,7 +33,7 @@ def examine_renderers(installation: Installation) -> list[RendererReport]:
 
 
 def _examine(installation: Installation, renderer: str, specs: list[SourceSpec]) -> RendererReport:
-    from vlm_assets.ingest.renderer import identity_here
+    from vlm_assets.ingest.renderer import identity_here  # noqa: PLC0415 - `check` loads no pyarrow
 
     names = tuple(spec.name for spec in specs)
     try:
@@ -48,7 +48,7 @@ def _examine(installation: Installation, renderer: str, specs: list[SourceSpec])
 
 
 def _elsewhere(installation: Installation, sources: tuple[str, ...], here: str) -> dict[str, tuple[str, ...]]:
-    from vlm_assets.ingest.summary import summarise_source
+    from vlm_assets.ingest.summary import summarise_source  # noqa: PLC0415 - `check` loads no pyarrow
 
     found: defaultdict[str, list[str]] = defaultdict(list)
     for source in sources:

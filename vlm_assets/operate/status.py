@@ -1,5 +1,6 @@
 """Where everything stands, from manifests and summaries alone: what `vlm-assets status` shows."""
 
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -75,8 +76,6 @@ class Status(BaseModel):
 
 def read_status(installation: Installation) -> Status:
     """The state on disk. Opens no data file; 2,000 slices of a source are one summary."""
-    import shutil
-
     clock = time.monotonic()
     catalog = installation.catalog
     in_force = [(spec, _in_force(installation, spec)) for spec in catalog.sources if spec.enabled]

@@ -235,7 +235,7 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     if not errors.is_terminal:
         yield lambda done, total: None  # noqa: ARG005 - does nothing
         return
-    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415 - `--help` shows none
 
     columns = (
         *Progress.get_default_columns()[:2],

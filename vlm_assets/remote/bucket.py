@@ -174,7 +174,7 @@ def retried(ask: Callable[[], Any], where: str) -> Any:
     Raises:
         RemoteError: it was refused, or the fault did not pass.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415 - half a second, where a remote is asked
 
     passing = broken_connections()
     for round_number in range(_ROUNDS):
@@ -203,9 +203,9 @@ def retried(ask: Callable[[], Any], where: str) -> Any:
 
 def broken_connections() -> tuple[type[Exception], ...]:
     """What a broken or cut connection raises, from botocore and from below it."""
-    from botocore.exceptions import ConnectionError as BotoConnectionError
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
-    from urllib3.exceptions import HTTPError
+    from botocore.exceptions import ConnectionError as BotoConnectionError  # noqa: PLC0415 - half a second, where a remote is asked
+    from botocore.exceptions import HTTPClientError, IncompleteReadError  # noqa: PLC0415 - half a second, where a remote is asked
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - half a second, where a remote is asked
 
     return HTTPClientError, IncompleteReadError, BotoConnectionError, HTTPError, ConnectionError
 
@@ -254,8 +254,8 @@ def s3_client(endpoint: str | None, concurrency: int) -> Any:
     Bodies carry a SHA-256 of ours, which the store compares; botocore's own checksums and the signature over the body
     would hash each byte again.
     """
-    import boto3
-    from botocore.config import Config
+    import boto3  # noqa: PLC0415 - half a second, where a remote is asked
+    from botocore.config import Config  # noqa: PLC0415 - half a second, where a remote is asked
 
     config = Config(
         retries={"mode": "standard", "max_attempts": 5},

@@ -15,7 +15,7 @@ from vlm_assets.remote.download import body_of
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import hold_work_lease
-from vlm_assets.remote.local import Beside, version_of_manifest
+from vlm_assets.remote.local import Beside, read_version, version_of_manifest
 from vlm_assets.remote.names import LISTINGS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.report import SilentProgress, TransferProgress
@@ -254,6 +254,4 @@ class _Verify:
 
 
 def _beside(manifest: Path) -> Beside:
-    from vlm_assets.remote.local import read_version
-
     return read_version(Name("", "", ""), manifest.parent).beside

@@ -11,14 +11,15 @@ from pydantic import Field, model_validator
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Requests, Traits
-from vlm_assets.spiders.crawl import spiders
+from vlm_assets.spiders.crawl import crawl, default_base_url, spiders
+from vlm_assets.spiders.model import CrawlTask
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
-    from vlm_assets.spiders.model import CrawlTask, Issue, Title
+    from vlm_assets.spiders.model import Issue, Title
 
 _DEFAULT_SPIDER: Final = "istanbul_uni_newspapers"
 
@@ -65,7 +66,6 @@ class Newspapers:
             SourceError: a page of the archive cannot be had, or does not look as its spider expects.
             ConfigError: the settings name no contact, and the archive is on the internet.
         """
-        from vlm_assets.spiders.crawl import crawl, default_base_url
         from vlm_assets.transfer.contact import require_contact
 
         base_url = spec.base_url or default_base_url(spec.spider)
@@ -107,7 +107,6 @@ SOURCE = Newspapers()
 
 
 def _task(spec: NewspapersSpec, base_url: str, context: ListContext) -> "CrawlTask":
-    from vlm_assets.spiders.model import CrawlTask
     from vlm_assets.transfer.http import user_agent
     from vlm_assets.transfer.politeness import HostLimits
 

@@ -11,7 +11,7 @@ from vlm_assets.workers.bounds import die_with_parent
 
 def scrapy_settings(task: CrawlTask) -> dict[str, Any]:
     """Scrapy's settings for a polite crawl."""
-    from vlm_assets.spiders import polite
+    from vlm_assets.spiders import polite  # noqa: PLC0415 - sets up Scrapy's reactor
 
     handler = polite.PoliteHandler
     return {
@@ -57,7 +57,7 @@ def main(parent: int) -> None:
     """Crawls what the task says, while `parent` lives; results and errors lie in its folder."""
     die_with_parent(parent)
     task = CrawlTask.from_json(json.load(sys.stdin))
-    from scrapy.crawler import CrawlerProcess
+    from scrapy.crawler import CrawlerProcess  # noqa: PLC0415 - installs the reactor
 
     spider = importlib.import_module(f"vlm_assets.spiders.{task.spider}").SPIDER
     process = CrawlerProcess(scrapy_settings(task), install_root_handler=True)

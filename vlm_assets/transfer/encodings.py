@@ -97,7 +97,7 @@ def _inflated(source: BinaryIO, window_bits: int) -> Iterator[bytes]:
 
 
 def _through_arrow(source: BinaryIO, coding: str) -> Iterator[bytes]:
-    import pyarrow as pa
+    import pyarrow as pa  # noqa: PLC0415 - for coded bodies alone
 
     try:
         with pa.CompressedInputStream(pa.PythonFile(source, "r"), coding) as stream:

@@ -19,8 +19,8 @@ def guarded_transport(guard_of: Callable[[], Guard], tls: "ssl.SSLContext") -> "
 
     `guard_of` is asked at each request and connection: the client may be shared by sources of other settings.
     """
-    import httpcore2
-    import httpx2
+    import httpcore2  # noqa: PLC0415 - the Hub's client alone
+    import httpx2  # noqa: PLC0415 - the Hub's client alone
 
     class Backend(httpcore2.SyncBackend):
         def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore2.NetworkStream:
@@ -62,8 +62,8 @@ def guarded_transport(guard_of: Callable[[], Guard], tls: "ssl.SSLContext") -> "
 
 def guard_adapter(adapter: "HTTPAdapter", guard: Guard) -> None:
     """Make an adapter of requests open its connections through the guard, to proxies too."""
-    import urllib3
-    from urllib3.exceptions import NewConnectionError
+    import urllib3  # noqa: PLC0415 - Kaggle's client alone
+    from urllib3.exceptions import NewConnectionError  # noqa: PLC0415 - Kaggle's client alone
 
     def new_connection(connection: Any) -> Any:
         timeout = connection.timeout

@@ -74,7 +74,7 @@ def user_agent(settings: SourceSettings) -> str:
 def new_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The loops of uvloop where it is installed (a third less CPU a request), else asyncio's own."""
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

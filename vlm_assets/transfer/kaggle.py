@@ -16,6 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import requests
+from kagglehub.clients import build_kaggle_client
+from kagglehub.exceptions import KaggleApiHTTPError, handle_call
+from kagglehub.integrity import get_md5_checksum_from_response
+from kagglesdk.datasets.types import dataset_api_service as types
+from requests.adapters import HTTPAdapter
+
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.guarded_clients import guard_adapter
 from vlm_assets.transfer.http import TransferError
@@ -73,8 +80,6 @@ class Kaggle:
         """
         if dataset.version is not None:
             return dataset
-        from kagglesdk.datasets.types import dataset_api_service as types  # type: ignore[import-untyped]  # ships none
-
         request = types.ApiGetDatasetRequest()
         request.owner_slug, request.dataset_slug = dataset.owner, dataset.name
         found = self._call(lambda api: api.get_dataset(request), dataset)
@@ -86,9 +91,6 @@ class Kaggle:
         Raises:
             SourceError: as `resolve`.
         """
-        from kagglehub.integrity import get_md5_checksum_from_response
-        from kagglesdk.datasets.types import dataset_api_service as types
-
         request = types.ApiDownloadDatasetRequest()
         request.owner_slug, request.dataset_slug = dataset.owner, dataset.name
         request.dataset_version_number = dataset.version
@@ -106,9 +108,6 @@ class Kaggle:
 
     def _call(self, ask: Callable[[Any], T], dataset: KaggleDataset) -> T:
         """Asks until it is answered: cut bodies surface here, statuses are waited out by the adapter."""
-        import requests
-        from kagglehub.exceptions import KaggleApiHTTPError, handle_call
-
         patience = self._guest.patience
         tries = 0
         while True:
@@ -220,9 +219,6 @@ class RemoteFile(io.RawIOBase):
 
 def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
     """The client of kagglehub, its session's requests with a timeout, a turn and patience."""
-    from kagglehub.clients import build_kaggle_client
-    from requests.adapters import HTTPAdapter
-
     logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
 
     class PoliteAdapter(HTTPAdapter):

@@ -19,11 +19,12 @@ from vlm_assets.ingest.slice import build_slice, read_run
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
 from vlm_assets.orchestration.night.pending import due_slices, target_states
-from vlm_assets.remote.line import NoRemote, SharedRemote, line_remote
+from vlm_assets.remote.line import NoRemote, line_remote
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.remote.local import current_on_disk
 from vlm_assets.remote.names import Name, object_key
 from vlm_assets.remote.on_commit import push_tombstones
+from vlm_assets.remote.shared import SharedRemote
 from vlm_assets.settings import Settings
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.store.versions import read_manifest

@@ -1,5 +1,6 @@
 """Pictures, captions and archives made from a seed: the same bytes on every run with the locked packages."""
 
+import gzip
 import io
 import random
 import tarfile
@@ -72,8 +73,6 @@ def tar_of(files: Iterable[tuple[str, bytes]], mode: str = "w") -> bytes:
     """A tar (`w`, `w:gz`, `w:xz`) with fixed timestamps and owners."""
     buffer = io.BytesIO()
     if mode == "w:gz":
-        import gzip
-
         with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as stream:
             stream.write(tar_of(files))
         return buffer.getvalue()

@@ -9,8 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
+from vlm_assets.images.dhash import dhash
 from vlm_assets.operate.takedown.rows import image_tables
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.errors import StoreError
@@ -96,10 +98,6 @@ class _Picture:
 
 
 def _picture(path: Path) -> _Picture:
-    from PIL import Image, UnidentifiedImageError
-
-    from vlm_assets.images.dhash import dhash
-
     try:
         data = path.read_bytes()
         with Image.open(path) as image:

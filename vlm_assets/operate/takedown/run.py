@@ -9,12 +9,17 @@ from typing import Final
 
 import orjson
 
+from vlm_assets.corpus.build import build_corpus
+from vlm_assets.corpus.card import write_card
+from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
 from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion, Receipt
 from vlm_assets.operate.takedown.rows import covered_rows, source_folders, versions_in
 from vlm_assets.operate.takedown.slices import empty_slices
+from vlm_assets.remote.names import Name
+from vlm_assets.remote.purge import purge_remote, push_record
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
@@ -55,8 +60,6 @@ def take_down(
     tombstone = tombstone_of(root, order)
     name = write_tombstone(root, tombstone)
     if installation.settings.remote:
-        from vlm_assets.remote.purge import push_record
-
         push_record(installation)
     work = _Takedown(installation, tombstone, workers, progress)
     work.run()
@@ -130,9 +133,6 @@ class _Takedown:
 
     def _purge_remote(self) -> None:
         """The same at the remote: what the disk says is the evidence, so a takedown given again finishes it."""
-        from vlm_assets.remote.names import Name
-        from vlm_assets.remote.purge import purge_remote
-
         self.progress("purging the remote")
         slices = [
             Name("datasets", source.name, link.name)
@@ -154,9 +154,6 @@ class _Takedown:
         self.outstanding += purged.outstanding
 
     def _rewrite_corpora(self) -> None:
-        from vlm_assets.corpus.build import build_corpus
-        from vlm_assets.corpus.manifest import CorpusManifest
-
         stored = read_tombstones(self.root)
         tombstones = Tombstones(stored.image_sha256, stored.ids, stored.names)
         for link in self._corpus_links():
@@ -196,8 +193,6 @@ class _Takedown:
         if corpus != declared.name or target not in declared.targets:
             self.remarks.append(f"corpus {corpus}/{target} is not in the catalogue: it has no card now")
             return
-        from vlm_assets.corpus.card import write_card
-
         write_card(self.installation, target)
 
     def _corpus_links(self) -> list[Path]:

@@ -5,10 +5,13 @@ from typing import Any
 
 from rich.console import Console
 
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import reasons, size, table
 from vlm_assets.orchestration.run.runs import RunOutcome
+from vlm_assets.store.versions import current_version, read_manifest
 
 
 def build_summary(
@@ -75,10 +78,6 @@ def show_build(console: Console, installation: Installation, targets: tuple[str,
 
 def _shares(installation: Installation, target: str) -> tuple[dict[str, int], dict[str, int]]:
     """Granted and present rows a source."""
-    from vlm_assets.allocation.manifest import AllocationManifest
-    from vlm_assets.corpus.manifest import CorpusManifest
-    from vlm_assets.store.versions import current_version, read_manifest
-
     name = installation.catalog.corpus.name
     plan = current_version(installation.root.allocation(name, target))
     corpus = current_version(installation.root.corpus(name, target))

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import dagster as dg
 from rich.console import Console
 
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.allocation.step import AllocationOutcome
+from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.listing import register_slices
 from vlm_assets.orchestration.assets.metadata import manifest_metadata
@@ -23,6 +27,9 @@ from vlm_assets.orchestration.names import (
     slice_tags,
 )
 from vlm_assets.orchestration.run.home import dagster_home
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.manifest import SliceManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,6 @@ def reconcile_here(installation: Installation, console: Console) -> Reconciled:
 
 def _register(installation: Installation, instance: dg.DagsterInstance, source: str) -> int:
     """Partition keys added: of listed, retired and committed slices."""
-    from vlm_assets.ingest.summary import summarise_source
-    from vlm_assets.store.listings import read_listing
-
     listing = read_listing(installation.root, source)
     listed = (*listing.slices, *listing.retired) if listing else ()
     return register_slices(instance, source, {*listed, *summarise_source(installation.root, source).slices})
@@ -75,8 +79,6 @@ def _on_disk(installation: Installation) -> Iterator[dg.AssetMaterialization]:
 
 
 def _listing(installation: Installation, source: str) -> Iterator[dg.AssetMaterialization]:
-    from vlm_assets.store.listings import read_listing
-
     listing = read_listing(installation.root, source)
     if listing is not None:
         yield dg.AssetMaterialization(
@@ -92,10 +94,6 @@ def _listing(installation: Installation, source: str) -> Iterator[dg.AssetMateri
 
 
 def _slices(installation: Installation, source: str) -> Iterator[dg.AssetMaterialization]:
-    from vlm_assets.ingest.summary import summarise_source
-    from vlm_assets.store.versions import current_version, read_manifest
-    from vlm_assets.words.manifest import SliceManifest
-
     for key in summarise_source(installation.root, source).slices:
         version = current_version(installation.root.slice(source, key))
         if version is not None:
@@ -109,10 +107,6 @@ def _slices(installation: Installation, source: str) -> Iterator[dg.AssetMateria
 
 
 def _allocation(installation: Installation, target: str) -> Iterator[dg.AssetMaterialization]:
-    from vlm_assets.allocation.manifest import AllocationManifest
-    from vlm_assets.allocation.step import AllocationOutcome
-    from vlm_assets.store.versions import current_version, read_manifest
-
     version = current_version(installation.root.allocation(installation.catalog.corpus.name, target))
     if version is not None:
         manifest = read_manifest(version, AllocationManifest)
@@ -125,9 +119,6 @@ def _allocation(installation: Installation, target: str) -> Iterator[dg.AssetMat
 
 
 def _corpus(installation: Installation, target: str) -> Iterator[dg.AssetMaterialization]:
-    from vlm_assets.corpus.manifest import CorpusManifest
-    from vlm_assets.store.versions import current_version, read_manifest
-
     link = installation.root.corpus(installation.catalog.corpus.name, target)
     version = current_version(link)
     if version is not None:

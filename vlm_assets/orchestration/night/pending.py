@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
+from vlm_assets.words.layout import VERSIONS
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
     from vlm_assets.ingest.due import Due
@@ -29,7 +30,6 @@ def due_slices(
     from vlm_assets.ingest.slice import read_run
     from vlm_assets.ingest.summary import summarise_source
     from vlm_assets.store.listings import read_listing
-    from vlm_assets.words.layout import VERSIONS
 
     installation = _with_manifests(installation, (spec.name,))
     listing = read_listing(installation.root, spec.name)

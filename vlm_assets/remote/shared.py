@@ -1,0 +1,159 @@
+"""The line's remote where there is one: S3, shared with other machines."""
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from vlm_assets.allocation.step import tombstones_in_force
+from vlm_assets.corpus.build import corpus_lock, pending_shards
+from vlm_assets.corpus.shards import plan_shards, staging_key
+from vlm_assets.corpus.staging import ShardPlan, Staging
+from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
+from vlm_assets.remote.backup import backup
+from vlm_assets.remote.bucket import Bucket, open_remote
+from vlm_assets.remote.hydrate import follow_remote, hydrate_due_slice, hydrate_plan, hydrate_sources
+from vlm_assets.remote.line import NoRemote
+from vlm_assets.remote.names import Name
+from vlm_assets.remote.on_commit import push_listing, push_plan, push_slice, push_target
+from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
+from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.store.versions import current_version
+from vlm_assets.words.errors import CorpusError, RemoteError
+from vlm_assets.words.layout import STAGING
+from vlm_assets.words.manifest import Listing
+
+logger = logging.getLogger("vlm_assets.remote")
+
+_LOCK_WAIT_S = 24 * 3600.0
+
+
+class SharedRemote(NoRemote):
+    """A line that shares S3 with others. Pushes on commit unless the settings leave that to `backup`."""
+
+    def __init__(self, installation: Installation, bucket: Bucket | None = None) -> None:
+        self._installation = installation
+        self._bucket = bucket or open_remote(installation.settings)
+        self._push = installation.settings.remote_push == "commit"
+
+    def before_listing(self, sources: Collection[str]) -> None:
+        """One look at the remote for all sources."""
+        hydrate_sources(self._installation, sources, slices=False, bucket=self._bucket)
+
+    def after_listing(self, source: str) -> None:
+        """Pushes the listing and the catalogue's snapshot."""
+        if self._push:
+            push_listing(self._installation, source, bucket=self._bucket)
+
+    def before_slices(self) -> None:
+        """Reads the remote's takedowns."""
+        pull_tombstones(self._bucket, self._installation.root)
+
+    def before_slice(self, listing: Listing, slice_key: str) -> None:
+        """Asks nothing where the slice is committed for this listing; what is damaged there comes from its origin."""
+        try:
+            hydrate_due_slice(
+                self._installation, listing, slice_key, lock_wait_s=_LOCK_WAIT_S, bucket=self._bucket
+            )
+        except RemoteError as error:
+            logger.warning("%s/%s is fetched from its origin: %s", listing.source, slice_key, error)
+
+    def after_slice(self, source: str, slice_key: str) -> None:
+        """Also for a slice that was committed before: a push that failed is made good."""
+        if self._push:
+            push_slice(self._installation, source, slice_key, bucket=self._bucket)
+
+    def before_allocation(self) -> None:
+        """Of all sources that the catalogue enables, as far as the remote has them."""
+        hydrate_sources(self._installation, bucket=self._bucket)
+
+    def after_allocation(self, target: str) -> None:
+        """Raises where another machine's plan is shown there that this one never had."""
+        if self._push:
+            push_plan(self._installation, target, bucket=self._bucket)
+
+    def before_shards(self, target: str) -> None:
+        """Follows the plan that the remote shows, unless the one here was never pushed."""
+        follow_remote(self._installation, self._name("allocations", target), bucket=self._bucket)
+        hydrate_plan(self._installation, target, bucket=self._bucket)
+
+    def to_write(self, staging: Path, pending: Sequence[ShardPlan]) -> Sequence[ShardPlan]:
+        """Shards that the remote has need no writer; the seal fetches them."""
+        known = known_shards(self._bucket, staging, pending) if pending else {}
+        return [shard for shard in pending if shard.bits not in known]
+
+    def staging_here(self, target: str, staging: Path) -> Path:
+        """The plan and the takedowns must be those that the folder's name stands for.
+
+        Raises:
+            CorpusError: they have changed since.
+        """
+        root, corpus = self._installation.root, self._installation.catalog.corpus.name
+        here = root.corpus(corpus, target).parent / STAGING / staging.name
+        if (here / "plan.json").is_file():
+            return here
+        self.before_shards(target)
+        with hold_lock(corpus_lock(root, corpus, target), "planning for one shard", wait_s=_LOCK_WAIT_S):
+            if not (here / "plan.json").is_file():
+                here, _ = plan_shards(root.allocation(corpus, target), root, tombstones_in_force(root))
+        if here.name != staging.name:
+            raise CorpusError(
+                f"{corpus}/{target}: the plan or the takedowns have changed since {staging.name} was planned; "
+                "run the corpus again"
+            )
+        return here
+
+    def after_shard(self, staging: Path, bits: str) -> None:
+        """Makes the shard known to whoever seals."""
+        if self._push:
+            push_shard(self._bucket, self._installation.root, staging, bits)
+
+    def before_seal(self, target: str, staging: Path) -> Path:
+        """Fetches the shards that are not complete here.
+
+        Raises:
+            CorpusError: a takedown came since the shards were planned.
+        """
+        self.before_slices()
+        root = self._installation.root
+        here = self.staging_here(target, staging)
+        key = staging_key(Staging(here).read_plan().allocation_version, tombstones_in_force(root))
+        if here.name != f"{target}-{key}":
+            raise CorpusError(
+                f"{target}: a takedown arrived since its shards were planned; run the corpus again, only the shards "
+                "that hold those rows are written anew"
+            )
+        with hold_lock(root.locks / "restore", f"shards of {target}", wait_s=_LOCK_WAIT_S):
+            pull_shards(self._bucket, root, here, pending_shards(here))
+        return here
+
+    def after_seal(self, target: str) -> None:
+        """Plan first, corpus after it."""
+        if self._push:
+            push_target(self._installation, target, bucket=self._bucket)
+
+    def after_pin(self, target: str) -> None:
+        """Pushes the target's pins, as a backup of it does.
+
+        Raises:
+            RemoteError: the remote refused; the pin holds here, and goes with the next backup.
+        """
+        if self._push:
+            report = backup(
+                self._installation, sources=(), targets=[target], storage=False, bucket=self._bucket
+            )
+            if report.failed:
+                told = "; ".join(f"{name}: {why}" for name, why in report.failed.items())
+                raise RemoteError(f"pinned here, but not at the remote: {told}")
+
+    def before_reading(self, target: str) -> None:
+        """Nothing is asked where the corpus lies here: whoever reads it judges what lies here."""
+        if current_version(self._name("corpora", target).link(self._installation.root)) is not None:
+            return
+        hydrate_sources(self._installation, bucket=self._bucket)
+        if follow_remote(self._installation, self._name("corpora", target), bucket=self._bucket) is not None:
+            follow_remote(self._installation, self._name("allocations", target), bucket=self._bucket)
+            hydrate_plan(self._installation, target, bucket=self._bucket)
+
+    def _name(self, area: str, target: str) -> Name:
+        return Name(area, self._installation.catalog.corpus.name, target)
