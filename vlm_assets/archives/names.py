@@ -10,7 +10,7 @@ from vlm_assets.words.layout import nfc
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
      ".mpo", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
-     ".heic", ".heif", ".jxl"}
+     ".heic", ".heif", ".hif", ".jxl", ".tga", ".psd", ".ico"}
 )  # fmt: skip
 ARCHIVE_SUFFIXES: Final = (
     ".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz",
@@ -21,11 +21,12 @@ COMPRESSED_SUFFIXES: Final = (".gz", ".bz2", ".xz", ".zst")
 Encodings = str | Sequence[str] | None
 """Of names that are neither declared nor UTF-8: one, or several that are tried in turn."""
 _JUNK: Final = frozenset(
-    {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r"}
-)
+    {".ds_store", "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+     ".directory", ".localized", "icon\r"}
+)  # fmt: skip
 _JUNK_FOLDERS: Final = frozenset(
     {"__macosx", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".appledouble", "@eadir",
-     "$recycle.bin", "system volume information"}
+     "$recycle.bin", "system volume information", "lost+found"}
 )  # fmt: skip
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
 _UNREAD: Final = re.compile(r"\.(?:rar|cbr|r\d\d|ace|arj|lzh|lha|cab|dmg)$", re.IGNORECASE)
@@ -70,7 +71,8 @@ def is_unread_archive(name: str) -> bool:
 def is_junk(name: str) -> bool:
     """Whether a path is something an operating system left behind."""
     *folders, last = name.lower().split("/")
-    return last.startswith("._") or last in _JUNK or any(part in _JUNK_FOLDERS for part in (*folders, last))
+    named = last.startswith("._") or last.endswith(":zone.identifier") or last in _JUNK
+    return named or any(part in _JUNK_FOLDERS for part in (*folders, last))
 
 
 def is_hidden(name: str) -> bool:

@@ -434,9 +434,12 @@ def _is_plain(entry: Entry) -> bool:
 
 
 def is_image_head(head: bytes) -> bool:
-    """Whether a file's first bytes are those of an image in a format that can be admitted."""
+    """Whether a file's first bytes are those of an image in a format that can be admitted.
+
+    Not Targa: it has no magic number, and much that is no image looks like it.
+    """
     found = sniff(head)
-    return found is not None and found.is_image and found.name in FORMATS
+    return found is not None and found.is_image and found.name in FORMATS and found.name != "TGA"
 
 
 def _what(head: bytes) -> str:

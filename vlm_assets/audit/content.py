@@ -24,6 +24,7 @@ from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
+from vlm_assets.images.plugins import load_plugin
 from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 from vlm_assets.workers.pool import WorkerPool
 
@@ -342,17 +343,20 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
         result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
 
 
+_PILLOW_NAMES: Final = {"MPO": "JPEG", "DIB": "BMP"}
+
+
 def _decode_fault(encoded: bytes, fact: dict[str, Any]) -> str:
     """What is wrong with an image when it is decoded fully; "" where it is what is on record."""
     try:
+        load_plugin(fact["format"])
         with Image.open(BytesIO(encoded)) as image:
             image.load()
-            found = (image.format, *image.size)
+            found = (_PILLOW_NAMES.get(image.format or "", image.format), *image.size)
     except Exception as error:  # noqa: BLE001 - boundary to decoders; the finding records it
         return f"does not decode: {type(error).__name__}: {error}"
     said = (fact["format"], fact["width_px"], fact["height_px"])
-    same = found[1:] == said[1:] and (found[0] or "").replace("MPO", "JPEG") == said[0]
-    return "" if same else f"decodes to {found}, on record {said}"
+    return "" if found == said else f"decodes to {found}, on record {said}"
 
 
 def read_content(

@@ -17,12 +17,14 @@ from pydantic import (
 )
 
 from vlm_assets.catalog.fractions import Share
+from vlm_assets.images.facts import DEFAULT_FORMATS, FORMATS
+from vlm_assets.images.plugins import missing_plugins
 from vlm_assets.words.hosts import HostSpec
 from vlm_assets.words.layout import nfc
 
 NAME_PATTERN = r"^[a-z0-9_]+$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM")
+_ALSO_CALLED = {"HEIC": "HEIF", "JPEGXL": "JXL", "JPEG XL": "JXL"}
 
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?$")
 
@@ -257,7 +259,7 @@ class CorpusSpec(Spec):
     decontaminate: tuple[Path, ...] = ()
     decontaminate_bits: int = Field(0, ge=0, le=16)
     min_side_px: int = Field(0, ge=0)
-    formats: tuple[str, ...] = Field(FORMATS, validate_default=True)
+    formats: tuple[str, ...] = Field(DEFAULT_FORMATS, validate_default=True)
     require_complete: bool = True
     shard: ShardSpec = Field(default_factory=ShardSpec)
     keep_versions: int = Field(2, ge=1)
@@ -265,10 +267,12 @@ class CorpusSpec(Spec):
     @field_validator("formats")
     @classmethod
     def _known_formats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(FORMATS))
-        if unknown:
+        named = {_ALSO_CALLED.get(one, one) for one in value}
+        if unknown := sorted(named.difference(FORMATS)):
             raise ValueError(f"unknown formats {', '.join(unknown)}; there are {', '.join(FORMATS)}")
-        return tuple(sorted(set(value)))
+        if missing := missing_plugins(named):
+            raise ValueError("; ".join(missing))
+        return tuple(sorted(named))
 
     def leaves(self) -> frozenset[tuple[str, str]]:
         """Every (category, subcategory) with a quota."""

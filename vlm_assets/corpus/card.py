@@ -19,6 +19,7 @@ from vlm_assets.allocation.certificate import Certificate
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.corpus.diff import diff_versions
 from vlm_assets.corpus.manifest import CorpusManifest, index_name
+from vlm_assets.images.plugins import READER_LINES
 from vlm_assets.ingest.rights import source_terms
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.arrow_files import replace_file
@@ -345,8 +346,9 @@ def _summary(figures: Figures) -> str:
         lines.append(
             f"{holes:,} samples were taken down after the corpus was planned ({told}). The next build fills them up."
         )
+    plugins = "".join(f"{line}\n" for form, line in READER_LINES.items() if form in figures["formats"])
     lines.append(
-        "```python\nfrom datasets import load_from_disk\n\n"
+        f"```python\nfrom datasets import load_from_disk\n{plugins}\n"
         f'corpus = load_from_disk("<data root>/corpora/{figures["corpus"]}/.versions/{figures["version"]}")\n```\n'
     )
     return "\n\n".join(lines)

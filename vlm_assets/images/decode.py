@@ -13,7 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from vlm_assets.images import headers
+from vlm_assets.images import headers, plugins
 from vlm_assets.images.dhash import HEIGHT, WIDTH, dhash
 from vlm_assets.images.facts import (
     MAX_FRAMES_COUNTED,
@@ -75,7 +75,15 @@ def fault_of(error: BaseException) -> BadImageError:
         return BadImageError(RejectReason.BOMB, detail)
     if any(
         sign in text
-        for sign in ("truncated", "end of data", "end of file", "not enough", "eof", "incomplete")
+        for sign in (
+            "truncated",
+            "end of data",
+            "end of file",
+            "not enough",
+            "eof",
+            "incomplete",
+            "insufficient",
+        )
     ):
         return BadImageError(RejectReason.TRUNCATED, detail)
     return BadImageError(RejectReason.CORRUPT, detail)
@@ -158,9 +166,12 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
     if in_process:
         raise TooHeavyError
     Image.init()
+    plugins.load_plugin(form)
+    if form == "JXL":  # its plug-in decodes all when it opens
+        _check_limits(headers.jxl_header(data), policy)
     try:
         # Not Image.open(): it keeps the reason for itself and says "cannot identify image file".
-        image = Image.OPEN[form][0](BytesIO(data), "")
+        image = Image.OPEN[_opened_as(form, data)][0](BytesIO(data), "")
         header = _other_header(form, data, image)
         _check_limits(header, policy)
         if policy.verify == "header":
@@ -173,9 +184,14 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
         raise fault from error
 
 
+def _opened_as(form: str, data: bytes) -> str:
+    """Pillow's name of the reader: a bitmap without a file header has one of its own."""
+    return "DIB" if form == "BMP" and not data.startswith(b"BM") else form
+
+
 def _other_header(form: str, data: bytes, image: ImageFile.ImageFile) -> Header:
     count = _FRAME_COUNTERS.get(form)
-    frames = count(data) if count else int(getattr(image, "n_frames", 1))
+    frames = count(data) if count else 1 if form in _STILL else int(getattr(image, "n_frames", 1))
     exif = data if form == "TIFF" else _bytes_of(image, "exif")
     orientation, dpi = headers.read_exif(exif)
     if orientation is None:
@@ -223,6 +239,8 @@ def _facts(form: str, header: Header, hash64: int | None) -> ImageFacts:
     )
 
 
+_STILL: Final = frozenset({"PSD", "ICO"})
+"""Layers of a drawing and sizes of an icon are no frames."""
 _FRAME_COUNTERS: Final[dict[str, Callable[[bytes], int]]] = {
     "GIF": headers.gif_frames,
     "TIFF": headers.tiff_frames,

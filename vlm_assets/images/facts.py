@@ -5,7 +5,11 @@ from typing import Final, Literal
 
 from vlm_assets.words.errors import RejectReason
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM")
+DEFAULT_FORMATS: Final = (
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM", "HEIF",
+)  # fmt: skip
+"""Those that are admitted where the catalogue does not say."""
+FORMATS: Final = (*DEFAULT_FORMATS, "JXL", "TGA", "PSD", "ICO")
 """Every format that can be allowed, by Pillow's names."""
 
 MAX_FRAMES_COUNTED: Final = 10_000

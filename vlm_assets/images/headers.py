@@ -208,6 +208,52 @@ def tiff_frames(data: bytes) -> int:
     return max(1, len(seen))
 
 
+_JXL_RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_JXL_SIDE_BITS: Final = (9, 13, 18, 30)
+
+
+def jxl_header(data: bytes) -> Header:
+    """The size that a JPEG XL file announces (ISO 18181-1, SizeHeader), bare or in boxes (18181-2).
+
+    Raises:
+        BadImageError: it announces none.
+    """
+    stream = data if data.startswith(b"\xff\x0a") else _jxl_stream(data)
+    bits = int.from_bytes(stream[2:18], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
+        return value
+
+    def side(*, small: bool) -> int:
+        return (take(5) + 1) * 8 if small else take(_JXL_SIDE_BITS[take(2)]) + 1
+
+    if len(stream) < 12:
+        raise BadImageError(RejectReason.TRUNCATED, "JPEG XL ends before its size")
+    small = bool(take(1))
+    height = side(small=small)
+    ratio = take(3)
+    if ratio:
+        across, down = _JXL_RATIOS[ratio - 1]
+        return Header(height * across // down, height)
+    return Header(side(small=small), height)
+
+
+def _jxl_stream(data: bytes) -> bytes:
+    """The beginning of the codestream in its box, or in the first of its parts."""
+    at = 0
+    while at + 16 <= len(data):
+        size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        start = at + 16 if size == 1 else at + 8
+        if name in {b"jxlc", b"jxlp"}:
+            start += 4 if name == b"jxlp" else 0
+            return data[start : start + 32]
+        size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size
+        at += max(size, 8) if size else len(data)
+    return b""
+
+
 def ends_early(form: str, data: bytes) -> bool:
     """Whether a file that its decoder refused was cut: some of what its container announces lies beyond the end.
 
@@ -217,7 +263,7 @@ def ends_early(form: str, data: bytes) -> bool:
         return _tiff_ends_early(data)
     if form == "JPEG2000" and data.startswith(b"\xff\x4f"):  # a bare codestream closes with an end marker
         return not data.endswith(b"\xff\xd9")
-    if form in {"JPEG2000", "AVIF"}:
+    if form in {"JPEG2000", "AVIF", "HEIF"}:
         return _boxes_end_early(data)
     return form == "GIF" and _gif_walk(data)[1] >= len(data)
 

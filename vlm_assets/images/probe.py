@@ -13,6 +13,7 @@ from vlm_assets.images.facts import (
     ProbePolicy,
     TooHeavyError,
 )
+from vlm_assets.images.plugins import missing_plugins
 from vlm_assets.images.sniff import sniff
 from vlm_assets.words.errors import OperationError, RejectReason
 
@@ -33,6 +34,8 @@ class ImageProber:
         unknown = sorted(policy.formats - set(FORMATS))
         if unknown:
             raise ValueError(f"unknown formats {unknown}; there are {', '.join(FORMATS)}")
+        if missing := missing_plugins(policy.formats):
+            raise OperationError("; ".join(missing))
         from vlm_assets.images import decode, pool  # noqa: PLC0415 - without Pillow where nothing is probed
 
         self._policy = policy

@@ -35,8 +35,8 @@ _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x01\xda", "SGI"),
     (b"icns", "ICNS"),
     (b"qoif", "QOI"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\xff\x0a", "JXL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
     (b"II\xbc", "JPEG XR"),
     (b"BLP1", "BLP"),
     (b"BLP2", "BLP"),
@@ -68,6 +68,9 @@ _OTHER: Final[tuple[tuple[bytes, str], ...]] = (
     (b"version https://git-lfs", "a Git LFS pointer"),
 )
 _BMP_HEADER_SIZES: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+_DIB_HEADER_SIZES: Final = frozenset({40, 108, 124})
+_DIB_DEPTHS: Final = frozenset({1, 4, 8, 16, 24, 32})
+_DIB_MAX_COMPRESSION: Final = 3
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS: Final = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
@@ -98,6 +101,8 @@ def _sniff_structure(data: bytes) -> Sniffed | None:
         return _sniff_ftyp(data)
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return Sniffed("BMP", is_image=True)
+    if _is_bare_dib(data):
+        return Sniffed("BMP", is_image=True)
     if _PPM.match(data):
         return Sniffed("PPM", is_image=True)
     if data[4:6] in {b"\x11\xaf", b"\x12\xaf"} and len(data) >= 128:
@@ -107,6 +112,19 @@ def _sniff_structure(data: bytes) -> Sniffed | None:
     if data.startswith(b"\1\0\0\0") and data[40:44] == b" EMF":
         return Sniffed("EMF", is_image=True)
     return None
+
+
+def _is_bare_dib(data: bytes) -> bool:
+    """A bitmap without the file header before it, as `.dib` files and clipboards have it: one plane, known depth."""
+    size, width = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")
+    planes, depth = int.from_bytes(data[12:14], "little"), int.from_bytes(data[14:16], "little")
+    return (
+        size in _DIB_HEADER_SIZES
+        and 0 < width < 2**31
+        and planes == 1
+        and depth in _DIB_DEPTHS
+        and int.from_bytes(data[16:20], "little") <= _DIB_MAX_COMPRESSION
+    )
 
 
 def _sniff_ftyp(data: bytes) -> Sniffed:

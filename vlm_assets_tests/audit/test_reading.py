@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vlm_assets.audit import content, once_read, pages
 from vlm_assets.audit.content import ContentTask, shards_to_cut
@@ -15,8 +16,10 @@ from vlm_assets.audit.duplicates import exact_duplicates
 from vlm_assets.audit.once_read import BLOCK_BYTES, read_hash
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.audit.words import Codes, sure_distinct
+from vlm_assets.images.facts import ImageFacts
 from vlm_assets.store.slices import file_hash
 from vlm_assets_tests.audit.breaking import TARGET, good_once
+from vlm_assets_tests.images.pictures import encoded, picture, prober
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,20 @@ from vlm_assets_tests.audit.breaking import TARGET, good_once
 )  # fmt: skip
 def test_shards_are_cut_where_that_ends_sooner(sizes, workers, cut):
     assert shards_to_cut(sizes, workers) == cut
+
+
+@pytest.mark.parametrize("form", ["MPO", "DIB", "HEIF", "JXL", "TGA", "PSD", "ICO"])
+def test_every_format_decodes_to_what_the_probe_says(form, monkeypatch):
+    encoded_image = encoded(picture(), form)
+    monkeypatch.setattr(
+        Image, "ID", [one for one in Image.ID if one != "HEIF"]
+    )  # as where no plug-in is loaded
+    with prober() as one:
+        facts = one.probe(encoded_image)
+    assert isinstance(facts, ImageFacts)
+    said = {"format": facts.format, "width_px": facts.width_px, "height_px": facts.height_px}
+    assert content._decode_fault(encoded_image, said) == ""
+    assert "on record" in content._decode_fault(encoded_image, {**said, "width_px": 1})
 
 
 @pytest.mark.parametrize("block", [1_000, 100_000])

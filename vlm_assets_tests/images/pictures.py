@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from vlm_assets.images.plugins import load_plugin
 from vlm_assets.images.probe import FORMATS, ImageProber, ProbePolicy
 
 EVERYTHING = frozenset(FORMATS)
@@ -38,9 +39,26 @@ def picture(width: int = 96, height: int = 72, mode: str = "RGB", seed: int = 7)
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    load_plugin(form)
+    if form == "PSD":
+        return psd(image, **options)
+    if form == "ICO":
+        options = {"sizes": [image.size], **options}
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()
+
+
+def psd(image: Image.Image, layers: int = 0) -> bytes:
+    """A Photoshop file: its composite unpacked, and layers of no size, which need not be drawn."""
+    bands = {"L": 1, "RGB": 3}[image.mode]
+    layer = struct.pack(">4i", 0, 0, 0, 0) + struct.pack(">H", 0) + b"8BIMnorm" + bytes([255, 0, 0, 0])
+    layer += struct.pack(">I", 12) + struct.pack(">II", 0, 0) + b"\0\0\0\0"
+    body = struct.pack(">h", layers) + layer * layers
+    masks = struct.pack(">I", len(body)) + body if layers else b""
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, bands, image.height, image.width, 8, 3 if bands == 3 else 1)
+    sections = struct.pack(">I", 0) + struct.pack(">I", 0) + struct.pack(">I", len(masks)) + masks
+    return head + sections + struct.pack(">H", 0) + b"".join(one.tobytes() for one in image.split())
 
 
 def animation(form: str, frames: int, **options: Any) -> bytes:

@@ -1,7 +1,7 @@
 import pytest
 
 from vlm_assets.images.probe import FORMATS
-from vlm_assets.images.sniff import sniff
+from vlm_assets.images.sniff import Sniffed, sniff
 from vlm_assets_tests.images.pictures import encoded, picture
 
 SVG = b'<?xml version="1.0"?>\n<!-- a drawing -->\n<svg xmlns="http://www.w3.org/2000/svg"><title>t</title></svg>'
@@ -36,7 +36,7 @@ def test_every_allowed_format_as_pillow_writes_it(form):
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF", True),
         (b"\0\0\0\x18ftypmif1\0\0\0\0avifmif1", "AVIF", True),
         (b"\0\0\0\x18ftypisom\0\0\0\0mp42isom", "ISO media (video or audio)", False),
-        (b"\xff\x0a" + bytes(20), "JPEG XL", True),
+        (b"\xff\x0a" + bytes(20), "JXL", True),
         (b"PK\x03\x04" + bytes(40), "a ZIP archive", False),
         (b"RIFF\x10\0\0\0WAVEfmt ", "RIFF media", False),
         (b'{"error": "not found"}', "JSON or text", False),
@@ -49,6 +49,15 @@ def test_known_bytes(data, name, is_image):
     found = sniff(data)
     assert found is not None
     assert (found.name, found.is_image) == (name, is_image)
+
+
+DIB = b"\x28\0\0\0\x04\0\0\0\x04\0\0\0\1\0\x18\0" + bytes(24)
+
+
+@pytest.mark.parametrize("at", [0, 4, 12, 14, 16], ids=["size", "width", "planes", "depth", "compression"])
+def test_a_bitmap_without_a_file_header_has_all_signs_of_one(at):
+    assert sniff(DIB + bytes(48)) == Sniffed("BMP", is_image=True)
+    assert sniff(DIB[:at] + (b"\0" if at == 4 else b"\x77") + DIB[at + 1 :] + bytes(48)) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", bytes(1000), b"\xff\xd8", b"\x89PNG", b"\x80\x81\x82" * 50])

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.catalog.spec import parse_size
+from vlm_assets.catalog.spec import CorpusSpec, parse_size
 from vlm_assets.installation.load import catalog_problems, load_catalog
 from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import CORPUS, STREET, fill, write_catalog
@@ -86,6 +86,16 @@ def test_every_fault_is_told_at_once_with_file_and_key(tmp_path):
 def test_a_bad_source_key_names_itself(tmp_path, change, told):
     write_catalog(tmp_path, {**STREET, "path": "x", **change})
     assert any(told in problem for problem in problems_of(tmp_path))
+
+
+def test_formats_have_their_common_names_too():
+    keys = {"name": "a", "seed": 1, "targets": {"t": 1}, "quotas": {"p": {"share": 1}}}
+    assert "HEIF" in CorpusSpec.model_validate(keys).formats
+    assert not {"JXL", "TGA", "PSD", "ICO"} & set(CorpusSpec.model_validate(keys).formats)
+    named = CorpusSpec.model_validate({**keys, "formats": ["HEIC", "JPEGXL", "TGA", "HEIF"]})
+    assert named.formats == ("HEIF", "JXL", "TGA")
+    with pytest.raises(ValueError, match=r"unknown formats RAW; there are JPEG.*ICO"):
+        CorpusSpec.model_validate({**keys, "formats": ["RAW"]})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from vlm_assets.images.dhash import dhash
+from vlm_assets.images.plugins import load_plugin
+from vlm_assets.images.sniff import sniff
 from vlm_assets.operate.takedown.rows import image_tables
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.errors import StoreError
@@ -100,11 +102,13 @@ class _Picture:
 def _picture(path: Path) -> _Picture:
     try:
         data = path.read_bytes()
+        known = sniff(data)
+        load_plugin(known.name if known is not None else "")
         with Image.open(path) as image:
             if image.format == "JPEG":
                 image.draft(None, (image.width // 8, image.height // 8))  # as the probe hashes them
             return _Picture(sha256(data).hexdigest(), dhash(image))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ImportError, UnidentifiedImageError) as error:
         raise StoreError(f"{path}: cannot be read as an image: {error}") from error
 
 
