@@ -139,6 +139,35 @@ class HubRepo:
             RejectReason.CHECKSUM,
         )
 
+    def read_range(self, file: RepoFile, sha: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` of a file, unverified: to look at it before it is fetched.
+
+        Raises:
+            SourceError: it cannot be read; or the server gives another range.
+        """
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # re-exported untyped
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+        )
+
+        url = hf_hub_url(self.name, file.path, repo_type="dataset", revision=sha, endpoint=self.endpoint)
+
+        def read() -> bytes:
+            headers = {**build_hf_headers(token=self._token), "Range": f"bytes={start}-{end - 1}"}
+            answer = get_session().get(url, headers=headers, follow_redirects=True)
+            hf_raise_for_status(answer)
+            return bytes(answer.content if answer.status_code == 206 else answer.content[start:end])
+
+        with self.guest.slot(host_key(wire_url(self.endpoint))):
+            data: bytes = self._patiently(read, file.path)
+        if len(data) != end - start:
+            raise SourceError(
+                f"{self.name}@{sha[:12]}: {file.path}: asked for {end - start} bytes, got {len(data)}"
+            )
+        return data
+
     def _download(self, file: RepoFile, sha: str, folder: Path, *, force: bool) -> Path:
         from huggingface_hub import hf_hub_download
 

@@ -1,7 +1,46 @@
 """Which columns of a table are wanted as what. Light: the catalogue loads it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from vlm_assets.words.errors import SourceError
+
+_TOLD: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """Where a source's labels come from, and those that its map knows."""
+
+    place: str
+    """In words: `column 'class'`, `folder 2 of the URL`."""
+    column: str = ""
+    """Its name, if it is one."""
+    known: frozenset[str] | None = None
+    """None: there is no map, every label is a subcategory."""
+
+    @property
+    def by_number(self) -> bool:
+        """Whether the map is written by the numbers of classes."""
+        return bool(self.known) and all(label.isdecimal() for label in self.known or ())
+
+    def check(self, labels: Collection[str], where: str) -> None:
+        """Returns where one of the labels that there are is in the map.
+
+        Raises:
+            SourceError: none is; tells both.
+        """
+        if self.known is not None and labels and self.known.isdisjoint(labels):
+            raise SourceError(
+                f"{where}: subcategory_from.map knows none of the labels in {self.place}; there are: "
+                f"{_some(labels)}; the map has: {_some(self.known)}"
+            )
+
+
+def _some(labels: Collection[str]) -> str:
+    told = ", ".join(sorted(labels)[:_TOLD])
+    return told if len(labels) <= _TOLD else f"{told} and {len(labels) - _TOLD} more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +51,7 @@ class Wanted:
     text_column: str | None = None
     messages_column: str | None = None
     split_images: bool = False
+    label: LabelRule | None = None
 
     @property
     def image_columns(self) -> tuple[str, ...]:

@@ -17,12 +17,15 @@ from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
+from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.left_out import FilesApart, files_apart
+from vlm_assets.hub.left_out import FilesApart, files_apart, may_be_named
+from vlm_assets.hub.listed_tables import TableGroup
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
 from vlm_assets.hub.packed import ARCHIVE, packed_words, tables_for
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
+from vlm_assets.hub.repo_tables import following, repo_tables
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
@@ -35,6 +38,7 @@ from vlm_assets.words.records import Item, Record
 T = TypeVar("T")
 _CARDS: Final = ("README.md", ".huggingface.yaml")
 NO_CAPTIONS: Final = CaptionRule()
+AS_FOUND: Final = TableReading()
 _AHEAD: Final = {True: 2, False: 32}
 """Downloads ahead of the reader: data files of gigabytes, or single images."""
 
@@ -80,7 +84,7 @@ class RepoLayout:
     """A repository at one commit: its wanted splits with their items."""
 
     sha: str
-    splits: tuple[tuple[DataSplit, list[Item]], ...]
+    splits: Sequence[tuple[DataSplit, list[Item]]]
     captions: Mapping[str, Mapping[str, Any]]
     """By config of loose images: what became of its captions."""
     apart: FilesApart
@@ -89,11 +93,20 @@ class RepoLayout:
     """Files, each again for every further split that has it; and images that only metadata name."""
 
 
-def list_repo(spec: HubSpec, context: ListContext, rule: CaptionRule = NO_CAPTIONS) -> RepoLayout:
+def list_repo(
+    spec: HubSpec,
+    context: ListContext,
+    rule: CaptionRule = NO_CAPTIONS,
+    *,
+    wanted: Wanted | None = None,
+    reading: TableReading = AS_FOUND,
+) -> RepoLayout:
     """The splits of a repository at the commit that its revision names now, their captions by `rule`.
 
     One request where the revision is unset, a branch or a tag; then a page of the tree per 1,000 files and one
-    request per README or metadata file, each kept in the cache by commit.
+    request per README or metadata file, each kept in the cache by commit. `wanted`: what the catalogue says of
+    columns is held against the first table of a split, by the footer of a Parquet file, and files that rows name are
+    found.
 
     Raises:
         SourceError: gated, private, missing; no such config or split; nothing that is read.
@@ -104,9 +117,12 @@ def list_repo(spec: HubSpec, context: ListContext, rule: CaptionRule = NO_CAPTIO
         tree = {file.path: file for file in repo.tree(sha, context.cache_dir, force=context.force)}
         with FileHashes(context.cache_dir / "hub.sqlite") as hashes:
 
-            def read(path: str) -> bytes:
+            def fetch(path: str) -> Path:
                 folder = context.cache_dir / "hub"
-                return repo.fetch(tree[path], sha, folder, hashes, force=context.force).read_bytes()
+                return repo.fetch(tree[path], sha, folder, hashes, force=context.force)
+
+            def read(path: str) -> bytes:
+                return fetch(path).read_bytes()
 
             splits = find_splits(
                 tree,
@@ -121,13 +137,21 @@ def list_repo(spec: HubSpec, context: ListContext, rule: CaptionRule = NO_CAPTIO
             sizes = {path: file.size_bytes for path, file in tree.items()}
             own = rule.tables not in ((), METADATA_NAMES)
             tables = {path for path in tree if own and rule.may_own(nfc(path))}
-            apart = files_apart(sizes, listed, tables, _unwanted(spec, tree, _card(tree, read)))
+            unwanted = _unwanted(spec, tree, _card(tree, read))
+            if wanted is not None:
+                looks = repo_tables(repo, sha, tree, fetch, context.cache_dir, wanted, reading)
+                candidates = may_be_named(tree, listed) - tables - unwanted
+                groups = [TableGroup(split.format, split.features or {}, found) for split, found in listed]
+                items, named = looks.checked(groups, set(map(nfc, candidates)))
+                listed = [(split, found) for (split, _), found in zip(listed, items, strict=True)]
+                tables |= {path for path in candidates if nfc(path) in named}
+            apart = files_apart(sizes, listed, tables, unwanted)
             return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 
 
 def _listed(
     splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule
-) -> tuple[tuple[tuple[DataSplit, list[Item]], ...], dict[str, Mapping[str, Any]]]:
+) -> tuple[list[tuple[DataSplit, list[Item]]], dict[str, Mapping[str, Any]]]:
     """The splits with their items, loose images a config at a time: its tables speak of all its splits."""
     items: dict[tuple[str, str], list[Item]] = {}
     captions: dict[str, Mapping[str, Any]] = {}
@@ -141,7 +165,7 @@ def _listed(
         if split.format != IMAGEFOLDER:
             of_config = [one for one in splits if one.config == split.config]
             items[split.config, split.split] = _items(split, of_config, files.tree, rule)
-    return tuple((one, items[one.config, one.split]) for one in splits), captions
+    return [(one, items[one.config, one.split]) for one in splits], captions
 
 
 def _unwanted(spec: HubSpec, tree: Mapping[str, RepoFile], card: str) -> set[str]:
@@ -165,34 +189,47 @@ def fetch_items(
     Raises:
         SourceError: a data file that is wrong or cannot be read to its end.
     """
-    for item, outcome in fetched(spec, items, context):
-        payload = item.payload
-        if isinstance(outcome, HubFileError):
-            if payload["format"] != IMAGEFOLDER:
+    with (
+        SyncGuest(context.settings, spec, context.locks_dir) as guest,
+        FileHashes(context.cache_dir / "hub.sqlite") as hashes,
+        following(HubRepo.open(spec.repo, context.settings, guest), context, hashes) as follow_of,
+    ):
+        for item, outcome in fetched(spec, items, context):
+            if not isinstance(outcome, HubFileError):
+                yield from _item_events(spec, item, outcome, context, follow_of(item))
+            elif item.payload["format"] != IMAGEFOLDER:
                 raise outcome
-            mendable = outcome.reason is RejectReason.CHECKSUM
-            yield Reject(item.key, outcome.reason, str(outcome)[:300], transient=mendable)
-        elif payload["format"] == IMAGEFOLDER:
-            yield from loose_events(item, outcome, spec.caption_rule(), partial(origin_of, spec))
-        else:
-            split = str(payload["split"]).partition("/")[0]
-            count = len(outcome) - len(_tables(item))
-            reading = Reading(
-                ArchiveLimits(context.settings.max_image_bytes), spec.wanted,
-                context.attributes.get("features", {}).get(split, {}), context.spool_dir, spec.encoding,
-                packed_words(payload.get("tables", {}), spec.caption_rule(), outcome[count:]),
-                spec.table_reading(),
-            )  # fmt: skip
-            origin = origin_of(spec, payload["file"]["path"] if "file" in payload else item.key)
-            try:
-                yield from read_data_file(outcome[:count], payload["format"], item.key, origin, reading)
-            except MissingPartsError as error:
-                parts = [
-                    (PurePosixPath(one["path"]).name, one["size_bytes"])
-                    for one in payload.get("parts") or [payload["file"]]
-                ]
-                yield from last_parts_missing(item.key, parts, error)
-        context.progress(1, item.size_bytes or 0)
+            else:
+                mendable = outcome.reason is RejectReason.CHECKSUM
+                yield Reject(item.key, outcome.reason, str(outcome)[:300], transient=mendable)
+            context.progress(1, item.size_bytes or 0)
+        context.measure("requests", guest.requests)
+
+
+def _item_events(
+    spec: ImageSpec, item: Item, paths: list[Path], context: FetchContext, follow: Follow | None
+) -> Iterator[Record | Reject | LeftOut]:
+    payload = item.payload
+    if payload["format"] == IMAGEFOLDER:
+        yield from loose_events(item, paths, spec.caption_rule(), partial(origin_of, spec))
+        return
+    split = str(payload["split"]).partition("/")[0]
+    count = len(paths) - len(_tables(item))
+    reading = Reading(
+        ArchiveLimits(context.settings.max_image_bytes), spec.wanted,
+        context.attributes.get("features", {}).get(split, {}), context.spool_dir, spec.encoding,
+        packed_words(payload.get("tables", {}), spec.caption_rule(), paths[count:]),
+        spec.table_reading(), follow,
+    )  # fmt: skip
+    origin = origin_of(spec, payload["file"]["path"] if "file" in payload else item.key)
+    try:
+        yield from read_data_file(paths[:count], payload["format"], item.key, origin, reading)
+    except MissingPartsError as error:
+        parts = [
+            (PurePosixPath(one["path"]).name, one["size_bytes"])
+            for one in payload.get("parts") or [payload["file"]]
+        ]
+        yield from last_parts_missing(item.key, parts, error)
 
 
 def fetched(

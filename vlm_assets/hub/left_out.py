@@ -69,6 +69,16 @@ def files_apart(
     )
 
 
+def may_be_named(paths: Collection[str], splits: Sequence[tuple[DataSplit, Sequence[Item]]]) -> set[str]:
+    """Files that no split takes and that are no companions: rows of tables may name them."""
+    taken = {path for _, items in splits for item in items for path in _files(item)}
+    taken |= {
+        path for split, _ in splits for path in (*split.files, *split.metadata_files, *split.metadata_above)
+    }
+    others = (path for path in paths if path not in taken)
+    return {path for path in others if not (is_companion(path) or is_hidden(path) or is_junk(path))}
+
+
 def _files(item: Item) -> list[str]:
     """Paths of all files that an item is made from, its own first."""
     payload = item.payload

@@ -1,20 +1,24 @@
 """Data files of a repository on this disk, as rows: for kinds that read them when they list."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.client import HubRepo, RepoFile
+from vlm_assets.hub.columns import LabelRule
 from vlm_assets.hub.layouts import HubSpec, RepoLayout, list_repo, origin_of
 from vlm_assets.hub.readers import TABLE_FORMATS, TEXT_FORMATS, batches_of
-from vlm_assets.hub.tables import class_names, labelled
+from vlm_assets.hub.tables import class_names, labelled, numbered_label
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class LocalTable:
     reading: TableReading
     known: Callable[[str], bool]
     """Names that a column has if the table is read rightly."""
+    label: LabelRule | None = None
+    """Of a ClassLabel whose map is written by numbers, the number stays."""
 
     def columns(self) -> list[str]:
         """Names of its columns; of JSON those of the first rows.
@@ -49,21 +55,30 @@ class LocalTable:
             SourceError: it cannot be read to its end.
         """
         if self.format in TEXT_FORMATS:
-            names = class_names(None, self.features)
+            names = self._class_names(None)
             for row in self._text().rows():
                 yield {name: labelled(value, names.get(name)) for name, value in row.items()}
             return
         for batch in batches_of(self.path, self.format, self.where):
-            names = class_names(batch.schema, self.features)
+            names = self._class_names(batch.schema)
             for row in batch.to_pylist():
                 yield {name: labelled(_plain(value), names.get(name)) for name, value in row.items()}
+
+    def _class_names(self, schema: "pa.Schema | None") -> dict[str, Sequence[str]]:
+        names = class_names(schema, self.features)
+        names.pop(numbered_label(self.label, names) or "", None)
+        return names
 
     def _text(self) -> TextTable:
         return TextTable(self.path, self.name, self.where, self.reading, self.features, self.known)
 
 
 def local_tables(
-    spec: HubSpec, context: ListContext, reading: TableReading, known: Callable[[str], bool]
+    spec: HubSpec,
+    context: ListContext,
+    reading: TableReading,
+    known: Callable[[str], bool],
+    label: LabelRule | None = None,
 ) -> tuple[RepoLayout, list[LocalTable]]:
     """The repository at the pinned commit, and the data files of its wanted splits, downloaded below the cache.
 
@@ -88,7 +103,9 @@ def local_tables(
                 path = repo.fetch(file, layout.sha, context.cache_dir / "hub", hashes, force=context.force)
                 where = origin_of(spec, file.path)
                 features = split.features or {}
-                tables.append(LocalTable(path, split.format, item.key, where, features, reading, known))
+                tables.append(
+                    LocalTable(path, split.format, item.key, where, features, reading, known, label)
+                )
     return layout, tables
 
 

@@ -17,7 +17,7 @@ from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text
 from vlm_assets.hub.cells import Cell, Follow, ImageColumn, ImageShape, cells_of, followed_cells, gives_image
-from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.columns import LabelRule, Wanted
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record, RecordImage
 
@@ -54,6 +54,8 @@ class Columns:
     """Each image becomes a record of its own, for lists of pictures that do not belong together."""
     class_names: Mapping[str, Sequence[str]]
     """Names of the integers of ClassLabel columns."""
+    numbered: str | None = None
+    """A ClassLabel column whose number is a row's label."""
     texts: Sequence[str] = ()
     """Where no text is declared: columns that may be it, in turn; that of a row is the first that has one."""
 
@@ -102,7 +104,10 @@ def plan_columns(
     messages = _messages_column(schema, where, wanted, samples or {})
     text = _text_column(schema, where, wanted)
     usual = () if wanted.text_column else _usual_texts(schema)
-    return Columns(images, text, messages, wanted.split_images, class_names(schema, features or {}), usual)
+    classes = class_names(schema, features or {})
+    return Columns(
+        images, text, messages, wanted.split_images, classes, numbered_label(wanted.label, classes), usual
+    )
 
 
 def _messages_column(
@@ -167,6 +172,13 @@ def class_names(schema: pa.Schema | None, features: Mapping[str, Any]) -> dict[s
         for name, feature in {**features, **features_of(schema)}.items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
     }
+
+
+def numbered_label(rule: LabelRule | None, classes: Mapping[str, Sequence[str]]) -> str | None:
+    """The ClassLabel column of the labels, where their map is written by numbers and the classes' names are none."""
+    if rule is None or not rule.by_number or rule.column not in classes:
+        return None
+    return None if all(name.isdecimal() for name in classes[rule.column]) else rule.column
 
 
 def labelled(value: Any, names: Sequence[str] | None) -> Any:
@@ -275,10 +287,15 @@ def _whole(
         place.origin,
         text=text,
         messages=None if said is None else said.messages,
+        label=_number(raw.get(columns.numbered)) if columns.numbered else None,
         extra=extra,
         images_upstream=upstream or len(cells),
         remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
     )
+
+
+def _number(value: Any) -> str | None:
+    return str(value) if isinstance(value, int) and value >= 0 else None
 
 
 def _split(

@@ -1,16 +1,41 @@
 """Catalogue keys of kinds whose records are rows of tables. Light: the catalogue loads it."""
 
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.columns import LabelRule, Wanted
 
 TABLE_KEYS: Final = ("image_column", "text_column", "messages_column", "split_images")
 
 
-class TableSpec(SourceSpec):
+class LabelledSpec(SourceSpec):
+    """A kind with columns, of which one may hold the labels; of a ClassLabel by name or by number."""
+
+    @property
+    def label_rule(self) -> LabelRule | None:
+        """Where the labels come from, and what the map knows of them."""
+        rule = self.subcategory_from
+        if rule is None:
+            return None
+        known = None if rule.map is None else frozenset(rule.map)
+        if rule.column is not None:
+            return LabelRule(f"column {rule.column!r}", rule.column, known)
+        return LabelRule(f"folder {rule.folder} of the name", known=known)
+
+    has_classes: ClassVar[bool] = True
+    """Whether a column may be a ClassLabel, with a number and a name for each label."""
+
+    def label_selector(self) -> str | None:
+        """The selector; also whether a map is written by numbers, for those are the labels then."""
+        rule = self.label_rule
+        told = super().label_selector()
+        by_number = self.has_classes and rule is not None and rule.column and rule.by_number
+        return f"{told}#number" if by_number else told
+
+
+class TableSpec(LabelledSpec):
     """Keys that say what the columns of a table mean."""
 
     image_column: str | tuple[str, ...] | None = Field(
@@ -35,4 +60,6 @@ class TableSpec(SourceSpec):
     @property
     def wanted(self) -> Wanted:
         """The same for the readers."""
-        return Wanted(self.image_column, self.text_column, self.messages_column, self.split_images)
+        return Wanted(
+            self.image_column, self.text_column, self.messages_column, self.split_images, self.label_rule
+        )

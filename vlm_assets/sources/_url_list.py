@@ -26,6 +26,7 @@ from vlm_assets.words.records import Item, ListedSlice
 
 FORMATS: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".json", ".txt")
 _PARTS: Final = 64
+_LABELS: Final = 10_000
 _BUFFER_BYTES: Final = 128 * 2**20
 _URL_NAMES: Final = frozenset(
     {"url", "uri", "link", "src", "href", "imageurl", "imageuri", "imagelink", "imagesrc", "imgurl", "imgsrc"}
@@ -224,13 +225,19 @@ def _folder(url: str, number: int) -> str:
 def count_urls(
     rows: Iterable[UrlRow],
     check: Callable[[str], None] = lambda url: None,  # noqa: ARG005 - does nothing
+    labels: set[str] | None = None,
 ) -> tuple[int, int]:
-    """How many items rows make, and how many rows there are; 8 bytes a row. `check` sees every URL and may raise."""
+    """How many items rows make, and how many rows there are; 8 bytes a row.
+
+    `check` sees every URL and may raise; `labels` takes in those of the rows, the first 10,000.
+    """
     import numpy as np
 
     hashes = array("Q")
     for row in rows:
         check(row.url)
+        if labels is not None and row.label and len(labels) < _LABELS:
+            labels.add(row.label)
         hashes.append(key_hash(_key_of(row)))
     items = int(np.unique(np.frombuffer(hashes, dtype=np.uint64)).size) if hashes else 0
     return items, len(hashes)

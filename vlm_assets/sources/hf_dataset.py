@@ -7,7 +7,7 @@ a file alone leaves its rows alone.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,9 @@ from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+
+if TYPE_CHECKING:
+    from vlm_assets.hub.layouts import RepoLayout
 
 
 class HfDatasetSpec(CaptionKeys, TableSpec):
@@ -55,7 +58,10 @@ class HfDataset:
         """Slices of every wanted config × split at the pinned commit; see `Source.list`."""
         from vlm_assets.hub.layouts import list_repo
 
-        layout = list_repo(spec, context, spec.caption_rule())
+        layout = list_repo(
+            spec, context, spec.caption_rule(), wanted=spec.wanted, reading=spec.table_reading()
+        )
+        _check_folders(spec, layout)
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         for split, items in layout.splits:
@@ -89,6 +95,22 @@ class HfDataset:
         from vlm_assets.hub.layouts import fetch_items
 
         yield from fetch_items(spec, items, context)
+
+
+def _check_folders(spec: HfDatasetSpec, layout: "RepoLayout") -> None:
+    """Returns where a map of folders knows one that loose images lie in.
+
+    Raises:
+        SourceError: it knows none.
+    """
+    rule = spec.subcategory_from
+    if rule is None or rule.folder is None or spec.label_rule is None:
+        return
+    keys = [item.key for split, items in layout.splits if split.format == "imagefolder" for item in items]
+    folders = [key.split("/")[:-1] for key in keys]
+    labels = {one[rule.folder - 1] for one in folders if len(one) >= rule.folder}
+    if len(keys) == sum(len(items) for _, items in layout.splits):
+        spec.label_rule.check(labels, f"source {spec.name}: {spec.repo}")
 
 
 SOURCE = HfDataset()

@@ -6,10 +6,11 @@ them is an error, not a smaller dataset.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import orjson
 
@@ -24,6 +25,11 @@ from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+
+if TYPE_CHECKING:
+    from vlm_assets.hub.cells import Follow, Followed
+    from vlm_assets.hub.listed_tables import TableGroup
+    from vlm_assets.hub.looks import TableLook
 
 
 class HfDiskSpec(TextFileKeys, TableSpec):
@@ -53,19 +59,15 @@ class HfDisk:
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:
-            for group in groups:
-                digests = hashes.hash_many([spec.path / name for name in group.files])
-                items = [
-                    _item(spec, group, name, digest)
-                    for name, digest in zip(group.files, digests, strict=True)
-                ]
+            listed, named = _tables_listed(spec, context, walk, groups, hashes)
+            for group, items in zip(groups, listed, strict=True):
                 planned = buckets_for_bytes(items, spec.slice_bytes)
                 slices += slices_of_group(
                     group.name, items, planned,
                     fixed=spec.buckets, previous=context.previous_buckets, buckets=buckets,
                 )  # fmt: skip
         features = {g.name: g.features for g in groups if g.features}
-        companions, shared = _apart(walk, groups)
+        companions, shared = _apart(walk, groups, named)
         return Listed(
             "on disk", slices, buckets, {"features": features}, walk.left_out,
             upstream=walk.count + shared, companions=companions,
@@ -78,10 +80,12 @@ class HfDisk:
         from vlm_assets.archives.limits import ArchiveLimits
         from vlm_assets.hub.readers import Reading, read_data_file
 
+        follow_of = _follow(spec, items)
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:
             for item in items:
                 path = spec.path / item.payload["path"]
-                if not item.identity or hashes.hash_many([path]) != [item.identity]:
+                digest = item.payload.get("sha256", item.identity)
+                if not digest or hashes.hash_many([path]) != [digest]:
                     raise SourceError(
                         f"source {spec.name}: {path} is unreadable or not the file that was listed; list it again"
                     )
@@ -92,18 +96,22 @@ class HfDisk:
                     features,
                     context.spool_dir,
                     text=spec.table_reading(),
+                    follow=follow_of(item),
                 )
                 yield from read_data_file(path, item.payload["format"], item.key, item.key, reading)
                 context.progress(1, item.size_bytes or 0)
 
 
-def _apart(walk: FolderWalk, groups: "Sequence[_Group]") -> tuple[int, int]:
-    """How many files are companions, and how often a file is an item again; leaves out the others."""
+def _apart(walk: FolderWalk, groups: "Sequence[_Group]", named: set[str]) -> tuple[int, int]:
+    """How many files are companions, and how often a file is an item again; leaves out the others.
+
+    `named`: those that rows name.
+    """
     from vlm_assets.hub.left_out import is_companion
 
     uses = Counter(nfc(name) for group in groups for name in group.files)
     others = walk.files.keys() - uses.keys()
-    companions = {key for key in others if is_companion(key)}
+    companions = {key for key in others if is_companion(key)} | named
     walk.leave_out(others - companions, LeftOutReason.UNKNOWN_TYPE, "no data file of a split")
     # What `state.json` names is an item, be its name hidden or not.
     walk.left_out[:] = [one for one in walk.left_out if one.key not in uses]
@@ -122,7 +130,79 @@ class _Group:
 
 def _item(spec: HfDiskSpec, group: _Group, name: str, digest: str) -> Item:
     size = (spec.path / name).stat().st_size
-    return Item(nfc(name), digest, {"path": name, "format": group.format, "group": group.name}, size)
+    payload = {"path": name, "format": group.format, "group": group.name, "sha256": digest}
+    return Item(nfc(name), digest, payload, size)
+
+
+def _tables_listed(
+    spec: HfDiskSpec,
+    context: ListContext,
+    walk: FolderWalk,
+    groups: "Sequence[_Group]",
+    hashes: FileHashes,
+) -> tuple[list[list[Item]], set[str]]:
+    """The items of each group, and the keys of files that their rows name."""
+    from vlm_assets.hub.listed_tables import TableGroup, TablesListed
+
+    made: list[TableGroup] = []
+    for group in groups:
+        digests = hashes.hash_many([spec.path / name for name in group.files])
+        items = [_item(spec, group, name, digest) for name, digest in zip(group.files, digests, strict=True)]
+        made.append(TableGroup(group.format, group.features, items))
+    tables = TablesListed(
+        spec.wanted,
+        context.cache_dir,
+        partial(_look, spec, walk.files),
+        lambda keys: hashes.hash_many([spec.path / walk.files[key] for key in keys]),
+    )
+    used = {nfc(name) for group in groups for name in group.files}
+    return tables.checked(made, set(walk.files) - used)
+
+
+def _look(spec: HfDiskSpec, files: Mapping[str, str], group: "TableGroup", item: Item) -> "TableLook":
+    from vlm_assets.hub.looks import TableLook
+
+    path = spec.path / item.payload["path"]
+    follow = _DiskFollow(spec.path, files, item.key)
+    return TableLook(
+        item.key, group.format, str(path), path, spec.wanted, group.features, spec.table_reading(), follow
+    )
+
+
+def _follow(spec: HfDiskSpec, items: Sequence[Item]) -> "Callable[[Item], Follow | None]":
+    """Gives what an item's rows may name; the folder is walked only where some do."""
+    from vlm_assets.hub.listed_tables import FOLLOWS
+
+    any_follows = any(item.payload.get(FOLLOWS) for item in items)
+    files = FolderWalk(spec.name, spec.path).files if any_follows else {}
+    return lambda item: _DiskFollow(spec.path, files, item.key) if item.payload.get(FOLLOWS) else None
+
+
+class _DiskFollow:
+    """`Follow` inside the source's folder; a link that leads out of it is not followed."""
+
+    def __init__(self, root: Path, files: Mapping[str, str], table: str) -> None:
+        from vlm_assets.hub.named_files import NamedFiles
+
+        self._root = root
+        self._files = files
+        names = NamedFiles(files, table, root=str(root))
+        self.key_of = names.key_of
+        self.why_not = names.why_not
+
+    def get(self, keys: Sequence[str]) -> "Mapping[str, Followed]":
+        """The files of these keys where they lie."""
+        return {key: self._followed(key) for key in keys}
+
+    def _followed(self, key: str) -> "Followed":
+        from vlm_assets.hub.cells import Followed
+
+        path = self._root / self._files[key]
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            return Followed(None, key, detail=f"{key} is a link that leads out of the folder")
+        if not path.is_file():
+            return Followed(None, key, detail=f"{key} is gone", transient=True)
+        return Followed(path, key)
 
 
 def _saved(spec: HfDiskSpec) -> list[_Group]:

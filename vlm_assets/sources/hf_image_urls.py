@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from vlm_assets.sources._url_list import Columns, UrlRow
 
 
-class HfImageUrlsSpec(TextFileKeys, SourceSpec):
+class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
     """Keys of `hf_image_urls`."""
 
     kind: Literal["hf_image_urls"]
@@ -66,12 +67,19 @@ class HfImageUrls:
 
         named = {spec.url_column, spec.text_column, spec.sha256_column}
         layout, tables = local_tables(
-            spec, context, spec.table_reading(), lambda name: name in named or is_url_name(name)
+            spec,
+            context,
+            spec.table_reading(),
+            lambda name: name in named or is_url_name(name),
+            spec.label_rule,
         )
         columns = _columns(spec, tables)
-        count, rows = count_urls(_rows(columns), ContactCheck(context.settings))
+        labels: set[str] = set()
+        count, rows = count_urls(_rows(columns), ContactCheck(context.settings), labels)
         if count == 0:
             raise SourceError(f"source {spec.name}: the data files of {spec.repo} hold no URL")
+        if spec.label_rule is not None:
+            spec.label_rule.check(labels, f"source {spec.name}: {spec.repo}")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
         slices = bucket_slices(_rows(columns), buckets, spec.rows_per_slice, context.cache_dir)
         apart = layout.apart

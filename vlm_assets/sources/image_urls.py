@@ -10,6 +10,7 @@ from pydantic import Field
 
 from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
@@ -17,8 +18,10 @@ from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, Record, RecordImage
 
 
-class ImageUrlsSpec(TextFileKeys, SourceSpec):
+class ImageUrlsSpec(TextFileKeys, LabelledSpec):
     """Keys of a URL list."""
+
+    has_classes: ClassVar[bool] = False
 
     urls: Path
     """.csv, .tsv, .parquet, .jsonl or .json with named columns, or .txt with one URL a line, packed or not; or a
@@ -68,9 +71,12 @@ class ImageUrls:
             spec.urls, urls.columns,
             url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label,
         )  # fmt: skip
-        count, rows = count_urls(urls.rows(columns), ContactCheck(context.settings))
+        labels: set[str] = set()
+        count, rows = count_urls(urls.rows(columns), ContactCheck(context.settings), labels)
         if count == 0:
             raise SourceError(f"source {spec.name}: {spec.urls} holds no URL")
+        if spec.label_rule is not None:
+            spec.label_rule.check(labels, f"source {spec.name}: {spec.urls}")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
         return Listed(
             revision=_revision(urls.files),

@@ -1,0 +1,209 @@
+"""A look into a table before it is fetched: its columns, and the few values that a listing needs.
+
+Of a remote Parquet file only the footer and the wanted columns are asked for.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from vlm_assets.captions.tables import TableReading
+from vlm_assets.hub.cells import Follow, ImageColumn, names_in
+from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.readers import TEXT_FORMATS, batches_of
+from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, class_names, plan_columns, sampled_names
+from vlm_assets.hub.text_tables import TextTable
+from vlm_assets.words.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_BLOCK_BYTES: Final = 256 * 1024
+"""Asked for at once, so that a footer is one request."""
+
+
+class RangedFile(io.RawIOBase):
+    """A file somewhere else, read in blocks."""
+
+    def __init__(self, size_bytes: int, read_range: Callable[[int, int], bytes]) -> None:
+        self._size = size_bytes
+        self._read_range = read_range
+        self._at = 0
+        self._block = b""
+        self._block_at = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As a file."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """As a file."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file; a block from here, or the last one where the end is near."""
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        if not (self._block_at <= self._at and end <= self._block_at + len(self._block)):
+            last = max(end, min(self._at + _BLOCK_BYTES, self._size))
+            first = min(self._at, max(last - _BLOCK_BYTES, 0))
+            self._block, self._block_at = self._read_range(first, last), first
+        data = self._block[self._at - self._block_at : end - self._block_at]
+        self._at = end
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class TableLook:
+    """One table: on this disk, or (Parquet) somewhere else."""
+
+    name: str
+    format: str
+    where: str
+    source: Path | Callable[[], BinaryIO]
+    wanted: Wanted = field(default_factory=Wanted)
+    features: Mapping[str, Any] = field(default_factory=dict)
+    reading: TableReading = field(default_factory=TableReading)
+    follow: Follow | None = None
+
+    def columns(self) -> Columns:
+        """What its columns mean.
+
+        Raises:
+            SourceError: it cannot be read; as `plan_columns`; no column of the label rule's name.
+        """
+        if self.format in TEXT_FORMATS:
+            first = next(self._text().chunks(self.wanted, self.follow), None)
+            if first is None:
+                raise SourceError(f"{self.where}: a data file without rows")
+            rows, columns = first
+            self._check_label(list(rows.columns))
+            return columns
+        schema = self._schema()
+        self._check_label(schema.names)
+        return plan_columns(
+            schema, self.where, self.wanted,
+            features=self.features, samples=self._samples(schema), follow=self.follow,
+        )  # fmt: skip
+
+    def names(self, columns: Columns) -> Iterator[str]:
+        """Names of files that its rows give instead of bytes, and perhaps of a few that they give beside them."""
+        for column in columns.images:
+            if column.shape == "binary":
+                continue
+            for value in self._values(column):
+                yield from names_in(value, column)
+
+    def labels(self, rule_column: str) -> Iterator[str]:
+        """Values of the column of labels as text: classes of a ClassLabel by name and by number, else row by row."""
+        kind = None if self.format in TEXT_FORMATS else self._schema()
+        if names := class_names(kind, self.features).get(rule_column):
+            yield from names
+            yield from map(str, range(len(names)))
+            return
+        for value in self._plain_values(rule_column):
+            if value is not None:
+                yield str(value)
+
+    def _check_label(self, names: Sequence[str]) -> None:
+        rule = self.wanted.label
+        if rule is not None and rule.column and rule.column not in names:
+            raise SourceError(
+                f"{self.where}: no column {rule.column!r} (subcategory_from.column); there are: {', '.join(names)}"
+            )
+
+    def _text(self) -> TextTable:
+        path = cast("Path", self.source)
+        known = set(self.wanted.names).__contains__
+        return TextTable(path, self.name, self.where, self.reading, self.features, known)
+
+    @contextmanager
+    def _parquet(self) -> "Iterator[pq.ParquetFile]":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        source = self.source if isinstance(self.source, Path) else pa.PythonFile(self.source(), mode="r")
+        try:
+            with pq.ParquetFile(source, pre_buffer=False) as file:
+                yield file
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise SourceError(f"{self.where}: cannot be read ({error})") from error
+
+    def _schema(self) -> "pa.Schema":
+        if self.format == "parquet":
+            with self._parquet() as file:
+                return file.schema_arrow
+        first = next(batches_of(cast("Path", self.source), self.format, self.where), None)
+        if first is None:
+            raise SourceError(f"{self.where}: a data file without rows")
+        return first.schema
+
+    def _samples(self, schema: "pa.Schema") -> dict[str, list[Any]]:
+        """First values of the columns of text that may say what they are."""
+        from vlm_assets.captions.arrow_types import is_text
+
+        wanted = [
+            name for name in sampled_names(schema.names, self.wanted) if is_text(schema.field(name).type)
+        ]
+        if not wanted:
+            return {}
+        if self.format != "parquet":
+            batch = next(batches_of(cast("Path", self.source), self.format, self.where, wanted))
+        else:
+            with self._parquet() as file:
+                batch = next(file.iter_batches(batch_size=SAMPLE_ROWS, columns=wanted), None)
+        if batch is None:
+            return {}
+        return {name: batch.column(name).slice(0, SAMPLE_ROWS).to_pylist() for name in wanted}
+
+    def _values(self, column: ImageColumn) -> Iterator[Any]:
+        """Cells of a column of images; of Parquet their paths alone, where a row group may lack bytes."""
+        if self.format != "parquet":
+            yield from self._plain_values(column.name)
+            return
+        with self._parquet() as file:
+            for group in range(file.num_row_groups):
+                leaves = _leaves(file, group, column)
+                if leaves:
+                    table = file.read_row_group(group, columns=leaves, use_threads=False)
+                    yield from table.column(column.name).to_pylist()
+
+    def _plain_values(self, name: str) -> Iterator[Any]:
+        if self.format in TEXT_FORMATS:
+            yield from (row.get(name) for row in self._text().rows())
+        elif self.format == "parquet":
+            with self._parquet() as file:
+                for batch in file.iter_batches(columns=[name], use_threads=False):
+                    yield from batch.column(0).to_pylist()
+        else:
+            for batch in batches_of(cast("Path", self.source), self.format, self.where, [name]):
+                yield from batch.column(0).to_pylist()
+
+
+def _leaves(file: "pq.ParquetFile", group: int, column: ImageColumn) -> list[str]:
+    """The Parquet columns that hold a column's names; none where every image of a row group has its bytes."""
+    about = file.metadata.row_group(group)
+    chunks = [about.column(number) for number in range(about.num_columns)]
+    own = [one for one in chunks if one.path_in_schema.partition(".")[0] == column.name]
+    if column.shape == "text":
+        return [one.path_in_schema for one in own]
+    for one in own:
+        known = one.statistics
+        has_bytes = known is not None and known.has_null_count and known.null_count == 0
+        if one.path_in_schema.endswith(".bytes") and has_bytes:
+            return []
+    return [one.path_in_schema for one in own if one.path_in_schema.endswith(".path")]

@@ -1,0 +1,111 @@
+"""Files that rows of a repository's tables name: looked for when it is listed, followed when they are read."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from vlm_assets.captions.tables import TableReading
+from vlm_assets.hub.cells import Follow, Followed
+from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
+from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.listed_tables import FOLLOWS, NamesOnly, TableGroup, TablesListed
+from vlm_assets.hub.looks import RangedFile, TableLook
+from vlm_assets.hub.named_files import NamedFiles
+from vlm_assets.transfer.files import FileHashes
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.records import Item
+
+LOOKED_AT_BYTES: Final = 64 * 2**20
+"""A larger file that is not Parquet is looked at when it is fetched, not when it is listed."""
+_AT_ONCE: Final = 8
+
+
+def repo_tables(
+    repo: HubRepo,
+    sha: str,
+    tree: Mapping[str, RepoFile],
+    read: Callable[[str], Path],
+    cache_dir: Path,
+    wanted: Wanted,
+    reading: TableReading,
+) -> TablesListed:
+    """Looks into a repository's tables at one commit. `read` fetches a file, out of the cache where it can."""
+    by_key = {nfc(path): file for path, file in tree.items()}
+
+    def look(group: TableGroup, item: Item) -> TableLook | None:
+        if "file" not in item.payload:
+            return None
+        file = RepoFile(**item.payload["file"])
+        source: Path | Callable[[], BinaryIO]
+        if group.format == "parquet":
+            source = partial(_ranged, repo, file, sha)
+        elif file.size_bytes <= LOOKED_AT_BYTES:
+            source = read(file.path).resolve()
+        else:
+            return None
+        where = f"hf://datasets/{repo.name}/{file.path}"
+        follow = NamesOnly(NamedFiles(by_key, item.key, repo=repo.name))
+        return TableLook(item.key, group.format, where, source, wanted, group.features, reading, follow)
+
+    return TablesListed(wanted, cache_dir, look, lambda keys: [by_key[key].identity for key in keys])
+
+
+def _ranged(repo: HubRepo, file: RepoFile, sha: str) -> BinaryIO:
+    return cast("BinaryIO", RangedFile(file.size_bytes, partial(repo.read_range, file, sha)))
+
+
+class RepoFollow:
+    """`Follow` over a repository: files are fetched below the slice's spool, some at once, each verified."""
+
+    def __init__(
+        self, repo: HubRepo, context: FetchContext, hashes: FileHashes, pool: ThreadPoolExecutor, table: str
+    ) -> None:
+        """`table`: the key of the table whose rows name files."""
+        tree = repo.tree(context.revision, context.cache_dir)
+        self._by_key = {nfc(file.path): file for file in tree}
+        self._fetch = partial(self._fetched, repo, context, hashes)
+        self._pool = pool
+        names = NamedFiles(self._by_key, table, repo=repo.name)
+        self.key_of = names.key_of
+        self.why_not = names.why_not
+
+    def get(self, keys: Sequence[str]) -> Mapping[str, Followed]:
+        """The files of these keys.
+
+        Raises:
+            SourceError: the Hub cannot be reached.
+        """
+        return dict(zip(keys, self._pool.map(self._fetch, keys), strict=True))
+
+    def _fetched(self, repo: HubRepo, context: FetchContext, hashes: FileHashes, key: str) -> Followed:
+        if context.cancelled.is_set():
+            raise SourceError(f"{context.source}/{context.slice_name}: cancelled; downloads are kept")
+        file = self._by_key[key]
+        origin = f"hf://datasets/{repo.name}/{file.path}"
+        try:
+            path = repo.fetch(file, context.revision, context.spool_dir, hashes, force=context.force)
+        except HubFileError as error:
+            mendable = error.reason is RejectReason.CHECKSUM
+            return Followed(None, origin, error.reason, str(error)[:200], transient=mendable)
+        return Followed(path.resolve(), origin)
+
+
+@contextmanager
+def following(
+    repo: HubRepo, context: FetchContext, hashes: FileHashes
+) -> Iterator[Callable[[Item], Follow | None]]:
+    """Gives what an item's rows may name, as long as the context lasts; None for items that name nothing."""
+    at_once = min(repo.guest.limits.concurrency or 1, _AT_ONCE)
+    with ThreadPoolExecutor(at_once, thread_name_prefix="hub-named") as pool:
+
+        def of(item: Item) -> Follow | None:
+            if not item.payload.get(FOLLOWS):
+                return None
+            return RepoFollow(repo, context, hashes, pool, item.key)
+
+        yield of

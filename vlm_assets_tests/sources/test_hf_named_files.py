@@ -1,0 +1,203 @@
+"""Images that rows name by path, columns and labels of the catalogue: `hf_dataset` and `hf_disk`."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlm_assets.demo.services.huggingface import HubService
+from vlm_assets.demo.services.pictures import picture
+from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
+from vlm_assets.sources.hf_disk import SOURCE as DISK
+from vlm_assets.sources.hf_disk import HfDiskSpec
+from vlm_assets.sources.hf_image_urls import SOURCE as URLS
+from vlm_assets.sources.hf_image_urls import HfImageUrlsSpec
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.records import Listed
+from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, settings_of
+
+A, B, C = (picture(name).data for name in "abc")
+IMAGES = {"images/a.jpg": A, "images/b.jpg": B, "images/c.jpg": C}
+CARD = b"---\nconfigs:\n- config_name: default\n  data_files: data/*\n---\n"
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, row_group_size=2)
+    return sink.getvalue()
+
+
+def paths(*names: str | None) -> list[dict[str, Any]]:
+    return [{"bytes": None, "path": name} for name in names]
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubService]:
+    with HubService() as service, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", service.url)
+        patch.delenv("HF_TOKEN", raising=False)
+        yield service
+
+
+def listed_of(
+    hub: HubService, folder: Path, files: dict[str, bytes], **keys: Any
+) -> tuple[HfDatasetSpec, Listed]:
+    hub.add("org/set", files)
+    spec = HfDatasetSpec(**{**COMMON, "kind": "hf_dataset", "repo": "org/set", **keys})
+    listed = SOURCE.list(spec, list_context(folder))
+    assert listed.upstream == sum(len(one.items) for one in listed.slices) + listed.companions + len(
+        list(listed.left_out)
+    )
+    return spec, listed
+
+
+def fetched_of(hub: HubService, folder: Path, files: dict[str, bytes], **keys: Any) -> tuple[Listed, Fetched]:
+    spec, listed = listed_of(hub, folder, files, **keys)
+    return listed, fetch_slice(SOURCE, spec, folder, listed, "default--train")
+
+
+NAMED = ("images/a.jpg", "hf://datasets/org/set@main/images/b.jpg")
+ROWS = [{"image": NAMED[0], "text": "a"}, {"image": NAMED[1], "text": "b"}]
+TABLES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
+    "struct": ("data/t.parquet", parquet(image=paths(*NAMED), text=["a", "b"]), {}),
+    "text": ("data/t.parquet", parquet(foto=NAMED, text=["a", "b"]), {"image_column": "foto"}),
+    "found": ("data/t.parquet", parquet(image=NAMED, text=["a", "b"]), {}),
+    "csv": ("data/t.csv", f"image;text\n{NAMED[0]};a\n{NAMED[1]};b\n".encode(), {}),
+    "json": ("data/t.json", json.dumps(ROWS).encode(), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "table", "keys"), TABLES.values(), ids=TABLES)
+def test_named_files_are_images_of_their_rows(
+    hub: HubService, tmp_path: Path, name: str, table: bytes, keys: dict[str, Any]
+) -> None:
+    listed, fetched = fetched_of(hub, tmp_path, {"README.md": CARD, name: table, **IMAGES}, **keys)
+    assert [(record.text, image) for record, image in zip(fetched.records, fetched.images, strict=True)] == [
+        ("a", A), ("b", B),
+    ]  # fmt: skip
+    assert fetched.records[0].images[0].origin == "hf://datasets/org/set/images/a.jpg"
+    assert [one.key for one in listed.left_out] == ["images/c.jpg"]
+
+
+def test_a_row_that_names_nothing_is_a_reject(hub: HubService, tmp_path: Path) -> None:
+    image = [*paths("images/a.jpg", "images/z.jpg", "/etc/a.jpg", None), {"bytes": B, "path": "b.jpg"}]
+    _, fetched = fetched_of(
+        hub, tmp_path, {"README.md": CARD, "data/t.parquet": parquet(image=image), **IMAGES}
+    )
+    assert fetched.images == [A, B]
+    assert [(one.record, str(one.reason)) for one in fetched.rejects] == [
+        (1, "not_found"), (2, "not_found"), (3, "no_image"),
+    ]  # fmt: skip
+    assert "lies outside" in fetched.rejects[1].detail
+
+
+def test_a_named_file_that_changes_changes_its_table(hub: HubService, tmp_path: Path) -> None:
+    files = {"README.md": CARD, "data/t.parquet": parquet(image=paths("images/a.jpg"))}
+    first, *others = (
+        identities(listed_of(hub, tmp_path, {**files, "images/a.jpg": image, "images/b.jpg": other})[1])
+        for image, other in ((A, B), (C, B), (A, C))
+    )
+    assert [one == first for one in others] == [False, True]
+
+
+def test_files_on_disk_are_followed_inside_the_folder(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    (root / "images").mkdir(parents=True)
+    (root / "images/a.jpg").write_bytes(A)
+    (tmp_path / "out.jpg").write_bytes(B)
+    (root / "link.jpg").symlink_to(tmp_path / "out.jpg")
+    image = paths(f"{root}/images/a.jpg", "images/a.jpg", str(tmp_path / "out.jpg"), "link.jpg")
+    (root / "t.parquet").write_bytes(parquet(image=image))
+    spec = HfDiskSpec(**{**COMMON, "kind": "hf_disk", "path": root})
+    listed = DISK.list(spec, list_context(tmp_path))
+    fetched = fetch_slice(DISK, spec, tmp_path, listed, "train")
+    assert fetched.images == [A, A]
+    assert [one.record for one in fetched.rejects] == [2, 3]
+    assert (listed.upstream, listed.companions) == (3, 2)
+
+
+CLASSES = b"""---
+dataset_info:
+  features:
+  - name: image
+    dtype: image
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': kedi
+          '1': kus
+---
+"""
+PLAIN = {"data/t.parquet": parquet(image=[{"bytes": A, "path": None}] * 2, label=[0, 1], tur=["kedi", "kus"])}
+
+
+def labels(column: str, *known: Any) -> dict[str, Any]:
+    rule = {"column": column, **({"map": dict.fromkeys(known, "all")} if known else {})}
+    return {"subcategory": None, "subcategory_from": rule}
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "image": ({"image_column": "foto"}, r"no column 'foto' \(image_column\); columns: image"),
+    "text": ({"text_column": "baslik"}, r"no column 'baslik' \(text_column\); columns: image"),
+    "messages": ({"messages_column": "talk"}, r"no column 'talk' \(messages_column\); columns: image"),
+    "label": (
+        labels("sinif"),
+        r"no column 'sinif' \(subcategory_from.column\); there are: image, label, tur",
+    ),
+    "map": (
+        labels("tur", "at"),
+        "knows none of the labels in column 'tur'; there are: kedi, kus; the map has: at",
+    ),
+    "classes": (labels("label", "at"), "there are: 0, 1, kedi, kus; the map has: at"),
+    "numbers": (labels("label", 7), "there are: 0, 1, kedi, kus; the map has: 7"),
+}
+
+
+@pytest.mark.parametrize(("keys", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_is_told_at_listing(
+    hub: HubService, tmp_path: Path, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        listed_of(hub, tmp_path, {"README.md": CLASSES, **PLAIN}, **keys)
+    hub.storage.clear_log()
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"), [((0, 1), ["0", "1"]), (("kedi",), [None, None])], ids=["numbers", "names"]
+)
+def test_a_map_is_written_by_numbers_or_names(
+    hub: HubService, tmp_path: Path, known: tuple[Any, ...], expected: list[str | None]
+) -> None:
+    _, fetched = fetched_of(hub, tmp_path, {"README.md": CLASSES, **PLAIN}, **labels("label", *known))
+    assert [one.label for one in fetched.records] == expected
+    assert [(one.extra or {})["label"] for one in fetched.records] == ["kedi", "kus"]
+
+
+def test_a_map_of_folders_that_are_not_there_is_told_at_listing(hub: HubService, tmp_path: Path) -> None:
+    rule = {"folder": 1, "map": {"kediler": "all"}}
+    files = {"kedi/a.jpg": A, "kus/b.jpg": B}
+    with pytest.raises(
+        SourceError, match=r"labels in folder 1 of the name; there are: kedi, kus; the map has: k"
+    ):
+        listed_of(hub, tmp_path, files, subcategory=None, subcategory_from=rule)
+
+
+def test_labels_of_lists_on_the_hub_by_number(hub: HubService, tmp_path: Path) -> None:
+    urls = parquet(
+        url=["https://a.example/1.jpg", "https://a.example/2.jpg"], label=[0, 1], caption=["bir", "iki"]
+    )
+    more = parquet(url=["https://a.example/3.jpg"], label=[1], TEXT=[b"\xc3\xbc\xc3\xa7"])
+    hub.add("org/urls", {"README.md": CLASSES, "data/a.parquet": urls, "data/b.parquet": more})
+    keys = {**COMMON, "kind": "hf_image_urls", "repo": "org/urls"}
+    context = list_context(tmp_path, settings_of(tmp_path, contact="a@example.org"))
+    listed = URLS.list(HfImageUrlsSpec(**{**keys, **labels("label", 0, 1)}), context)
+    rows = sorted(item.payload["rows"][0][:3] for one in listed.slices for item in one.items)
+    assert rows == [["bir", "", "0"], ["iki", "", "1"], ["üç", "", "1"]]
+    with pytest.raises(SourceError, match="there are: kedi, kus; the map has: at"):
+        URLS.list(HfImageUrlsSpec(**{**keys, **labels("label", "at")}), context)
