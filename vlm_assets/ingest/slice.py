@@ -26,6 +26,7 @@ from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
+from vlm_assets.ingest.taken_items import at_the_door, is_taken
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
@@ -48,6 +49,7 @@ from vlm_assets.store.slices import (
 )
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import STAGING
@@ -157,6 +159,7 @@ class _SliceBuild:
         self._source = source_of(spec.kind)
         root = installation.root
         self._takedowns = read_tombstones(root)
+        self._taken_urls = TakenUrls(self._takedowns.urls)
         self._cache = root.cache_of(spec.name)
         self._spool = self._cache / "spool" / slice_key
         self._staging = root.source(spec.name) / STAGING / slice_key
@@ -305,6 +308,7 @@ class _SliceBuild:
     def _events(self, plan: ItemPlan, left_out: LeftOutOfItems) -> Iterable[Record | Reject]:
         if not plan.fetched:
             return ()
+        asked = [item for item in plan.fetched if not is_taken(item, self._taken_urls)]
         self._spool.mkdir(parents=True, exist_ok=True)
         root = self._installation.root
         context = FetchContext(
@@ -324,7 +328,9 @@ class _SliceBuild:
             progress=self._options.progress,
             measure=self._measure,
         )
-        events = left_out.strip(self._source.fetch(self._spec, plan.fetched, context))
+        events = left_out.strip(self._source.fetch(self._spec, asked, context) if asked else ())
+        if self._taken_urls:
+            events = at_the_door(plan.fetched, events, self._taken_urls)
         if self._options.max_records is None:
             return events
         return _capped(events, plan.fetched, self._options, left_out.by_item)
@@ -363,7 +369,11 @@ class _SliceBuild:
     def _without_content(self, row: Row) -> Row:
         """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
         down = self._takedowns
-        taken = row["id"] in down.ids or any(f["sha256"] in down.image_sha256 for f in row["image_facts"])
+        taken = (
+            row["id"] in down.ids
+            or any(fact["sha256"] in down.image_sha256 for fact in row["image_facts"])
+            or row["origin"] in self._taken_urls
+        )
         return without_content(row) if taken else row
 
     def _manifest(self, written: WrittenSlice, renderer: str | None) -> SliceManifest:

@@ -94,8 +94,6 @@ class IssueDownloads:
     def _get(self, item: Item) -> "_Got":
         """In a thread of its own: whatever calls back into the context is left to the reader's thread."""
         url, path, context = item.payload["url"], self.path_of(item.key), self._context
-        if url in context.tombstoned_urls:
-            return _Got(Reject(item.key, RejectReason.TOMBSTONED))
         downloaded_bytes = 0
         if context.force or not path.exists():
             if (known := self._refused_before(item.key)) is not None:

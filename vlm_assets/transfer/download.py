@@ -23,7 +23,8 @@ from vlm_assets.transfer.politeness import AskLeniently, GiveUp, HostLimits, Pat
 from vlm_assets.transfer.postponed import PutOff
 from vlm_assets.transfer.schedule import EVIDENCE_URLS, Host, Job, Schedule, Turn
 from vlm_assets.transfer.spool import Spool, Stored
-from vlm_assets.transfer.urls import UrlError, host_key, normal_url, origin_of, shown_url, wire_url
+from vlm_assets.transfer.taken_urls import TakenUrls
+from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
 from vlm_assets.transfer.visits import Outcome, Visits
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import FetchContext
@@ -97,7 +98,7 @@ class _Download:
         self._patience = Patience.of(context.settings)
         self._spool = spool
         self._policy = AddressPolicy(context.settings.allow_private_hosts)
-        self._tombstoned = {normal_url(url) for url in context.tombstoned_urls}
+        self._taken = TakenUrls(context.tombstoned_urls)
         self._results: list[Stored | Reject | None] = [None] * len(items)
         self._wanted = -1
         self._arrived = threading.Event()
@@ -215,11 +216,6 @@ class _Download:
         now = time.time()
         again: list[tuple[str, Job]] = []
         for index, item in enumerate(self._items):
-            if self._tombstoned and (
-                item.url in self._tombstoned or normal_url(item.url) in self._tombstoned
-            ):
-                self._finish(index, Reject(item.key, RejectReason.TOMBSTONED))
-                continue
             stored = self._spool.bodies.get(item.key)
             if stored is not None and stored.declared == item.sha256:
                 self._finish(index, stored)
@@ -414,7 +410,7 @@ class _Download:
             self._schedule.add_later(host.name, job, now + retry.delay_s)
 
     def _follow(self, job: Job, target: URL) -> None:
-        if self._tombstoned and str(target) in self._tombstoned:
+        if str(target) in self._taken:
             self._reject(job.index, GiveUp(RejectReason.TOMBSTONED, f"redirects to {shown_url(target)}"))
         else:
             job.url = target

@@ -118,7 +118,7 @@ class FetchContext:
     max_records: int | None = None
     """Test mode: no more records than this are wanted."""
     tombstoned_urls: frozenset[str] = frozenset()
-    """Never to be requested; each is a reject with reason `tombstoned`."""
+    """Never to be requested. No item is of one; what redirects to one is a reject with reason `tombstoned`."""
     retried: Collection[str] = frozenset()
     """Keys of items that the last version has as transient rejects: no loss where they stay so."""
     cancelled: threading.Event = field(default_factory=threading.Event)

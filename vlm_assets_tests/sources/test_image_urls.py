@@ -350,12 +350,6 @@ def test_records_come_in_the_order_of_the_items(tmp_path):
         assert [r.images[0].data for r in results if isinstance(r, Record)] == [
             pictures[n] for n in ("c", "a", "a", "ağaç ı")
         ]
-        server.log.clear()
-        tombstoned = fetched(
-            spec, [items[server.url("/gone")]], tmp_path, tombstoned_urls=frozenset([server.url("/gone")])
-        )
-        assert [r.reason for r in tombstoned if isinstance(r, Reject)] == [RejectReason.TOMBSTONED]
-        assert not server.log
 
 
 def test_a_test_run_asks_for_no_more_than_it_wants(tmp_path):

@@ -228,13 +228,6 @@ def test_a_link_into_a_private_network_is_never_followed(tmp_path: Path, site: N
     assert [(r.item, r.reason) for r in fetched.rejects] == [(key_of(0, 0), RejectReason.PRIVATE_ADDRESS)]
 
 
-def test_a_tombstoned_url_is_never_requested(tmp_path: Path, site: NewspaperSite) -> None:
-    gone = f"{site.base_url}{key_of(0, 2)}"
-    fetched = fetch(tmp_path, site, "anadolu_1935", tombstoned_urls=frozenset({gone}))
-    assert [(r.item, r.reason) for r in fetched.rejects] == [(key_of(0, 2), RejectReason.TOMBSTONED)]
-    assert not site.requests("*ikinci*")
-
-
 def test_downloads_keep_the_pace_and_robots_come_first(tmp_path: Path, gate_log: GateLog) -> None:
     issues = tuple(DemoIssue(1930, f"{n} mart 1930", f"a/{n}.pdf", pages=1) for n in range(1, 11))
     for issue in issues:

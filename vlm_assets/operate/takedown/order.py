@@ -136,8 +136,11 @@ def _meant(table: pa.Table, order: TakedownOrder, picture: _Picture | None) -> p
     if order.url is not None:
         asked = pa.array([order.url, nfc(order.url)])
         own = pc.fill_null(pc.is_in(table.column("image_origin"), value_set=asked), fill_value=False)
-        # A record's own address means all its images, an image's address that image.
-        return pc.or_(own, pc.is_in(table.column("origin"), value_set=asked))
+        origin = table.column("origin")
+        document = pc.replace_substring_regex(origin, r"#page=\d+$", "")
+        # A record's own address means all its images, an image's address that image, a document's all its pages.
+        named = pc.or_(pc.is_in(origin, value_set=asked), pc.is_in(document, value_set=asked))
+        return pc.or_(own, named)
     if order.id is not None:
         return pc.equal(table.column("id"), order.id)
     if order.sha256 is not None:
