@@ -29,7 +29,8 @@ KEYS: dict[str, set[str]] = {
         "name", "passed", "judged", "severity", "expected", "observed", "examples", "figures", "seconds",
     },
     "verify": {
-        "files", "size_bytes", "resumed_files", "seconds", "problems", "leftovers", "exit_code",
+        "files", "size_bytes", "resumed_files", "seconds", "problems", "leftovers", "unfinished",
+        "exit_code",
     },
     "show": {
         "id", "row", "source", "kind", "slice", "slice_version", "slice_row", "item", "item_identity", "record",
@@ -38,8 +39,9 @@ KEYS: dict[str, set[str]] = {
     "diff": {"a", "b", "totals", "rows"},
     "migrate": {"schema_version", "applied", "found"},
     "takedown": {
-        "tombstone", "asked", "only_row", "urls", "image_sha256", "ids", "corpora", "slices_emptied",
-        "versions_deleted", "caches_cleaned", "previews_cleaned", "pinned", "outstanding", "remarks",
+        "tombstone", "asked", "only_row", "urls", "image_sha256", "ids", "found", "corpora", "slices_emptied",
+        "listings_emptied", "versions_deleted", "caches_cleaned", "previews_cleaned", "pinned", "outstanding",
+        "remarks",
     },
 }  # fmt: skip
 """Public: a key that goes is a break for someone's script. New ones may come, here and in the README."""
@@ -119,6 +121,9 @@ def misspell(broken: Broken) -> None:
         (None, ["audit", "--target", "nowhere"], 2),
         (None, ["build", "--source", "nowhere"], 2),
         (None, ["takedown"], 2),
+        (None, ["takedown", "--finish", "--id", "a/b/c"], 2),
+        (None, ["takedown", "--url", "https://example.org/none.jpg", "--dry-run"], 0),
+        (None, ["takedown", "--finish"], 0),
         (None, ["nonsense"], 2),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else None,

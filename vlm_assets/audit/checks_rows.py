@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.supply import benchmark_files, near_benchmark, read_benchmark
 from vlm_assets.audit.words import I64, Bool, among, ranks
 from vlm_assets.store.slices import data_file_names
+from vlm_assets.words.layout import MANIFEST, VERSIONS
 from vlm_assets.words.schema import CONTENT_COLUMNS
 
 _CHUNK: Final = 1_000_000
@@ -272,7 +274,7 @@ def check_tombstones(recount: Recount) -> Verdict:
     by_id = np.flatnonzero(covered & (recount.present > 0))
     faults += [f"{name}: taken down and present" for name in recount.names_of(by_id)]
     left = list(chain.from_iterable(_content_left(recount, covered)))
-    faults += left
+    faults += [*left, *(_lost_folders(evidence.root.path) if known else ())]
     count, examples = _selected_though(recount, "tombstone")
     return Verdict(
         f"none of {len(known)} takedowns has a row here, or content in a slice of the plan",
@@ -281,6 +283,15 @@ def check_tombstones(recount: Recount) -> Verdict:
         len(faults) + count,
         {"takedowns": len(known), "rows_covered": int(covered.sum())},
     )
+
+
+def _lost_folders(root: Path) -> Iterator[str]:
+    """Versions without a manifest: no name shows them, and a deletion that was cut may have left the rows there."""
+    for area in ("datasets", "corpora"):
+        for folder in sorted((root / area).glob(f"*/{VERSIONS}/*")):
+            if not (folder / MANIFEST).is_file():
+                path = folder.relative_to(root).as_posix()
+                yield f"{path}: has no manifest and may hold what was taken down; vlm-assets prune"
 
 
 def _content_left(recount: Recount, covered: Bool) -> Iterator[list[str]]:

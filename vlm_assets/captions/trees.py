@@ -168,11 +168,14 @@ def _only_beside(index: CaptionIndex, key: str) -> bool:
 
 
 def caption_payload(captions: Sequence[Caption]) -> tuple[dict[str, Any], str]:
-    """The captions of an item for its payload, and for its identity ("" where there are none)."""
+    """The captions of an item for its payload, and their hash for its identity ("" where there are none).
+
+    Identities outlive a takedown, in listings and ledgers: no word stands in one.
+    """
     told = [one.as_json() for one in captions]
     if len(told) < 2 and not any(told):
         return {}, ""
-    return {"captions": told}, orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+    return {"captions": told}, sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _table(rule: CaptionRule, tree: Tree, key: str) -> Table:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, console, errors, installed, print_json
+from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.tables import shown_transfer, size
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ def backup(
     """Push to the remote what it lacks: objects once, manifests after them. Deletes nothing."""
     from vlm_assets.remote.backup import backup as push
 
+    installation = installed()
+    finish_quietly(installation)
     with shown_transfer("backup") as progress:
         report = push(
-            installed(),
+            installation,
             sources=source or None,
             targets=target or None,
             take_over=take_over,

@@ -18,6 +18,7 @@ from vlm_assets.commands.app import (
     print_json,
 )
 from vlm_assets.commands.setup import show_plan
+from vlm_assets.commands.takedowns import finish_quietly
 
 
 @app.command()
@@ -70,6 +71,7 @@ def build(
     if installation.settings.test_mode:
         told = f"Test mode: at most {installation.settings.test_mode_rows} rows a slice, in {installation.root.path}"
         errors.print(told, markup=False, soft_wrap=True)
+    finish_quietly(installation, pull=False)
     raise typer.Exit(
         run_build(
             installation,

@@ -19,6 +19,7 @@ from vlm_assets.commands.app import (
     print_problems,
 )
 from vlm_assets.commands.remote import prune_remote
+from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.tables import show_forecast, show_rights, show_status, size
 from vlm_assets.words.errors import Problem
 
@@ -149,6 +150,7 @@ def prune(
         raise typer.BadParameter("--keep, --drop, --release-pins and --dry-run need --remote")
     installation = installed()
     names = [chosen_source(installation, name) for name in source or ()] or None
+    finish_quietly(installation, pull=False)
     report = prune_data_root(installation, sources=names, retired=retired)
     if runs:
         from vlm_assets.orchestration.run.retention import prune_runs_here

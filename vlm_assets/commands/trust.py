@@ -68,8 +68,12 @@ def verify(
             f"{report.files:,} files, {size(report.size_bytes)} in {report.seconds:.1f} s "
             f"({report.resumed_files:,} read by an earlier run): {len(report.problems)} problems"
         )
-        if report.leftovers:
-            console.print(f"{len(report.leftovers)} leftovers of cut writes; vlm-assets prune removes them")
+        for one in report.leftovers:
+            console.print(
+                f"{one}: left by a cut write or deletion; vlm-assets prune removes it", markup=False
+            )
+        for one in report.unfinished:
+            console.print(f"takedown {one} is not finished here: vlm-assets takedown --finish", markup=False)
     raise typer.Exit(report.exit_code)
 
 
@@ -112,6 +116,7 @@ def diff(
 
 @app.command()
 def takedown(
+    *,
     url: Annotated[str | None, typer.Option(help="Rows fetched from this URL.")] = None,
     sha256: Annotated[str | None, typer.Option(help="Every row with this image.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", help="The row with this id.")] = None,
@@ -120,45 +125,35 @@ def takedown(
     image: Annotated[
         int | None, typer.Option(min=1, help="Of a record of several images, the one that is meant (from 1).")
     ] = None,
-    *,
     all_images: Annotated[
         bool, typer.Option("--all-images", help="Of a record of several images, all, wherever they stand.")
     ] = False,
     only_row: Annotated[
         bool, typer.Option("--only-row", help="Leave equal images in other places alone.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go, and where it stands. Writes nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Go on with takedowns that were cut, or are of other machines.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Take rows out for good, everywhere. Exit 1 where something is outstanding, such as a pinned version."""
-    from vlm_assets.operate.takedown import TakedownOrder, take_down
-    from vlm_assets.orchestration.assets.previews import forget_previews
+    from vlm_assets.commands.takedowns import carry_out, finish_here
+    from vlm_assets.operate.takedown import TakedownOrder
 
-    if sum(given is not None for given in (url, sha256, row_id, like)) != 1:
-        raise typer.BadParameter("give exactly one of --url, --sha256, --id, --like")
+    given = sum(one is not None for one in (url, sha256, row_id, like))
+    if given != (0 if finish else 1):
+        raise typer.BadParameter("give exactly one of --url, --sha256, --id, --like; or --finish alone")
+    if finish:
+        raise typer.Exit(finish_here(installed(), as_json=as_json))
     order = TakedownOrder(
         url=url, sha256=sha256, id=row_id, like=like, image=image, all_images=all_images, only_row=only_row,
         reason=reason,
     )  # fmt: skip
-    installation = installed()
-    receipt = take_down(
-        installation,
-        order,
-        workers=installation.settings.worker_count,
-        progress=lambda step: None if as_json else console.print(step, markup=False),
-        forget_previews=lambda slices: forget_previews(installation, slices),
-    )
-    if as_json:
-        print_json(receipt.model_dump(mode="json"))
-    else:
-        console.print(
-            f"takedown {receipt.tombstone}: {len(receipt.ids)} rows, {len(receipt.image_sha256)} images, "
-            f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied, "
-            f"previews of {len(receipt.previews_cleaned)} slices removed",
-            markup=False,
-        )
-        for line in (*receipt.remarks, *(f"OUTSTANDING: {one}" for one in receipt.outstanding)):
-            console.print(line, markup=False, soft_wrap=True)
-    raise typer.Exit(receipt.exit_code)
+    raise typer.Exit(carry_out(installed(), order, dry_run=dry_run, ask=not yes, as_json=as_json))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from vlm_assets.corpus.manifest import (
 from vlm_assets.corpus.order import ORDER_VERSION
 from vlm_assets.corpus.staging import CorpusPlan, ShardResult, Staging
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
-from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.store.versions import commit_version, current_version, read_manifest, remove_version
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.words.manifest import FileEntry
@@ -137,12 +137,6 @@ def prune_versions(link: Path, keep_versions: int) -> list[Path]:
     removed = []
     for _, _, path in sorted(own, reverse=True)[keep_versions:]:
         if path.name not in pinned and path != current:
-            _remove_version(path)
+            remove_version(path)
             removed.append(path)
     return removed
-
-
-def _remove_version(path: Path) -> None:
-    """The manifest goes first: a folder without one was never committed."""
-    (path / MANIFEST).unlink()
-    shutil.rmtree(path)

@@ -1,7 +1,7 @@
 """Listing a source: its slices with a fingerprint each, under a pinned revision."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,7 @@ import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import refresh_summary
+from vlm_assets.ingest.taken_words import taken_keys, without_words
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
@@ -118,7 +119,8 @@ def _list(
         force=force,
     )
     listed = source.list(spec, context)
-    made = _assemble(installation, spec, source.version, listed, previous)
+    taken = taken_keys(installation.root, spec.name)
+    made = _assemble(installation, spec, source.version, listed, previous, taken)
     _tell(spec, made.listing, listed.hints)
     _check_tolerance(spec, made)
     return made
@@ -167,7 +169,12 @@ def config_fingerprint(installation: Installation, spec: SourceSpec, kind_versio
 
 
 def _assemble(
-    installation: Installation, spec: SourceSpec, version: int, listed: Listed, previous: Listing | None
+    installation: Installation,
+    spec: SourceSpec,
+    version: int,
+    listed: Listed,
+    previous: Listing | None,
+    taken: frozenset[str],
 ) -> _Made:
     config = config_fingerprint(installation, spec, version) + ",".join(installation.catalog.corpus.formats)
     by_key: dict[str, tuple[ListedSlice, Sequence[Item]]] = {}
@@ -177,9 +184,8 @@ def _assemble(
             raise SourceError(
                 f"source {spec.name}: two slices are named {one.name!r}; rename one, or bucket the items"
             )
-        by_key[key] = (one, _canonical(spec, one))
+        by_key[key] = (one, without_words(_canonical(spec, one), taken))
     entries: dict[str, ListingSlice] = {}
-    content = sha256()
     for batch, key in enumerate(sorted(by_key)):
         one, items = by_key[key]
         sizes = [item.size_bytes for item in items]
@@ -192,10 +198,10 @@ def _assemble(
             items_per_slice=max(one.items_per_slice, 1),
             batch=batch,
         )
-        content.update(f"{key}\0{entries[key].fingerprint}\0".encode())
-        content.update(orjson.dumps([dict(item.payload) for item in items]))
     known = {*(previous.slices if previous else ()), *(previous.retired if previous else ())}
-    items_file = items_file_name(spec.name, content.digest())
+    items_file = name_of_items(
+        spec.name, {key: (entries[key].fingerprint, by_key[key][1]) for key in entries}
+    )
     left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
     left_out_file = left_out_file_name(spec.name, left_out)
     known_hashes = previous.tables if previous else {}
@@ -218,6 +224,15 @@ def _assemble(
         captions_unused=listed.captions_unused,
     )
     return _Made(listing, [by_key[key][1] for key in sorted(by_key)], left_out)
+
+
+def name_of_items(source: str, slices: Mapping[str, tuple[str, Sequence[Item]]]) -> str:
+    """Name of the item table of these slices, each with its fingerprint, in their order: by all that it holds."""
+    content = sha256()
+    for key, (fingerprint, items) in slices.items():
+        content.update(f"{key}\0{fingerprint}\0".encode())
+        content.update(orjson.dumps([dict(item.payload) for item in items]))
+    return items_file_name(source, content.digest())
 
 
 def _canonical(spec: SourceSpec, one: ListedSlice) -> list[Item]:

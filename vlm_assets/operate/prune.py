@@ -86,12 +86,16 @@ class _Pruning:
         """Plans that no symlink shows and no current corpus was built from."""
         used = {path.resolve() for path in self._links("allocations")}
         for folder in (self._root.path / "allocations").glob(f"*/{VERSIONS}/*"):
-            if folder.resolve() not in used and folder.name not in self._corpus_plans():
+            lost = not (folder / MANIFEST).is_file()
+            if lost or (folder.resolve() not in used and folder.name not in self._corpus_plans()):
                 self._remove(folder)
 
     def corpora(self) -> None:
-        """Versions beyond `keep_versions` that are not pinned."""
+        """Versions beyond `keep_versions` that are not pinned, and folders that were never committed."""
         keep = self._installation.catalog.corpus.keep_versions
+        for folder in sorted((self._root.path / "corpora").glob(f"*/{VERSIONS}/*")):
+            if not (folder / MANIFEST).is_file():
+                self._remove(folder)
         for link in self._links("corpora"):
             before = {path.name: _folder_bytes(path) for path in (link.parent / VERSIONS).iterdir()}
             for path in prune_versions(link, keep):
@@ -137,7 +141,8 @@ class _Pruning:
             return
         shown = {current_version(p) for p in folder.iterdir() if p.is_symlink()}
         for version in sorted((folder / VERSIONS).iterdir()) if (folder / VERSIONS).is_dir() else ():
-            if version not in shown and version.name not in self._planned[name]:
+            planned = version.name in self._planned[name] and (version / MANIFEST).is_file()
+            if version not in shown and not planned:
                 self._remove(version)
 
     def _remove(self, path: Path) -> None:

@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.operate.takedown import unfinished_takedowns
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH
@@ -51,15 +52,17 @@ class VerifyReport:
     seconds: float = 0.0
     problems: list[VerifyProblem] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
-    """Folders without a manifest: what a cut write or deletion left; harmless, removed by `prune`."""
+    """Folders without a manifest: what a cut write or deletion left; shown by no name, removed by `prune`."""
+    unfinished: list[str] = field(default_factory=list)
+    """Takedowns on record that this machine has not carried out to the end."""
 
     @property
     def exit_code(self) -> Literal[0, 1]:
-        """0 all as the manifests say, 1 not."""
-        return 1 if self.problems else 0
+        """0 all as the manifests say and nothing is to be taken down, 1 not."""
+        return 1 if self.problems or self.unfinished else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Stable JSON: files, size_bytes, resumed_files, seconds, problems, leftovers, exit_code."""
+        """Stable JSON: files, size_bytes, resumed_files, seconds, problems, leftovers, unfinished, exit_code."""
         return {
             "files": self.files,
             "size_bytes": self.size_bytes,
@@ -70,6 +73,7 @@ class VerifyReport:
                 for one in self.problems
             ],
             "leftovers": self.leftovers,
+            "unfinished": self.unfinished,
             "exit_code": self.exit_code,
         }
 
@@ -119,6 +123,7 @@ def verify(
             )
         path.unlink(missing_ok=True)
     report.problems.sort(key=lambda one: one.path)
+    report.unfinished = unfinished_takedowns(root)
     report.seconds = time.monotonic() - clock
     return report
 

@@ -22,7 +22,9 @@ from vlm_assets.remote.push import Push, Pusher, Write, plan_version
 from vlm_assets.remote.report import BackupReport, SilentProgress, TransferProgress
 from vlm_assets.remote.scope import Scope
 from vlm_assets.remote.storage import copy_storage, dagster_home
-from vlm_assets.remote.takedowns import plan_tombstones
+from vlm_assets.remote.takedowns import plan_tombstones, pull_tombstones
+from vlm_assets.store.taken_down import refuse_taken_down
+from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.words.errors import StoreError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 
@@ -82,6 +84,7 @@ class _Backup:
         self._progress = progress
         self._take_over = take_over
         self._memory = Memory(root, bucket.address)
+        self._takedowns = StoredTombstones.none()
         self._copies = root.path / ".remote" / "storage"
 
     def end(self) -> None:
@@ -96,7 +99,8 @@ class _Backup:
         if not pushes:
             return
         with hold_work_lease(self._bucket, f"backup to {self._bucket.address}") as mark_now:
-            if mark_now != mark:  # something was deleted since the inventory was taken
+            news = pull_tombstones(self._bucket, self._root)
+            if news or mark_now != mark:  # something was taken down or deleted since the inventory was taken
                 pushes = self._plan(scope)
             self._push(pushes)
 
@@ -112,6 +116,8 @@ class _Backup:
 
     def _plan(self, scope: Scope) -> list[Push]:
         inventory = take_inventory(self._bucket)
+        pull_tombstones(self._bucket, self._root, inventory)
+        self._takedowns = read_tombstones(self._root)
         self.report.failed.clear()
         pushes: list[Push] = []
         self.report.unchanged = 0
@@ -147,10 +153,19 @@ class _Backup:
         try:
             stored = current_on_disk(self._root, name)
             if stored is not None:
-                yield plan_version(
-                    self._bucket, self._memory, inventory, self._root, stored,
-                    name.versions(self._root) / stored.version, take_over=self._take_over,
-                )  # fmt: skip
+                folder = name.versions(self._root) / stored.version
+                push = plan_version(
+                    self._bucket,
+                    self._memory,
+                    inventory,
+                    self._root,
+                    stored,
+                    folder,
+                    take_over=self._take_over,
+                )
+                if not push.empty:
+                    refuse_taken_down(name, folder, self._takedowns)
+                yield push
         except VlmAssetsError as error:
             self.report.failed[str(name)] = str(error)
 
@@ -167,6 +182,8 @@ class _Backup:
                 push = plan_version(
                     self._bucket, self._memory, inventory, self._root, stored, directory, show=False
                 )
+                if not push.empty:
+                    refuse_taken_down(name, directory, self._takedowns)
             except VlmAssetsError as error:
                 self.report.failed[key] = str(error)
                 continue

@@ -22,6 +22,8 @@ from vlm_assets.remote.local import Beside, StoredVersion, files_of_manifest, ve
 from vlm_assets.remote.names import AREAS, Name
 from vlm_assets.store.arrow_files import replace_file, sync_directory
 from vlm_assets.store.slices import file_hash
+from vlm_assets.store.taken_down import refuse_taken_down
+from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import place_version
 from vlm_assets.words.errors import DiskFullError, RemoteError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
@@ -78,6 +80,7 @@ class Fetcher:
 
         Raises:
             RemoteError: an object is missing or damaged.
+            TakenDownError: it holds what was taken down.
             DiskFullError: the volume is full.
         """
         versions = stored.name.versions(self._root)
@@ -86,6 +89,7 @@ class Fetcher:
         staging.mkdir(parents=True)
         try:
             self.place_files(staging, stored.every_file())
+            refuse_taken_down(f"{stored.name}@{stored.version}", staging, read_tombstones(self._root))
             return place_version(staging, versions, stored.version, stored.manifest)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -17,6 +17,8 @@ from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.report import RestoreReport, TransferProgress
 from vlm_assets.remote.restore import RestoreOptions, lock_of, restore
 from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.store.taken_down import refuse_taken_down
+from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest, swap_link
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
@@ -190,6 +192,7 @@ def _fetch_one(
         if not (directory / MANIFEST).is_file():
             directory = fetcher.fetch_version(read_remote_version(fetcher.bucket, name, version))
         if show or current_version(name.link(root)) is None:
+            refuse_taken_down(name, directory, read_tombstones(root))
             swap_link(name.link(root), Path(VERSIONS) / version)
     return directory
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from vlm_assets.ingest.taken_words import taken_keys, without_words
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.inventory import Inventory
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import CATALOGS, LISTINGS
 from vlm_assets.remote.push import Push, Write, small_write
 from vlm_assets.settings import Settings
-from vlm_assets.words.errors import RemoteError, StoreError
+from vlm_assets.store.listings import read_items
+from vlm_assets.words.errors import RemoteError, StoreError, TakenDownError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
 
@@ -31,7 +33,8 @@ class ListingPushes:
         """What the remote lacks of the listing in that file: its tables, then the listing.
 
         Raises:
-            StoreError: not a listing.
+            StoreError: not a listing, or its tables are damaged.
+            TakenDownError: it still has words of what was taken down.
         """
         key, data = f"{LISTINGS}{path.name}", path.read_bytes()
         try:
@@ -45,7 +48,20 @@ class ListingPushes:
             if not self.inventory.holds(entry.blake3, entry.size_bytes):
                 lacking.append((table, entry))
         write = self._write(key, data)
-        return Push(key, tuple(lacking), (write,) if write else ())
+        push = Push(key, tuple(lacking), (write,) if write else ())
+        if not push.empty:
+            self._refuse_taken_down(listing)
+        return push
+
+    def _refuse_taken_down(self, listing: Listing) -> None:
+        taken = taken_keys(self.root, listing.source)
+        for slice_key in listing.slices if taken else ():
+            items = read_items(self.root, listing, slice_key)
+            if without_words(items, taken) != items:
+                raise TakenDownError(
+                    f"listing {listing.source}: still has words of records that were taken down; "
+                    "vlm-assets takedown --finish empties it"
+                )
 
     def _write(self, key: str, data: bytes) -> Write | None:
         write = small_write(self.inventory, self.memory, key, data)

@@ -14,8 +14,11 @@ from vlm_assets.remote.local import StoredVersion, current_on_disk
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import CATALOGS, LISTINGS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.push import Push, Pusher, plan_version
-from vlm_assets.remote.takedowns import plan_tombstones
+from vlm_assets.remote.takedowns import plan_tombstones, pull_tombstones
 from vlm_assets.store.listings import read_listing
+from vlm_assets.store.taken_down import refuse_taken_down
+from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry
 
 
@@ -45,7 +48,7 @@ def push_listing(installation: Installation, source: str, *, bucket: Bucket | No
         catalogs = [one for one in plan_catalogs(root, inventory) if one.label.endswith(snapshot.name)]
         return [*catalogs, ListingPushes(bucket, memory, inventory, root).plan(path)]
 
-    return _run(bucket, memory, plan, f"push of listing {source}")
+    return _run(root, bucket, memory, plan, f"push of listing {source}")
 
 
 def push_slice(
@@ -96,7 +99,7 @@ def push_tombstones(installation: Installation, *, bucket: Bucket | None = None)
     def plan() -> list[Push]:
         return plan_tombstones(root, take_inventory(bucket, [TOMBSTONES]))
 
-    return _run(bucket, Memory(root, bucket.address), plan, "push of takedowns")
+    return _run(root, bucket, Memory(root, bucket.address), plan, "push of takedowns")
 
 
 def _push(installation: Installation, names: Collection[Name], bucket: Bucket | None) -> bool:
@@ -107,23 +110,35 @@ def _push(installation: Installation, names: Collection[Name], bucket: Bucket | 
 
     def plan() -> list[Push]:
         inventory = _inventory(bucket, memory, stored)
-        return [
+        pushes = [
             plan_version(bucket, memory, inventory, root, one, one.name.versions(root) / one.version)
             for one in stored
         ]
+        takedowns = read_tombstones(root)
+        for one, push in zip(stored, pushes, strict=True):
+            if not push.empty:
+                refuse_taken_down(one.name, one.name.versions(root) / one.version, takedowns)
+        return pushes
 
-    return _run(bucket, memory, plan, f"push of {', '.join(map(str, names))}")
+    return _run(root, bucket, memory, plan, f"push of {', '.join(map(str, names))}")
 
 
-def _run(bucket: Bucket, memory: Memory, plan: Callable[[], list[Push]], purpose: str) -> bool:
-    """Plans, and where something is lacking pushes it under a lease; whether anything was."""
+def _run(
+    root: DataRoot, bucket: Bucket, memory: Memory, plan: Callable[[], list[Push]], purpose: str
+) -> bool:
+    """Plans, and where something is lacking pushes it under a lease; whether anything was.
+
+    Takedowns are read again under the lease: whoever purges afterwards waits for it, whoever purged before has pushed
+    the takedown.
+    """
     mark = prune_mark(bucket)
     pushes = plan()
     if all(push.empty for push in pushes):
         memory.save()
         return False
     with hold_work_lease(bucket, purpose) as mark_now:
-        if mark_now != mark:  # something was deleted since the remote was asked
+        news = pull_tombstones(bucket, root)
+        if news or mark_now != mark:  # something was taken down or deleted since the remote was asked
             pushes = plan()
         result = Pusher(bucket, memory).run([push for push in pushes if not push.empty])
     memory.save()

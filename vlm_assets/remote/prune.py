@@ -45,6 +45,7 @@ class PruneOrder:
         drop: Names, or beginnings of names up to a slash, that go altogether.
         release_pins: Pins that this machine does not have are removed first.
         grace_s: Objects that nothing names are left alone while they are younger.
+        for_good: Whatever goes, goes with every stored version of it, and uploads that did not end go too.
         dry_run: Tell, delete nothing.
     """
 
@@ -53,6 +54,7 @@ class PruneOrder:
     drop: frozenset[str] = frozenset()
     release_pins: bool = False
     grace_s: float = 86_400.0
+    for_good: bool = False
     dry_run: bool = False
 
 
@@ -105,6 +107,10 @@ class _Prune:
         self._inventory = Inventory()
         self._report = PruneReport(remote=str(bucket.address), dry_run=order.dry_run)
         self._doomed = _Doomed()
+
+    @property
+    def _for_good(self) -> bool:
+        return self._order.for_good or bool(self._order.purge)
 
     def run(self) -> PruneReport:
         self._inventory = take_inventory(self._bucket)
@@ -231,10 +237,10 @@ class _Prune:
                 continue
             shard = StagedShard.from_bytes(content.data)
             files = {shard.data.blake3, shard.index.blake3}
-            if self._order.purge or listed.modified <= before:
+            if self._for_good or listed.modified <= before:
                 self._doomed.staged.append(listed.key)
                 self._doomed.dropped |= files
-                self._doomed.purged |= files if self._order.purge else set()
+                self._doomed.purged |= files if self._for_good else set()
             else:
                 live |= files
         return live
@@ -258,9 +264,23 @@ class _Prune:
         _delete(self._bucket, [{"Key": self._bucket.full_key(key)} for key in keys])
         _delete(self._bucket, [{"Key": self._bucket.full_key(one.key)} for one in objects])
         _delete(self._bucket, [{"Key": self._bucket.full_key(key)} for key in dead_work_leases(self._bucket)])
-        if self._order.purge:
+        if self._for_good:
+            _abort_uploads(self._bucket)
             gone = {self._bucket.full_key(object_key(h)) for h in self._doomed.purged - live}
             _delete(self._bucket, _stored_versions(self._bucket, gone))
+
+
+def _abort_uploads(bucket: Bucket) -> None:
+    """Ends uploads in parts that nobody completed: parts are bytes too, and under the lease nobody uploads."""
+    start: dict[str, str] = {}
+    while True:
+        answer = bucket.call("list_multipart_uploads", Prefix=bucket.full_key(OBJECTS), **start)
+        for one in answer.get("Uploads", ()):
+            key = one["Key"].removeprefix(bucket.address.prefix)
+            bucket.call("abort_multipart_upload", key, UploadId=one["UploadId"])
+        if not answer.get("IsTruncated"):
+            return
+        start = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
 
 def _stored_versions(bucket: Bucket, gone: Collection[str]) -> Iterator[dict[str, str]]:

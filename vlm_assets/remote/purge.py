@@ -1,26 +1,33 @@
 """A takedown at the remote: its record, the emptied versions, and no stored version of what they replace."""
 
 import logging
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.bucket import Bucket, open_remote
+from vlm_assets.remote.download import fetch_object
+from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
-from vlm_assets.remote.names import AREAS, Name
-from vlm_assets.remote.on_commit import push_names, push_tombstones
+from vlm_assets.remote.memory import Memory
+from vlm_assets.remote.names import AREAS, DAGSTER, Name
+from vlm_assets.remote.on_commit import push_listing, push_names, push_tombstones
+from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.prune import PruneOrder, prune_remote
-from vlm_assets.words.errors import VlmAssetsError
+from vlm_assets.store.slices import INDEX_FILE, data_file_names
+from vlm_assets.store.taken_down import covered_rows, taken_down_in
+from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
+from vlm_assets.words.errors import StoreError, VlmAssetsError
+from vlm_assets.words.layout import MANIFEST, DataRoot
+from vlm_assets.words.manifest import FileEntry
 
 logger = logging.getLogger("vlm_assets.remote")
 
 _EVERY: Final = 10**9
-"""More versions than a name has, and more seconds than an object is old: only what is purged goes."""
-_SHOWN: Final = 5
-
-Holds = Callable[[Name, str], bool]
-"""Whether a corpus version may hold the rows; one that is not on this machine may."""
+"""More versions than a name has: only what is purged goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,7 @@ class Purged:
 
     deleted: tuple[str, ...] = ()
     outstanding: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def push_record(installation: Installation) -> None:
@@ -40,70 +48,141 @@ def push_record(installation: Installation) -> None:
 
 
 def purge_remote(
-    installation: Installation,
-    slices: Collection[Name],
-    corpora: Collection[Name],
-    holds: Holds,
-    *,
-    again: str,
-    bucket: Bucket | None = None,
+    installation: Installation, listings: Collection[str], *, again: str, bucket: Bucket | None = None
 ) -> Purged:
-    """Pushes takedowns and what was rewritten, then removes old versions for good; never raises for the remote.
+    """Pushes takedowns and what was rewritten, then removes for good what holds their rows; raises nothing.
 
-    `slices` are those with covered rows, emptied by now; `corpora` those here, with their plans. `again` is the
-    command that finishes what could not be done. Only names of these, and versions that `holds`, are touched.
+    Every version there is looked at, whichever machine pushed it. `listings`: sources whose listing was emptied here.
+    `again` is the command that finishes what could not be done. Objects that nothing names, copies of Dagster's
+    storage (they have previews) and uploads that did not end go too.
     """
     address = installation.settings.remote
     try:
         bucket = bucket or open_remote(installation.settings)
         push_tombstones(installation, bucket=bucket)
-        plans = [Name("allocations", name.group, name.leaf) for name in corpora]
-        push_names(installation, [*slices, *plans, *corpora], bucket=bucket)
-        inventory = take_inventory(bucket, [f"{area}/" for area in AREAS])
+        return _Purge(installation, bucket, again).run(listings)
+    except VlmAssetsError as error:
+        told = f"remote {address}: {error}. Old versions there may still hold the rows; when that is mended: {again}"
+        return Purged(outstanding=(f"{told} (deleting needs AllowPrune=true in deploy/aws/stack.yaml)",))
+
+
+class _Purge:
+    """One purge under way."""
+
+    def __init__(self, installation: Installation, bucket: Bucket, again: str) -> None:
+        self._installation = installation
+        self._root = installation.root
+        self._bucket = bucket
+        self._again = again
+        self._memory = Memory(installation.root, bucket.address)
+        self._look = RemoteLook(bucket, installation.root)
+
+    def run(self, listings: Collection[str]) -> Purged:
+        root = self._root
+        for source in listings:
+            push_listing(self._installation, source, bucket=self._bucket)
+        inventory = take_inventory(self._bucket, [f"{area}/" for area in (*AREAS, DAGSTER)])
+        holding = self._holding(inventory)
+        corpora = [one for one in holding if one.area == "corpora"]
+        plans = [Name("allocations", one.group, one.leaf) for one in corpora]
+        here = [one for one in (*holding, *plans) if one.link(root).is_symlink()]
+        push_names(self._installation, sorted(here), bucket=self._bucket)
+        hosts = [name for name in inventory.names() if name.area == DAGSTER]
         order = PruneOrder(
             keep_versions=_EVERY,
-            grace_s=float(_EVERY),
-            purge=frozenset(map(str, [*slices, *_with_old_rows(installation, inventory, holds)])),
+            grace_s=0.0,
+            purge=frozenset(map(str, [*holding, *hosts])),
+            drop=frozenset(map(str, hosts)),
+            for_good=True,
         )
-        report = prune_remote(installation.settings, order, bucket=bucket)
-    except VlmAssetsError as error:
-        told = (
-            f"remote {address}: {error}. Old versions there still hold the rows; when that is mended: {again}"
-        )
-        return Purged(outstanding=(f"{told} (deleting needs AllowPrune=true in deploy/aws/stack.yaml)",))
-    pinned = [one for one in report.outstanding if _may_hold(one, holds)]
-    outstanding = [
-        f"remote {address}: {one} is pinned and may hold the rows: vlm-assets unpin {one.split('@')[1]}, "
-        f"vlm-assets prune --remote --release-pins, then {again}"
-        for one in pinned
-    ]
-    return Purged(tuple(report.versions), (*outstanding, *_not_here(installation, inventory, again)))
+        report = prune_remote(self._installation.settings, order, bucket=self._bucket)
+        outstanding = [*self._pinned(report.outstanding), *self._shown()]
+        remarks = [f"remote {one}: Dagster's storage there may have had previews; the next backup brings it again"
+                   for one in hosts]  # fmt: skip
+        return Purged(tuple(report.versions), tuple(outstanding), tuple(remarks))
+
+    def _holding(self, inventory: Inventory) -> list[Name]:
+        """Names with a version at the remote that holds what was taken down."""
+        return [
+            name
+            for name, versions in sorted(inventory.versions().items())
+            if name.area in {"datasets", "corpora"} and any(self._look.holds(name, one) for one in versions)
+        ]
+
+    def _pinned(self, labels: Collection[str]) -> list[str]:
+        found = []
+        for label in labels:
+            path, version = label.split("@")
+            if self._look.holds(Name(*path.split("/")), version):
+                found.append(
+                    f"remote {self._bucket.address}: {label} is pinned and holds the rows: "
+                    f"vlm-assets unpin {version}, vlm-assets prune --remote --release-pins, then {self._again}"
+                )
+        return found
+
+    def _shown(self) -> list[str]:
+        """Names that still show a version with the rows: pushed by a machine that had not heard of the takedown."""
+        inventory = take_inventory(self._bucket, ["datasets/", "corpora/"])
+        found = []
+        for name in inventory.names():
+            shown = shown_version(self._bucket, self._memory, name, inventory.keys[name.current].etag)
+            if self._look.holds(name, shown):
+                found.append(
+                    f"remote {self._bucket.address}: {name} shows version {shown} of another machine, which holds "
+                    f"the rows. There, or here after vlm-assets restore: {self._again}"
+                )
+        return found
 
 
-def _with_old_rows(installation: Installation, inventory: Inventory, holds: Holds) -> list[Name]:
-    """Corpora with a version, other than the one shown here, that may hold the rows."""
-    found = []
-    for name, versions in sorted(inventory.versions().items()):
-        link = name.link(installation.root)
-        if name.area == "corpora" and link.is_symlink():
-            old = set(versions) - {link.readlink().name}
-            if any(holds(name, one) for one in old):
-                found.append(name)
-    return found
+class RemoteLook:
+    """Whether versions at the remote hold what was taken down; what is not on this machine is fetched to be seen."""
 
+    def __init__(self, bucket: Bucket, root: DataRoot, takedowns: StoredTombstones | None = None) -> None:
+        self._bucket = bucket
+        self._root = root
+        self._takedowns = read_tombstones(root) if takedowns is None else takedowns
+        self._known: dict[tuple[Name, str], bool] = {}
 
-def _may_hold(label: str, holds: Holds) -> bool:
-    path, version = label.split("@")
-    return holds(Name(*path.split("/")), version)
+    def holds(self, name: Name, version: str) -> bool:
+        """Whether it does; one that cannot be read is taken to.
 
+        Raises:
+            RemoteError: the remote does not give it.
+        """
+        key = (name, version)
+        if key not in self._known:
+            self._known[key] = self._judge(name, version)
+        return self._known[key]
 
-def _not_here(installation: Installation, inventory: Inventory, again: str) -> list[str]:
-    """Slices and corpora of other machines: nobody has looked at their rows."""
-    root = installation.root
-    missing = [name for name in inventory.names() if name.area in {"datasets", "corpora"}]
-    missing = [name for name in missing if not name.link(root).is_symlink()]
-    if not missing:
-        return []
-    shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
-    told = f"remote {installation.settings.remote}: {len(missing)} slices or corpora are not on this machine"
-    return [f"{told}, and were not looked at: {shown}. vlm-assets restore, then {again}"]
+    def _judge(self, name: Name, version: str) -> bool:
+        here = name.versions(self._root) / version
+        try:
+            if (here / MANIFEST).is_file():
+                return bool(taken_down_in(here, self._takedowns))
+            return self._fetched(name, version)
+        except StoreError as error:
+            logger.warning("%s@%s: %s; taken to hold the rows", name, version, error)
+            return True
+
+    def _fetched(self, name: Name, version: str) -> bool:
+        """Looks at its indexes, and only where they have covered rows at what they show."""
+        stored = read_remote_version(self._bucket, name, version)
+        folder = self._root.path / ".remote" / "look" / f"{name.leaf}-{version}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            for path in (path for path in stored.files if path.startswith("index")):
+                fetch_object(self._bucket, stored.files[path], folder / path)
+                covered = covered_rows(folder / path, self._takedowns.ids, self._takedowns.image_sha256)
+                if len(covered) and path != INDEX_FILE:
+                    return True
+                if len(covered):
+                    return self._with_content(stored.files, folder)
+            return False
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _with_content(self, files: dict[str, FileEntry], folder: Path) -> bool:
+        for path in data_file_names(files):
+            fetch_object(self._bucket, files[path], folder / path)
+        return bool(taken_down_in(folder, self._takedowns))

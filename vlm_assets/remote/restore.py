@@ -29,6 +29,8 @@ from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.settings import Settings
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.listings import read_listing
+from vlm_assets.store.taken_down import refuse_taken_down
+from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, swap_link
 from vlm_assets.words.errors import (
     ConfigError,
@@ -290,6 +292,7 @@ class _Restore:
             shown = current_version(name.link(self._root)) == directory
             mended = self._bring(stored, directory)
             if not shown:
+                refuse_taken_down(name, directory, read_tombstones(self._root))
                 swap_link(name.link(self._root), Path(VERSIONS) / stored.version)
         if shown and not mended:
             self.report.unchanged += 1

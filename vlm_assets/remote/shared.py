@@ -19,7 +19,7 @@ from vlm_assets.remote.on_commit import push_listing, push_plan, push_slice, pus
 from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.versions import current_version
-from vlm_assets.words.errors import CorpusError, RemoteError
+from vlm_assets.words.errors import CorpusError, RemoteError, TakenDownError
 from vlm_assets.words.layout import STAGING
 from vlm_assets.words.manifest import Listing
 
@@ -55,7 +55,7 @@ class SharedRemote(NoRemote):
             hydrate_due_slice(
                 self._installation, listing, slice_key, lock_wait_s=_LOCK_WAIT_S, bucket=self._bucket
             )
-        except RemoteError as error:
+        except (RemoteError, TakenDownError) as error:
             logger.warning("%s/%s is fetched from its origin: %s", listing.source, slice_key, error)
 
     def after_slice(self, source: str, slice_key: str) -> None:

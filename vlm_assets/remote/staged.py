@@ -19,8 +19,11 @@ from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import Name, object_key
 from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.push import Push, Pusher, Write
+from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.arrow_files import sync_directory
-from vlm_assets.words.errors import RemoteError
+from vlm_assets.store.taken_down import covered_rows
+from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.words.errors import RemoteError, TakenDownError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Manifest
 
@@ -46,6 +49,7 @@ def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) ->
 
     Raises:
         RemoteError: the shard is not complete here, or the remote refused.
+        TakenDownError: rows of it were taken down since it was planned.
         LockHeldError: a prune of the remote is under way.
     """
     staging = Staging(staging_path)
@@ -59,6 +63,8 @@ def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) ->
         found = bucket.get(key)
         if found is not None and found.data == shard.to_bytes() and _is_there(bucket, shard):
             return False
+        pull_tombstones(bucket, root)
+        _refuse(root, key, staging.index(bits))
         files = ((staging.data(bits), shard.data), (staging.index(bits), shard.index))
         lacking = tuple(
             (path, entry)
@@ -70,6 +76,12 @@ def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) ->
     for error in pushed.failed.values():
         raise error
     return True
+
+
+def _refuse(root: DataRoot, key: str, index: Path) -> None:
+    takedowns = read_tombstones(root)
+    if len(covered_rows(index, takedowns.ids, takedowns.image_sha256)):
+        raise TakenDownError(f"{key}: rows of it were taken down since it was planned; run the corpus again")
 
 
 def known_shards(bucket: Bucket, staging_path: Path, shards: Iterable[ShardPlan]) -> dict[str, StagedShard]:

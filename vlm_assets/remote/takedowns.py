@@ -9,9 +9,19 @@ from vlm_assets.remote.inventory import Inventory
 from vlm_assets.remote.names import TOMBSTONES
 from vlm_assets.remote.push import Push, Write
 from vlm_assets.store.arrow_files import replace_file
-from vlm_assets.store.tombstones import Tombstone
+from vlm_assets.store.tombstones import StoredTombstones, Tombstone, in_force
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import DataRoot
+
+
+def remote_tombstones(bucket: Bucket, inventory: Inventory) -> StoredTombstones:
+    """The remote's takedowns, whatever lies on this machine.
+
+    Raises:
+        RemoteError: one cannot be read.
+    """
+    keys = [key for key in inventory.keys if key.startswith(TOMBSTONES)]
+    return in_force({key: Tombstone.from_bytes(_read(bucket, key)) for key in sorted(keys)})
 
 
 def pull_tombstones(bucket: Bucket, root: DataRoot, inventory: Inventory | None = None) -> list[str]:

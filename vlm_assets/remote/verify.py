@@ -1,7 +1,7 @@
 """Compares the remote with its own manifests; mends what is wrong from this machine where asked to."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,9 @@ from vlm_assets.remote.leases import hold_work_lease
 from vlm_assets.remote.local import Beside, read_version, version_of_manifest
 from vlm_assets.remote.names import LISTINGS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.pointers import read_pointer
+from vlm_assets.remote.purge import RemoteLook
 from vlm_assets.remote.report import SilentProgress, TransferProgress
+from vlm_assets.remote.takedowns import remote_tombstones
 from vlm_assets.remote.upload import Uploader
 from vlm_assets.settings import Settings
 from vlm_assets.store.tombstones import Tombstone
@@ -34,7 +36,7 @@ class RemoteProblem(BaseModel):
     """One key of the remote that is not what it must be."""
 
     key: str
-    what: Literal["missing", "size", "hash", "content"]
+    what: Literal["missing", "size", "hash", "content", "taken_down"]
     told: str
     names: list[str] = Field(default_factory=list)
     """Versions that need it."""
@@ -76,7 +78,8 @@ def verify_remote(
     """Compares the remote with its own manifests.
 
     Reads and hashes every small key: manifests, listings, takedowns, pointers. Of every object that one of them names
-    it looks at presence and size, as the bucket lists them; `deep` fetches each once and hashes it. With `repair`,
+    it looks at presence and size, as the bucket lists them; `deep` fetches each once and hashes it, and looks whether
+    any version holds what was taken down. With `repair`,
     objects and manifests that are wrong are sent again from the files of this machine, each verified on its way.
 
     Raises:
@@ -129,8 +132,28 @@ class _Verify:
             self.report.versions = len(versions)
             self._progress.start(len(self._wanted), self._bytes() if self.report.deep else 0)
             list(pool.map(self._object, self._wanted.values()))
+        if self.report.deep:
+            self._taken_down(versions)
         self.report.objects, self.report.object_bytes = len(self._wanted), self._bytes()
         self.report.problems.sort(key=lambda one: one.key)
+
+    def _taken_down(self, versions: Sequence[tuple[Name, str]]) -> None:
+        """Versions that hold what the remote's own takedowns name."""
+        takedowns = remote_tombstones(self._bucket, self._inventory)
+        if not takedowns.names:
+            return
+        look = RemoteLook(self._bucket, self._root, takedowns)
+        for name, version in versions:
+            if name.area not in {"datasets", "corpora"} or name.manifest(version) in self._manifests:
+                continue
+            try:
+                held = look.holds(name, version)
+            except RemoteError as error:
+                self._tell(name.manifest(version), "content", str(error))
+                continue
+            if held:
+                told = "holds rows that were taken down; vlm-assets takedown --finish purges it"
+                self._tell(name.manifest(version), "taken_down", told)
 
     def _bytes(self) -> int:
         return sum(one.entry.size_bytes for one in self._wanted.values())
@@ -138,7 +161,9 @@ class _Verify:
     def _keys(self, prefix: str) -> Iterator[str]:
         return (key for key in self._inventory.keys if key.startswith(prefix))
 
-    def _tell(self, key: str, what: Literal["missing", "size", "hash", "content"], told: str) -> None:
+    def _tell(
+        self, key: str, what: Literal["missing", "size", "hash", "content", "taken_down"], told: str
+    ) -> None:
         wanted = self._wanted.get(key.removeprefix("objects/"))
         names = sorted(set(wanted.names)) if wanted else []
         self.report.problems.append(RemoteProblem(key=key, what=what, told=told, names=names))

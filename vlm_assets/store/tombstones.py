@@ -1,6 +1,8 @@
 """Takedowns on disk: one file each under `tombstones/`, named by the hash of its content."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from blake3 import blake3
 from pydantic import Field, ValidationError
@@ -39,6 +41,11 @@ class StoredTombstones:
     image_sha256: frozenset[str]
     ids: frozenset[str]
 
+    @classmethod
+    def none(cls) -> Self:
+        """Nothing was ever taken down."""
+        return cls((), frozenset(), frozenset(), frozenset())
+
 
 def read_tombstones(root: DataRoot) -> StoredTombstones:
     """Every takedown on record.
@@ -46,12 +53,25 @@ def read_tombstones(root: DataRoot) -> StoredTombstones:
     Raises:
         StoreError: a file that cannot be read; nothing may be fetched or built past a takedown.
     """
-    found: dict[str, Tombstone] = {}
-    for path in sorted(root.tombstones.glob("*.json")):
-        try:
-            found[path.stem] = Tombstone.from_bytes(path.read_bytes())
-        except ValidationError as error:
-            raise StoreError(f"{path}: not a tombstone: {error}") from error
+    names = (path.stem for path in sorted(root.tombstones.glob("*.json")))
+    return in_force({name: read_tombstone(root, name) for name in names})
+
+
+def read_tombstone(root: DataRoot, name: str) -> Tombstone:
+    """One takedown on record.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    path = root.tombstones / f"{name}.json"
+    try:
+        return Tombstone.from_bytes(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StoreError(f"{path}: not a tombstone: {error}") from error
+
+
+def in_force(found: Mapping[str, Tombstone]) -> StoredTombstones:
+    """Takedowns by name as sets."""
     every = found.values()
     return StoredTombstones(
         names=tuple(found),

@@ -47,6 +47,17 @@ def place_version(staging: Path, versions: Path, version: str, manifest: bytes) 
     return target
 
 
+def remove_version(path: Path) -> None:
+    """Deletes a version; its manifest goes first, so that what is left of a cut deletion was never committed."""
+    (path / MANIFEST).unlink()
+    remove_tree(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Deletes a folder that nobody commits."""
+    shutil.rmtree(path)
+
+
 def swap_link(link: Path, target: Path) -> None:
     """Points the symlink `link` at the relative `target` in one step."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}.link")

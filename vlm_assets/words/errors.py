@@ -91,6 +91,10 @@ def write_error(where: object, error: OSError) -> StoreError:
     return kind(f"{where}: cannot be written; what is committed stays valid ({error.strerror or error})")
 
 
+class TakenDownError(StoreError):
+    """A version holds rows that were taken down: it is neither pushed nor shown nor restored."""
+
+
 class AllocationError(OperationError):
     """Quotas cannot be met as the catalogue demands (incomplete sources, `shortfall: fail`)."""
 

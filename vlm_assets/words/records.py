@@ -14,7 +14,8 @@ class Item:
 
     `key` is NFC and unique in its source. `identity` changes when upstream's content does (a hash, an ETag, a
     declared sha256; "" where upstream tells nothing). `payload` is what fetching needs besides the key: JSON
-    values, no secret. It is not part of the fingerprint: what changes bytes goes into `identity`.
+    values, no secret. It is not part of the fingerprint: what changes bytes goes into `identity`, as a hash where it
+    is words. Words stand in `captions` or `rows` of the payload, an entry a record: takedowns empty them there.
     """
 
     key: str

@@ -22,6 +22,7 @@ from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.card import write_card
 from vlm_assets.images.dhash import dhash
 from vlm_assets.installation.opening import Installation, open_installation
+from vlm_assets.operate.takedown import finish_takedowns
 from vlm_assets.settings import load_settings
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import swap_link
@@ -111,6 +112,7 @@ def good_once(factory: pytest.TempPathFactory) -> Installation:
         build(installation, "t12")
         for target in (TARGET, "t12"):
             write_card(installation, target)
+        finish_takedowns(installation)
         _made.append(installation)
     return _made[0]
 

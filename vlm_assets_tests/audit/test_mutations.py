@@ -503,6 +503,13 @@ def present_image_taken_down(b: Broken) -> None:
     write_tombstone(b.installation.root, Tombstone(asked=f"sha256:{digest}", image_sha256=(digest,)))
 
 
+@mutation("tombstones")
+def old_version_deleted_in_half(b: Broken) -> None:
+    folder = b.slice("street").with_name("0123456789ab")
+    folder.mkdir()
+    (folder / "data-00000.arrow").write_bytes(b"bytes of a row that was taken down")
+
+
 @mutation("staleness", "tombstones", why="the next plan would take the row in again")
 def takedown_lost(b: Broken) -> None:
     for path in b.installation.root.tombstones.glob("*.json"):

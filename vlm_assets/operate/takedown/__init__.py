@@ -5,7 +5,18 @@ the same order again. Nothing here decides what later builds leave out: they rea
 """
 
 from vlm_assets.operate.takedown.order import TakedownOrder
+from vlm_assets.operate.takedown.preview import Preview, preview_takedown
 from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion, Receipt
-from vlm_assets.operate.takedown.run import take_down
+from vlm_assets.operate.takedown.run import finish_takedowns, take_down, unfinished_takedowns
 
-__all__ = ["CorpusRewrite", "PinnedVersion", "Receipt", "TakedownOrder", "take_down"]
+__all__ = [
+    "CorpusRewrite",
+    "PinnedVersion",
+    "Preview",
+    "Receipt",
+    "TakedownOrder",
+    "finish_takedowns",
+    "preview_takedown",
+    "take_down",
+    "unfinished_takedowns",
+]

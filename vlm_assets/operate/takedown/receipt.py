@@ -38,8 +38,12 @@ class Receipt(BaseModel):
     urls: tuple[str, ...]
     image_sha256: tuple[str, ...]
     ids: tuple[str, ...]
+    found: bool = True
+    """Whether any row on this machine is, or was, what the order names."""
     corpora: tuple[CorpusRewrite, ...] = ()
     slices_emptied: tuple[str, ...] = ()
+    listings_emptied: tuple[str, ...] = ()
+    """Sources whose listing, or an older one, had words of the rows."""
     versions_deleted: tuple[str, ...] = ()
     caches_cleaned: tuple[str, ...] = ()
     previews_cleaned: tuple[str, ...] = ()

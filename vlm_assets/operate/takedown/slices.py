@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.locks import hold_lock
-from vlm_assets.operate.takedown.rows import covered_rows, source_folders
+from vlm_assets.operate.takedown.rows import source_folders
 from vlm_assets.store.arrow_files import ArrowFile, replace_file
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
+from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest

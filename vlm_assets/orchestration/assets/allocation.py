@@ -10,6 +10,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.groups import LINE_GROUP
 from vlm_assets.orchestration.assets.metadata_line import allocation_metadata
+from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_POOL, dataset_key
 from vlm_assets.orchestration.run.ecs import TARGET
@@ -46,6 +47,7 @@ def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         remote = line_remote(installation)
         remote.before_allocation()
+        finish_before(installation, context.log.warning)
         with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
             outcome = allocate(installation, context.partition_key, lock_wait_s=lock_wait_s(context.run))
         remote.after_allocation(context.partition_key)

@@ -8,8 +8,10 @@ import dagster as dg
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.groups import LINE_GROUP
+from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.names import BACKUP_KEY, CORPUS_KEY
 from vlm_assets.orchestration.run.ecs import BACKUP
+from vlm_assets.remote.line import line_remote
 
 STATE: Final = "state of the data root"
 """Metadata: the hash of what was on disk when the backup began; the sensor compares it."""
@@ -39,6 +41,8 @@ def backup_asset(catalog: Catalog) -> dg.AssetsDefinition:
         if not installation.settings.remote:
             context.log.info("Skipped: no remote is set (VLM_REMOTE). Nothing was pushed.")
             return
+        line_remote(installation).before_slices()
+        finish_before(installation, context.log.warning, attempted=True)
         state = backup_state(installation.root)
         done = push(installation)
         if done.failed:

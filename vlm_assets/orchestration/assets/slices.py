@@ -14,6 +14,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.metadata import slice_metadata, source_state
+from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.assets.thumbnails import slice_thumbnails
 from vlm_assets.orchestration.names import (
     ACCEPT_DRIFT_TAG,
@@ -135,6 +136,7 @@ def _built(
     with hold_or_wait(lock, f"slices of {spec.name}", wait_s=wait_s, log=context.log):
         remote = line_remote(installation)
         remote.before_slices()
+        finish_before(installation, context.log.warning)
         slots = slots_of(spec.kind, installation.settings)
         try:
             for key in keys:

@@ -1,5 +1,6 @@
 """Takedowns of a machine that has a remote."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,18 @@ from types import SimpleNamespace
 import pytest
 
 from vlm_assets.installation.opening import Installation, open_installation
-from vlm_assets.operate.takedown import Receipt, TakedownOrder, take_down
+from vlm_assets.operate.takedown import Receipt, TakedownOrder, finish_takedowns, take_down
 from vlm_assets.remote import bucket as bucket_module
 from vlm_assets.remote.backup import backup
+from vlm_assets.remote.bucket import open_remote
+from vlm_assets.remote.on_commit import push_slice
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.remote.restore import restore
+from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.remote.verify import verify_remote
 from vlm_assets.settings import load_settings
+from vlm_assets.store.versions import commit_version, read_manifest
+from vlm_assets.words.manifest import SliceManifest
 from vlm_assets_tests.audit.breaking import TARGET, Broken, copy_of, good_once, sha_of
 from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, REMOTE, Fault, FaultProxy, S3Server
 from vlm_assets_tests.workplace import picture
@@ -143,15 +150,60 @@ def test_a_remote_that_is_down_keeps_the_takedown_from_nothing_else(copy: Shared
     assert "still hold the rows" in receipt.outstanding[0]
 
 
-def test_slices_of_other_machines_are_told(copy: Shared):
-    row = a_row(copy)
-    root = copy.installation.root
-    link = next(p for p in root.source("wild").iterdir() if p.is_symlink())
-    link.unlink()
+def other_machine(copy: Shared, tmp_path: Path, name: str = "other") -> Shared:
+    """A machine with the same data root as it is now."""
+    shutil.copytree(copy.base, tmp_path / name, symlinks=True)
+    return Shared(tmp_path / name, copy.endpoint)
+
+
+def test_a_machine_that_never_heard_of_it_brings_nothing_back(copy: Shared, server: S3Server, tmp_path: Path):
+    row, other = a_row(copy), other_machine(copy, tmp_path)
+    image = image_of(row)
+    assert take(copy.installation, row).complete
+    late = other.installation
+    name = "/".join(str(row["id"]).split("/")[:2])
+    another_version(late, name)
+    report = backup(late, take_over=True)
+    assert "takedown --finish" in report.failed[f"datasets/{name}"]
+    assert all(one.complete for one in finish_takedowns(late))
+    assert backup(late, take_over=True).failed == {}
+    assert stored_with(server, image) == []
+
+
+def another_version(installation: Installation, name: str) -> None:
+    """Commits a slice as another version than the remote has, so that something is lacking there."""
+    source, key = name.split("/")
+    link = installation.root.slice(source, key)
+    manifest = read_manifest(link.resolve(), SliceManifest)
+    staging = link.parent / "again"
+    shutil.copytree(link.resolve(), staging)
+    commit_version(staging, link, manifest.model_copy(update={"revision": "another"}))
+
+
+def test_what_came_back_between_two_looks_is_found_refused_and_purged(
+    copy: Shared, server: S3Server, tmp_path: Path
+):
+    """The other machine pushed another version with the row just before the takedown reached the remote."""
+    row, other = a_row(copy), other_machine(copy, tmp_path)
+    name = "/".join(str(row["id"]).split("/")[:2])
+    another_version(other.installation, name)
+    push_slice(other.installation, *name.split("/"))
     receipt = take(copy.installation, row)
-    assert receipt.exit_code == 1
-    assert f"datasets/wild/{link.name}" in receipt.outstanding[0]
-    assert "not on this machine" in receipt.outstanding[0]
+    assert not receipt.complete
+    assert name in receipt.outstanding[0]
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / ".vlm_root").touch()
+    settings = copy.installation.settings.model_copy(update={"data_root": fresh})
+    refused = restore(settings, sources=[name.split("/")[0]], targets=())
+    assert "taken down" in refused.failed[f"datasets/{name}"]
+    assert not (fresh / "datasets" / name).exists()
+    deep = verify_remote(copy.installation.settings, deep=True).problems
+    assert {one.what for one in deep} == {"taken_down"}
+    pull_tombstones(open_remote(other.installation.settings), other.installation.root)
+    assert all(one.complete for one in finish_takedowns(other.installation))
+    assert stored_with(server, image_of(row)) == []
+    assert verify_remote(copy.installation.settings, deep=True).problems == []
 
 
 def test_shards_that_nobody_sealed_go_too(copy: Shared, server: S3Server):

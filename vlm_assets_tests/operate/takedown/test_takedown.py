@@ -1,4 +1,5 @@
 import shutil
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -7,8 +8,19 @@ import pytest
 
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.installation.opening import Installation
-from vlm_assets.operate.takedown import Receipt, TakedownOrder, run, take_down
+from vlm_assets.operate.prune import prune_data_root
+from vlm_assets.operate.takedown import (
+    Receipt,
+    TakedownOrder,
+    corpora,
+    finish_takedowns,
+    preview_takedown,
+    run,
+    take_down,
+    unfinished_takedowns,
+)
 from vlm_assets.operate.verify import verify
+from vlm_assets.store import versions
 from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.words.errors import StoreError
@@ -106,27 +118,75 @@ def test_a_shard_that_is_nothing_but_holes_is_no_fault(copy):
     assert failed(installation, full=True) == {"staleness"}
 
 
-def test_cut_short_anywhere_it_is_finished_by_giving_it_again(copy, monkeypatch):
+class CutError(Exception):
+    pass
+
+
+def cut(*_: object) -> None:
+    raise CutError
+
+
+def test_cut_short_anywhere_the_next_command_finishes_it(copy, monkeypatch):
+    """Each time at a later step, each time as another process would find it."""
     installation = copy.installation
     row = a_row(copy, "street")
-    order = TakedownOrder(id=row["id"])
-
-    class CutError(Exception):
-        pass
-
-    def cut(_self):
-        raise CutError
-
-    for step in ("_rewrite_corpora", "_delete_old_slices", "_delete_old_corpora"):
+    steps = [
+        (run, "clear_staging"), (corpora.Corpora, "rewrite"), (run, "empty_slices"), (run, "empty_listings"),
+        (versions, "remove_tree"), (corpora.Corpora, "delete_old"), (run, "remove_uncommitted"),
+        (run, "clean_caches"),
+    ]  # fmt: skip
+    for number, (where, step) in enumerate(steps):
         with monkeypatch.context() as patch:
-            patch.setattr(run._Takedown, step, cut)
+            patch.setattr(where, step, cut)
+            first = partial(take_down, installation, TakedownOrder(id=row["id"]))
             with pytest.raises(CutError):
-                take_down(installation, order)
-        assert sha_of(row) in read_tombstones(installation.root).image_sha256
-    assert take_down(installation, order).complete
+                (partial(finish_takedowns, installation) if number else first)()
+        assert len(unfinished_takedowns(installation.root)) == 1
+        assert verify(installation).exit_code == 1
+    assert all(one.complete for one in finish_takedowns(installation))
+    assert finish_takedowns(installation) == []
     assert held(installation, sha_of(row)) == []
     assert len(read_tombstones(installation.root).names) == 2
     assert failed(installation, full=True) == {"staleness"}
+
+
+def test_a_folder_without_manifest_is_named_and_removed(copy, monkeypatch):
+    """What a deletion leaves that was cut between the manifest and the rest, though a plan still names it."""
+    installation = copy.installation
+    row = a_row(copy, "street")
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "remove_tree", cut)
+        with pytest.raises(CutError):
+            take_down(installation, TakedownOrder(id=row["id"]))
+    [left] = verify(installation).leftovers
+    assert left.startswith("datasets/street/.versions/")
+    assert left in prune_data_root(installation).removed
+    assert not (installation.root.path / left).exists()
+
+
+def test_a_preview_writes_nothing_and_tells_a_url_that_is_nowhere(copy):
+    installation = copy.installation
+    row = a_row(copy, "street")
+    before = sorted(path.name for path in installation.root.tombstones.iterdir())
+    found = preview_takedown(installation, TakedownOrder(sha256=sha_of(row)))
+    assert (found.found, row["id"] in found.ids, found.records_per_image[sha_of(row)]) == (True, True, 1)
+    assert f"good/{TARGET}" in found.corpora
+    nowhere = preview_takedown(installation, TakedownOrder(url="https://example.org/none.jpg"))
+    assert (nowhere.found, nowhere.ids, nowhere.corpora) == (False, (), ())
+    assert sorted(path.name for path in installation.root.tombstones.iterdir()) == before
+    receipt = take_down(installation, TakedownOrder(url="https://example.org/none.jpg"))
+    assert not receipt.found
+    assert any("no row on this machine" in one for one in receipt.remarks)
+
+
+def test_other_sources_caches_lose_the_image_too(copy):
+    installation = copy.installation
+    row = a_row(copy, "street")
+    folder = installation.root.cache_of("wild") / "spool" / "half"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "under_way.jpg").write_bytes(picture(int(Path(row["id"]).stem)))
+    take_down(installation, TakedownOrder(sha256=sha_of(row)))
+    assert held(installation, sha_of(row)) == []
 
 
 def test_only_row_leaves_the_equal_image_of_another_source(copy):

@@ -1,0 +1,114 @@
+"""What `takedown` does and prints; and finishing takedowns before anything that builds, pushes or prunes."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from vlm_assets.commands.app import console, errors, print_json
+
+if TYPE_CHECKING:
+    from vlm_assets.installation.opening import Installation
+    from vlm_assets.operate.takedown import Preview, Receipt, TakedownOrder
+
+_SHOWN = 10
+
+
+def carry_out(
+    installation: "Installation", order: "TakedownOrder", *, dry_run: bool, ask: bool, as_json: bool
+) -> int:
+    """Shows what goes, asks on a terminal, takes it down; then what was unfinished before. Returns the exit code."""
+    from vlm_assets.operate.takedown import preview_takedown, take_down
+    from vlm_assets.orchestration.assets.previews import forget_previews
+
+    preview = preview_takedown(installation, order)
+    if dry_run and as_json:
+        print_json(preview.model_dump(mode="json"))
+    if not as_json:
+        _show_preview(preview)
+    if dry_run:
+        return 0
+    if ask and sys.stdin.isatty() and not typer.confirm("Take this down for good?", err=True):
+        errors.print("Nothing was done.")
+        return 1
+    receipt = take_down(
+        installation,
+        order,
+        workers=installation.settings.worker_count,
+        progress=lambda step: None if as_json else console.print(step, markup=False),
+        forget_previews=lambda slices: forget_previews(installation, slices),
+    )
+    if as_json:
+        print_json(receipt.model_dump(mode="json"))
+    else:
+        _show_receipt(receipt)
+    others = finish_quietly(installation)
+    return max([receipt.exit_code, *(one.exit_code for one in others if one.tombstone != receipt.tombstone)])
+
+
+def finish_here(installation: "Installation", *, as_json: bool) -> int:
+    """Reads the remote's takedowns and goes on with all that are unfinished here. Returns the exit code."""
+    receipts = finish_quietly(installation)
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in receipts])
+    else:
+        for one in receipts:
+            _show_receipt(one)
+        if not receipts:
+            console.print("No takedown is unfinished on this machine")
+    return max((one.exit_code for one in receipts), default=0)
+
+
+def finish_quietly(installation: "Installation", *, pull: bool = True) -> "list[Receipt]":
+    """Carries out, on this machine, takedowns that were cut or that another machine gave; tells what is outstanding.
+
+    `pull`: reads those of the remote first; the steps of a build do that themselves.
+
+    Raises:
+        RemoteError: the remote's takedowns cannot be read.
+    """
+    from vlm_assets.operate.takedown import finish_takedowns
+    from vlm_assets.orchestration.assets.previews import forget_previews
+    from vlm_assets.remote.line import line_remote
+
+    if pull:
+        line_remote(installation).before_slices()
+    receipts = finish_takedowns(
+        installation,
+        workers=installation.settings.worker_count,
+        forget_previews=lambda slices: forget_previews(installation, slices),
+    )
+    for receipt in receipts:
+        for one in receipt.outstanding:
+            errors.print(f"takedown {receipt.tombstone}: OUTSTANDING: {one}", markup=False, soft_wrap=True)
+    return receipts
+
+
+def _show_preview(preview: "Preview") -> None:
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    say(
+        f"{preview.asked}: {len(preview.ids)} rows, {len(preview.records_per_image)} images in slices "
+        f"{', '.join(preview.slices[:_SHOWN]) or 'none'}; corpora {', '.join(preview.corpora) or 'none'}"
+    )
+    for sha, count in list(preview.records_per_image.items())[:_SHOWN]:
+        say(f"  image {sha}: in {count:,} records")
+    for one in preview.ids[:_SHOWN]:
+        say(f"  {one}")
+    if len(preview.ids) > _SHOWN:
+        say(f"  … and {len(preview.ids) - _SHOWN:,} more")
+    if not preview.found:
+        say(f"NOT FOUND: no row on this machine is what {preview.asked} names")
+
+
+def _show_receipt(receipt: "Receipt") -> None:
+    console.print(
+        f"takedown {receipt.tombstone}: {len(receipt.ids)} rows, {len(receipt.image_sha256)} images, "
+        f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied, "
+        f"{len(receipt.listings_emptied)} listings, previews of {len(receipt.previews_cleaned)} slices removed",
+        markup=False,
+        soft_wrap=True,
+    )
+    for line in (*receipt.remarks, *(f"OUTSTANDING: {one}" for one in receipt.outstanding)):
+        console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,90 @@
+"""What cut runs left on disk, and caches: no name shows it, and it may hold what is taken down."""
+
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from hashlib import file_digest
+from pathlib import Path
+from typing import Final
+
+from vlm_assets.locks import hold_lock
+from vlm_assets.store.versions import remove_tree
+from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
+
+_AREAS: Final = ("datasets", "allocations", "corpora")
+_LOCK_WAIT_S: Final = 24 * 3600.0
+_KEPT_IN_CACHE: Final = (".db", ".db-wal", ".db-shm")
+"""Hashes of files: no content, and dear to compute again."""
+
+
+def uncommitted_folders(root: DataRoot) -> list[Path]:
+    """Folders among the versions that have no manifest: a deletion that was cut left them, nobody commits them."""
+    return [
+        path
+        for area in _AREAS
+        for path in sorted((root.path / area).glob(f"*/{VERSIONS}/*"))
+        if path.is_dir() and not (path / MANIFEST).is_file()
+    ]
+
+
+def remove_uncommitted(root: DataRoot) -> list[str]:
+    """Removes them; returns their paths below the data root."""
+    found = uncommitted_folders(root)
+    for path in found:
+        remove_tree(path)
+    return [path.relative_to(root.path).as_posix() for path in found]
+
+
+def clear_staging(root: DataRoot) -> None:
+    """Waits for whoever builds a slice or a corpus by the takedowns of before; removes what builds left half done."""
+    for lock in sorted(root.locks.glob("slice.*")):
+        with hold_lock(lock, "clearing after a takedown", wait_s=_LOCK_WAIT_S):
+            _, source, key = lock.name.split(".", 2)
+            folder = root.source(source) / STAGING
+            for path in (folder / key, folder / f"{key}.takedown", folder / f"{key}.migrate"):
+                shutil.rmtree(path, ignore_errors=True)
+    with hold_lock(root.locks / "restore", "clearing after a takedown", wait_s=_LOCK_WAIT_S):
+        for area in _AREAS:
+            for path in (root.path / area).glob(f"*/{STAGING}/restore-*"):
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(root.path / ".remote" / "objects", ignore_errors=True)
+    with suppress(FileNotFoundError):
+        for corpus in sorted((root.path / "corpora").iterdir()):
+            for staging in sorted((corpus / STAGING).glob("*")):
+                target = staging.name.rsplit("-", 2)[0]
+                with hold_lock(
+                    root.locks / f"corpus.{corpus.name}.{target}",
+                    "clearing after a takedown",
+                    wait_s=_LOCK_WAIT_S,
+                ):
+                    shutil.rmtree(staging, ignore_errors=True)
+
+
+def clean_caches(root: DataRoot, sources: Collection[str], hashes: frozenset[str]) -> list[str]:
+    """Empties the caches of these sources, takes files with one of these hashes out of all; names those changed."""
+    changed = []
+    for folder in (
+        sorted(path for path in root.cache.iterdir() if path.is_dir()) if root.cache.is_dir() else ()
+    ):
+        found = list(_downloads(folder)) if folder.name in sources else list(_with_hash(folder, hashes))
+        for path in found:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if found:
+            changed.append(folder.name)
+    return changed
+
+
+def _downloads(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if not path.name.endswith(_KEPT_IN_CACHE))
+
+
+def _with_hash(folder: Path, hashes: frozenset[str]) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")) if hashes else ():
+        with suppress(OSError):  # gone meanwhile
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    if file_digest(file, "sha256").hexdigest() in hashes:
+                        yield path

@@ -1,0 +1,64 @@
+"""Words of rows that are taken down, out of the listings on disk. Old item tables of their sources go with them."""
+
+import logging
+from typing import Final
+
+from vlm_assets.ingest.listing import name_of_items
+from vlm_assets.ingest.taken_words import taken_keys, without_words
+from vlm_assets.locks import hold_lock
+from vlm_assets.store.listings import read_items, read_listing, write_items, write_listing
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.manifest import Listing
+
+logger = logging.getLogger("vlm_assets.takedown")
+
+_LOCK_WAIT_S: Final = 24 * 3600.0
+
+
+def empty_listings(root: DataRoot) -> list[str]:
+    """Empties listings of what every takedown on record covers; returns the sources whose tables changed or went."""
+    changed = []
+    for path in sorted(root.listings.glob("*.json")):
+        source = path.stem
+        with hold_lock(
+            root.locks / f"listing.{source}", f"takedown in listing {source}", wait_s=_LOCK_WAIT_S
+        ):
+            taken = taken_keys(root, source)
+            if taken and _empty_listing(root, source, taken):
+                changed.append(source)
+    return changed
+
+
+def _empty_listing(root: DataRoot, source: str, taken: frozenset[str]) -> bool:
+    listing = read_listing(root, source)
+    if listing is None:
+        return False
+    written = _write_emptied(root, listing, taken)
+    current = read_listing(root, source)
+    kept = {current.items_file} if current is not None else set()
+    old = [path for path in root.listings.glob(f"{source}.*.items.arrow") if path.name not in kept]
+    for path in old:  # what was listed before has the words still
+        path.unlink(missing_ok=True)
+    return written or bool(old)
+
+
+def _write_emptied(root: DataRoot, listing: Listing, taken: frozenset[str]) -> bool:
+    """Puts the listing in force with another item table, where one of its items says something of these rows."""
+    order = sorted(listing.slices, key=lambda key: listing.slices[key].batch)
+    try:
+        before = {key: read_items(root, listing, key) for key in order}
+    except StoreError as error:
+        logger.warning("%s; it says nothing then", error)
+        return False
+    after = {key: without_words(items, taken) for key, items in before.items()}
+    if after == before:
+        return False
+    name = name_of_items(
+        listing.source, {key: (listing.slices[key].fingerprint, items) for key, items in after.items()}
+    )
+    path = root.listings / name
+    path.unlink(missing_ok=True)
+    entry = write_items(path, after.values())
+    write_listing(root, listing.model_copy(update={"items_file": name, "items_blake3": entry.blake3}))
+    return True

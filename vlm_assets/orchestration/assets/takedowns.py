@@ -1,0 +1,27 @@
+"""Finishes takedowns that were cut, or that another machine gave, before a run builds or pushes anything."""
+
+from collections.abc import Callable
+
+from vlm_assets.installation.opening import Installation
+
+
+def finish_before(
+    installation: Installation, warn: Callable[[str], None], *, attempted: bool = False
+) -> None:
+    """Carries out what is unfinished on this machine; what stays outstanding is told. The remote's are here by now.
+
+    Raises:
+        StoreError, CorpusError: one cannot be carried out now; nothing may be built past it.
+    """
+    from vlm_assets.operate.takedown import finish_takedowns
+    from vlm_assets.orchestration.assets.previews import forget_previews
+
+    receipts = finish_takedowns(
+        installation,
+        workers=installation.settings.worker_count,
+        attempted=attempted,
+        forget_previews=lambda slices: forget_previews(installation, slices),
+    )
+    for receipt in receipts:
+        for one in receipt.outstanding:
+            warn(f"takedown {receipt.tombstone}: OUTSTANDING: {one}")

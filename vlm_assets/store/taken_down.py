@@ -1,0 +1,139 @@
+"""Which rows of a folder on disk are taken down, and whether their content is still there. Reads only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.tombstones import StoredTombstones
+from vlm_assets.words.errors import StoreError, TakenDownError
+from vlm_assets.words.schema import CONTENT_COLUMNS, FACTS_TYPE
+
+I64 = np.ndarray[Any, np.dtype[np.int64]]
+Bool = np.ndarray[Any, np.dtype[np.bool_]]
+
+_COLUMNS: Final = ("id", "origin", "image_facts")
+
+
+def read_index(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
+    """Columns of an index file, one chunk each; nothing else of it is read.
+
+    Raises:
+        StoreError: missing or damaged.
+    """
+    try:
+        with pa.memory_map(str(path)) as file:
+            names = pa.ipc.open_file(file).schema.names
+            wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+            table = pa.ipc.open_file(file, options=wanted).read_all().select(list(columns))
+            return table.combine_chunks()
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
+
+
+def images_of(table: pa.Table) -> pa.Table:
+    """The images of an index table with `id`, `origin`, `image_facts`, one row each.
+
+    Columns: `row`, `id`, `origin` of the record, `count` of its images, and of the image `number` in its record,
+    `image_origin` (null where it is the record's), `sha256`, `dhash`.
+    """
+    facts = pa.concat_arrays(table.column("image_facts").chunks or [pa.array([], FACTS_TYPE)])
+    rows = pc.list_parent_indices(facts)
+    images = facts.flatten()
+    owners = rows.to_numpy(zero_copy_only=False)
+    first = (
+        np.concatenate(([0], np.flatnonzero(np.diff(owners)) + 1)) if len(owners) else np.zeros(0, np.int64)
+    )
+    counts = pc.list_value_length(facts).take(rows)
+    starts = np.repeat(first, np.diff(np.append(first, len(owners))))
+    return pa.table(
+        {
+            "row": rows,
+            "id": table.column("id").take(rows),
+            "origin": table.column("origin").take(rows),
+            "count": counts,
+            "number": pa.array(np.arange(len(owners)) - starts),
+            "image_origin": images.field("origin"),
+            "sha256": images.field("sha256"),
+            "dhash": images.field("dhash"),
+        }
+    ).combine_chunks()
+
+
+def covered_rows(path: Path, ids: frozenset[str], hashes: frozenset[str]) -> I64:
+    """Row numbers in an index file that ids or image hashes cover; one covered image covers its record."""
+    table = read_index(path)
+    named = pc.is_in(table.column("id"), value_set=pa.array(sorted(ids), pa.string())).to_numpy()
+    images = images_of(table)
+    shown = pc.is_in(images.column("sha256"), value_set=pa.array(sorted(hashes), pa.string()))
+    with_image = images.column("row").filter(shown).to_numpy()
+    return np.union1d(np.flatnonzero(named), with_image).astype(np.int64)
+
+
+def taken_down_in(folder: Path, takedowns: StoredTombstones) -> list[str]:
+    """Ids of rows in a version of a slice or corpus that are taken down and whose content is still there.
+
+    A folder without an index, as that of a plan, has none. In a corpus such a row is left out and not emptied, so
+    whichever is found is one too many.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
+    if not takedowns.ids and not takedowns.image_sha256:
+        return []
+    found: list[str] = []
+    for path in sorted(folder.glob("index*.arrow")):
+        rows = covered_rows(path, takedowns.ids, takedowns.image_sha256)
+        if len(rows) and path.name == INDEX_FILE:
+            rows = rows[content_of(sorted(folder.glob("data-*.arrow")), rows)]
+        if len(rows):
+            found += read_index(path, ("id",)).column("id").take(pa.array(rows)).to_pylist()
+    return found
+
+
+def content_of(data_files: Sequence[Path], rows: I64) -> Bool:
+    """Of each of these rows of a slice, given in order, whether any content column is not null.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
+    filled = np.zeros(len(rows), bool)
+    first = 0
+    for path in data_files:
+        try:
+            with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
+                for batch in reader:
+                    begin, end = np.searchsorted(rows, (first, first + batch.num_rows))
+                    if begin < end:
+                        filled[begin:end] = _valid(batch, rows[begin:end] - first)
+                    first += batch.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
+    return filled
+
+
+def _valid(batch: pa.RecordBatch, places: I64) -> Bool:
+    valid = np.zeros(len(places), bool)
+    for name in CONTENT_COLUMNS:
+        valid |= batch.column(name).is_valid().to_numpy(zero_copy_only=False)[places]
+    return valid
+
+
+def refuse_taken_down(label: object, folder: Path, takedowns: StoredTombstones) -> None:
+    """Returns where a version holds nothing that was taken down.
+
+    Raises:
+        TakenDownError: it does; names the rows. Nothing may push, show or restore it.
+        StoreError: a file is damaged.
+    """
+    found = taken_down_in(folder, takedowns)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise TakenDownError(
+            f"{label}: version {folder.name} still holds what was taken down ({found[0]}{more}); where it lies on "
+            "this machine, vlm-assets takedown --finish empties it"
+        )
