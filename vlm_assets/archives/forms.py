@@ -35,6 +35,11 @@ def form_of(head: bytes) -> str | None:
     return TAR if is_empty_tar or looks_like_tar(head) else None
 
 
+def is_archive_head(head: bytes | None) -> bool:
+    """Whether a file's first bytes are those of an archive. Of what is packed as a whole they do not tell."""
+    return head is not None and (form_of(head) in {ZIP, SEVEN_ZIP} or looks_like_tar(head))
+
+
 def form_of_file(file: BinaryIO) -> str | None:
     """The format of an open file, from its start; a zip also by its end, for something may stand in front of it."""
     file.seek(0)

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from vlm_assets.archives.members import Member
 
 
+NO_IMAGES: Final = frozenset(
+    {".csv", ".tsv", ".txt", ".caption", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".py",
+     ".ipynb", ".js", ".css", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".hdf5", ".parquet", ".sqlite",
+     ".db", ".log", ".cfg", ".ini", ".sh", ".doc", ".docx", ".xls", ".xlsx", ".pdf", ".mp4", ".avi", ".mov", ".mkv",
+     ".wav", ".mp3", ".rar"}
+)  # fmt: skip
+"""Suffixes that are believed before the bytes are here: of all others the bytes decide."""
 ARCHIVES: Final = "archives"
 """The group of a source's archives, where they share slices."""
 ARCHIVE_SLICES: Final = 200

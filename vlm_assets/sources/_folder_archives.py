@@ -1,13 +1,14 @@
 """Archives among the files of a folder: which files make one up, and their members."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vlm_assets.archives.names import Encodings, is_archive_name
+from vlm_assets.archives.forms import is_archive_head
+from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import PathGlobs, member_events
@@ -24,8 +25,13 @@ class FolderArchive:
     files: tuple[str, ...]
 
 
-def find_archives(keys: Iterable[str], globs: PathGlobs) -> tuple[list[FolderArchive], dict[str, str]]:
-    """Archives, split ones joined; and files that are parts of split archives, with what is missing of them."""
+def find_archives(
+    keys: Iterable[str], globs: PathGlobs, head_of: Callable[[str], bytes | None]
+) -> tuple[list[FolderArchive], dict[str, str]]:
+    """Archives, split ones joined; and files that are parts of split archives, with what is missing of them.
+
+    A file without any suffix is one where its first bytes say so.
+    """
     names = set(keys)
     archives: list[FolderArchive] = []
     incomplete_parts: dict[str, str] = {}
@@ -37,7 +43,12 @@ def find_archives(keys: Iterable[str], globs: PathGlobs) -> tuple[list[FolderArc
             incomplete_parts.update(dict.fromkeys(split.parts, f"missing of {split.name}: {split.missing}"))
         else:
             archives.append(FolderArchive(split.name, split.parts))
-    archives += [FolderArchive(key, (key,)) for key in names if is_archive_name(key) and globs.opens(key)]
+    archives += [
+        FolderArchive(key, (key,))
+        for key in names
+        if globs.opens(key)
+        and (is_archive_name(key) or (not suffix_of(key) and is_archive_head(head_of(key))))
+    ]
     return sorted(archives, key=lambda one: one.key), incomplete_parts
 
 

@@ -15,7 +15,10 @@ _HEAD_BYTES: Final = 4096
 
 
 class FolderWalk:
-    """The files of a folder tree. Links to files are followed, to folders not; pipes and devices are no files."""
+    """The files of a folder tree. Links are followed, each folder once; pipes and devices are no files.
+
+    A link to a folder in the tree is not counted: its files are there under their own names.
+    """
 
     def __init__(self, source: str, root: Path) -> None:
         """Walks.
@@ -34,15 +37,13 @@ class FolderWalk:
         self._twice: dict[str, list[str]] = {}
         if not root.is_dir():
             raise SourceError(f"source {source}: {root} is not a folder; is the volume mounted?")
-        folders = [""]
-        while folders:
-            folder = folders.pop()
-            for entry in self._entries(folder):
-                name = folder + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{name}/")
-                elif entry.is_file() or entry.is_symlink():
-                    self._enter(name)
+        self._links: list[tuple[str, str]] = []
+        """Where each link to a folder leads, and its name: what holds others is walked before them."""
+        self._walk("")
+        walked = [os.path.realpath(root)]
+        while self._links:
+            self._links.sort(reverse=True)
+            self._follow(*self._links.pop(), walked)
 
     @property
     def out(self) -> AbstractSet[str]:
@@ -80,6 +81,34 @@ class FolderWalk:
         except OSError:
             return None
 
+    def _walk(self, start: str) -> None:
+        folders = [start]
+        while folders:
+            folder = folders.pop()
+            for entry in self._entries(folder):
+                name = folder + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{name}/")
+                elif (
+                    entry.is_symlink() and Path(entry).is_dir()
+                ):  # not entry.is_dir(): that raises in a circle
+                    self._links.append((os.path.realpath(f"{self._root}/{name}"), name))
+                elif entry.is_symlink() or entry.is_file():
+                    self._enter(name)
+
+    def _follow(self, real: str, link: str, walked: list[str]) -> None:
+        """Walks the folder that a link leads to, unless it is in one of `walked`, or holds one."""
+        key = nfc(link)
+        if any(_is_within(real, one) for one in walked):
+            return
+        if is_hidden(key) or any(_is_within(one, real) for one in walked):
+            self.count += 1
+            reason = LeftOutReason.HIDDEN if is_hidden(key) else LeftOutReason.UNKNOWN_TYPE
+            self.left_out.append(LeftOut(key, reason, "a link to a folder, not followed"))
+            return
+        walked.append(real)
+        self._walk(f"{link}/")
+
     def _enter(self, name: str) -> None:
         key = nfc(name)
         self.count += 1
@@ -104,6 +133,10 @@ class FolderWalk:
             reason = LeftOutReason.OS_JUNK if is_junk(key) else LeftOutReason.HIDDEN
             self.left_out.append(LeftOut(key, reason, f"a folder that cannot be read: {error.strerror}"))
             return []
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _size(path: str) -> int | None:

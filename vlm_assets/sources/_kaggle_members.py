@@ -3,24 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from vlm_assets.archives.limits import ArchiveLimits, Budget
 from vlm_assets.archives.names import Encodings, is_archive_name, is_hidden, is_image_name, is_junk, suffix_of
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
 from vlm_assets.captions.trees import CaptionRule
-from vlm_assets.sources._archives import PathGlobs
+from vlm_assets.sources._archives import NO_IMAGES, PathGlobs
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
-
-NO_IMAGES: Final = frozenset(
-    {".csv", ".tsv", ".txt", ".caption", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".py",
-     ".ipynb", ".js", ".css", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".hdf5", ".parquet", ".sqlite",
-     ".db", ".log", ".cfg", ".ini", ".sh", ".doc", ".docx", ".xls", ".xlsx", ".pdf", ".mp4", ".avi", ".mov", ".mkv",
-     ".wav", ".mp3", ".rar"}
-)  # fmt: skip
-"""Suffixes that are believed before the archive is there: of all others the bytes decide, at fetch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ SOURCE = ClientFolder()
 def _sort_out(spec: ClientFolderSpec, walk: FolderWalk) -> tuple[list[FolderArchive], set[str]]:
     """The archives that are opened and the files they are in; leaves out what the catalogue does not want."""
     rule, globs = spec.caption_rule(), spec.globs
-    archives, incomplete = find_archives(walk.files, globs)
+    archives, incomplete = find_archives(walk.files, globs, walk.head_of)
     walk.record(incomplete_left_out(incomplete))
     packed = {file for archive in archives for file in archive.files}
     others = walk.files.keys() - packed - incomplete.keys()

@@ -4,24 +4,22 @@ The release is pinned by its tag, each asset by its digest (by id, size and time
 API answers are kept with their ETag: an unchanged release costs requests that GitHub does not count.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
 
-import orjson
 from pydantic import Field
 
-from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk
+from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk, is_unread_archive, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import member_events
+from vlm_assets.sources._archives import NO_IMAGES, member_events
+from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, token_of
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
@@ -30,26 +28,18 @@ from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
-    from vlm_assets.transfer.client import Client, Response
-    from vlm_assets.transfer.http import TransferError
+    from vlm_assets.transfer.client import Client
 
-_PUBLIC_API: Final = "https://api.github.com"
-_NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
 _LOOSE: Final = "files"
 
 
-class GithubReleaseSpec(CaptionKeys, SourceSpec):
+class GithubReleaseSpec(CaptionKeys, ReleaseSpec):
     """Keys of `github_release`. Assets that hold the images' words need not be among `assets`."""
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "text_column", "messages_column", *CAPTION_KEYS)
 
     kind: Literal["github_release"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
-    tag: str | None = Field(None, description="Unset: the latest release.")
     assets: tuple[str, ...] = Field(("*",), min_length=1, description="Globs over asset names.")
-    api: str | None = Field(
-        None, description="Base of the API: https://HOST/api/v3 for an Enterprise server."
-    )
     files_per_slice: int = Field(10_000, ge=1)
 
 
@@ -65,10 +55,11 @@ class GithubRelease:
 
     def list(self, spec: GithubReleaseSpec, context: ListContext) -> Listed:
         """The assets of the release that match; see `Source.list`."""
-        release, assets = _Api(spec, context).release_with_assets()
+        release, assets = GithubApi(spec, context).release_with_assets()
         names = sorted(asset["name"] for asset in assets)
         wanted = [one for one in assets if any(fnmatchcase(one["name"], glob) for glob in spec.assets)]
-        archives, loose, left_out = _sorted_out(wanted)
+        archives, loose, left_out, unknown = _sorted_out(wanted)
+        _by_content(spec, context, unknown, archives, loose, left_out)
         left_out += [_left_out(one, LeftOutReason.EXCLUDED) for one in assets if one not in wanted]
         if not archives and not loose:
             raise SourceError(
@@ -111,7 +102,9 @@ class GithubRelease:
         with Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled) as client:
             place = _Place(client, context.settings, context.spool_dir, context.force, context.progress)
             for item in items:
-                archive = "parts" in item.payload or is_archive_name(item.key)
+                archive = not item.payload.keys().isdisjoint(("parts", "archive")) or is_archive_name(
+                    item.key
+                )
                 try:
                     paths = [place.download(one) for one in _assets(item)]
                     beside = {
@@ -132,8 +125,10 @@ class GithubRelease:
             context.measure("requests", client.requests)
 
 
-def _sorted_out(assets: Sequence[dict[str, Any]]) -> tuple[list[Item], list[Item], list[LeftOut]]:
-    """Archives, loose images, and what is neither."""
+def _sorted_out(
+    assets: Sequence[dict[str, Any]],
+) -> tuple[list[Item], list[Item], list[LeftOut], list[dict[str, Any]]]:
+    """Archives, loose images, what is neither, and what their names do not tell."""
     by_name = {nfc(asset["name"]): asset for asset in assets}
     archives: list[Item] = []
     left_out: list[LeftOut] = []
@@ -146,11 +141,47 @@ def _sorted_out(assets: Sequence[dict[str, Any]]) -> tuple[list[Item], list[Item
             archives.append(_joined(split.name, [_item(part) for part in parts]))
     archives += [_item(one) for name, one in by_name.items() if is_archive_name(name)]
     loose = [_item(one) for name, one in by_name.items() if is_image_name(name)]
+    unknown: list[dict[str, Any]] = []
     for name, one in by_name.items():
-        if not is_archive_name(name) and not is_image_name(name):
-            junk = LeftOutReason.OS_JUNK if is_junk(name) else LeftOutReason.UNKNOWN_TYPE
-            left_out.append(_left_out(one, junk))
-    return archives, loose, left_out
+        if is_archive_name(name) or is_image_name(name):
+            continue
+        if is_junk(name):
+            left_out.append(_left_out(one, LeftOutReason.OS_JUNK))
+        elif suffix_of(name) in NO_IMAGES or is_unread_archive(name):
+            left_out.append(_left_out(one, LeftOutReason.UNKNOWN_TYPE))
+        else:
+            unknown.append(one)
+    return archives, loose, left_out, unknown
+
+
+def _by_content(
+    spec: GithubReleaseSpec,
+    context: ListContext,
+    unknown: Sequence[dict[str, Any]],
+    archives: list[Item],
+    loose: list[Item],
+    left_out: list[LeftOut],
+) -> None:
+    """Puts assets whose names tell nothing where their first bytes belong."""
+    from vlm_assets.sources._heads import ARCHIVE, IMAGE, Heads
+    from vlm_assets.transfer.client import Client
+    from vlm_assets.transfer.politeness import HostLimits
+
+    if not unknown:
+        return
+    with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
+        heads = Heads(client, context.cache_dir / "heads.json")
+        for asset in unknown:
+            item = _item(asset)
+            url, headers = _address(item.payload, context.settings)
+            kind, told = heads.what(item.key, item.identity, url, headers)
+            if kind == IMAGE:
+                loose.append(item)
+            elif kind == ARCHIVE:
+                archives.append(replace(item, payload={**item.payload, "archive": True}))
+            else:
+                left_out.append(_left_out(asset, LeftOutReason.UNKNOWN_TYPE, told))
+        heads.save()
 
 
 def _with_captions(
@@ -238,12 +269,9 @@ class _Place:
             path.unlink(missing_ok=True)
         if path.exists():  # complete and verified, or it would not have that name
             return path
-        token = _token(self.settings)
-        headers = {"Accept": "application/octet-stream"}
-        # Only the API's own URL opens private assets; the public one costs none of the hourly requests.
+        url, headers = _address(payload, self.settings)
         done = self.client.download_file(
-            payload["api"] if token else payload["url"], path,
-            headers=headers | ({"Authorization": f"Bearer {token}"} if token else {}),
+            url, path, headers=headers,
             sha256=payload["sha256"] or None, progress=lambda size_bytes: self.progress(0, size_bytes),
         )  # fmt: skip
         if item.size_bytes is not None and done.size_bytes != item.size_bytes:
@@ -306,95 +334,16 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _token(settings: SourceSettings) -> str:
-    secret = settings.github_token
-    return secret.get_secret_value() if secret else environ.get("GITHUB_TOKEN", "")
+def _address(payload: Mapping[str, Any], settings: SourceSettings) -> tuple[str, dict[str, str]]:
+    """Where an asset is had, and what to say there.
 
-
-class _Api:
-    """Conditional GETs of one repository, answers kept below the source's cache."""
-
-    def __init__(self, spec: GithubReleaseSpec, context: ListContext) -> None:
-        self._spec = spec
-        self._context = context
-        base = spec.api or environ.get("GITHUB_API_URL") or _PUBLIC_API
-        self._base = f"{base.rstrip('/')}/repos/{spec.repo}"
-        self._kept = context.cache_dir / "github.json"
-
-    def release_with_assets(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The pinned or latest release and all its assets, over all pages.
-
-        Raises:
-            SourceError: no such repository, release or token, or GitHub cannot be asked.
-        """
-        from vlm_assets.transfer.client import Client
-        from vlm_assets.transfer.http import TransferError
-        from vlm_assets.transfer.politeness import HostLimits
-
-        limits = HostLimits.of(self._spec)
-        with Client(self._context.settings, self._context.locks_dir, limits) as client:
-            wanted = f"tags/{self._spec.tag}" if self._spec.tag else "latest"
-            try:
-                release, _ = self._get(client, f"{self._base}/releases/{wanted}")
-                assets: list[dict[str, Any]] = []
-                url: str | None = f"{release['assets_url']}?per_page=100"
-                while url is not None:
-                    page, url = self._get(client, url)
-                    assets += page
-            except TransferError as error:
-                raise self._explain(client, error) from None
-        return release, assets
-
-    def _get(self, client: "Client", url: str) -> tuple[Any, str | None]:
-        """JSON at a URL and the next page's URL; from the kept answer where GitHub says 304."""
-        kept = self._read_kept()
-        known = {} if self._context.force else kept.get(url, {})
-        headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-        token = _token(self._context.settings)
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        answer: Response = client.request(url, headers=headers, etag=known.get("etag", ""))
-        if answer.status == 304:
-            return known["body"], known["next"]
-        found = _NEXT.search(answer.headers.get("Link", ""))
-        kept[url] = {"etag": answer.etag, "body": answer.json(), "next": found[1] if found else None}
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._kept.with_suffix(".tmp")
-        partial.write_bytes(orjson.dumps(kept))
-        partial.replace(self._kept)
-        return kept[url]["body"], kept[url]["next"]
-
-    def _read_kept(self) -> dict[str, Any]:
-        try:
-            return dict(orjson.loads(self._kept.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return {}
-
-    def _explain(self, client: "Client", error: "TransferError") -> SourceError:
-        from vlm_assets.transfer.http import TransferError
-
-        spec, signed_in = (
-            self._spec,
-            "with the given token" if _token(self._context.settings) else "without a token",
-        )
-        where = f"source {spec.name}: {spec.repo}, release {spec.tag or 'latest'}"
-        if error.status == 401:
-            return SourceError(
-                f"{where}: the token is refused; set VLM_GITHUB_TOKEN (or GITHUB_TOKEN) anew or unset it"
-            )
-        if error.status != 404:
-            return error.told(where)
-        try:
-            releases, _ = self._get(client, f"{self._base}/releases")
-        except TransferError:
-            return SourceError(
-                f"{where}: no such repository, or it is private ({signed_in}); check the spelling, or set "
-                "VLM_GITHUB_TOKEN (or GITHUB_TOKEN) to a token that may read it"
-            )
-        tags = ", ".join(one["tag_name"] for one in releases[:20]) or "none"
-        return SourceError(
-            f"{where}: no such release (drafts and pre-releases are never latest); there are: {tags}"
-        )
+    Only the API's own URL opens private assets; the public one costs none of the hourly requests.
+    """
+    headers = {"Accept": "application/octet-stream"}
+    token = token_of(settings)
+    if not token:
+        return payload["url"], headers
+    return payload["api"], headers | {"Authorization": f"Bearer {token}"}
 
 
 SOURCE = GithubRelease()

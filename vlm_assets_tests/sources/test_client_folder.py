@@ -265,3 +265,29 @@ def test_a_name_that_is_no_text_is_found_by_its_bytes(tmp_path):
     folder = put(tmp_path / "in", {**AB, "a.txt": "bir"})
     (folder / os.fsdecode(b"\xff.jpg")).write_bytes(JPEG)
     assert said(spec_of(folder, "sidecar"), tmp_path)["a.jpg"] == ("bir", None)
+
+
+def test_links_are_followed_and_each_folder_is_walked_once(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "in", tmp_path / "outside"
+    for name in ("in/real/a.jpg", "in/.hidden/h.jpg", "outside/x.jpg", "outside/deep/y.jpg", "more/z.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    links = {
+        "to_outside": outside, "to_its_part": outside / "deep", "to_outside_too": outside, "again": folder / "real",
+        "real/up": folder, "real/top": tmp_path, "real/x.jpg": outside / "x.jpg", "gone.jpg": tmp_path / "none",
+        "circle": folder / "circle", ".secret": tmp_path / "more",
+    }  # fmt: skip
+    for name, target in links.items():
+        (folder / name).symlink_to(target, target_is_directory=True)
+    (outside / "deep/back").symlink_to(outside, target_is_directory=True)
+    (outside / "more").symlink_to(tmp_path / "more", target_is_directory=True)
+    made = listed(spec_of(folder, "none"), tmp_path)
+    keys = {item.key for one in made.slices for item in one.items}
+    assert keys == {
+        "real/a.jpg", "real/x.jpg", "gone.jpg", "circle",
+        "to_outside/x.jpg", "to_outside/deep/y.jpg", "to_outside/more/z.jpg",
+    }  # fmt: skip
+    assert {(one.key, str(one.reason)) for one in made.left_out} == {
+        (".hidden/h.jpg", "hidden"), (".secret", "hidden"), ("real/top", "unknown_type"),
+    }  # fmt: skip
+    assert made.upstream == len(keys) + 3

@@ -38,6 +38,8 @@ FORMS = {
     "b.7z": {"b.7z": seven_zip_bytes(INNER)},
     "b.cbz": {"b.cbz": zip_of(INNER)},
     "in/b.zip": {f"in/b.zip.00{number}": part for number, part in enumerate(PARTS, 1)},
+    "photos": {"photos": zip_of(INNER)},
+    "in/scans": {"in/scans": tar_of(INNER, "w")},
     "z/b.zip": dict(zip(("z/b.z01", "z/b.z02", "z/b.zip"), PARTS, strict=True)),
 }
 
@@ -61,13 +63,13 @@ def test_an_archive_is_a_slice_with_its_members(tmp_path: Path, name: str) -> No
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     files = {
         "a.jpg": b"loose", "x.zip.001": PARTS[0], "x.zip.003": PARTS[2], "y.rar": b"Rar!", "y.r00": b"",
-        "Thumbs.db": b"", "b/desktop.ini": b"", "x.zip.md5": b"",
+        "Thumbs.db": b"", "b/desktop.ini": b"", "x.zip.md5": b"", "zeros": bytes(600),
     }  # fmt: skip
     made = listed(spec_of(put(tmp_path / "in", files)), tmp_path)
     assert sorted((one.key, str(one.reason)) for one in made.left_out) == [
         ("Thumbs.db", "os_junk"), ("b/desktop.ini", "os_junk"), ("x.zip.001", "split_archive_incomplete"),
         ("x.zip.003", "split_archive_incomplete"), ("x.zip.md5", "unknown_type"), ("y.r00", "unknown_type"),
-        ("y.rar", "unknown_type"),
+        ("y.rar", "unknown_type"), ("zeros", "unknown_type"),
     ]  # fmt: skip
     assert {item.key for one in made.slices for item in one.items} == {"a.jpg"}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vlm_assets.demo.services.base import Fault
+from vlm_assets.demo.services.base import Fault, Reply
 from vlm_assets.demo.services.github import GitHubService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
 from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
@@ -240,6 +240,45 @@ def test_assets_that_nobody_reads_are_told(github: GitHubService, tmp_path: Path
         ("Thumbs.db", "os_junk"), ("a.rar", "unknown_type"), ("p.zip.001", "split_archive_incomplete"),
         ("p.zip.003", "split_archive_incomplete"), ("x.parquet", "excluded"),
     ]  # fmt: skip
+
+
+def test_bytes_decide_where_a_suffix_tells_nothing(github: GitHubService, tmp_path: Path) -> None:
+    big = picture("a").data + bytes(3_000_000)
+    assets = {"0001": big, "b.bin": picture("b").data, "photos": zip_of(INNER), "tool": b"\x7fELF" + bytes(99),
+              "lib.whl": zip_of(INNER), "model.pt": big, "c.jpg": picture("c").data}  # fmt: skip
+    github.release("org/pics", "v2", assets)
+    listed = listed_of(tmp_path)
+    assert {name: sorted(i.key for i in one.items) for name, one in slices_of(listed).items()} == {
+        "photos": ["photos"], "files": ["0001", "b.bin", "c.jpg"],
+    }  # fmt: skip
+    assert sorted((one.key, str(one.reason), one.detail) for one in listed.left_out) == [
+        ("lib.whl", "unknown_type", "a ZIP archive"), ("model.pt", "unknown_type", ""),
+        ("tool", "unknown_type", "a program"),
+    ]  # fmt: skip
+    assert sum(entry.sent_bytes for entry in github.storage.log) < 100_000
+    assert [one.key for one in fetched_of(tmp_path, "photos").records] == ["cat/a.jpg", "b.jpg"]
+    github.storage.clear_log()
+    again = listed_of(tmp_path)
+    assert identities(again) == identities(listed)
+    assert github.storage.log == []
+
+
+def test_first_bytes_that_cannot_be_had_are_told(
+    github: GitHubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github.release("org/pics", "v2", {"0001": picture("a").data, "c.jpg": picture("c").data})
+    github.storage.faults.append(Fault("*", "503", 100))
+    with pytest.raises(SourceError, match="0001: status 503"):
+        listed_of(tmp_path, settings=settings_of(tmp_path, http_attempts=1))
+    github.storage.faults.clear()
+    monkeypatch.setattr(github.storage, "answer", lambda _: Reply(404))
+    [one] = listed_of(tmp_path).left_out
+    assert (one.key, str(one.reason)) == ("0001", "unknown_type")
+    assert "cannot be had" in one.detail
+    assert "status 404" in one.detail
+    monkeypatch.undo()
+    monkeypatch.setenv("GITHUB_API_URL", github.api_url)
+    assert not listed_of(tmp_path).left_out
 
 
 def test_missing_last_parts_are_told(github: GitHubService, tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""GitHub's API, as far as a release goes: conditional requests, pages, and refusals that say what to do."""
+
+import re
+from os import environ
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from pydantic import Field
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.words.contexts import ListContext, SourceSettings
+from vlm_assets.words.errors import SourceError
+
+if TYPE_CHECKING:
+    from vlm_assets.transfer.client import Client, Response
+    from vlm_assets.transfer.http import TransferError
+
+_PUBLIC_API: Final = "https://api.github.com"
+_NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
+
+
+class ReleaseSpec(SourceSpec):
+    """What names a release."""
+
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
+    tag: str | None = Field(None, description="Unset: the latest release.")
+    api: str | None = Field(
+        None, description="Base of the API: https://HOST/api/v3 for an Enterprise server."
+    )
+
+
+def token_of(settings: SourceSettings) -> str:
+    """GitHub's token by the settings or the environment; "" where there is none."""
+    secret = settings.github_token
+    return secret.get_secret_value() if secret else environ.get("GITHUB_TOKEN", "")
+
+
+class GithubApi:
+    """Conditional GETs of one repository, answers kept below the source's cache."""
+
+    def __init__(self, spec: ReleaseSpec, context: ListContext) -> None:
+        self._spec = spec
+        self._context = context
+        base = spec.api or environ.get("GITHUB_API_URL") or _PUBLIC_API
+        self._base = f"{base.rstrip('/')}/repos/{spec.repo}"
+        self._kept = context.cache_dir / "github.json"
+
+    def release_with_assets(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The pinned or latest release and all its assets, over all pages.
+
+        Raises:
+            SourceError: no such repository, release or token, or GitHub cannot be asked.
+        """
+        from vlm_assets.transfer.client import Client
+        from vlm_assets.transfer.http import TransferError
+        from vlm_assets.transfer.politeness import HostLimits
+
+        limits = HostLimits.of(self._spec)
+        with Client(self._context.settings, self._context.locks_dir, limits) as client:
+            wanted = f"tags/{self._spec.tag}" if self._spec.tag else "latest"
+            try:
+                release, _ = self._get(client, f"{self._base}/releases/{wanted}")
+                assets: list[dict[str, Any]] = []
+                url: str | None = f"{release['assets_url']}?per_page=100"
+                while url is not None:
+                    page, url = self._get(client, url)
+                    assets += page
+            except TransferError as error:
+                raise self._explain(client, error) from None
+        return release, assets
+
+    def _get(self, client: "Client", url: str) -> tuple[Any, str | None]:
+        """JSON at a URL and the next page's URL; from the kept answer where GitHub says 304."""
+        kept = self._read_kept()
+        known = {} if self._context.force else kept.get(url, {})
+        headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+        token = token_of(self._context.settings)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        answer: Response = client.request(url, headers=headers, etag=known.get("etag", ""))
+        if answer.status == 304:
+            return known["body"], known["next"]
+        found = _NEXT.search(answer.headers.get("Link", ""))
+        kept[url] = {"etag": answer.etag, "body": answer.json(), "next": found[1] if found else None}
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._kept.with_suffix(".tmp")
+        partial.write_bytes(orjson.dumps(kept))
+        partial.replace(self._kept)
+        return kept[url]["body"], kept[url]["next"]
+
+    def _read_kept(self) -> dict[str, Any]:
+        try:
+            return dict(orjson.loads(self._kept.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _explain(self, client: "Client", error: "TransferError") -> SourceError:
+        from vlm_assets.transfer.http import TransferError
+
+        spec, signed_in = (
+            self._spec,
+            "with the given token" if token_of(self._context.settings) else "without a token",
+        )
+        where = f"source {spec.name}: {spec.repo}, release {spec.tag or 'latest'}"
+        if error.status == 401:
+            return SourceError(
+                f"{where}: the token is refused; set VLM_GITHUB_TOKEN (or GITHUB_TOKEN) anew or unset it"
+            )
+        if error.status != 404:
+            return error.told(where)
+        try:
+            releases, _ = self._get(client, f"{self._base}/releases")
+        except TransferError:
+            return SourceError(
+                f"{where}: no such repository, or it is private ({signed_in}); check the spelling, or set "
+                "VLM_GITHUB_TOKEN (or GITHUB_TOKEN) to a token that may read it"
+            )
+        tags = ", ".join(one["tag_name"] for one in releases[:20]) or "none"
+        return SourceError(
+            f"{where}: no such release (drafts and pre-releases are never latest); there are: {tags}"
+        )
