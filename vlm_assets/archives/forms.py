@@ -36,8 +36,11 @@ def form_of(head: bytes) -> str | None:
 
 
 def is_archive_head(head: bytes | None) -> bool:
-    """Whether a file's first bytes are those of an archive. Of what is packed as a whole they do not tell."""
-    return head is not None and (form_of(head) in {ZIP, SEVEN_ZIP} or looks_like_tar(head))
+    """Whether a file's first bytes are those of an archive. Of what is packed as a whole they do not tell.
+
+    Zeros are none, though a tar without members has no other bytes.
+    """
+    return head is not None and bool(head.strip(b"\0")) and form_of(head) in {ZIP, SEVEN_ZIP, TAR}
 
 
 def form_of_file(file: BinaryIO) -> str | None:
