@@ -7,6 +7,7 @@ from dotenv import load_dotenv
 
 import vlm_assets.commands.keep
 import vlm_assets.commands.line
+import vlm_assets.commands.lock
 import vlm_assets.commands.setup
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
 from vlm_assets.commands.app import app, errors, print_problems

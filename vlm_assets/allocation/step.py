@@ -11,7 +11,8 @@ from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.allocation.plan import plan_allocation, write_plan
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.store.corpus_lock import Locked
+from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import STAGING, DataRoot
@@ -35,6 +36,28 @@ def tombstones_in_force(root: DataRoot) -> Tombstones:
     return Tombstones(image_sha256=stored.image_sha256, ids=stored.ids, hashes=stored.names)
 
 
+def planned_takedowns(root: DataRoot, locked: Locked | None) -> Tombstones:
+    """The takedowns that a plan is made with: all, or those that a lock's plans knew. Later ones become holes."""
+    if locked is None:
+        return tombstones_in_force(root)
+    lock, given = locked.lock, _lock_order(locked)
+    stored = read_tombstones(root, lambda name, one: name in lock.takedowns or one.asked == given)
+    return Tombstones(image_sha256=stored.image_sha256, ids=stored.ids, hashes=stored.names)
+
+
+def adopt_takedowns(root: DataRoot, locked: Locked) -> bool:
+    """Puts the rows that a lock has as taken down on record, unless all its takedowns are known; whether it did."""
+    if set(locked.lock.takedowns) <= set(read_tombstones(root).names):
+        return False
+    ids = tuple(sorted(locked.taken_down_ids()))
+    write_tombstone(root, Tombstone(asked=_lock_order(locked), only_row=True, ids=ids))
+    return True
+
+
+def _lock_order(locked: Locked) -> str:
+    return f"lock:{locked.lock.version}"
+
+
 def complete_supply(installation: Installation) -> Supply:
     """The supply.
 
@@ -51,8 +74,10 @@ def complete_supply(installation: Installation) -> Supply:
     return supply
 
 
-def allocate(installation: Installation, target: str, *, lock_wait_s: float = 0.0) -> AllocationOutcome:
-    """Puts a plan for the present inputs in force; an equal one is kept.
+def allocate(
+    installation: Installation, target: str, *, locked: Locked | None = None, lock_wait_s: float = 0.0
+) -> AllocationOutcome:
+    """Puts a plan for the present inputs in force; an equal one is kept. `locked`: made with the lock's takedowns.
 
     Raises:
         AllocationError: incomplete sources, an unknown target, or a shortfall where the catalogue says `fail`.
@@ -63,7 +88,7 @@ def allocate(installation: Installation, target: str, *, lock_wait_s: float = 0.
     lock = installation.root.locks / f"allocation.{corpus.name}.{target}"
     with hold_lock(lock, f"allocation {corpus.name}/{target}", wait_s=lock_wait_s):
         supply = complete_supply(installation)
-        tombstones = tombstones_in_force(installation.root)
+        tombstones = planned_takedowns(installation.root, locked)
         base = installation.catalog_dir
         wanted = inputs_hash(installation.catalog, target, supply.slices, tombstones, base_dir=base)
         current = current_version(link)

@@ -145,6 +145,11 @@ class SourceSpec(Spec):
         """Whether an item is the stable name of one picture, so that another one under it is quarantined."""
         return False
 
+    def at_revision(self, revision: str) -> Self:
+        """The spec that lists upstream as it was at that revision, where upstream keeps revisions; else as it is."""
+        del revision
+        return self
+
     def drawn_by(self) -> str | None:
         """The renderer that draws this source's images; None where they are taken as they are."""
         return None

@@ -49,6 +49,12 @@ def build(
             "--accept-renderer", help="Draw again what another machine's renderer drew, slice by slice."
         ),
     ] = False,
+    locked: Annotated[
+        bool,
+        typer.Option(
+            "--locked", help="Exactly what corpus.lock says; what is gone or changed is named, exit 1."
+        ),
+    ] = False,
     test_mode: Annotated[
         bool,
         typer.Option("--test-mode", help="Few rows a slice, in a data root of its own: <data root>-test."),
@@ -63,6 +69,11 @@ def build(
 
     if slice_key and len(source or ()) != 1:
         raise typer.BadParameter("--slice needs exactly one --source")
+    others = (failed, force_redownload, accept_shrink, accept_drift, accept_renderer, test_mode, dry_run)
+    if locked and (any(others) or in_test_mode()):
+        raise typer.BadParameter(
+            "--locked takes what the lock says: only --target, --source and --slice go with it"
+        )
     if dry_run:
         if test_mode or len(target or ()) > 1:
             raise typer.BadParameter("--dry-run shows one --target, and goes without --test-mode")
@@ -83,6 +94,7 @@ def build(
             accept_shrink=accept_shrink,
             accept_drift=accept_drift,
             accept_renderer=accept_renderer,
+            by_lock=locked,
             console=errors if as_json else console,  # standard output is the JSON's alone
             tell=print_json if as_json else lambda summary: None,  # noqa: ARG005 - does nothing
         )

@@ -1,13 +1,17 @@
 """What can be proven, looked up and taken back: audit, verify, show, diff, takedown, pin, unpin."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.remote import verify_remote
 from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, size, table
+
+if TYPE_CHECKING:
+    from vlm_assets.operate.lock_diff import SliceChange
 
 
 @app.command()
@@ -95,14 +99,24 @@ def show(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(help="A target, a version (10m@HASH, HASH), or a folder.")],
-    b: Annotated[str, typer.Argument(help="The other one.")],
+    a: Annotated[
+        str | None, typer.Argument(help="A target, a version (10m@HASH, HASH), or a folder.")
+    ] = None,
+    b: Annotated[str | None, typer.Argument(help="The other one.")] = None,
     *,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Instead: what upstream changed since corpus.lock, item by item.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare two corpora: rows added, removed and kept, per source and subcategory."""
     from vlm_assets.corpus.diff import diff_corpora
 
+    if lock in {a is not None, b is not None}:
+        raise typer.BadParameter("give two corpora, or --lock without any")
+    if lock or a is None or b is None:
+        _show_upstream_changes(as_json=as_json)
+        return
     result = diff_corpora(installed(), a, b)
     if as_json:
         print_json(result.to_json())
@@ -112,6 +126,32 @@ def diff(
     lines = [[row[name] for name in names] for row in result.to_json()["rows"]]
     console.print(table(f"{a} to {b}", columns, lines))
     console.print(", ".join(f"{count:,} {name}" for name, count in result.totals.items()))
+
+
+def _show_upstream_changes(*, as_json: bool) -> None:
+    from vlm_assets.operate.lock_diff import diff_lock
+    from vlm_assets.operate.tables import table
+
+    result = diff_lock(installed())
+    if as_json:
+        print_json({**result.model_dump(mode="json"), "totals": result.totals})
+    else:
+        lines = [
+            (one.source, one.slice, len(one.added), len(one.gone), len(one.changed), _first_items(one))
+            for one in result.slices
+        ]
+        columns = ["source", "slice", "#added", "#gone", "#changed", "first"]
+        console.print(table(f"upstream since {result.lock}", columns, lines))
+        console.print(", ".join(f"{count:,} {name}" for name, count in result.totals.items()))
+        for name, told in result.unlisted.items():
+            console.print(f"NOT LISTED {name}: {told}", markup=False, soft_wrap=True)
+    raise typer.Exit(1 if result.unlisted else 0)
+
+
+def _first_items(change: "SliceChange") -> str:
+    told = [*(f"+{one}" for one in change.added), *(f"-{one}" for one in change.gone)]
+    told += [f"~{one}" for one in change.changed]
+    return escape(", ".join(told[:3])) + (", …" if len(told) > 3 else "")
 
 
 @app.command()

@@ -1,14 +1,15 @@
 """Decides what of a slice is to be fetched: pure, over manifest, ledgers and listing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from vlm_assets.store.slices import ItemEntry, RejectEntry
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.manifest import ListingSlice, RunRecord
 from vlm_assets.words.records import Item
+from vlm_assets.words.schema import Row
 
 
 class Due(StrEnum):
@@ -31,6 +32,18 @@ class Committed(Protocol):
     @property
     def listing_fingerprint(self) -> str:
         """Of the listing it was fetched for."""
+
+    @property
+    def content_hash(self) -> str:
+        """Over its rows."""
+
+    @property
+    def container(self) -> bool:
+        """Its items hold many records each."""
+
+    @property
+    def items_per_slice(self) -> int:
+        """With it, how blocks are cut."""
 
     @property
     def transient_rejects(self) -> int:
@@ -90,6 +103,8 @@ class ItemPlan:
     fetched: Sequence[Item]
     attempts: Mapping[str, int]
     """Earlier attempts of items that are fetched again."""
+    answered: Mapping[str, Sequence[Row | Reject]] = field(default_factory=dict)
+    """Results of items that are neither: a lock gives them."""
 
 
 def plan_items(

@@ -10,11 +10,13 @@ from typing import Any
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.ingest.locked import only_locked
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.ingest.taken_words import taken_keys, without_words
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
+from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.left_out import counts_of, left_out_file_name, listed_examples, write_listed_left_out
 from vlm_assets.store.listings import items_file_name, read_listing, write_items, write_listing
 from vlm_assets.words.contexts import ListContext
@@ -39,9 +41,16 @@ class ListingChange:
 
 
 def refresh_listing(
-    installation: Installation, spec: SourceSpec, *, accept_shrink: bool = False, force: bool = False
+    installation: Installation,
+    spec: SourceSpec,
+    *,
+    accept_shrink: bool = False,
+    force: bool = False,
+    locked: Locked | None = None,
 ) -> ListingChange:
     """Lists a source and puts the listing in force. An unchanged listing is not written.
+
+    `locked`: upstream at the locked revision, in the locked buckets, and of it only what is locked.
 
     Raises:
         SourceError: upstream cannot be listed; the old listing stays in force.
@@ -50,9 +59,9 @@ def refresh_listing(
     root = installation.root
     with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=600):
         previous = read_listing(root, spec.name)
-        made = _list(installation, spec, previous, root.cache_of(spec.name), force=force)
+        made = _list(installation, spec, previous, root.cache_of(spec.name), force=force, locked=locked)
         listing = made.listing
-        if previous is not None and not accept_shrink:
+        if previous is not None and not accept_shrink and locked is None:
             _guard_shrink(spec, previous, listing)
         if previous is None or listing.to_bytes() != previous.to_bytes():
             listing = _write(root, made)
@@ -78,6 +87,26 @@ def list_without_writing(
     """
     previous = read_listing(installation.root, spec.name) or previous
     return _list(installation, spec, previous, cache_dir, force=False).listing
+
+
+def list_items(
+    installation: Installation, spec: SourceSpec, cache_dir: Path, buckets: Mapping[str, int]
+) -> dict[str, Sequence[Item]]:
+    """What upstream has now: items by partition key, in these buckets. Writes nothing but `cache_dir`.
+
+    Raises:
+        SourceError: upstream cannot be listed.
+    """
+    listed = source_of(spec.kind).list(
+        spec,
+        ListContext(
+            settings=installation.settings,
+            cache_dir=cache_dir,
+            locks_dir=installation.root.locks,
+            previous_buckets=buckets,
+        ),
+    )
+    return {slice_key(one.name): one.items for one in listed.slices}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +136,29 @@ def _write(root: DataRoot, made: _Made) -> Listing:
 
 
 def _list(
-    installation: Installation, spec: SourceSpec, previous: Listing | None, cache_dir: Path, *, force: bool
+    installation: Installation,
+    spec: SourceSpec,
+    previous: Listing | None,
+    cache_dir: Path,
+    *,
+    force: bool,
+    locked: Locked | None = None,
 ) -> _Made:
     source = source_of(spec.kind)
+    before = previous if locked is None else locked.source(spec.name)
     context = ListContext(
         settings=installation.settings,
         cache_dir=cache_dir,
         locks_dir=installation.root.locks,
-        previous_buckets=previous.buckets if previous else {},
-        previous_revision=previous.revision if previous else None,
+        previous_buckets=before.buckets if before else {},
+        previous_revision=before.revision if before else None,
         force=force,
     )
-    listed = source.list(spec, context)
+    if locked is None:
+        listed = source.list(spec, context)
+    else:
+        pinned = spec.at_revision(locked.source(spec.name).revision)
+        listed = only_locked(source.list(pinned, context), locked, spec.name)
     taken = taken_keys(installation.root, spec.name)
     made = _assemble(installation, spec, source.version, listed, previous, taken)
     _tell(spec, made.listing, listed.hints)

@@ -23,14 +23,16 @@ from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
+from vlm_assets.ingest.locked import SliceLock, lock_of
 from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
 from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
-from vlm_assets.ingest.taken_items import at_the_door, is_taken
+from vlm_assets.ingest.taken_items import TakenRows, at_the_door, is_taken
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file, write_bytes
+from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.left_out import LEFT_OUT_FILE, read_slice_left_out, write_slice_left_out
 from vlm_assets.store.listings import read_items
 from vlm_assets.store.slices import (
@@ -49,13 +51,12 @@ from vlm_assets.store.slices import (
 )
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
-from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import STAGING
 from vlm_assets.words.manifest import Listing, RunRecord, SliceManifest
 from vlm_assets.words.records import Item, Record
-from vlm_assets.words.schema import Row, without_content
+from vlm_assets.words.schema import Row
 
 logger = logging.getLogger("vlm_assets.ingest")
 
@@ -69,6 +70,8 @@ class SliceOptions:
     """Take what addresses give now, be it another picture than before; quarantined items are fetched again."""
     accept_renderer: bool = False
     """Draw anew, as a whole, what was drawn under another renderer identity than this machine's."""
+    locked: Locked | None = None
+    """Make the slice what this lock says, or nothing of it."""
     lock_wait_s: float = 0.0
     run_id: str = ""
     max_records: int | None = None
@@ -107,10 +110,12 @@ def build_slice(
         SourceError: it cannot be fetched as a whole, or an item was lost on the way.
         RejectToleranceError: too large a share of its records are rejects.
         RendererError: something is due, but the slice was drawn under another renderer identity.
+        LockedError: it would not be what the lock says.
         LockHeldError: another process builds it.
     """
     options = options or SliceOptions()
     root = installation.root
+    lock = lock_of(options.locked, spec.name, slice_key)
     link = root.slice(spec.name, slice_key)
     with hold_lock(
         root.locks / f"slice.{spec.name}.{slice_key}",
@@ -120,14 +125,14 @@ def build_slice(
         version = current_version(link)
         manifest = read_manifest(version, SliceManifest) if version else None
         run = read_run(version) if version else None
-        due = slice_due(
+        due = lock.due(manifest) if lock is not None else slice_due(
             listing.slices[slice_key], manifest, run, now=time.time(), force=options.force,
             accept_drift=options.accept_drift or not spec.quarantines_drift(),
             accept_renderer=identity_asked(spec, accept_renderer=options.accept_renderer),
         )  # fmt: skip
         if version is not None and manifest is not None and due is Due.COMMITTED:
             return SliceOutcome(due, manifest, run or RunRecord(), version)
-        build = _SliceBuild(installation, spec, listing, slice_key, options)
+        build = _SliceBuild(installation, spec, listing, slice_key, options, lock)
         outcome = build.run(due, version, manifest)
         note_slice(root, outcome.manifest, outcome.path.name, listing)
     return outcome
@@ -143,8 +148,10 @@ class _SliceBuild:
         listing: Listing,
         slice_key: str,
         options: SliceOptions,
+        lock: SliceLock | None,
     ) -> None:
         self._installation = installation
+        self._lock = lock
         self._spec = spec
         self._listing = listing
         self._listed = listing.slices[slice_key]
@@ -152,14 +159,16 @@ class _SliceBuild:
         self._options = options
         self._name = f"{spec.name}/{slice_key}"
         self._ledgers = Ledgers(self._name, {})
-        self._accept_drift = options.accept_drift or not spec.quarantines_drift()
+        # What a lock says is meant, whatever stood at the address before.
+        self._accept_drift = options.accept_drift or not spec.quarantines_drift() or lock is not None
         self._drift = DriftGuard()
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._left_out: dict[str, list[LeftOut]] = {}
         self._source = source_of(spec.kind)
+        self._config = config_fingerprint(installation, spec, self._source.version)
         root = installation.root
         self._takedowns = read_tombstones(root)
-        self._taken_urls = TakenUrls(self._takedowns.urls)
+        self._taken = TakenRows(self._takedowns)
         self._cache = root.cache_of(spec.name)
         self._spool = self._cache / "spool" / slice_key
         self._staging = root.source(spec.name) / STAGING / slice_key
@@ -169,7 +178,12 @@ class _SliceBuild:
         clock = time.monotonic()
         items = read_items(self._installation.root, self._listing, self._key)
         plan = self._plan_items(due, items, version, manifest)
-        if due is not Due.REDRAWN:
+        if self._lock is not None:
+            self._lock.open(items)
+            plan = self._lock.narrow(plan, items, version, self._taken)
+        if due is not Due.REDRAWN and (
+            plan.kept or self._lock is None
+        ):  # rows drawn as a whole are judged by a lock
             refuse_mixture(self._name, self._spec, manifest, len(plan.fetched))
         self._ledgers = Ledgers(self._name, plan.attempts)
         if version is not None and manifest is not None and not self._accept_drift:
@@ -192,12 +206,11 @@ class _SliceBuild:
     def _plan_items(
         self, due: Due, items: Sequence[Item], version: Path | None, manifest: SliceManifest | None
     ) -> ItemPlan:
-        config = config_fingerprint(self._installation, self._spec, self._source.version)
         if (
             due in {Due.FORCED, Due.REDRAWN}
             or version is None
             or manifest is None
-            or manifest.config_fingerprint != config
+            or manifest.config_fingerprint != self._config
         ):
             return ItemPlan({}, items, {})
         formats = self._installation.catalog.corpus.formats
@@ -231,6 +244,9 @@ class _SliceBuild:
                     raise SourceError(f"{self._name}: cancelled; fetched work is kept")
                 writer.add(row)
             written = writer.finish()
+        here = identity_here(self._spec) if plan.fetched else None
+        if self._lock is not None:
+            self._lock.check(written.content_hash, self._config, here.name if here else None)
         self._ledgers.enter_left_out(self._left_out)
         self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
         drift = self._drift.write(self._staging / DRIFT_FILE)
@@ -240,7 +256,6 @@ class _SliceBuild:
         written.files[LEFT_OUT_FILE] = write_slice_left_out(
             self._staging / LEFT_OUT_FILE, self._ledgers.left_out.items()
         )
-        here = identity_here(self._spec) if plan.fetched else None
         kept = manifest.renderer if manifest is not None and plan.kept else None
         new = self._manifest(written, identity_of_slice(kept, here, self._figures))
         if here is not None:
@@ -287,6 +302,9 @@ class _SliceBuild:
                 if item.key in plan.kept:
                     yield from kept(plan.kept[item.key])
                     continue
+                if item.key in plan.answered:
+                    yield from self._counted(item, plan.answered[item.key])
+                    continue
                 if following is None or following[0] != item.key:
                     if item.key not in left_out.by_item:
                         key = following and following[0]
@@ -294,10 +312,10 @@ class _SliceBuild:
                             f"{self._name}: {self._spec.kind} gave {key!r} where {item.key!r} was next; every item "
                             "must give a record, a reject or something left out, in order"
                         )
-                    yield from self._ledgers.count(item, iter(()))
+                    yield from self._counted(item, self._lock.hold(item, ()) if self._lock else ())
                     continue
-                rows = self._ledgers.count(item, self._drift.judge(item.key, following[1]))
-                yield from map(self._without_content, rows)
+                results = self._drift.judge(item.key, following[1])
+                yield from self._counted(item, self._lock.hold(item, results) if self._lock else results)
                 following = next(fresh, None)
             if following is not None:
                 raise SourceError(f"{self._name}: {following[0]!r} was never listed")
@@ -305,10 +323,14 @@ class _SliceBuild:
             before = read_slice_left_out(version)
             self._left_out.update({key: before[key] for key in plan.kept.keys() & before.keys()})
 
+    def _counted(self, item: Item, results: Iterable[Row | Reject]) -> Iterator[Row]:
+        for row in self._ledgers.count(item, iter(results)):
+            yield self._taken.strip(self._assigned(row) if self._lock else row)
+
     def _events(self, plan: ItemPlan, left_out: LeftOutOfItems) -> Iterable[Record | Reject]:
         if not plan.fetched:
             return ()
-        asked = [item for item in plan.fetched if not is_taken(item, self._taken_urls)]
+        asked = [item for item in plan.fetched if not is_taken(item, self._taken.urls)]
         self._spool.mkdir(parents=True, exist_ok=True)
         root = self._installation.root
         context = FetchContext(
@@ -329,8 +351,8 @@ class _SliceBuild:
             measure=self._measure,
         )
         events = left_out.strip(self._source.fetch(self._spec, asked, context) if asked else ())
-        if self._taken_urls:
-            events = at_the_door(plan.fetched, events, self._taken_urls)
+        if self._taken.urls:
+            events = at_the_door(plan.fetched, events, self._taken.urls)
         if self._options.max_records is None:
             return events
         return _capped(events, plan.fetched, self._options, left_out.by_item)
@@ -357,24 +379,17 @@ class _SliceBuild:
                 for _ in range(old.rows):
                     next(rows)
             for _ in range(entry.rows):
-                row = next(rows)
-                row["category"], row["licence"] = self._spec.category, self._spec.licence
-                row["subcategory"] = self._spec.subcategory_of(row["label"])
-                yield self._without_content(row)
+                yield self._taken.strip(self._assigned(next(rows)))
             self._ledgers.keep(entry, rejected[entry.key])
             self._drift.keep(entry)
 
         return take
 
-    def _without_content(self, row: Row) -> Row:
-        """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
-        down = self._takedowns
-        taken = (
-            row["id"] in down.ids
-            or any(fact["sha256"] in down.image_sha256 for fact in row["image_facts"])
-            or row["origin"] in self._taken_urls
-        )
-        return without_content(row) if taken else row
+    def _assigned(self, row: Row) -> Row:
+        """The row under the present catalogue."""
+        row["category"], row["licence"] = self._spec.category, self._spec.licence
+        row["subcategory"] = self._spec.subcategory_of(row["label"])
+        return row
 
     def _manifest(self, written: WrittenSlice, renderer: str | None) -> SliceManifest:
         return SliceManifest(
@@ -387,7 +402,7 @@ class _SliceBuild:
             subcategories=dict(sorted(written.subcategories.items())),
             revision=self._listing.revision,
             listing_fingerprint=self._listed.fingerprint,
-            config_fingerprint=config_fingerprint(self._installation, self._spec, self._source.version),
+            config_fingerprint=self._config,
             formats=self._installation.catalog.corpus.formats,
             content_hash=written.content_hash,
             container=self._listed.container,

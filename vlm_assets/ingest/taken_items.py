@@ -2,9 +2,34 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item, Record
+from vlm_assets.words.schema import Row, without_content
+
+
+class TakenRows:
+    """`row in taken`: whether a takedown covers the row: its id, one of its images, or where it came from."""
+
+    def __init__(self, takedowns: StoredTombstones) -> None:
+        self._takedowns = takedowns
+        self.urls = TakenUrls(takedowns.urls)
+
+    def __bool__(self) -> bool:
+        return bool(self._takedowns.names)
+
+    def __contains__(self, row: Row) -> bool:
+        down = self._takedowns
+        return (
+            row["id"] in down.ids
+            or any(fact["sha256"] in down.image_sha256 for fact in row["image_facts"])
+            or row["origin"] in self.urls
+        )
+
+    def strip(self, row: Row) -> Row:
+        """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
+        return without_content(row) if row in self else row
 
 
 def is_taken(item: Item, taken: TakenUrls) -> bool:

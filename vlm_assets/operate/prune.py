@@ -16,6 +16,7 @@ from vlm_assets.corpus.seal import prune_versions
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import LockHeldError, StoreError
@@ -47,6 +48,7 @@ def prune_data_root(
     if sources is None:
         pruning.allocations()
         pruning.corpora()
+        pruning.locks()
     return pruning.report
 
 
@@ -100,6 +102,15 @@ class _Pruning:
             before = {path.name: _folder_bytes(path) for path in (link.parent / VERSIONS).iterdir()}
             for path in prune_versions(link, keep):
                 self._note(path, before.get(path.name, 0))
+
+    def locks(self) -> None:
+        """Locks that runs worked by, and that are not the catalogue's now: git has them, and the remote."""
+        lock_file = self._installation.catalog_dir / LOCK_FILE
+        now = read_lock(lock_file).version if lock_file.is_file() else ""
+        for path in sorted((self._root.path / ".catalogs").glob("*.lock")):
+            if path.stem != now:
+                self._remove(path)
+                self._remove(items_path(path))
 
     def _links(self, kind: str) -> Iterator[Path]:
         for path in sorted((self._root.path / kind).glob("*/*")):

@@ -16,6 +16,7 @@ from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import hold_work_lease, prune_mark
 from vlm_assets.remote.listings import ListingPushes, plan_catalogs
 from vlm_assets.remote.local import current_on_disk, read_version
+from vlm_assets.remote.locks import plan_locks
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import LISTINGS, Name, names_on_disk, pin_key, pins_on_disk
 from vlm_assets.remote.push import Push, Pusher, Write, plan_version
@@ -132,6 +133,7 @@ class _Backup:
         """Takedowns first; what others are made from before what is made from it."""
         yield from plan_tombstones(self._root, inventory)
         yield from plan_catalogs(self._root, inventory)
+        yield from plan_locks(self._root, inventory)
         yield from self._listings(inventory, scope)
         for name in names_on_disk(self._root):
             if scope.name(name):

@@ -11,6 +11,7 @@ from vlm_assets.installation.opening import Installation
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
     from vlm_assets.corpus.staging import ShardPlan
+    from vlm_assets.store.corpus_lock import CorpusLock
     from vlm_assets.words.manifest import Listing
 
 
@@ -22,6 +23,15 @@ class NoRemote:
 
     def after_listing(self, source: str) -> None:
         """The listing is at the remote."""
+
+    def before_keeping(self, lock_file: Path, lock: "CorpusLock") -> None:
+        """The items file lies beside a lock."""
+
+    def before_locked(self, name: str) -> None:
+        """The kept `corpus.lock` of that name is here, with its items."""
+
+    def after_lock(self, name: str) -> None:
+        """The kept lock of that name is at the remote, with its items."""
 
     def before_slices(self) -> None:
         """Takedowns of other machines are here: what they name is not requested again."""

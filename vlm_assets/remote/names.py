@@ -7,6 +7,7 @@
 <prefix>/corpora/<corpus>/.pins/<version>          as on disk
 <prefix>/listings/<source>.json                    as on disk; its item table is an object
 <prefix>/tombstones/<hash>.json, catalogs/<hash>.json
+<prefix>/locks/<hash>.lock                         a `corpus.lock`; its items file is an object
 <prefix>/dagster/<host>/storage/…                  a name like the others: Dagster's SQLite files of that host
 <prefix>/leases/…                                  who is at work: `leases`
 """
@@ -23,6 +24,7 @@ OBJECTS: Final = "objects/"
 LISTINGS: Final = "listings/"
 TOMBSTONES: Final = "tombstones/"
 CATALOGS: Final = "catalogs/"
+LOCKS: Final = "locks/"
 DAGSTER: Final = "dagster"
 AREAS: Final = ("datasets", "allocations", "corpora")
 PINS: Final = ".pins"

@@ -11,10 +11,12 @@ from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import hold_work_lease, prune_mark
 from vlm_assets.remote.listings import ListingPushes, plan_catalogs
 from vlm_assets.remote.local import StoredVersion, current_on_disk
+from vlm_assets.remote.locks import plan_locks
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import CATALOGS, LISTINGS, TOMBSTONES, Name, object_key
+from vlm_assets.remote.names import CATALOGS, LISTINGS, LOCKS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.push import Push, Pusher, plan_version
 from vlm_assets.remote.takedowns import plan_tombstones, pull_tombstones
+from vlm_assets.store.corpus_lock import lock_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
@@ -100,6 +102,20 @@ def push_tombstones(installation: Installation, *, bucket: Bucket | None = None)
         return plan_tombstones(root, take_inventory(bucket, [TOMBSTONES]))
 
     return _run(root, bucket, Memory(root, bucket.address), plan, "push of takedowns")
+
+
+def push_lock(installation: Installation, name: str, *, bucket: Bucket | None = None) -> bool:
+    """Pushes a kept lock with its items; False where the remote had both. Errors as of `push_tombstones`."""
+    bucket = bucket or open_remote(installation.settings)
+    root = installation.root
+    path = lock_path(root, name)
+
+    def plan() -> list[Push]:
+        inventory = take_inventory(bucket, [f"{LOCKS}{path.name}"])
+        _ask_for(bucket, inventory, [read_lock(path).items_file])
+        return [one for one in plan_locks(root, inventory) if one.label.endswith(path.name)]
+
+    return _run(root, bucket, Memory(root, bucket.address), plan, "push of corpus.lock")
 
 
 def _push(installation: Installation, names: Collection[Name], bucket: Bucket | None) -> bool:

@@ -20,8 +20,9 @@ from vlm_assets.remote.bucket import Bucket, Listed, open_remote
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import dead_work_leases, hold_prune_lease
+from vlm_assets.remote.locks import lock_of_bytes
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import LISTINGS, OBJECTS, PINS, Name, object_key
+from vlm_assets.remote.names import LISTINGS, LOCKS, OBJECTS, PINS, Name, object_key
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.report import PruneReport
 from vlm_assets.remote.staged import STAGED, StagedShard
@@ -214,13 +215,17 @@ class _Prune:
         return set().union(*self._files_of(versions).values())
 
     def _tables(self) -> set[str]:
-        """Tables of the listings."""
+        """Tables of the listings, items of the locks: a lock that was published stays until somebody deletes it."""
         found: set[str] = set()
         for key in self._inventory.keys:
-            if key.startswith(LISTINGS):
-                content = self._bucket.get(key)
-                if content is None:
-                    raise RemoteError(f"{key} disappeared from the remote")
+            if not key.startswith((LISTINGS, LOCKS)):
+                continue
+            content = self._bucket.get(key)
+            if content is None:
+                raise RemoteError(f"{key} disappeared from the remote")
+            if key.startswith(LOCKS):
+                found.add(lock_of_bytes(key, content.data).items_file.blake3)
+            else:
                 found.update(Listing.from_bytes(content.data).tables.values())
         return found
 

@@ -14,10 +14,12 @@ from vlm_assets.remote.backup import backup
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.hydrate import follow_remote, hydrate_due_slice, hydrate_plan, hydrate_sources
 from vlm_assets.remote.line import NoRemote
+from vlm_assets.remote.locks import pull_items, pull_lock
 from vlm_assets.remote.names import Name
-from vlm_assets.remote.on_commit import push_listing, push_plan, push_slice, push_target
+from vlm_assets.remote.on_commit import push_listing, push_lock, push_plan, push_slice, push_target
 from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
 from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.store.corpus_lock import CorpusLock, items_path
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.errors import CorpusError, RemoteError, TakenDownError
 from vlm_assets.words.layout import STAGING
@@ -44,6 +46,18 @@ class SharedRemote(NoRemote):
         """Pushes the listing and the catalogue's snapshot."""
         if self._push:
             push_listing(self._installation, source, bucket=self._bucket)
+
+    def before_keeping(self, lock_file: Path, lock: CorpusLock) -> None:
+        """Fetches the items file that `lock` pushed."""
+        pull_items(self._bucket, lock, items_path(lock_file))
+
+    def before_locked(self, name: str) -> None:
+        """Fetches what another machine keeps."""
+        pull_lock(self._bucket, self._installation.root, name)
+
+    def after_lock(self, name: str) -> None:
+        """Also where the settings leave pushing to `backup`: readers of the lock need its items."""
+        push_lock(self._installation, name, bucket=self._bucket)
 
     def before_slices(self) -> None:
         """Reads the remote's takedowns."""

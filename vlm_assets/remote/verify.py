@@ -16,13 +16,14 @@ from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import hold_work_lease
 from vlm_assets.remote.local import Beside, read_version, version_of_manifest
-from vlm_assets.remote.names import LISTINGS, TOMBSTONES, Name, object_key
+from vlm_assets.remote.names import LISTINGS, LOCKS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.purge import RemoteLook
 from vlm_assets.remote.report import SilentProgress, TransferProgress
 from vlm_assets.remote.takedowns import remote_tombstones
 from vlm_assets.remote.upload import Uploader
 from vlm_assets.settings import Settings
+from vlm_assets.store.corpus_lock import CorpusLock, items_path
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.errors import RemoteError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, DataRoot
@@ -128,7 +129,7 @@ class _Verify:
             ]
             list(pool.map(self._version, versions))
             list(pool.map(self._pointer, self._inventory.names()))
-            list(pool.map(self._small, [*self._keys(LISTINGS), *self._keys(TOMBSTONES)]))
+            list(pool.map(self._small, [*self._keys(LISTINGS), *self._keys(TOMBSTONES), *self._keys(LOCKS)]))
             self.report.versions = len(versions)
             self._progress.start(len(self._wanted), self._bytes() if self.report.deep else 0)
             list(pool.map(self._object, self._wanted.values()))
@@ -204,6 +205,10 @@ class _Verify:
             if key.startswith(TOMBSTONES):
                 if key != f"{TOMBSTONES}{Tombstone.from_bytes(content.data).name}.json":
                     self._tell(key, "hash", "does not hash to its name")
+                return
+            if key.startswith(LOCKS):
+                path = items_path(self._root.path / ".catalogs" / key.removeprefix(LOCKS))
+                self._want(CorpusLock.from_bytes(content.data).items_file, path, key)
                 return
             listing = Listing.from_bytes(content.data)
         except ValidationError as error:

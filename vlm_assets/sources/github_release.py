@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
@@ -41,6 +41,10 @@ class GithubReleaseSpec(CaptionKeys, ReleaseSpec):
     kind: Literal["github_release"]
     assets: tuple[str, ...] = Field(("*",), min_length=1, description="Globs over asset names.")
     files_per_slice: int = Field(10_000, ge=1)
+
+    def at_revision(self, revision: str) -> Self:
+        """Of that tag."""
+        return self.model_copy(update={"tag": revision})
 
 
 class GithubRelease:

@@ -7,7 +7,7 @@ a file alone leaves its rows alone.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -39,6 +39,10 @@ class HfDatasetSpec(CaptionKeys, TableSpec):
     text: CaptionText = METADATA
     slice_bytes: Size = Field(4_000_000_000, description="A larger split is cut into buckets of data files.")
     files_per_slice: int = Field(10_000, ge=1, description="Loose images a slice.")
+
+    def at_revision(self, revision: str) -> Self:
+        """At that commit."""
+        return self.model_copy(update={"revision": revision})
 
 
 class HfDataset:

@@ -6,7 +6,7 @@ wanted configs and splits. Captions become `text`, other columns `extra`.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -44,6 +44,10 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
     def quarantines_drift(self) -> bool:
         """Unless the catalogue accepts it: a URL names one picture."""
         return self.drift == "quarantine"
+
+    def at_revision(self, revision: str) -> Self:
+        """At that commit."""
+        return self.model_copy(update={"revision": revision})
 
 
 class HfImageUrls:

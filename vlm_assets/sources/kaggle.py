@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 
 import orjson
 from pydantic import Field
@@ -61,6 +61,10 @@ class KaggleSpec(CaptionKeys, SourceSpec):
     def globs(self) -> PathGlobs:
         """`include` and `exclude`."""
         return PathGlobs(self.include, self.exclude)
+
+    def at_revision(self, revision: str) -> Self:
+        """At that version, `versions/N`."""
+        return self.model_copy(update={"handle": "/".join([*self.handle.split("/")[:2], revision])})
 
 
 class KaggleSource:

@@ -1,6 +1,6 @@
 """Takedowns on disk: one file each under `tombstones/`, named by the hash of its content."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +17,7 @@ class Tombstone(Manifest):
     """One takedown: what was asked, and everything it was found to cover. Holds no clock."""
 
     asked: str
-    """`url:…`, `sha256:…`, `id:…` or `like:<sha256>`, as the operator gave it."""
+    """`url:…`, `sha256:…`, `id:…` or `like:<sha256>`, as the operator gave it; `lock:…`: what a lock leaves out."""
     only_row: bool = False
     """Covers the named rows alone, not equal images in other places."""
     reason: str = ""
@@ -47,14 +47,18 @@ class StoredTombstones:
         return cls((), frozenset(), frozenset(), frozenset())
 
 
-def read_tombstones(root: DataRoot) -> StoredTombstones:
-    """Every takedown on record.
+def read_tombstones(
+    root: DataRoot,
+    wanted: Callable[[str, Tombstone], bool] = lambda name, one: True,  # noqa: ARG005 - all
+) -> StoredTombstones:
+    """Every takedown on record, or those that are `wanted` by name and content.
 
     Raises:
         StoreError: a file that cannot be read; nothing may be fetched or built past a takedown.
     """
     names = (path.stem for path in sorted(root.tombstones.glob("*.json")))
-    return in_force({name: read_tombstone(root, name) for name in names})
+    found = {name: read_tombstone(root, name) for name in names}
+    return in_force({name: one for name, one in found.items() if wanted(name, one)})
 
 
 def read_tombstone(root: DataRoot, name: str) -> Tombstone:

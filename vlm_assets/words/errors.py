@@ -68,6 +68,10 @@ class RendererError(SourceError):
     """A slice is drawn by another machine's renderer, and what is due of it would be drawn by this one's."""
 
 
+class LockedError(SourceError):
+    """A slice cannot become what `corpus.lock` says: items are gone upstream or changed; nothing was committed."""
+
+
 class StoreError(OperationError):
     """What lies on disk is not what its manifest says, or cannot be written."""
 
@@ -215,6 +219,8 @@ class LeftOutReason(StrEnum):
     """A frame or page beyond the first of a picture of several."""
     UNUSED_COMPANION = "unused_companion"
     """Captions or metadata that were joined to no item."""
+    NOT_LOCKED = "not_locked"
+    """`build --locked` takes what `corpus.lock` names: upstream got this later."""
 
 
 UNREAD: Final = frozenset(

@@ -14,6 +14,7 @@ from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_POOL, dataset_key
 from vlm_assets.orchestration.run.ecs import TARGET
+from vlm_assets.orchestration.run.locked import locked_by
 from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.remote.line import line_remote
 
@@ -48,8 +49,11 @@ def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
         remote = line_remote(installation)
         remote.before_allocation()
         finish_before(installation, context.log.warning)
+        locked = locked_by(installation, context.run.tags)
         with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
-            outcome = allocate(installation, context.partition_key, lock_wait_s=lock_wait_s(context.run))
+            outcome = allocate(
+                installation, context.partition_key, locked=locked, lock_wait_s=lock_wait_s(context.run)
+            )
         remote.after_allocation(context.partition_key)
         return dg.MaterializeResult(
             metadata=allocation_metadata(outcome),

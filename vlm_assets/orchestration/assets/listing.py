@@ -29,6 +29,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.run import ecs
 from vlm_assets.orchestration.run.housekeeping import keep_house
+from vlm_assets.orchestration.run.locked import locked_by
 from vlm_assets.orchestration.run.pools import register_pools
 from vlm_assets.orchestration.run.threads import run_all
 from vlm_assets.remote.line import NoRemote, line_remote
@@ -116,12 +117,14 @@ def _list_all(
     from vlm_assets.ingest.listing import refresh_listing
 
     tags, run_id = context.run.tags, context.run.run_id
+    locked = locked_by(installation, tags)
 
     def list_one(spec: SourceSpec) -> "ListingChange":
         with logging_where(run_id, spec.name):
             change = refresh_listing(
-                installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags
-            )
+                installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags,
+                locked=locked,
+            )  # fmt: skip
             remote.after_listing(spec.name)
         return change
 

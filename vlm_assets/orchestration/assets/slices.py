@@ -26,6 +26,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.run.budgets import meter_of
 from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
+from vlm_assets.orchestration.run.locked import locked_by
 from vlm_assets.orchestration.run.locks import hold_or_wait, lock_wait_s
 from vlm_assets.orchestration.run.progress import ProgressLines
 from vlm_assets.orchestration.run.resources import ProgressSink
@@ -36,6 +37,7 @@ from vlm_assets.words.errors import VlmAssetsError
 
 if TYPE_CHECKING:
     from vlm_assets.ingest.slice import SliceOutcome
+    from vlm_assets.store.corpus_lock import Locked
     from vlm_assets.words.manifest import Listing
 
 
@@ -137,6 +139,7 @@ def _built(
         remote = line_remote(installation)
         remote.before_slices()
         finish_before(installation, context.log.warning)
+        locked = locked_by(installation, context.run.tags)
         slots = slots_of(spec.kind, installation.settings)
         try:
             for key in keys:
@@ -148,7 +151,7 @@ def _built(
                     wait_s=wait_s,
                     log=context.log,
                 ):
-                    built = _build_one(context, installation, progress, spec, listing, key, remote)
+                    built = _build_one(context, installation, progress, spec, listing, key, remote, locked)
                 yield key, built
         finally:
             refresh_summary(installation.root, spec.name, listing)
@@ -162,6 +165,7 @@ def _build_one(
     listing: "Listing",
     key: str,
     remote: NoRemote,
+    locked: "Locked | None",
 ) -> "SliceOutcome | _Retired | Exception":
     from vlm_assets.ingest.slice import SliceOptions, build_slice
 
@@ -179,6 +183,7 @@ def _build_one(
         force=FORCE_TAG in context.run.tags,
         accept_drift=ACCEPT_DRIFT_TAG in context.run.tags,
         accept_renderer=ACCEPT_RENDERER_TAG in context.run.tags,
+        locked=locked,
         lock_wait_s=lock_wait_s(context.run),
         run_id=context.run.run_id,
         max_records=settings.test_mode_rows if settings.test_mode else None,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -22,6 +22,7 @@ from vlm_assets.orchestration.checks.audited import last_audit
 from vlm_assets.orchestration.command.build_report import build_summary, show_build
 from vlm_assets.orchestration.command.console import progress_on
 from vlm_assets.orchestration.command.daemon import daemon_serves
+from vlm_assets.orchestration.command.locked import open_lock, slices_as_locked, targets_as_locked, targets_of
 from vlm_assets.orchestration.command.run_here import RunHere
 from vlm_assets.orchestration.command.run_queued import RunQueued
 from vlm_assets.orchestration.define import build_definitions
@@ -31,6 +32,7 @@ from vlm_assets.orchestration.names import (
     ACCEPT_SHRINK_TAG,
     CATALOG_TAG,
     FORCE_TAG,
+    LOCKED_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
     SOURCE_TAG,
@@ -44,6 +46,9 @@ from vlm_assets.orchestration.night.ranges import slice_runs
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
 from vlm_assets.words.errors import AllocationError
+
+if TYPE_CHECKING:
+    from vlm_assets.store.corpus_lock import CorpusLock, Locked
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class _Build:
     """Only these, if any."""
     accept_drift: bool = False
     accept_renderer: bool = False
+    locked: "Locked | None" = None
     failures: list[RunOutcome] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -93,7 +99,7 @@ class _Build:
         for spec in self.sources:
             every = due_slices(
                 self.installation, spec, now=time.time(), force=self.force, accept_drift=self.accept_drift,
-                accept_renderer=self.accept_renderer,
+                accept_renderer=self.accept_renderer, locked=self.locked,
             )  # fmt: skip
             due = {key: why for key, why in every.items() if not self.slices or key in self.slices}
             if due:
@@ -127,12 +133,13 @@ class _Build:
 
     def tags(self, more: dict[str, str]) -> dict[str, str]:
         """Tags of every run of this build."""
-        return {CATALOG_TAG: self.installation.catalog.hash[:12], **more}
+        by_lock = {} if self.locked is None else {LOCKED_TAG: self.locked.lock.version}
+        return {CATALOG_TAG: self.installation.catalog.hash[:12], **by_lock, **more}
 
     def build_targets(self, targets: tuple[str, ...]) -> bool:
         """Allocation, corpus and checks of the targets whose inputs have changed; whether all are sound."""
         try:
-            states = target_states(self.installation, targets)
+            states = target_states(self.installation, targets, self.locked)
         except AllocationError as error:
             self.say(f"No corpus: {error}")
             return False
@@ -157,6 +164,13 @@ class _Build:
         sound = [self.sound(target) for target in targets]  # all of them tell what they found
         return all(sound)
 
+    def build_locked(self, lock: "CorpusLock", targets: tuple[str, ...]) -> bool:
+        """The corpora of the lock from its slices; none where these are not all there. Whether all are the same."""
+        if not slices_as_locked(self.installation, lock, [spec.name for spec in self.sources], self.say):
+            return False
+        sound = self.build_targets(targets) if targets else True
+        return targets_as_locked(self.installation, lock, targets, self.say) and sound
+
     def sound(self, target: str) -> bool:
         """Whether the last audit of a target found nothing of severity error; tells what it found."""
         audit = last_audit(self.instance, target)
@@ -180,6 +194,7 @@ def run_build(
     accept_shrink: bool = False,
     accept_drift: bool = False,
     accept_renderer: bool = False,
+    by_lock: bool = False,
     console: Console,
     tell: Callable[[dict[str, Any]], None] = lambda summary: None,  # noqa: ARG005 - does nothing
 ) -> int:
@@ -189,13 +204,19 @@ def run_build(
 
     No `targets` are those of the nightly refresh. With `sources`, only these are listed and fetched, and no corpus is
     built unless targets are named too. `slices`: only these partition keys of them. `failed_only` lists nothing: only
-    what is still due from the last listing.
+    what is still due from the last listing. `by_lock`: exactly what the catalogue's `corpus.lock` says, all its
+    targets if none is named; exit 1 where something is not so.
 
     Raises:
-        ConfigError: a daemon works on this DAGSTER_HOME, but serves something else.
+        ConfigError: a daemon works on this DAGSTER_HOME, but serves something else. Or the catalogue is not that of
+            the lock.
+        StoreError: there is no lock, or its items are missing.
     """
     home = dagster_home(installation, console)
+    locked = open_lock(installation, lambda text: console.print(text, markup=False)) if by_lock else None
     chosen = tuple(targets) or (() if sources else refreshed_targets(installation.catalog))
+    if locked is not None:
+        chosen = targets_of(locked.lock, targets) if targets or not sources else ()
     wanted = tuple(spec for spec in installation.catalog.sources if not sources or spec.name in sources)
     with ExitStack() as stack:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
@@ -213,13 +234,16 @@ def run_build(
         build = _Build(
             installation, instance, runner, console, wanted,
             force=force_redownload, slices=frozenset(slices), accept_drift=accept_drift,
-            accept_renderer=accept_renderer,
+            accept_renderer=accept_renderer, locked=locked,
         )  # fmt: skip
         try:
             if not failed_only:
                 build.list_sources(accept_shrink=accept_shrink)
             build.fetch()
-            sound = build.build_targets(chosen) if chosen else True
+            if locked is not None:
+                sound = build.build_locked(locked.lock, chosen)
+            else:
+                sound = build.build_targets(chosen) if chosen else True
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
             told = "the queued runs go on" if queued else "what is committed stays, run it again to go on"
             console.print(f"Interrupted: {told}")

@@ -13,6 +13,7 @@ from vlm_assets.words.layout import VERSIONS
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
     from vlm_assets.ingest.due import Due
+    from vlm_assets.store.corpus_lock import Locked
 
 
 def due_slices(
@@ -23,9 +24,14 @@ def due_slices(
     force: bool = False,
     accept_drift: bool = False,
     accept_renderer: bool = False,
+    locked: "Locked | None" = None,
 ) -> dict[str, "Due"]:
-    """Partition keys of a source's slices that are to be fetched, sorted, each with the reason."""
+    """Partition keys of a source's slices that are to be fetched, sorted, each with the reason.
+
+    `locked`: those that are not as this lock says.
+    """
     from vlm_assets.ingest.due import Due, slice_due
+    from vlm_assets.ingest.locked import lock_of
     from vlm_assets.ingest.renderer import identity_asked
     from vlm_assets.ingest.slice import read_run
     from vlm_assets.ingest.summary import summarise_source
@@ -40,6 +46,11 @@ def due_slices(
     found: dict[str, Due] = {}
     for key, listed in listing.slices.items():
         one = committed.get(key)
+        if locked is not None:
+            lock = lock_of(locked, spec.name, key) if key in locked.source(spec.name).slices else None
+            if lock is not None and lock.due(one) is not Due.COMMITTED:
+                found[key] = lock.due(one)
+            continue
         run = read_run(versions / one.version) if one is not None and one.transient_rejects else None
         due = slice_due(
             listed, one, run, now=now, force=force,
@@ -75,18 +86,20 @@ class TargetState:
         return self.sealed == self.wanted
 
 
-def target_states(installation: Installation, targets: tuple[str, ...]) -> list[TargetState]:
-    """The state of each target under the present supply.
+def target_states(
+    installation: Installation, targets: tuple[str, ...], locked: "Locked | None" = None
+) -> list[TargetState]:
+    """The state of each target under the present supply; `locked`: planned with the takedowns of this lock.
 
     Raises:
         AllocationError: the sources are not complete, and `require_complete` is on.
     """
     from vlm_assets.allocation.inputs import inputs_hash
-    from vlm_assets.allocation.step import complete_supply, tombstones_in_force
+    from vlm_assets.allocation.step import complete_supply, planned_takedowns
 
     installation = _with_manifests(installation)
     supply = complete_supply(installation).slices
-    tombstones = tombstones_in_force(installation.root)
+    tombstones = planned_takedowns(installation.root, locked)
     catalog, base = installation.catalog, installation.catalog_dir
     return [
         TargetState(
