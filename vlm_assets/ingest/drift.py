@@ -50,8 +50,8 @@ class DriftGuard:
     """Judges what comes in against what addresses gave before. `figures` counts for `run.json`."""
 
     memories: Mapping[str, Memory] = field(default_factory=dict)
-    image_of: Callable[[int], bytes | None] = lambda row: None  # noqa: ARG005 - does nothing
-    """The picture in a row of the last version; None after a takedown."""
+    images_of: Callable[[int], list[bytes] | None] = lambda row: None  # noqa: ARG005 - does nothing
+    """The pictures in a row of the last version; None after a takedown."""
     figures: Counter[str] = field(default_factory=Counter)
     _without_row: dict[str, Memory] = field(default_factory=dict)
 
@@ -87,8 +87,8 @@ class DriftGuard:
         same = same_by_dhash(memory.dhash, row["dhash"])
         how = "another picture"
         if same is None:
-            before = None if memory.row is None else self.image_of(memory.row)
-            same = None if before is None else same_by_pixels(before, row["images"][0])
+            before = None if memory.row is None else self.images_of(memory.row)
+            same = None if before is None else _same_pictures(before, row["images"])
             how = "another picture" if same is False else "cannot be compared with the picture before"
         self.figures["pictures encoded again" if same else "pictures quarantined"] += 1
         return "" if same else f"{how}: {memory.sha256} before, now {row['images_sha256'].hex()}"
@@ -108,6 +108,14 @@ class DriftGuard:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), sink, compression="zstd")
         return write_bytes(path, bytes(sink.getvalue()))
+
+
+def _same_pictures(before: Sequence[bytes], now: Sequence[bytes]) -> bool | None:
+    """Whether each looks like the one before; None where one cannot be compared, and no other differs."""
+    if len(before) != len(now):
+        return False
+    alike = [one == other or same_by_pixels(one, other) for one, other in zip(before, now, strict=True)]
+    return False if False in alike else None if None in alike else True
 
 
 def _meant(event: Record | Reject) -> bool:
@@ -133,12 +141,7 @@ def guard_of(version: Path, data_files: Sequence[str]) -> DriftGuard:
         if entry.rows:
             memories[entry.key] = Memory(hashes[first], dhashes[first], first)
         first += entry.rows
-    return DriftGuard(memories, lambda row: _image_of(version, data_files, row))
-
-
-def _image_of(version: Path, data_files: Sequence[str], row: int) -> bytes | None:
-    images = images_of_row(version, data_files, row)
-    return images[0] if images else None
+    return DriftGuard(memories, lambda row: images_of_row(version, data_files, row))
 
 
 def read_drift(version: Path) -> list[dict[str, Any]]:

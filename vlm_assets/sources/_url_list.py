@@ -1,4 +1,4 @@
-"""Lists of URLs in files: columns found, rows read in chunks, rows of one URL brought together as an item."""
+"""Lists of URLs in files: columns found, rows read in chunks, rows of the same URLs brought together as an item."""
 
 import itertools
 import math
@@ -38,21 +38,28 @@ AS_FOUND: Final = TableReading()
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column of a list means what. `label`: a column, or the number of a folder in the URL's path."""
+    """Which column of a list means what. `label`: a column, or the number of a folder in the URL's path.
+
+    `split`: each URL of a cell is a row of its own.
+    """
 
     url: str
     text: str | None = None
     sha256: str | None = None
     label: str | int | None = None
+    split: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UrlRow:
-    """One row of a list. `url` is NFC, stripped, without fragment; "" where the cell is empty."""
+    """One row of a list: a record. Its URLs are NFC, stripped, without fragment; one of "" where the cell is empty.
 
-    url: str
+    `sha256` holds what the row declares: one hash, or one for each URL of a cell that has several.
+    """
+
+    urls: tuple[str, ...]
     text: str | None
-    sha256: str
+    sha256: tuple[str, ...]
     label: str | None
     extra: Mapping[str, Any] | None
 
@@ -105,6 +112,7 @@ def choose_columns(
     text: str | None = None,
     sha256_: str | None = None,
     label: str | int | None = None,
+    split: bool = False,
 ) -> Columns:
     """The columns as declared, the URL column found by itself when there is exactly one candidate.
 
@@ -133,6 +141,7 @@ def choose_columns(
         None if text is None else nfc(text),
         None if sha256_ is None else nfc(sha256_),
         nfc(label) if isinstance(label, str) else label,
+        split,
     )
 
 
@@ -142,13 +151,15 @@ def is_url_name(name: str) -> bool:
 
 
 def url_rows(row: RawRow, columns: Columns) -> Iterator[UrlRow]:
-    """A raw row as URL rows: one, or one a URL where its cell holds several; none is lost where it holds none."""
-    cell = row.get(columns.url)
-    if isinstance(cell, str):
-        yield url_row(row, columns)
+    """A raw row as a URL row, whole; as one a URL where the columns are to be split. None is lost without a URL."""
+    urls = list(_urls_in(row.get(columns.url))) or [None]
+    hashes = () if columns.sha256 is None else _hashes(row.get(columns.sha256))
+    if not columns.split:
+        yield _url_row(row, urls, hashes, columns)
         return
-    for url in list(_urls_in(cell)) or [None]:
-        yield url_row({**row, columns.url: url}, columns)
+    paired = len(hashes) == len(urls)
+    for number, url in enumerate(urls):
+        yield _url_row(row, [url], hashes[number : number + 1] if paired else hashes, columns)
 
 
 def _urls_in(cell: Any) -> Iterator[Any]:
@@ -165,22 +176,29 @@ def _urls_in(cell: Any) -> Iterator[Any]:
         yield cell
 
 
-def url_row(row: RawRow, columns: Columns) -> UrlRow:
-    """One raw row as a URL row; columns that have no part of their own go into `extra`."""
-    written = _clean_url(row.get(columns.url))
+def _url_row(row: RawRow, urls: Sequence[Any], hashes: tuple[str, ...], columns: Columns) -> UrlRow:
+    """What the row says of these URLs; columns that have no part of their own go into `extra`."""
+    written = [_clean_url(url) for url in urls]
     if isinstance(columns.label, int):
-        label: str | None = _folder(nfc(written), columns.label)
+        label: str | None = _folder(nfc(written[0]), columns.label)
     else:
         label = None if columns.label is None else _text(row.get(columns.label))
     own = {columns.url, columns.text, columns.sha256}
     extra = {name: value for name, value in row.items() if name not in own}
     return UrlRow(
-        _as_written(written),
+        tuple(map(_as_written, written)),
         None if columns.text is None else _words(row.get(columns.text), columns.text),
-        "" if columns.sha256 is None else (_text(row.get(columns.sha256)) or "").strip().lower(),
+        hashes,
         label,
         extra or None,
     )
+
+
+def _hashes(cell: Any) -> tuple[str, ...]:
+    """The hashes that a cell declares; none where it is empty."""
+    cells = cell if isinstance(cell, (list, tuple)) else [cell]
+    hashes = tuple((_text(one) or "").strip().lower() for one in cells)
+    return hashes if any(hashes) else ()
 
 
 def _as_written(url: str) -> str:
@@ -235,7 +253,8 @@ def count_urls(
 
     hashes = array("Q")
     for row in rows:
-        check(row.url)
+        for url in row.urls:
+            check(url)
         if labels is not None and row.label and len(labels) < _LABELS:
             labels.add(row.label)
         hashes.append(key_hash(_key_of(row)))
@@ -256,15 +275,15 @@ def bucket_slices(
         for row in rows:
             key = _key_of(row)
             index = key_hash(key) % buckets
-            parts.add(index * parts.count // buckets, (index, key, row.url, _packed(row)))
+            parts.add(index * parts.count // buckets, (index, key, row.urls, _packed(row)))
         for number in range(parts.count):
-            by_bucket: defaultdict[int, defaultdict[tuple[str, str], list[bytes]]] = defaultdict(
+            by_bucket: defaultdict[int, defaultdict[tuple[str, tuple[str, ...]], list[bytes]]] = defaultdict(
                 lambda: defaultdict(list)
             )
-            for index, key, url, packed in parts.read(number):
-                by_bucket[index][key, url].append(packed)
+            for index, key, urls, packed in parts.read(number):
+                by_bucket[index][key, tuple(urls)].append(packed)
             for index in sorted(by_bucket):
-                items = [_item(key, url, found) for (key, url), found in sorted(by_bucket[index].items())]
+                items = [_item(key, urls, found) for (key, urls), found in sorted(by_bucket[index].items())]
                 yield ListedSlice(bucket_name(index, buckets), items, items_per_slice=rows_per_slice)
 
 
@@ -277,7 +296,7 @@ class _Parts:
         self._rows: list[list[bytes]] = [[] for _ in range(count)]
         self._size_bytes = 0
 
-    def add(self, part: int, row: tuple[int, str, str, bytes]) -> None:
+    def add(self, part: int, row: tuple[int, str, Sequence[str], bytes]) -> None:
         line = orjson.dumps((row[0], row[1], row[2], row[3].decode()))
         self._rows[part].append(line)
         self._size_bytes += len(line)
@@ -288,36 +307,41 @@ class _Parts:
                 lines.clear()
             self._size_bytes = 0
 
-    def read(self, part: int) -> Iterator[tuple[int, str, str, bytes]]:
+    def read(self, part: int) -> Iterator[tuple[int, str, Sequence[str], bytes]]:
         path = self._folder / str(part)
         spilled = path.open("rb") if path.exists() else None
         try:
             for line in itertools.chain(spilled or (), self._rows[part]):
-                index, key, url, packed = orjson.loads(line)
-                yield index, key, url, packed.encode()
+                index, key, urls, packed = orjson.loads(line)
+                yield index, key, urls, packed.encode()
         finally:
             if spilled is not None:
                 spilled.close()
 
 
 def _key_of(row: UrlRow) -> str:
-    """The item's key: its URL, or for a row without one a name made of its other columns."""
-    return row.url or f"missing-url-{sha256(_packed(row)).hexdigest()[:16]}"
+    """The item's key: its URL, of several the first and a hash over all, or a name made of its other columns."""
+    if len(row.urls) > 1:
+        return f"{row.urls[0]}#urls={sha256(chr(10).join(row.urls).encode()).hexdigest()[:16]}"
+    return row.urls[0] or f"missing-url-{sha256(_packed(row)).hexdigest()[:16]}"
 
 
 def _packed(row: UrlRow) -> bytes:
+    alone = len(row.urls) == 1 and len(row.sha256) < 2
+    declared = "".join(row.sha256) if alone else row.sha256
     return orjson.dumps(
-        (row.text, row.sha256, row.label, row.extra), default=_plain_value, option=orjson.OPT_SORT_KEYS
+        (row.text, declared, row.label, row.extra), default=_plain_value, option=orjson.OPT_SORT_KEYS
     )
 
 
-def _item(key: str, url: str, packed: list[bytes]) -> Item:
-    """One item of all rows of a URL: distinct ones in an order of their own, exact repetitions counted."""
+def _item(key: str, urls: Sequence[str], packed: list[bytes]) -> Item:
+    """One item of all rows of the same URLs: distinct ones in an order of their own, exact repetitions counted."""
     distinct = sorted(set(packed))
     repeated = len(packed) - len(distinct)
     digest = sha256(b"\n".join(distinct) + b"\n%d" % repeated).hexdigest()
+    address = {"url": urls[0]} if len(urls) == 1 else {"urls": list(urls)}
     return Item(
-        key, digest, {"url": url, "rows": [orjson.loads(row) for row in distinct], "repeated": repeated}
+        key, digest, {**address, "rows": [orjson.loads(row) for row in distinct], "repeated": repeated}
     )
 
 

@@ -1,7 +1,7 @@
 """`hf_image_urls`: a Hub dataset whose rows hold URLs of images; the images come as `image_urls` fetches them.
 
-The data files are read when listing; an item is a distinct URL with all its rows, a slice a bucket of URLs over all
-wanted configs and splits. Captions become `text`, other columns `extra`.
+The data files are read when listing; an item is a distinct URL, or list of URLs in one cell, with all its rows, a
+slice a bucket of items over all wanted configs and splits. Captions become `text`, other columns `extra`.
 """
 
 import math
@@ -36,6 +36,9 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
         None, description="Unset: text, caption and the like, where there is one."
     )
     sha256_column: str | None = None
+    split_images: bool = Field(
+        default=False, description="Each URL of a cell is a sample: pictures that do not belong together."
+    )
     rows_per_slice: int = Field(10_000, ge=1)
     drift: Literal["quarantine", "accept"] = Field(
         "quarantine", description="What becomes of an address that gives another picture than before."
@@ -64,7 +67,7 @@ class HfImageUrls:
     )
 
     def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:
-        """Every distinct URL in the data files at the pinned commit; see `Source.list`."""
+        """Every distinct cell of URLs in the data files at the pinned commit; see `Source.list`."""
         from vlm_assets.hub.local_tables import local_tables
         from vlm_assets.sources._url_list import bucket_slices, count_urls, is_url_name
         from vlm_assets.transfer.contact import ContactCheck
@@ -96,8 +99,8 @@ class HfImageUrls:
     def fetch(
         self, spec: HfImageUrlsSpec, items: Sequence[Item], context: FetchContext
     ) -> Iterator[Record | Reject]:
-        """The records of each URL; see `Source.fetch`."""
-        from vlm_assets.sources.image_urls import fetch_url_items
+        """The records of each item; see `Source.fetch`."""
+        from vlm_assets.sources._url_fetch import fetch_url_items
 
         return fetch_url_items(items, context, spec)
 
@@ -121,6 +124,7 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tup
         columns = choose_columns(
             table.where, names,
             url=spec.url_column, text=text, sha256_=spec.sha256_column, label=label_rule(spec),
+            split=spec.split_images,
         )  # fmt: skip
         chosen.append((table, columns))
     if not chosen:
@@ -129,7 +133,7 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tup
 
 
 def _rows(tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[UrlRow]":
-    """Rows of all files in their order; a cell with a list of URLs gives a row each."""
+    """Rows of all files in their order."""
     from vlm_assets.sources._url_list import url_rows
 
     for table, columns in tables:

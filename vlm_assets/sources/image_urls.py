@@ -1,10 +1,10 @@
 """`image_urls`: a file with URLs of images, and what else its columns say about them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,9 +13,9 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Listed, Record, RecordImage
+from vlm_assets.words.records import Item, Listed, Record
 
 
 class ImageUrlsSpec(TextFileKeys, LabelledSpec):
@@ -30,6 +30,8 @@ class ImageUrlsSpec(TextFileKeys, LabelledSpec):
     """Found by itself when only one column is named like a URL, or there is only one."""
     text_column: str | None = None
     sha256_column: str | None = None
+    split_images: bool = False
+    """Each URL of a cell is a sample: pictures that do not belong together."""
     rows_per_slice: int = Field(10_000, ge=1)
     drift: Literal["quarantine", "accept"] = "quarantine"
     """What becomes of an address that gives another picture than before; `accept` takes it."""
@@ -40,7 +42,7 @@ class ImageUrlsSpec(TextFileKeys, LabelledSpec):
 
 
 class ImageUrls:
-    """An item is a distinct URL with all its rows; a slice is a bucket of URLs."""
+    """An item is a distinct URL, or list of URLs in one cell, with all its rows; a slice is a bucket of items."""
 
     kind: ClassVar[str] = "image_urls"
     version: ClassVar[int] = 2
@@ -50,7 +52,7 @@ class ImageUrls:
     )
 
     def list(self, spec: ImageUrlsSpec, context: ListContext) -> Listed:
-        """Every distinct URL of the file; the identity of an item is what its rows declare.
+        """Every distinct cell of URLs in the file; the identity of an item is what its rows declare.
 
         Raises:
             SourceError: missing, empty or malformed file, missing columns.
@@ -70,6 +72,7 @@ class ImageUrls:
         columns = choose_columns(
             spec.urls, urls.columns,
             url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label,
+            split=spec.split_images,
         )  # fmt: skip
         labels: set[str] = set()
         count, rows = count_urls(urls.rows(columns), ContactCheck(context.settings), labels)
@@ -90,7 +93,9 @@ class ImageUrls:
     def fetch(
         self, spec: ImageUrlsSpec, items: Sequence[Item], context: FetchContext
     ) -> Iterator[Record | Reject]:
-        """The records of each URL, which is asked for once however many rows name it."""
+        """The records of each item; a URL is asked for once however many rows name it."""
+        from vlm_assets.sources._url_fetch import fetch_url_items
+
         return fetch_url_items(items, context, spec)
 
 
@@ -103,64 +108,6 @@ def label_rule(spec: SourceSpec) -> str | int | None:
     return None if rule is None else rule.column or rule.folder
 
 
-def fetch_url_items(
-    items: Sequence[Item], context: FetchContext, spec: SourceSpec
-) -> Iterator[Record | Reject]:
-    """Records and rejects of items made by `_url_list`, in the order of `items`; for every kind that lists URLs.
-
-    A URL with several distinct rows gives a record each, keyed `<url>#0`, `#1`; an exact repetition of a row is
-    a rejected record with reason `duplicate_item`.
-    """
-    from vlm_assets.transfer.download import UrlItem, fetch_urls
-    from vlm_assets.transfer.politeness import HostLimits
-
-    wanted = _first_items(items, context.max_records)
-    urls = [UrlItem(item.key, item.payload["url"], _declared(item)) for item in wanted]
-    for item, result in zip(wanted, fetch_urls(urls, context, HostLimits.of(spec)), strict=True):
-        if isinstance(result, Reject):
-            yield result
-        else:
-            yield from _records(item, result.body)
-
-
-def _first_items(items: Sequence[Item], max_records: int | None) -> Sequence[Item]:
-    """So many items as give `max_records` records if nothing is rejected: a test asks for no more."""
-    if max_records is None:
-        return items
-    records = 0
-    for count, item in enumerate(items):
-        if records >= max_records:
-            return items[:count]
-        records += len(item.payload["rows"])
-    return items
-
-
-def _declared(item: Item) -> str:
-    """The sha256 to verify while downloading; "" where rows declare none, or different ones."""
-    declared = {row[1] for row in item.payload["rows"] if row[1]}
-    return declared.pop() if len(declared) == 1 else ""
-
-
-def _records(item: Item, body: bytes | Path) -> Iterator[Record | Reject]:
-    rows: Sequence[tuple[str | None, str, str | None, Mapping[str, Any] | None]] = item.payload["rows"]
-    digest = _body_hash(body) if len({row[1] for row in rows if row[1]}) > 1 else ""
-    for number, (text, declared, label, extra) in enumerate(rows):
-        if digest and declared and declared != digest:
-            detail = f"declared {declared[:12]}…, got {digest[:12]}…"
-            yield Reject(item.key, RejectReason.CHECKSUM, detail, record=number)
-            continue
-        yield Record(
-            item=item.key, record=number, key=f"{item.key}#{number}" if len(rows) > 1 else item.key,
-            images=(RecordImage(body),), origin=item.key, text=text, label=label, extra=extra, vouched=bool(declared),
-        )  # fmt: skip
-    for number in range(len(rows), len(rows) + item.payload["repeated"]):
-        yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the list repeats this row", record=number)
-
-
-def _body_hash(body: bytes | Path) -> str:
-    return sha256(body if isinstance(body, bytes) else body.read_bytes()).hexdigest()
-
-
 def _revision(files: Sequence[Path]) -> str:
     """The hash of the file, or that over the names and hashes of several."""
     hashes = [_file_hash(file) for file in files]
@@ -171,7 +118,5 @@ def _revision(files: Sequence[Path]) -> str:
 
 
 def _file_hash(path: Path) -> str:
-    import hashlib
-
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(file, "sha256").hexdigest()

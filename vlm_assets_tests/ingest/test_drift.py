@@ -6,12 +6,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from vlm_assets.images.likeness import same_by_dhash, same_by_pixels, telling
-from vlm_assets.ingest.drift import DRIFT_FILE, read_drift
+from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, Memory, read_drift
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.slice import SliceOptions, SliceOutcome
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.slices import data_file_names, read_rejects, read_rows
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.records import Record
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.workplace import STREET, ingest, install, picture
 
@@ -191,3 +192,23 @@ def test_what_cannot_tell_says_nothing():
     assert same_by_dhash(0x0F0F0F0F0F0F0F0F, 0xF0F0F0F0F0F0F0F0) is False
     assert same_by_pixels(b"no image", picture(0)) is None
     assert same_by_pixels(picture(0), picture(0, size=(96, 48))) is False
+
+
+ONE, TWO, THREE = (picture(n) for n in range(3))
+
+
+@pytest.mark.parametrize(
+    ("now", "drifted"),
+    [
+        pytest.param([again(ONE), TWO], False, id="one-is-encoded-again"),
+        pytest.param([ONE, THREE], True, id="the-second-is-another"),
+        pytest.param([ONE, b"no picture"], True, id="the-second-cannot-be-compared"),
+        pytest.param([TWO, ONE], True, id="in-another-order"),
+        pytest.param([ONE], True, id="one-is-gone"),
+    ],
+)
+def test_each_image_of_a_record_is_held_against_the_one_before(now, drifted):
+    guard = DriftGuard({"k": Memory("00", None, 0)}, lambda _row: [ONE, TWO])
+    row = {"images": now, "images_sha256": b"\1", "dhash": None, "record": 0}
+    [result] = guard.judge("k", [(Record("k", 0, "k", (), "k"), row)])
+    assert (isinstance(result, Reject) and result.reason is RejectReason.DRIFTED) is drifted

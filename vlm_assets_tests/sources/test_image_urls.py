@@ -150,11 +150,87 @@ def test_a_quote_can_be_a_character(tmp_path):
     ],
     ids=["list", "nested", "object", "objects", "empty", "null", "other"],
 )  # fmt: skip
-def test_a_cell_of_several_urls_is_an_item_a_url(tmp_path, cell, urls):
+def test_a_cell_of_several_urls_is_one_item_unless_split(tmp_path, cell, urls):
     path = write(tmp_path / "u.jsonl", jsonl([{"url": cell, "caption": "x", "n": 1}]))
-    items = items_of(spec_of(path, text_column="caption"), tmp_path)
+    said = ["x", "", None, {"n": 1}]
+    [item] = items_of(spec_of(path, text_column="caption"), tmp_path).values()
+    assert item.payload.get("urls", [item.payload.get("url")]) == urls
+    assert len(item.payload["rows"]) == 1
+    items = items_of(spec_of(path, text_column="caption", split_images=True), tmp_path)
     assert sorted(item.payload["url"] for item in items.values()) == urls
-    assert [item.payload["rows"] for item in items.values()] == [[["x", "", None, {"n": 1}]]] * len(urls)
+    assert [item.payload["rows"] for item in items.values()] == [[said]] * len(urls)
+
+
+def test_cells_of_the_same_urls_are_one_item_with_all_rows(tmp_path):
+    rows: list[dict[str, Any]] = [
+        {"url": [A, B], "t": "1"},
+        {"url": [A, B], "t": "2"},
+        {"url": [B, A], "t": "1"},
+        {"url": A, "t": "1"},
+    ]
+    items = items_of(spec_of(write(tmp_path / "u.jsonl", jsonl(rows)), text_column="t"), tmp_path)
+    several = [item for item in items.values() if "urls" in item.payload]
+    told = sorted((item.payload["urls"], [row[0] for row in item.payload["rows"]]) for item in several)
+    assert told == [([A, B], ["1", "2"]), ([B, A], ["1"])]
+    assert [key for key, item in items.items() if "url" in item.payload] == [A]
+    assert all(key.startswith(f"{item.payload['urls'][0]}#urls=") for key, item in items.items() if key != A)
+
+
+H1, H2 = sha256(b"1").hexdigest(), sha256(b"2").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("sha", "told"),
+    [
+        pytest.param([H1, H2], ["1", "2"], id="one-an-image"),
+        pytest.param([H1, None], ["1", "2"], id="one-of-two"),
+        pytest.param([H2, H1], RejectReason.CHECKSUM, id="in-another-order"),
+        pytest.param(H1, RejectReason.CHECKSUM, id="one-for-two"),
+        pytest.param(None, ["1", "2"], id="none"),
+    ],
+)
+def test_hashes_of_several_urls_are_declared_one_an_image(tmp_path, sha, told):
+    with FaultServer({"/1": Reply(body=b"1"), "/2": Reply(body=b"2")}) as server:
+        row = {"url": [server.url("/1"), server.url("/2")], "sha": sha}
+        spec = spec_of(write(tmp_path / "u.jsonl", jsonl([row])), sha256_column="sha")
+        [event] = fetched(spec, list(items_of(spec, tmp_path).values()), tmp_path)
+        if isinstance(event, Record):
+            assert [bytes_of(image.data).decode() for image in event.images] == told
+        else:
+            assert event.reason is told
+
+
+def bytes_of(data: bytes | Path) -> bytes:
+    return data if isinstance(data, bytes) else data.read_bytes()
+
+
+def test_records_of_several_urls_are_whole_and_each_url_is_asked_once(tmp_path):
+    script = {f"/{name}": Reply(body=name.encode()) for name in "abc"} | {
+        "/gone": Reply(404),
+        "/later": Reply(429),
+    }
+    with FaultServer(script) as server:
+        cells = ["ab", "a", ["c", "gone", "a"], "ba", ["later", "gone"], "aa"]
+        rows = [
+            {"url": [server.url(f"/{name}") for name in cell], "t": f"{n}"} for n, cell in enumerate(cells)
+        ]
+        spec = spec_of(write(tmp_path / "u.jsonl", jsonl(rows)), text_column="t")
+        items = sorted(items_of(spec, tmp_path).values(), key=lambda item: item.payload["rows"][0][0])
+        events = fetched(spec, items, tmp_path)
+        whole = {
+            event.text: b"".join(bytes_of(image.data) for image in event.images).decode()
+            for event in events if isinstance(event, Record)
+        }  # fmt: skip
+        assert whole == {"0": "ab", "1": "a", "3": "ba", "5": "aa"}
+        assert [event.item for event in events] == [item.key for item in items]
+        rejects = [event for event in events if isinstance(event, Reject)]
+        assert [(one.reason, one.transient) for one in rejects] == [(RejectReason.NOT_FOUND, False)] * 2
+        assert rejects[0].detail.startswith(f"image 2 of 3, {server.url('/gone')}")
+        assert [server.counts[f"/{name}"] for name in ("a", "b", "c", "gone")] == [1] * 4
+        [first] = [event for event in events if isinstance(event, Record) and event.text == "0"]
+        assert [image.origin for image in first.images] == [server.url("/a"), server.url("/b")]
+        [alone] = [event for event in events if isinstance(event, Record) and event.text == "1"]
+        assert (alone.origin, alone.images[0].origin) == (server.url("/a"), None)
 
 
 def test_a_folder_of_lists_is_one_list(tmp_path):

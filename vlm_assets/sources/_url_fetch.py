@@ -1,0 +1,150 @@
+"""Fetches the items that `_url_list` makes: each URL once, records whole, in the order of the items."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
+from vlm_assets.transfer.politeness import HostLimits
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.records import Item, Record, RecordImage
+
+Body = bytes | Path
+Address = tuple[str, str]
+"""Name in the spool, which is the URL wherever there is one; URL."""
+Hashes = Mapping[Address, frozenset[str]]
+"""What all rows together declare of an address."""
+
+
+def fetch_url_items(
+    items: Sequence[Item], context: FetchContext, spec: SourceSpec
+) -> Iterator[Record | Reject]:
+    """Records and rejects of the items, in their order; for every kind that lists URLs.
+
+    Distinct rows of an item give a record each, keyed `<item>#0`, `#1`; an exact repetition of a row is a rejected
+    record with reason `duplicate_item`. An item of several URLs gives records of several images, or is a reject
+    that names the first that failed for good, else the first that failed. A body that a later item wants too waits
+    in a file.
+    """
+    wanted = deque(_first_items(items, context.max_records))
+    uses = Counter(address for item in wanted for address in _addresses(item))
+    declared = _declared(wanted, uses)
+    retried = {name for item in wanted if item.key in context.retried for name, _ in _addresses(item)}
+    urls = [UrlItem(*address, min(one) if len(one) == 1 else "") for address, one in declared.items()]
+    arrived: dict[Address, Body | Reject] = {}
+    fetched = fetch_urls(urls, replace(context, retried=retried), HostLimits.of(spec))
+    for address, result in zip(declared, fetched, strict=True):
+        arrived[address] = result.body if isinstance(result, Fetched) else result
+        while wanted and all(one in arrived for one in _addresses(wanted[0])):
+            item = wanted.popleft()
+            yield from _events(item, [arrived[one] for one in _addresses(item)], declared)
+            for one in _addresses(item):
+                uses[one] -= 1
+                if not uses[one]:
+                    del arrived[one]
+                elif isinstance(body := arrived[one], bytes):
+                    arrived[one] = _put_aside(context.spool_dir / "again", body)
+
+
+def _addresses(item: Item) -> Sequence[Address]:
+    """Those of the item's images, in their order."""
+    if "url" in item.payload:
+        return [(item.key, item.payload["url"])]
+    return [(url, url) for url in item.payload["urls"]]
+
+
+def _first_items(items: Sequence[Item], max_records: int | None) -> Sequence[Item]:
+    """So many items as give `max_records` records if nothing is rejected: a test asks for no more."""
+    if max_records is None:
+        return items
+    records = 0
+    for count, item in enumerate(items):
+        if records >= max_records:
+            return items[:count]
+        records += len(item.payload["rows"])
+    return items
+
+
+def _declared(items: Iterable[Item], addresses: Iterable[Address]) -> dict[Address, frozenset[str]]:
+    """The hashes that rows declare of each address; verified while downloading where it is one."""
+    found: dict[Address, set[str]] = {address: set() for address in addresses}
+    for item in items:
+        for row in item.payload["rows"]:
+            for address, one in zip(_addresses(item), _hashes(row), strict=False):
+                found[address] |= {one} - {""}
+    return {address: frozenset(hashes) for address, hashes in found.items()}
+
+
+def _hashes(row: Sequence[Any]) -> Sequence[str]:
+    """What a row declares: a hash, or one an image; none."""
+    if isinstance(row[1], str):
+        return [row[1]] if row[1] else []
+    return list(row[1])
+
+
+def _put_aside(folder: Path, body: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / sha256(body).hexdigest()
+    path.write_bytes(body)
+    return path
+
+
+def _events(item: Item, results: Sequence[Body | Reject], declared: Hashes) -> Iterator[Record | Reject]:
+    bodies = [one for one in results if not isinstance(one, Reject)]
+    if len(bodies) == len(results):
+        yield from _records(item, bodies, declared)
+        return
+    failed = [(number, one) for number, one in enumerate(results, 1) if isinstance(one, Reject)]
+    number, reject = min(failed, key=lambda one: (one[1].transient, one[0]))
+    if len(results) == 1:
+        yield reject
+    else:
+        where = f"image {number} of {len(results)}, {item.payload['urls'][number - 1]}"
+        yield replace(reject, item=item.key, detail=f"{where}: {reject.detail}".removesuffix(": "))
+
+
+def _records(item: Item, bodies: Sequence[Body], declared: Hashes) -> Iterator[Record | Reject]:
+    rows = item.payload["rows"]
+    addresses = _addresses(item)
+    several = len(bodies) > 1
+    digests = [
+        _body_hash(body) if len(declared[address]) > 1 else ""
+        for address, body in zip(addresses, bodies, strict=True)
+    ]
+    images = [
+        RecordImage(body, origin=url if several else None)
+        for body, (_, url) in zip(bodies, addresses, strict=True)
+    ]
+    for number, row in enumerate(rows):
+        hashes = _hashes(row)
+        if why := _contradiction(hashes, digests):
+            yield Reject(item.key, RejectReason.CHECKSUM, why, record=number)
+            continue
+        yield Record(
+            item=item.key, record=number, key=f"{item.key}#{number}" if len(rows) > 1 else item.key, images=images,
+            origin=item.key, text=row[0], label=row[2], extra=row[3], vouched=bool(hashes) and all(hashes),
+        )  # fmt: skip
+    for number in range(len(rows), len(rows) + item.payload["repeated"]):
+        yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the list repeats this row", record=number)
+
+
+def _contradiction(hashes: Sequence[str], digests: Sequence[str]) -> str:
+    """Why what a row declares is not of these images; "" where it is.
+
+    A digest stands where rows declare different hashes of one address, which no download could verify.
+    """
+    if hashes and len(hashes) != len(digests):
+        return f"{len(hashes)} hashes are declared for {len(digests)} images"
+    for one, digest in zip(hashes, digests, strict=bool(hashes)):
+        if one and digest and one != digest:
+            return f"declared {one[:12]}…, got {digest[:12]}…"
+    return ""
+
+
+def _body_hash(body: Body) -> str:
+    return sha256(body if isinstance(body, bytes) else body.read_bytes()).hexdigest()
