@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from vlm_assets.catalog.spec import Catalog, CorpusSpec
 from vlm_assets.sources.registry import source_of
 from vlm_assets.words.errors import StoreError
-from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.layout import DataRoot, temporary_beside
 
 
 def snapshot_path(root: DataRoot, catalog_hash: str) -> Path:
@@ -23,7 +23,7 @@ def write_snapshot(root: DataRoot, catalog: Catalog) -> Path:
     if path.is_file():
         return path
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     # Not through `store.arrow_files`, which loads pyarrow: the code location writes this while it loads.
     with temporary.open("wb") as stream:
         stream.write(_dump(catalog))

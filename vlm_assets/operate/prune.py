@@ -17,6 +17,7 @@ from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
+from vlm_assets.operate.takedown import litter
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import LockHeldError, StoreError
@@ -49,6 +50,7 @@ def prune_data_root(
         pruning.allocations()
         pruning.corpora()
         pruning.locks()
+        pruning.litter()
     return pruning.report
 
 
@@ -111,6 +113,12 @@ class _Pruning:
             if path.stem != now:
                 self._remove(path)
                 self._remove(items_path(path))
+
+    def litter(self) -> None:
+        """Temporary files of killed processes."""
+        for path in litter(self._root):
+            path.unlink(missing_ok=True)
+            self._note(path, 0)
 
     def _links(self, kind: str) -> Iterator[Path]:
         for path in sorted((self._root.path / kind).glob("*/*")):

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.operate.takedown import unfinished_takedowns
+from vlm_assets.operate.takedown import litter, unfinished_takedowns
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH
@@ -123,6 +123,7 @@ def verify(
             )
         path.unlink(missing_ok=True)
     report.problems.sort(key=lambda one: one.path)
+    report.leftovers += [_name(root, path) for path in litter(root)]
     report.unfinished = unfinished_takedowns(root)
     report.seconds = time.monotonic() - clock
     return report

@@ -13,7 +13,7 @@ from vlm_assets.installation.snapshot import write_snapshot
 from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.inventory import Inventory, take_inventory
-from vlm_assets.remote.leases import hold_work_lease, prune_mark
+from vlm_assets.remote.leases import HeldLease, hold_work_lease, prune_mark
 from vlm_assets.remote.listings import ListingPushes, plan_catalogs
 from vlm_assets.remote.local import current_on_disk, read_version
 from vlm_assets.remote.locks import plan_locks
@@ -99,16 +99,18 @@ class _Backup:
         pushes = self._plan(scope)
         if not pushes:
             return
-        with hold_work_lease(self._bucket, f"backup to {self._bucket.address}") as mark_now:
+        with hold_work_lease(self._bucket, f"backup to {self._bucket.address}") as lease:
             news = pull_tombstones(self._bucket, self._root)
-            if news or mark_now != mark:  # something was taken down or deleted since the inventory was taken
+            if (
+                news or lease.mark != mark
+            ):  # something was taken down or deleted since the inventory was taken
                 pushes = self._plan(scope)
-            self._push(pushes)
+            self._push(pushes, lease)
 
-    def _push(self, pushes: list[Push]) -> None:
+    def _push(self, pushes: list[Push], lease: HeldLease) -> None:
         wanted = {entry.blake3: entry.size_bytes for push in pushes for _, entry in push.objects}
         self._progress.start(len(wanted), sum(wanted.values()))
-        pushed = Pusher(self._bucket, self._memory, on_sent=self._progress.advance).run(pushes)
+        pushed = Pusher(self._bucket, self._memory, lease, on_sent=self._progress.advance).run(pushes)
         report = self.report
         report.done = sorted(pushed.done)
         report.failed |= {label: str(error) for label, error in pushed.failed.items()}

@@ -12,6 +12,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.fetch import Fetcher, read_remote_version
+from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import Name
 from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.report import RestoreReport, TransferProgress
@@ -174,18 +175,26 @@ def _fetch(
     if not wanted:
         return []
     with hold_lock(root.locks / "restore", f"hydration from {bucket.address}", wait_s=lock_wait_s):
-        fetcher = Fetcher(bucket, root)
+        fetcher, memory = Fetcher(bucket, root), Memory(root, bucket.address)
         complete = False
         try:
-            folders = [_fetch_one(root, fetcher, n, v, lock_wait_s, show=show) for n, v in wanted]
+            folders = [_fetch_one(root, fetcher, memory, n, v, lock_wait_s, show=show) for n, v in wanted]
             complete = True
         finally:
             fetcher.close(complete=complete)
+            memory.save()
     return folders
 
 
 def _fetch_one(
-    root: DataRoot, fetcher: Fetcher, name: Name, version: str, lock_wait_s: float, *, show: bool
+    root: DataRoot,
+    fetcher: Fetcher,
+    memory: Memory,
+    name: Name,
+    version: str,
+    lock_wait_s: float,
+    *,
+    show: bool,
 ) -> Path:
     with hold_lock(lock_of(root, name), f"hydrating {name}", wait_s=lock_wait_s):
         directory = name.versions(root) / version
@@ -194,6 +203,9 @@ def _fetch_one(
         if show or current_version(name.link(root)) is None:
             refuse_taken_down(name, directory, read_tombstones(root))
             swap_link(name.link(root), Path(VERSIONS) / version)
+            memory.take_over(name.current, version)
+        else:
+            memory.lend(name.current, version)
     return directory
 
 

@@ -4,6 +4,7 @@ A lease is an object with an end. Its holder renews it; one whose end is past is
 Whoever takes one writes first and looks second, so of two that exclude each other at least one sees the other.
 """
 
+import logging
 import os
 import secrets
 import socket
@@ -17,14 +18,19 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from vlm_assets.remote.bucket import Bucket, ConditionUnmetError
-from vlm_assets.words.errors import LockHeldError, RemoteError
+from vlm_assets.words.errors import LeaseLostError, LockHeldError, RemoteError
 from vlm_assets.words.manifest import Manifest
+
+logger = logging.getLogger("vlm_assets.remote")
 
 LEASES: Final = "leases/"
 PRUNE: Final = f"{LEASES}prune"
 _WORK: Final = f"{LEASES}work/"
 _LIFE_S: Final = 900.0
 """Far longer than clocks of two machines differ."""
+_MARGIN_S: Final = 120.0
+"""Before its end nothing is begun under a lease any more."""
+_TURN_S: Final = _LIFE_S / 5
 
 
 _PROCESS: Final = secrets.token_hex(4)
@@ -89,29 +95,84 @@ def prune_mark(bucket: Bucket) -> str | None:
     return None if found is None else found[1]
 
 
+class HeldLease:
+    """A lease of this process. `mark`: the `prune_mark` as it was when the lease was taken.
+
+    It counts from before the last renewal that the store has confirmed, by a clock that nobody sets: whoever was
+    stopped for long, or cut off from the store, finds out by itself.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, lease: Lease, etag: str, taken_s: float) -> None:
+        self.mark: str | None = None
+        self._bucket = bucket
+        self._key = key
+        self._lease = lease
+        self._etag = etag
+        self._renewed_s = taken_s
+        self._taken_away = False
+
+    def check(self) -> None:
+        """Returns while the lease holds; asked before each write that it protects.
+
+        Raises:
+            LeaseLostError: it could not be renewed in time, or somebody took it.
+        """
+        if self._taken_away or time.monotonic() - self._renewed_s > _LIFE_S - _MARGIN_S:
+            raise LeaseLostError(
+                f"{self._bucket.address}: the lease {self._key} ({self._lease.purpose}) was not renewed in time; the "
+                "work under it stops here. Run it again, it goes on where it was"
+            )
+
+    def renew(self) -> None:
+        """Renews it; what fails now is tried again at the next turn, and `check` tells when it was too late."""
+        began_s = time.monotonic()
+        lease = self._lease.model_copy(update={"until": time.time() + _LIFE_S})
+        try:
+            self._etag = self._bucket.put(self._key, lease.to_bytes(), replaces=self._etag)
+        except ConditionUnmetError:
+            self._taken_away = True
+        except RemoteError as error:
+            logger.warning("lease %s is not renewed: %s", self._key, error)
+        else:
+            self._renewed_s = began_s
+
+    def give_back(self) -> None:
+        """Ends it, unless somebody else has it by now; where the store does not answer it ends by itself."""
+        if self._taken_away:
+            return
+        try:
+            data = self._lease.model_copy(update={"until": 0.0}).to_bytes()
+            self._bucket.put(self._key, data, replaces=self._etag)
+        except RemoteError as error:
+            logger.warning("lease %s is not given back, it ends by itself: %s", self._key, error)
+
+
 @contextmanager
-def hold_work_lease(bucket: Bucket, purpose: str) -> Iterator[str | None]:
-    """Keeps deletions away for the block; gives the `prune_mark` as it is from then on. Others may work as well.
+def hold_work_lease(bucket: Bucket, purpose: str) -> Iterator[HeldLease]:
+    """Keeps deletions away for the block, as long as its `check` returns. Others may work as well.
 
     Raises:
         LockHeldError: a prune is under way; names it.
     """
-    lease = _new(purpose)
-    with _own_key() as key, _renewed(bucket, key, lease, bucket.put(key, lease.to_bytes())):
-        found = read_lease(bucket, PRUNE)
-        if found is not None and found[0].until > time.time():
-            raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
-        yield None if found is None else found[1]
+    lease, began_s = _new(purpose), time.monotonic()
+    with _own_key() as key:
+        held = HeldLease(bucket, key, lease, bucket.put(key, lease.to_bytes()), began_s)
+        with _renewed(held):
+            found = read_lease(bucket, PRUNE)
+            if found is not None and found[0].until > time.time():
+                raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
+            held.mark = None if found is None else found[1]
+            yield held
 
 
 @contextmanager
-def hold_prune_lease(bucket: Bucket) -> Iterator[None]:
-    """Keeps uploads and other deletions away for the block.
+def hold_prune_lease(bucket: Bucket) -> Iterator[HeldLease]:
+    """Keeps uploads and other deletions away for the block, as long as its `check` returns.
 
     Raises:
         LockHeldError: someone is at work; names who.
     """
-    lease = _new("prune")
+    lease, began_s = _new("prune"), time.monotonic()
     found = read_lease(bucket, PRUNE)
     if found is not None and found[0].until > time.time():
         raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
@@ -119,12 +180,13 @@ def hold_prune_lease(bucket: Bucket) -> Iterator[None]:
         etag = bucket.put(PRUNE, lease.to_bytes(), replaces=found[1] if found else None, new=found is None)
     except ConditionUnmetError:
         raise LockHeldError(f"{bucket.address}: another prune has just begun; wait for it") from None
-    with _renewed(bucket, PRUNE, lease, etag):
+    held = HeldLease(bucket, PRUNE, lease, etag, began_s)
+    with _renewed(held):
         for listed in bucket.list(_WORK):
             other = read_lease(bucket, listed.key)
             if other is not None and other[0].until > time.time():
                 raise LockHeldError(f"{bucket.address}: {other[0]}; wait for it")
-        yield
+        yield held
 
 
 def dead_work_leases(bucket: Bucket) -> list[str]:
@@ -134,15 +196,12 @@ def dead_work_leases(bucket: Bucket) -> list[str]:
 
 
 @contextmanager
-def _renewed(bucket: Bucket, key: str, lease: Lease, etag: str) -> Iterator[None]:
+def _renewed(held: HeldLease) -> Iterator[None]:
     ended = threading.Event()
 
     def renew() -> None:
-        tag = etag
-        while not ended.wait(_LIFE_S / 3):
-            tag = bucket.put(
-                key, lease.model_copy(update={"until": time.time() + _LIFE_S}).to_bytes(), replaces=tag
-            )
+        while not ended.wait(_TURN_S):
+            held.renew()
 
     thread = threading.Thread(target=renew, name="vlm-lease", daemon=True)
     thread.start()
@@ -151,4 +210,4 @@ def _renewed(bucket: Bucket, key: str, lease: Lease, etag: str) -> Iterator[None
     finally:
         ended.set()
         thread.join()
-        bucket.put(key, lease.model_copy(update={"until": 0.0}).to_bytes())
+        held.give_back()

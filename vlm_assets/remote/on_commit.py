@@ -152,11 +152,11 @@ def _run(
     if all(push.empty for push in pushes):
         memory.save()
         return False
-    with hold_work_lease(bucket, purpose) as mark_now:
+    with hold_work_lease(bucket, purpose) as lease:
         news = pull_tombstones(bucket, root)
-        if news or mark_now != mark:  # something was taken down or deleted since the remote was asked
+        if news or lease.mark != mark:  # something was taken down or deleted since the remote was asked
             pushes = plan()
-        result = Pusher(bucket, memory).run([push for push in pushes if not push.empty])
+        result = Pusher(bucket, memory, lease).run([push for push in pushes if not push.empty])
     memory.save()
     for error in result.failed.values():
         raise error

@@ -83,7 +83,7 @@ def move_pointer(bucket: Bucket, memory: Memory, name: Name, version: str, *, re
         else:
             holder = str(found[0]) if found else "nothing any more"
             raise LockHeldError(f"{name}: the remote shows {holder}; {ADVICE}") from None
-    memory.note(name.current, etag, version)
+    memory.note(name.current, etag, version, own=True)
 
 
 ADVICE = (

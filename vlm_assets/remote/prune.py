@@ -19,7 +19,7 @@ import orjson
 from vlm_assets.remote.bucket import Bucket, Listed, open_remote
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
-from vlm_assets.remote.leases import dead_work_leases, hold_prune_lease
+from vlm_assets.remote.leases import HeldLease, dead_work_leases, hold_prune_lease
 from vlm_assets.remote.locks import lock_of_bytes
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import LISTINGS, LOCKS, OBJECTS, PINS, Name, object_key
@@ -75,8 +75,8 @@ def prune_remote(
     started = time.monotonic()
     order = order or PruneOrder()
     bucket = bucket or open_remote(settings)
-    with nullcontext() if order.dry_run else hold_prune_lease(bucket):
-        work = _Prune(bucket, settings.root, order)
+    with nullcontext() if order.dry_run else hold_prune_lease(bucket) as lease:
+        work = _Prune(bucket, settings.root, order, lease)
         report = work.run()
     report.requests = bucket.requests
     report.seconds = round(time.monotonic() - started, 3)
@@ -100,7 +100,8 @@ class _Doomed:
 class _Prune:
     """One prune under way."""
 
-    def __init__(self, bucket: Bucket, root: DataRoot, order: PruneOrder) -> None:
+    def __init__(self, bucket: Bucket, root: DataRoot, order: PruneOrder, lease: HeldLease | None) -> None:
+        self._lease = lease
         self._bucket = bucket
         self._root = root
         self._order = order
@@ -266,13 +267,26 @@ class _Prune:
     def _delete(self, objects: list[Listed], live: set[str]) -> None:
         existing = self._inventory.keys
         keys = [*self._doomed.staged, *(key for key in self._doomed.keys if key in existing)]
-        _delete(self._bucket, [{"Key": self._bucket.full_key(key)} for key in keys])
-        _delete(self._bucket, [{"Key": self._bucket.full_key(one.key)} for one in objects])
-        _delete(self._bucket, [{"Key": self._bucket.full_key(key)} for key in dead_work_leases(self._bucket)])
+        self._delete_keys({"Key": self._bucket.full_key(key)} for key in keys)
+        self._delete_keys({"Key": self._bucket.full_key(one.key)} for one in objects)
+        self._delete_keys({"Key": self._bucket.full_key(key)} for key in dead_work_leases(self._bucket))
         if self._for_good:
             _abort_uploads(self._bucket)
             gone = {self._bucket.full_key(object_key(h)) for h in self._doomed.purged - live}
-            _delete(self._bucket, _stored_versions(self._bucket, gone))
+            self._delete_keys(_stored_versions(self._bucket, gone))
+
+    def _delete_keys(self, entries: Iterable[dict[str, str]]) -> None:
+        """Deletes, a thousand a request, as long as the lease holds.
+
+        Raises:
+            LeaseLostError: it does not any more.
+            RemoteError: some were refused; names the first.
+        """
+        left = iter(entries)
+        while batch := list(islice(left, _BATCH)):
+            if self._lease is not None:
+                self._lease.check()
+            _delete(self._bucket, batch)
 
 
 def _abort_uploads(bucket: Bucket) -> None:
@@ -306,19 +320,12 @@ def _stored_versions(bucket: Bucket, gone: Collection[str]) -> Iterator[dict[str
         }  # fmt: skip
 
 
-def _delete(bucket: Bucket, entries: Iterable[dict[str, str]]) -> None:
-    """Deletes, a thousand a request.
-
-    Raises:
-        RemoteError: some were refused; names the first.
-    """
-    left = iter(entries)
-    while batch := list(islice(left, _BATCH)):
-        answer = bucket.call("delete_objects", Delete={"Objects": batch, "Quiet": True})
-        errors = answer.get("Errors", ())
-        if errors:
-            first = errors[0]
-            raise RemoteError(
-                f"{bucket.address}: {len(errors)} of {len(batch)} objects were not deleted; {first.get('Key')}: "
-                f"{first.get('Code')}: {first.get('Message')}"
-            )
+def _delete(bucket: Bucket, batch: list[dict[str, str]]) -> None:
+    answer = bucket.call("delete_objects", Delete={"Objects": batch, "Quiet": True})
+    errors = answer.get("Errors", ())
+    if errors:
+        first = errors[0]
+        raise RemoteError(
+            f"{bucket.address}: {len(errors)} of {len(batch)} objects were not deleted; {first.get('Key')}: "
+            f"{first.get('Code')}: {first.get('Message')}"
+        )

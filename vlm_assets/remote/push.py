@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from vlm_assets.remote.bucket import Bucket, ConditionUnmetError
 from vlm_assets.remote.inventory import Inventory
+from vlm_assets.remote.leases import HeldLease
 from vlm_assets.remote.local import StoredVersion
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import Name
@@ -91,20 +92,24 @@ def unchanged(inventory: Inventory, memory: Memory, key: str, data: bytes) -> bo
         return True
     if etag.strip('"') != md5(data, usedforsecurity=False).hexdigest():
         return False
-    memory.note(key, etag, content)
+    memory.note(key, etag, content, own=True)
     return True
 
 
 def small_write(inventory: Inventory, memory: Memory, key: str, data: bytes) -> Write | None:
     """The write that brings a key up to `data`; None where it is.
 
-    It goes over a state that this machine has seen, or where nothing is; over any other it fails when it is made.
+    It goes over a state that this machine had, or where nothing is; over any other it fails when it is made.
     """
     if unchanged(inventory, memory, key, data):
         return None
     etag = inventory.tag(key)
-    seen = etag is not None and memory.content(key, etag) is not None
-    return Write(key, data, replaces=etag) if seen else Write(key, data, new=True)
+    had = memory.content(key, etag) if etag is not None else None
+    return (
+        Write(key, data, replaces=etag)
+        if had is not None and had == memory.had(key)
+        else Write(key, data, new=True)
+    )
 
 
 def plan_version(
@@ -121,7 +126,7 @@ def plan_version(
     """What the remote lacks of a version, and the move of the pointer where `show`.
 
     Raises:
-        LockHeldError: the remote shows a version that this machine never had, and not `take_over`.
+        LockHeldError: the remote shows a version that this machine never had, and not `take_over`; however often.
     """
     name, version = stored.name, stored.version
     writes = []
@@ -149,11 +154,14 @@ def _plan_move(
     etag = inventory.tag(name.current)
     if etag is None:
         return Move(name, version, None)
-    before = memory.last(name.current)
     shown = shown_version(bucket, memory, name, etag)
     if shown == version:
+        memory.take_over(name.current, shown)
         return None
-    if shown != before and not take_over and not (name.versions(root) / shown).is_dir():
+    known = shown == memory.had(name.current) or (
+        (name.versions(root) / shown).is_dir() and shown != memory.lent(name.current)
+    )
+    if not known and not take_over:
         raise LockHeldError(f"{name}: the remote shows version {shown}; {ADVICE}")
     return Move(name, version, etag)
 
@@ -161,7 +169,10 @@ def _plan_move(
 class Pusher:
     """Runs pushes side by side; an object that several need is sent once, by whoever comes first."""
 
-    def __init__(self, bucket: Bucket, memory: Memory, *, on_sent: OnSent | None = None) -> None:
+    def __init__(
+        self, bucket: Bucket, memory: Memory, lease: HeldLease, *, on_sent: OnSent | None = None
+    ) -> None:
+        self._lease = lease
         self._bucket = bucket
         self._memory = memory
         self._uploader = Uploader(bucket, on_sent=on_sent)
@@ -193,9 +204,11 @@ class Pusher:
             for future in [self._send(path, entry) for path, entry in push.objects]:
                 future.result()
             for write in push.writes:
+                self._lease.check()
                 self._write(write)
             if push.move is not None:
                 move = push.move
+                self._lease.check()
                 move_pointer(self._bucket, self._memory, move.name, move.version, replaces=move.replaces)
         except VlmAssetsError as error:
             self._fail(push.label, error)
@@ -221,6 +234,7 @@ class Pusher:
         return future
 
     def _send_object(self, path: Path, entry: FileEntry) -> int:
+        self._lease.check()
         sent = self._uploader.send(path, entry)
         with self._lock:
             self._result.objects += 1
@@ -236,4 +250,4 @@ class Pusher:
             raise LockHeldError(
                 f"{write.key}: the remote has another one, which this machine has not seen; {ADVICE}"
             ) from None
-        self._memory.note(write.key, etag, content)
+        self._memory.note(write.key, etag, content, own=True)

@@ -263,10 +263,10 @@ class _Restore:
         here = blake3(path.read_bytes()).hexdigest() if path.is_file() else None
         listing = _parse_listing(key, content.data)
         if here == digest and all((path.parent / name).is_file() for name in listing.tables):
-            self._memory.note(key, content.etag, digest)
+            self._memory.note(key, content.etag, digest, own=True)
             self.report.unchanged += 1
             return
-        if here not in {None, digest, self._memory.last(key)} and not self._options.overwrite:
+        if here not in {None, digest, self._memory.had(key)} and not self._options.overwrite:
             self.report.kept[key] = "the listing of this machine was never pushed"
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +276,7 @@ class _Restore:
         }
         self._fetcher.place_files(path.parent, entries)
         replace_file(path, content.data)
-        self._memory.note(key, content.etag, digest)
+        self._memory.note(key, content.etag, digest, own=True)
         self.report.done.append(key)
 
     def _object_size(self, blake3_hex: str) -> int:
@@ -294,6 +294,7 @@ class _Restore:
             if not shown:
                 refuse_taken_down(name, directory, read_tombstones(self._root))
                 swap_link(name.link(self._root), Path(VERSIONS) / stored.version)
+        self._memory.take_over(name.current, stored.version)
         if shown and not mended:
             self.report.unchanged += 1
         else:

@@ -59,7 +59,7 @@ def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) ->
         raise RemoteError(f"{staging_path}: shard r{bits} is not complete; write it first")
     key = _key(plan.corpus, staging_path.name, bits)
     shard = StagedShard(inputs_digest=result.inputs_digest, data=result.data.entry, index=result.index.entry)
-    with hold_work_lease(bucket, f"push of shard r{bits}"):
+    with hold_work_lease(bucket, f"push of shard r{bits}") as lease:
         found = bucket.get(key)
         if found is not None and found.data == shard.to_bytes() and _is_there(bucket, shard):
             return False
@@ -72,7 +72,7 @@ def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) ->
             if bucket.size_of(object_key(entry.blake3)) != entry.size_bytes
         )
         push = Push(key, lacking, (Write(key, shard.to_bytes()),))
-        pushed = Pusher(bucket, Memory(root, bucket.address)).run([push])
+        pushed = Pusher(bucket, Memory(root, bucket.address), lease).run([push])
     for error in pushed.failed.values():
         raise error
     return True

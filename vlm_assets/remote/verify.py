@@ -14,7 +14,7 @@ from vlm_assets.remote.bucket import Bucket, broken_connections, open_remote
 from vlm_assets.remote.download import body_of
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
-from vlm_assets.remote.leases import hold_work_lease
+from vlm_assets.remote.leases import HeldLease, hold_work_lease
 from vlm_assets.remote.local import Beside, read_version, version_of_manifest
 from vlm_assets.remote.names import LISTINGS, LOCKS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.pointers import read_pointer
@@ -92,8 +92,8 @@ def verify_remote(
     work = _Verify(bucket, settings.root, progress or SilentProgress(), deep=deep)
     work.run()
     if repair and work.report.problems:
-        with hold_work_lease(bucket, f"repair of {bucket.address}"):
-            work.mend()
+        with hold_work_lease(bucket, f"repair of {bucket.address}") as lease:
+            work.mend(lease)
     work.report.requests = bucket.requests
     work.report.seconds = round(time.monotonic() - started, 3)
     return work.report
@@ -256,11 +256,12 @@ class _Verify:
                 return digest.hexdigest()
         raise RemoteError(f"{object_key(entry.blake3)}: cannot be read to its end: {told}")
 
-    def mend(self) -> None:
+    def mend(self, lease: HeldLease) -> None:
         """Sends again what is wrong and lies here whole."""
         with Uploader(self._bucket) as uploader:
             for problem in self.report.problems:
                 try:
+                    lease.check()
                     problem.mended = self._mend(uploader, problem.key)
                 except VlmAssetsError as error:
                     problem.told += f"; not mended: {error}"

@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from vlm_assets.store.output_files import new_file
 from vlm_assets.words.errors import write_error
+from vlm_assets.words.layout import temporary_beside
 from vlm_assets.words.manifest import FileEntry
 
 PIECE_BYTES: Final = 512 * 2**10
@@ -177,8 +178,7 @@ def write_bytes(path: Path, data: bytes) -> FileEntry:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Puts `data` at `path` in one step: beside it, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_beside(path)
     try:
         write_bytes(temporary, data)
         temporary.replace(path)

@@ -1,8 +1,6 @@
 """Immutable versions behind symlinks: what a name shows is complete, and changes in one step."""
 
-import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +8,7 @@ from pydantic import ValidationError
 
 from vlm_assets.store.arrow_files import sync_directory, write_bytes
 from vlm_assets.words.errors import StoreError
-from vlm_assets.words.layout import MANIFEST, VERSIONS
+from vlm_assets.words.layout import MANIFEST, VERSIONS, temporary_beside
 from vlm_assets.words.manifest import Manifest
 
 ManifestT = TypeVar("ManifestT", bound=Manifest)
@@ -60,9 +58,7 @@ def remove_tree(path: Path) -> None:
 
 def swap_link(link: Path, target: Path) -> None:
     """Points the symlink `link` at the relative `target` in one step."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.link")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
+    temporary = temporary_beside(link, "link")
     temporary.symlink_to(target)
     temporary.replace(link)
     sync_directory(link.parent)

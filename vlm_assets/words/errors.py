@@ -111,6 +111,10 @@ class RemoteError(OperationError):
     """The remote refused, lost or changed an object."""
 
 
+class LeaseLostError(RemoteError):
+    """A lease at the remote could not be renewed: whoever works under it must stop, another may have begun."""
+
+
 class RejectReason(StrEnum):
     """Why an item or a record did not become a sample. Public: in `rejects.parquet`, manifests and README."""
 

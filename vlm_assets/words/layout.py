@@ -4,6 +4,7 @@ Pure: builds paths, touches none of them.
 """
 
 import re
+import secrets
 import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,11 @@ _RESERVED: Final = frozenset({"metadata.json", "dataset_dict.json", "con", "nul"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.=-]")
 _LOOKS_ESCAPED: Final = re.compile(r"-[0-9a-f]{8}$")
 _MAX_KEY: Final = 120
+
+
+def temporary_beside(path: Path, ending: str = "tmp") -> Path:
+    """A name beside `path` that nobody else takes, be it another thread: what is written there is renamed to it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{ending}")
 
 
 def nfc(text: str) -> str:

@@ -11,14 +11,17 @@ from vlm_assets.ingest.slice import SliceOptions, build_slice
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.backup import backup
 from vlm_assets.remote.hydrate import hydrate_plan, hydrate_slice, hydrate_sources
-from vlm_assets.remote.leases import PRUNE, Lease, hold_prune_lease, hold_work_lease
+from vlm_assets.remote.leases import PRUNE, HeldLease, Lease, hold_prune_lease, hold_work_lease
+from vlm_assets.remote.memory import Memory
+from vlm_assets.remote.names import RemoteAddress
 from vlm_assets.remote.on_commit import push_slice, push_target
 from vlm_assets.remote.pointers import Pointer
+from vlm_assets.remote.push import Push, Pusher, Write
 from vlm_assets.remote.restore import RestoreOptions, restore
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.store.versions import current_version, read_manifest
-from vlm_assets.words.errors import LockHeldError, RemoteError
+from vlm_assets.words.errors import LeaseLostError, LockHeldError, RemoteError
 from vlm_assets_tests.remote.conftest import NewRoot, tree
 from vlm_assets_tests.remote.s3 import FaultProxy, S3Server, open_bucket
 
@@ -44,6 +47,8 @@ def test_two_machines_that_commit_a_slice_are_kept_apart(machine: NewRoot, s3: S
     assert set(report.failed) == {"datasets/street/a"}
     assert first in report.failed["datasets/street/a"]
     assert "--take-over" in report.failed["datasets/street/a"]
+    for _ in range(2):  # to have been refused is not to have had it
+        assert set(backup(other).failed) == {"datasets/street/a"}
     assert Pointer.model_validate_json(s3.get(POINTER)).version == first
     assert backup(other, take_over=True).failed == {}
     assert Pointer.model_validate_json(s3.get(POINTER)).version == second
@@ -85,8 +90,65 @@ def test_sealing_the_same_corpus_twice_is_kept_apart(machine: NewRoot):
         plan = allocate(machine_, "20")
         build_corpus(plan.path, machine_.root, tombstones_in_force(machine_.root))
     assert push_target(one, "20")
-    with pytest.raises(LockHeldError, match="small/20: the remote shows version"):
-        push_target(other, "20")
+    for _ in range(3):
+        with pytest.raises(LockHeldError, match="small/20: the remote shows version"):
+            push_target(other, "20")
+
+
+def test_what_was_fetched_for_a_plan_is_not_written_over(machine: NewRoot):
+    """The version lies on this machine's disk then, but it never showed it."""
+    backup(machine("base"))
+    one, other = machine("one"), machine("other")
+    first = _other_version(one, 5)
+    backup(one)
+    _other_version(other, 6)
+    hydrate_slice(other, "street", "a", first)
+    assert set(backup(other).failed) == {"datasets/street/a"}
+    restore(other.settings, options=RestoreOptions(overwrite=True))
+    _other_version(other, 7)
+    assert backup(other).failed == {}  # after it had that one
+
+
+def _stopped_for_long(lease: HeldLease, _: S3Server) -> None:
+    lease._renewed_s -= 3600
+
+
+def _taken_by_another(lease: HeldLease, s3: S3Server) -> None:
+    s3.put(lease._key, b"another's")
+    lease.renew()
+
+
+def _store_unreachable(lease: HeldLease, _: S3Server) -> None:
+    lease._bucket = open_bucket("http://127.0.0.1:9")
+    lease._renewed_s -= 800
+    lease.renew()
+
+
+@pytest.mark.parametrize("harm", [_stopped_for_long, _taken_by_another, _store_unreachable])
+def test_work_stops_when_its_lease_is_lost(proxy: FaultProxy, s3: S3Server, machine: NewRoot, harm):
+    bucket, root = open_bucket(proxy.endpoint), machine("one").root
+    with hold_work_lease(bucket, "backup") as lease:
+        lease.check()
+        harm(lease, s3)
+        pushed = Pusher(bucket, Memory(root, bucket.address), lease).run(
+            [Push("x", writes=(Write("x", b"x"),))]
+        )
+        assert isinstance(pushed.failed["x"], LeaseLostError)
+    assert "x" not in s3.listed()
+    if harm is _taken_by_another:
+        assert s3.get(lease._key) == b"another's"
+
+
+def test_what_two_processes_learn_of_the_remote_is_kept(machine: NewRoot):
+    root = machine("one").root
+    address = RemoteAddress.parse("s3://a/b")
+    one, other = Memory(root, address), Memory(root, address)
+    one.note("x", "1", "first", own=True)
+    other.note("y", "2", "second")
+    one.save()
+    other.save()
+    kept = Memory(root, address)
+    assert (kept.had("x"), kept.had("y"), kept.content("y", "2")) == ("first", None, "second")
 
 
 def test_a_restore_follows_the_remote_but_not_over_unpushed_work(machine: NewRoot):

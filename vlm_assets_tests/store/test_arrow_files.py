@@ -2,12 +2,13 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from vlm_assets.store.arrow_files import ArrowFile, StreamedBuffer, write_bytes
+from vlm_assets.store.arrow_files import ArrowFile, StreamedBuffer, replace_file, write_bytes
 from vlm_assets.store.output_files import CachedFile
 from vlm_assets.words.errors import DiskFullError, StoreError
 
@@ -98,3 +99,12 @@ def test_what_keeps_a_file_from_being_written_is_told_with_its_name(
     with pytest.raises(StoreError, match=f"some-name.*{os.strerror(number)}") as told:
         write_bytes(tmp_path / "some-name", b"content")
     assert type(told.value) is kind
+
+
+def test_threads_put_one_file_side_by_side(tmp_path):
+    """Catalogues and the like: twelve listings push the same snapshot."""
+    path = tmp_path / "same.json"
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda number: replace_file(path, b"%04d" % number * 100), range(60)))
+    assert len(path.read_bytes()) == 400
+    assert [one.name for one in tmp_path.iterdir()] == ["same.json"]

@@ -1,6 +1,7 @@
 """What cut runs left on disk, and caches: no name shows it, and it may hold what is taken down."""
 
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from hashlib import file_digest
@@ -13,6 +14,8 @@ from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 
 _AREAS: Final = ("datasets", "allocations", "corpora")
 _LOCK_WAIT_S: Final = 24 * 3600.0
+_LITTER_S: Final = 3600.0
+"""A file under way is renamed within seconds."""
 _KEPT_IN_CACHE: Final = (".db", ".db-wal", ".db-shm")
 """Hashes of files: no content, and dear to compute again."""
 
@@ -25,6 +28,28 @@ def uncommitted_folders(root: DataRoot) -> list[Path]:
         for path in sorted((root.path / area).glob(f"*/{VERSIONS}/*"))
         if path.is_dir() and not (path / MANIFEST).is_file()
     ]
+
+
+def litter(root: DataRoot) -> list[Path]:
+    """Temporary files and links that killed processes left beside what they were to replace; none of a live one."""
+    before = time.time() - _LITTER_S
+    places = (
+        "listings",
+        "tombstones",
+        "tombstones/receipts",
+        ".catalogs",
+        ".remote",
+        "*/*",
+        f"*/*/{VERSIONS}/*",
+    )
+    found = [
+        path
+        for place in places
+        for ending in ("tmp", "link")
+        for path in root.path.glob(f"{place}/.*.{ending}")
+        if path.lstat().st_mtime < before
+    ]
+    return sorted(set(found))
 
 
 def remove_uncommitted(root: DataRoot) -> list[str]:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -158,10 +159,14 @@ def test_a_folder_without_manifest_is_named_and_removed(copy, monkeypatch):
         patch.setattr(versions, "remove_tree", cut)
         with pytest.raises(CutError):
             take_down(installation, TakedownOrder(id=row["id"]))
-    [left] = verify(installation).leftovers
+    temporary = installation.root.listings / ".street.json.0123abcd.tmp"
+    temporary.write_text("cut")
+    os.utime(temporary, (0, 0))
+    left, cut_write = verify(installation).leftovers
     assert left.startswith("datasets/street/.versions/")
-    assert left in prune_data_root(installation).removed
-    assert not (installation.root.path / left).exists()
+    assert cut_write == "listings/.street.json.0123abcd.tmp"
+    assert {left, cut_write} <= set(prune_data_root(installation).removed)
+    assert verify(installation).leftovers == []
 
 
 def test_a_preview_writes_nothing_and_tells_a_url_that_is_nowhere(copy):
