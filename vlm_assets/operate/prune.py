@@ -16,8 +16,8 @@ from vlm_assets.corpus.seal import prune_versions
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.operate.takedown import litter
+from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import LockHeldError, StoreError
