@@ -10,7 +10,8 @@ from vlm_assets.words.manifest import SliceManifest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vlm_assets.pdf.identity import Renderer, RendererIdentity
+    from vlm_assets.pdf.facts import Renderer
+    from vlm_assets.pdf.identity import RendererIdentity
 
 
 def identity_here(spec: SourceSpec) -> "RendererIdentity | None":

@@ -17,16 +17,20 @@ _HEADER_BYTES: Final = 4096  # tables and metadata, which outweigh the pixels of
 
 
 def page_flags(file: Path, width_px: int, height_px: int, size_bytes: int) -> tuple[PageFlag, ...]:
-    """The flags that one page image earns by itself.
+    """The flags that one page image earns by itself. One that cannot be decoded is not blank: a probe will say so.
 
     Raises:
-        OSError, SyntaxError, ValueError: the image cannot be decoded.
+        OSError: with a number: the file cannot be read.
     """
     flags = []
     if (size_bytes - _HEADER_BYTES) * 8 <= _BLANK_BITS_PER_PIXEL * width_px * height_px:
-        with Image.open(file) as opened:
-            if is_blank(opened):
-                flags.append(PageFlag.BLANK)
+        try:
+            with Image.open(file) as opened:
+                if is_blank(opened):
+                    flags.append(PageFlag.BLANK)
+        except (OSError, SyntaxError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
     if min(width_px, height_px) <= 1:
         flags.append(PageFlag.TINY)
     return tuple(flags)

@@ -1,17 +1,22 @@
-"""Reads a page's drawing operators and says whether all that is seen of it is one image.
+"""Reads a page's drawing operators: which pictures it shows, and whether all that is seen of it is one of them.
 
 A conservative interpreter of the operators of ISO 32000-1, annex A: what it does not know counts as visible.
 """
 
+import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pikepdf
 
 MAX_CONTENT_BYTES: Final = 4 * 2**20
-"""Decoded operators of a page; a page with more is a drawing, and reading it would cost more than rendering it."""
+"""Decoded operators of a page, those of its forms each time that they are drawn: a form that draws a form ten times,
+ten levels deep, is ten billion of them in 1 KB. A page with more is a drawing, and reading it would cost more than
+rendering it."""
 
+_LEAST_BYTES: Final = 64
+"""What a stream counts at least: an empty form takes time too."""
 _MAX_FORM_DEPTH: Final = 3
 _INVISIBLE: Final = 3  # text rendering mode of an OCR layer
 
@@ -35,10 +40,25 @@ class NotOneImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The last full-page image drawn: its object and the matrix that maps the unit square onto the page."""
+    """An image that is drawn: its object and the matrix that maps the unit square onto the page."""
 
     image: pikepdf.Object
     matrix: Matrix
+
+
+@dataclass(slots=True)
+class PageContent:
+    """What a page shows.
+
+    `one` is the image that is all that is seen of it, else None and `refusal` says why. `pictures` are all images
+    drawn, in order, hidden ones included. `marks`: something else may be seen (text, lines, inline images), or the
+    operators could not be read to their end.
+    """
+
+    one: Placed | None = None
+    refusal: str = "no image fills the page"
+    pictures: list[Placed] = field(default_factory=list)
+    marks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,54 +84,67 @@ def multiply(first: Matrix, then: Matrix) -> Matrix:
     )  # fmt: skip
 
 
-def find_one_image(page: pikepdf.Page, box: Box, covers: Callable[[Matrix], bool]) -> Placed:
-    """The one image that is all that is seen of the page's visible `box`.
+def read_content(page: pikepdf.Page, box: Box, covers: Callable[[Matrix], bool]) -> PageContent:
+    """What is drawn on the page's visible `box`.
 
     `covers` tells whether an image under a matrix fills the box upright and without being cut. Whatever is drawn
     before such an image is hidden by it (it must be opaque: the caller looks at the image itself); after it only
     invisible text may come.
 
     Raises:
-        NotOneImageError: anything else, or more operators than `MAX_CONTENT_BYTES`.
-        pikepdf.PdfError: the content stream is damaged.
+        pikepdf.PdfError, ValueError, TypeError, KeyError: the content stream is damaged.
     """
     reader = _Reader(box, covers)
     resources = page.obj.get("/Resources")
     if resources is None:  # inherited
         resources = page.resources
-    reader.run(_instructions(page.obj.get("/Contents"), page), resources, _State(), 0)
-    if reader.found is None:
-        raise NotOneImageError("no image fills the page")
-    return reader.found
-
-
-def _instructions(contents: pikepdf.Object | None, page: pikepdf.Page | pikepdf.Object) -> Iterable[Any]:
-    streams = [contents] if isinstance(contents, pikepdf.Stream) else list(contents or ())
-    size = 0
-    for stream in streams:
-        if not isinstance(stream, pikepdf.Stream):
-            raise NotOneImageError("a content stream is missing")
-        raw_size = int(stream.get("/Length", 0))
-        if raw_size > MAX_CONTENT_BYTES:
-            raise NotOneImageError("a large content stream")
-        size += len(stream.read_bytes())
-    if size > MAX_CONTENT_BYTES:
-        raise NotOneImageError("a large content stream")
-    return pikepdf.parse_content_stream(page)
+    try:
+        reader.run(reader.instructions(page.obj.get("/Contents"), page), resources, _State(), 0)
+    except NotOneImageError as end:  # not read to its end
+        reader.refuse(str(end))
+        reader.content.marks = True
+    return reader.content
 
 
 class _Reader:
-    """Walks operators with a graphics state; remembers the last image that fills the page."""
+    """Walks operators with a graphics state; remembers what it saw."""
 
     def __init__(self, box: Box, covers: Callable[[Matrix], bool]) -> None:
         self._box = box
         self._covers = covers
-        self.found: Placed | None = None
+        self._left_bytes = MAX_CONTENT_BYTES
+        self._refused = False
+        self.content = PageContent()
+
+    def instructions(
+        self, contents: pikepdf.Object | None, drawn: pikepdf.Page | pikepdf.Object
+    ) -> Iterable[Any]:
+        """The operators of a page or form.
+
+        Raises:
+            NotOneImageError: a stream is missing, or all together are too large.
+        """
+        for stream in [contents] if isinstance(contents, pikepdf.Stream) else list(contents or ()):
+            if not isinstance(stream, pikepdf.Stream):
+                raise NotOneImageError("a content stream is missing")
+            self._left_bytes -= max(_LEAST_BYTES, _decoded_bytes(stream, self._left_bytes))
+            if self._left_bytes < 0:
+                raise NotOneImageError("large content streams")
+        return pikepdf.parse_content_stream(drawn)
+
+    def refuse(self, why: str) -> None:
+        """The page is not one image; the first reason is kept."""
+        if not self._refused:
+            self._refused, self.content.one, self.content.refusal = True, None, why
 
     def run(
         self, instructions: Iterable[Any], resources: pikepdf.Object | None, state: _State, depth: int
     ) -> None:
-        """Interprets one content stream, forms included."""
+        """Interprets one content stream, forms included.
+
+        Raises:
+            NotOneImageError: it cannot be read to its end.
+        """
         stack: list[_State] = []
         path: list[Box | None] = []  # a rectangle in points, None for any other part of a path
         pending_clip = False
@@ -131,7 +164,7 @@ class _Reader:
                 pending_clip = True
             elif name == "n" or name in _PAINT:
                 if name != "n":
-                    self._paint(name)
+                    self._mark(name)
                 if pending_clip and not (len(path) == 1 and self._contains(path[0])):
                     state = replace(state, clipped=True)
                 path, pending_clip = [], False
@@ -145,21 +178,29 @@ class _Reader:
                 font = _resource(resources, "/Font", operands)
                 state = replace(state, type3=font.get("/Subtype") == pikepdf.Name.Type3)
             elif name in _SHOW_TEXT:
-                if state.text_mode > _INVISIBLE:
-                    raise NotOneImageError("text as a clip")
-                if state.text_mode != _INVISIBLE or state.type3:
-                    self._paint("text")
+                self._show_text(state)
             elif name in {"BDC", "BMC"}:
                 if operands and operands[0] == pikepdf.Name.OC:
-                    raise NotOneImageError("optional content")
+                    self.refuse("optional content")
             elif name == "INLINE IMAGE":
-                self._paint("an inline image")
+                self._mark("an inline image")
             elif name not in _IGNORED:
-                raise NotOneImageError(f"operator {name}")
+                self.content.marks = True
+                self.refuse(f"operator {name}")
+
+    def _show_text(self, state: _State) -> None:
+        if state.text_mode > _INVISIBLE:
+            self.refuse("text as a clip")
+        if state.text_mode != _INVISIBLE or state.type3:
+            self._mark("text")
+
+    def _mark(self, what: str) -> None:
+        self.content.marks = True
+        self._paint(what)
 
     def _paint(self, what: str) -> None:
-        if self.found is not None:
-            raise NotOneImageError(f"{what} over the image")
+        if self.content.one is not None:
+            self.refuse(f"{what} over the image")
 
     def _contains(self, clip: Box | None) -> bool:
         """Whether a clip rectangle leaves the visible box whole (half a point of slack, as for images)."""
@@ -177,21 +218,27 @@ class _Reader:
         self, drawn: pikepdf.Object, state: _State, resources: pikepdf.Object | None, depth: int
     ) -> None:
         if "/OC" in drawn:
-            raise NotOneImageError("optional content")
+            self.refuse("optional content")
         kind = drawn.get("/Subtype")
         if kind == pikepdf.Name.Form:
             self._draw_form(drawn, state, resources, depth)
         elif kind == pikepdf.Name.Image:
-            if not self._covers(state.ctm):
-                self._paint("another image")
-            elif state.clipped or state.blended:
-                raise NotOneImageError("the image is clipped or blended")
-            elif drawn.get("/ImageMask", False) or "/SMask" in drawn or "/Mask" in drawn:
-                raise NotOneImageError("the image has a mask")
-            else:
-                self.found = Placed(drawn, state.ctm)
+            self._draw_image(Placed(drawn, state.ctm), state)
         else:
-            raise NotOneImageError("an XObject of unknown type")
+            self.content.marks = True
+            self.refuse("an XObject of unknown type")
+
+    def _draw_image(self, placed: Placed, state: _State) -> None:
+        self.content.pictures.append(placed)
+        image = placed.image
+        if not self._covers(placed.matrix):
+            self._paint("another image")
+        elif state.clipped or state.blended:
+            self.refuse("the image is clipped or blended")
+        elif image.get("/ImageMask", False) or "/SMask" in image or "/Mask" in image:
+            self.refuse("the image has a mask")
+        elif not self._refused:
+            self.content.one = placed
 
     def _draw_form(
         self, form: pikepdf.Object, state: _State, resources: pikepdf.Object | None, depth: int
@@ -204,7 +251,20 @@ class _Reader:
         bounds = _rectangle([left, bottom, right - left, top - bottom], inner.ctm)
         if not self._contains(bounds):
             inner = replace(inner, clipped=True)
-        self.run(_instructions(form, form), form.get("/Resources", resources), inner, depth + 1)
+        self.run(self.instructions(form, form), form.get("/Resources", resources), inner, depth + 1)
+
+
+def _decoded_bytes(stream: pikepdf.Stream, limit: int) -> int:
+    """Size of a content stream once decoded; more than `limit` where it, or what it is packed in, is larger."""
+    if int(stream.get("/Length", 0)) > limit:
+        return limit + 1
+    name, parameters = stream.get("/Filter"), stream.get("/DecodeParms")
+    if name == pikepdf.Name.FlateDecode and parameters is None:
+        try:
+            return len(zlib.decompressobj().decompress(stream.read_raw_bytes(), limit + 1))
+        except zlib.error:
+            pass  # qpdf repairs some
+    return len(stream.read_bytes())
 
 
 def _matrix(operands: Iterable[Any]) -> Matrix:

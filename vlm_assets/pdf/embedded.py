@@ -10,6 +10,8 @@ import pikepdf
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vlm_assets.pdf.content import NotOneImageError
+from vlm_assets.pdf.damage import damage_of, jpeg2000_depth, jpeg2000_ends_early
+from vlm_assets.pdf.pictures import bilevel, filters_of, original_bytes, parameters_of, size_of
 
 if TYPE_CHECKING:
     from vlm_assets.images.png import Samples
@@ -37,46 +39,24 @@ def embedded_image(image: pikepdf.Object, max_pixels: int) -> EmbeddedImage:
 
     Raises:
         NotOneImageError: no such bytes (CMYK, an inverting Decode array, a colour profile far from sRGB, damage).
+        OSError: with a number: a fault of the machine, not of the image.
     """
-    width_px, height_px = int(image.get("/Width", 0)), int(image.get("/Height", 0))
+    width_px, height_px = size_of(image)
     if not 0 < width_px * height_px <= max_pixels:
         raise NotOneImageError("too many pixels")
     if not isinstance(image, pikepdf.Stream):
         raise NotOneImageError("not a stream")
-    filters = _filters(image)
+    filters = filters_of(image)
     try:
         if filters[-1:] == ["/DCTDecode"]:
-            return _jpeg(_original(image, filters), image, (width_px, height_px))
+            return _jpeg(original_bytes(image, filters), image, (width_px, height_px))
         if filters[-1:] == ["/JPXDecode"]:
-            return _jpeg2000(_original(image, filters), image, (width_px, height_px))
+            return _jpeg2000(original_bytes(image, filters), image, (width_px, height_px))
         return _lossless(image, filters, (width_px, height_px))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise NotOneImageError(f"the image is damaged: {error}") from error
-
-
-def _filters(image: pikepdf.Stream) -> list[str]:
-    value = image.get("/Filter")
-    if value is None:
-        return []
-    return [str(value)] if isinstance(value, pikepdf.Name) else [str(v) for v in value]
-
-
-def _parameters(image: pikepdf.Stream, index: int) -> pikepdf.Dictionary | None:
-    value = image.get("/DecodeParms")
-    if isinstance(value, pikepdf.Array):
-        value = value[index] if index < len(value) else None
-    return value if isinstance(value, pikepdf.Dictionary) else None
-
-
-def _original(image: pikepdf.Stream, filters: list[str]) -> bytes:
-    """The stream as the last filter gets it. Before it, only a plain Flate is undone."""
-    data = image.read_raw_bytes()
-    for index, name in enumerate(filters[:-1]):
-        parameters = _parameters(image, index)
-        if name != "/FlateDecode" or (parameters is not None and int(parameters.get("/Predictor", 1)) != 1):
-            raise NotOneImageError(f"wrapped in {name}")
-        data = zlib.decompress(data)
-    return data
 
 
 def _jpeg(data: bytes, image: pikepdf.Stream, size: tuple[int, int]) -> EmbeddedImage:
@@ -90,7 +70,7 @@ def _jpeg(data: bytes, image: pikepdf.Stream, size: tuple[int, int]) -> Embedded
         raise NotOneImageError("EXIF turns the image, the page does not")
     if not data.rstrip(b"\0\t\n\r ").endswith(b"\xff\xd9"):
         raise NotOneImageError("the JPEG has no end")
-    parameters = _parameters(image, len(_filters(image)) - 1)
+    parameters = parameters_of(image, len(filters_of(image)) - 1)
     if parameters is not None and "/ColorTransform" in parameters:
         raise NotOneImageError("colours transformed by the dictionary")
     _refuse_decode(image, bits=8)
@@ -106,6 +86,10 @@ def _jpeg2000(data: bytes, image: pikepdf.Stream, size: tuple[int, int]) -> Embe
     if mode != wanted or mode not in {"L", "RGB"} or int(image.get("/SMaskInData", 0)):
         raise NotOneImageError(f"a {mode} JPEG 2000 in another colour space")
     _refuse_decode(image, bits=8)
+    if jpeg2000_ends_early(data):
+        raise NotOneImageError("the JPEG 2000 data end early")
+    if jpeg2000_depth(data) != 8:
+        raise NotOneImageError("a JPEG 2000 that has not 8 bits a sample")
     return EmbeddedImage(data, "jp2" if data[4:8] == b"jP  " else "j2k", *size)
 
 
@@ -113,7 +97,10 @@ def _lossless(image: pikepdf.Stream, filters: list[str], size: tuple[int, int]) 
     from vlm_assets.images.png import encode_image, encode_samples  # pyarrow: few documents need it
 
     if filters[-1:] in (["/CCITTFaxDecode"], ["/JBIG2Decode"]):
-        data = encode_image(_bilevel(image, size))
+        fault = damage_of(image, size[0] * size[1])
+        if fault is not None:
+            raise NotOneImageError(fault.detail)
+        data = encode_image(bilevel(image))
     else:
         data = encode_samples(_samples(image, size))
     return EmbeddedImage(data, "png", *size)
@@ -135,33 +122,6 @@ def _samples(image: pikepdf.Stream, size: tuple[int, int]) -> "Samples":
     if len(data) < row_bytes * size[1]:
         raise NotOneImageError("the image is cut short")
     return Samples(*size, bits, channels, data[: row_bytes * size[1]], palette)
-
-
-def _bilevel(image: pikepdf.Stream, size: tuple[int, int]) -> Image.Image:
-    """CCITT and JBIG2 through pdfium, which has both decoders: a page that holds nothing but the image object."""
-    import pypdfium2 as pdfium
-
-    single = pikepdf.new()
-    single.add_blank_page(page_size=(72, 72))
-    page = single.pages[0]
-    page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Im0=single.copy_foreign(image)))
-    page.Contents = single.make_stream(b"72 0 0 72 0 0 cm /Im0 Do")
-    out = io.BytesIO()
-    single.save(out)
-    document = pdfium.PdfDocument(out.getvalue())
-    try:
-        found = next(iter(document[0].get_objects(filter=(pdfium.raw.FPDF_PAGEOBJ_IMAGE,))), None)
-        if found is None:
-            raise NotOneImageError("the image cannot be decoded")
-        picture: Image.Image = found.get_bitmap(render=False).to_pil()
-        grey = picture.convert("L")
-        if picture.size != size or any(grey.histogram()[1:255]):
-            raise NotOneImageError("the image does not decode to black and white")
-        return grey.convert("1", dither=Image.Dither.NONE)
-    except pdfium.PdfiumError as error:
-        raise NotOneImageError(f"the image cannot be decoded: {error}") from error
-    finally:
-        document.close()
 
 
 def _palette(image: pikepdf.Stream, bits: int) -> bytes | None:

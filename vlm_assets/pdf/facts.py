@@ -15,6 +15,8 @@ POINTS_PER_INCH: Final = 72
 LARGE_PAGE_PIXELS: Final = 30_000_000
 """An A3 page at 400 DPI."""
 
+Renderer = Literal["poppler", "pdfium"]
+
 EmbeddedRule = Literal["always", "never"] | tuple[float, float]
 """When the bytes of a page that is one image are taken: a range of native DPI, or regardless of it, or never."""
 
@@ -32,6 +34,14 @@ class PageFlag(StrEnum):
     """Rendered, and its document lacks a font that the page asks for: one of the product's stands in."""
     NO_GLYPH = "no_glyph"
     """Such a font names a glyph that the product's fonts lack, or tells no characters: text may be missing."""
+    ENLARGED = "enlarged"
+    """Drawn with more pixels than the scan on it has: something else is on the page, or its pixels are no squares."""
+    DAMAGED = "damaged"
+    """The data of a small picture on it end early, or a decoder refused one that a renderer may have shown."""
+    OTHER_RENDERER = "other_renderer"
+    """The renderer that was asked for failed over it twice, or showed nothing: the other one drew it."""
+    NO_TEXT = "no_text"
+    """Its text was asked for (`text: layer`), and it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +55,9 @@ class PageOptions:
     """
 
     dpi: int = 300
-    embedded: EmbeddedRule = (250.0, 400.0)
-    renderer: Literal["poppler", "pdfium"] = "poppler"
+    embedded: EmbeddedRule = (1.0, 400.0)
+    renderer: Renderer = "poppler"
+    text: Literal["none", "layer"] = "none"
     pages: tuple[tuple[int, int | None], ...] = ()
     max_pixels: int = 178_956_970
     page_cpu_s: float = 60.0
@@ -97,7 +108,8 @@ class PageImage:
     `page` counts from 0. `file` belongs to the receiver, who removes it. `dpi` is the resolution in which the
     image shows the page. `method` is "embedded" (the bytes of the page's one image, lossless) or "rendered by" and
     the renderer, without its version, which is history and no content. `box_pt` is the visible size of the page,
-    unrotated. `repeats` is the earlier page with the same bytes, by `digest` (blake3 hex).
+    unrotated. `repeats` is the earlier page with the same bytes, by `digest` (blake3 hex). `text` is its text layer,
+    where that was asked for and there is one.
     """
 
     page: int
@@ -111,6 +123,7 @@ class PageImage:
     size_bytes: int
     flags: tuple[PageFlag, ...] = ()
     repeats: int | None = None
+    text: str | None = None
 
 
 @dataclass(slots=True)

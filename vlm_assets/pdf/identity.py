@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from vlm_assets.pdf.facts import PageFault, PageOptions
+from vlm_assets.pdf.facts import PageFault, PageFlag, PageOptions, Renderer
 from vlm_assets.pdf.fonts import DIGESTS, check_fonts
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.pdf.reference import DPI, PAGES, reference_document
 from vlm_assets.pdf.render import renderer_name
 from vlm_assets.words.errors import OperationError
 
-Renderer = Literal["poppler", "pdfium"]
 _DIGITS: Final = 16
 
 
@@ -78,6 +77,11 @@ def _drawn(renderer: Renderer, folder: Path) -> dict[str, str]:
                 raise OperationError(
                     f"the reference page {what!r} cannot be drawn by {renderer}: {page.detail}; mend the renderer, "
                     "or try again on a machine that is less busy"
+                )
+            if PageFlag.OTHER_RENDERER in page.flags:
+                raise OperationError(
+                    f"the reference page {PAGES[page.page]!r} cannot be drawn by {renderer}, which failed twice; "
+                    "mend the renderer"
                 )
             data = page.file.read_bytes()
             with Image.open(io.BytesIO(data)) as opened:

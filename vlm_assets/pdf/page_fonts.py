@@ -10,8 +10,8 @@ from typing import Any, Final
 import pikepdf
 
 from vlm_assets.pdf.glyph_names import has_glyph
+from vlm_assets.pdf.resources import Place, reached
 
-_MAX_DEPTH: Final = 4
 _FONT_FILES: Final = ("/FontFile", "/FontFile2", "/FontFile3")
 _OWN_GLYPHS: Final = ("Symbol", "ZapfDingbats")
 """Standard fonts whose glyph names are their own; both renderers have them whole."""
@@ -38,50 +38,41 @@ class FontNeeds:
 
 
 class FontReader:
-    """Reads the fonts of one document's pages; each font is looked at once."""
+    """Reads the fonts of one document's pages; each font, and each resource dictionary, is looked at once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], FontNeeds] = {}
+        self._known: dict[Place, FontNeeds] = {}
+        self._pages: dict[Place, FontNeeds] = {}
 
     def needs(self, page: pikepdf.Page) -> FontNeeds:
         """What the page needs, forms, patterns and visible annotations included; damaged fonts count for nothing."""
-        found = FontNeeds()
-        for resources in _resources(page):
-            fonts = resources.get("/Font")
-            for font in dict(fonts).values() if isinstance(fonts, pikepdf.Dictionary) else ():
-                if isinstance(font, pikepdf.Dictionary):
-                    found |= self._of(font)
+        found = self._of_resources(page.resources)
+        for annotation in page.obj.get("/Annots") or ():
+            shown = annotation.get("/AP") if isinstance(annotation, pikepdf.Dictionary) else None
+            form = shown.get("/N") if isinstance(shown, pikepdf.Dictionary) else None
+            if isinstance(form, pikepdf.Stream):
+                found |= self._of_resources(form.get("/Resources"))
         return found
+
+    def _of_resources(self, resources: pikepdf.Object | None) -> FontNeeds:
+        if not isinstance(resources, pikepdf.Dictionary):
+            return FontNeeds()
+        place = resources.objgen
+        if not resources.is_indirect or place not in self._pages:
+            found = FontNeeds()
+            for inside, _ in reached([resources]):
+                fonts = inside.get("/Font")
+                for font in dict(fonts).values() if isinstance(fonts, pikepdf.Dictionary) else ():
+                    if isinstance(font, pikepdf.Dictionary):
+                        found |= self._of(font)
+            self._pages[place] = found
+        return self._pages[place]
 
     def _of(self, font: pikepdf.Dictionary) -> FontNeeds:
         place = font.objgen
-        if place == (0, 0) or place not in self._known:
+        if not font.is_indirect or place not in self._known:
             self._known[place] = _font_needs(font)
         return self._known[place]
-
-
-def _resources(page: pikepdf.Page) -> Iterator[pikepdf.Object]:
-    """Resource dictionaries of everything that is drawn on a page."""
-    own = page.resources
-    if isinstance(own, pikepdf.Dictionary):
-        yield from _with_inner(own, 0)
-    for annotation in page.obj.get("/Annots") or ():
-        shown = annotation.get("/AP") if isinstance(annotation, pikepdf.Dictionary) else None
-        form = shown.get("/N") if isinstance(shown, pikepdf.Dictionary) else None
-        if isinstance(form, pikepdf.Stream) and isinstance(form.get("/Resources"), pikepdf.Dictionary):
-            yield from _with_inner(form.Resources, 1)
-
-
-def _with_inner(resources: pikepdf.Object, depth: int) -> Iterator[pikepdf.Object]:
-    yield resources
-    if depth >= _MAX_DEPTH:
-        return
-    for kind in ("/XObject", "/Pattern"):
-        inside = resources.get(kind)
-        for drawn in dict(inside).values() if isinstance(inside, pikepdf.Dictionary) else ():
-            inner = drawn.get("/Resources") if isinstance(drawn, pikepdf.Stream) else None
-            if isinstance(inner, pikepdf.Dictionary):
-                yield from _with_inner(inner, depth + 1)
 
 
 def _font_needs(font: pikepdf.Dictionary) -> FontNeeds:

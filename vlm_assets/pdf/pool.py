@@ -15,7 +15,7 @@ from vlm_assets.pdf.ends import ProcessEnd, process_end
 from vlm_assets.pdf.facts import DocumentSummary, PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.fonts import renderer_environment
 from vlm_assets.pdf.slots import CpuSlots
-from vlm_assets.words.errors import OperationError, RejectReason
+from vlm_assets.words.errors import DiskFullError, OperationError, RejectReason, StoreError
 from vlm_assets.workers.errors import TaskError, WorkerClosedError, WorkerDiedError, WorkerLostError
 from vlm_assets.workers.pool import WorkerPool
 from vlm_assets.workers.program import Limits, Program
@@ -291,6 +291,8 @@ class PagePool:
                 document.ready[answer["page"]] = _result(answer)
             elif "fault" in answer:
                 document.fault = _fault(None, answer["fault"])
+            elif "error" in answer:
+                self._fail((DiskFullError if answer["full"] else StoreError)(answer["error"]))
             self._condition.notify_all()
 
     def _check_complete(self, request: _Request) -> None:
@@ -360,6 +362,7 @@ def _result(answer: dict[str, Any]) -> PageImage | PageFault:
         digest=answer["digest"],
         size_bytes=answer["size_bytes"],
         flags=tuple(PageFlag(flag) for flag in answer["flags"]),
+        text=answer["text"],
     )
 
 

@@ -105,7 +105,7 @@ def _record(document: Document, submitted: PdfPages, page: PageImage) -> Record:
         key=f"{document.item}#page={number}",
         images=(RecordImage(image, dpi=page.dpi),),
         origin=f"{document.name}#page={number}",
-        text=document.text,
+        text=document.text if page.text is None else page.text,
         extra=extra,
     )
 

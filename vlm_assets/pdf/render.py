@@ -1,6 +1,7 @@
 """Pages as pixels, by Poppler through pdf2image or by pdfium. Runs in a worker process, single-threaded."""
 
 import contextlib
+import ctypes
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from vlm_assets.pdf.facts import JPEG_QUALITY, PageOptions
+from vlm_assets.pdf.facts import JPEG_QUALITY
 from vlm_assets.workers.bounds import bound_cpu_time, die_with_parent
 
 _NUMBERED: Final = re.compile(r"-(\d+)\.jpg$")
@@ -26,14 +27,17 @@ class RenderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PopplerRun:
-    """What one Poppler process gave: complete files by zero-based page, and its exit status, None where it hung."""
+    """What one Poppler process gave: complete files by zero-based page, its exit status, None where it hung, and
+    what it told.
+    """
 
     files: dict[int, Path]
     status: int | None
+    told: str = ""
 
 
 def render_poppler(
-    document: Path, first: int, last: int, folder: Path, options: PageOptions, cpu_s: float
+    document: Path, first: int, last: int, folder: Path, *, dpi: float, cpu_s: float, hang_s: float
 ) -> PopplerRun:
     """Renders the zero-based pages `first`..`last` in one Poppler process, which may use `cpu_s` of processor time.
 
@@ -47,7 +51,7 @@ def render_poppler(
     try:
         pdf2image.convert_from_path(
             document,
-            dpi=options.dpi,
+            dpi=dpi,
             output_folder=folder,
             output_file=_PREFIX,
             first_page=first + 1,
@@ -56,13 +60,14 @@ def render_poppler(
             jpegopt={"quality": JPEG_QUALITY, "progressive": False, "optimize": False},
             use_cropbox=True,
             paths_only=True,
-            timeout=options.hang_s,
+            timeout=hang_s,
         )
     except pdf2image.exceptions.PDFPopplerTimeoutError:
         hung = True
     files = _numbered(folder.glob(f"{_PREFIX}*.jpg"))
     whole = {page: file for page, file in files.items() if _has_end(file)}
-    return PopplerRun(whole, None if hung or _START.process is None else _START.process.returncode)
+    status = None if hung or _START.process is None else _START.process.returncode
+    return PopplerRun(whole, status, _START.told.decode(errors="replace"))
 
 
 def _has_end(file: Path) -> bool:
@@ -76,24 +81,28 @@ def _numbered(files: Iterable[Path]) -> dict[int, Path]:
     return {int(found.group(1)) - 1: file for file in files if (found := _NUMBERED.search(file.name))}
 
 
-def render_pdfium(document: Any, page: int, file: Path, options: PageOptions) -> None:
+def render_pdfium(document: Any, page: int, file: Path, *, dpi: float) -> None:
     """Renders one zero-based page of an open pypdfium2 document into a JPEG file.
 
     Raises:
         RenderError: pdfium refuses the page.
+        MemoryError: there is no memory for it.
+        OSError: the file cannot be written.
     """
     import pypdfium2 as pdfium
 
     try:
         loaded = document[page]
         # Sizes are rounded up: without the last factor 216 pt at 300 DPI, 900.0000000000001, would be 901 pixels
-        bitmap = loaded.render(scale=options.dpi / 72 * (1 - 1e-9), may_draw_forms=True)
+        bitmap = loaded.render(scale=dpi / 72 * (1 - 1e-9), may_draw_forms=True)
         picture = bitmap.to_pil()
-    except (pdfium.PdfiumError, ValueError, OSError) as error:
+    except (pdfium.PdfiumError, ValueError, ctypes.ArgumentError) as error:
+        if "bitmap" in str(error).lower():
+            raise MemoryError("no memory for the page's pixels") from error
         raise RenderError(_one_line(f"pdfium: {error}")) from error
     with contextlib.closing(loaded):
         rgb = picture.convert("RGB")
-        rgb.save(file, "JPEG", quality=JPEG_QUALITY, dpi=(options.dpi, options.dpi))
+        rgb.save(file, "JPEG", quality=JPEG_QUALITY, dpi=(round(dpi), round(dpi)))
 
 
 def open_pdfium(document: Path) -> Any:
@@ -110,13 +119,13 @@ def open_pdfium(document: Path) -> Any:
     try:
         opened = pdfium.PdfDocument(document)
         opened.init_forms()
-    except (pdfium.PdfiumError, OSError) as error:
+    except pdfium.PdfiumError as error:
         raise RenderError(_one_line(f"pdfium: {error}")) from error
     return opened
 
 
 class _Start:
-    """`subprocess.Popen` for pdf2image: bounds the processor time, and keeps the process for its exit status.
+    """`subprocess.Popen` for pdf2image: bounds the processor time, and keeps exit status and standard errors.
 
     Poppler is a child of the worker: when the worker is killed for the time or memory that a page took, nobody else
     would end it. So it dies with it.
@@ -125,11 +134,19 @@ class _Start:
     cpu_s: float = 0.0
     worker: int = 0
     process: subprocess.Popen[bytes] | None = None
+    told: bytes = b""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        self.worker = os.getpid()
+        self.worker, self.told = os.getpid(), b""
         start: Any = subprocess.Popen
         self.process = process = start(*arguments, preexec_fn=self._prepare, **options)
+        listen = process.communicate
+
+        def communicate(*given: Any, **named: Any) -> tuple[bytes, bytes]:
+            out, self.told = listen(*given, **named)
+            return out, self.told
+
+        process.communicate = communicate
         return process
 
     def _prepare(self) -> None:

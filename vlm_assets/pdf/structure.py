@@ -1,17 +1,24 @@
-"""Facts of a page that need no rendering: its visible box, and whether it is one upright image of known DPI."""
+"""Facts of a page that need no rendering: its visible box, its pictures, and whether it is just one of them."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import pikepdf
 
-from vlm_assets.pdf.content import Box, Matrix, NotOneImageError, find_one_image
+from vlm_assets.pdf.content import Box, Matrix, NotOneImageError, PageContent, Placed, read_content
 from vlm_assets.pdf.facts import POINTS_PER_INCH, EmbeddedRule
+from vlm_assets.pdf.pictures import size_of
+from vlm_assets.pdf.resources import Place, reached
 
 EDGE_PT: Final = 0.5
 """How far an image may miss, or stick out of, an edge of the page: boxes are often rounded to whole points."""
 _MAX_ANISOTROPY: Final = 0.01
 """Larger difference of horizontal and vertical DPI: shown as stored, the page would look stretched."""
+_LEAST_SHARE: Final = 0.01
+"""A picture on less of the page than this decides nothing about it."""
+_SCAN_SHARE: Final = 0.5
+"""A picture on this much of the page is a scan of it."""
 _DEFAULT_BOX: Final[Box] = (0.0, 0.0, 612.0, 792.0)  # Letter, as Poppler and pdfium assume
 _HIDDEN_FLAGS: Final = 2 | 32  # Hidden, NoView
 
@@ -63,7 +70,57 @@ def page_box(page: pikepdf.Page) -> PageBox:
     )
 
 
-def one_image(page: pikepdf.Page, rule: EmbeddedRule) -> OneImagePage:
+class ImageFinder:
+    """Whether images stand in the resources of a document's pages; resources that pages share are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Place, bool] = {}
+
+    def has_images(self, resources: pikepdf.Object | None) -> bool:
+        """Whether an image stands in a resource dictionary, or in one that it leads to."""
+        if not isinstance(resources, pikepdf.Dictionary):
+            return False
+        place = resources.objgen
+        if not resources.is_indirect or place not in self._known:
+            self._known[place] = any(
+                one.get("/Subtype") == pikepdf.Name.Image
+                for _, drawn in reached([resources])
+                for one in drawn
+            )
+        return self._known[place]
+
+
+@dataclass(frozen=True, slots=True)
+class PageLook:
+    """A page with what is known of it before it is drawn. `content` is None where it can show no picture."""
+
+    page: pikepdf.Page
+    bounds: PageBox
+    content: PageContent | None
+
+    def share(self, matrix: Matrix) -> float:
+        """Of the visible page, the part that the bounds of the unit square under a matrix cover."""
+        a, b, c, d, e, f = matrix
+        left, bottom, right, top = self.bounds.box
+        xs, ys = sorted((e, e + a, e + c, e + a + c)), sorted((f, f + b, f + d, f + b + d))
+        width, height = min(xs[-1], right) - max(xs[0], left), min(ys[-1], top) - max(ys[0], bottom)
+        return max(0.0, width) * max(0.0, height) / ((right - left) * (top - bottom))
+
+
+def look_at(page: pikepdf.Page, images: ImageFinder) -> PageLook:
+    """Reads what a page shows, where that can be a picture.
+
+    Raises:
+        pikepdf.PdfError, ValueError, TypeError, KeyError: the page's objects are damaged.
+    """
+    bounds = page_box(page)
+    if not images.has_images(page.resources):
+        return PageLook(page, bounds, None)
+    content = read_content(page, bounds.box, lambda matrix: covers(matrix, bounds.box))
+    return PageLook(page, bounds, content)
+
+
+def one_image(look: PageLook, rule: EmbeddedRule) -> OneImagePage:
     """The image that a page is, if the page as seen is just that and `rule` takes it.
 
     Raises:
@@ -72,20 +129,22 @@ def one_image(page: pikepdf.Page, rule: EmbeddedRule) -> OneImagePage:
     """
     if rule == "never":
         raise NotOneImageError("embedded: never")
-    bounds = page_box(page)
-    if not any(_may_be_the_page(image, bounds, rule) for image in _images(page.resources, 0)):
-        raise NotOneImageError("no image of the page's shape and resolution")
-    if bounds.rotation:
+    if look.content is None:
+        raise NotOneImageError("no image")
+    if look.bounds.rotation:
         raise NotOneImageError("the page is rotated")
-    if bounds.user_unit != 1:
+    if look.bounds.user_unit != 1:
         raise NotOneImageError("the page has its own unit")
-    _refuse_annotations(page)
-    _refuse_default_colours(page.resources)
-    placed = find_one_image(page, bounds.box, lambda matrix: covers(matrix, bounds.box))
-    across, down = native_dpi(placed.image, placed.matrix)
+    if has_annotations(look.page):
+        raise NotOneImageError("an annotation may be visible")
+    _refuse_default_colours(look.page.resources)
+    placed = look.content.one
+    if placed is None:
+        raise NotOneImageError(look.content.refusal)
+    across, down = native_dpi(placed)
     if not _takes(rule, across, down):
         raise NotOneImageError(f"native DPI {across:.0f} x {down:.0f}")
-    return OneImagePage(placed.image, round((across + down) / 2))
+    return OneImagePage(placed.image, max(1, round((across + down) / 2)))
 
 
 def covers(matrix: Matrix, box: Box) -> bool:
@@ -97,10 +156,41 @@ def covers(matrix: Matrix, box: Box) -> bool:
     return all(abs(p - edge) <= EDGE_PT for p, edge in zip(placed, box, strict=True))
 
 
-def native_dpi(image: pikepdf.Object, matrix: Matrix) -> tuple[float, float]:
-    """Horizontal and vertical resolution of an image as placed."""
-    width_px, height_px = _pixels(image)
-    return (width_px * POINTS_PER_INCH / matrix[0], height_px * POINTS_PER_INCH / matrix[3])
+def native_dpi(placed: Placed) -> tuple[float, float]:
+    """Resolution of an image as placed, along its rows and its columns; of its mask where that is finer.
+
+    Raises:
+        NotOneImageError: it has no pixels, or no area.
+    """
+    a, b, c, d, _, _ = placed.matrix
+    sizes = [size_of(placed.image)]
+    sizes += [
+        size_of(mask)
+        for key in ("/SMask", "/Mask")
+        if isinstance(mask := placed.image.get(key), pikepdf.Stream)
+    ]
+    width_px, height_px = (max(side) for side in zip(*sizes, strict=True))
+    width_pt, height_pt = math.hypot(a, b), math.hypot(c, d)
+    if min(width_px, height_px) <= 0 or min(width_pt, height_pt) <= 0:
+        raise NotOneImageError("an image without pixels or area")
+    return (width_px * POINTS_PER_INCH / width_pt, height_px * POINTS_PER_INCH / height_pt)
+
+
+def drawing_dpi(look: PageLook, dpi: int) -> tuple[float, bool]:
+    """The resolution to draw a page in, `dpi` at most; and whether it has more pixels there than its scan.
+
+    A page of nothing but pictures is drawn in the finest of their resolutions: more pixels would show no more.
+    """
+    placed = look.content.pictures if look.content is not None else []
+    shown = [(share, native_dpi(one)) for one in placed if (share := look.share(one.matrix)) >= _LEAST_SHARE]
+    if not shown:
+        return (dpi, False)
+    finest = max(max(native) for _, native in shown)
+    only_pictures = look.content is not None and not look.content.marks and not has_annotations(look.page)
+    drawn = min(float(dpi), finest) if only_pictures else float(dpi)
+    scans = [native for share, native in shown if share >= _SCAN_SHARE]
+    enlarged = any(drawn * drawn > across * down * (1 + _MAX_ANISOTROPY) ** 2 for across, down in scans)
+    return (drawn, enlarged)
 
 
 def _takes(rule: EmbeddedRule, across: float, down: float) -> bool:
@@ -112,48 +202,18 @@ def _takes(rule: EmbeddedRule, across: float, down: float) -> bool:
     return all(rule[0] - 0.5 <= dpi <= rule[1] + 0.5 for dpi in (across, down))
 
 
-def _may_be_the_page(image: pikepdf.Object, bounds: PageBox, rule: EmbeddedRule) -> bool:
-    """Cheap test that spares most pages the reading of their operators: shape and resolution would fit."""
-    width_px, height_px = _pixels(image)
-    width_pt, height_pt = bounds.size_pt
-    if width_px <= 0 or height_px <= 0:
-        return False
-    slack = 2 * EDGE_PT
-    across = [width_px * POINTS_PER_INCH / (width_pt + s) for s in (slack, -min(slack, width_pt / 2))]
-    down = [height_px * POINTS_PER_INCH / (height_pt + s) for s in (slack, -min(slack, height_pt / 2))]
-    low, high = (0.0, float("inf")) if isinstance(rule, str) else rule
-    overlap = max(across[0], down[0]) <= min(across[1], down[1]) * (1 + _MAX_ANISOTROPY)
-    return overlap and across[1] >= low - 1 and across[0] <= high + 1
-
-
-def _images(resources: pikepdf.Object | None, depth: int) -> list[pikepdf.Object]:
-    """Image objects of a resource dictionary, those inside forms included."""
-    found: list[pikepdf.Object] = []
-    xobjects = resources.get("/XObject") if isinstance(resources, pikepdf.Dictionary) else None
-    for xobject in dict(xobjects or {}).values():
-        if not isinstance(xobject, pikepdf.Stream):
-            continue
-        if xobject.get("/Subtype") == pikepdf.Name.Image:
-            found.append(xobject)
-        elif depth < 3:
-            found += _images(xobject.get("/Resources"), depth + 1)
-    return found
-
-
-def _refuse_annotations(page: pikepdf.Page) -> None:
-    """Raises where an annotation may be visible. Links with a border of width 0 and pop-ups are not."""
-    for annotation in page.obj.get("/Annots") or ():
+def has_annotations(page: pikepdf.Page) -> bool:
+    """Whether an annotation may be visible. Links with a border of width 0 and pop-ups are not."""
+    annotations = page.obj.get("/Annots")
+    for annotation in annotations if isinstance(annotations, pikepdf.Array) else ():
         if not isinstance(annotation, pikepdf.Dictionary):
             continue
         if int(annotation.get("/F", 0)) & _HIDDEN_FLAGS or annotation.get("/Subtype") == pikepdf.Name.Popup:
             continue
-        if (
-            annotation.get("/Subtype") == pikepdf.Name.Link
-            and "/AP" not in annotation
-            and _no_border(annotation)
-        ):
-            continue
-        raise NotOneImageError("an annotation may be visible")
+        is_link = annotation.get("/Subtype") == pikepdf.Name.Link
+        if not (is_link and "/AP" not in annotation and _no_border(annotation)):
+            return True
+    return False
 
 
 def _no_border(annotation: pikepdf.Object) -> bool:
@@ -168,16 +228,6 @@ def _refuse_default_colours(resources: pikepdf.Object) -> None:
     spaces: pikepdf.Object | dict[str, object] = resources.get("/ColorSpace") or {}
     if any(name in spaces for name in ("/DefaultGray", "/DefaultRGB", "/DefaultCMYK")):
         raise NotOneImageError("the page redefines the device colours")
-
-
-def pixels_of(image: pikepdf.Object) -> int:
-    """Pixels that an image object says it has."""
-    width_px, height_px = _pixels(image)
-    return width_px * height_px
-
-
-def _pixels(image: pikepdf.Object) -> tuple[int, int]:
-    return (int(image.get("/Width", 0)), int(image.get("/Height", 0)))
 
 
 def _inherited(page: pikepdf.Page, key: str) -> pikepdf.Object | int | None:

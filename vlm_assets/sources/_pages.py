@@ -9,9 +9,10 @@ from vlm_assets.catalog.spec import SourceSpec, Spec
 from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.words.contexts import SourceSettings
 
-PAGE_KEYS: Final = ("dpi", "embedded", "renderer", "pages")
+PAGE_KEYS: Final = ("dpi", "embedded", "renderer", "pages", "text")
 _PART: Final = re.compile(r"^(\d+)?(-)?(\d+)?$")
-_DEFAULT_RANGE: Final = (250.0, 400.0)
+_DEFAULT_RANGE: Final = (1.0, 400.0)
+"""A coarser scan is taken, too: more pixels than it has would show no more."""
 
 
 class NativeDpi(Spec):
@@ -30,13 +31,14 @@ class PagesSpec(SourceSpec):
     """Keys of every kind whose records are PDF pages.
 
     `embedded`: when the bytes of a page that is one image are taken. `pages`: `all`, or pages and ranges counted
-    from 1 (`1`, `1-4,7`, `2-`).
+    from 1 (`1`, `1-4,7`, `2-`). `text`: `layer` makes the text layer of a page its text.
     """
 
     dpi: int = Field(300, ge=20, le=2400)
     embedded: Literal["always", "never"] | NativeDpi = NativeDpi()
     renderer: Literal["poppler", "pdfium"] = "poppler"
     pages: str = "all"
+    text: Literal["none", "layer"] = "none"
 
     @model_validator(mode="after")
     def _pages_parse(self) -> Self:
@@ -54,6 +56,7 @@ class PagesSpec(SourceSpec):
             dpi=self.dpi,
             embedded=rule,
             renderer=self.renderer,
+            text=self.text,
             pages=parse_pages(self.pages),
             max_pixels=settings.max_pixels,
         )

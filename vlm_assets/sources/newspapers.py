@@ -53,7 +53,7 @@ class Newspapers:
     """A slice is a title and a year, an item an issue, a record a page."""
 
     kind: ClassVar[str] = "newspapers"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     spec_type: ClassVar[type[SourceSpec]] = NewspapersSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM, renders_pages=True, memory_mib=16_384, badges=frozenset()

@@ -32,7 +32,7 @@ class PdfFolder:
     """A slice is a bucket of documents, an item a document, a record a page."""
 
     kind: ClassVar[str] = "pdf_folder"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     spec_type: ClassVar[type[SourceSpec]] = PdfFolderSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.NONE, renders_pages=True, memory_mib=16_384, badges=frozenset()

@@ -14,6 +14,7 @@ from vlm_assets.ingest.slice import SliceOptions, SliceOutcome
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.pdf import identity
+from vlm_assets.pdf.facts import Renderer
 from vlm_assets.pdf.identity import RendererIdentity, renderer_identity
 from vlm_assets.words.errors import RendererError
 from vlm_assets_tests.pdf.builders import add_page, build, drawing, image_object, picture, scan
@@ -60,7 +61,7 @@ def lossless(path: Path) -> None:
 
 
 @pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
-def test_a_slice_says_what_it_was_drawn_under(renderer: identity.Renderer, home: Path) -> None:
+def test_a_slice_says_what_it_was_drawn_under(renderer: Renderer, home: Path) -> None:
     outcome = fetched(home, renderer=renderer)
     here = renderer_identity(renderer)
     assert outcome.manifest.renderer == here.name

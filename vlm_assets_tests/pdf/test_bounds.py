@@ -11,7 +11,7 @@ import pytest
 
 from vlm_assets.ingest.due import Due
 from vlm_assets.pdf.ends import process_end
-from vlm_assets.pdf.facts import LARGE_PAGE_PIXELS, PageFault, PageImage, PageOptions
+from vlm_assets.pdf.facts import LARGE_PAGE_PIXELS, PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.pdf.builders import drawing
@@ -23,6 +23,10 @@ BODIES = {
     "spins": "while :; do :; done",
     "hangs": "exec sleep 1000",
     "dies": "kill -s {signal} $$",
+    "fails": "echo 'Syntax Error: Unknown operator' >&2; exit 1",
+    "draws nothing": "exit 0",
+    "has no memory": "echo 'Out of memory' >&2; exit 1",
+    "cannot read": "echo \"I/O Error: Couldn't open file 'a.pdf': No error.\" >&2; exit 1",
     "stops short": '{real} "$@"; for f in {pages}; do truncate -s -100 "$f"; done; kill -s {signal} $$',
 }
 """What Poppler does instead, in shell. Standard errors and output are pipes that close with it."""
@@ -82,7 +86,8 @@ def test_what_happens_once_changes_no_page(
     ("body", "deadly", "detail", "transient"),
     [
         ("spins", "", "processor time", True), ("hangs", "", "silent for 2 s", True),
-        ("dies", "KILL", "SIGKILL", True), ("dies", "SEGV", "SIGSEGV", False), ("dies", "ABRT", "SIGABRT", False),
+        ("dies", "KILL", "SIGKILL", True), ("dies", "BUS", "SIGBUS", True),
+        ("has no memory", "", "ran out of memory", False), ("cannot read", "", "Couldn't open file", True),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("pages", [1, 2])
@@ -103,6 +108,23 @@ def test_a_last_word_is_transient_where_it_speaks_of_the_machine(
         assert isinstance(fault, PageFault)
         assert (fault.reason, fault.transient) == (RejectReason.RENDER_FAILED, transient)
         assert detail in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "deadly"), [("dies", "SEGV"), ("dies", "ABRT"), ("fails", ""), ("draws nothing", "")]
+)
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_page_that_a_renderer_fails_over_twice_is_drawn_by_the_other(
+    body: str, deadly: str, pages: int, tmp_path: Path, poppler: Callable[..., None]
+) -> None:
+    expected = digests(pages_of(tmp_path, PageOptions(dpi=60, renderer="pdfium"), pages))
+    poppler(body, deadly=deadly)
+    results = pages_of(tmp_path, PageOptions(dpi=60), pages)
+    assert digests(results) == expected
+    for page in results:
+        assert isinstance(page, PageImage)
+        assert page.method == "rendered by pdfium"
+        assert PageFlag.OTHER_RENDERER in page.flags
 
 
 def test_a_slice_whose_pages_all_failed_once_becomes_the_one_it_would_have_been(
@@ -131,15 +153,19 @@ def test_a_slice_whose_pages_all_failed_once_becomes_the_one_it_would_have_been(
 
 
 @pytest.mark.parametrize(
-    ("status", "died", "transient"),
+    ("status", "told", "says"),
     [
-        (None, False, True), (-signal.SIGXCPU, False, True), (-signal.SIGKILL, True, True),
-        (-signal.SIGSEGV, True, False), (-99, True, False), (0, False, False), (1, False, False),
+        (None, "", (False, True, False)), (-signal.SIGXCPU, "", (False, True, False)),
+        (-signal.SIGKILL, "", (True, True, False)), (-signal.SIGBUS, "", (True, True, False)),
+        (-signal.SIGSEGV, "", (True, False, True)), (-99, "", (True, False, True)),
+        (-signal.SIGABRT, "terminate called after throwing an instance of 'std::bad_alloc'", (True, False, False)),
+        (0, "", (False, False, True)), (1, "Syntax Error: x", (False, False, True)),
+        (1, "Out of memory", (False, False, False)), (1, "I/O Error: Couldn't open file 'a'", (False, True, False)),
     ],
 )  # fmt: skip
-def test_the_end_of_a_process_is_told(status: int | None, died: bool, transient: bool) -> None:  # noqa: FBT001 - table
-    end = process_end("It", status, 60, 3600)
-    assert (end.died, end.transient) == (died, transient)
+def test_the_end_of_a_process_is_told(status: int | None, told: str, says: tuple[bool, bool, bool]) -> None:
+    end = process_end("It", status, 60, 3600, told)
+    assert (end.died, end.transient, end.repeats) == says
     assert end.detail.startswith("It ")
 
 

@@ -16,7 +16,7 @@ from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.embedded import EmbeddedImage, embedded_image
 from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.pdf.render import open_pdfium, render_pdfium, render_poppler
-from vlm_assets.pdf.structure import one_image
+from vlm_assets.pdf.structure import ImageFinder, OneImagePage, look_at, one_image
 from vlm_assets_tests.pdf.builders import (
     DPI,
     Array,
@@ -32,6 +32,10 @@ from vlm_assets_tests.pdf.builders import (
 _ALIKE = 16  # measured: up to 13, where a bilevel edge lies half a pixel off
 Make = Callable[[pikepdf.Pdf], object]
 FILL = "q 216 0 0 288 0 0 cm /Im0 Do Q"
+
+
+def as_taken(page: pikepdf.Page, rule: Any) -> OneImagePage:
+    return one_image(look_at(page, ImageFinder()), rule)
 
 
 def scanned(
@@ -245,7 +249,7 @@ RENDERED: dict[str, Make] = {
 
 def _taken(path: Path) -> EmbeddedImage:
     with pikepdf.open(path) as pdf:
-        found = one_image(pdf.pages[0], (250, 400))
+        found = as_taken(pdf.pages[0], (250, 400))
         assert found.dpi in range(DPI - 1, DPI + 2)
         return embedded_image(found.image, 10**7)
 
@@ -253,9 +257,9 @@ def _taken(path: Path) -> EmbeddedImage:
 def _rendered(path: Path, folder: Path, renderer: str) -> Image.Image:
     options = PageOptions(dpi=DPI, renderer="poppler")
     if renderer == "poppler":
-        return Image.open(render_poppler(path, 0, 0, folder, options, cpu_s=60).files[0])
+        return Image.open(render_poppler(path, 0, 0, folder, dpi=options.dpi, cpu_s=60, hang_s=600).files[0])
     document = open_pdfium(path)
-    render_pdfium(document, 0, folder / "page.jpg", options)
+    render_pdfium(document, 0, folder / "page.jpg", dpi=options.dpi)
     document.close()
     return Image.open(folder / "page.jpg")
 
@@ -290,7 +294,7 @@ def test_what_is_taken_is_the_page_as_rendered(name: str, renderer: str, tmp_pat
 def test_what_is_not_the_page_as_seen_is_rendered(name: str, tmp_path: Path) -> None:
     path = build(tmp_path / "a.pdf", RENDERED[name])
     with pytest.raises(NotOneImageError), pikepdf.open(path) as pdf:
-        embedded_image(one_image(pdf.pages[0], (250, 400)).image, 10**7)
+        embedded_image(as_taken(pdf.pages[0], (250, 400)).image, 10**7)
 
 
 def test_the_rendered_cases_would_look_wrong_if_they_were_taken(tmp_path: Path) -> None:
@@ -348,13 +352,13 @@ def test_the_rule_decides_by_native_dpi(rule: Any, taken: bool, tmp_path: Path) 
     path = build(tmp_path / "a.pdf", scanned())
     with pikepdf.open(path) as pdf:
         if taken:
-            assert one_image(pdf.pages[0], rule).dpi == DPI
+            assert as_taken(pdf.pages[0], rule).dpi == DPI
         else:
             with pytest.raises(NotOneImageError):
-                one_image(pdf.pages[0], rule)
+                as_taken(pdf.pages[0], rule)
 
 
 def test_stretched_pixels_are_rendered_even_with_always(tmp_path: Path) -> None:
     path = build(tmp_path / "a.pdf", scanned("q 432 0 0 288 0 0 cm /Im0 Do Q", size_pt=(432, 288)))
     with pikepdf.open(path) as pdf, pytest.raises(NotOneImageError):
-        one_image(pdf.pages[0], "always")
+        as_taken(pdf.pages[0], "always")

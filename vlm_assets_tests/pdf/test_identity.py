@@ -8,7 +8,8 @@ from pathlib import Path
 import pikepdf
 import pytest
 
-from vlm_assets.pdf import fonts, identity, reference
+from vlm_assets.pdf import fonts, reference
+from vlm_assets.pdf.facts import Renderer
 from vlm_assets.pdf.fonts import FOLDER, check_fonts
 from vlm_assets.pdf.identity import renderer_identity
 from vlm_assets.pdf.render import renderer_name
@@ -45,7 +46,7 @@ def poppler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_every_reference_page_has_its_parts(renderer: identity.Renderer) -> None:
+def test_every_reference_page_has_its_parts(renderer: Renderer) -> None:
     found = renderer_identity(renderer)
     pages = {name.split(":")[0] for name in found.parts if not name.startswith("font ")}
     assert pages == set(reference.PAGES)

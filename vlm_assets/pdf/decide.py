@@ -1,0 +1,178 @@
+"""How a page becomes an image, before anything is drawn: taken as it is, drawn in some resolution, or refused."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import pikepdf
+from pikepdf.models import PdfParsingError
+
+from vlm_assets.pdf.content import NotOneImageError, PageContent
+from vlm_assets.pdf.damage import Damage, damage_of
+from vlm_assets.pdf.document import Document
+from vlm_assets.pdf.embedded import EmbeddedImage, embedded_image
+from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
+from vlm_assets.pdf.page_fonts import FontNeeds
+from vlm_assets.pdf.pictures import size_of
+from vlm_assets.pdf.structure import PageLook, drawing_dpi, has_annotations, look_at, one_image
+from vlm_assets.words.errors import RejectReason
+
+_MAX_SIDE_PX: Final = 65_500  # of a JPEG
+_MISSED_SHARE: Final = 0.05
+"""A damaged picture on this much of the page costs the page."""
+
+DAMAGED_OBJECTS: Final = (
+    pikepdf.PikepdfError, PdfParsingError, struct.error, zlib.error, ArithmeticError, AttributeError, LookupError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading damaged objects raises. Faults of the machine are none of these: `OSError`, `MemoryError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The page is one image, and these are its bytes."""
+
+    image: EmbeddedImage
+    dpi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The page gives no image."""
+
+    reason: RejectReason
+    detail: str
+
+
+@dataclass(slots=True)
+class ToDraw:
+    """The page is drawn, in `dpi`. `flags` are known beforehand.
+
+    `character_maps`: its codes are mapped by what a machine may lack. `pictures`: it shows some, so that an empty
+    page is not to be believed; `damage`: what may be wrong with one of them.
+    """
+
+    page: int
+    dpi: float
+    flags: list[PageFlag] = field(default_factory=list)
+    character_maps: bool = False
+    pictures: bool = False
+    damage: Damage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a page, and its visible size in points, unrotated; (0, 0) where nothing tells it."""
+
+    outcome: Taken | Refused | ToDraw
+    box_pt: tuple[float, float] = (0.0, 0.0)
+
+
+def _unbounded(_: float) -> None: ...
+
+
+def decide(
+    document: Document, page: int, options: PageOptions, allow: Callable[[float], None] = _unbounded
+) -> Decision:
+    """What becomes of a page of a document. `allow` is told of how many pixels an image has before it is decoded.
+
+    Raises:
+        OSError, MemoryError: a fault of the machine.
+    """
+    if document.structure is None:
+        return _decide_by_size(document, page, options)
+    try:
+        look = look_at(document.structure.pages[page], document.images)
+        outcome = _taken(look, options, allow) or _drawn(document, page, look, options)
+    except DAMAGED_OBJECTS:
+        return Decision(
+            ToDraw(page, options.dpi, _font_flags(_needs(document, page)))
+        )  # the renderers repair more
+    return Decision(outcome, look.bounds.size_pt)
+
+
+def _decide_by_size(document: Document, page: int, options: PageOptions) -> Decision:
+    try:
+        width_pt, height_pt = document.pdfium[page].get_size()
+    except (RuntimeError, ValueError):  # the renderer will say so
+        return Decision(ToDraw(page, options.dpi))
+    scale = options.dpi / POINTS_PER_INCH
+    refused = _too_large((width_pt * scale, height_pt * scale), options.dpi, options)
+    return Decision(refused or ToDraw(page, options.dpi), (width_pt, height_pt))
+
+
+def _too_large(size_px: tuple[float, float], dpi: float, options: PageOptions) -> Refused | None:
+    width_px, height_px = size_px
+    if width_px * height_px <= options.max_pixels and max(width_px, height_px) <= _MAX_SIDE_PX:
+        return None
+    detail = f"{width_px:.0f} x {height_px:.0f} pixels at {dpi:.0f} DPI"
+    return Refused(RejectReason.PAGE_TOO_LARGE, detail)
+
+
+def _taken(look: PageLook, options: PageOptions, allow: Callable[[float], None]) -> Taken | None:
+    try:
+        found = one_image(look, options.embedded)
+        width_px, height_px = size_of(found.image)
+        allow(min(width_px * height_px, options.max_pixels))
+        return Taken(embedded_image(found.image, options.max_pixels), found.dpi)
+    except NotOneImageError:
+        return None
+
+
+def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) -> ToDraw | Refused:
+    try:
+        dpi, enlarged = drawing_dpi(look, options.dpi)
+    except NotOneImageError:
+        dpi, enlarged = options.dpi, False
+    refused = _too_large(look.bounds.size_px(dpi), dpi, options)
+    if refused is not None:
+        return refused
+    damage, share = _worst_damage(document, look, options.max_pixels)
+    if damage is not None and damage.certain and share >= _MISSED_SHARE:
+        return Refused(damage.reason, f"a picture of the page: {damage.detail}")
+    content = look.content
+    has_words = content is None or content.marks or has_annotations(look.page)
+    needs = _needs(document, page) if has_words else FontNeeds()
+    flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
+    pictures = content is not None and bool(content.pictures)
+    return ToDraw(page, dpi, flags, needs.character_maps, pictures, damage)
+
+
+def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[Damage | None, float]:
+    """What is wrong with the pictures that a page shows: the certain before the uncertain; and their part of it."""
+    found: list[tuple[Damage, float]] = []
+    content = look.content or PageContent()
+    for placed in [content.one] if content.one is not None else content.pictures:
+        image, share = placed.image, look.share(placed.matrix)
+        if not isinstance(image, pikepdf.Stream) or not share:
+            continue
+        if image.objgen not in document.damage:
+            document.damage[image.objgen] = _damage(image, max_pixels)
+        damage = document.damage[image.objgen]
+        if damage is not None:
+            found.append((damage, share))
+    certain = [one for one in found if one[0].certain]
+    worst = max(certain or found, key=lambda one: one[1], default=(None, 0.0))
+    return worst[0], sum(share for _, share in certain)
+
+
+def _damage(image: pikepdf.Stream, max_pixels: int) -> Damage | None:
+    try:
+        return damage_of(image, max_pixels)
+    except DAMAGED_OBJECTS as error:
+        return Damage(RejectReason.CORRUPT, f"{type(error).__name__}: {error}"[:200], certain=False)
+
+
+def _needs(document: Document, page: int) -> FontNeeds:
+    if document.structure is None:
+        return FontNeeds()
+    try:
+        return document.fonts.needs(document.structure.pages[page])
+    except DAMAGED_OBJECTS:  # what can be drawn is
+        return FontNeeds()
+
+
+def _font_flags(needs: FontNeeds) -> list[PageFlag]:
+    return [PageFlag.SUBSTITUTED] * needs.substituted + [PageFlag.NO_GLYPH] * needs.no_glyph

@@ -1,0 +1,106 @@
+"""Image objects of a PDF: their sides, filters, colours, and the data as their last decoder gets them."""
+
+import io
+import zlib
+from typing import Final
+
+import pikepdf
+from PIL import Image
+
+from vlm_assets.pdf.content import NotOneImageError
+
+_ALIASES: Final = {"/DCT": "/DCTDecode", "/CCF": "/CCITTFaxDecode", "/Fl": "/FlateDecode"}
+_CHANNELS: Final = {
+    "/DeviceGray": 1, "/G": 1, "/CalGray": 1, "/Indexed": 1, "/I": 1, "/Separation": 1,
+    "/DeviceRGB": 3, "/RGB": 3, "/CalRGB": 3, "/Lab": 3, "/DeviceCMYK": 4, "/CMYK": 4,
+}  # fmt: skip
+
+
+def size_of(image: pikepdf.Object) -> tuple[int, int]:
+    """Width and height that an image object says it has, 0 where it says nothing."""
+    return (int(image.get("/Width", 0)), int(image.get("/Height", 0)))
+
+
+def filters_of(image: pikepdf.Stream) -> list[str]:
+    """The filters in the order in which they are undone, by their long names."""
+    value = image.get("/Filter")
+    if value is None:
+        return []
+    names = [str(value)] if isinstance(value, pikepdf.Name) else [str(v) for v in value]
+    return [_ALIASES.get(name, name) for name in names]
+
+
+def parameters_of(image: pikepdf.Stream, index: int) -> pikepdf.Dictionary | None:
+    """The parameters of a filter by its place, where it has any."""
+    value = image.get("/DecodeParms")
+    if isinstance(value, pikepdf.Array):
+        value = value[index] if index < len(value) else None
+    return value if isinstance(value, pikepdf.Dictionary) else None
+
+
+def original_bytes(image: pikepdf.Stream, filters: list[str]) -> bytes:
+    """The stream as the last filter gets it. Before it, only a plain Flate is undone.
+
+    Raises:
+        NotOneImageError: something else comes before.
+        zlib.error: the Flate is damaged.
+    """
+    data = image.read_raw_bytes()
+    for index, name in enumerate(filters[:-1]):
+        parameters = parameters_of(image, index)
+        if name != "/FlateDecode" or (parameters is not None and int(parameters.get("/Predictor", 1)) != 1):
+            raise NotOneImageError(f"wrapped in {name}")
+        data = zlib.decompress(data)
+    return data
+
+
+def channels_of(space: object) -> int:
+    """Numbers a pixel in a colour space; 0 where that is not told."""
+    if isinstance(space, pikepdf.Name):
+        return _CHANNELS.get(str(space), 0)
+    if not isinstance(space, pikepdf.Array) or not len(space):
+        return 0
+    name = str(space[0])
+    if name == "/ICCBased":
+        return int(space[1].get("/N", 0))
+    return len(space[1]) if name == "/DeviceN" else _CHANNELS.get(name, 0)
+
+
+def row_bytes_of(image: pikepdf.Stream) -> int:
+    """Bytes of a row of decoded samples; 0 where that is not told."""
+    width_px, _ = size_of(image)
+    if image.get("/ImageMask", False):
+        return (width_px + 7) // 8
+    bits = int(image.get("/BitsPerComponent", 8))
+    return (width_px * channels_of(image.get("/ColorSpace")) * bits + 7) // 8
+
+
+def bilevel(image: pikepdf.Stream) -> Image.Image:
+    """CCITT and JBIG2 through pdfium, which has both decoders: a page that holds nothing but the image object.
+
+    Raises:
+        NotOneImageError: pdfium cannot decode it.
+    """
+    import pypdfium2 as pdfium
+
+    single = pikepdf.new()
+    single.add_blank_page(page_size=(72, 72))
+    page = single.pages[0]
+    page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Im0=single.copy_foreign(image)))
+    page.Contents = single.make_stream(b"72 0 0 72 0 0 cm /Im0 Do")
+    out = io.BytesIO()
+    single.save(out)
+    document = pdfium.PdfDocument(out.getvalue())
+    try:
+        found = next(iter(document[0].get_objects(filter=(pdfium.raw.FPDF_PAGEOBJ_IMAGE,))), None)
+        if found is None:
+            raise NotOneImageError("the image cannot be decoded")
+        picture: Image.Image = found.get_bitmap(render=False).to_pil()
+        grey = picture.convert("L")
+        if picture.size != size_of(image) or any(grey.histogram()[1:255]):
+            raise NotOneImageError("the image does not decode to black and white")
+        return grey.convert("1", dither=Image.Dither.NONE)
+    except pdfium.PdfiumError as error:
+        raise NotOneImageError(f"the image cannot be decoded: {error}") from error
+    finally:
+        document.close()

@@ -1,0 +1,127 @@
+"""A fault of the machine while a page is made is told as one: never another picture, nor a page less."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+import pytest
+from PIL import Image
+
+from vlm_assets.pdf import checks, decide, draw, worker
+from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.pdf.pool import PagePool
+from vlm_assets.pdf.render import PopplerRun
+from vlm_assets.words.errors import DiskFullError, RejectReason, StoreError
+from vlm_assets_tests.pdf.builders import drawing, scan
+
+Answers = list[dict[str, Any]]
+
+
+def answers_of(folder: Path, path: Path, **options: Any) -> Answers:
+    said: Answers = []
+    (folder / "pages").mkdir(exist_ok=True)
+    serve = worker.page_worker(PageOptions(**{"dpi": 60, **options}), folder / "pages")
+    serve({"path": str(path), "start": 0, "stop": 4}, said.append)
+    return [answer for answer in said if "step" not in answer]
+
+
+@pytest.fixture(autouse=True)
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The worker runs in this process, which no processor time shall end."""
+    monkeypatch.setattr(worker._Worker, "_allow", lambda *_: None)
+    limit = Image.MAX_IMAGE_PIXELS
+    yield
+    Image.MAX_IMAGE_PIXELS = limit
+
+
+def fails(number: int, path: str = "/x/y") -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number), path)
+
+    return fail
+
+
+PLACES: dict[str, tuple[Any, str, str]] = {
+    "an image's bytes are written": (Path, "write_bytes", "scan"),
+    "an image is read back": (Image, "open", "blank"),
+    "a picture is decoded": (decide, "embedded_image", "scan"),
+    "a picture is checked": (decide, "damage_of", "rotated"),
+    "a page is drawn": (draw, "render_pdfium", "drawing"),
+    "a page is put into its place": (Path, "rename", "drawing"),
+}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_failed_read_or_write_is_an_error_and_no_page(
+    place: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name, what = PLACES[place]
+    path = tmp_path / "a.pdf"
+    if what in {"scan", "rotated"}:
+        scan(path)
+    else:
+        drawing(path, size_pt=(60, 60))
+    if what == "blank":
+        monkeypatch.setattr(checks, "_BLANK_BITS_PER_PIXEL", 1000)
+    monkeypatch.setattr(owner, name, fails(number))
+    never = "never" if what == "rotated" else (1.0, 400.0)
+    said = answers_of(tmp_path, path, renderer="pdfium", embedded=never)
+    assert said[0] == {"pages": 1}
+    (error,) = said[1:]
+    assert error["full"] is (number == errno.ENOSPC)
+    assert os.strerror(number) in error["error"]
+
+
+def test_a_document_that_cannot_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing(tmp_path / "a.pdf")
+    monkeypatch.setattr(pikepdf, "open", fails(errno.EIO))
+    (fault,) = answers_of(tmp_path, tmp_path / "a.pdf")
+    assert fault["fault"][0] is RejectReason.UNREADABLE
+    assert fault["fault"][2]
+
+
+@pytest.mark.parametrize(
+    "told", ["Output file write error --- out of disk space?", "I/O Error: Error opening output file x.jpg"]
+)
+def test_what_poppler_cannot_write_is_an_error(
+    told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing(tmp_path / "a.pdf")
+    monkeypatch.setattr(draw, "render_poppler", lambda *_, **__: PopplerRun({}, 1, told))
+    error = answers_of(tmp_path, tmp_path / "a.pdf")[-1]
+    assert "cannot be written" in error["error"]
+    assert told in error["error"]
+
+
+def test_lack_of_memory_while_objects_are_read_is_no_other_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> Any:
+        raise MemoryError
+
+    scan(tmp_path / "a.pdf")
+    monkeypatch.setattr(decide, "embedded_image", no_memory)
+    _, page = answers_of(tmp_path, tmp_path / "a.pdf")
+    assert page["fault"][0] is RejectReason.RENDER_FAILED
+    assert "memory" in page["fault"][1]
+
+
+@pytest.mark.parametrize("kind", [StoreError, DiskFullError])
+def test_an_error_of_a_worker_ends_the_reading(kind: type[StoreError], tmp_path: Path) -> None:
+    """What a worker says reaches the reader as the error that it is."""
+    drawing(tmp_path / "a.pdf")
+    pool = PagePool(PageOptions(dpi=60), 1, tmp_path / "pages", tmp_path / "slots")
+    try:
+        pages = pool.submit(tmp_path / "a.pdf")
+        request = type("_", (), {"document": pages})()
+        pool._take(request, {"error": "/x: cannot be written", "full": kind is DiskFullError})
+        with pytest.raises(kind, match="/x: cannot be written"):
+            list(pages.pages())
+    finally:
+        pool.close()
