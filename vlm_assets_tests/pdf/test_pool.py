@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool
+from vlm_assets.pdf.slots import CpuSlots
 from vlm_assets.words.errors import OperationError, RejectReason
 from vlm_assets_tests.pdf.builders import (
     Array,
@@ -232,6 +234,19 @@ def test_slots_are_shared_by_all_pools_on_the_machine(tmp_path: Path) -> None:
     finally:
         for pool in pools:
             pool.close()
+
+
+def test_slots_are_for_any_number_of_threads(tmp_path: Path) -> None:
+    slots = CpuSlots(tmp_path, 2)
+
+    def take_and_give(holder: int) -> None:
+        for _ in range(300):
+            slots.take(holder)
+            slots.give_back(holder)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(take_and_give, range(4)))
+    assert [slots.take(holder) for holder in range(3)] == [True, True, False]
 
 
 def test_a_closed_pool_says_so(tmp_path: Path) -> None:
