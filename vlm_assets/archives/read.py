@@ -19,6 +19,7 @@ from vlm_assets.archives.forms import (
     check_whole,
     form_of,
     form_of_file,
+    is_archive_head,
     open_tar,
 )
 from vlm_assets.archives.joined import open_joined, part_starts
@@ -358,7 +359,7 @@ class _Walk:
             return
         if is_image_head(head):
             yield self._record(entry, name, stream)
-        elif not suffix_of(judged) and (form_of(head) in {ZIP, SEVEN_ZIP} or looks_like_tar(head)):
+        elif not suffix_of(judged) and is_archive_head(head):
             again = replace(entry, open=lambda: stream)
             yield from self._archive(again, name, depth)
         else:

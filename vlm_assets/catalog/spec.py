@@ -114,7 +114,7 @@ class SourceSpec(Spec):
     enabled: bool = True
     hold: bool = False
     verify: Literal["decode", "header"] = "decode"
-    multi_frame: Literal["first", "reject"] = "first"
+    multi_frame: Literal["first", "pages", "reject"] = "first"
     buckets: int | None = Field(None, ge=1)
     cooldown_s: float = Field(0, ge=0)
     max_concurrency: int | None = Field(None, ge=1)

@@ -20,6 +20,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.images.probe import ImageProber, ProbePolicy
 from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, guard_of
 from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
+from vlm_assets.ingest.frames import Frames
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
@@ -287,16 +288,16 @@ class _SliceBuild:
             verify=self._spec.verify,
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_image_bytes,
-            multi_frame=self._spec.multi_frame,
+            multi_frame="reject" if self._spec.multi_frame == "reject" else "first",
             decoder_cpu_s=settings.decoder_timeout_s,
         )
         kept = self._kept_rows(plan, version, manifest)
         with ImageProber(policy) as prober:
-            left_out = LeftOutOfItems(plan.fetched)
+            left_out, frames = LeftOutOfItems(plan.fetched), Frames()
             self._left_out = left_out.by_item
-            events = self._events(plan, left_out)
+            events = self._events(plan, left_out, frames)
             outcomes = rows_of(events, Assignment(self._spec, self._key), prober, settings)
-            fresh = groupby(outcomes, key=lambda outcome: outcome[0].item)
+            fresh = groupby(frames.told(outcomes), key=lambda outcome: outcome[0].item)
             following = next(fresh, None)
             for item in items:
                 if item.key in plan.kept:
@@ -319,6 +320,8 @@ class _SliceBuild:
                 following = next(fresh, None)
             if following is not None:
                 raise SourceError(f"{self._name}: {following[0]!r} was never listed")
+        for key, beyond in frames.left_out.items():
+            left_out.by_item[key] += beyond
         if plan.kept and version is not None:
             before = read_slice_left_out(version)
             self._left_out.update({key: before[key] for key in plan.kept.keys() & before.keys()})
@@ -327,7 +330,7 @@ class _SliceBuild:
         for row in self._ledgers.count(item, iter(results)):
             yield self._taken.strip(self._assigned(row) if self._lock else row)
 
-    def _events(self, plan: ItemPlan, left_out: LeftOutOfItems) -> Iterable[Record | Reject]:
+    def _events(self, plan: ItemPlan, left_out: LeftOutOfItems, frames: Frames) -> Iterable[Record | Reject]:
         if not plan.fetched:
             return ()
         asked = [item for item in plan.fetched if not is_taken(item, self._taken.urls)]
@@ -351,6 +354,8 @@ class _SliceBuild:
             measure=self._measure,
         )
         events = left_out.strip(self._source.fetch(self._spec, asked, context) if asked else ())
+        if self._spec.multi_frame == "pages":
+            events = frames.pages(events, self._installation.settings.max_image_bytes)
         if self._taken.urls:
             events = at_the_door(plan.fetched, events, self._taken.urls)
         if self._options.max_records is None:
