@@ -1,6 +1,7 @@
 """Records of an image and what is said of it: one, or one a caption."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vlm_assets.captions.conversations import normalise
@@ -59,4 +60,4 @@ def caption_events(
 
 
 def _named(image: RecordImage, column: str, record_origin: str) -> RecordImage:
-    return RecordImage(image.data, column, None if image.origin == record_origin else image.origin, image.dpi)
+    return replace(image, name=column, origin=None if image.origin == record_origin else image.origin)

@@ -17,6 +17,8 @@ from vlm_assets.words.records import Item
 
 FOLLOWS: Final = "follows"
 """In the payload of a table whose rows may name files."""
+NAMED: Final = "named"
+"""Beside it, where they are held to them: the identities of these files by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class TablesListed:
     """Opens a table; None where that would be a download of its own."""
     identities: Callable[[Sequence[str]], Iterable[str]]
     """What changes with the content of the files of these keys."""
+    holds: bool = False
+    """Items keep the identities of files that their rows name (`NAMED`): upstream may replace them at any time."""
 
     def checked(
         self, groups: Sequence[TableGroup], candidates: set[str]
@@ -74,7 +78,8 @@ class TablesListed:
             told = sorted(found)
             identities = [[key, one] for key, one in zip(told, self.identities(told), strict=True)]
             identity = f"{item.identity}+{_short(identities)}" if found else item.identity
-            items.append(replace(item, identity=identity, payload={**item.payload, FOLLOWS: True}))
+            payload = {**item.payload, FOLLOWS: True, **({NAMED: dict(identities)} if self.holds else {})}
+            items.append(replace(item, identity=identity, payload=payload))
         return items
 
     def _check(self, group: TableGroup) -> None:

@@ -134,13 +134,17 @@ def _admitted(image: RecordImage, prober: ImageProber, max_bytes: int) -> tuple[
         _BadImageError: it is none, or cannot be read.
     """
     data = _read(image.data, max_bytes)
+    digest = sha256(data).hexdigest()
+    if image.sha256 not in {"", digest}:
+        detail = f"sha256 {image.sha256[:12]}… when it was listed, now {digest[:12]}…"
+        raise _BadImageError(RejectReason.CHANGED, detail, transient=True)
     found = prober.probe(data)
     if isinstance(found, ImageFault):
         raise _BadImageError(found.reason, found.detail, transient=found.transient)
     return data, {
         "name": None if image.name is None else nfc(image.name),
         "origin": None if image.origin is None else nfc(image.origin),
-        "sha256": sha256(data).hexdigest(),
+        "sha256": digest,
         "dhash": found.dhash,
         "width_px": found.width_px,
         "height_px": found.height_px,

@@ -12,6 +12,7 @@ from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import PathGlobs, member_events
+from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
 from vlm_assets.words.records import Item, Record
@@ -71,12 +72,14 @@ def archive_item(
     for key in archive.files:
         readable = bool(digests[key])
         size = (root / names[key]).stat().st_size if readable else None
-        parts.append({"key": key, "name_hex": os.fsencode(names[key]).hex(), "size": size})
+        name_hex = os.fsencode(names[key]).hex()
+        parts.append({"key": key, "name_hex": name_hex, "size": size, "sha256": digests[key]})
     told = f":{list(globs.include)}{list(globs.exclude)}" if globs != PathGlobs() else ""
     words = "".join(f"+{digests[key]}" for key in tables) + (f":{said_by}" if said_by else "")
     payload: dict[str, Any] = {"parts": parts}
     if tables:
         payload["tables"] = {key: os.fsencode(names[key]).hex() for key in tables}
+        payload["tables_sha256"] = [digests[key] for key in tables]
         payload["among_others"] = is_among_others
         words += f":{is_among_others}"
     identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told + words
@@ -90,13 +93,38 @@ def incomplete_left_out(parts: Mapping[str, str]) -> list[LeftOut]:
 
 
 def archive_events(
-    item: Item, root: Path, globs: PathGlobs, encoding: Encodings, rule: CaptionRule, context: FetchContext
+    item: Item,
+    root: Path,
+    globs: PathGlobs,
+    encoding: Encodings,
+    rule: CaptionRule,
+    context: FetchContext,
+    held: HeldFiles,
 ) -> Iterator[Record | Reject | LeftOut]:
-    """Members of an archive in a folder.
+    """Members of an archive in a folder; a reject where it was replaced since it was listed.
 
     Raises:
-        SourceError: it cannot be read to its end, or what may hold words not for certain.
+        SourceError: it cannot be read to its end, or is replaced meanwhile, or what may hold words not for certain.
     """
+    files = _listed_files(item, root)
+    if (reject := held.replaced(item, files)) is not None:
+        yield reject
+        return
+    yield from _members(item, root, globs, encoding, rule, context)
+    held.check(item, files)
+
+
+def _listed_files(item: Item, root: Path) -> dict[Path, str]:
+    """The files of an archive and the tables that speak of it, with their sha256 as listed."""
+    payload = item.payload
+    tables = zip(payload.get("tables", {}).values(), payload.get("tables_sha256", ()), strict=False)
+    names = [*((part["name_hex"], part.get("sha256", "")) for part in payload["parts"]), *tables]
+    return {root / os.fsdecode(bytes.fromhex(name_hex)): digest for name_hex, digest in names}
+
+
+def _members(
+    item: Item, root: Path, globs: PathGlobs, encoding: Encodings, rule: CaptionRule, context: FetchContext
+) -> Iterator[Record | Reject | LeftOut]:
     from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members

@@ -78,7 +78,7 @@ class UrlList:
         """
         known = {nfc(name) for name in known_columns if name is not None}
         self.path = path
-        self.files = _files(path)
+        self.files = list_files(path)
         self.left_out = _left_out(path, self.files)
         self._tables = [_opened(file, reading, known) for file in self.files]
         for file, table in zip(self.files[1:], self._tables[1:], strict=True):
@@ -354,7 +354,7 @@ def _plain_value(value: Any) -> Any:
     return str(value)
 
 
-def _files(path: Path) -> list[Path]:
+def list_files(path: Path) -> list[Path]:
     """The files of a list, sorted.
 
     Raises:

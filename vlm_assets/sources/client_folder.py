@@ -22,6 +22,7 @@ from vlm_assets.sources._folder_archives import (
     incomplete_left_out,
 )
 from vlm_assets.sources._folder_walk import FolderWalk
+from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -31,6 +32,7 @@ from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordIm
 
 _ROOT_SLICE: Final = "root"
 _FILES_PER_SLICE: Final = 10_000
+_HASHES: Final = "sha256.db"
 
 
 class ClientFolderSpec(CaptionKeys, SourceSpec):
@@ -101,7 +103,7 @@ class ClientFolder:
         hashed = sorted(said.keys() | packed | beside | shared)
         walk.check_names({*hashed, *companions})
         paths = [os.path.join(root, walk.files[key]) for key in hashed]
-        with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
+        with FileHashes(context.cache_dir / _HASHES, workers=context.settings.worker_count) as hashes:
             digest_of = dict(zip(hashed, hashes.hash_many(paths), strict=True))
         items = [_item(key, names, spec.path, digest_of, said[key]) for key in said]
         crowded = among_others(one.key for one in archives)
@@ -134,21 +136,30 @@ class ClientFolder:
     ) -> Iterator[Record | Reject | LeftOut]:
         """A record a file, or one a caption, whose bytes are read by the caller; or the members of an archive."""
         rule = spec.caption_rule()
-        for item in items:
-            payload = item.payload
-            if "parts" in payload:
-                yield from archive_events(item, spec.path, spec.globs, spec.encoding, rule, context)
+        with FileHashes(context.cache_dir / _HASHES) as hashes:
+            held = HeldFiles(spec.name, hashes)
+            for item in items:
+                if "parts" in item.payload:
+                    yield from archive_events(item, spec.path, spec.globs, spec.encoding, rule, context, held)
+                else:
+                    yield from _loose(spec, item)
                 context.progress(1, item.size_bytes or 0)
-                continue
-            image = RecordImage(spec.path / _on_disk(item.key, payload.get("name_hex")))
-            yield from caption_events(
-                item.key, item.key, item.key, image, payload.get("captions", ()),
-                open_image=partial(_beside, spec.path, payload.get("beside", {})),
-            )  # fmt: skip
-            context.progress(1, item.size_bytes or 0)
 
 
 SOURCE = ClientFolder()
+
+
+def _loose(spec: ClientFolderSpec, item: Item) -> Iterator[Record | Reject]:
+    """Records of an image, and of those beside it, each held to the hash that its identity has."""
+    payload = item.payload
+    beside = payload.get("beside", {})
+    digests = item.identity.split(":")
+    image = RecordImage(spec.path / _on_disk(item.key, payload.get("name_hex")), sha256=digests[1])
+    listed = dict(zip(beside, digests[len(digests) - len(beside) :], strict=True))
+    yield from caption_events(
+        item.key, item.key, item.key, image, payload.get("captions", ()),
+        open_image=partial(_beside, spec.path, beside, {item.key: digests[1], **listed}),
+    )  # fmt: skip
 
 
 def _sort_out(spec: ClientFolderSpec, walk: FolderWalk) -> tuple[list[FolderArchive], set[str]]:
@@ -209,9 +220,11 @@ def _on_disk(key: str, name_hex: str | None) -> str:
     return key if name_hex is None else os.fsdecode(bytes.fromhex(name_hex))
 
 
-def _beside(root: Path, beside: Mapping[str, str | None], key: str) -> RecordImage:
+def _beside(
+    root: Path, beside: Mapping[str, str | None], digests: Mapping[str, str], key: str
+) -> RecordImage:
     """Another image of a row that names several."""
-    return RecordImage(root / _on_disk(key, beside.get(key)), origin=key)
+    return RecordImage(root / _on_disk(key, beside.get(key)), origin=key, sha256=digests.get(key, ""))
 
 
 def _slices(

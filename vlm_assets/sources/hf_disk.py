@@ -7,7 +7,7 @@ them is an error, not a smaller dataset.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,16 +18,17 @@ from vlm_assets.captions.keys import TEXT_FILE_KEYS, TextFileKeys
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._folder_walk import FolderWalk
+from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
-    from vlm_assets.hub.cells import Follow, Followed
+    from vlm_assets.hub.cells import Followed
     from vlm_assets.hub.listed_tables import TableGroup
     from vlm_assets.hub.looks import TableLook
 
@@ -80,8 +81,9 @@ class HfDisk:
         from vlm_assets.archives.limits import ArchiveLimits
         from vlm_assets.hub.readers import Reading, read_data_file
 
-        follow_of = _follow(spec, items)
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:
+            held = HeldFiles(spec.name, hashes)
+            follow_of = _follow(spec, items, held)
             for item in items:
                 path = spec.path / item.payload["path"]
                 digest = item.payload.get("sha256", item.identity)
@@ -89,6 +91,7 @@ class HfDisk:
                     raise SourceError(
                         f"source {spec.name}: {path} is unreadable or not the file that was listed; list it again"
                     )
+                follow = follow_of(item)
                 features = context.attributes.get("features", {}).get(item.payload["group"], {})
                 reading = Reading(
                     ArchiveLimits(context.settings.max_image_bytes),
@@ -96,9 +99,10 @@ class HfDisk:
                     features,
                     context.spool_dir,
                     text=spec.table_reading(),
-                    follow=follow_of(item),
+                    follow=follow,
                 )
                 yield from read_data_file(path, item.payload["format"], item.key, item.key, reading)
+                held.check(item, {path: digest, **(follow.listed if follow is not None else {})})
                 context.progress(1, item.size_bytes or 0)
 
 
@@ -154,6 +158,7 @@ def _tables_listed(
         context.cache_dir,
         partial(_look, spec, walk.files),
         lambda keys: hashes.hash_many([spec.path / walk.files[key] for key in keys]),
+        holds=True,
     )
     used = {nfc(name) for group in groups for name in group.files}
     return tables.checked(made, set(walk.files) - used)
@@ -169,13 +174,21 @@ def _look(spec: HfDiskSpec, files: Mapping[str, str], group: "TableGroup", item:
     )
 
 
-def _follow(spec: HfDiskSpec, items: Sequence[Item]) -> "Callable[[Item], Follow | None]":
+def _follow(
+    spec: HfDiskSpec, items: Sequence[Item], held: HeldFiles
+) -> "Callable[[Item], _HeldFollow | None]":
     """Gives what an item's rows may name; the folder is walked only where some do."""
-    from vlm_assets.hub.listed_tables import FOLLOWS
+    from vlm_assets.hub.listed_tables import FOLLOWS, NAMED
 
     any_follows = any(item.payload.get(FOLLOWS) for item in items)
     files = FolderWalk(spec.name, spec.path).files if any_follows else {}
-    return lambda item: _DiskFollow(spec.path, files, item.key) if item.payload.get(FOLLOWS) else None
+
+    def follow(item: Item) -> _HeldFollow | None:
+        if not item.payload.get(FOLLOWS):
+            return None
+        return _HeldFollow(spec.path, files, item.key, held, item.payload.get(NAMED, {}))
+
+    return follow
 
 
 class _DiskFollow:
@@ -203,6 +216,27 @@ class _DiskFollow:
         if not path.is_file():
             return Followed(None, key, detail=f"{key} is gone", transient=True)
         return Followed(path, key)
+
+
+class _HeldFollow(_DiskFollow):
+    """Files that were listed with a table, as they were then; `listed` has the sha256 of each that was asked for."""
+
+    def __init__(
+        self, root: Path, files: Mapping[str, str], table: str, held: HeldFiles, digests: Mapping[str, str]
+    ) -> None:
+        super().__init__(root, files, table)
+        self._held = held
+        self._digests = digests
+        self.listed: dict[Path, str] = {}
+
+    def _followed(self, key: str) -> "Followed":
+        found = super()._followed(key)
+        digest = self._digests.get(key, "")
+        if found.path is None or not self._held.is_changed(found.path, digest):
+            self.listed |= {} if found.path is None else {found.path: digest}
+            return found
+        told = f"{key} was replaced since it was listed"
+        return replace(found, path=None, reason=RejectReason.CHANGED, detail=told, transient=True)
 
 
 def _saved(spec: HfDiskSpec) -> list[_Group]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,10 +12,11 @@ from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Listed, Record
+from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 
 class ImageUrlsSpec(TextFileKeys, LabelledSpec):
@@ -58,7 +59,13 @@ class ImageUrls:
             SourceError: missing, empty or malformed file, missing columns.
             ConfigError: the settings name no contact, and the URLs lead to the internet.
         """
-        from vlm_assets.sources._url_list import UrlList, bucket_slices, choose_columns, count_urls
+        from vlm_assets.sources._url_list import (
+            UrlList,
+            bucket_slices,
+            choose_columns,
+            count_urls,
+            list_files,
+        )
         from vlm_assets.transfer.contact import ContactCheck
 
         label = label_rule(spec)
@@ -68,6 +75,7 @@ class ImageUrls:
             spec.sha256_column,
             label if isinstance(label, str) else None,
         )
+        before = _revision(list_files(spec.urls), context)
         urls = UrlList(spec.urls, spec.table_reading(), declared)
         columns = choose_columns(
             spec.urls, urls.columns,
@@ -81,9 +89,10 @@ class ImageUrls:
         if spec.label_rule is not None:
             spec.label_rule.check(labels, f"source {spec.name}: {spec.urls}")
         buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
+        slices = bucket_slices(urls.rows(columns), buckets, spec.rows_per_slice, context.cache_dir)
         return Listed(
-            revision=_revision(urls.files),
-            slices=bucket_slices(urls.rows(columns), buckets, spec.rows_per_slice, context.cache_dir),
+            revision=before,
+            slices=_of_one_revision(slices, spec, context, before),
             buckets={"": buckets},
             left_out=urls.left_out,
             upstream=rows + len(urls.left_out),
@@ -108,15 +117,35 @@ def label_rule(spec: SourceSpec) -> str | int | None:
     return None if rule is None else rule.column or rule.folder
 
 
-def _revision(files: Sequence[Path]) -> str:
-    """The hash of the file, or that over the names and hashes of several."""
-    hashes = [_file_hash(file) for file in files]
+def _of_one_revision(
+    slices: Iterator[ListedSlice], spec: ImageUrlsSpec, context: ListContext, before: str
+) -> Iterator[ListedSlice]:
+    """The slices of a list that nobody wrote to while it was read.
+
+    Raises:
+        SourceError: somebody did.
+    """
+    from vlm_assets.sources._url_list import list_files
+
+    yield from slices
+    if _revision(list_files(spec.urls), context) != before:
+        raise SourceError(
+            f"source {spec.name}: {spec.urls} changed while it was read; list it again when nobody writes there"
+        )
+
+
+def _revision(files: Sequence[Path], context: ListContext) -> str:
+    """The hash of the file, or that over the names and hashes of several.
+
+    Raises:
+        SourceError: one cannot be read, or is written to.
+    """
+    try:
+        with FileHashes(context.cache_dir / "sha256.db") as known:
+            hashes = [known.sha256(file) for file in files]
+    except OSError as error:
+        raise SourceError(f"a URL list cannot be read: {error}") from error
     if len(files) == 1:
         return f"sha256:{hashes[0]}"
     told = "".join(f"{nfc(file.name)}\0{digest}\n" for file, digest in zip(files, hashes, strict=True))
     return f"sha256:{sha256(told.encode()).hexdigest()}"
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

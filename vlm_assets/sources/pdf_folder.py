@@ -8,15 +8,17 @@ from typing import ClassVar, Final
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._folder_walk import FolderWalk
+from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOutReason, Reject, SourceError
+from vlm_assets.words.errors import LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
 _DOCUMENTS_PER_SLICE: Final = 200
+_HASHES: Final = "sha256.db"
 
 
 class PdfFolderSpec(PagesSpec):
@@ -50,7 +52,7 @@ class PdfFolder:
             raise SourceError(f"source {spec.name}: no PDF in {spec.path}; check path")
         walk.check_names(names)
         paths = {name: spec.path / walk.files[name] for name in names}
-        with FileHashes(context.cache_dir / "sha256.db", workers=context.settings.worker_count) as hashes:
+        with FileHashes(context.cache_dir / _HASHES, workers=context.settings.worker_count) as hashes:
             digests = hashes.hash_many([paths[name] for name in names])
         items = [_item(spec, name, paths[name], digest) for name, digest in zip(names, digests, strict=True)]
         count = spec.buckets or context.previous_buckets.get("")
@@ -71,13 +73,25 @@ class PdfFolder:
         """One record or reject a page; one reject for a document that cannot be opened."""
         from vlm_assets.pdf.records import Document, page_records
 
-        documents = (Document(item.key, spec.path / _name(item), item.key) for item in items)
         sizes = {item.key: item.size_bytes or 0 for item in items}
-        for event in page_records(documents, spec.page_options(context.settings), context):
-            size_bytes = sizes.pop(event.item, None)
-            if size_bytes is not None:
-                context.progress(1, size_bytes)
-            yield event
+        files = {item.key: {spec.path / _name(item): item.identity.split(":")[1]} for item in items}
+        with FileHashes(context.cache_dir / _HASHES) as hashes:
+            held = HeldFiles(spec.name, hashes)
+            documents = (
+                held.replaced(item, files[item.key]) or Document(item.key, spec.path / _name(item), item.key)
+                for item in items
+            )
+            replaced: set[str] = set()
+            for event in page_records(documents, spec.page_options(context.settings), context):
+                size_bytes = sizes.pop(event.item, None)
+                if size_bytes is not None:
+                    context.progress(1, size_bytes)
+                if isinstance(event, Reject) and event.reason is RejectReason.CHANGED:
+                    replaced.add(event.item)
+                yield event
+            for item in items:
+                if item.key not in replaced:
+                    held.check(item, files[item.key])
 
 
 SOURCE = PdfFolder()

@@ -23,6 +23,10 @@ _CHUNK_PATHS: Final = 64
 _Key = tuple[int, int, int, int]
 
 
+class ChangingFileError(OSError):
+    """A file that is written to while it is read."""
+
+
 class FileHashes:
     """sha256 of files, each read once while its size, mtime, ctime and inode stay.
 
@@ -57,7 +61,8 @@ class FileHashes:
         """sha256 hex of the file's present content.
 
         Raises:
-            OSError: it cannot be read, or keeps changing while it is read.
+            OSError: it cannot be read.
+            ChangingFileError: it keeps changing while it is read.
         """
         for _ in range(3):
             before = path.stat()
@@ -70,7 +75,19 @@ class FileHashes:
             if _key(after) == _key(before):
                 self._keep(after, digest)
                 return digest
-        raise OSError(f"{path} changes while it is read")
+        raise ChangingFileError(f"{path} changes while it is read")
+
+    def changed(self, path: Path, listed: str) -> bool:
+        """Whether a file's content is another than the sha256 that was listed, or is being written to.
+
+        False where it cannot be read, then or now (`listed` is ""): whoever reads it says so.
+        """
+        try:
+            return bool(listed) and self.sha256(path) != listed
+        except ChangingFileError:
+            return True
+        except OSError:
+            return False
 
     def hash_many(self, paths: Sequence[Path | str]) -> list[str]:
         """sha256 of each path in order, read by several threads; "" where a file cannot be read.

@@ -139,6 +139,8 @@ class RejectReason(StrEnum):
     """Larger than the size cap of a download, file or member."""
     CHECKSUM = "checksum"
     """The bytes do not hash to the declared value."""
+    CHANGED = "changed"
+    """A file that was replaced since it was listed; due again, as it is listed then."""
     TOMBSTONED = "tombstoned"
     """Taken down: never asked for again."""
     DRIFTED = "drifted"

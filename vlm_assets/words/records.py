@@ -63,13 +63,15 @@ class RecordImage:
     """One image of a record: encoded bytes, or a file that holds just them.
 
     `name`: the column, member or file it came from, where the record is more than this image. `origin`: where it
-    came from, where that is not the record's origin.
+    came from, where that is not the record's origin. `sha256`: of the bytes that were listed, hex; others are a
+    reject, due again. "" where the listing took none.
     """
 
     data: bytes | Path
     name: str | None = None
     origin: str | None = None
     dpi: int | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
