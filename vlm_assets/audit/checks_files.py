@@ -259,7 +259,8 @@ def check_loadable(recount: Recount) -> Verdict:
     try:
         opened = datasets.load_from_disk(str(evidence.directory))
         count, found = len(opened), set(opened.features)
-        first = opened.select_columns(["id"])[0]["id"] if count else ""  # images are for `decodes`
+        row = opened[0] if count else {}  # with its images decoded, as a user gets it
+        first = row.get("id", "")
         picture = opened.features.get("images") == datasets.List(datasets.Image())
     except Exception as error:  # noqa: BLE001 - whatever a user of `datasets` would meet is the finding
         return Verdict(expected, f"{type(error).__name__}: {error}", [f"load_from_disk: {error}"])
@@ -310,7 +311,7 @@ def check_image_bytes(recount: Recount) -> Verdict:
 
 
 def check_decodes(recount: Recount) -> Verdict:
-    """Full decodes by Pillow."""
+    """Full reads by `datasets`."""
     result = recount.content
     if result.unreadable:
         raise UnjudgedError("; ".join(result.unreadable[:3]))

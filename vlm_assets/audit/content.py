@@ -329,7 +329,7 @@ def _fault_of(values: dict[str, Any], told: dict[str, Any]) -> str:
 
 
 def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.RecordBatch) -> None:
-    """Opens the images of a row with Pillow, fully, and compares format and size."""
+    """Reads the images of a row as `datasets` does, fully, and compares format and size."""
     row: dict[str, Any] = batch.to_pylist()[0]
     result.decoded += 1
     told = ""
@@ -347,12 +347,16 @@ _PILLOW_NAMES: Final = {"MPO": "JPEG", "DIB": "BMP"}
 
 
 def _decode_fault(encoded: bytes, fact: dict[str, Any]) -> str:
-    """What is wrong with an image when it is decoded fully; "" where it is what is on record."""
+    """What is wrong with an image when `datasets` reads it; "" where it is what is on record."""
+    from datasets import Image as ImageFeature  # noqa: PLC0415 - seconds, and only where something is decoded
+
     try:
         load_plugin(fact["format"])
         with Image.open(BytesIO(encoded)) as image:
-            image.load()
             found = (_PILLOW_NAMES.get(image.format or "", image.format), *image.size)
+        ImageFeature().decode_example(
+            {"bytes": encoded, "path": None}
+        )  # as a row is read: loaded, turned by EXIF
     except Exception as error:  # noqa: BLE001 - boundary to decoders; the finding records it
         return f"does not decode: {type(error).__name__}: {error}"
     said = (fact["format"], fact["width_px"], fact["height_px"])

@@ -23,6 +23,7 @@ from vlm_assets.images.facts import (
     TooHeavyError,
 )
 from vlm_assets.images.headers import Header
+from vlm_assets.images.reading import MAX_OPENED_PIXELS, check_reading
 from vlm_assets.words.errors import RejectReason
 
 THREADED: Final = frozenset({"JPEG", "PNG", "WEBP"})
@@ -36,6 +37,7 @@ _DRAFT_SIZE: Final = (4 * WIDTH, 4 * HEIGHT)
 _MID_GREY: Final = {"L": (128,), "CMYK": (127, 128)}
 _PADDING: Final = bytes(64)
 _ZERO_TAIL: Final = bytes(512)
+_PNG_EXIF: Final = (b"eXIf", b"Raw profile type ")
 _SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
 
@@ -100,6 +102,7 @@ def _probe_jpeg(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -
     header = Header(width, height, 1, orientation, dpi)
     _check_limits(header, policy)
     if policy.verify == "header":
+        check_reading(image, data)
         return _facts(form, header, None)
     scans = data.count(_SOS) if "progressive" in image.info else 1
     _check_weight(header, in_process, scans)
@@ -108,6 +111,7 @@ def _probe_jpeg(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -
     image.load()
     if "progressive" not in image.info:
         _check_jpeg_tail(data, scan_at, image)
+    check_reading(image, data)
     return _facts(form, header, dhash(image))
 
 
@@ -147,19 +151,24 @@ def _probe_png(form: str, data: bytes, policy: ProbePolicy, in_process: bool) ->
     decode = policy.verify == "decode"
     header = headers.png_header(data, checksums=decode)
     _check_limits(header, policy)
-    if not decode:
+    if not decode and not any(name in data for name in _PNG_EXIF):
         return _facts(form, header, None)
     _check_weight(header, in_process)
-    return _facts(form, header, dhash(_loaded(PngImageFile(BytesIO(data)))))
+    image = _read(
+        PngImageFile(BytesIO(data))
+    )  # EXIF may stand behind the pixels: one is not read without the other
+    return _facts(form, header, dhash(image) if decode else None)
 
 
 def _probe_webp(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table
     header = headers.webp_header(data)
     _check_limits(header, policy)
-    if policy.verify == "header":
+    decode = policy.verify == "decode"
+    if not decode and b"EXIF" not in data:
         return _facts(form, header, None)
     _check_weight(header, in_process)
-    return _facts(form, header, dhash(_loaded(WebPImageFile(BytesIO(data)))))
+    image = _read(WebPImageFile(BytesIO(data)))
+    return _facts(form, header, dhash(image) if decode else None)
 
 
 def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table
@@ -175,8 +184,9 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
         header = _other_header(form, data, image)
         _check_limits(header, policy)
         if policy.verify == "header":
+            check_reading(image)
             return _facts(form, header, None)
-        return _facts(form, header, dhash(_loaded(image)))
+        return _facts(form, header, dhash(_read(image)))
     except (OSError, SyntaxError) as error:
         fault = fault_of(error)
         if fault.reason is RejectReason.CORRUPT and headers.ends_early(form, data):
@@ -200,8 +210,9 @@ def _other_header(form: str, data: bytes, image: ImageFile.ImageFile) -> Header:
     return Header(image.width, image.height, min(frames, MAX_FRAMES_COUNTED), orientation, dpi)
 
 
-def _loaded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+def _read(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
     image.load()
+    check_reading(image)
     return image
 
 
@@ -209,9 +220,10 @@ def _check_limits(header: Header, policy: ProbePolicy) -> None:
     pixels = header.width_px * header.height_px
     if pixels <= 0:
         raise BadImageError(RejectReason.CORRUPT, f"{header.width_px} x {header.height_px} pixels")
-    if pixels > policy.max_pixels:
+    limit = min(policy.max_pixels, MAX_OPENED_PIXELS)
+    if pixels > limit:
         size = f"{header.width_px} x {header.height_px}"
-        raise BadImageError(RejectReason.BOMB, f"{size} pixels, the limit is {policy.max_pixels}")
+        raise BadImageError(RejectReason.BOMB, f"{size} pixels, the limit is {limit}")
     if header.frames > 1 and policy.multi_frame == "reject":
         raise BadImageError(RejectReason.MULTI_FRAME, f"{header.frames} frames")
 
