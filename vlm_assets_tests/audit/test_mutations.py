@@ -106,7 +106,9 @@ def swap_two_images(b: Broken) -> None:
     b.rewrite(change, _shard_with(b, 2))
 
 
-@mutation("decodes", "image_bytes", why="the bytes are no image any more")
+@mutation(
+    "decodes", "image_bytes", "loadable", why="the bytes are no image any more, and it is the first row"
+)
 def empty_an_image(b: Broken) -> None:
     def change(data: list[dict[str, Any]], _index: list[dict[str, Any]]) -> None:
         data[0]["images"][0]["bytes"] = b"no image"
