@@ -15,9 +15,9 @@ from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.scan import SliceFacts
-from vlm_assets.audit.words import sure_distinct
+from vlm_assets.audit.words import Bool, sure_distinct
 from vlm_assets.store.listings import read_listing
-from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, REJECTS_FILE
+from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, REJECTS_FILE, data_file_names
 from vlm_assets.words.layout import key_hash
 from vlm_assets.words.manifest import SliceManifest
 
@@ -232,3 +232,42 @@ def check_renderer(recount: Recount) -> Verdict:
         figures={"slices": counts, "mixed_slices": len(mixed)},
         milder=not mixed,
     )
+
+
+def check_fonts(recount: Recount) -> Verdict:
+    """Pages in the corpus whose fonts were substituted or had no glyph, by what their rows say of them."""
+    evidence = recount.evidence
+    substituted = lacking = 0
+    examples: list[str] = []
+    for number, one in enumerate(evidence.slices):
+        if one.directory is None or one.manifest is None or one.manifest.renderer is None:
+            continue  # nothing was drawn in it
+        begin = int(evidence.starts[number])
+        planned = recount.planned[begin : int(evidence.starts[number + 1])]
+        substituted += int((_flagged(one.directory, one.manifest, "substituted") & planned).sum())
+        places = np.flatnonzero(_flagged(one.directory, one.manifest, "no_glyph") & planned)
+        lacking += len(places)
+        examples += [f"{recount.name_of(begin + int(row))}: text may be missing" for row in places[:3]]
+    return Verdict(
+        "every page has a glyph for what it asks for",
+        f"{lacking} pages lack glyphs; {substituted} are drawn with other fonts than they ask for",
+        examples[:MAX_EXAMPLES],
+        lacking,
+        {"no_glyph": lacking, "substituted": substituted},
+    )
+
+
+def _flagged(directory: Path, manifest: SliceManifest, flag: str) -> Bool:
+    """Rows of a slice with a page flag. Of a data file nothing is read but this column."""
+    found = [np.empty(0, bool)]
+    for name in data_file_names(manifest.files):
+        try:
+            with pa.memory_map(str(directory / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+                for batch in reader:
+                    column = batch.column("extra")
+                    column.validate(full=True)
+                    flagged = pc.match_substring_regex(column, rf'"flags":\[[^\]]*"{flag}"')
+                    found.append(pc.fill_null(flagged, fill_value=False).to_numpy(zero_copy_only=False))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UnjudgedError(f"{directory / name}: {error}") from error
+    return np.concatenate(found)

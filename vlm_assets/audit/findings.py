@@ -76,12 +76,20 @@ class FindingName(StrEnum):
     """No slice shrank, or has many more rejects, against its version before."""
     RENDERER = "renderer"
     """What was drawn here was drawn under one renderer identity: in every slice, and (a warning) in the corpus."""
+    FONTS = "fonts"
+    """No page of the corpus lacks a glyph that it asks for; those drawn with other fonts are counted."""
     RIGHTS = "rights"
     """Every licence in the corpus names terms; no declared source waits for terms to be accepted."""
 
 
 WARNINGS: Final = frozenset(
-    {FindingName.STALENESS, FindingName.DRIFT, FindingName.SLICE_HEALTH, FindingName.RIGHTS}
+    {
+        FindingName.STALENESS,
+        FindingName.DRIFT,
+        FindingName.SLICE_HEALTH,
+        FindingName.FONTS,
+        FindingName.RIGHTS,
+    }
 )
 """Names whose severity is `warning`: they are about what to do next, not about what is wrong here."""
 

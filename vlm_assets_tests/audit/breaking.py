@@ -63,7 +63,7 @@ def sources(base: Path) -> list[dict[str, Any]]:
     common = {"kind": "client_folder", "category": "photos", "licence": "CC0-1.0"}
     return [
         {**common, "name": "street", "path": base / "street", "subcategory": "street", "max_samples": 20,
-         "reject_tolerance": 0.5},
+         "reject_tolerance": 0.5, "text": "sidecar"},
         {**common, "name": "wild", "path": base / "wild", "licence": "CC-BY-4.0",
          "subcategory_from": {"folder": 1, "map": {"sun": "nature/day", "moon": "nature/night"}}},
         {**common, "name": "scans", "path": base / "scans", "category": "pages", "subcategory": "scans",
@@ -75,6 +75,8 @@ def sources(base: Path) -> list[dict[str, Any]]:
 
 def pictures(base: Path) -> None:
     fill(base / "street", 24)
+    for page in sorted((base / "street").glob("*.jpeg"))[::2]:  # as a page says of itself that was drawn
+        page.with_suffix(".json").write_text('{"flags": ["substituted", "no_glyph"]}')
     (base / "street" / "broken.jpg").write_bytes(picture(999)[:400])
     (base / "street" / "Thumbs.db").write_bytes(b"left by an operating system")
     for name, start, count in (("sun", 100, 12), ("moon", 200, 9), ("fog", 300, 2)):

@@ -68,7 +68,7 @@ def test_every_name_is_documented_and_has_a_severity():
     for name in finding_names():
         assert f'{name.name} = "{name}"\n    """' in source
     assert {str(n) for n in FindingName if severity_of(n) is Severity.WARNING} == {
-        "staleness", "drift", "slice_health", "rights"
+        "staleness", "drift", "slice_health", "fonts", "rights"
     }  # fmt: skip
 
 

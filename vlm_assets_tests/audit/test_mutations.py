@@ -462,12 +462,17 @@ def addresses_in_quarantine(b: Broken) -> None:
 
 @mutation("renderer")
 def slice_drawn_by_two_machines(b: Broken) -> None:
-    _drawn_under(b, "street", "poppler-0123456789abcdef+poppler-fedcba9876543210")
+    _drawn_under(b, "wild", "poppler-0123456789abcdef+poppler-fedcba9876543210", "moon")
+
+
+@mutation("fonts")
+def pages_drawn_without_their_glyphs(b: Broken) -> None:
+    _drawn_under(b, "street", "poppler-0123456789abcdef")
 
 
 @mutation("renderer")
 def corpus_drawn_by_two_machines(b: Broken) -> None:
-    _drawn_under(b, "street", "poppler-0123456789abcdef")
+    _drawn_under(b, "wild", "poppler-0123456789abcdef", "moon")
     _drawn_under(b, "wild", "poppler-fedcba9876543210", "sun")
 
 
