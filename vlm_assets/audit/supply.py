@@ -20,9 +20,8 @@ from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_dupli
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.near import near_pairs, telling
 from vlm_assets.audit.rules import Rules
-from vlm_assets.audit.words import I64, U64, Bool, among, fixed_words, numbers, ranks, words_of
+from vlm_assets.audit.words import I64, U64, Bool, fixed_words, numbers, ranks, words_of
 from vlm_assets.store.slices import INDEX_FILE
-from vlm_assets.store.tombstones import StoredTombstones
 
 REASONS: Final = (
     "tombstone", "unmapped_label", "licence", "min_side", "too_large", "decontaminate", "max_samples", "duplicate",
@@ -357,8 +356,3 @@ def near_benchmark(dhash: U64, benchmark: Benchmark, bits: int) -> Bool:
     hit = np.zeros(len(values), bool)
     hit[near_pairs(values, benchmark.dhash, bits)[0]] = True
     return hit[value_of]
-
-
-def takedown_mask(sha: U64, takedowns: StoredTombstones) -> Bool:
-    """Rows whose image was taken down everywhere."""
-    return among(sha, words_of(takedowns.image_sha256))

@@ -7,10 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any, Final, TypedDict
-
-import orjson
 
 from vlm_assets.captions.marks import MAX_MARKS, Mark, MarksError, split_at_marks, without_marks
 from vlm_assets.captions.turns import ConversationError, Turn, read_turns
@@ -87,20 +84,6 @@ def normalise(value: object, image_count: int) -> Conversation:
     if not any(part["type"] == _TEXT for message in messages for part in message["content"]):
         raise ConversationError("the conversation has no words")
     return Conversation(messages, {change: n for change, n in changes.items() if n}, reading.beside)
-
-
-def messages_sha256(messages: Sequence[Mapping[str, Any]] | None) -> bytes:
-    """sha256 over the compact JSON of normalised messages, keys in the schema's order; of b"" where null."""
-    if messages is None:
-        return sha256(b"").digest()
-    plain = [
-        {
-            "role": message["role"],
-            "content": [{"type": part["type"], "text": part["text"]} for part in message["content"]],
-        }
-        for message in messages
-    ]
-    return sha256(orjson.dumps(plain)).digest()
 
 
 def _place(turns: Sequence[Turn], image_count: int, changes: Counter[Change]) -> _Placed:

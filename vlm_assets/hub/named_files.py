@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from typing import Final
 from urllib.parse import unquote
 
@@ -65,8 +65,3 @@ class NamedFiles:
         if self._root and name.startswith(f"{self._root}/"):
             return name[len(self._root) + 1 :]
         return None if name.startswith(("/", "\\")) or _SCHEME.match(name) else name
-
-
-def names_of_files(names: Sequence[str], files: NamedFiles) -> set[str]:
-    """Keys of those files that are among the named ones."""
-    return {key for name in names if (key := files.key_of(name)) is not None}

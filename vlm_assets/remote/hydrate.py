@@ -57,37 +57,6 @@ def hydrate_sources(
     return report
 
 
-def hydrate_slice(
-    installation: Installation,
-    source: str,
-    slice_key: str,
-    version: str | None = None,
-    *,
-    lock_wait_s: float = 3600.0,
-    bucket: Bucket | None = None,
-) -> Path | None:
-    """Folder of a slice's version on this machine, fetched if need be; None where neither side has any.
-
-    `version` None: the current one here, else the one that the remote shows. A version that was asked for by name
-    becomes the one shown here only where there was none.
-
-    Raises:
-        RemoteError: the version asked for is missing or damaged at the remote.
-    """
-    root, name = installation.root, Name("datasets", source, slice_key)
-    here = current_version(name.link(root))
-    if here is not None and version in {None, here.name}:
-        return here
-    bucket = bucket or open_remote(installation.settings)
-    pull_tombstones(bucket, root)
-    if version is None:
-        found = read_pointer(bucket, name)
-        if found is None:
-            return None
-        version = found[0].version
-    return _fetch(bucket, root, [(name, version)], lock_wait_s)[0]
-
-
 def hydrate_due_slice(
     installation: Installation,
     listing: Listing,

@@ -29,16 +29,6 @@ def splitmix64(word: int) -> int:
     return mix64((word + GOLDEN_GAMMA) & _MASK)
 
 
-def first_word(key: bytes) -> int:
-    """The first 8 bytes of a key, little endian."""
-    return int.from_bytes(key[:8], "little")
-
-
-def rank_of(key: bytes, seed: int) -> int:
-    """Rank of a row key under a seed; the rows of lowest rank are sampled first."""
-    return mix64(first_word(key) ^ splitmix64(seed))
-
-
 def mix64_array(words: Words) -> Words:
     """`mix64` of every element."""
     mixed = words ^ (words >> np.uint64(_SHIFTS[0]))
@@ -55,5 +45,5 @@ def splitmix64_array(words: Words) -> Words:
 
 
 def ranks_of(first_words: Words, seed: int) -> Words:
-    """`rank_of` for keys given by `first_word`."""
+    """Ranks of row keys under a seed, by their first 8 bytes, little endian; the lowest are sampled first."""
     return mix64_array(first_words ^ np.uint64(splitmix64(seed)))

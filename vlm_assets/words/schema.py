@@ -243,8 +243,3 @@ def row_bytes(row: Mapping[str, Any]) -> int:
         for part in message["content"]:
             total += _PART_BYTES + len(part["type"]) + len((part["text"] or "").encode())
     return total
-
-
-def digest_of_digests(digests: Sequence[bytes]) -> str:
-    """`content_hash`: sha256 hex over row digests in row order."""
-    return sha256(b"".join(digests)).hexdigest()

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.words.schema import INDEX_SCHEMA, digest_of_digests, images_hash
+from vlm_assets.words.schema import INDEX_SCHEMA, images_hash
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def commit(
         source=source_name,
         slice=slice_name,
         version=hex_of(f"{source_name}/{slice_name}/{len(rows)}")[:12],
-        content_hash=digest_of_digests([one["digest"] for one in full]),
+        content_hash=sha256(b"".join(one["digest"] for one in full)).hexdigest(),
         rows=len(rows),
         container=False,
         items_per_slice=len(rows),

@@ -15,7 +15,7 @@ from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
 from vlm_assets.words.errors import AllocationError
-from vlm_assets.words.keys import rank_of
+from vlm_assets.words.keys import ranks_of
 from vlm_assets.words.schema import INDEX_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.allocation import reference
@@ -46,7 +46,7 @@ def test_selects_the_rows_of_lowest_rank(tmp_path):
     cat = catalog([source("a")], targets={"t": 4})
     supply = [commit(tmp_path, "a", "s", [row(n) for n in range(20)])]
     keys = {n: index_row("a", "s", n, row(n))["content_sha256"] for n in range(20)}
-    by_rank = sorted(range(20), key=lambda n: rank_of(keys[n], 7))
+    by_rank = sorted(range(20), key=lambda n: ranks_of(np.frombuffer(keys[n][:8], "<u8"), 7)[0])
     assert sorted(ids_of(plan(cat, supply))) == sorted(f"a/s/{n}" for n in by_rank[:4])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_assets.captions.conversations import Change, Conversation, messages_sha256, normalise
+from vlm_assets.captions.conversations import Change, Conversation, normalise
 from vlm_assets.captions.marks import split_at_marks, without_marks
 from vlm_assets.captions.turns import (
     MAX_CHARACTERS,
@@ -18,6 +18,7 @@ from vlm_assets.captions.turns import (
     ROLES,
     ConversationError,
 )
+from vlm_assets.words.schema import messages_json
 from vlm_assets_tests.captions.talks import FORMS, IMAGE, PAIRED, Talk, messages
 
 TALK: Talk = [
@@ -343,8 +344,8 @@ def test_the_hash_is_of_compact_json_in_the_schemas_order():
     value = messages([("user", [IMAGE, "ş"])])
     turned = [{"content": [dict(reversed(part.items())) for part in value[0]["content"]], "role": "user"}]
     assert json.loads(json_text) == value
-    assert messages_sha256(value) == messages_sha256(turned) == sha256(json_text.encode()).digest()
-    assert messages_sha256(None) == sha256(b"").digest()
+    assert messages_json(value) == messages_json(turned) == json_text.encode()
+    assert messages_json(None) == b""
 
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1).map(

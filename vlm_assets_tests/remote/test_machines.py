@@ -10,10 +10,11 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.slice import SliceOptions, build_slice
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.backup import backup
-from vlm_assets.remote.hydrate import hydrate_plan, hydrate_slice, hydrate_sources
+from vlm_assets.remote.bucket import open_remote
+from vlm_assets.remote.hydrate import _fetch, hydrate_due_slice, hydrate_plan, hydrate_sources
 from vlm_assets.remote.leases import PRUNE, HeldLease, Lease, hold_prune_lease, hold_work_lease
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import RemoteAddress
+from vlm_assets.remote.names import Name, RemoteAddress
 from vlm_assets.remote.on_commit import push_slice, push_target
 from vlm_assets.remote.pointers import Pointer
 from vlm_assets.remote.push import Push, Pusher, Write
@@ -102,7 +103,7 @@ def test_what_was_fetched_for_a_plan_is_not_written_over(machine: NewRoot):
     first = _other_version(one, 5)
     backup(one)
     _other_version(other, 6)
-    hydrate_slice(other, "street", "a", first)
+    _fetch(open_remote(other.settings), other.root, [(Name("datasets", "street", "a"), first)], 60)
     assert set(backup(other).failed) == {"datasets/street/a"}
     restore(other.settings, options=RestoreOptions(overwrite=True))
     _other_version(other, 7)
@@ -201,19 +202,21 @@ def test_shards_are_written_where_only_the_plan_is(machine: NewRoot):
 def test_a_slice_is_fetched_when_it_is_missing(machine: NewRoot, proxy: FaultProxy):
     base, worker = machine("base"), machine("worker", empty=True)
     backup(base)
-    path = hydrate_slice(worker, "street", "a")
+    listing = read_listing(base.root, "street")
+    assert listing is not None
+    path = hydrate_due_slice(worker, listing, "a")
+    assert path is not None
     assert path == current_version(worker.root.slice("street", "a"))
     proxy.log.clear()
-    assert hydrate_slice(worker, "street", "a") == path
+    assert hydrate_due_slice(worker, listing, "a") is None
     assert proxy.log == []
-    assert hydrate_slice(worker, "street", "never") is None
 
 
 def test_takedowns_arrive_before_a_slice_does(machine: NewRoot):
     base, worker = machine("base"), machine("worker", empty=True)
     write_tombstone(base.root, Tombstone(asked="id:street/a/x", ids=("street/a/x",)))
     backup(base)
-    hydrate_slice(worker, "street", "a")
+    hydrate_sources(worker)
     assert tombstones_in_force(worker.root).ids == {"street/a/x"}
 
 
