@@ -63,13 +63,15 @@ class Reading:
 
     limits: ArchiveLimits
     wanted: Callable[[str], bool] = is_image_name
-    """Names the members that are records whatever their bytes. Of others, those are that hold an image."""
+    """Names the members that are records whatever their bytes."""
     encoding: Encodings = None
     """Of names that are neither declared nor valid UTF-8."""
     spool_dir: Path | None = None
     """Where archives inside lie while they are read, if they must; None: the system's folder."""
     unread: Callable[[str], bool] = lambda name: False  # noqa: ARG005 - reads all
     """Names members that are told without their bytes, as a `Member` that has neither data nor a reason."""
+    holds_record: Callable[[bytes], bool] = lambda head: is_image_head(head)  # noqa: PLW0108 - defined below
+    """Tells by their first bytes which of those that are not `wanted` are records too."""
 
 
 def read_members(parts: Path | Sequence[Path], reading: Reading, *, where: str) -> Iterator[Found]:
@@ -357,7 +359,7 @@ class _Walk:
         except MemberFaultError as fault:
             yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, fault.detail, entry.size_bytes)
             return
-        if is_image_head(head):
+        if self._reading.holds_record(head):
             yield self._record(entry, name, stream)
         elif not suffix_of(judged) and is_archive_head(head):
             again = replace(entry, open=lambda: stream)

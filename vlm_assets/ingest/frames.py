@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -94,20 +95,25 @@ def _taken_out(record: Record, pages: Sequence[TiffPage], budget_bytes: int) -> 
 
 
 def _tiff_of(record: Record, max_bytes: int) -> bytes | None:
-    """The bytes of a record's only image, where that is a TIFF."""
+    """The bytes of a record's only image, where that is a TIFF, and the one that was listed."""
     if len(record.images) != 1:
         return None
-    data = record.images[0].data
+    image = record.images[0]
+    data = image.data if isinstance(image.data, bytes) else _read_tiff(image.data, max_bytes)
+    if data is None or not _is_tiff(data[:_HEAD_BYTES]):
+        return None
+    return data if image.sha256 in {"", sha256(data).hexdigest()} else None
+
+
+def _read_tiff(path: Path, max_bytes: int) -> bytes | None:
     try:
-        if isinstance(data, Path):
-            if data.stat().st_size > max_bytes:
-                return None
-            with data.open("rb") as file:
-                head = file.read(_HEAD_BYTES)
-                return head + file.read() if _is_tiff(head) else None
+        if path.stat().st_size > max_bytes:
+            return None
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            return head + file.read() if _is_tiff(head) else None
     except OSError:  # reading it again tells
         return None
-    return data if _is_tiff(data[:_HEAD_BYTES]) else None
 
 
 def _is_tiff(head: bytes) -> bool:

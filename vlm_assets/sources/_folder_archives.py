@@ -106,7 +106,7 @@ def archive_events(
     Raises:
         SourceError: it cannot be read to its end, or is replaced meanwhile, or what may hold words not for certain.
     """
-    files = _listed_files(item, root)
+    files = listed_files(item, root)
     if (reject := held.replaced(item, files)) is not None:
         yield reject
         return
@@ -114,7 +114,7 @@ def archive_events(
     held.check(item, files)
 
 
-def _listed_files(item: Item, root: Path) -> dict[Path, str]:
+def listed_files(item: Item, root: Path) -> dict[Path, str]:
     """The files of an archive and the tables that speak of it, with their sha256 as listed."""
     payload = item.payload
     tables = zip(payload.get("tables", {}).values(), payload.get("tables_sha256", ()), strict=False)
@@ -130,7 +130,7 @@ def _members(
     from vlm_assets.archives.read import Reading, read_members
 
     parts: Sequence[Mapping[str, Any]] = item.payload["parts"]
-    paths = [root / os.fsdecode(bytes.fromhex(part["name_hex"])) for part in parts]
+    paths = archive_files(item, root)
     reading = Reading(
         ArchiveLimits(context.settings.max_image_bytes), encoding=encoding, spool_dir=context.spool_dir
     )
@@ -144,6 +144,11 @@ def _members(
             )
     except MissingPartsError as error:
         yield from last_parts_missing(item.key, [(part["key"], part["size"]) for part in parts], error)
+
+
+def archive_files(item: Item, root: Path) -> list[Path]:
+    """The files that an archive is in, in order."""
+    return [root / os.fsdecode(bytes.fromhex(part["name_hex"])) for part in item.payload["parts"]]
 
 
 def _opened(root: Path, name_hex: str) -> BinaryIO:

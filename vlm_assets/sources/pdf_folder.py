@@ -1,19 +1,22 @@
-"""`pdf_folder`: PDF documents in a folder tree; every page is a sample."""
+"""`pdf_folder`: PDF documents in a folder tree and in its archives; every page is a sample."""
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._archives import PathGlobs, archive_slices
+from vlm_assets.sources._folder_archives import archive_item, find_archives, incomplete_left_out
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
+from vlm_assets.sources._packed_documents import is_pdf_head, is_pdf_name, packed_pages
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOutReason, Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record
 
@@ -31,7 +34,7 @@ class PdfFolderSpec(PagesSpec):
 
 
 class PdfFolder:
-    """A slice is a bucket of documents, an item a document, a record a page."""
+    """A slice is a bucket of documents or an archive, an item a document or an archive, a record a page."""
 
     kind: ClassVar[str] = "pdf_folder"
     version: ClassVar[int] = 3
@@ -41,20 +44,24 @@ class PdfFolder:
     )
 
     def list(self, spec: PdfFolderSpec, context: ListContext) -> Listed:
-        """Every PDF, by its suffix or its first bytes, with (path, size, sha256) as its identity.
+        """Every PDF, by its suffix or its first bytes, and every archive, with (path, size, sha256) as its identity.
 
         Raises:
             SourceError: the folder is missing or cannot be read, or holds no PDF.
         """
         walk = FolderWalk(spec.name, spec.path)
-        names = _documents(walk)
-        if not names:
+        archives, incomplete = find_archives(walk.files, PathGlobs(), walk.head_of)
+        walk.record(incomplete_left_out(incomplete))
+        packed = {file for archive in archives for file in archive.files}
+        names = _documents(walk, walk.files.keys() - packed - incomplete.keys())
+        if not names and not archives:
             raise SourceError(f"source {spec.name}: no PDF in {spec.path}; check path")
-        walk.check_names(names)
-        paths = {name: spec.path / walk.files[name] for name in names}
+        hashed = sorted({*names, *packed})
+        walk.check_names(hashed)
+        paths = {name: spec.path / walk.files[name] for name in hashed}
         with FileHashes(context.cache_dir / _HASHES, workers=context.settings.worker_count) as hashes:
-            digests = hashes.hash_many([paths[name] for name in names])
-        items = [_item(spec, name, paths[name], digest) for name, digest in zip(names, digests, strict=True)]
+            digest_of = dict(zip(hashed, hashes.hash_many([*paths.values()]), strict=True))
+        items = [_item(spec, name, paths[name], digest_of[name]) for name in names]
         count = spec.buckets or context.previous_buckets.get("")
         count = count or max(1, math.ceil(len(items) / spec.documents_per_slice))
         parts: list[list[Item]] = [[] for _ in range(count)]
@@ -65,24 +72,36 @@ class PdfFolder:
             for number, part in enumerate(parts)
             if part
         ]
-        return Listed("folder", slices, {"": count}, left_out=walk.left_out, upstream=walk.count)
+        containers = [archive_item(one, walk.files, spec.path, digest_of, PathGlobs()) for one in archives]
+        buckets = {"": count}
+        slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
+        return Listed(
+            "folder", slices, buckets, left_out=walk.left_out, upstream=walk.count,
+            companions=len(packed) - len(archives),
+        )  # fmt: skip
 
     def fetch(
         self, spec: PdfFolderSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject]:
+    ) -> Iterator[Record | Reject | LeftOut]:
         """One record or reject a page; one reject for a document that cannot be opened."""
         from vlm_assets.pdf.records import Document, page_records
 
-        sizes = {item.key: item.size_bytes or 0 for item in items}
-        files = {item.key: {spec.path / _name(item): item.identity.split(":")[1]} for item in items}
+        options = spec.page_options(context.settings)
         with FileHashes(context.cache_dir / _HASHES) as hashes:
             held = HeldFiles(spec.name, hashes)
+            if items and "parts" in items[0].payload:
+                for item in items:
+                    yield from packed_pages(item, spec.path, options, context, held)
+                    context.progress(1, item.size_bytes or 0)
+                return
+            sizes = {item.key: item.size_bytes or 0 for item in items}
+            files = {item.key: {spec.path / _name(item): item.identity.split(":")[1]} for item in items}
             documents = (
                 held.replaced(item, files[item.key]) or Document(item.key, spec.path / _name(item), item.key)
                 for item in items
             )
             replaced: set[str] = set()
-            for event in page_records(documents, spec.page_options(context.settings), context):
+            for event in page_records(documents, options, context):
                 size_bytes = sizes.pop(event.item, None)
                 if size_bytes is not None:
                     context.progress(1, size_bytes)
@@ -97,22 +116,15 @@ class PdfFolder:
 SOURCE = PdfFolder()
 
 
-def _documents(walk: FolderWalk) -> list[str]:
+def _documents(walk: FolderWalk, keys: Iterable[str]) -> list[str]:
     """Those that are PDFs by name or by their first bytes, or cannot be read, sorted; leaves out the others."""
     documents: list[str] = []
     others: list[str] = []
-    for key in sorted(walk.files):
-        known = key.lower().endswith(".pdf") or (head := walk.head_of(key)) is None or _is_pdf_head(head)
+    for key in sorted(keys):
+        known = is_pdf_name(key) or (head := walk.head_of(key)) is None or is_pdf_head(head)
         (documents if known else others).append(key)
     walk.leave_out(others, LeftOutReason.UNKNOWN_TYPE)
     return documents
-
-
-def _is_pdf_head(head: bytes) -> bool:
-    from vlm_assets.images.sniff import sniff
-
-    found = sniff(head)
-    return found is not None and found.name == "PDF"
 
 
 def _item(spec: PdfFolderSpec, key: str, path: Path, digest: str) -> Item:

@@ -1,5 +1,6 @@
 """Pictures of several frames: on record beyond the first, or a sample a page."""
 
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def test_only_pages_of_a_single_picture_are_taken_apart():
     assert [one.text for one in told[-3:] if isinstance(one, Record)] == ["t"] * 3
     assert [one.vouched for one in told[-3:] if isinstance(one, Record)] == [False, True, True]
     assert frames.left_out == {}
+
+
+def test_a_file_that_was_replaced_since_it_was_listed_stays_whole(tmp_path):
+    (tmp_path / "a.tif").write_bytes(TIFF)
+    for digest, pages in (("", 3), (sha256(TIFF).hexdigest(), 3), ("0" * 64, 1)):
+        image = RecordImage(tmp_path / "a.tif", sha256=digest)
+        told = list(Frames().pages([Record("i", 0, "i", [image], "o")], 10**9))
+        assert len(told) == pages
+    assert [one.images for one in told if isinstance(one, Record)] == [[image]]
 
 
 def test_pages_that_share_their_strips_are_a_bomb(monkeypatch):

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.sources.pdf_folder import SOURCE, PdfFolderSpec
 from vlm_assets.sources.registry import kinds
 from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets_tests.archives.made import cut
 from vlm_assets_tests.pdf.builders import add_page, build, drawing, scan
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, slices_of
 
@@ -222,3 +224,53 @@ def test_a_rendered_page_is_a_jpeg_of_its_dpi(tmp_path: Path, pdfs: Path) -> Non
         fetched = fetch(tmp_path, spec_of(pdfs, renderer=renderer))
         with Image.open(BytesIO(fetched.image(0))) as image:
             assert (image.format, image.size, image.info["dpi"]) == ("JPEG", (60, 60), (60, 60))
+
+
+def packed(folder: Path, *names: str) -> list[tuple[str, bytes]]:
+    return [(name, (folder / name).read_bytes()) for name in names]
+
+
+def test_pdfs_in_archives_are_read(tmp_path: Path, pdfs: Path) -> None:
+    drawing(pdfs / "a.pdf", pages=2)
+    (tmp_path / "b").mkdir()
+    jpegs = scan(tmp_path / "b/s.pdf", pages=2)
+    drawing(tmp_path / "b/plain", pages=1)
+    (tmp_path / "b/bad.pdf").write_bytes(b"%PDF-1.7 nothing")
+    inner = zip_of([("deep/plain", (tmp_path / "b/plain").read_bytes())])
+    content = zip_of([*packed(tmp_path / "b", "s.pdf", "bad.pdf"), ("cover.jpg", jpegs[0]), ("in.zip", inner),
+                      ("Thumbs.db", b"")])  # fmt: skip
+    (pdfs / "arşiv.zip").write_bytes(content)
+    for number, part in enumerate(cut(tar_of(packed(tmp_path / "b", "s.pdf"), "w:gz"), 2000), 1):
+        (pdfs / f"deep/x.tar.gz.{number:03}").write_bytes(part)
+    (pdfs / "y.zip.002").write_bytes(b"x")
+    listed = SOURCE.list(spec_of(pdfs), list_context(tmp_path))
+    assert {name: [item.key for item in one.items] for name, one in slices_of(listed).items()} == {
+        "0000-of-0001": ["a.pdf"], "arşiv.zip": ["arşiv.zip"], "deep/x.tar.gz": ["deep/x.tar.gz"],
+    }  # fmt: skip
+    assert [(one.key, str(one.reason)) for one in listed.left_out] == [
+        ("y.zip.002", "split_archive_incomplete")
+    ]
+    assert (listed.upstream, listed.companions) == (5, 1)
+    fetched = fetch_slice(SOURCE, spec_of(pdfs), tmp_path, listed, "arşiv.zip")
+    assert [(one.key, one.record, one.origin) for one in fetched.records] == [
+        ("arşiv.zip/s.pdf#page=1", 0, "arşiv.zip!s.pdf#page=1"),
+        ("arşiv.zip/s.pdf#page=2", 1, "arşiv.zip!s.pdf#page=2"),
+        ("arşiv.zip/in.zip/deep/plain#page=1", 3, "arşiv.zip!in.zip/deep/plain#page=1"),
+    ]  # fmt: skip
+    assert fetched.images[:2] == jpegs
+    [reject] = fetched.rejects
+    assert (reject.item, reject.record, reject.reason) == ("arşiv.zip", 2, RejectReason.TRUNCATED)
+    assert reject.detail.startswith("bad.pdf: ")
+    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [
+        ("arşiv.zip/cover.jpg", "unknown_type"), ("arşiv.zip/Thumbs.db", "os_junk"),
+    ]  # fmt: skip
+    assert fetch_slice(SOURCE, spec_of(pdfs), tmp_path, listed, "deep/x.tar.gz").images == jpegs
+    assert not list((tmp_path / "cache/spool").rglob("members/*.pdf"))
+
+
+def test_an_archive_without_pdfs_is_told(tmp_path: Path, pdfs: Path) -> None:
+    (pdfs / "a.zip").write_bytes(zip_of([("a.jpg", b"\xff\xd8\xff\xe0")]))
+    listed = SOURCE.list(spec_of(pdfs), list_context(tmp_path))
+    fetched = fetch_slice(SOURCE, spec_of(pdfs), tmp_path, listed, "a.zip")
+    assert [(one.item, one.reason) for one in fetched.rejects] == [("a.zip", RejectReason.EMPTY)]
+    assert [one.key for one in fetched.left_out] == ["a.zip/a.jpg"]
