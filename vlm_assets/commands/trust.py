@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.remote import verify_remote
+from vlm_assets.commands.takedowns import carry_out, finish_here
 from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, size, table
 
 if TYPE_CHECKING:
@@ -130,7 +131,6 @@ def diff(
 
 def _show_upstream_changes(*, as_json: bool) -> None:
     from vlm_assets.operate.lock_diff import diff_lock
-    from vlm_assets.operate.tables import table
 
     result = diff_lock(installed())
     if as_json:
@@ -181,7 +181,6 @@ def takedown(
     as_json: Json = False,
 ) -> None:
     """Take rows out for good, everywhere. Exit 1 where something is outstanding, such as a pinned version."""
-    from vlm_assets.commands.takedowns import carry_out, finish_here
     from vlm_assets.operate.takedown import TakedownOrder
 
     given = sum(one is not None for one in (url, sha256, row_id, like))

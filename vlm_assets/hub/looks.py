@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlm_assets.captions.arrow_types import is_text
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.cells import Follow, ImageColumn, names_in
 from vlm_assets.hub.columns import Wanted
@@ -17,10 +21,6 @@ from vlm_assets.hub.readers import TEXT_FORMATS, batches_of
 from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, class_names, plan_columns, sampled_names
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.words.errors import SourceError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 _BLOCK_BYTES: Final = 256 * 1024
 """Asked for at once, so that a footer is one request."""
@@ -133,9 +133,6 @@ class TableLook:
 
     @contextmanager
     def _parquet(self) -> "Iterator[pq.ParquetFile]":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         source = self.source if isinstance(self.source, Path) else pa.PythonFile(self.source(), mode="r")
         try:
             with pq.ParquetFile(source, pre_buffer=False) as file:
@@ -154,8 +151,6 @@ class TableLook:
 
     def _samples(self, schema: "pa.Schema") -> dict[str, list[Any]]:
         """First values of the columns of text that may say what they are."""
-        from vlm_assets.captions.arrow_types import is_text
-
         wanted = [
             name for name in sampled_names(schema.names, self.wanted) if is_text(schema.field(name).type)
         ]

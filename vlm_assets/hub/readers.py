@@ -9,7 +9,10 @@ images of 1 MB 440 MiB in all, one of 300 720 MiB, a single page of 1 GB 2.2 GiB
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.archives.names import Encodings, is_image_name
@@ -24,9 +27,6 @@ from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.hub.webdataset import webdataset_records
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Record
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BATCH_BYTES: Final = 16 * 2**20
 """Planned bytes of a batch; a single larger row is a batch of its own."""
@@ -83,8 +83,6 @@ def batches_of(
     Raises:
         SourceError: truncated, damaged, or not such a file.
     """
-    import pyarrow as pa
-
     readers = {"parquet": _parquet, "arrow": _arrow}
     try:
         for batch in readers[kind](path, kind):
@@ -136,8 +134,6 @@ def _samples_of(batch: "pa.RecordBatch", wanted: Wanted) -> dict[str, list[Any]]
 
 
 def _parquet(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
-    import pyarrow.parquet as pq
-
     del kind
     with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
         for group in range(file.num_row_groups):
@@ -147,8 +143,6 @@ def _parquet(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
 
 
 def _arrow(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
-    import pyarrow as pa
-
     del kind
     with pa.memory_map(str(path)) as source:
         is_file_format = source.read(6) == b"ARROW1"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vlm_assets.archives.forms import is_archive_head
+from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
@@ -126,7 +127,6 @@ def _members(
     item: Item, root: Path, globs: PathGlobs, encoding: Encodings, rule: CaptionRule, context: FetchContext
 ) -> Iterator[Record | Reject | LeftOut]:
     from vlm_assets.archives.captions import TablesBeside, member_captions
-    from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
     parts: Sequence[Mapping[str, Any]] = item.payload["parts"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field
 
 from vlm_assets.captions.keys import TextFileKeys
+from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Requests, Traits
@@ -111,7 +112,6 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tup
     Raises:
         SourceError: no rows, or no clear URL column; lists the columns.
     """
-    from vlm_assets.captions.words import TEXT_NAMES
     from vlm_assets.sources._url_list import choose_columns
     from vlm_assets.sources.image_urls import label_rule
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from functools import partial
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 
@@ -19,7 +19,9 @@ import orjson
 from pydantic import Field
 
 from vlm_assets.archives.encodings import name_hint
+from vlm_assets.archives.limits import ArchiveLimits, Budget, MissingPartsError
 from vlm_assets.archives.split import last_parts_missing
+from vlm_assets.archives.zips import ZipArchive
 from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
@@ -33,10 +35,8 @@ from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
-    from vlm_assets.archives.limits import ArchiveLimits, Budget
     from vlm_assets.archives.members import Entry
     from vlm_assets.archives.read import Found, Reading
-    from vlm_assets.archives.zips import ZipArchive
     from vlm_assets.transfer.kaggle import KaggleDataset
 
 _ROOT_SLICE: Final = "root"
@@ -134,9 +134,7 @@ class KaggleSource:
         self, spec: KaggleSpec, items: Sequence[Item], context: FetchContext
     ) -> Iterator[Record | Reject | LeftOut]:
         """The slice's members out of the archive, which slices share in the source's cache; see `Source.fetch`."""
-        from vlm_assets.archives.limits import ArchiveLimits, Budget
         from vlm_assets.archives.read import Reading
-        from vlm_assets.archives.zips import ZipArchive
         from vlm_assets.transfer.kaggle import KaggleDataset
 
         dataset = KaggleDataset.parse("/".join([*spec.handle.split("/")[:2], context.revision]))
@@ -238,7 +236,6 @@ def _inside(
 ) -> Iterator[Record | Reject | LeftOut]:
     """Members of an archive inside."""
     from vlm_assets.archives.captions import TablesBeside, member_captions
-    from vlm_assets.archives.limits import MissingPartsError
     from vlm_assets.archives.read import read_inside
 
     parts = [entries[part["index"]] for part in item.payload["parts"]]
@@ -294,8 +291,6 @@ def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context:
 def _read_directory(
     spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
 ) -> _Directory:
-    from vlm_assets.archives.limits import ArchiveLimits
-
     with _opened(spec, kaggle, dataset, context) as file:
         archive_bytes = file.seek(0, 2)
         limits = ArchiveLimits(context.settings.max_image_bytes)
@@ -309,8 +304,6 @@ def _opened(
     spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
 ) -> Iterator[BinaryIO]:
     """The archive, by Range requests where it is not here and the server takes them."""
-    from io import BufferedReader
-
     from vlm_assets.transfer.client import Client
     from vlm_assets.transfer.kaggle import RemoteFile, download_archive
     from vlm_assets.transfer.politeness import HostLimits
@@ -334,8 +327,6 @@ def _table(spec: KaggleSpec, dataset: "KaggleDataset", context: ListContext, mem
     Raises:
         SourceError: there are none to be had.
     """
-    from vlm_assets.archives.limits import ArchiveLimits, Budget
-    from vlm_assets.archives.zips import ZipArchive
     from vlm_assets.transfer.kaggle import Kaggle
     from vlm_assets.transfer.sync_guest import SyncGuest
 
@@ -363,8 +354,6 @@ def _check_ratio(context: ListContext, directory: _Directory, items: Sequence[It
     Raises:
         BombError: they do.
     """
-    from vlm_assets.archives.limits import ArchiveLimits, Budget
-
     budget = Budget(ArchiveLimits(context.settings.max_image_bytes), directory.archive_bytes, where)
     budget.unpack(sum(item.size_bytes or 0 for item in items))
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.remote.line import line_remote
 from vlm_assets.words.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def open_lock(installation: Installation, say: Callable[[str], None]) -> "Locked
     """
     from vlm_assets.allocation.step import adopt_takedowns
     from vlm_assets.operate.lock import catalog_differences, lock_file_of, program_differences
-    from vlm_assets.remote.line import line_remote
     from vlm_assets.store.corpus_lock import keep_lock, kept_lock, read_lock
 
     lock_file = lock_file_of(installation)

@@ -1,0 +1,110 @@
+"""An import inside a function is there for start-up: it spares one something, or loads a library that is heavy."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import vlm_assets
+from vlm_assets.sources.registry import kinds
+
+PACKAGE = Path(vlm_assets.__file__).parent
+HANDLER = re.compile(r'"(vlm_assets\.[a-z_.]+):[a-z_]+"')
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+KINDS = tuple(f"vlm_assets.sources.{kind}" for kind in kinds())
+
+
+@cache
+def imports(module: str) -> tuple[tuple[str, int, bool], ...]:
+    """(what, line, whether in a function) of each import that runs."""
+    return tuple(_imports(ast.parse(MODULES[module].read_text("utf-8")), inside=False))
+
+
+def _imports(node: ast.AST, *, inside: bool) -> Iterator[tuple[str, int, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr) or (
+            isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+        ):
+            continue
+        if isinstance(child, ast.Import):
+            yield from ((one.name, child.lineno, inside) for one in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            full = [f"{child.module}.{one.name}" for one in child.names]
+            yield from (
+                (name if name in MODULES else str(child.module), child.lineno, inside) for name in full
+            )
+        else:
+            yield from _imports(
+                child, inside=inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
+
+
+@cache
+def loaded(*modules: str) -> frozenset[str]:
+    """These modules and everything that loads with them, functions aside."""
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        parts = waiting.pop().split(".")
+        for name in {".".join(parts[: n + 1]) for n in range(len(parts))} - seen:
+            seen.add(name)
+            if name in MODULES:
+                waiting += [what for what, _, inside in imports(name) if not inside]
+    return frozenset(seen)
+
+
+def libraries(modules: frozenset[str]) -> set[str]:
+    return {module.split(".")[0] for module in modules} - {"vlm_assets"}
+
+
+@cache
+def starts() -> tuple[frozenset[str], ...]:
+    """What is loaded by whatever is started often: the program, the code location, a kind's keys, a child."""
+    handlers = {found for path in MODULES.values() for found in HANDLER.findall(path.read_text("utf-8"))}
+    children = [
+        "vlm_assets.spiders.run",
+        "vlm_assets.archives.seven_zip_child",
+        *sorted(handlers & MODULES.keys()),
+    ]
+    alone = ["vlm_assets.cli", "vlm_assets.audit.findings", *KINDS, *children]
+    return (loaded("vlm_assets.definitions", *KINDS), *(loaded(one) for one in alone))
+
+
+def idle(module: str) -> list[str]:
+    """Imports in functions that could as well stand at the top."""
+    reached = [start for start in starts() if module in start]
+    found = []
+    for what, line, inside in imports(module):
+        more = loaded(what)
+        if (
+            inside
+            and all(more <= start for start in reached)
+            and libraries(more) <= libraries(loaded(module))
+        ):
+            found.append(f"{MODULES[module].relative_to(PACKAGE.parent)}:{line}: {what}")
+    return found
+
+
+def test_every_import_in_a_function_spares_a_start_something():
+    assert [line for module in MODULES for line in idle(module)] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "spared"),
+    [
+        pytest.param("vlm_assets.store.slices", True, id="loads-pyarrow-in-the-program"),
+        pytest.param("vlm_assets.words.errors", False, id="is-loaded-anyway"),
+    ],
+)
+def test_what_is_loaded_anyway_is_found(monkeypatch, what, spared):
+    monkeypatch.setitem(globals(), "imports", lambda _module: ((what, 1, True),))
+    assert (idle("vlm_assets.cli") == []) is spared
