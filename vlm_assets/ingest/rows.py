@@ -1,12 +1,14 @@
 """Records to rows: read, hash, probe and describe, in threads, in order."""
 
 import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import orjson
@@ -160,10 +162,16 @@ def _read(data: bytes | Path, max_bytes: int) -> bytes:
     if isinstance(data, bytes):
         return data
     try:
-        size_bytes = data.stat().st_size
-        if size_bytes > max_bytes:
-            raise _BadImageError(RejectReason.TOO_MANY_BYTES, f"{size_bytes} bytes, at most {max_bytes}")
-        return data.read_bytes()
+        # A pipe that took the file's place would never open, a device never end.
+        with os.fdopen(os.open(data, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            stat = os.fstat(file.fileno())
+            if not S_ISREG(stat.st_mode):
+                raise _BadImageError(RejectReason.UNREADABLE, "no regular file")
+            if stat.st_size > max_bytes:
+                raise _BadImageError(
+                    RejectReason.TOO_MANY_BYTES, f"{stat.st_size} bytes, at most {max_bytes}"
+                )
+            return file.read(max_bytes + 1)[:max_bytes] if stat.st_size == 0 else file.read()
     except OSError as error:
         gone = isinstance(error, FileNotFoundError)
         reason = RejectReason.NOT_FOUND if gone else RejectReason.UNREADABLE

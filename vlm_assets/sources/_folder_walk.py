@@ -17,10 +17,12 @@ _HEAD_BYTES: Final = 4096
 class FolderWalk:
     """The files of a folder tree. Links are followed, each folder once; pipes and devices are no files.
 
-    A link to a folder in the tree is not counted: its files are there under their own names.
+    A link to a folder in the tree is not counted: its files are there under their own names. One that leads out of
+    the tree is left out unless `follow_links`: whoever may write a name into a client's folder could read any file of
+    this machine by it.
     """
 
-    def __init__(self, source: str, root: Path) -> None:
+    def __init__(self, source: str, root: Path, *, follow_links: bool = False) -> None:
         """Walks.
 
         Raises:
@@ -28,6 +30,8 @@ class FolderWalk:
         """
         self._source = source
         self._root = os.fspath(root)
+        self._real = os.path.realpath(root)
+        self._follow_links = follow_links
         self.files: dict[str, str] = {}
         """Names as they are on disk, by NFC key: the path below the folder with `/`. Junk and hidden ones are out."""
         self.left_out: list[LeftOut] = []
@@ -89,12 +93,29 @@ class FolderWalk:
                 name = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(f"{name}/")
-                elif (
-                    entry.is_symlink() and Path(entry).is_dir()
-                ):  # not entry.is_dir(): that raises in a circle
-                    self._links.append((os.path.realpath(f"{self._root}/{name}"), name))
-                elif entry.is_symlink() or entry.is_file():
+                elif entry.is_symlink():
+                    self._link(name)
+                elif entry.is_file():
                     self._enter(name)
+
+    def _link(self, name: str) -> None:
+        """Enters a link to a file, keeps one to a folder for later; on record where it leads to neither, or out."""
+        real = os.path.realpath(f"{self._root}/{name}")
+        inside = _is_within(real, self._real)
+        if not inside and not self._follow_links and not is_hidden(nfc(name)):
+            self._leave_link(
+                name, LeftOutReason.LINK_OUTSIDE, f"leads to {real}; follow_links: true takes it in"
+            )
+        elif Path(real).is_dir():
+            self._links.append((real, name))
+        elif Path(real).exists() and not Path(real).is_file():
+            self._leave_link(name, LeftOutReason.UNKNOWN_TYPE, f"leads to {real}, which is no file")
+        else:
+            self._enter(name)
+
+    def _leave_link(self, name: str, reason: LeftOutReason, detail: str) -> None:
+        self.count += 1
+        self.left_out.append(LeftOut(nfc(name), reason, detail[:300]))
 
     def _follow(self, real: str, link: str, walked: list[str]) -> None:
         """Walks the folder that a link leads to, unless it is in one of `walked`, or holds one."""

@@ -45,6 +45,8 @@ class ClientFolderSpec(CaptionKeys, SourceSpec):
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     files_per_slice: int | None = None
+    follow_links: bool = False
+    """Takes in what links lead to outside the folder. Only for folders in which nobody else may write."""
 
     @property
     def globs(self) -> PathGlobs:
@@ -73,7 +75,7 @@ class ClientFolder:
         Raises:
             SourceError: the folder is missing or empty; its texts cannot be read for certain, or name nothing.
         """
-        walk = FolderWalk(spec.name, spec.path)
+        walk = FolderWalk(spec.name, spec.path, follow_links=spec.follow_links)
         rule = spec.caption_rule()
         archives, packed = _sort_out(spec, walk)
         names = {key: name for key, name in walk.files.items() if key not in walk.out and key not in packed}

@@ -56,7 +56,7 @@ class HfDisk:
     def list(self, spec: HfDiskSpec, context: ListContext) -> Listed:
         """Slices of every split in the folder, files identified by their sha256; see `Source.list`."""
         groups = _saved(spec) or _plain(spec)
-        walk = FolderWalk(spec.name, spec.path)
+        walk = FolderWalk(spec.name, spec.path, follow_links=True)
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:
@@ -181,7 +181,7 @@ def _follow(
     from vlm_assets.hub.listed_tables import FOLLOWS, NAMED
 
     any_follows = any(item.payload.get(FOLLOWS) for item in items)
-    files = FolderWalk(spec.name, spec.path).files if any_follows else {}
+    files = FolderWalk(spec.name, spec.path, follow_links=True).files if any_follows else {}
 
     def follow(item: Item) -> _HeldFollow | None:
         if not item.payload.get(FOLLOWS):

@@ -31,6 +31,8 @@ class PdfFolderSpec(PagesSpec):
 
     path: Path
     documents_per_slice: int = _DOCUMENTS_PER_SLICE
+    follow_links: bool = False
+    """Takes in what links lead to outside the folder. Only for folders in which nobody else may write."""
 
 
 class PdfFolder:
@@ -49,7 +51,7 @@ class PdfFolder:
         Raises:
             SourceError: the folder is missing or cannot be read, or holds no PDF.
         """
-        walk = FolderWalk(spec.name, spec.path)
+        walk = FolderWalk(spec.name, spec.path, follow_links=spec.follow_links)
         archives, incomplete = find_archives(walk.files, PathGlobs(), walk.head_of)
         walk.record(incomplete_left_out(incomplete))
         packed = {file for archive in archives for file in archive.files}

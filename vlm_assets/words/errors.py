@@ -213,6 +213,8 @@ class LeftOutReason(StrEnum):
     """What an operating system leaves behind: `__MACOSX`, `._*`, `.DS_Store`, `Thumbs.db`, `desktop.ini`."""
     HIDDEN = "hidden"
     """Its name, or that of a folder above it, begins with a dot."""
+    LINK_OUTSIDE = "link_outside"
+    """A link that leads out of its folder; `follow_links: true` takes it in."""
     EXCLUDED = "excluded"
     """A key of the catalogue (`include`, `exclude`, `assets`, …) does not let it through."""
     UNKNOWN_TYPE = "unknown_type"

@@ -146,7 +146,7 @@ def test_a_changed_format_list_makes_only_its_items_due(tmp_path):
 
 def test_transient_rejects_are_due_again_later_and_only_they(tmp_path):
     folder = fill(tmp_path / "in", 4)
-    (folder / "late.jpeg").symlink_to(tmp_path / "late")
+    (folder / "late.jpeg").symlink_to(folder / "late")
     installation = install(tmp_path, {**STREET, "path": folder, "reject_tolerance": 1})
     first = ingest(installation)["root"]
     assert first.manifest.transient_rejects == 1

@@ -281,7 +281,7 @@ def test_links_are_followed_and_each_folder_is_walked_once(tmp_path: Path) -> No
         (folder / name).symlink_to(target, target_is_directory=True)
     (outside / "deep/back").symlink_to(outside, target_is_directory=True)
     (outside / "more").symlink_to(tmp_path / "more", target_is_directory=True)
-    made = listed(spec_of(folder, "none"), tmp_path)
+    made = listed(spec_of(folder, "none", follow_links=True), tmp_path)
     keys = {item.key for one in made.slices for item in one.items}
     assert keys == {
         "real/a.jpg", "real/x.jpg", "gone.jpg", "circle",
@@ -291,3 +291,27 @@ def test_links_are_followed_and_each_folder_is_walked_once(tmp_path: Path) -> No
         (".hidden/h.jpg", "hidden"), (".secret", "hidden"), ("real/top", "unknown_type"),
     }  # fmt: skip
     assert made.upstream == len(keys) + 3
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_no_link_leads_out_of_the_folder_unless_it_may(tmp_path: Path, *, follow_links: bool) -> None:
+    folder = put(tmp_path / "in", {**AB, "sub/c.jpg": "c", "captions.txt": "x"})
+    outside = put(tmp_path / "outside", {"secret.txt": "root:x:0:0", "d.jpg": "d"})
+    os.mkfifo(outside / "pipe")
+    links = {
+        "a.txt": outside / "secret.txt", "d.jpg": outside / "d.jpg", "more": outside, "e.jpg": Path("sub/c.jpg"),
+        "zero.jpg": Path("/dev/zero"), "pipe.jpg": outside / "pipe",
+    }  # fmt: skip
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    made = listed(spec_of(folder, "sidecar", follow_links=follow_links), tmp_path)
+    keys = {item.key for one in made.slices for item in one.items}
+    left = {one.key: str(one.reason) for one in made.left_out}
+    assert {"a.jpg", "b.jpg", "e.jpg", "sub/c.jpg"} <= keys
+    assert {"zero.jpg", "pipe.jpg"} <= left.keys()
+    assert ({"d.jpg", "more/d.jpg"} <= keys) == follow_links
+    assert (
+        "root:x:0:0" in str(said(spec_of(folder, "sidecar", follow_links=follow_links), tmp_path))
+    ) == follow_links
+    if not follow_links:
+        assert {left[name] for name in ("a.txt", "d.jpg", "more", "zero.jpg")} == {"link_outside"}
