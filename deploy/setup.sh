@@ -35,13 +35,15 @@ install_python_packages() {
   if [ -x "$VENV/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   say "Python packages into $VENV"
   [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
+  # Compiled once here: a service's account may not write beside the code, and every process would compile it again.
   # uv checks the same hashes in a tenth of the time; pip does where uv cannot be had.
   if "$VENV/bin/python" -m pip install -q "uv>=0.9" &&
-    "$VENV/bin/uv" pip install -q --python "$VENV/bin/python" --require-hashes -r "$ROOT/requirements.lock"; then
+    "$VENV/bin/uv" pip install -q --compile-bytecode --python "$VENV/bin/python" --require-hashes -r "$ROOT/requirements.lock"; then
     "$VENV/bin/uv" pip install -q --python "$VENV/bin/python" --no-deps -e "$ROOT"
   else
     "$VENV/bin/python" -m pip install -q --require-hashes -r "$ROOT/requirements.lock"
     "$VENV/bin/python" -m pip install -q --no-deps -e "$ROOT"
   fi
+  "$VENV/bin/python" -m compileall -q "$ROOT/vlm_assets"
   echo "$wanted" >"$stamp"
 }
