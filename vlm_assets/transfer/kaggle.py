@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import requests
-from kagglehub.clients import build_kaggle_client
+from kagglehub.config import get_kaggle_credentials
 from kagglehub.exceptions import KaggleApiHTTPError, handle_call
 from kagglehub.integrity import get_md5_checksum_from_response
 from kagglesdk.datasets.types import dataset_api_service as types
+from kagglesdk.kaggle_client import KaggleClient
+from kagglesdk.kaggle_env import get_env
 from requests.adapters import HTTPAdapter
 
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.guarded_clients import guard_adapter
-from vlm_assets.transfer.http import TransferError
+from vlm_assets.transfer.http import TransferError, user_agent
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.errors import SourceError
@@ -239,7 +241,7 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
                     return response
                 response.close()
 
-    client = build_kaggle_client()
+    client = _signed_in(guest)
     http = client.http_client()
     http.__enter__()
     session = http._session  # noqa: SLF001  # the library offers no other way to a timeout
@@ -248,6 +250,22 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
         guard_adapter(adapter, guest.guard)
         session.mount(scheme, adapter)
     return client  # type: ignore[no-any-return]  # untyped library
+
+
+def _signed_in(guest: SyncGuest) -> Any:
+    """A client of Kaggle's API as the user whom kagglehub finds, or as nobody.
+
+    kagglehub's own `build_kaggle_client` searches the whole call stack for its user agent, 0.2 s and more each time,
+    and prints to standard output when there is a newer release.
+    """
+    found = get_kaggle_credentials()
+    return KaggleClient(
+        env=get_env(),
+        username=found.username if found else None,
+        password=found.key if found else None,
+        api_token=found.api_key if found else None,
+        user_agent=user_agent(guest.settings),
+    )
 
 
 def _explain(dataset: KaggleDataset, status: int) -> SourceError:

@@ -197,6 +197,7 @@ def test_credentials_open_and_leave_no_trace(
     fetched = fetched_of(tmp_path, "cat", spec_of(handle="org/private"))
     assert len(fetched.images) == 2
     assert not any("authorization" in entry.headers for entry in kaggle.storage.log)
+    assert {entry.headers["user-agent"].partition("/")[0] for entry in kaggle.log} == {"vlm-assets"}
     out = capfd.readouterr()
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for secret in (KEY, "Goog-Signature"):
