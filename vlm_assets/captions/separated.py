@@ -99,17 +99,31 @@ def separated_rows(file: TextFile, layout: Layout) -> Iterator[tuple[int, dict[s
         SourceError: a row wider or narrower than the header, a quote out of place; names the line.
     """
     names = header_of(file, layout)
+    nameless = "" in names
+    for line, cells in separated_cells(file, layout, names):
+        row = dict(zip(names, cells, strict=True))
+        if nameless:
+            row.pop("", None)
+        yield line, row
+
+
+def separated_cells(
+    file: TextFile, layout: Layout, names: Sequence[str]
+) -> Iterator[tuple[int, list[str | None]]]:
+    """As `separated_rows`, a list of as many cells as the header has.
+
+    Raises:
+        SourceError: as `separated_rows`.
+    """
     width = len(names)
     nameless = [place for place, name in enumerate(names) if not name]
     for line, cells in itertools.islice(_raw_rows(file, layout), 1, None):
         if len(cells) != width:
             cells = _fitted(cells, width, file.where, line, layout)  # noqa: PLW2901  # without its empty rest
-        row = dict(zip(names, [cell or None for cell in cells], strict=True))
-        if nameless:
-            if any(cells[place].strip() for place in nameless):
-                raise SourceError(f"{file.where}: line {line}: a cell stands under a column without a name")
-            row.pop("", None)
-        if cells[0] or any(row.values()):
+        if nameless and any(cells[place].strip() for place in nameless):
+            raise SourceError(f"{file.where}: line {line}: a cell stands under a column without a name")
+        row = [cell or None for cell in cells]
+        if row[0] or any(row):
             yield line, row
 
 

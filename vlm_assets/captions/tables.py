@@ -5,13 +5,21 @@ is `joining`'s business.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, Literal, NamedTuple, cast
 
 from vlm_assets.captions.json_rows import json_line_rows, json_rows
-from vlm_assets.captions.separated import Layout, Quotes, Wanted, find_layout, header_of, separated_rows
+from vlm_assets.captions.separated import (
+    Layout,
+    Quotes,
+    Wanted,
+    find_layout,
+    header_of,
+    separated_cells,
+    separated_rows,
+)
 from vlm_assets.captions.text_files import DAMAGED, Encoding, Opener, TextFile, text_file
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import nfc
@@ -82,7 +90,9 @@ class Table:
                 f"{self.where}: unknown format; a table is one of {', '.join(sorted(_FORMATS))}"
             )
         if kind == "parquet":
-            return LoadedTable(self, _parquet_columns(self), lambda: _parquet_rows(self), "row")
+            return LoadedTable(
+                self, _parquet_columns(self), lambda: _parquet_rows(self), "row", lambda: _parquet_cells(self)
+            )
         text = text_file(self.where, self.open, self.reading.encoding)
         if kind == "separated":
             return self._separated(text, _USUAL_SEPARATORS.get(suffix, ","))
@@ -99,8 +109,10 @@ class Table:
         layout: Layout = find_layout(
             text, self.wanted, separator=reading.separator, quotes=reading.quotes, usual=usual
         )
-        names = tuple(name for name in header_of(text, layout) if name)
-        return LoadedTable(self, names, lambda: separated_rows(text, layout), "line")
+        header = header_of(text, layout)
+        names = tuple(name for name in header if name)
+        plain = None if "" in header else lambda: separated_cells(text, layout, header)
+        return LoadedTable(self, names, lambda: separated_rows(text, layout), "line", plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,8 @@ class LoadedTable:
 
     unit: Literal["line", "row"]
     """What the number of a row counts."""
+    read_cells: Callable[[], Iterator[tuple[int, Sequence[Any]]]] | None = None
+    """The same rows in the order of `columns`, where each has all of them: quicker for many."""
 
     def place(self, row: Row) -> str:
         """Where a row stands, for messages."""
@@ -139,18 +153,23 @@ def _parquet_columns(table: Table) -> tuple[str, ...]:
 
 
 def _parquet_rows(table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
+    names = _parquet_columns(table)
+    for number, cells in _parquet_cells(table):
+        yield number, dict(zip(names, cells, strict=True))
+
+
+def _parquet_cells(table: Table) -> Iterator[tuple[int, Sequence[Any]]]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - for Parquet alone
 
     with _opened(table) as stream:
         file = _guarded(table, lambda: pq.ParquetFile(stream))
-        names = [nfc(name) for name in file.schema_arrow.names]
         batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
         number = 0
         while (batch := _guarded(table, lambda: next(batches, None))) is not None:
             columns = [column.to_pylist() for column in batch.columns]
             for cells in zip(*columns, strict=True):
                 number += 1
-                yield number, dict(zip(names, cells, strict=True))
+                yield number, cells
 
 
 def _opened(table: Table) -> IO[bytes]:

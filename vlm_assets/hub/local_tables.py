@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.client import HubRepo, RepoFile
 from vlm_assets.hub.columns import LabelRule
-from vlm_assets.hub.layouts import HubSpec, RepoLayout, list_repo, origin_of
+from vlm_assets.hub.layouts import HubSpec, RepoLayout, origin_of
 from vlm_assets.hub.readers import TABLE_FORMATS, TEXT_FORMATS, batches_of
 from vlm_assets.hub.tables import class_names, labelled, numbered_label
 from vlm_assets.hub.text_tables import TextTable
@@ -76,16 +76,16 @@ class LocalTable:
 def local_tables(
     spec: HubSpec,
     context: ListContext,
+    layout: RepoLayout,
     reading: TableReading,
     known: Callable[[str], bool],
     label: LabelRule | None = None,
-) -> tuple[RepoLayout, list[LocalTable]]:
-    """The repository at the pinned commit, and the data files of its wanted splits, downloaded below the cache.
+) -> list[LocalTable]:
+    """The data files of a repository's wanted splits, downloaded below the cache.
 
     Raises:
-        SourceError: as `list_repo`; or the dataset holds images itself.
+        SourceError: one cannot be had; or the dataset holds images itself.
     """
-    layout = list_repo(spec, context)
     tables: list[LocalTable] = []
     with (
         SyncGuest(context.settings, spec, context.locks_dir) as guest,
@@ -106,7 +106,7 @@ def local_tables(
                 tables.append(
                     LocalTable(path, split.format, item.key, where, features, reading, known, label)
                 )
-    return layout, tables
+    return tables
 
 
 def _plain(value: Any) -> Any:

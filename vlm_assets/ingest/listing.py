@@ -1,9 +1,10 @@
 """Listing a source: its slices with a fingerprint each, under a pinned revision."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.left_out import counts_of, left_out_file_name, listed_examples, write_listed_left_out
-from vlm_assets.store.listings import items_file_name, read_listing, write_items, write_listing
+from vlm_assets.store.listings import ItemTable, TableName, read_listing, write_listing
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import UNREAD, LeftOut, ListingShrunkError, RejectToleranceError, SourceError
+from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot, key_hash, slice_key
 from vlm_assets.words.manifest import Listing, ListingSlice
 from vlm_assets.words.records import Item, Listed, ListedSlice
@@ -59,12 +61,15 @@ def refresh_listing(
     root = installation.root
     with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=600):
         previous = read_listing(root, spec.name)
-        made = _list(installation, spec, previous, root.cache_of(spec.name), force=force, locked=locked)
-        listing = made.listing
-        if previous is not None and not accept_shrink and locked is None:
-            _guard_shrink(spec, previous, listing)
-        if previous is None or listing.to_bytes() != previous.to_bytes():
-            listing = _write(root, made)
+        with ItemTable.beside(root, spec.name) as table:
+            made = _list(
+                installation, spec, previous, root.cache_of(spec.name), table, force=force, locked=locked
+            )
+            listing = made.listing
+            if previous is not None and not accept_shrink and locked is None:
+                _guard_shrink(spec, previous, listing)
+            if previous is None or listing.to_bytes() != previous.to_bytes():
+                listing = _write(root, made, table)
         refresh_summary(root, spec.name, listing)
         change = _change(previous, listing, listed_examples(root, listing))
     logger.info(
@@ -86,7 +91,7 @@ def list_without_writing(
         SourceError: upstream cannot be listed.
     """
     previous = read_listing(installation.root, spec.name) or previous
-    return _list(installation, spec, previous, cache_dir, force=False).listing
+    return _list(installation, spec, previous, cache_dir, None, force=False).listing
 
 
 def list_items(
@@ -111,21 +116,16 @@ def list_items(
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A listing with the content of the tables beside it."""
+    """A listing with what was left out; its items are in their table by then."""
 
     listing: Listing
-    items: list[Sequence[Item]]
-    """In the order of its slices."""
     left_out: list[LeftOut]
 
 
-def _write(root: DataRoot, made: _Made) -> Listing:
+def _write(root: DataRoot, made: _Made, table: ItemTable) -> Listing:
     """Writes the tables, then puts the listing in force."""
     listing = made.listing
-    root.listings.mkdir(parents=True, exist_ok=True)
-    path = root.listings / listing.items_file
-    path.unlink(missing_ok=True)
-    hashes = {"items_blake3": write_items(path, made.items).blake3}
+    hashes = {"items_blake3": table.finish(listing.items_file).blake3}
     if listing.left_out_file:
         path = root.listings / listing.left_out_file
         path.unlink(missing_ok=True)
@@ -140,18 +140,28 @@ def _list(
     spec: SourceSpec,
     previous: Listing | None,
     cache_dir: Path,
+    table: ItemTable | None,
     *,
     force: bool,
     locked: Locked | None = None,
 ) -> _Made:
+    """Lists, items into `table` (None: nowhere)."""
     source = source_of(spec.kind)
     before = previous if locked is None else locked.source(spec.name)
+    taken = taken_keys(installation.root, spec.name)
+    config = config_fingerprint(installation, spec, source.version) + ",".join(
+        installation.catalog.corpus.formats
+    )
+    told = f"{config}\0{spec.model_dump_json()}" if locked is None else "locked"
+    listed_as = sha256(told.encode()).hexdigest()
+    keeps = previous is not None and previous.listed_as == listed_as and not (taken or force or locked)
     context = ListContext(
         settings=installation.settings,
         cache_dir=cache_dir,
         locks_dir=installation.root.locks,
         previous_buckets=before.buckets if before else {},
         previous_revision=before.revision if before else None,
+        keeps_revision=previous.revision if previous is not None and keeps else None,
         force=force,
     )
     if locked is None:
@@ -159,8 +169,10 @@ def _list(
     else:
         pinned = spec.at_revision(locked.source(spec.name).revision)
         listed = only_locked(source.list(pinned, context), locked, spec.name)
-    taken = taken_keys(installation.root, spec.name)
-    made = _assemble(installation, spec, source.version, listed, previous, taken)
+    if listed.unchanged and previous is not None:
+        return _Made(previous, [])
+    assembly = _Assembly(spec, config, taken, table)
+    made = assembly.made(listed, previous, source.version, listed_as)
     _tell(spec, made.listing, listed.hints)
     _check_tolerance(spec, made)
     return made
@@ -208,44 +220,74 @@ def config_fingerprint(installation: Installation, spec: SourceSpec, kind_versio
     return sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _assemble(
-    installation: Installation,
-    spec: SourceSpec,
-    version: int,
-    listed: Listed,
-    previous: Listing | None,
-    taken: frozenset[str],
-) -> _Made:
-    config = config_fingerprint(installation, spec, version) + ",".join(installation.catalog.corpus.formats)
-    by_key: dict[str, tuple[ListedSlice, Sequence[Item]]] = {}
-    for one in listed.slices:
-        key = slice_key(one.name)
-        if key in by_key:
+class _Assembly:
+    """Slices on their way into a listing and its item table; one is in memory where a kind gives one at a time."""
+
+    def __init__(self, spec: SourceSpec, config: str, taken: frozenset[str], table: ItemTable | None) -> None:
+        self._spec = spec
+        self._config = config
+        self._taken = taken
+        self._table = table
+        self._entries: dict[str, ListingSlice] = {}
+        self._name = TableName(spec.name)
+
+    def made(self, listed: Listed, previous: Listing | None, version: int, listed_as: str) -> _Made:
+        """The listing of all that was listed.
+
+        Raises:
+            SourceError: two slices of one name, an item twice.
+        """
+        for key, one in _in_order(listed.slices):
+            self._add(key, one)
+        left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
+        return _Made(
+            _listing(
+                self._spec, listed, left_out, dict(sorted(self._entries.items())), str(self._name),
+                previous, version, listed_as,
+            ),
+            left_out,
+        )  # fmt: skip
+
+    def _add(self, key: str, one: ListedSlice) -> None:
+        if key in self._entries:
             raise SourceError(
-                f"source {spec.name}: two slices are named {one.name!r}; rename one, or bucket the items"
+                f"source {self._spec.name}: two slices are named {one.name!r}; rename one, or bucket the items"
             )
-        by_key[key] = (one, without_words(_canonical(spec, one), taken))
-    entries: dict[str, ListingSlice] = {}
-    for batch, key in enumerate(sorted(by_key)):
-        one, items = by_key[key]
-        sizes = [item.size_bytes for item in items]
-        entries[key] = ListingSlice(
+        items = without_words(_canonical(self._spec, one), self._taken)
+        entry = self._entries[key] = ListingSlice(
             name=one.name,
-            fingerprint=items_fingerprint(config, one, items),
+            fingerprint=items_fingerprint(self._config, one, items),
             items=len(items),
-            size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+            size_bytes=None if None in items.sizes else sum(size or 0 for size in items.sizes),
             container=one.container,
             items_per_slice=max(one.items_per_slice, 1),
-            batch=batch,
+            batch=len(self._entries),
         )
+        self._name.add(key, entry.fingerprint, items)
+        if self._table is not None:
+            self._table.write(items)
+
+
+def _in_order(slices: Iterable[ListedSlice]) -> Iterator[tuple[str, ListedSlice]]:
+    """Slices by partition key; those that a kind gives one at a time in the order that it gives them."""
+    keyed = ((slice_key(one.name), one) for one in slices)
+    return iter(sorted(keyed, key=itemgetter(0))) if isinstance(slices, Sequence) else keyed
+
+
+def _listing(
+    spec: SourceSpec,
+    listed: Listed,
+    left_out: Sequence[LeftOut],
+    entries: dict[str, ListingSlice],
+    items_file: str,
+    previous: Listing | None,
+    version: int,
+    listed_as: str,
+) -> Listing:
     known = {*(previous.slices if previous else ()), *(previous.retired if previous else ())}
-    items_file = name_of_items(
-        spec.name, {key: (entries[key].fingerprint, by_key[key][1]) for key in entries}
-    )
-    left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
     left_out_file = left_out_file_name(spec.name, left_out)
     known_hashes = previous.tables if previous else {}
-    listing = Listing(
+    return Listing(
         source=spec.name,
         kind=spec.kind,
         kind_version=version,
@@ -262,35 +304,31 @@ def _assemble(
         left_out_file=left_out_file,
         left_out_blake3=known_hashes.get(left_out_file, ""),
         captions_unused=listed.captions_unused,
+        listed_as=listed_as,
     )
-    return _Made(listing, [by_key[key][1] for key in sorted(by_key)], left_out)
 
 
-def name_of_items(source: str, slices: Mapping[str, tuple[str, Sequence[Item]]]) -> str:
-    """Name of the item table of these slices, each with its fingerprint, in their order: by all that it holds."""
-    content = sha256()
-    for key, (fingerprint, items) in slices.items():
-        content.update(f"{key}\0{fingerprint}\0".encode())
-        content.update(orjson.dumps([dict(item.payload) for item in items]))
-    return items_file_name(source, content.digest())
-
-
-def _canonical(spec: SourceSpec, one: ListedSlice) -> list[Item]:
+def _canonical(spec: SourceSpec, one: ListedSlice) -> ItemColumns:
     """Items in row order: containers by name, loose ones by hash (then name)."""
+    if isinstance(one.items, ItemColumns):  # in that order, each key once
+        return one.items
     keys = [item.key for item in one.items]
     if len(set(keys)) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})[:3] if len(keys) < 10_000 else []
         raise SourceError(f"source {spec.name}, slice {one.name}: items listed twice: {twice}")
     if one.container:
-        return sorted(one.items, key=lambda item: item.key)
-    return sorted(one.items, key=lambda item: (key_hash(item.key), item.key))
+        return ItemColumns.of(sorted(one.items, key=lambda item: item.key))
+    return ItemColumns.of(sorted(one.items, key=lambda item: (key_hash(item.key), item.key)))
 
 
 def items_fingerprint(config: str, one: ListedSlice, items: Sequence[Item]) -> str:
     """sha256 hex over the configuration, `formats` included, and the items' identities in canonical order."""
     digest = sha256(f"{config}\0{one.container}\0{one.items_per_slice}\n".encode())
-    for item in items:
-        digest.update(f"{item.key}\0{item.identity}\n".encode())
+    if isinstance(items, ItemColumns):
+        pairs: Iterable[tuple[str, str]] = zip(items.keys, items.identities, strict=True)
+    else:
+        pairs = ((item.key, item.identity) for item in items)
+    digest.update("".join([f"{key}\0{identity}\n" for key, identity in pairs]).encode())
     return digest.hexdigest()
 
 

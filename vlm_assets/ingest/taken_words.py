@@ -3,19 +3,24 @@
 Identities hold no words, so what is emptied here makes no slice due.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
+
+import orjson
 
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import covered_rows, read_index
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version
+from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot, sample_id
 from vlm_assets.words.records import Item
 
 _CAPTIONS: Final = "captions"
 _ROWS: Final = "rows"
+_NUMBER: Final = re.compile(r"#(?:caption=)?[0-9]+$")
 
 
 def taken_keys(root: DataRoot, source: str) -> frozenset[str]:
@@ -39,9 +44,31 @@ def taken_keys(root: DataRoot, source: str) -> frozenset[str]:
     return frozenset(one.split("/", 2)[2] for one in found)
 
 
-def without_words(items: Sequence[Item], taken: frozenset[str]) -> list[Item]:
-    """The items, without what they say of records with one of these keys."""
-    return [_emptied(item, taken) for item in items] if taken else list(items)
+def without_words(items: ItemColumns, taken: frozenset[str]) -> ItemColumns:
+    """The items, without what they say of records with one of these keys; the same object where that is nothing."""
+    if not taken:
+        return items
+    bases = {_base(one) for one in taken}
+    emptied = {
+        place: after
+        for place, key in enumerate(items.keys)
+        if _as_in_ids(key) in bases and (after := _emptied(before := items[place], taken)) is not before
+    }
+    if not emptied:
+        return items
+    payloads = list(items.payloads)
+    for place, item in emptied.items():
+        payloads[place] = orjson.dumps(dict(item.payload)).decode()
+    return replace(items, payloads=payloads)
+
+
+def _base(record: str) -> str:
+    """The item's key in a record's, both as ids have them."""
+    return _NUMBER.sub("", record)
+
+
+def _as_in_ids(key: str) -> str:
+    return sample_id("", "", key).removeprefix("//")
 
 
 def _emptied(item: Item, taken: frozenset[str]) -> Item:
@@ -58,7 +85,7 @@ def _keys(item: str, name: str, count: int) -> Iterator[str]:
     """Keys of the records that the entries give, as ids have them."""
     for number in range(count):
         of_several = f"{item}#caption={number + 1}" if name == _CAPTIONS else f"{item}#{number}"
-        yield sample_id("", "", item if count == 1 else of_several).removeprefix("//")
+        yield _as_in_ids(item if count == 1 else of_several)
 
 
 def _no_words(name: str, entry: Any) -> Any:

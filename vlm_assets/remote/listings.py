@@ -13,7 +13,7 @@ from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import CATALOGS, LISTINGS
 from vlm_assets.remote.push import Push, Write, small_write
 from vlm_assets.settings import Settings
-from vlm_assets.store.listings import read_items
+from vlm_assets.store.listings import read_item_columns
 from vlm_assets.words.errors import RemoteError, StoreError, TakenDownError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
@@ -56,8 +56,8 @@ class ListingPushes:
     def _refuse_taken_down(self, listing: Listing) -> None:
         taken = taken_keys(self.root, listing.source)
         for slice_key in listing.slices if taken else ():
-            items = read_items(self.root, listing, slice_key)
-            if without_words(items, taken) != items:
+            items = read_item_columns(self.root, listing, slice_key)
+            if without_words(items, taken) is not items:
                 raise TakenDownError(
                     f"listing {listing.source}: still has words of records that were taken down; "
                     "vlm-assets takedown --finish empties it"

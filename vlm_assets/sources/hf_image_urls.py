@@ -4,7 +4,6 @@ The data files are read when listing; an item is a distinct URL, or list of URLs
 slice a bucket of items over all wanted configs and splits. Captions become `text`, other columns `extra`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -21,7 +20,7 @@ from vlm_assets.words.records import Item, Listed, Record
 
 if TYPE_CHECKING:
     from vlm_assets.hub.local_tables import LocalTable
-    from vlm_assets.sources._url_list import Columns, UrlRow
+    from vlm_assets.sources._url_rows import Columns, PackedRow
 
 
 class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
@@ -69,27 +68,22 @@ class HfImageUrls:
 
     def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:
         """Every distinct cell of URLs in the data files at the pinned commit; see `Source.list`."""
+        from vlm_assets.hub.layouts import list_repo
         from vlm_assets.hub.local_tables import local_tables
-        from vlm_assets.sources._url_list import bucket_slices, count_urls, is_url_name
-        from vlm_assets.transfer.contact import ContactCheck
+        from vlm_assets.sources._url_rows import is_url_name
+        from vlm_assets.sources._url_spill import spilled
 
+        layout = list_repo(spec, context)
+        if layout.sha == context.keeps_revision:
+            return Listed(layout.sha, (), unchanged=True)
         named = {spec.url_column, spec.text_column, spec.sha256_column}
-        layout, tables = local_tables(
-            spec,
-            context,
-            spec.table_reading(),
-            lambda name: name in named or is_url_name(name),
-            spec.label_rule,
-        )
+        tables = local_tables(
+            spec, context, layout, spec.table_reading(),
+            lambda name: name in named or is_url_name(name), spec.label_rule,
+        )  # fmt: skip
         columns = _columns(spec, tables)
-        labels: set[str] = set()
-        count, rows = count_urls(_rows(columns), ContactCheck(context.settings), labels)
-        if count == 0:
-            raise SourceError(f"source {spec.name}: the data files of {spec.repo} hold no URL")
-        if spec.label_rule is not None:
-            spec.label_rule.check(labels, f"source {spec.name}: {spec.repo}")
-        buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
-        slices = bucket_slices(_rows(columns), buckets, spec.rows_per_slice, context.cache_dir)
+        where = f"source {spec.name}: {spec.repo}"
+        slices, buckets, rows, count = spilled(_rows(columns), spec, context, where)
         apart = layout.apart
         others = apart.companions + len(apart.left_out)
         return Listed(
@@ -132,13 +126,13 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tup
     return chosen
 
 
-def _rows(tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[UrlRow]":
+def _rows(tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[PackedRow]":
     """Rows of all files in their order."""
-    from vlm_assets.sources._url_list import url_rows
+    from vlm_assets.sources._url_rows import packed_rows
 
     for table, columns in tables:
         for row in table.rows():
-            yield from url_rows(row, columns)
+            yield from packed_rows(row, columns)
 
 
 SOURCE = HfImageUrls()

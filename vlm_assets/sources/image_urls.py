@@ -1,6 +1,5 @@
 """`image_urls`: a file with URLs of images, and what else its columns say about them."""
 
-import math
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -59,15 +58,13 @@ class ImageUrls:
             SourceError: missing, empty or malformed file, missing columns.
             ConfigError: the settings name no contact, and the URLs lead to the internet.
         """
-        from vlm_assets.sources._url_list import (
-            UrlList,
-            bucket_slices,
-            choose_columns,
-            count_urls,
-            list_files,
-        )
-        from vlm_assets.transfer.contact import ContactCheck
+        from vlm_assets.sources._url_list import UrlList, choose_columns, list_files, other_files
+        from vlm_assets.sources._url_spill import spilled
 
+        files = list_files(spec.urls)
+        revision = _revision(files, context)
+        if revision == context.keeps_revision and not other_files(spec.urls, files):
+            return Listed(revision, (), unchanged=True)
         label = label_rule(spec)
         declared = (
             spec.url_column,
@@ -75,24 +72,17 @@ class ImageUrls:
             spec.sha256_column,
             label if isinstance(label, str) else None,
         )
-        before = _revision(list_files(spec.urls), context)
         urls = UrlList(spec.urls, spec.table_reading(), declared)
         columns = choose_columns(
             spec.urls, urls.columns,
             url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label,
             split=spec.split_images,
         )  # fmt: skip
-        labels: set[str] = set()
-        count, rows = count_urls(urls.rows(columns), ContactCheck(context.settings), labels)
-        if count == 0:
-            raise SourceError(f"source {spec.name}: {spec.urls} holds no URL")
-        if spec.label_rule is not None:
-            spec.label_rule.check(labels, f"source {spec.name}: {spec.urls}")
-        buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
-        slices = bucket_slices(urls.rows(columns), buckets, spec.rows_per_slice, context.cache_dir)
+        where = f"source {spec.name}: {spec.urls}"
+        slices, buckets, rows, count = spilled(urls.rows(columns), spec, context, where)
         return Listed(
-            revision=before,
-            slices=_of_one_revision(slices, spec, context, before),
+            revision=revision,
+            slices=_of_one_revision(slices, spec, context, revision),
             buckets={"": buckets},
             left_out=urls.left_out,
             upstream=rows + len(urls.left_out),

@@ -157,14 +157,19 @@ class ArrowFile:
             raise ValueError("finish() after an exception")
         return self._sink.entry
 
+    def abandon(self) -> None:
+        """Removes the file, unless it is finished."""
+        if self._sink.entry is None:
+            self._sink.abandon()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and self._sink.entry is None:
-            self._sink.abandon()
+        if kind is not None:
+            self.abandon()
 
 
 def write_bytes(path: Path, data: bytes) -> FileEntry:

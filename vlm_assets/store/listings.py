@@ -1,15 +1,18 @@
 """Listings on disk: a JSON manifest, and beside it a table with one record batch of items a slice."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
-import orjson
 import pyarrow as pa
 from blake3 import blake3
 from pydantic import ValidationError
 
-from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, replace_file
+from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, replace_file, sync_directory
 from vlm_assets.words.errors import StoreError
+from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
 from vlm_assets.words.records import Item
@@ -19,22 +22,70 @@ ITEM_SCHEMA = pa.schema(
 )
 
 
-def write_items(path: Path, slices: Iterable[Sequence[Item]]) -> FileEntry:
-    """Writes one record batch a slice, in the given order."""
-    with ArrowFile(path, ITEM_SCHEMA, form="file") as file:
-        for items in slices:
-            columns = [
-                pa.array([item.key for item in items], pa.string()),
-                pa.array([item.identity for item in items], pa.string()),
-                pa.array([orjson.dumps(dict(item.payload)).decode() for item in items], pa.string()),
-                pa.array([item.size_bytes for item in items], pa.int64()),
-            ]
-            file.write(pa.RecordBatch.from_arrays(columns, schema=ITEM_SCHEMA))
-        return file.finish()
+class ItemTable:
+    """A listing's item table under way: one record batch a slice, in the order in which they are written."""
+
+    def __init__(self, path: Path) -> None:
+        """Grows at `path`, under a name that no listing has."""
+        self._path = path
+        self._file = ArrowFile(path, ITEM_SCHEMA, form="file")
+
+    @classmethod
+    @contextmanager
+    def beside(cls, root: DataRoot, source: str) -> "Iterator[ItemTable]":
+        """One in the folder of listings; gone at the end where it was not finished."""
+        root.listings.mkdir(parents=True, exist_ok=True)
+        for left in root.listings.glob(
+            f".{source}.*.items.tmp"
+        ):  # of a killed listing: the caller has the lock
+            left.unlink(missing_ok=True)
+        table = cls(root.listings / f".{source}.{os.getpid()}.items.tmp")
+        try:
+            yield table
+        finally:
+            table.abandon()
+
+    def write(self, items: ItemColumns) -> None:
+        """Adds a slice's items."""
+        columns = [
+            pa.array(items.keys, pa.string()),
+            pa.array(items.identities, pa.string()),
+            pa.array(items.payloads, pa.string()),
+            pa.array(items.sizes, pa.int64()),
+        ]
+        self._file.write(pa.RecordBatch.from_arrays(columns, schema=ITEM_SCHEMA))
+
+    def finish(self, name: str) -> FileEntry:
+        """Puts the table under its name, whole and synced."""
+        entry = self._file.finish()
+        self._path.replace(self._path.with_name(name))
+        sync_directory(self._path.parent)
+        return entry
+
+    def abandon(self) -> None:
+        """Removes what is not finished."""
+        self._file.abandon()
 
 
-def read_items(root: DataRoot, listing: Listing, slice_key: str) -> list[Item]:
-    """The items of one slice in canonical order.
+class TableName:
+    """The name of an item table by all that it holds, slice by slice in their order."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._content = sha256()
+
+    def add(self, key: str, fingerprint: str, items: ItemColumns) -> None:
+        """Takes in a slice."""
+        self._content.update(f"{key}\0{fingerprint}\0".encode())
+        self._content.update(f"[{','.join(items.payloads)}]".encode())
+
+    def __str__(self) -> str:
+        """As a file's name."""
+        return f"{self._source}.{blake3(self._content.digest()).hexdigest()[:12]}.items.arrow"
+
+
+def read_item_columns(root: DataRoot, listing: Listing, slice_key: str) -> ItemColumns:
+    """The items of one slice in canonical order, by column.
 
     Raises:
         StoreError: the item table is missing.
@@ -44,10 +95,16 @@ def read_items(root: DataRoot, listing: Listing, slice_key: str) -> list[Item]:
         batch = map_ipc_file(path).get_batch(listing.slices[slice_key].batch)
     except FileNotFoundError:
         raise StoreError(f"{path}: missing; list {listing.source} again") from None
-    return [
-        Item(row["key"], row["identity"], orjson.loads(row["payload"]), row["size_bytes"])
-        for row in batch.to_pylist()
-    ]
+    return ItemColumns(*(batch.column(name).to_pylist() for name in ITEM_SCHEMA.names))
+
+
+def read_items(root: DataRoot, listing: Listing, slice_key: str) -> list[Item]:
+    """The items of one slice in canonical order.
+
+    Raises:
+        StoreError: the item table is missing.
+    """
+    return list(read_item_columns(root, listing, slice_key))
 
 
 def read_listing(root: DataRoot, source: str) -> Listing | None:
@@ -73,8 +130,3 @@ def write_listing(root: DataRoot, listing: Listing) -> None:
         for old in tables[:-2]:
             if old.name not in listing.tables:
                 old.unlink(missing_ok=True)
-
-
-def items_file_name(source: str, content: bytes) -> str:
-    """Name of an item table by what it holds."""
-    return f"{source}.{blake3(content).hexdigest()[:12]}.items.arrow"

@@ -33,9 +33,11 @@ class ContactCheck:
         Raises:
             ConfigError: it leads to the internet, and `contact` is empty.
         """
+        if self._given:
+            return
         scheme, colon, rest = url.partition("://")
         authority = rest.partition("/")[0]
-        if self._given or not colon or authority in self._fine or scheme.lower() not in {"http", "https"}:
+        if not colon or authority in self._fine or scheme.lower() not in {"http", "https"}:
             return
         try:
             anonymous = self._policy.needs_no_contact(wire_url(url).raw_host or "")

@@ -95,6 +95,9 @@ class ListContext:
     previous_buckets: Mapping[str, int] = field(default_factory=dict)
     """`Listed.buckets` of the last listing: must be kept, or every slice changes."""
     previous_revision: str | None = None
+    keeps_revision: str | None = None
+    """The last listing's, where all that it was made from besides is as it was: under the same revision a kind may
+    say that nothing has changed."""
     force: bool = False
     """Ask upstream again even where the cache would do."""
 

@@ -42,6 +42,7 @@ class Listed:
 
     revision: str
     slices: Iterable[ListedSlice]
+    """A sequence, or one at a time in the order of their names."""
     buckets: Mapping[str, int] = field(default_factory=dict)
     """Number of buckets a group of items was cut into at the first listing; "" is the only group of most."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +57,8 @@ class Listed:
     """How many of these were joined to items: captions, metadata, further parts of split archives."""
     captions_unused: int | None = None
     """Caption rows or sidecars that name nothing."""
+    unchanged: bool = False
+    """The last listing stands as it is, nothing else here counts. Needs `ListContext.keeps_revision`."""
 
 
 @dataclass(frozen=True, slots=True)

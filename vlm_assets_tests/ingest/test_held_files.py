@@ -167,19 +167,18 @@ def test_a_list_of_urls_that_changes_while_it_is_read_is_not_listed(
     path.write_text("http://127.0.0.1/a.jpg\n", "utf-8")
     keys = {"kind": "image_urls", "urls": path}
     installation = install(tmp_path, {**STREET, **keys})
-    from vlm_assets.sources import _url_list
+    from vlm_assets.sources._url_spill import UrlSpill
 
-    counted = _url_list.count_urls
+    filled = UrlSpill.fill
 
-    def and_grow(*args: Any) -> Any:
-        found = counted(*args)
+    def and_grow(*args: Any) -> None:
+        filled(*args)
         path.write_text("http://127.0.0.1/a.jpg\nhttp://127.0.0.1/b.jpg\n", "utf-8")
-        return found
 
-    monkeypatch.setattr(_url_list, "count_urls", and_grow)
+    monkeypatch.setattr(UrlSpill, "fill", and_grow)
     assert "urls.txt changed while it was read" in expect_error(lambda: relist(installation))
     assert not installation.root.listing("street").exists()
-    monkeypatch.setattr(_url_list, "count_urls", counted)
+    monkeypatch.setattr(UrlSpill, "fill", filled)
     assert relist(installation).items == 2
 
 

@@ -3,10 +3,9 @@
 import logging
 from typing import Final
 
-from vlm_assets.ingest.listing import name_of_items
 from vlm_assets.ingest.taken_words import taken_keys, without_words
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.listings import read_items, read_listing, write_items, write_listing
+from vlm_assets.store.listings import ItemTable, TableName, read_item_columns, read_listing, write_listing
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import Listing
@@ -46,19 +45,21 @@ def _empty_listing(root: DataRoot, source: str, taken: frozenset[str]) -> bool:
 def _write_emptied(root: DataRoot, listing: Listing, taken: frozenset[str]) -> bool:
     """Puts the listing in force with another item table, where one of its items says something of these rows."""
     order = sorted(listing.slices, key=lambda key: listing.slices[key].batch)
-    try:
-        before = {key: read_items(root, listing, key) for key in order}
-    except StoreError as error:
-        logger.warning("%s; it says nothing then", error)
-        return False
-    after = {key: without_words(items, taken) for key, items in before.items()}
-    if after == before:
-        return False
-    name = name_of_items(
-        listing.source, {key: (listing.slices[key].fingerprint, items) for key, items in after.items()}
-    )
-    path = root.listings / name
-    path.unlink(missing_ok=True)
-    entry = write_items(path, after.values())
-    write_listing(root, listing.model_copy(update={"items_file": name, "items_blake3": entry.blake3}))
+    name = TableName(listing.source)
+    has_changed = False
+    with ItemTable.beside(root, listing.source) as table:
+        for key in order:
+            try:
+                before = read_item_columns(root, listing, key)
+            except StoreError as error:
+                logger.warning("%s; it says nothing then", error)
+                return False
+            after = without_words(before, taken)
+            has_changed |= after is not before
+            name.add(key, listing.slices[key].fingerprint, after)
+            table.write(after)
+        if not has_changed:
+            return False
+        entry = table.finish(str(name))
+    write_listing(root, listing.model_copy(update={"items_file": str(name), "items_blake3": entry.blake3}))
     return True

@@ -1,0 +1,74 @@
+"""Rows of URL lists as slices, against the plain way of doing it."""
+
+from collections import defaultdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlm_assets.sources import _url_spill
+from vlm_assets.sources._url_rows import Columns, packed_cells, packed_rows
+from vlm_assets.sources._url_spill import UrlSpill
+from vlm_assets.words.layout import bucket_name, key_hash
+
+NAMES = ("url", "caption", "n")
+COLUMNS = Columns("url", "caption")
+URLS = st.one_of(
+    st.sampled_from([f"https://a.example/{n}.jpg" for n in range(6)]),
+    st.sampled_from(["https://a.example/ş.jpg", " https://a.example/1.jpg#x", "", None, "https://a.example/s\u0327.jpg"]),
+)  # fmt: skip
+ROWS = st.lists(
+    st.tuples(URLS, st.sampled_from([None, "bir", "iki", "ş"]), st.integers(0, 2**70)), max_size=40
+)
+
+
+def expected(rows: list[tuple[Any, ...]], buckets: int) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
+    """What the slices hold, one row after the other."""
+    by_key: defaultdict[str, list[bytes]] = defaultdict(list)
+    for row in rows:
+        for key, packed, _, _ in packed_rows(dict(zip(NAMES, row, strict=True)), COLUMNS):
+            by_key[key].append(packed)
+    slices: defaultdict[str, list[tuple[str, str, dict[str, Any]]]] = defaultdict(list)
+    for key in sorted(by_key, key=lambda one: (key_hash(one) % buckets, key_hash(one), one)):
+        distinct = sorted(set(by_key[key]))
+        repeated = len(by_key[key]) - len(distinct)
+        identity = sha256(b"\n".join(distinct) + b"\n%d" % repeated).hexdigest()
+        url = "" if key.startswith("missing-url-") else key
+        payload = {"url": url, "rows": [orjson.loads(one) for one in distinct], "repeated": repeated}
+        slices[bucket_name(key_hash(key) % buckets, buckets)].append((key, identity, payload))
+    return dict(slices)
+
+
+@given(rows=ROWS, buckets=st.integers(1, 5), tiny=st.booleans())
+def test_slices_are_those_of_one_row_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[Any, ...]], buckets: int, *, tiny: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("spill")
+    with pytest.MonkeyPatch.context() as patch:
+        if tiny:
+            for name in ("_BUFFER_BYTES", "_PART_BYTES"):
+                patch.setattr(_url_spill, name, 200)
+            patch.setattr(_url_spill, "_CHUNK_ROWS", 3)
+        spill = UrlSpill(folder)
+        spill.fill(packed_cells(enumerate(rows), NAMES, COLUMNS), list[str]().append)
+        wanted = expected(rows, buckets)
+        assert (spill.rows, spill.count_items()) == (len(rows), sum(map(len, wanted.values())))
+        found = {
+            one.name: [(item.key, item.identity, item.payload) for item in one.items]
+            for one in spill.slices(buckets, 10)
+        }
+    assert found == wanted
+    assert list(found) == sorted(found)
+    assert list(folder.iterdir()) == []
+
+
+def test_labels_are_those_of_the_rows(tmp_path: Path) -> None:
+    spill = UrlSpill(tmp_path)
+    rows = [("https://a.example/1.jpg", "x", "kedi"), ("https://a.example/2.jpg", "y", None)]
+    spill.fill(packed_cells(enumerate(rows), NAMES, Columns("url", "caption", label="n")), list[str]().append)
+    assert spill.labels == {"kedi"}
+    spill.close()
