@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
+from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.images.sniff import sniff
 from vlm_assets.sources._folder_archives import archive_files, listed_files
 from vlm_assets.sources._held_files import HeldFiles
@@ -53,8 +55,6 @@ def packed_pages(
 def _pages(
     item: Item, root: Path, options: "PageOptions", context: FetchContext
 ) -> Iterator[Record | Reject | LeftOut]:
-    from vlm_assets.archives.limits import MissingPartsError
-    from vlm_assets.archives.split import last_parts_missing
     from vlm_assets.pdf.records import page_records
 
     members = _Members(item, root, context)
@@ -92,7 +92,6 @@ class _Members:
 
     def documents(self) -> "Iterator[Document | Reject]":
         """One after another, some ahead of those whose pages are given."""
-        from vlm_assets.archives.limits import ArchiveLimits
         from vlm_assets.archives.read import Reading, read_members
         from vlm_assets.pdf.records import Document
 
