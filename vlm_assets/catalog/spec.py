@@ -26,7 +26,7 @@ NAME_PATTERN = r"^[a-z0-9_]+$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
 _ALSO_CALLED = {"HEIC": "HEIF", "JPEGXL": "JXL", "JPEG XL": "JXL"}
 
-_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?$")
+_SIZE = re.compile(r"^(\d{1,15}(?:\.\d{1,15})?)\s*([kKmMgGtT]?)(i?)[bB]?$")
 
 
 def parse_size(value: Any) -> int:
@@ -39,7 +39,7 @@ def parse_size(value: Any) -> int:
         return value
     match = _SIZE.match(str(value).strip())
     if not match:
-        raise ValueError(f"expected a size such as 2GB or 32MiB, got {value!r}")
+        raise ValueError(f"expected a size such as 2GB or 32MiB, got {str(value)[:60]!r}")
     number, prefix, binary = match.groups()
     base = 1024 if binary else 1000
     return int(Fraction(number) * base ** (" kmgt".index(prefix.lower()) if prefix else 0))

@@ -1,15 +1,27 @@
-"""YAML with two habits of its own: numbers with a point and dates stay text, a key given twice is an error."""
+"""YAML with two habits of its own: numbers with a point and dates stay text, a key given twice is an error.
+
+Whatever a file holds, it gives content or a problem with its place: depth, aliases and numbers are bounded before
+anything is built from them.
+"""
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from vlm_assets.words.errors import Problem
 
+_MAX_BYTES: Final = 64 * 2**20
+_MAX_DEPTH: Final = 64
+"""A quota tree has a dozen; libyaml and everything behind it recurse, and a C stack has no exception."""
+_MAX_NODES: Final = 2_000_000
+"""With aliases written out, as everybody who walks the content meets them."""
+_MAX_INTEGER: Final = 2**63
+_Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(_Base):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[Any] = set()
         for key_node, _ in node.value:
@@ -19,22 +31,93 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"the key {key!r} is given twice", key_node.start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        content: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return content
 
 
-def _as_text(loader: _Loader, node: yaml.ScalarNode) -> str:
+def _as_text(loader: Any, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
+
+
+def _as_integer(loader: Any, node: yaml.ScalarNode) -> int:
+    try:
+        value = int(loader.construct_yaml_int(node))
+    except ValueError:
+        value = _MAX_INTEGER
+    if not -_MAX_INTEGER <= value < _MAX_INTEGER:
+        shown = f"{str(node.value)[:40]!r} is no whole number of 64 bits"
+        raise yaml.constructor.ConstructorError(None, None, shown, node.start_mark)
+    return value
 
 
 for _tag in ("float", "timestamp"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _as_text)
+_Loader.add_constructor("tag:yaml.org,2002:int", _as_integer)
 
 
 def read_yaml(path: Path, shown: str) -> tuple[Any, list[Problem]]:
     """Content of a YAML file, and what is wrong with it; the content is None where there is a problem."""
     try:
-        return yaml.load(path.read_text("utf-8"), _Loader), []  # noqa: S506 - a SafeLoader
+        if path.exists() and not path.is_file():
+            return None, [Problem(shown, "", "no regular file")]
+        if path.stat().st_size > _MAX_BYTES:
+            return None, [
+                Problem(shown, "", f"larger than {_MAX_BYTES >> 20} MiB; split it into several files")
+            ]
+        text = path.read_text("utf-8")
+        _check_shape(text)
+        return yaml.load(text, _Loader), []  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         return None, [Problem(shown, "", "missing")]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        return None, [Problem(shown, "", f"not YAML: {error}")]
+    except OSError as error:
+        return None, [Problem(shown, "", f"cannot be read: {error.strerror}")]
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ) as error:  # what constructors of odd scalars raise
+        told = error.args[0] if isinstance(error, KeyError) and error.args else error
+        return None, [Problem(shown, "", f"not YAML: {told}")]
+
+
+def _check_shape(text: str) -> None:
+    """Returns where nobody who walks the content will recurse too deep or for ever.
+
+    Raises:
+        yaml.YAMLError: nested too deep, too much once aliases are written out, an alias inside what it names, half
+            a character.
+    """
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+
+    def done(anchor: str | None, size: int) -> None:
+        if anchor is not None:
+            sizes[anchor] = size
+
+    for event in yaml.parse(text, _Base):
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            open_nodes.append((event.anchor, total))
+            sizes.pop(event.anchor or "", None)
+            total += 1
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            anchor, before = open_nodes.pop()
+            done(anchor, total - before)
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_nodes):
+                raise _error(event, f"the alias {event.anchor!r} stands inside what it names")
+            total += sizes.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            done(event.anchor, 1)
+            total += 1
+            if any("\ud800" <= letter <= "\udfff" for letter in event.value if letter > "\ud7ff"):
+                raise _error(event, "half a character (a lone surrogate)")
+        if len(open_nodes) > _MAX_DEPTH:
+            raise _error(event, f"nested deeper than {_MAX_DEPTH}")
+        if total > _MAX_NODES:
+            raise _error(event, f"more than {_MAX_NODES:,} values, aliases written out")
+
+
+def _error(event: Any, told: str) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=told, problem_mark=event.start_mark)

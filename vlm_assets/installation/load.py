@@ -62,8 +62,15 @@ def _missing_paths(
     return [
         Problem(file, key, f"{path} does not exist; is the volume mounted?")
         for file, key, path in named
-        if not path.exists()
+        if not _is_there(path)
     ]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name longer than any file system takes
+        return False
 
 
 def _paths_of(spec: BaseModel) -> Iterator[tuple[str, Path]]:
@@ -193,10 +200,18 @@ def _absolute(spec: SpecT, directory: Path) -> SpecT:
     for key in type(spec).model_fields:
         value = getattr(spec, key)
         if isinstance(value, Path):
-            changed[key] = directory / value.expanduser()
+            changed[key] = directory / _at_home(value)
         elif isinstance(value, tuple) and value and all(isinstance(v, Path) for v in value):
-            changed[key] = tuple(directory / v.expanduser() for v in value)
+            changed[key] = tuple(directory / _at_home(v) for v in value)
     return spec.model_copy(update=changed) if changed else spec
+
+
+def _at_home(path: Path) -> Path:
+    """The path with `~` written out; as it is where nobody has that name."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _content_hash(corpus: CorpusSpec, sources: tuple[SourceSpec, ...]) -> str:
