@@ -30,12 +30,17 @@ DAMAGED_OBJECTS: Final = (
 """What reading damaged objects raises. Faults of the machine are none of these: `OSError`, `MemoryError`."""
 
 
+NO_BOX: Final = (0.0, 0.0)
+"""Of a page whose size nothing tells."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The page is one image, and these are its bytes."""
 
     image: EmbeddedImage
     dpi: int
+    box_pt: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Refused:
 
 @dataclass(slots=True)
 class ToDraw:
-    """The page is drawn, in `dpi`. `flags` are known beforehand.
+    """The page is drawn, in `dpi`. `box_pt` is its visible size, unrotated; `flags` are known beforehand.
 
     `character_maps`: its codes are mapped by what a machine may lack. `pictures`: it shows some, so that an empty
     page is not to be believed; `damage`: what may be wrong with one of them.
@@ -56,18 +61,11 @@ class ToDraw:
 
     page: int
     dpi: float
+    box_pt: tuple[float, float] = NO_BOX
     flags: list[PageFlag] = field(default_factory=list)
     character_maps: bool = False
     pictures: bool = False
     damage: Damage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of a page, and its visible size in points, unrotated; (0, 0) where nothing tells it."""
-
-    outcome: Taken | Refused | ToDraw
-    box_pt: tuple[float, float] = (0.0, 0.0)
 
 
 def _unbounded(_: float) -> None: ...
@@ -75,7 +73,7 @@ def _unbounded(_: float) -> None: ...
 
 def decide(
     document: Document, page: int, options: PageOptions, allow: Callable[[float], None] = _unbounded
-) -> Decision:
+) -> Taken | Refused | ToDraw:
     """What becomes of a page of a document. `allow` is told of how many pixels an image has before it is decoded.
 
     Raises:
@@ -85,22 +83,19 @@ def decide(
         return _decide_by_size(document, page, options)
     try:
         look = look_at(document.structure.pages[page], document.images)
-        outcome = _taken(look, options, allow) or _drawn(document, page, look, options)
-    except DAMAGED_OBJECTS:
-        return Decision(
-            ToDraw(page, options.dpi, _font_flags(_needs(document, page)))
-        )  # the renderers repair more
-    return Decision(outcome, look.bounds.size_pt)
+        return _taken(look, options, allow) or _drawn(document, page, look, options)
+    except DAMAGED_OBJECTS:  # the renderers repair more
+        return ToDraw(page, options.dpi, flags=_font_flags(_needs(document, page)))
 
 
-def _decide_by_size(document: Document, page: int, options: PageOptions) -> Decision:
+def _decide_by_size(document: Document, page: int, options: PageOptions) -> Refused | ToDraw:
     try:
         width_pt, height_pt = document.pdfium[page].get_size()
     except (RuntimeError, ValueError):  # the renderer will say so
-        return Decision(ToDraw(page, options.dpi))
+        return ToDraw(page, options.dpi)
     scale = options.dpi / POINTS_PER_INCH
     refused = _too_large((width_pt * scale, height_pt * scale), options.dpi, options)
-    return Decision(refused or ToDraw(page, options.dpi), (width_pt, height_pt))
+    return refused or ToDraw(page, options.dpi, (width_pt, height_pt))
 
 
 def _too_large(size_px: tuple[float, float], dpi: float, options: PageOptions) -> Refused | None:
@@ -116,7 +111,7 @@ def _taken(look: PageLook, options: PageOptions, allow: Callable[[float], None])
         found = one_image(look, options.embedded)
         width_px, height_px = size_of(found.image)
         allow(min(width_px * height_px, options.max_pixels))
-        return Taken(embedded_image(found.image, options.max_pixels), found.dpi)
+        return Taken(embedded_image(found.image, options.max_pixels), found.dpi, look.bounds.size_pt)
     except NotOneImageError:
         return None
 
@@ -137,7 +132,7 @@ def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) 
     needs = _needs(document, page) if has_words else FontNeeds()
     flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
     pictures = content is not None and bool(content.pictures)
-    return ToDraw(page, dpi, flags, needs.character_maps, pictures, damage)
+    return ToDraw(page, dpi, look.bounds.size_pt, flags, needs.character_maps, pictures, damage)
 
 
 def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[Damage | None, float]:

@@ -47,13 +47,11 @@ class Drawer:
     def __init__(
         self,
         document: Document,
-        boxes: dict[int, tuple[float, float]],
         options: PageOptions,
         folder: Path,
         step: Callable[[int, float], None],
     ) -> None:
         self._document = document
-        self._boxes = boxes
         self._options = options
         self._folder = folder
         self._step = step
@@ -78,6 +76,10 @@ class Drawer:
     def by_other(self, drawn: Drawn) -> Drawn | NotDrawn:
         """The same page by the renderer that did not draw it."""
         return self._by(_OTHER[drawn.renderer], drawn.page, instead=True)
+
+    def by_poppler_alone(self, page: ToDraw) -> Drawn | NotDrawn:
+        """The page by Poppler, which is a process of its own; nothing of the document is read here."""
+        return self._by("poppler", page, instead=True)
 
     def _by_poppler(self, run: list[ToDraw]) -> Iterator[Drawn | NotDrawn]:
         """One Poppler process for all; where it stops, the next page is tried alone, then the rest together."""
@@ -168,7 +170,7 @@ class Drawer:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             return ProcessEnd(f"{renderer} wrote no image: {error}", repeats=True)
-        if size == (1, 1) and min(self._boxes[page.page]) * page.dpi / POINTS_PER_INCH > 2:
+        if size == (1, 1) and min(page.box_pt) * page.dpi / POINTS_PER_INCH > 2:
             return ProcessEnd(f"{renderer} gave one pixel", repeats=True)  # pdf2image#34: instead of a page
         return Drawn(page, file, size, renderer)
 
@@ -187,7 +189,7 @@ class Drawer:
         return page.dpi if page.dpi == self._options.dpi else page.dpi * _ROUNDING
 
     def _pixels(self, page: ToDraw) -> float:
-        width_pt, height_pt = self._boxes[page.page]
+        width_pt, height_pt = page.box_pt
         return width_pt * height_pt * (page.dpi / POINTS_PER_INCH) ** 2
 
 

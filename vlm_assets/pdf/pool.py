@@ -46,6 +46,8 @@ class PdfPages:
     under_way: int = 0
     crashed: set[int | None] = field(default_factory=set)
     """Pages (None: opening) that a worker died over once: they are tried again alone."""
+    plain: set[int] = field(default_factory=set)
+    """Pages that it died over twice: Poppler draws them, in a process of its own, and nobody looks at them before."""
 
     def pages(self) -> Iterator[PageImage | PageFault]:
         """Every wanted page as an image or a fault, in order; or one fault with `page` None.
@@ -237,7 +239,10 @@ class PagePool:
         if request is None:
             return
         document = request.document
-        asked = {"path": str(document.path), "start": request.start, "stop": request.stop}
+        asked = {
+            "path": str(document.path), "start": request.start, "stop": request.stop,
+            "plain": request.start in document.plain,
+        }  # fmt: skip
         try:
             # One more than are at work is ready: how much work a document is shows when the first has opened it
             self._workers.warm(self._at_work + 1)
@@ -317,6 +322,9 @@ class PagePool:
             document.crashed.add(step)
             if first_death:
                 self._redo(request)
+            elif end.repeats and step is not None and step not in document.plain:
+                document.plain.add(step)
+                self._redo(request)
             elif document.count is None:
                 detail = f"it cannot be opened: {end.detail}"
                 document.fault = PageFault(None, RejectReason.UNREADABLE, detail, end.transient)
@@ -336,7 +344,7 @@ class PagePool:
         status = error.status if isinstance(error, WorkerDiedError) else None
         hang_s = self._options.hang_s + self._options.grace_s
         end = process_end("its worker", status, self._options.page_cpu_s, hang_s)
-        return replace(end, died=True, transient=True) if (status or 0) > 0 else end
+        return replace(end, died=True, transient=True, repeats=False) if (status or 0) > 0 else end
 
     def _redo(self, request: _Request) -> None:
         """Has what the worker had not answered done by another, page by page where the pages are known."""

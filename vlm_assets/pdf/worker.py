@@ -4,7 +4,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from blake3 import blake3
 from PIL import Image
 
 from vlm_assets.pdf.checks import page_flags
-from vlm_assets.pdf.decide import Refused, Taken, ToDraw, decide
+from vlm_assets.pdf.decide import NO_BOX, Refused, Taken, ToDraw, decide
 from vlm_assets.pdf.document import Document, DocumentError, open_document
 from vlm_assets.pdf.draw import Drawer, Drawn, NotDrawn
-from vlm_assets.pdf.facts import PageFlag, PageOptions
+from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
 from vlm_assets.pdf.text_layer import page_text
 from vlm_assets.words.errors import DiskFullError, RejectReason, StoreError, write_error
 from vlm_assets.workers.bounds import cpu_timer
@@ -61,7 +61,11 @@ class _Worker:
             return self._elapsed()
         self._say({"pages": document.pages})
         try:
-            self._serve_pages(document, range(request["start"], min(request["stop"], document.pages)))
+            pages = range(request["start"], min(request["stop"], document.pages))
+            if request.get("plain", False):
+                self._serve_plain(document, pages)
+            else:
+                self._serve_pages(document, pages)
         except (OSError, StoreError) as error:  # never another picture, nor a page less
             self._say_failed(error)
         return self._elapsed()
@@ -101,38 +105,44 @@ class _Worker:
         self._say({"fault": [RejectReason.UNREADABLE, detail, True]})
 
     def _serve_pages(self, document: Document, pages: range) -> None:
-        boxes: dict[int, tuple[float, float]] = {}
         to_draw = []
         for page in pages:
             if not self._options.wants(page):
                 continue
             self._step(page)
             try:
-                decision = decide(document, page, self._options, self._allow)
+                outcome = decide(document, page, self._options, self._allow)
             except MemoryError:
                 self._fail(page, RejectReason.RENDER_FAILED, "out of memory while its objects were read")
                 continue
-            boxes[page], outcome = decision.box_pt, decision.outcome
             if isinstance(outcome, ToDraw):
                 to_draw.append(outcome)
             elif isinstance(outcome, Refused):
                 self._fail(page, outcome.reason, outcome.detail)
             else:
-                self._answer_taken(document, page, outcome, boxes[page])
-        drawer = Drawer(document, boxes, self._options, self._folder, self._step)
+                self._answer_taken(document, page, outcome)
+        drawer = Drawer(document, self._options, self._folder, self._step)
         for drawn in drawer.draw(to_draw):
-            self._answer_drawn(document, drawer, drawn, boxes[drawn.page.page])
+            self._answer_drawn(drawer, drawn, document)
 
-    def _answer_taken(self, document: Document, page: int, taken: Taken, box_pt: tuple[float, float]) -> None:
+    def _serve_plain(self, document: Document, pages: range) -> None:
+        """Draws pages that a worker died over: by Poppler, which dies alone, and without a look at them."""
+        drawer = Drawer(document, self._options, self._folder, self._step)
+        for page in pages:
+            drawn = drawer.by_poppler_alone(ToDraw(page, self._options.dpi))
+            if isinstance(drawn, NotDrawn):
+                drawn = replace(drawn, detail=f"its worker died over it twice; {drawn.detail}")
+            self._answer_drawn(drawer, drawn, None)
+
+    def _answer_taken(self, document: Document, page: int, taken: Taken) -> None:
         image = taken.image
         file = self._new_file(image.extension)
         file.write_bytes(image.data)
         made = _Made(file, (image.width_px, image.height_px), taken.dpi, "embedded", image.data)
-        self._answer_image(document, page, made, box_pt, page_flags(file, *made.size_px, len(image.data)))
+        flags = page_flags(file, *made.size_px, len(image.data))
+        self._answer_image(document, page, made, taken.box_pt, flags)
 
-    def _answer_drawn(
-        self, document: Document, drawer: Drawer, drawn: Drawn | NotDrawn, box_pt: tuple[float, float]
-    ) -> None:
+    def _answer_drawn(self, drawer: Drawer, drawn: Drawn | NotDrawn, document: Document | None) -> None:
         page = drawn.page
         if isinstance(drawn, NotDrawn):
             self._fail(page.page, RejectReason.RENDER_FAILED, drawn.detail, transient=drawn.transient)
@@ -150,11 +160,17 @@ class _Worker:
         flags += page.flags + [PageFlag.OTHER_RENDERER] * drawn.instead
         method = f"rendered by {drawn.renderer}"
         made = _Made(file, drawn.size_px, max(1, round(page.dpi)), method, file.read_bytes())
+        box_pt = page.box_pt
+        if box_pt == NO_BOX:
+            box_pt = (
+                drawn.size_px[0] * POINTS_PER_INCH / page.dpi,
+                drawn.size_px[1] * POINTS_PER_INCH / page.dpi,
+            )
         self._answer_image(document, page.page, made, box_pt, flags)
 
     def _answer_image(
         self,
-        document: Document,
+        document: Document | None,
         page: int,
         made: "_Made",
         box_pt: tuple[float, float],
@@ -162,7 +178,7 @@ class _Worker:
     ) -> None:
         text = None
         if self._options.text == "layer":
-            text = page_text(document, page)
+            text = None if document is None else page_text(document, page)
             flags = [*flags, *([PageFlag.NO_TEXT] * (text is None))]
         self._say(
             {

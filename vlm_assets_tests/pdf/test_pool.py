@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pikepdf
 import psutil
@@ -200,6 +201,33 @@ def test_a_worker_killed_at_work_is_replaced_and_no_page_is_lost(tmp_path: Path)
                 os.kill(pool.pids()[0], signal.SIGKILL)
     assert [page.page for page in results] == list(range(40))
     assert all(isinstance(page, PageImage) for page in results)
+
+
+@pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
+def test_a_page_that_workers_crash_over_is_drawn_apart(
+    renderer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing(tmp_path / "a.pdf", pages=3, size_pt=(60, 80))
+    usual = pages_of(tmp_path, tmp_path / "a.pdf", PageOptions(dpi=60))
+    monkeypatch.setattr("vlm_assets.pdf.pool._HANDLER", "vlm_assets_tests.pdf.dying:crashing")
+    results = pages_of(tmp_path, tmp_path / "a.pdf", PageOptions(dpi=60, renderer=renderer, text="layer"))
+    assert [page.page for page in results] == [0, 1, 2]
+    apart, expected = results[1], usual[1]
+    assert isinstance(apart, PageImage)
+    assert isinstance(expected, PageImage)
+    assert (apart.digest, apart.method) == (expected.digest, "rendered by poppler")
+    assert apart.box_pt == pytest.approx((60, 80), abs=1)
+    assert apart.dpi == 60
+    assert {PageFlag.OTHER_RENDERER, PageFlag.NO_TEXT} <= {*apart.flags}
+
+
+def test_a_page_that_workers_are_killed_over_is_tried_some_other_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing(tmp_path / "a.pdf", pages=3, size_pt=(60, 80))
+    monkeypatch.setattr("vlm_assets.pdf.pool._HANDLER", "vlm_assets_tests.pdf.dying:killed")
+    results = pages_of(tmp_path, tmp_path / "a.pdf", PageOptions(dpi=60))
+    assert [isinstance(page, PageFault) and page.transient for page in results] == [False, True, False]
 
 
 def test_a_reader_that_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:

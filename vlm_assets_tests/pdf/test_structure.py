@@ -142,7 +142,7 @@ def test_a_page_has_no_more_pixels_than_its_scan_without_a_flag(
     text = content.replace("{0}", str(size_pt[0])).replace("{1}", str(size_pt[1]))
     add_page(pdf, text, size_pt, {"Im0": scan}, {"Rotate": rotate} if rotate else {})
     pdf.save(tmp_path / "a.pdf")
-    outcome = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions(embedded=rule)).outcome
+    outcome = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions(embedded=rule))
     if dpi is Taken:
         assert isinstance(outcome, Taken)
         assert (outcome.image.width_px, outcome.image.height_px) == image.size

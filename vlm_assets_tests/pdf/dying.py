@@ -1,0 +1,33 @@
+"""Page workers that die over the second page of a document, where they look at it."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from vlm_assets.pdf import worker
+from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.workers.far_end import Handler
+
+
+def crashing(options: PageOptions, folder: Path) -> Handler:
+    """Of a fault of its own."""
+    return _dying(options, folder, signal.SIGSEGV)
+
+
+def killed(options: PageOptions, folder: Path) -> Handler:
+    """By somebody outside."""
+    return _dying(options, folder, signal.SIGKILL)
+
+
+def _dying(options: PageOptions, folder: Path, deadly: int) -> Handler:
+    module: Any = worker
+    decide = module.decide
+
+    def look(document: Any, page: int, *more: Any) -> Any:
+        if page == 1:
+            os.kill(os.getpid(), deadly)
+        return decide(document, page, *more)
+
+    module.decide = look
+    return worker.page_worker(options, folder)
