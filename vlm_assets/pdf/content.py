@@ -3,6 +3,7 @@
 A conservative interpreter of the operators of ISO 32000-1, annex A: what it does not know counts as visible.
 """
 
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ rendering it."""
 
 _LEAST_BYTES: Final = 64
 """What a stream counts at least: an empty form takes time too."""
+_INLINE_PICTURE: Final = re.compile(rb"\bBI\s[^>]{0,400}?/W(?:idth)?\s*\d{3}[\s\S]{0,400}?\bID\s")
+_LEAST_INLINE_SHARE: Final = 0.05
 _MAX_FORM_DEPTH: Final = 3
 _INVISIBLE: Final = 3  # text rendering mode of an OCR layer
 
@@ -44,6 +47,8 @@ class Placed:
 
     image: pikepdf.Object
     matrix: Matrix
+    holder: pikepdf.Pdf | None = None
+    """Of an image that stands in the page's operators: what keeps the object that it was made into."""
 
 
 @dataclass(slots=True)
@@ -104,6 +109,21 @@ def read_content(page: pikepdf.Page, box: Box, covers: Callable[[Matrix], bool])
         reader.refuse(str(end))
         reader.content.marks = True
     return reader.content
+
+
+def may_have_inline_picture(page: pikepdf.Page) -> bool:
+    """Whether a large image seems to stand in the page's own operators: spares drawings the reading of theirs."""
+    contents = page.obj.get("/Contents")
+    left = MAX_CONTENT_BYTES
+    for stream in [contents] if isinstance(contents, pikepdf.Stream) else list(contents or ()):
+        if not isinstance(stream, pikepdf.Stream):
+            return False
+        left -= _decoded_bytes(stream, left)
+        if left < 0:
+            return False
+        if _INLINE_PICTURE.search(stream.read_bytes()):
+            return True
+    return False
 
 
 class _Reader:
@@ -183,7 +203,7 @@ class _Reader:
                 if operands and operands[0] == pikepdf.Name.OC:
                     self.refuse("optional content")
             elif name == "INLINE IMAGE":
-                self._mark("an inline image")
+                self._draw_inline(operands[0], state, resources)
             elif name not in _IGNORED:
                 self.content.marks = True
                 self.refuse(f"operator {name}")
@@ -240,6 +260,16 @@ class _Reader:
         elif not self._refused:
             self.content.one = placed
 
+    def _draw_inline(self, inline: Any, state: _State, resources: pikepdf.Object | None) -> None:
+        """A large one counts as an image: scanners write pages so. Small ones are letters and lines, by thousands."""
+        a, b, c, d, _, _ = state.ctm
+        left, bottom, right, top = self._box
+        if abs(a * d - b * c) < _LEAST_INLINE_SHARE * (right - left) * (top - bottom):
+            self._mark("an inline image")
+        else:
+            holder = pikepdf.new()
+            self._draw_image(Placed(_as_stream(holder, inline, resources), state.ctm, holder), state)
+
     def _draw_form(
         self, form: pikepdf.Object, state: _State, resources: pikepdf.Object | None, depth: int
     ) -> None:
@@ -252,6 +282,19 @@ class _Reader:
         if not self._contains(bounds):
             inner = replace(inner, clipped=True)
         self.run(self.instructions(form, form), form.get("/Resources", resources), inner, depth + 1)
+
+
+def _as_stream(holder: pikepdf.Pdf, inline: Any, resources: pikepdf.Object | None) -> pikepdf.Stream:
+    """An inline image as the object that it abbreviates (ISO 32000-1, 8.9.7); names of its colours are looked up."""
+    made = holder.make_stream(inline.read_raw_bytes())
+    for key, value in inline.obj.items():
+        made[key] = value
+    space = made.get("/ColorSpace")
+    spaces = resources.get("/ColorSpace") if isinstance(resources, pikepdf.Dictionary) else None
+    if isinstance(space, pikepdf.Name) and isinstance(spaces, pikepdf.Dictionary) and str(space) in spaces:
+        named = spaces[str(space)]
+        made.ColorSpace = holder.copy_foreign(named) if named.is_indirect else named
+    return made
 
 
 def _decoded_bytes(stream: pikepdf.Stream, limit: int) -> int:

@@ -143,9 +143,13 @@ def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[
         image, share = placed.image, look.share(placed.matrix)
         if not isinstance(image, pikepdf.Stream) or not share:
             continue
-        if image.objgen not in document.damage:
-            document.damage[image.objgen] = _damage(image, max_pixels)
-        damage = document.damage[image.objgen]
+        place = image.objgen
+        if placed.holder is not None:
+            damage = _damage(image, max_pixels)
+        else:
+            if place not in document.damage:
+                document.damage[place] = _damage(image, max_pixels)
+            damage = document.damage[place]
         if damage is not None:
             found.append((damage, share))
     certain = [one for one in found if one[0].certain]

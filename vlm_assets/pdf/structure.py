@@ -6,7 +6,15 @@ from typing import Final
 
 import pikepdf
 
-from vlm_assets.pdf.content import Box, Matrix, NotOneImageError, PageContent, Placed, read_content
+from vlm_assets.pdf.content import (
+    Box,
+    Matrix,
+    NotOneImageError,
+    PageContent,
+    Placed,
+    may_have_inline_picture,
+    read_content,
+)
 from vlm_assets.pdf.facts import POINTS_PER_INCH, EmbeddedRule
 from vlm_assets.pdf.pictures import size_of
 from vlm_assets.pdf.resources import Place, reached
@@ -114,7 +122,7 @@ def look_at(page: pikepdf.Page, images: ImageFinder) -> PageLook:
         pikepdf.PdfError, ValueError, TypeError, KeyError: the page's objects are damaged.
     """
     bounds = page_box(page)
-    if not images.has_images(page.resources):
+    if not images.has_images(page.resources) and not may_have_inline_picture(page):
         return PageLook(page, bounds, None)
     content = read_content(page, bounds.box, lambda matrix: covers(matrix, bounds.box))
     return PageLook(page, bounds, content)

@@ -7,7 +7,7 @@ import pikepdf
 import pytest
 
 from vlm_assets.pdf.content import MAX_CONTENT_BYTES
-from vlm_assets.pdf.decide import Taken, ToDraw, decide
+from vlm_assets.pdf.decide import Refused, Taken, ToDraw, decide
 from vlm_assets.pdf.document import open_document
 from vlm_assets.pdf.facts import PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.page_fonts import FontReader
@@ -150,6 +150,43 @@ def test_a_page_has_no_more_pixels_than_its_scan_without_a_flag(
         assert isinstance(outcome, ToDraw)
         assert outcome.dpi == pytest.approx(dpi)
         assert outcome.flags == flags
+
+
+def inline(keys: str, data: bytes, matrix: str = "90 0 0 120 0 0") -> bytes:
+    return f"q {matrix} cm BI {keys} ID ".encode() + data + b"\nEI Q"
+
+
+INLINE = jpeg(picture("L").resize((180, 240)))
+JPEG_KEYS = "/W 180 /H 240 /BPC 8 /CS /G /F /DCT"
+RAW_KEYS = "/Width 180 /Height 240 /BitsPerComponent 8 /ColorSpace /Cs1"
+
+
+@pytest.mark.parametrize(
+    ("content", "outcome"),
+    [
+        (inline(JPEG_KEYS, INLINE), Taken),
+        (inline(RAW_KEYS, picture("L").resize((180, 240)).tobytes()), Taken),
+        (inline(JPEG_KEYS, INLINE[:2000]), Refused),
+        (inline(JPEG_KEYS, INLINE) + b" 0 0 9 9 re f", [PageFlag.ENLARGED]),
+        (inline(JPEG_KEYS, INLINE, "0 120 -90 0 90 0"), [PageFlag.ENLARGED]),
+        (inline(JPEG_KEYS, INLINE, "9 0 0 12 0 0"), []),
+        (b"".join(inline("/W 8 /H 8 /IM true", bytes(8), f"1 0 0 1 {n} 0") for n in range(99)), []),
+    ],
+    ids=["the page", "by named colours", "cut", "with a line over it", "turned", "small", "letters"],
+)
+def test_a_scan_may_stand_in_the_operators(content: bytes, outcome: Any, tmp_path: Path) -> None:
+    pdf = pikepdf.new()
+    page = add_page(pdf, "", (90, 120), resources={"ColorSpace": Dictionary(Cs1=Name.DeviceGray)})
+    page.obj.Contents = pdf.make_stream(content)
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    if isinstance(outcome, list):
+        assert isinstance(found, ToDraw)
+        assert found.flags == outcome
+    else:
+        assert isinstance(found, outcome)
+    if isinstance(found, Taken):
+        assert (found.image.width_px, found.image.height_px, found.dpi) == (180, 240, 144)
 
 
 @pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
