@@ -32,6 +32,7 @@ _END_OF_FAX: Final = "000000000001" * 2
 """EOFB of CCITT group 4 (ITU-T T.6, 2.4.1.1)."""
 _LAST_CODE_BITS: Final = 13
 """Ones that the row above the blank ones may end in, at most."""
+_DEPTHS: Final = frozenset({1, 2, 4, 8, 16})
 _SIGNED: Final = 0x80
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 _END_OF_PAGE, _END_OF_FILE = 49, 51
@@ -56,7 +57,9 @@ def damage_of(image: pikepdf.Stream, max_pixels: int) -> Damage | None:
         pikepdf.PdfError, ValueError, TypeError, KeyError: its dictionary is damaged.
     """
     width_px, height_px = size_of(image)
-    if not 0 < width_px * height_px <= max_pixels:
+    if min(width_px, height_px) <= 0:
+        return Damage(RejectReason.CORRUPT, f"a picture of {width_px} x {height_px} pixels", certain=False)
+    if width_px * height_px > max_pixels:
         return None
     filters = filters_of(image)
     check = _CHECKS.get(filters[-1] if filters else "", _samples_damage)
@@ -211,7 +214,10 @@ def _samples_damage(image: pikepdf.Stream, filters: list[str], max_pixels: int) 
     try:
         found = len(image.read_bytes())
     except (pikepdf.PdfError, zlib.error) as error:
-        return Damage(RejectReason.CORRUPT, " ".join(str(error).split()), certain=False)
+        return Damage(RejectReason.CORRUPT, " ".join(str(error).split()), certain="inflate" in str(error))
+    bits = int(image.get("/BitsPerComponent", 8))
+    if bits not in _DEPTHS:
+        return Damage(RejectReason.CORRUPT, f"{bits} bits a sample")
     row_bytes = row_bytes_of(image)
     wanted = row_bytes * size_of(image)[1]
     if wanted and found <= wanted - row_bytes:

@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pikepdf
@@ -83,9 +83,9 @@ def decide(
         return _decide_by_size(document, page, options)
     try:
         look = look_at(document.structure.pages[page], document.images)
-        return _taken(look, options, allow) or _drawn(document, page, look, options)
     except DAMAGED_OBJECTS:  # the renderers repair more
         return ToDraw(page, options.dpi, flags=_font_flags(_needs(document, page)))
+    return _taken(look, options, allow) or _drawn(document, page, look, options)
 
 
 def _decide_by_size(document: Document, page: int, options: PageOptions) -> Refused | ToDraw:
@@ -112,14 +112,14 @@ def _taken(look: PageLook, options: PageOptions, allow: Callable[[float], None])
         width_px, height_px = size_of(found.image)
         allow(min(width_px * height_px, options.max_pixels))
         return Taken(embedded_image(found.image, options.max_pixels), found.dpi, look.bounds.size_pt)
-    except NotOneImageError:
+    except (NotOneImageError, *DAMAGED_OBJECTS):  # what is damaged is found out before it is drawn
         return None
 
 
 def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) -> ToDraw | Refused:
     try:
         dpi, enlarged = drawing_dpi(look, options.dpi)
-    except NotOneImageError:
+    except (NotOneImageError, *DAMAGED_OBJECTS):
         dpi, enlarged = options.dpi, False
     refused = _too_large(look.bounds.size_px(dpi), dpi, options)
     if refused is not None:
@@ -128,11 +128,18 @@ def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) 
     if damage is not None and damage.certain and share >= _MISSED_SHARE:
         return Refused(damage.reason, f"a picture of the page: {damage.detail}")
     content = look.content
-    has_words = content is None or content.marks or has_annotations(look.page)
+    has_words = content is None or content.marks or _has_annotations(look)
     needs = _needs(document, page) if has_words else FontNeeds()
     flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
     pictures = content is not None and bool(content.pictures)
     return ToDraw(page, dpi, look.bounds.size_pt, flags, needs.character_maps, pictures, damage)
+
+
+def _has_annotations(look: PageLook) -> bool:
+    try:
+        return has_annotations(look.page)
+    except DAMAGED_OBJECTS:
+        return True
 
 
 def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[Damage | None, float]:
@@ -145,10 +152,10 @@ def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[
             continue
         place = image.objgen
         if placed.holder is not None:
-            damage = _damage(image, max_pixels)
+            damage = _damage(document, image, max_pixels)
         else:
             if place not in document.damage:
-                document.damage[place] = _damage(image, max_pixels)
+                document.damage[place] = _damage(document, image, max_pixels)
             damage = document.damage[place]
         if damage is not None:
             found.append((damage, share))
@@ -157,11 +164,14 @@ def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[
     return worst[0], sum(share for _, share in certain)
 
 
-def _damage(image: pikepdf.Stream, max_pixels: int) -> Damage | None:
+def _damage(document: Document, image: pikepdf.Stream, max_pixels: int) -> Damage | None:
     try:
-        return damage_of(image, max_pixels)
+        found = damage_of(image, max_pixels)
     except DAMAGED_OBJECTS as error:
-        return Damage(RejectReason.CORRUPT, f"{type(error).__name__}: {error}"[:200], certain=False)
+        found = Damage(RejectReason.CORRUPT, f"{type(error).__name__}: {error}", certain=False)
+    if found is None:
+        return None
+    return replace(found, detail=found.detail.replace(str(document.path), document.path.name)[:200])
 
 
 def _needs(document: Document, page: int) -> FontNeeds:

@@ -15,7 +15,8 @@ from PIL import Image, ImageChops
 from vlm_assets.pdf.damage import damage_of, jpeg2000_depth, jpeg2000_ends_early
 from vlm_assets.pdf.decide import Refused, Taken, ToDraw, decide
 from vlm_assets.pdf.document import open_document
-from vlm_assets.pdf.facts import PageFlag, PageOptions
+from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
+from vlm_assets.pdf.pool import PagePool
 from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.pdf.builders import Array, Dictionary, Name, add_page, image_object, jpeg, picture
 from vlm_assets_tests.pdf.test_constructions import group4
@@ -71,6 +72,7 @@ def predicted(rows: int) -> Make:
     return of(data, Name.FlateDecode, DecodeParms=parameters)
 
 
+FILL = "q 216 0 0 288 0 0 cm /Im0 Do Q"
 FLATE = zlib.compress(GREY.tobytes())
 NOISE = random.Random(1).randbytes(2000)
 CASES: dict[str, tuple[Make, RejectReason | None]] = {
@@ -107,6 +109,8 @@ CASES: dict[str, tuple[Make, RejectReason | None]] = {
         of(zlib.compress(bytes(113 * 600)), Name.FlateDecode, BILEVEL, ImageMask=True), TRUNCATED
     ),
     "raw half": (of(GREY.tobytes()[: 900 * 600], None), TRUNCATED),  # type: ignore[arg-type]  # no filter
+    "flate that is something else": (of(NOISE, Name.FlateDecode), CORRUPT),
+    "samples of 7 bits": (of(FLATE, Name.FlateDecode, BitsPerComponent=7), CORRUPT),
     "fax whole": (fax(FAX), None),
     "fax whole, no end mark": (fax(FAX[:-3]), None),
     "fax empty": (fax(b""), TRUNCATED),
@@ -131,6 +135,64 @@ def test_what_is_wrong_with_a_picture_is_found(case: str) -> None:
     assert damage is None or damage.certain
 
 
+def without(key: str) -> Make:
+    def make(pdf: pikepdf.Pdf) -> pikepdf.Stream:
+        made = of(JPEG, Name.DCTDecode)(pdf)
+        del made[key]
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        without("/Width"),
+        of(JPEG, Name.FooDecode),
+        of(encoded("PNG", GREY), Name.DCTDecode),
+        of(b"\x80\x0b" * 99, Name.LZWDecode),
+    ],
+    ids=["no width", "a filter that nobody knows", "another format", "broken codes"],
+)
+def test_what_one_decoder_cannot_read_is_not_certain(make: Make, tmp_path: Path) -> None:
+    """Such a page is drawn, and believed unless nothing of the picture shows."""
+    pdf = pikepdf.new()
+    add_page(pdf, images={"Im0": make(pdf)})
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    assert isinstance(found, ToDraw)
+    assert found.pictures
+    assert found.damage is not None
+    assert (found.damage.reason, found.damage.certain) == (CORRUPT, False)
+    assert str(tmp_path) not in found.damage.detail
+    assert PageFlag.DAMAGED in found.flags
+
+
+@pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
+def test_a_page_that_shows_nothing_of_its_picture_is_none(renderer: Any, tmp_path: Path) -> None:
+    pdf = pikepdf.new()
+    white = Image.new("L", (90, 120), 255)
+    for make, more in (
+        (without("/Width"), ""), (of(jpeg(white), Name.DCTDecode, white), ""), (without("/Width"), " 9 9 90 90 re f"),
+    ):  # fmt: skip
+        add_page(pdf, FILL + more, images={"Im0": make(pdf)}, page_keys={"Rotate": 90})
+    pdf.save(tmp_path / "a.pdf")
+    pool = PagePool(PageOptions(dpi=60, renderer=renderer), 1, tmp_path / "pages", tmp_path / "slots")
+    try:
+        first, blank, shown = pool.submit(tmp_path / "a.pdf").pages()
+    finally:
+        pool.close()
+    assert isinstance(first, PageFault)
+    assert (first.reason, first.detail) == (
+        CORRUPT,
+        "nothing of its picture shows: a picture of 0 x 1200 pixels",
+    )
+    assert isinstance(blank, PageImage)
+    assert blank.flags == (PageFlag.BLANK,)
+    assert isinstance(shown, PageImage)
+    assert PageFlag.DAMAGED in shown.flags
+
+
 def test_a_blank_margin_is_no_damage() -> None:
     """Rows that are there cost a bit each, rows that a decoder makes up none: no end mark is needed to tell."""
     image = BILEVEL.copy()
@@ -142,7 +204,6 @@ def test_a_blank_margin_is_no_damage() -> None:
         assert (damage.reason if damage else None) == reason, kept
 
 
-FILL = "q 216 0 0 288 0 0 cm /Im0 Do Q"
 SMALL = "BT /F1 12 Tf 20 200 Td (words) Tj ET q 20 0 0 20 9 9 cm /Im0 Do Q"
 
 
