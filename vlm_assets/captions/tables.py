@@ -28,6 +28,7 @@ _PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
 _FORMATS: Final = {
     ".csv": "separated", ".tsv": "separated", ".tab": "separated", ".txt": "separated", ".jsonl": "lines",
     ".ndjson": "lines", ".json": "json", ".parquet": "parquet", ".pq": "parquet",
+    ".parq": "parquet",
 }  # fmt: skip
 _USUAL_SEPARATORS: Final = {".tsv": "\t", ".tab": "\t"}
 _BATCH_ROWS: Final = 1024

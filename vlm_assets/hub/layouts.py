@@ -20,6 +20,7 @@ from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.contents import formats_by_content, with_contents
 from vlm_assets.hub.left_out import FilesApart, files_apart, may_be_named
 from vlm_assets.hub.listed_tables import TableGroup
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
@@ -124,12 +125,14 @@ def list_repo(
             def read(path: str) -> bytes:
                 return fetch(path).read_bytes()
 
+            formats = with_contents(formats_by_content(repo, sha, tree, context.cache_dir))
             splits = find_splits(
                 tree,
                 _card(tree, read),
                 f"source {spec.name}: {spec.repo}",
                 configs=None if spec.configs == "all" else spec.configs,
                 splits=None if spec.splits == "all" else spec.splits,
+                formats=formats,
             )
             where = f"source {spec.name}: {spec.repo}"
             files = RepoFiles(tree, lambda path: io.BytesIO(read(path)), where, context.cache_dir)
@@ -137,7 +140,7 @@ def list_repo(
             sizes = {path: file.size_bytes for path, file in tree.items()}
             own = rule.tables not in ((), METADATA_NAMES)
             tables = {path for path in tree if own and rule.may_own(nfc(path))}
-            unwanted = _unwanted(spec, tree, _card(tree, read))
+            unwanted = _unwanted(spec, tree, _card(tree, read), formats)
             if wanted is not None:
                 looks = repo_tables(repo, sha, tree, fetch, context.cache_dir, wanted, reading)
                 candidates = may_be_named(tree, listed) - tables - unwanted
@@ -145,7 +148,7 @@ def list_repo(
                 items, named = looks.checked(groups, set(map(nfc, candidates)))
                 listed = [(split, found) for (split, _), found in zip(listed, items, strict=True)]
                 tables |= {path for path in candidates if nfc(path) in named}
-            apart = files_apart(sizes, listed, tables, unwanted)
+            apart = files_apart(sizes, listed, tables, unwanted, formats)
             return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 
 
@@ -168,12 +171,14 @@ def _listed(
     return [(one, items[one.config, one.split]) for one in splits], captions
 
 
-def _unwanted(spec: HubSpec, tree: Mapping[str, RepoFile], card: str) -> set[str]:
+def _unwanted(
+    spec: HubSpec, tree: Mapping[str, RepoFile], card: str, formats: Callable[[str], str | None]
+) -> set[str]:
     """Data files of all configs and splits, where the catalogue names some only."""
     if spec.configs == "all" and spec.splits == "all":
         return set()
     try:
-        every = find_splits(tree, card, spec.repo)
+        every = find_splits(tree, card, spec.repo, formats=formats)
     except SourceError:  # of a config that nobody wants
         return set()
     return {path for split in every for path in (*split.files, *split.metadata_files)}

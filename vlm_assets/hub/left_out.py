@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -40,6 +40,7 @@ def files_apart(
     splits: Sequence[tuple[DataSplit, Sequence[Item]]],
     tables: Collection[str] = (),
     unwanted: Collection[str] = (),
+    formats: Callable[[str], str | None] = format_of,
 ) -> FilesApart:
     """Sorts out a repository's files.
 
@@ -48,6 +49,7 @@ def files_apart(
         splits: The wanted splits with their items.
         tables: Files that hold words by the catalogue.
         unwanted: Data files of splits that the catalogue does not name.
+        formats: The reader of a file, None where there is none.
     """
     items = [item for _, found in splits for item in found]
     firsts = Counter(path for item in items for path in _files(item)[:1])
@@ -61,7 +63,7 @@ def files_apart(
         if path in others or path in named or is_companion(path):
             companions += 1
             continue
-        reason, detail = _why(path, incomplete, unnamed, unwanted)
+        reason, detail = _why(path, formats(path), incomplete, unnamed, unwanted)
         left_out.append(LeftOut(nfc(path), reason, detail, sizes[path]))
     has_images = any(split.format in ("imagefolder", "archive") for split, _ in splits)
     return FilesApart(
@@ -94,7 +96,11 @@ def is_companion(path: str) -> bool:
 
 
 def _why(
-    path: str, incomplete: Mapping[str, str], unnamed: Collection[str], unwanted: Collection[str]
+    path: str,
+    form: str | None,
+    incomplete: Mapping[str, str],
+    unnamed: Collection[str],
+    unwanted: Collection[str],
 ) -> tuple[LeftOutReason, str]:
     if path in incomplete:
         return LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, f"missing: {incomplete[path]}"
@@ -108,7 +114,6 @@ def _why(
         return LeftOutReason.EXCLUDED, "no row of its tables names it"
     if PurePosixPath(path).name in METADATA_NAMES:
         return LeftOutReason.UNUSED_COMPANION, "beside no images"
-    form = format_of(path)
     return LeftOutReason.UNKNOWN_TYPE, f"{form}, which no split takes" if form else ""
 
 

@@ -6,7 +6,7 @@ tree: no request, exact agreement with `load_dataset`.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -25,7 +25,8 @@ _PROTOCOL: Final = "vlmtree"
 _ROOT: Final = "repo"
 
 _FORMATS: Final = {
-    ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
+    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet", ".pqt": "parquet", ".arrow": "arrow",
+    ".feather": "arrow", ".ipc": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
     ".tbz2": "webdataset", ".tbz": "webdataset", ".txz": "webdataset", ".tzst": "webdataset", ".json": "json",
     ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".zip": "archive",
     ".cbz": "archive", ".cbt": "archive", ".7z": "archive", ".cb7": "archive",
@@ -67,8 +68,11 @@ def find_splits(
     *,
     configs: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
+    formats: Callable[[str], str | None] | None = None,
 ) -> list[DataSplit]:
     """Every wanted config × split, sorted. `card` is the README's text; None for `configs`/`splits` means all.
+
+    `formats`: the reader of a file, None where there is none; unset: by its name.
 
     Raises:
         SourceError: no data files, a config or split that does not exist (the message lists those that do), or
@@ -87,7 +91,9 @@ def find_splits(
     for config in sorted(configs or declared):
         for split, files in _files_by_split(tree, declared[config], f"{where}, config {config}").items():
             if splits is None or split in splits:
-                one = _classified(config, split, files, features.get(config), where, any_tables)
+                one = _classified(
+                    config, split, files, features.get(config), where, any_tables, formats or format_of
+                )
                 found.append(_with_metadata(one, files, tables[config], tree))
     missing = sorted(set(splits or ()) - {one.split for one in found})
     if missing:
@@ -224,6 +230,7 @@ def _classified(
     features: Mapping[str, Any] | None,
     where: str,
     tables: Collection[str],
+    formats: Callable[[str], str | None],
 ) -> DataSplit:
     """The split in the format of most of its files but `tables`, as `datasets` decides it; parquet wins a draw."""
     metadata = [path for path in files if PurePosixPath(path).name in tables]
@@ -231,7 +238,7 @@ def _classified(
     parts = {one.name: one.parts for one in archives if not one.missing}
     in_parts = {path for one in archives for path in one.parts}
     whole = [path for path in files if path not in in_parts and path not in set(metadata)]
-    kinds = {path: format_of(path) for path in (*whole, *parts)}
+    kinds = {path: formats(path) for path in (*whole, *parts)}
     counts = Counter(kind for kind in kinds.values() if kind)
     if not counts:
         suffixes = sorted({PurePosixPath(path).suffix for path in kinds}) or ["none"]

@@ -273,14 +273,16 @@ def _saved_split(spec: HfDiskSpec, folder: Path) -> _Group:
 
 def _plain(spec: HfDiskSpec) -> list[_Group]:
     """Splits of a folder of data files by `datasets`' own patterns, or the one file that the path is."""
-    from vlm_assets.hub.readers import TABLE_FORMATS
-    from vlm_assets.hub.splits import find_splits, format_of
+    from vlm_assets.hub.contents import local_formats, with_contents
+    from vlm_assets.hub.readers import TABLE_FORMATS, TEXT_FORMATS
+    from vlm_assets.hub.splits import find_splits
 
     if spec.path.is_file():
         raise SourceError(f"source {spec.name}: {spec.path} is a file; give the folder that holds it")
     paths = [
         path.relative_to(spec.path).as_posix() for path in sorted(spec.path.rglob("*")) if path.is_file()
     ]
+    format_of = with_contents(local_formats(spec.path, paths))
     tables = [
         path
         for path in paths
@@ -293,9 +295,9 @@ def _plain(spec: HfDiskSpec) -> list[_Group]:
             f"source {spec.name}: no Arrow or Parquet file and no state.json in {spec.path} ({len(paths)} files); "
             "for folders of images use kind client_folder"
         )
-    found = find_splits(tables, text, f"source {spec.name}: {spec.path}")
+    found = find_splits(tables, text, f"source {spec.name}: {spec.path}", formats=format_of)
     alone = len({split.config for split in found}) == 1
-    return [
+    groups = [
         _Group(
             one.split if alone else f"{one.config}--{one.split}",
             one.format,
@@ -304,6 +306,14 @@ def _plain(spec: HfDiskSpec) -> list[_Group]:
         )
         for one in found
     ]
+    taken = {path for one in found for path in one.files}
+    rest: dict[str, list[str]] = {}
+    for path in tables:
+        form = format_of(path)
+        if path not in taken and form is not None and form not in TEXT_FORMATS:
+            rest.setdefault(form, []).append(path)
+    # A split is in one format, by `datasets`' rule; Parquet beside Arrow is data all the same.
+    return groups + [_Group(f"rest--{form}", form, tuple(rest[form]), {}) for form in sorted(rest)]
 
 
 def _json(spec: HfDiskSpec, path: Path) -> dict[str, Any]:
