@@ -6,12 +6,17 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import datasets
 import pytest
+from rich.console import Console
 
+from vlm_assets.demo.run import DRAWN_BY, ROOT_HASHES, compare_root_hashes
+from vlm_assets.pdf.identity import renderer_identity
 from vlm_assets.sources.registry import kinds
 
 
@@ -78,6 +83,35 @@ def test_every_kind_lands_and_every_target_is_met(demo):
     assert [(t["name"], t["rows"]) for t in told["targets"]] == [("50", 50), ("150", 150), ("300", 300)]
 
 
+def test_the_root_hashes_are_those_that_are_stated(demo):
+    """Where they are not, and that is meant, `ROOT_HASHES` is stated anew, in the commit that changed the bytes."""
+    found = {target["name"]: target["root_hash"] for target in status(demo)["targets"]}
+    assert found == dict(ROOT_HASHES) or renderer_identity("poppler").name != DRAWN_BY
+
+
+@pytest.mark.parametrize(
+    ("sealed", "identity", "code", "told"),
+    [
+        ("a", DRAWN_BY, 0, "those that every machine gets"),
+        ("b", DRAWN_BY, 1, "5: a stated, b here"),
+        (None, DRAWN_BY, 1, "5: a stated, nothing here"),
+        ("b", "poppler-other", 0, "another Poppler"),
+    ],
+    ids=["same", "others", "not built", "another renderer"],
+)
+def test_other_root_hashes_are_a_failure_unless_pages_are_drawn_otherwise(
+    monkeypatch, sealed: str | None, identity: str, code: int, told: str
+):
+    corpus = SimpleNamespace(root_hash=sealed) if sealed else None
+    drawn = SimpleNamespace(name=identity)
+    monkeypatch.setattr("vlm_assets.demo.run.ROOT_HASHES", {"5": "a"})
+    monkeypatch.setattr("vlm_assets.demo.run.sealed_corpus", lambda *_: corpus)
+    monkeypatch.setattr("vlm_assets.demo.run.renderer_identity", lambda _: drawn)
+    out = StringIO()
+    assert compare_root_hashes(cast("Any", None), Console(file=out, width=200)) == code
+    assert told in out.getvalue()
+
+
 def test_the_corpora_open_decode_and_nest(demo):
     ids = []
     for target in status(demo)["targets"]:
@@ -93,6 +127,7 @@ def test_again_with_other_workers_nothing_is_fetched_or_built(demo):
     before = status(demo)
     out = run(demo, "demo", "--port", str(PORT), VLM_WORKERS="5")
     assert "Every slice is up to date" in out
+    assert "Root hashes: " in out
     assert all(f"{target} is up to date" in out for target in (50, 150, 300))
     assert [t["root_hash"] for t in status(demo)["targets"]] == [t["root_hash"] for t in before["targets"]]
 
@@ -114,7 +149,7 @@ def test_a_row_is_shown_back_to_its_page(demo):
     corpus = datasets.load_from_disk(str(demo / ".vlm_demo/data/corpora/demo/300"))
     wanted = next(i for i in corpus["id"] if i.startswith("gazete/"))
     row = json.loads(run(demo, "show", wanted, "--json"))[0]
-    assert row["origin"].startswith(f"http://127.0.0.1:{PORT + 1}/ekos/GAZETE/")
+    assert row["origin"].startswith("http://127.0.0.3/ekos/GAZETE/")  # wherever the demo listens
     assert "#page=" in row["origin"]
     assert row["fetched_by"]["run_id"]
 

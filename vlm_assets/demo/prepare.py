@@ -1,4 +1,4 @@
-"""Makes the demo's folder: client images, URL lists, catalogue, data root. Equal seeds and ports give equal bytes."""
+"""Makes the demo's folder: client images, URL lists, catalogue, data root. Equal seeds give equal bytes."""
 
 import csv
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ class DemoFolder:
             "VLM_CATALOG": str(self.catalog),
             "VLM_DATA_ROOT": str(self.data_root),
             "DAGSTER_HOME": str(self.dagster_home),
-            "VLM_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
+            "VLM_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
             "VLM_CONTACT": "demo@localhost",
         }
 

@@ -69,7 +69,12 @@ class Reply:
 
 
 class Service:
-    """One upstream service on its own port (0: any free one). Subclasses override `answer`."""
+    """One upstream service on its own port (0: any free one). Subclasses override `answer`.
+
+    `known_as`: the origin of its URLs where it is asked through a proxy; else that is where it listens.
+    """
+
+    known_as = ""
 
     def __init__(self, port: int = 0) -> None:
         self.log: list[LogEntry] = []
@@ -87,7 +92,7 @@ class Service:
     @property
     def url(self) -> str:
         """Base URL without a trailing slash."""
-        return f"http://127.0.0.1:{self.port}"
+        return self.known_as or f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
         """Serves until `stop`."""
@@ -113,6 +118,11 @@ class Service:
     def answer(self, request: Request) -> Reply:
         """The reply of the service in good health."""
         raise NotImplementedError
+
+    def asked_for(self, request: Request) -> "Service":
+        """The service that a request is for: this one, unless it is a proxy."""
+        del request
+        return self
 
     def requests(self, path: str = "*") -> list[LogEntry]:
         """Logged requests whose path matches the glob, in order of arrival."""
@@ -181,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         at = time.monotonic()
         request = self._parse()
-        service = self.server.service
+        service = self.server.service.asked_for(request)
         fault = service.take_fault(request)
         if fault is not None and fault.kind in ("429", "503"):
             headers = dict(fault.headers)

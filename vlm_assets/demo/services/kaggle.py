@@ -55,6 +55,12 @@ class KaggleService(Service):
         self.key = ""
         """Where set, private datasets need it."""
         self._signatures = 0
+        self.sites: list[Service] = []
+        """Services that are asked through this one, by the origin that they are `known_as`."""
+
+    def asked_for(self, request: Request) -> Service:
+        """A site, by the request's origin; Kaggle otherwise."""
+        return next((site for site in self.sites if site.known_as == request.base_url), self)
 
     def start(self) -> "KaggleService":
         """Serves both origins."""

@@ -34,6 +34,12 @@ class RunningServices:
             **self.kaggle.environment(),
         }
 
+    def proxied(self) -> dict[str, str]:
+        """`environment`, with the proxy as a setting of this program alone: what may stand in `.env`."""
+        told = self.environment()
+        proxy = told.pop("http_proxy")
+        return {**told, "VLM_PROXY": proxy}
+
     def origins(self) -> dict[str, Service]:
         """Every origin by name, storage apart."""
         return {
