@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.images.probe import ImageProber, ProbePolicy
 from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, guard_of
-from vlm_assets.ingest.due import Due, ItemPlan, plan_items, slice_due
+from vlm_assets.ingest.due import Due, ItemPlan, slice_due
 from vlm_assets.ingest.frames import Frames
+from vlm_assets.ingest.last_version import KeptRows, LastVersion
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
@@ -43,15 +44,11 @@ from vlm_assets.store.slices import (
     ItemEntry,
     SliceWriter,
     WrittenSlice,
-    data_file_names,
-    read_items_ledger,
-    read_rejects,
-    read_rows,
     rejects_bytes,
     write_items_ledger,
 )
 from vlm_assets.store.tombstones import read_tombstones
-from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.store.versions import commit_version
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import STAGING
@@ -117,24 +114,22 @@ def build_slice(
     options = options or SliceOptions()
     root = installation.root
     lock = lock_of(options.locked, spec.name, slice_key)
-    link = root.slice(spec.name, slice_key)
     with hold_lock(
         root.locks / f"slice.{spec.name}.{slice_key}",
         f"slice {spec.name}/{slice_key}",
         wait_s=options.lock_wait_s,
     ):
-        version = current_version(link)
-        manifest = read_manifest(version, SliceManifest) if version else None
-        run = read_run(version) if version else None
+        last = LastVersion.of(root.slice(spec.name, slice_key))
+        run = read_run(last.path) if last else None
+        manifest = last.manifest if last else None
         due = lock.due(manifest) if lock is not None else slice_due(
             listing.slices[slice_key], manifest, run, now=time.time(), force=options.force,
             accept_drift=options.accept_drift or not spec.quarantines_drift(),
             accept_renderer=identity_asked(spec, accept_renderer=options.accept_renderer),
         )  # fmt: skip
-        if version is not None and manifest is not None and due is Due.COMMITTED:
-            return SliceOutcome(due, manifest, run or RunRecord(), version)
-        build = _SliceBuild(installation, spec, listing, slice_key, options, lock)
-        outcome = build.run(due, version, manifest)
+        if last is not None and due is Due.COMMITTED:
+            return SliceOutcome(due, last.manifest, run or RunRecord(), last.path)
+        outcome = _SliceBuild(installation, spec, listing, slice_key, options, lock, last).run(due)
         note_slice(root, outcome.manifest, outcome.path.name, listing)
     return outcome
 
@@ -150,9 +145,11 @@ class _SliceBuild:
         slice_key: str,
         options: SliceOptions,
         lock: SliceLock | None,
+        last: LastVersion | None,
     ) -> None:
         self._installation = installation
         self._lock = lock
+        self._last = last
         self._spec = spec
         self._listing = listing
         self._listed = listing.slices[slice_key]
@@ -174,26 +171,27 @@ class _SliceBuild:
         self._spool = self._cache / "spool" / slice_key
         self._staging = root.source(spec.name) / STAGING / slice_key
 
-    def run(self, due: Due, version: Path | None, manifest: SliceManifest | None) -> SliceOutcome:
+    def run(self, due: Due) -> SliceOutcome:
         run = RunRecord(run_id=self._options.run_id, host=socket.gethostname(), pid=os.getpid())
         clock = time.monotonic()
         items = read_items(self._installation.root, self._listing, self._key)
-        plan = self._plan_items(due, items, version, manifest)
+        plan = self._plan_items(due, items)
+        last = self._last
         if self._lock is not None:
             self._lock.open(items)
-            plan = self._lock.narrow(plan, items, version, self._taken)
+            plan = self._lock.narrow(plan, items, last.path if last else None, self._taken)
         if due is not Due.REDRAWN and (
             plan.kept or self._lock is None
         ):  # rows drawn as a whole are judged by a lock
-            refuse_mixture(self._name, self._spec, manifest, len(plan.fetched))
+            refuse_mixture(self._name, self._spec, last.manifest if last else None, len(plan.fetched))
         self._ledgers = Ledgers(self._name, plan.attempts)
-        if version is not None and manifest is not None and not self._accept_drift:
-            self._drift = guard_of(version, data_file_names(manifest.files))
+        if last is not None and not self._accept_drift:
+            self._drift = guard_of(last.path, last.data_files)
         run.taken_over = len(plan.kept)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
         try:
-            outcome = self._write(due, items, plan, version, manifest, run, clock)
+            outcome = self._write(due, items, plan, run, clock)
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
         if not self._installation.settings.keep_cache:
@@ -204,43 +202,22 @@ class _SliceBuild:
         )  # fmt: skip
         return outcome
 
-    def _plan_items(
-        self, due: Due, items: Sequence[Item], version: Path | None, manifest: SliceManifest | None
-    ) -> ItemPlan:
+    def _plan_items(self, due: Due, items: Sequence[Item]) -> ItemPlan:
+        last = self._last
         if (
             due in {Due.FORCED, Due.REDRAWN}
-            or version is None
-            or manifest is None
-            or manifest.config_fingerprint != self._config
+            or last is None
+            or last.manifest.config_fingerprint != self._config
         ):
             return ItemPlan({}, items, {})
         formats = self._installation.catalog.corpus.formats
-        used: defaultdict[str, set[str]] = defaultdict(set)
-        ledger = read_items_ledger(version)
-        if formats != manifest.formats:
-            rows = read_rows(version, data_file_names(manifest.files))
-            for entry in ledger:
-                for _ in range(entry.rows):
-                    used[entry.key] |= {fact["format"] for fact in next(rows)["image_facts"]}
-        return plan_items(
-            items, ledger, read_rejects(version),
-            formats_before=manifest.formats, formats=formats,
-            formats_by_item={key: frozenset(value) for key, value in used.items()},
-            accept_drift=self._accept_drift,
-        )  # fmt: skip
+        return last.plan(items, formats, accept_drift=self._accept_drift)
 
     def _write(
-        self,
-        due: Due,
-        items: Sequence[Item],
-        plan: ItemPlan,
-        version: Path | None,
-        manifest: SliceManifest | None,
-        run: RunRecord,
-        clock: float,
+        self, due: Due, items: Sequence[Item], plan: ItemPlan, run: RunRecord, clock: float
     ) -> SliceOutcome:
         with SliceWriter(self._staging) as writer:
-            for row in self._rows(items, plan, version, manifest):
+            for row in self._rows(items, plan):
                 if self._options.cancelled.is_set():
                     raise SourceError(f"{self._name}: cancelled; fetched work is kept")
                 writer.add(row)
@@ -257,7 +234,7 @@ class _SliceBuild:
         written.files[LEFT_OUT_FILE] = write_slice_left_out(
             self._staging / LEFT_OUT_FILE, self._ledgers.left_out.items()
         )
-        kept = manifest.renderer if manifest is not None and plan.kept else None
+        kept = self._last.manifest.renderer if self._last is not None and plan.kept else None
         new = self._manifest(written, identity_of_slice(kept, here, self._figures))
         if here is not None:
             run.details["renderer"] = {"version": here.version, "identity": here.name}
@@ -278,9 +255,7 @@ class _SliceBuild:
         replace_file(committed / RUN_FILE, run.model_dump_json(indent=2).encode())
         return SliceOutcome(due, new, run, committed)
 
-    def _rows(
-        self, items: Sequence[Item], plan: ItemPlan, version: Path | None, manifest: SliceManifest | None
-    ) -> Iterator[Row]:
+    def _rows(self, items: Sequence[Item], plan: ItemPlan) -> Iterator[Row]:
         """Rows of all items in canonical order, from the last version or fresh; fills the ledgers."""
         settings = self._installation.settings
         policy = ProbePolicy(
@@ -291,7 +266,7 @@ class _SliceBuild:
             multi_frame="reject" if self._spec.multi_frame == "reject" else "first",
             decoder_cpu_s=settings.decoder_timeout_s,
         )
-        kept = self._kept_rows(plan, version, manifest)
+        kept = KeptRows(self._last) if self._last is not None and plan.kept else None
         with ImageProber(policy) as prober:
             left_out, frames = LeftOutOfItems(plan.fetched), Frames()
             self._left_out = left_out.by_item
@@ -300,8 +275,8 @@ class _SliceBuild:
             fresh = groupby(frames.told(outcomes), key=lambda outcome: outcome[0].item)
             following = next(fresh, None)
             for item in items:
-                if item.key in plan.kept:
-                    yield from kept(plan.kept[item.key])
+                if kept is not None and item.key in plan.kept:
+                    yield from self._kept(plan.kept[item.key], kept)
                     continue
                 if item.key in plan.answered:
                     yield from self._counted(item, plan.answered[item.key])
@@ -322,8 +297,8 @@ class _SliceBuild:
                 raise SourceError(f"{self._name}: {following[0]!r} was never listed")
         for key, beyond in frames.left_out.items():
             left_out.by_item[key] += beyond
-        if plan.kept and version is not None:
-            before = read_slice_left_out(version)
+        if plan.kept and self._last is not None:
+            before = read_slice_left_out(self._last.path)
             self._left_out.update({key: before[key] for key in plan.kept.keys() & before.keys()})
 
     def _counted(self, item: Item, results: Iterable[Row | Reject]) -> Iterator[Row]:
@@ -365,30 +340,11 @@ class _SliceBuild:
     def _measure(self, name: str, value: float) -> None:
         self._figures[name] += value
 
-    def _kept_rows(
-        self, plan: ItemPlan, version: Path | None, manifest: SliceManifest | None
-    ) -> Callable[[ItemEntry], Iterator[Row]]:
-        """A function that gives an item's rows of the last version; items are asked for in canonical order."""
-        if not plan.kept or version is None or manifest is None:
-            return lambda entry: iter(())  # noqa: ARG005 - never called
-        rows = read_rows(version, data_file_names(manifest.files))
-        ledger = iter(read_items_ledger(version))
-        rejected = defaultdict(list)
-        for reject in read_rejects(version):
-            rejected[reject.key].append(reject)
-
-        def take(entry: ItemEntry) -> Iterator[Row]:
-            for old in ledger:
-                if old.key == entry.key:
-                    break
-                for _ in range(old.rows):
-                    next(rows)
-            for _ in range(entry.rows):
-                yield self._taken.strip(self._assigned(next(rows)))
-            self._ledgers.keep(entry, rejected[entry.key])
-            self._drift.keep(entry)
-
-        return take
+    def _kept(self, entry: ItemEntry, kept: KeptRows) -> Iterator[Row]:
+        for row in kept.of(entry):
+            yield self._taken.strip(self._assigned(row))
+        self._ledgers.keep(entry, kept.rejects(entry))
+        self._drift.keep(entry)
 
     def _assigned(self, row: Row) -> Row:
         """The row under the present catalogue."""
