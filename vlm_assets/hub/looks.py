@@ -17,7 +17,7 @@ from vlm_assets.captions.arrow_types import is_text
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.cells import Follow, ImageColumn, names_in
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.readers import TEXT_FORMATS, batches_of
+from vlm_assets.hub.readers import READER_FAULTS, TEXT_FORMATS, batches_of
 from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, class_names, plan_columns, sampled_names
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.words.errors import SourceError
@@ -137,7 +137,7 @@ class TableLook:
         try:
             with pq.ParquetFile(source, pre_buffer=False) as file:
                 yield file
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except READER_FAULTS as error:
             raise SourceError(f"{self.where}: cannot be read ({error})") from error
 
     def _schema(self) -> "pa.Schema":
@@ -163,7 +163,10 @@ class TableLook:
                 batch = next(file.iter_batches(batch_size=SAMPLE_ROWS, columns=wanted), None)
         if batch is None:
             return {}
-        return {name: batch.column(name).slice(0, SAMPLE_ROWS).to_pylist() for name in wanted}
+        try:
+            return {name: batch.column(name).slice(0, SAMPLE_ROWS).to_pylist() for name in wanted}
+        except READER_FAULTS as error:
+            raise SourceError(f"{self.where}: cannot be read ({error})") from error
 
     def _values(self, column: ImageColumn) -> Iterator[Any]:
         """Cells of a column of images; of Parquet their paths alone, where a row group may lack bytes."""

@@ -31,6 +31,10 @@ from vlm_assets.words.records import Record
 BATCH_BYTES: Final = 16 * 2**20
 """Planned bytes of a batch; a single larger row is a batch of its own."""
 MAX_BATCH_ROWS: Final = 1024
+READER_FAULTS: Final = (
+    pa.ArrowException, OSError, ValueError, SystemError, OverflowError, KeyError, IndexError, NotImplementedError,
+)  # fmt: skip
+"""What pyarrow raises over damaged files; a MemoryError is a claim of more bytes than there is memory."""
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 TEXT_FORMATS: Final = ("json", "csv")
 TABLE_FORMATS: Final = ("parquet", "arrow", *TEXT_FORMATS)
@@ -85,22 +89,37 @@ def batches_of(
     """
     readers = {"parquet": _parquet, "arrow": _arrow}
     try:
-        for batch in readers[kind](path, kind):
+        batches = readers[kind](path, kind)
+        while (batch := _next_sound(batches)) is not None:
             yield batch.select(list(columns)) if columns is not None else batch
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except READER_FAULTS as error:
         raise SourceError(f"{where}: cannot be read to its end ({_short(error)})") from error
+
+
+def _next_sound(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatch | None":
+    """The next batch, every offset, index and text of which lies within it; None at the end.
+
+    Arrow's readers take offsets as they stand in the file, and whoever follows them reads foreign memory or dies.
+    """
+    batch = next(batches, None)
+    if batch is not None:
+        batch.validate(full=True)
+    return batch
 
 
 def _table(path: Path, kind: str, item: str, origin: str, reading: Reading) -> Iterator[Record | Reject]:
     row = record = 0
-    for rows, columns in _planned(path, kind, item, origin, reading):
-        events = records_of(
-            rows, columns, item, origin, first_row=row, first_record=record, follow=reading.follow
-        )
-        for event in events:
-            record = (event.record or 0) + 1
-            yield event
-        row += rows.count
+    try:
+        for rows, columns in _planned(path, kind, item, origin, reading):
+            events = records_of(
+                rows, columns, item, origin, first_row=row, first_record=record, follow=reading.follow
+            )
+            for event in events:
+                record = (event.record or 0) + 1
+                yield event
+            row += rows.count
+    except UnicodeDecodeError as error:  # Arrow does not look at texts in dictionaries and views
+        raise SourceError(f"{origin}: cannot be read to its end ({_short(error)})") from error
     if record == 0:
         yield Reject(item, RejectReason.EMPTY, "a data file without rows")
 
@@ -153,13 +172,24 @@ def _arrow(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
             )  # pyarrow takes a cut between batches for the end
         source.seek(0)
         reader = pa.ipc.open_file(source) if is_file_format else pa.ipc.open_stream(source)
+        _check_schema(reader.schema)
         batches = (
             (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file_format else reader
         )
         for batch in batches:
+            batch.validate(full=True)  # before anything follows its offsets, be it to count its bytes
             rows = _rows_per_batch(batch.nbytes, batch.num_rows)
             for start in range(0, batch.num_rows, rows):
                 yield batch.slice(start, rows)
+
+
+def _check_schema(schema: pa.Schema) -> None:
+    """Returns where names of columns, inner ones too, are text.
+
+    Raises:
+        UnicodeDecodeError, SystemError: one is not; pyarrow says so when it is asked for.
+    """
+    str(schema)
 
 
 def _rows_per_batch(size_bytes: int, rows: int) -> int:
