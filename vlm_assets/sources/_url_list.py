@@ -52,10 +52,11 @@ class UrlList:
         """
         for table in self._tables:
             if table.read_cells is not None:
-                yield from packed_cells(table.read_cells(), table.columns, columns)
+                where = f"{table.table.where}: {table.unit}"
+                yield from packed_cells(table.read_cells(), table.columns, columns, where)
             else:
                 for row in table.rows():
-                    yield from packed_rows(row.values, columns)
+                    yield from packed_rows(row.values, columns, table.place(row))
 
 
 def choose_columns(

@@ -60,16 +60,20 @@ def is_url_name(name: str) -> bool:
 
 
 def packed_cells(
-    rows: Iterable[tuple[int, Sequence[Any]]], names: Sequence[str], columns: Columns
+    rows: Iterable[tuple[int, Sequence[Any]]], names: Sequence[str], columns: Columns, where: str
 ) -> Iterator[PackedRow]:
-    """Rows of cells, in the order of `names`, as `packed_rows` packs them; quick where they are plain."""
+    """Rows of cells, in the order of `names`, as `packed_rows` packs them; quick where they are plain.
+
+    Raises:
+        SourceError: as `packed_rows`; names `where` and the number of the row.
+    """
     of_url, of_text = names.index(columns.url), _place(names, columns.text)
     of_label = _place(names, columns.label if isinstance(columns.label, str) else None)
     plain = columns.sha256 is None and not isinstance(columns.label, int)
     own = {columns.url, columns.text}
     extras = [(name, place) for place, name in enumerate(names) if name not in own]
     dumps, options = orjson.dumps, orjson.OPT_SORT_KEYS
-    for _, cells in rows:
+    for number, cells in rows:
         url = cells[of_url]
         text = None if of_text is None else cells[of_text]
         label = None if of_label is None else cells[of_label]
@@ -83,7 +87,7 @@ def packed_cells(
             and (text is None or text.__class__ is str)
             and (label is None or label.__class__ is str)
         ):
-            yield from packed_rows(dict(zip(names, cells, strict=True)), columns)
+            yield from packed_rows(dict(zip(names, cells, strict=True)), columns, f"{where} {number}")
             continue
         said = (
             nfc(text) if text else None,
@@ -94,7 +98,7 @@ def packed_cells(
         try:
             packed = dumps(said, default=_plain_value, option=options)
         except TypeError:  # integers over 64 bits, halves of surrogate pairs
-            yield from packed_rows(dict(zip(names, cells, strict=True)), columns)
+            yield from packed_rows(dict(zip(names, cells, strict=True)), columns, f"{where} {number}")
         else:
             yield url, packed, said[2], None
 
@@ -103,7 +107,7 @@ def _place(names: Sequence[str], name: str | None) -> int | None:
     return None if name is None else names.index(name)
 
 
-def packed_rows(row: RawRow, columns: Columns) -> Iterator[PackedRow]:
+def packed_rows(row: RawRow, columns: Columns, where: str) -> Iterator[PackedRow]:
     """A raw row as one of a list, or where the columns are split as one a URL; none is lost without a URL.
 
     Its item's key is its URL, of several the first and a hash over all, or a name made of its other columns.
@@ -111,7 +115,7 @@ def packed_rows(row: RawRow, columns: Columns) -> Iterator[PackedRow]:
     Raises:
         SourceError: objects where the text should be.
     """
-    for one in _url_rows(row, columns):
+    for one in _url_rows(row, columns, where):
         packed = _packed(one)
         if len(one.urls) > 1:
             told = sha256("\n".join(one.urls).encode()).hexdigest()[:16]
@@ -121,16 +125,16 @@ def packed_rows(row: RawRow, columns: Columns) -> Iterator[PackedRow]:
             yield key, packed, one.label, None
 
 
-def _url_rows(row: RawRow, columns: Columns) -> Iterator[UrlRow]:
+def _url_rows(row: RawRow, columns: Columns, where: str) -> Iterator[UrlRow]:
     """A raw row as a URL row, whole; as one a URL where the columns are to be split. None is lost without a URL."""
     urls = list(_urls_in(row.get(columns.url))) or [None]
     hashes = () if columns.sha256 is None else _hashes(row.get(columns.sha256))
     if not columns.split:
-        yield _url_row(row, urls, hashes, columns)
+        yield _url_row(row, urls, hashes, columns, where)
         return
     paired = len(hashes) == len(urls)
     for number, url in enumerate(urls):
-        yield _url_row(row, [url], hashes[number : number + 1] if paired else hashes, columns)
+        yield _url_row(row, [url], hashes[number : number + 1] if paired else hashes, columns, where)
 
 
 def _urls_in(cell: Any) -> Iterator[Any]:
@@ -147,7 +151,9 @@ def _urls_in(cell: Any) -> Iterator[Any]:
         yield cell
 
 
-def _url_row(row: RawRow, urls: Sequence[Any], hashes: tuple[str, ...], columns: Columns) -> UrlRow:
+def _url_row(
+    row: RawRow, urls: Sequence[Any], hashes: tuple[str, ...], columns: Columns, where: str
+) -> UrlRow:
     """What the row says of these URLs; columns that have no part of their own go into `extra`."""
     written = [_clean_url(url) for url in urls]
     if isinstance(columns.label, int):
@@ -158,7 +164,7 @@ def _url_row(row: RawRow, urls: Sequence[Any], hashes: tuple[str, ...], columns:
     extra = {name: value for name, value in row.items() if name not in own}
     return UrlRow(
         tuple(map(_as_written, written)),
-        None if columns.text is None else _words(row.get(columns.text), columns.text),
+        None if columns.text is None else _words(row.get(columns.text), f"{where}: column {columns.text!r}"),
         hashes,
         label,
         extra or None,
@@ -198,10 +204,10 @@ def _text(value: Any) -> str | None:
     return nfc(plain if isinstance(plain, str) else str(plain)) or None
 
 
-def _words(value: Any, column: str) -> str | None:
+def _words(value: Any, place: str) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    text = value if isinstance(value, str) else as_text(value, f"column {column!r}")
+    text = value if isinstance(value, str) else as_text(value, place)
     return nfc(text) or None if text is not None else None
 
 

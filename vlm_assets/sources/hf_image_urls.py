@@ -83,7 +83,7 @@ class HfImageUrls:
         )  # fmt: skip
         columns = _columns(spec, tables)
         where = f"source {spec.name}: {spec.repo}"
-        slices, buckets, rows, count = spilled(_rows(columns), spec, context, where)
+        slices, buckets, rows, count = spilled(_rows(spec, columns), spec, context, where)
         apart = layout.apart
         others = apart.companions + len(apart.left_out)
         return Listed(
@@ -126,13 +126,20 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tup
     return chosen
 
 
-def _rows(tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[PackedRow]":
-    """Rows of all files in their order."""
+def _rows(spec: HfImageUrlsSpec, tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[PackedRow]":
+    """Rows of all files in their order.
+
+    Where no text is declared, that of a row is the first usual column that has one.
+    """
     from vlm_assets.sources._url_rows import packed_rows
 
     for table, columns in tables:
+        chosen = columns.text
         for row in table.rows():
-            yield from packed_rows(row, columns)
+            if spec.text_column is None and chosen is not None and not row.get(chosen):
+                other = next((name for name in TEXT_NAMES if row.get(name)), chosen)
+                row |= {chosen: row[other], other: row.get(chosen)}  # a dict of its own
+            yield from packed_rows(row, columns, table.where)
 
 
 SOURCE = HfImageUrls()

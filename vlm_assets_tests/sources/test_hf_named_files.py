@@ -201,3 +201,16 @@ def test_labels_of_lists_on_the_hub_by_number(hub: HubService, tmp_path: Path) -
     assert rows == [["bir", "", "0"], ["iki", "", "1"], ["üç", "", "1"]]
     with pytest.raises(SourceError, match="there are: kedi, kus; the map has: at"):
         URLS.list(HfImageUrlsSpec(**{**keys, **labels("label", "at")}), context)
+
+
+def test_the_text_of_a_row_of_a_list_is_the_first_usual_column_that_has_one(
+    hub: HubService, tmp_path: Path
+) -> None:
+    urls = [f"https://a.example/{n}.jpg" for n in range(2)]
+    hub.add("org/texts", {"a.parquet": parquet(url=urls, text=pa.array([None, "t"]), caption=["c", "d"])})
+    context = list_context(tmp_path, settings_of(tmp_path, contact="a@example.org"))
+    spec = HfImageUrlsSpec(**{**COMMON, "kind": "hf_image_urls", "repo": "org/texts"})
+    rows = {
+        item.key: item.payload["rows"][0] for one in URLS.list(spec, context).slices for item in one.items
+    }
+    assert [rows[url][0] for url in urls] == ["c", "t"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vlm_assets.sources import _url_spill
 from vlm_assets.sources._url_rows import Columns, packed_cells, packed_rows
 from vlm_assets.sources._url_spill import UrlSpill
+from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import bucket_name, key_hash
 
 NAMES = ("url", "caption", "n")
@@ -30,7 +31,7 @@ def expected(rows: list[tuple[Any, ...]], buckets: int) -> dict[str, list[tuple[
     """What the slices hold, one row after the other."""
     by_key: defaultdict[str, list[bytes]] = defaultdict(list)
     for row in rows:
-        for key, packed, _, _ in packed_rows(dict(zip(NAMES, row, strict=True)), COLUMNS):
+        for key, packed, _, _ in packed_rows(dict(zip(NAMES, row, strict=True)), COLUMNS, "t"):
             by_key[key].append(packed)
     slices: defaultdict[str, list[tuple[str, str, dict[str, Any]]]] = defaultdict(list)
     for key in sorted(by_key, key=lambda one: (key_hash(one) % buckets, key_hash(one), one)):
@@ -54,7 +55,7 @@ def test_slices_are_those_of_one_row_after_the_other(
                 patch.setattr(_url_spill, name, 200)
             patch.setattr(_url_spill, "_CHUNK_ROWS", 3)
         spill = UrlSpill(folder)
-        spill.fill(packed_cells(enumerate(rows), NAMES, COLUMNS), list[str]().append)
+        spill.fill(packed_cells(enumerate(rows), NAMES, COLUMNS, "t"), list[str]().append)
         wanted = expected(rows, buckets)
         assert (spill.rows, spill.count_items()) == (len(rows), sum(map(len, wanted.values())))
         found = {
@@ -69,6 +70,14 @@ def test_slices_are_those_of_one_row_after_the_other(
 def test_labels_are_those_of_the_rows(tmp_path: Path) -> None:
     spill = UrlSpill(tmp_path)
     rows = [("https://a.example/1.jpg", "x", "kedi"), ("https://a.example/2.jpg", "y", None)]
-    spill.fill(packed_cells(enumerate(rows), NAMES, Columns("url", "caption", label="n")), list[str]().append)
+    spill.fill(
+        packed_cells(enumerate(rows), NAMES, Columns("url", "caption", label="n"), "t"), list[str]().append
+    )
     assert spill.labels == {"kedi"}
     spill.close()
+
+
+def test_objects_where_the_text_should_be_are_an_error_that_names_the_row() -> None:
+    rows = [(2, ("https://a.example/1.jpg", "x", 0)), (3, ("https://a.example/2.jpg", {"tr": "x"}, 0))]
+    with pytest.raises(SourceError, match=r"l\.parquet: row 3: column 'caption' holds objects"):
+        list(packed_cells(rows, NAMES, COLUMNS, "l.parquet: row"))
