@@ -95,6 +95,14 @@ def _anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_modules_are_as_short_as_the_page_says():
+    [limit] = re.findall(
+        r"Modules stay below (\d+) lines", (TOP / ".github/CONTRIBUTING.md").read_text("utf-8")
+    )
+    lines = {path: len(path.read_bytes().splitlines()) for path in (TOP / "vlm_assets").rglob("*.py")}
+    assert {str(path): count for path, count in lines.items() if count >= int(limit)} == {}
+
+
 def test_the_changes_stand_newest_first():
     days = re.findall(r"^## (.+)$", (TOP / "vlm_assets/CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert days[0] == "Unreleased"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from vlm_assets.archives.members import Member
+from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import archive_stem
-from vlm_assets.archives.read import Found, Reading
+from vlm_assets.archives.read import Reading
 from vlm_assets.captions.joining import CaptionRow
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import CaptionRule, Tree, TreeCaptions, tree_captions

@@ -1,11 +1,11 @@
-"""What the readers of the formats give (`Entry`), and what comes out of the room (`Member`)."""
+"""What the readers of the formats give (`Entry`), and what comes out of the room (`Member`, or `LeftOut`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from vlm_assets.archives.streams import Stream
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import LeftOut, RejectReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,6 @@ class Member:
     data: bytes | None
     reason: RejectReason | None = None
     detail: str = ""
+
+
+Found = Member | LeftOut

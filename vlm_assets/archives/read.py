@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from blake3 import blake3
 
+from vlm_assets.archives.contents import HEAD_BYTES, form_named, is_image_head, peek, read_whole
 from vlm_assets.archives.forms import (
     SEVEN_ZIP,
     TAR,
@@ -30,7 +31,7 @@ from vlm_assets.archives.limits import (
     MemberFaultError,
     MissingPartsError,
 )
-from vlm_assets.archives.members import Entry, Member
+from vlm_assets.archives.members import Entry, Found, Member
 from vlm_assets.archives.names import (
     Encodings,
     is_archive_name,
@@ -47,14 +48,7 @@ from vlm_assets.archives.streams import Peeked, Stream, compression_of, decompre
 from vlm_assets.archives.tars import BLOCK, TarReader, looks_like_tar
 from vlm_assets.archives.zip_directory import is_last_part
 from vlm_assets.archives.zips import ZipArchive
-from vlm_assets.images.facts import FORMATS
-from vlm_assets.images.sniff import sniff
 from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason
-
-HEAD_BYTES: Final = 4096
-"""Of a member without a known suffix: enough to tell an image."""
-
-Found = Member | LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ class Reading:
     """Where archives inside lie while they are read, if they must; None: the system's folder."""
     unread: Callable[[str], bool] = lambda name: False  # noqa: ARG005 - reads all
     """Names members that are told without their bytes, as a `Member` that has neither data nor a reason."""
-    holds_record: Callable[[bytes], bool] = lambda head: is_image_head(head)  # noqa: PLW0108 - defined below
+    holds_record: Callable[[bytes], bool] = is_image_head
     """Tells by their first bytes which of those that are not `wanted` are records too."""
 
 
@@ -245,7 +239,7 @@ class _Walk:
                 continue
             with path.open("rb") as file:
                 yield LeftOut(
-                    prefix + name, LeftOutReason.UNKNOWN_TYPE, _what(file.read(HEAD_BYTES)), size_bytes
+                    prefix + name, LeftOutReason.UNKNOWN_TYPE, form_named(file.read(HEAD_BYTES)), size_bytes
                 )
 
     def _member(self, entry: Entry, parts: _Parts, prefix: str, depth: int) -> Iterator[Found]:
@@ -340,7 +334,7 @@ class _Walk:
         head = stream.read(BLOCK)
         form = compression_of(head)
         if form is None:
-            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, _what(head), entry.size_bytes)
+            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, form_named(head), entry.size_bytes)
             return
         inner = decompressed(Peeked(head, stream), form, self._budget)
         block = inner.read(BLOCK)
@@ -355,7 +349,7 @@ class _Walk:
     def _by_content(self, entry: Entry, name: str, judged: str, depth: int) -> Iterator[Found]:
         """A member whose name tells nothing: a record where it is an image that can be admitted."""
         try:
-            stream, head = _peek(entry)
+            stream, head = peek(entry)
         except MemberFaultError as fault:
             yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, fault.detail, entry.size_bytes)
             return
@@ -365,7 +359,7 @@ class _Walk:
             again = replace(entry, open=lambda: stream)
             yield from self._archive(again, name, depth)
         else:
-            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, _what(head), entry.size_bytes)
+            yield LeftOut(name, LeftOutReason.UNKNOWN_TYPE, form_named(head), entry.size_bytes)
 
     def _record(self, entry: Entry, name: str, stream: Stream | None = None) -> Member:
         """A record with its bytes, or why there are none."""
@@ -374,7 +368,7 @@ class _Walk:
             return self.refused(name, RejectReason.DUPLICATE_ITEM, "the archive has this name twice")
         self._seen.add(key)
         try:
-            data = _read_whole(entry, self._reading.limits.member_bytes, stream)
+            data = read_whole(entry, self._reading.limits.member_bytes, stream)
         except MemberFaultError as fault:
             return self.refused(name, fault.reason, fault.detail)
         self._number += 1
@@ -389,62 +383,5 @@ class _Walk:
         return str(error).removeprefix(f"{self._budget.where}: ")
 
 
-def read_member(entry: Entry, name: str, limits: ArchiveLimits, *, by_content: bool = False) -> Found:
-    """One member: its bytes, or why there are none. `by_content`: left out where it does not hold an image.
-
-    Raises:
-        BombError: with it, the archive has unpacked to too much.
-    """
-    if entry.unsafe:
-        return Member(name, 0, None, RejectReason.UNSAFE_MEMBER, entry.unsafe)
-    stream: Stream | None = None
-    if by_content:
-        try:
-            stream, head = _peek(entry)
-        except MemberFaultError as fault:
-            return LeftOut(name, LeftOutReason.UNKNOWN_TYPE, fault.detail, entry.size_bytes)
-        if not is_image_head(head):
-            return LeftOut(name, LeftOutReason.UNKNOWN_TYPE, _what(head), entry.size_bytes)
-    try:
-        return Member(name, 0, _read_whole(entry, limits.member_bytes, stream))
-    except MemberFaultError as fault:
-        return Member(name, 0, None, fault.reason, fault.detail)
-
-
-def _peek(entry: Entry) -> tuple[Stream, bytes]:
-    """A member's stream, and the first bytes of it."""
-    if entry.closed is not None:
-        raise MemberFaultError(*entry.closed)
-    stream = entry.open()
-    head = stream.read(HEAD_BYTES)
-    return Peeked(head, stream), head
-
-
-def _read_whole(entry: Entry, cap: int, stream: Stream | None = None) -> bytes:
-    """All bytes of a member. Reads no more than the cap, whatever it says."""
-    if entry.closed is not None:
-        raise MemberFaultError(*entry.closed)
-    if (entry.size_bytes or 0) > cap:
-        raise MemberFaultError(RejectReason.TOO_MANY_BYTES, f"{entry.size_bytes} bytes, the cap is {cap}")
-    data = (stream or entry.open()).read(cap + 1)
-    if len(data) > cap:
-        raise MemberFaultError(RejectReason.TOO_MANY_BYTES, f"more than {cap} bytes")
-    return data
-
-
 def _is_plain(entry: Entry) -> bool:
     return not (entry.unsafe or entry.closed or is_junk(entry.name) or is_hidden(entry.name))
-
-
-def is_image_head(head: bytes) -> bool:
-    """Whether a file's first bytes are those of an image in a format that can be admitted.
-
-    Not Targa: it has no magic number, and much that is no image looks like it.
-    """
-    found = sniff(head)
-    return found is not None and found.is_image and found.name in FORMATS and found.name != "TGA"
-
-
-def _what(head: bytes) -> str:
-    found = sniff(head)
-    return found.name if found is not None else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from vlm_assets.archives.read import is_image_head
+from vlm_assets.archives.contents import is_image_head
 from vlm_assets.words.errors import RejectReason
 
 ImageShape = Literal["struct", "binary", "text"]

@@ -7,9 +7,9 @@ from typing import Final
 
 import orjson
 
+from vlm_assets.archives.contents import is_image_head
 from vlm_assets.archives.forms import SEVEN_ZIP, ZIP, form_of
 from vlm_assets.archives.names import is_hidden, is_junk, is_unread_archive, suffix_of
-from vlm_assets.archives.read import is_image_head
 from vlm_assets.archives.tars import looks_like_tar
 from vlm_assets.hub.client import HubRepo, RepoFile
 from vlm_assets.hub.left_out import is_companion

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from vlm_assets.archives.captions import TablesBeside, member_captions
-from vlm_assets.archives.read import Found, Reading, read_members
+from vlm_assets.archives.members import Found
+from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.client import RepoFile
 from vlm_assets.hub.splits import DataSplit

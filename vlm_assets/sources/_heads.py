@@ -7,9 +7,9 @@ from typing import Final
 
 import orjson
 
+from vlm_assets.archives.contents import HEAD_BYTES, is_image_head
 from vlm_assets.archives.forms import is_archive_head
 from vlm_assets.archives.names import suffix_of
-from vlm_assets.archives.read import HEAD_BYTES, is_image_head
 from vlm_assets.images.sniff import sniff
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.http import TransferError

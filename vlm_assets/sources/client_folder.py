@@ -195,7 +195,7 @@ def _images(walk: FolderWalk, keys: Iterable[str]) -> list[str]:
 
 
 def _is_image_head(head: bytes) -> bool:
-    from vlm_assets.archives.read import is_image_head
+    from vlm_assets.archives.contents import is_image_head
 
     return is_image_head(head)
 

@@ -35,8 +35,8 @@ from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
-    from vlm_assets.archives.members import Entry
-    from vlm_assets.archives.read import Found, Reading
+    from vlm_assets.archives.members import Entry, Found
+    from vlm_assets.archives.read import Reading
     from vlm_assets.transfer.kaggle import KaggleDataset
 
 _ROOT_SLICE: Final = "root"
@@ -180,7 +180,7 @@ def _loose(
     item: Item, entries: "Mapping[int, Entry]", limits: "ArchiveLimits", origin: str, spec: KaggleSpec
 ) -> Iterator[Record | Reject | LeftOut]:
     """A member of the archive, once a caption."""
-    from vlm_assets.archives.read import read_member
+    from vlm_assets.archives.contents import read_member
 
     payload = item.payload
     if payload.get("duplicate"):
@@ -218,7 +218,7 @@ def _stream(entry: "Entry", name: str, limits: "ArchiveLimits") -> BinaryIO:
     Raises:
         SourceError: there are none to be had.
     """
-    from vlm_assets.archives.read import read_member
+    from vlm_assets.archives.contents import read_member
 
     member = read_member(entry, name, limits)
     if isinstance(member, LeftOut) or member.data is None:

@@ -17,8 +17,8 @@ import py7zr
 from backports import zstd
 
 from vlm_assets.archives.limits import ArchiveLimits
-from vlm_assets.archives.members import Member
-from vlm_assets.archives.read import Found, Reading, read_members
+from vlm_assets.archives.members import Found, Member
+from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.words.errors import LeftOut
 
 LIMITS = ArchiveLimits(member_bytes=100_000)

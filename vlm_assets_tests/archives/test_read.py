@@ -19,9 +19,9 @@ from vlm_assets.archives.limits import (
     DamagedArchiveError,
     TruncatedArchiveError,
 )
-from vlm_assets.archives.members import Member
+from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import is_archive_name, is_junk, safe_name
-from vlm_assets.archives.read import Found, Reading, read_members
+from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason, SourceError
 from vlm_assets_tests.archives import made
