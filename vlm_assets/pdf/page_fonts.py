@@ -13,6 +13,7 @@ from vlm_assets.pdf.glyph_names import has_glyph
 from vlm_assets.pdf.resources import Place, reached
 
 _FONT_FILES: Final = ("/FontFile", "/FontFile2", "/FontFile3")
+_EAST_ASIAN: Final = frozenset({"Japan1", "Japan2", "GB1", "CNS1", "Korea1", "KR"})
 _OWN_GLYPHS: Final = ("Symbol", "ZapfDingbats")
 """Standard fonts whose glyph names are their own; both renderers have them whole."""
 
@@ -93,10 +94,12 @@ def _composite_needs(font: pikepdf.Dictionary) -> FontNeeds:
     descendant = inner[0] if isinstance(inner, pikepdf.Array) and len(inner) else pikepdf.Dictionary()
     encoding = font.get("/Encoding")
     named = isinstance(encoding, pikepdf.Name) and str(encoding) not in {"/Identity-H", "/Identity-V"}
-    if _is_embedded(descendant):
-        return FontNeeds(character_maps=named)
     system = descendant.get("/CIDSystemInfo")
     ordering = str(system.get("/Ordering", "")) if isinstance(system, pikepdf.Dictionary) else ""
+    if _is_embedded(descendant):
+        # Poppler leaves a font out whose characters nothing tells, although it needs no more than their codes
+        untold = ordering in _EAST_ASIAN and "/ToUnicode" not in font
+        return FontNeeds(character_maps=named or untold)
     # Without its font, what a character is can only be told through a map from the outside, and often not at all
     return FontNeeds(substituted=True, no_glyph=True, character_maps=named or ordering != "Identity")
 

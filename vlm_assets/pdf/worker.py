@@ -148,7 +148,9 @@ class _Worker:
             self._fail(page.page, RejectReason.RENDER_FAILED, drawn.detail, transient=drawn.transient)
             return
         flags = _flags_of(drawn)
-        if page.pictures and PageFlag.BLANK in flags:  # a renderer leaves out what it does not understand
+        if PageFlag.BLANK in flags and (
+            page.pictures or drawn.renderer == "poppler"
+        ):  # it may have left all out
             other = None if drawn.instead else drawer.by_other(drawn)
             if isinstance(other, Drawn) and PageFlag.BLANK not in _flags_of(other):
                 drawn, flags = other, _flags_of(other)

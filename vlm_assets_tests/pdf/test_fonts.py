@@ -230,6 +230,7 @@ def test_nothing_of_the_system_decides_the_pixels(
         ("Identity-H", "Identity", True, "poppler"), ("Identity-V", "Identity", True, "poppler"),
         ("UniJIS-UCS2-H", "Japan1", True, "pdfium"), ("GBK-EUC-H", "GB1", True, "pdfium"),
         ("Identity-H", "Japan1", False, "pdfium"), ("Identity-H", "Identity", False, "poppler"),
+        ("Identity-H", "Japan1", True, "pdfium"), ("Identity-V", "Korea1", True, "pdfium"),
     ],
 )  # fmt: skip
 def test_character_maps_that_a_machine_may_lack_are_pdfium_s(

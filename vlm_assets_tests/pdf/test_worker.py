@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from vlm_assets.pdf import checks, decide, draw, worker
-from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.pdf.facts import PageFlag, PageOptions
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.pdf.render import PopplerRun
 from vlm_assets.words.errors import DiskFullError, RejectReason, StoreError
-from vlm_assets_tests.pdf.builders import drawing, scan
+from vlm_assets_tests.pdf.builders import add_page, build, drawing, scan
 
 Answers = list[dict[str, Any]]
 
@@ -97,6 +97,28 @@ def test_what_poppler_cannot_write_is_an_error(
     error = answers_of(tmp_path, tmp_path / "a.pdf")[-1]
     assert "cannot be written" in error["error"]
     assert told in error["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "method", "flags"),
+    [
+        ("0 0 30 30 re f", "rendered by pdfium", {PageFlag.OTHER_RENDERER}),
+        ("", "rendered by poppler", {PageFlag.BLANK}),
+    ],
+    ids=["something was left out", "an empty page"],
+)
+def test_an_empty_page_is_believed_when_both_say_so(
+    content: str, method: str, flags: set[PageFlag], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def white(_document: Path, first: int, _last: int, folder: Path, **_: object) -> PopplerRun:
+        file = folder / "poppler-1.jpg"
+        Image.new("L", (50, 50), 255).save(file)
+        return PopplerRun({first: file}, 0, "Syntax Error: Unknown font tag 'F1'")
+
+    build(tmp_path / "a.pdf", lambda pdf: add_page(pdf, content, (60, 60)))
+    monkeypatch.setattr(draw, "render_poppler", white)
+    _, page = answers_of(tmp_path, tmp_path / "a.pdf")
+    assert (page["method"], set(page["flags"])) == (method, flags)
 
 
 def test_lack_of_memory_while_objects_are_read_is_no_other_picture(
