@@ -4,12 +4,13 @@ A conservative interpreter of the operators of ISO 32000-1, annex A: what it doe
 """
 
 import re
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pikepdf
+
+from vlm_assets.pdf.resources import unflated
 
 MAX_CONTENT_BYTES: Final = 4 * 2**20
 """Decoded operators of a page, those of its forms each time that they are drawn: a form that draws a form ten times,
@@ -118,7 +119,7 @@ def may_have_inline_picture(page: pikepdf.Page) -> bool:
     for stream in [contents] if isinstance(contents, pikepdf.Stream) else list(contents or ()):
         if not isinstance(stream, pikepdf.Stream):
             return False
-        left -= _decoded_bytes(stream, left)
+        left -= max(_LEAST_BYTES, _decoded_bytes(stream, left))
         if left < 0:
             return False
         if _INLINE_PICTURE.search(stream.read_bytes()):
@@ -301,13 +302,8 @@ def _decoded_bytes(stream: pikepdf.Stream, limit: int) -> int:
     """Size of a content stream once decoded; more than `limit` where it, or what it is packed in, is larger."""
     if int(stream.get("/Length", 0)) > limit:
         return limit + 1
-    name, parameters = stream.get("/Filter"), stream.get("/DecodeParms")
-    if name == pikepdf.Name.FlateDecode and parameters is None:
-        try:
-            return len(zlib.decompressobj().decompress(stream.read_raw_bytes(), limit + 1))
-        except zlib.error:
-            pass  # qpdf repairs some
-    return len(stream.read_bytes())
+    data = unflated(stream, limit + 1)
+    return len(stream.read_bytes() if data is None else data)
 
 
 def _matrix(operands: Iterable[Any]) -> Matrix:

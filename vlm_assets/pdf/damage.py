@@ -20,6 +20,7 @@ from vlm_assets.pdf.pictures import (
     original_bytes,
     parameters_of,
     row_bytes_of,
+    samples_of,
     size_of,
 )
 from vlm_assets.words.errors import RejectReason
@@ -212,7 +213,7 @@ def _samples_damage(image: pikepdf.Stream, filters: list[str], max_pixels: int) 
     """Raw samples are as many as the dictionary says, and a palette has the colours that it says."""
     del filters, max_pixels
     try:
-        found = len(image.read_bytes())
+        found = len(samples_of(image))
     except (pikepdf.PdfError, zlib.error) as error:
         return Damage(RejectReason.CORRUPT, " ".join(str(error).split()), certain="inflate" in str(error))
     bits = int(image.get("/BitsPerComponent", 8))

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.damage import damage_of, jpeg2000_depth, jpeg2000_ends_early
-from vlm_assets.pdf.pictures import bilevel, filters_of, original_bytes, parameters_of, size_of
+from vlm_assets.pdf.pictures import bilevel, filters_of, original_bytes, parameters_of, samples_of, size_of
 
 if TYPE_CHECKING:
     from vlm_assets.images.png import Samples
@@ -116,7 +116,7 @@ def _samples(image: pikepdf.Stream, size: tuple[int, int]) -> "Samples":
     if bits != 8 and not (mode in {"L", "P"} and bits in {1, 2, 4}):
         raise NotOneImageError(f"{bits} bits a component in {mode}")
     _refuse_decode(image, bits=bits, indexed=mode == "P")
-    data = image.read_bytes()
+    data = samples_of(image)
     channels = 3 if mode == "RGB" else 1
     row_bytes = (size[0] * channels * bits + 7) // 8
     if len(data) < row_bytes * size[1]:

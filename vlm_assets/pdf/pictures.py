@@ -8,6 +8,7 @@ import pikepdf
 from PIL import Image
 
 from vlm_assets.pdf.content import NotOneImageError
+from vlm_assets.pdf.resources import unflated
 
 _ALIASES: Final = {"/DCT": "/DCTDecode", "/CCF": "/CCITTFaxDecode", "/Fl": "/FlateDecode"}
 _CHANNELS: Final = {
@@ -73,6 +74,34 @@ def row_bytes_of(image: pikepdf.Stream) -> int:
         return (width_px + 7) // 8
     bits = int(image.get("/BitsPerComponent", 8))
     return (width_px * channels_of(image.get("/ColorSpace")) * bits + 7) // 8
+
+
+def samples_of(image: pikepdf.Stream) -> bytes:
+    """The decoded samples of a lossless image; fewer than it should have where its data end early.
+
+    Of a stream that unpacks to more than its picture no more is unpacked.
+
+    Raises:
+        NotOneImageError: it unpacks to more, in a way that cannot be cut.
+        pikepdf.PdfError: the data are damaged, or of a filter that nobody knows.
+    """
+    row_bytes, rows = row_bytes_of(image), size_of(image)[1]
+    limit = (row_bytes + 1) * rows  # a predictor is a byte a row
+    if not row_bytes:
+        return image.read_bytes()
+    data = unflated(image, limit + 1)
+    if data is None:
+        return image.read_bytes()
+    if not _is_predicted(image):
+        return data[: row_bytes * rows]
+    if len(data) > limit:
+        raise NotOneImageError("more data than pixels")
+    return image.read_bytes()
+
+
+def _is_predicted(image: pikepdf.Stream) -> bool:
+    found = (parameters_of(image, index) for index in range(len(filters_of(image))))
+    return any(int(one.get("/Predictor", 1)) > 1 for one in found if one is not None)
 
 
 def bilevel(image: pikepdf.Stream) -> Image.Image:

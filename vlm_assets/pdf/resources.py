@@ -3,11 +3,13 @@
 Pages share resources, and forms each other's: a walk along all paths takes exponential time in a file of 4 KB.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pikepdf
 
+_FLATE: Final = ("/FlateDecode", "/Fl")
 _KINDS: Final = ("/XObject", "/Pattern")
 
 Place = tuple[int, int]
@@ -35,3 +37,21 @@ def reached(
                     drawn.append(one)
         waiting += [one.get("/Resources") for one in drawn]
         yield inside, drawn
+
+
+def unflated(stream: pikepdf.Stream, limit: int) -> bytes | None:
+    """What the Flate filters of a stream give, predictors left in, and no more than `limit` bytes of it.
+
+    None where there are other filters, or none, or the data are damaged: qpdf repairs some.
+    """
+    value = stream.get("/Filter")
+    filters = [value] if isinstance(value, pikepdf.Name) else list(value or ())
+    if not filters or any(str(name) not in _FLATE for name in filters):
+        return None
+    data = stream.read_raw_bytes()
+    try:
+        for _ in filters:
+            data = zlib.decompressobj().decompress(data, limit)
+    except zlib.error:
+        return None
+    return data

@@ -16,6 +16,7 @@ from vlm_assets.pdf.damage import damage_of, jpeg2000_depth, jpeg2000_ends_early
 from vlm_assets.pdf.decide import Refused, Taken, ToDraw, decide
 from vlm_assets.pdf.document import open_document
 from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
+from vlm_assets.pdf.pictures import samples_of
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.pdf.builders import Array, Dictionary, Name, add_page, image_object, jpeg, picture
@@ -191,6 +192,17 @@ def test_a_page_that_shows_nothing_of_its_picture_is_none(renderer: Any, tmp_pat
     assert blank.flags == (PageFlag.BLANK,)
     assert isinstance(shown, PageImage)
     assert PageFlag.DAMAGED in shown.flags
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_no_more_is_unpacked_than_a_picture_has(levels: int) -> None:
+    data, names = bytes(900 * 1200 + 10**7), [Name.FlateDecode] * levels
+    for _ in names:
+        data = zlib.compress(data)
+    pdf = pikepdf.new()
+    image = pdf.make_indirect(of(data, Name.FlateDecode, Filter=Array(names))(pdf))
+    assert len(samples_of(image)) == 900 * 1200
+    assert damage_of(image, 10**7) is None
 
 
 def test_a_blank_margin_is_no_damage() -> None:
