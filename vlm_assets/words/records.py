@@ -16,6 +16,8 @@ class Item:
     declared sha256; "" where upstream tells nothing). `payload` is what fetching needs besides the key: JSON
     values, no secret. It is not part of the fingerprint: what changes bytes goes into `identity`, as a hash where it
     is words. Words stand in `captions` or `rows` of the payload, an entry a record: takedowns empty them there.
+    The address that it is fetched from stands in `url`, those of one record's images in `urls`: an item whose address
+    was taken down is rejected before its kind is asked.
     """
 
     key: str
