@@ -17,7 +17,7 @@ from vlm_assets.archives.read import Reading
 from vlm_assets.captions.joining import CaptionRow
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import CaptionRule, Tree, TreeCaptions, tree_captions
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
+from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.records import Record, RecordImage
 
 _IN_MEMORY_BYTES: Final = 32 * 2**20
@@ -78,10 +78,10 @@ class MemberCaptions:
             open_image=open_image, extra=extra, first_record=first_record,
         )  # fmt: skip
 
-    def left_out(self, member: LeftOut) -> LeftOut | None:
-        """What was left out, unless its words were joined to an image; words joined to none are told as such."""
+    def left_out(self, member: LeftOut) -> LeftOut | Companion:
+        """What was left out; a companion where its words were joined to an image, told as such where to none."""
         if member.key in self.companions:
-            return None
+            return Companion(member.key)
         unused = member.reason is LeftOutReason.UNKNOWN_TYPE and self.may_own(member.key)
         return replace(member, reason=LeftOutReason.UNUSED_COMPANION, detail="") if unused else member
 

@@ -32,9 +32,9 @@ from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Record
+from vlm_assets.words.records import Event, Item
 
 T = TypeVar("T")
 _CARDS: Final = ("README.md", ".huggingface.yaml")
@@ -184,9 +184,7 @@ def _unwanted(
     return {path for split in every for path in (*split.files, *split.metadata_files)}
 
 
-def fetch_items(
-    spec: ImageSpec, items: Sequence[Item], context: FetchContext
-) -> Iterator[Record | Reject | LeftOut]:
+def fetch_items(spec: ImageSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
     """Records of data files or loose images, in the order of the items.
 
     Downloads lie in the slice's spool, a few ahead of the reader, each verified against the tree.
@@ -213,7 +211,7 @@ def fetch_items(
 
 def _item_events(
     spec: ImageSpec, item: Item, paths: list[Path], context: FetchContext, follow: Follow | None
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     payload = item.payload
     if payload["format"] == IMAGEFOLDER:
         yield from loose_events(item, paths, spec.caption_rule(), partial(origin_of, spec))

@@ -12,9 +12,9 @@ from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.client import RepoFile
 from vlm_assets.hub.splits import DataSplit
-from vlm_assets.words.errors import LeftOut, Reject, RejectReason
+from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Record
+from vlm_assets.words.records import Event
 
 ARCHIVE = "archive"
 
@@ -66,7 +66,7 @@ def packed_words(told: Mapping[str, Any], rule: CaptionRule, paths: Sequence[Pat
 
 def packed_records(
     parts: Sequence[Path], item: str, origin: str, reading: Reading, words: PackedWords
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """All images of an archive, one sample a caption. A member's folder is its label where no row names one.
 
     Raises:
@@ -81,12 +81,13 @@ def packed_records(
         for member in walk(reading):
             if isinstance(member, LeftOut):
                 told = captions.left_out(member)
-                if told is not None:
-                    yield replace(told, key=f"{item}/{told.key}".rstrip("/"))
+                yield replace(told, key=f"{item}/{told.key}".rstrip("/"))
             elif member.data is None:
                 detail = f"{member.name}: {member.detail}"[:300]
                 yield Reject(item, member.reason or RejectReason.UNREADABLE, detail, record)
                 record += 1
+            elif captions.only_named_beside(member.name):
+                yield Companion(f"{item}/{member.name}")
             else:
                 folder = PurePosixPath(member.name).parent.name
                 extra = {"label": folder} if folder else None

@@ -25,8 +25,8 @@ from vlm_assets.hub.packed import PackedWords, packed_records
 from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, Rows, plan_columns, records_of, sampled_names
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.hub.webdataset import webdataset_records
-from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Record
+from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.records import Event, Record
 
 BATCH_BYTES: Final = 16 * 2**20
 """Planned bytes of a batch; a single larger row is a batch of its own."""
@@ -62,7 +62,7 @@ class Reading:
 
 def read_data_file(
     path: Path | Sequence[Path], kind: str, item: str, origin: str, reading: Reading
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """All records of a data file, and what was left out of an archive. Several files: parts of a split archive.
 
     Raises:

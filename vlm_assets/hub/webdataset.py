@@ -26,8 +26,8 @@ from vlm_assets.captions.text_files import read_text
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Record, RecordImage
+from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason, SourceError
+from vlm_assets.words.records import Event, Record, RecordImage
 
 SAMPLE_BYTES: Final = 512 * 2**20
 """What the members of one key may hold together, and so how much of a tar is in memory at most. Less than what a row
@@ -76,7 +76,7 @@ def webdataset_records(
     origin: str,
     reading: ArchiveReading,
     wanted: Wanted,
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """A record a sample, in the order in which samples are complete, and what was left out of the tar.
 
     Raises:
@@ -99,6 +99,8 @@ def webdataset_records(
             yield Reject(item, RejectReason.TOO_MANY_BYTES, detail[:300], record)
         else:
             yield _record(found, item, record, origin, wanted, met, reading.encoding)
+        if isinstance(found, _Sample) and found.count > 1:
+            yield Companion(f"{item}/{found.key}", found.count - 1)
     if record < 0:
         yield Reject(item, RejectReason.EMPTY, "a tar without samples")
     else:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -61,10 +62,19 @@ class Ledgers:
         self.items.append(entry)
         self.rejects += rejects
 
-    def enter_left_out(self, by_item: Mapping[str, Sequence[LeftOut]]) -> None:
-        """Takes in what was left out of items that are entered, once all are."""
+    def enter_left_out(
+        self, by_item: Mapping[str, Sequence[LeftOut]], companions: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Takes in what items that are entered held besides records, once all are; of kept ones it is known."""
         self.left_out = {entry.key: by_item[entry.key] for entry in self.items if by_item.get(entry.key)}
-        self.items = [replace(entry, left_out=len(self.left_out.get(entry.key, ()))) for entry in self.items]
+        self.items = [
+            replace(
+                entry,
+                left_out=len(self.left_out.get(entry.key, ())),
+                companions=companions.get(entry.key, entry.companions),
+            )
+            for entry in self.items
+        ]
 
     def check_tolerance(self, rows: int, tolerance: float) -> None:
         """Returns where the share of rejects and unread members is no larger than the source tolerates.

@@ -1,25 +1,29 @@
-"""What was left out of a slice's items while they were fetched: counted, and kept apart from the records."""
+"""What a slice's items held besides records: left out, or gone with records. Kept apart from these, and counted."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from vlm_assets.words.errors import LeftOut, Reject
-from vlm_assets.words.records import Item, Record
+from vlm_assets.words.errors import Companion, LeftOut, Reject
+from vlm_assets.words.records import Event, Item, Record
 
 
 class LeftOutOfItems:
-    """Takes `LeftOut` out of a stream of events; an item that gave nothing else has still been dealt with."""
+    """Takes what is no record out of a stream of events; an item that gave nothing else has been dealt with."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._keys = frozenset(item.key for item in items)
         self.by_item: defaultdict[str, list[LeftOut]] = defaultdict(list)
         """What was left out of an item, by its key."""
+        self.companions: Counter[str] = Counter()
+        """How many members went with an item's records, by its key."""
 
-    def strip(self, events: Iterable[Record | Reject | LeftOut]) -> Iterator[Record | Reject]:
+    def strip(self, events: Iterable[Event]) -> Iterator[Record | Reject]:
         """The records and rejects."""
         for event in events:
             if isinstance(event, LeftOut):
                 self.by_item[self._item_of(event.key)].append(event)
+            elif isinstance(event, Companion):
+                self.companions[self._item_of(event.key)] += event.members
             else:
                 yield event
 

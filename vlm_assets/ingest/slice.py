@@ -162,6 +162,7 @@ class _SliceBuild:
         self._drift = DriftGuard()
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._left_out: dict[str, list[LeftOut]] = {}
+        self._companions: Mapping[str, int] = {}
         self._source = source_of(spec.kind)
         self._config = config_fingerprint(installation, spec, self._source.version)
         root = installation.root
@@ -225,7 +226,7 @@ class _SliceBuild:
         here = identity_here(self._spec) if plan.fetched else None
         if self._lock is not None:
             self._lock.check(written.content_hash, self._config, here.name if here else None)
-        self._ledgers.enter_left_out(self._left_out)
+        self._ledgers.enter_left_out(self._left_out, self._companions)
         self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
         drift = self._drift.write(self._staging / DRIFT_FILE)
         if drift is not None:
@@ -269,7 +270,7 @@ class _SliceBuild:
         kept = KeptRows(self._last) if self._last is not None and plan.kept else None
         with ImageProber(policy) as prober:
             left_out, frames = LeftOutOfItems(plan.fetched), Frames()
-            self._left_out = left_out.by_item
+            self._left_out, self._companions = left_out.by_item, left_out.companions
             events = self._events(plan, left_out, frames)
             outcomes = rows_of(events, Assignment(self._spec, self._key), prober, settings)
             fresh = groupby(frames.told(outcomes), key=lambda outcome: outcome[0].item)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator
 
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason
-from vlm_assets.words.records import Item, ListedSlice, Record
+from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
+from vlm_assets.words.records import Event, Item, ListedSlice
 
 if TYPE_CHECKING:
     from vlm_assets.archives.captions import MemberCaptions
@@ -61,7 +61,7 @@ def member_events(
     captions: "MemberCaptions",
     globs: PathGlobs | None = None,
     prefix: str = "",
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """Records, rejects and what was left out of one archive.
 
     A record's key is `prefix` and the member's name, with the caption's number where the member has several. Members
@@ -72,8 +72,7 @@ def member_events(
     for member in members:
         if isinstance(member, LeftOut):
             told = captions.left_out(member)
-            if told is not None:
-                yield replace(told, key=f"{item.key}/{told.key}".rstrip("/"))
+            yield replace(told, key=f"{item.key}/{told.key}".rstrip("/"))
             continue
         path = f"{item.key}/{member.name}"
         excluded = globs is not None and (
@@ -88,6 +87,9 @@ def member_events(
             detail = f"{member.name}: {member.detail}"[:300]
             yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, record)
             record += 1
+            continue
+        if captions.only_named_beside(member.name):
+            yield Companion(path)
             continue
         key = f"{prefix}{member.name}"
         for event in captions.events(member, item.key, key, origin, first_record=record):

@@ -15,8 +15,8 @@ from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import PathGlobs, member_events
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject
-from vlm_assets.words.records import Item, Record
+from vlm_assets.words.errors import LeftOut, LeftOutReason
+from vlm_assets.words.records import Event, Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def archive_events(
     rule: CaptionRule,
     context: FetchContext,
     held: HeldFiles,
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """Members of an archive in a folder; a reject where it was replaced since it was listed.
 
     Raises:
@@ -125,7 +125,7 @@ def listed_files(item: Item, root: Path) -> dict[Path, str]:
 
 def _members(
     item: Item, root: Path, globs: PathGlobs, encoding: Encodings, rule: CaptionRule, context: FetchContext
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.read import Reading, read_members
 

@@ -12,7 +12,7 @@ from vlm_assets.sources._folder_archives import archive_files, listed_files
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason
-from vlm_assets.words.records import Item, Record
+from vlm_assets.words.records import Event, Item
 
 if TYPE_CHECKING:
     from vlm_assets.pdf.facts import PageOptions
@@ -35,7 +35,7 @@ def is_pdf_head(head: bytes) -> bool:
 
 def packed_pages(
     item: Item, root: Path, options: "PageOptions", context: FetchContext, held: HeldFiles
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """Every page of every PDF in an archive; a reject where it was replaced since it was listed.
 
     Pages are numbered on through the archive.
@@ -52,9 +52,7 @@ def packed_pages(
     held.check(item, files)
 
 
-def _pages(
-    item: Item, root: Path, options: "PageOptions", context: FetchContext
-) -> Iterator[Record | Reject | LeftOut]:
+def _pages(item: Item, root: Path, options: "PageOptions", context: FetchContext) -> Iterator[Event]:
     from vlm_assets.pdf.records import page_records
 
     members = _Members(item, root, context)

@@ -26,9 +26,9 @@ from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
+from vlm_assets.words.errors import LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record, RecordImage
 
 _ROOT_SLICE: Final = "root"
 _FILES_PER_SLICE: Final = 10_000
@@ -133,9 +133,7 @@ class ClientFolder:
             captions_unused=captions.counts.get("name_nothing", captions.counts.get("sidecars_unused")),
         )  # fmt: skip
 
-    def fetch(
-        self, spec: ClientFolderSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: ClientFolderSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """A record a file, or one a caption, whose bytes are read by the caller; or the members of an archive."""
         rule = spec.caption_rule()
         with FileHashes(context.cache_dir / _HASHES) as hashes:

@@ -25,7 +25,7 @@ from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.client import Client
@@ -94,9 +94,7 @@ class GithubRelease:
             captions_unused=said.captions_unused,
         )  # fmt: skip
 
-    def fetch(
-        self, spec: GithubReleaseSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: GithubReleaseSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """Members of the archives, or the loose images themselves; see `Source.fetch`."""
         from vlm_assets.transfer.client import Client
         from vlm_assets.transfer.http import TransferError
@@ -309,7 +307,7 @@ def _members(
     origin: str,
     spec: GithubReleaseSpec,
     context: FetchContext,
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members

@@ -19,8 +19,7 @@ from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, Reject
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice
 
 if TYPE_CHECKING:
     from vlm_assets.hub.layouts import RepoLayout
@@ -92,9 +91,7 @@ class HfDataset:
             upstream=layout.upstream, companions=layout.apart.companions, captions_unused=captions_unused,
         )  # fmt: skip
 
-    def fetch(
-        self, spec: HfDatasetSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: HfDatasetSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """Records of the slice's data files, or its loose images; see `Source.fetch`."""
         from vlm_assets.hub.layouts import fetch_items
 

@@ -23,9 +23,9 @@ from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOutReason, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice
 
 if TYPE_CHECKING:
     from vlm_assets.hub.cells import Followed
@@ -74,9 +74,7 @@ class HfDisk:
             upstream=walk.count + shared, companions=companions,
         )  # fmt: skip
 
-    def fetch(
-        self, spec: HfDiskSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: HfDiskSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """Records of the slice's data files, each checked to be the one that was listed; see `Source.fetch`."""
         from vlm_assets.archives.limits import ArchiveLimits
         from vlm_assets.hub.readers import Reading, read_data_file

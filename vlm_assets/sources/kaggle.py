@@ -32,7 +32,7 @@ from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record, RecordImage
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice, RecordImage
 
 if TYPE_CHECKING:
     from vlm_assets.archives.members import Entry, Found
@@ -130,9 +130,7 @@ class KaggleSource:
             captions_unused=said.captions_unused,
         )  # fmt: skip
 
-    def fetch(
-        self, spec: KaggleSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: KaggleSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """The slice's members out of the archive, which slices share in the source's cache; see `Source.fetch`."""
         from vlm_assets.archives.read import Reading
         from vlm_assets.transfer.kaggle import KaggleDataset
@@ -178,7 +176,7 @@ def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "di
 
 def _loose(
     item: Item, entries: "Mapping[int, Entry]", limits: "ArchiveLimits", origin: str, spec: KaggleSpec
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """A member of the archive, once a caption."""
     from vlm_assets.archives.contents import read_member
 
@@ -233,7 +231,7 @@ def _inside(
     budget: "Budget",
     origin: str,
     spec: KaggleSpec,
-) -> Iterator[Record | Reject | LeftOut]:
+) -> Iterator[Event]:
     """Members of an archive inside."""
     from vlm_assets.archives.captions import TablesBeside, member_captions
     from vlm_assets.archives.read import read_inside

@@ -16,9 +16,9 @@ from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, SourceError
+from vlm_assets.words.errors import LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice
 
 _DOCUMENTS_PER_SLICE: Final = 200
 _HASHES: Final = "sha256.db"
@@ -82,9 +82,7 @@ class PdfFolder:
             companions=len(packed) - len(archives),
         )  # fmt: skip
 
-    def fetch(
-        self, spec: PdfFolderSpec, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: PdfFolderSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """One record or reject a page; one reject for a document that cannot be opened."""
         from vlm_assets.pdf.records import Document, page_records
 

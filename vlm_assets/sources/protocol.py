@@ -7,8 +7,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, Reject
-from vlm_assets.words.records import Item, Listed, Record
+from vlm_assets.words.records import Event, Item, Listed
 
 SpecT_contra = TypeVar("SpecT_contra", bound=SourceSpec, contravariant=True)
 
@@ -58,9 +57,7 @@ class Source(Protocol[SpecT_contra]):
         """
         ...
 
-    def fetch(
-        self, spec: SpecT_contra, items: Sequence[Item], context: FetchContext
-    ) -> Iterator[Record | Reject | LeftOut]:
+    def fetch(self, spec: SpecT_contra, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """All records of `items`, item by item in the given order, records in theirs.
 
         Every item gives at least one record or reject, or something left out, whose `key` is the item's or below it.

@@ -249,3 +249,14 @@ class LeftOut:
     reason: LeftOutReason
     detail: str = ""
     size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """Members of a container that went with its records: their words, images that stand beside others.
+
+    `key` is of one of them, below the container's item key.
+    """
+
+    key: str
+    members: int = 1

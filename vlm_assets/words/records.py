@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlm_assets.words.errors import LeftOut
+from vlm_assets.words.errors import Companion, LeftOut, Reject
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +103,7 @@ class Record:
     """What was mended on the way, as `captions.conversations` names it: no fault of the record, but counted."""
     vouched: bool = False
     """The listing declares the hash of these bytes: other ones than before are meant, not drift."""
+
+
+Event = Record | Reject | LeftOut | Companion
+"""What `fetch` gives."""

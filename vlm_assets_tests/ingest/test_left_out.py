@@ -91,6 +91,20 @@ def test_what_was_left_out_of_a_kept_item_is_carried_over(tmp_path):
     assert second.manifest.left_out == {"excluded": 1}
 
 
+def test_members_that_went_with_records_are_counted(tmp_path):
+    folder = fill(tmp_path / "in", 1)
+    rows = b"file_name,mask_file_name,text\nx/a.jpg,m.jpg,bir\n"
+    members = [("x/a.jpg", picture(1)), ("m.jpg", picture(2)), ("metadata.csv", rows), ("notes.md", b"")]
+    (folder / "a.zip").write_bytes(zip_of(members))
+    keys = {**STREET, "path": folder, "text": "metadata", "reject_tolerance": 1}
+    first = ingest(install(tmp_path, keys))["a.zip"].manifest
+    assert (first.records, first.companions, first.left_out) == (1, 2, {"unknown_type": 1})
+    assert first.upstream == len(members)
+    second = ingest(install(tmp_path, keys, corpus={"formats": ["JPEG"]}))["a.zip"]
+    assert second.run.taken_over == 1
+    assert (second.manifest.companions, second.manifest.upstream) == (2, 4)
+
+
 @pytest.mark.parametrize(("tolerance", "fails"), [(0.2, True), (0.4, False)], ids=["over", "within"])
 def test_unread_members_count_towards_the_tolerance(tmp_path, tolerance, fails):
     folder = fill(tmp_path / "in", 0)

@@ -8,9 +8,9 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import Settings, load_settings
 from vlm_assets.sources.protocol import Source
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOut, Reject
+from vlm_assets.words.errors import Companion, LeftOut, Reject
 from vlm_assets.words.layout import key_hash
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record
 from vlm_assets_tests.waiting import HANG_S
 
 COMMON: dict[str, Any] = {"name": "one", "category": "photos", "subcategory": "all", "licence": "CC0-1.0"}
@@ -61,9 +61,10 @@ def identities(listed: Listed) -> Mapping[str, Mapping[str, str]]:
 class Fetched:
     """Everything that a fetch gave."""
 
-    def __init__(self, events: Iterable[Record | Reject | LeftOut]) -> None:
+    def __init__(self, events: Iterable[Event]) -> None:
         everything = list(events)
-        self.events = [event for event in everything if not isinstance(event, LeftOut)]
+        self.events = [event for event in everything if isinstance(event, Record | Reject)]
+        self.companions = [event for event in everything if isinstance(event, Companion)]
         self.left_out = [event for event in everything if isinstance(event, LeftOut)]
         self.records = [event for event in self.events if isinstance(event, Record)]
         self.rejects = [event for event in self.events if isinstance(event, Reject)]

@@ -1,8 +1,10 @@
 """Captions in client folders with archives, Kaggle datasets and GitHub releases: inside archives, beside, above."""
 
 from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -66,6 +68,11 @@ class Upstream:
         left_out = list(listed.left_out)
         assert listed.upstream == len(files) == len(items) + listed.companions + len(left_out)
         assert fetched.rejects == []
+        members = sum(
+            len(ZipFile(BytesIO(data)).namelist()) for name, data in files.items() if name.endswith(".zip")
+        )
+        records = {one.origin for one in fetched.records if "!" in one.origin}
+        assert members == len(records) + len(fetched.companions) + len(fetched.left_out)
         return {
             one.origin.partition("!")[2] + one.key.rpartition("/")[2]: one.text for one in fetched.records
         }
@@ -163,6 +170,7 @@ def test_what_is_joined_is_no_longer_left_out(upstream: Upstream) -> None:
         "x.zip/c.txt": "unused_companion", "x.zip/d.md": "unknown_type",
     }  # fmt: skip
     assert listed.captions_unused == 1
+    assert [one.key for one in fetched.companions] == ["x.zip/a.txt"]
 
 
 def test_rows_of_several_images(upstream: Upstream) -> None:
