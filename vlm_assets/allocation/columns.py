@@ -38,8 +38,12 @@ def index_batches(directory: Path, names: Sequence[str]) -> Iterator[pa.RecordBa
                 ):
                     raise AllocationError(f"{path}: column {name} is missing or of another type")
             for number in range(reader.num_record_batches):
-                yield reader.get_batch(number)
-    except (OSError, pa.ArrowInvalid) as error:
+                batch = reader.get_batch(number)
+                batch.validate(
+                    full=True
+                )  # damaged offsets would lead reads out of the file, and end the process
+                yield batch
+    except (OSError, pa.ArrowException, ValueError, SystemError) as error:
         raise AllocationError(f"{path}: {error}; run `vlm-assets verify`") from error
 
 

@@ -21,7 +21,8 @@ from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.rows import Cell
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import ShardSpec
-from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, write_bytes
+from vlm_assets.store.arrow_files import ArrowFile, write_bytes
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.errors import AllocationError
 
@@ -151,7 +152,7 @@ class StoredPlan:
         Raises:
             AllocationError: the file and the manifest disagree.
         """
-        reader = map_ipc_file(self.directory / PLAN_FILE)
+        reader = IndexFile(self.directory / PLAN_FILE)
         chosen = [number for number, entry in enumerate(self.manifest.slices) if entry.selected]
         if reader.num_record_batches != len(chosen):
             raise AllocationError(

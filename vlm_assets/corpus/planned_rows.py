@@ -22,8 +22,8 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.slice_files import SliceFiles, SliceIndex
 from vlm_assets.store.ahead import ahead
-from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.slices import data_file_names
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.layout import VERSIONS, DataRoot
@@ -157,7 +157,7 @@ def _selected(plan_dir: Path, allocation: AllocationManifest) -> Iterator[tuple[
     names = [(entry.source, entry.slice) for entry in allocation.slices]
     if names != sorted(set(names)):
         raise CorpusError(f"{plan_dir}: the slices of the plan are not sorted by source and slice")
-    reader = map_ipc_file(plan_dir / PLAN_FILE)
+    reader = IndexFile(plan_dir / PLAN_FILE)
     expected = [number for number, entry in enumerate(allocation.slices) if entry.selected]
     if reader.num_record_batches != len(expected):
         raise CorpusError(

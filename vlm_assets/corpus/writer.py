@@ -19,7 +19,8 @@ from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.slice_rows import WindowRows
 from vlm_assets.corpus.staging import CorpusPlan, FileProof, ShardPlan, ShardResult, Staging
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, sync_directory
+from vlm_assets.store.arrow_files import ArrowFile, sync_directory
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -165,7 +166,7 @@ def read_windows(path: Path, bits: str) -> list[WindowRows]:
     """
     damaged = CorpusError(f"shard r{bits}: {path} is damaged; plan the shards again")
     try:
-        reader: pa.RecordBatchFileReader = map_ipc_file(path)
+        reader: pa.RecordBatchFileReader = IndexFile(path)
         windows = [WindowRows.of(reader.get_batch(number)) for number in range(reader.num_record_batches)]
     except pa.ArrowException as error:
         raise damaged from error

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlm_assets.images.likeness import same_by_dhash, same_by_pixels
-from vlm_assets.store.arrow_files import map_ipc_file, write_bytes
+from vlm_assets.store.arrow_files import write_bytes
 from vlm_assets.store.slices import INDEX_FILE, ItemEntry, images_of_row, read_items_ledger
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.records import Record
@@ -133,7 +134,7 @@ def guard_of(version: Path, data_files: Sequence[str]) -> DriftGuard:
         )
         for row in read_drift(version)
     }
-    reader = map_ipc_file(version / INDEX_FILE)
+    reader = IndexFile(version / INDEX_FILE)
     index = reader.read_all().select(["images_sha256", "dhash"])
     hashes, dhashes = [one.hex() for one in index.column(0).to_pylist()], index.column(1).to_pylist()
     first = 0

@@ -11,9 +11,9 @@ from typing import Final
 
 from vlm_assets.ingest.due import Committed, Due, ItemPlan
 from vlm_assets.ingest.taken_items import TakenRows
-from vlm_assets.store.arrow_files import map_ipc_file
 from vlm_assets.store.corpus_lock import Locked, LockedItem, LockedSlice
 from vlm_assets.store.slices import INDEX_FILE, read_items_ledger, read_rejects
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.words.errors import LeftOut, LeftOutReason, LockedError, Reject, RejectReason
 from vlm_assets.words.layout import slice_key
@@ -190,7 +190,7 @@ def _as_it_stands(
     version: Path,
 ) -> Iterator[tuple[str, tuple[dict[int, bytes], set[tuple[int | None, str]]]]]:
     """Items of a committed version: digests by record, rejects."""
-    index = map_ipc_file(version / INDEX_FILE).read_all().select(["record", "digest"])
+    index = IndexFile(version / INDEX_FILE).read_all().select(["record", "digest"])
     rows = zip(index.column(0).to_pylist(), index.column(1).to_pylist(), strict=True)
     rejects: dict[str, set[tuple[int | None, str]]] = {}
     for one in read_rejects(version):

@@ -19,7 +19,7 @@ from vlm_assets.ingest.locked import is_as_locked
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.sources.registry import source_of
-from vlm_assets.store.arrow_files import map_ipc_file, replace_file
+from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.corpus_lock import (
     LOCK_FILE,
     CorpusLock,
@@ -33,6 +33,7 @@ from vlm_assets.store.corpus_lock import (
 )
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE, ItemEntry, file_hash, read_items_ledger, read_rejects
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
@@ -184,7 +185,7 @@ def _write_items(
                 version = current_version(installation.root.slice(name, key))
                 if version is None or not locked.items:
                     continue
-                index = map_ipc_file(version / INDEX_FILE).read_all()
+                index = IndexFile(version / INDEX_FILE).read_all()
                 ledger = read_items_ledger(version)
                 down = _taken_down(version, index, ledger, takedowns)
                 writer.add(name, key, ledger, read_rejects(version), index, down)

@@ -22,9 +22,10 @@ from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate import schema_1
-from vlm_assets.store.arrow_files import map_ipc_file, replace_file
+from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import commit_version, current_version
 from vlm_assets.words.errors import StoreError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
@@ -198,7 +199,7 @@ def _path_from(found: int, what: Literal["listing", "slice_"]) -> bool:
 
 def _same_columns(index: Path) -> bool:
     try:
-        return bool(map_ipc_file(index).schema.equals(INDEX_SCHEMA))
+        return bool(IndexFile(index).schema.equals(INDEX_SCHEMA))
     except (OSError, pa.ArrowInvalid):
         return True  # damaged: `verify` says so
 

@@ -16,8 +16,9 @@ from vlm_assets.ingest.listing import byte_config, config_fingerprint, items_fin
 from vlm_assets.installation.opening import Installation
 from vlm_assets.sources._tables import TableSpec
 from vlm_assets.sources.registry import kinds, source_of
-from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file
+from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, ItemEntry, data_file_names, write_items_ledger
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.records import Item, ListedSlice
 from vlm_assets.words.schema import (
@@ -169,7 +170,7 @@ def migrate_slice(
     written: dict[str, FileEntry] = {}
     hashes = sha256()
     rows_with_text = 0
-    own = map_ipc_file(folder / INDEX_FILE).read_all()
+    own = IndexFile(folder / INDEX_FILE).read_all()
     first = 0
     with ArrowFile(into / INDEX_FILE, INDEX_SCHEMA, form="file") as index:
         for name in data_file_names(content["files"]):

@@ -217,8 +217,3 @@ def dataset_state(data_files: list[str], fingerprint: str) -> dict[str, bytes]:
         "_split": None,
     }
     return {"state.json": orjson.dumps(state, option=orjson.OPT_SORT_KEYS), "dataset_info.json": b"{}"}
-
-
-def map_ipc_file(path: Path) -> pa.RecordBatchFileReader:
-    """Opens an IPC file over a memory map: columns are read when touched."""
-    return pa.ipc.open_file(pa.memory_map(str(path), "r"))

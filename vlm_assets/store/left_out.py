@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from vlm_assets.store.arrow_files import write_bytes
+from vlm_assets.store.sound_files import ledger_rows
 from vlm_assets.words.errors import LeftOut, LeftOutReason, StoreError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
@@ -48,7 +49,7 @@ def read_listed_left_out(root: DataRoot, listing: Listing) -> list[LeftOut]:
         return []
     path = root.listings / listing.left_out_file
     try:
-        return [_left_out(row) for row in pq.read_table(path).to_pylist()]
+        return [_left_out(row) for row in ledger_rows(path)]
     except FileNotFoundError:
         raise StoreError(f"{path}: missing; list {listing.source} again") from None
 
@@ -64,7 +65,7 @@ def read_slice_left_out(version: Path) -> dict[str, list[LeftOut]]:
     """What was left out of each item of a committed version; empty where it has no such table."""
     path = version / LEFT_OUT_FILE
     found: dict[str, list[LeftOut]] = {}
-    for row in pq.read_table(path).to_pylist() if path.is_file() else ():
+    for row in ledger_rows(path) if path.is_file() else ():
         found.setdefault(row["item"], []).append(_left_out(row))
     return found
 

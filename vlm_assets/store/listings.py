@@ -10,7 +10,8 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import ValidationError
 
-from vlm_assets.store.arrow_files import ArrowFile, map_ipc_file, replace_file, sync_directory
+from vlm_assets.store.arrow_files import ArrowFile, replace_file, sync_directory
+from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot
@@ -92,7 +93,7 @@ def read_item_columns(root: DataRoot, listing: Listing, slice_key: str) -> ItemC
     """
     path = root.listings / listing.items_file
     try:
-        batch = map_ipc_file(path).get_batch(listing.slices[slice_key].batch)
+        batch = IndexFile(path, ITEM_SCHEMA).get_batch(listing.slices[slice_key].batch)
     except FileNotFoundError:
         raise StoreError(f"{path}: missing; list {listing.source} again") from None
     return ItemColumns(*(batch.column(name).to_pylist() for name in ITEM_SCHEMA.names))

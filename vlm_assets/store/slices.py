@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from vlm_assets.store.arrow_files import ArrowFile, dataset_state, map_ipc_file, write_bytes
+from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.sample_arrays import index_batch, sample_batch, sample_columns
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.store.sound_files import IndexFile, damage_named, ledger_rows, stream_batches
+from vlm_assets.words.errors import RejectReason, StoreError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import COLUMN_NAMES, INDEX_SCHEMA, NO_WORDS, SAMPLE_SCHEMA, Row
 
@@ -200,7 +201,9 @@ def write_items_ledger(path: Path, entries: Iterable[ItemEntry]) -> FileEntry:
 
 def read_items_ledger(version: Path) -> list[ItemEntry]:
     """The items ledger of a committed version."""
-    return [ItemEntry(**row) for row in pq.read_table(version / ITEMS_FILE).to_pylist()]
+    path = version / ITEMS_FILE
+    with damage_named(path):
+        return [ItemEntry(**row) for row in ledger_rows(path)]
 
 
 def rejects_bytes(rejects: Iterable[RejectEntry]) -> bytes:
@@ -227,8 +230,9 @@ def _write_parquet(path: Path, columns: list[list[Any]], schema: pa.Schema) -> F
 def read_rejects(version: Path) -> list[RejectEntry]:
     """Rows of `rejects.parquet` of a committed version, in their order."""
     path = version / REJECTS_FILE
-    rows = pq.read_table(path).to_pylist() if path.is_file() else []
-    return [RejectEntry(**{**row, "reason": RejectReason(row["reason"])}) for row in rows]
+    rows = ledger_rows(path) if path.is_file() else []
+    with damage_named(path):
+        return [RejectEntry(**{**row, "reason": RejectReason(row["reason"])}) for row in rows]
 
 
 def file_hash(path: Path) -> str:
@@ -242,21 +246,21 @@ def read_rows(version: Path, data_files: Sequence[str]) -> Iterator[Row]:
     """Rows of a committed version in order, with the index's own columns; one batch in memory at a time."""
     index = _index_rows(version)
     for name in data_files:
-        with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
-            for batch in reader:
-                for row in batch.to_pylist():
-                    row["images"] = _encoded(row["images"])
-                    yield {**row, **next(index)}
+        for batch in stream_batches(version / name, SAMPLE_SCHEMA):
+            for row in batch.to_pylist():
+                row["images"] = _encoded(row["images"])
+                if (own := next(index, None)) is None:
+                    raise StoreError(f"{version / INDEX_FILE} is damaged: fewer rows than {name}")
+                yield {**row, **own}
 
 
 def images_of_row(version: Path, data_files: Sequence[str], row: int) -> list[bytes] | None:
     """The encoded images in one row of a committed version; None after a takedown. Reads those images only."""
     for name in data_files:
-        with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
-            for batch in reader:
-                if row < batch.num_rows:
-                    return _encoded(batch.column("images")[row].as_py())
-                row -= batch.num_rows
+        for batch in stream_batches(version / name, SAMPLE_SCHEMA):
+            if row < batch.num_rows:
+                return _encoded(batch.column("images")[row].as_py())
+            row -= batch.num_rows
     return None
 
 
@@ -266,7 +270,7 @@ def _encoded(images: list[dict[str, Any]] | None) -> list[bytes] | None:
 
 def _index_rows(version: Path) -> Iterator[Row]:
     own = [name for name in INDEX_SCHEMA.names if name not in COLUMN_NAMES]
-    reader = map_ipc_file(version / INDEX_FILE)
+    reader = IndexFile(version / INDEX_FILE, INDEX_SCHEMA)
     for number in range(reader.num_record_batches):
         yield from reader.get_batch(number).select(own).to_pylist()
 

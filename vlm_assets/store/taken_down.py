@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.words.errors import StoreError, TakenDownError
 from vlm_assets.words.schema import CONTENT_COLUMNS, FACTS_TYPE
@@ -30,6 +31,7 @@ def read_index(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
             names = pa.ipc.open_file(file).schema.names
             wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
             table = pa.ipc.open_file(file, options=wanted).read_all().select(list(columns))
+            table.validate(full=True)
             return table.combine_chunks()
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
@@ -104,15 +106,11 @@ def content_of(data_files: Sequence[Path], rows: I64) -> Bool:
     filled = np.zeros(len(rows), bool)
     first = 0
     for path in data_files:
-        try:
-            with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
-                for batch in reader:
-                    begin, end = np.searchsorted(rows, (first, first + batch.num_rows))
-                    if begin < end:
-                        filled[begin:end] = _valid(batch, rows[begin:end] - first)
-                    first += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
+        for batch in stream_batches(path):
+            begin, end = np.searchsorted(rows, (first, first + batch.num_rows))
+            if begin < end:
+                filled[begin:end] = _valid(batch, rows[begin:end] - first)
+            first += batch.num_rows
     return filled
 
 

@@ -275,10 +275,10 @@ def test_a_data_root_that_went_on_comes_back(made: Made, again: Again):
 
 def first_row_of(installation: Installation, *, image: bool) -> Tombstone:
     """A takedown of a row in the corpus of the lock, by its image or by its id alone."""
-    from vlm_assets.store.arrow_files import map_ipc_file
+    from vlm_assets.store.sound_files import IndexFile
 
     (index,) = (installation.root.path / "corpora/small/10").resolve().glob("index-*")
-    row = map_ipc_file(index).read_all().slice(0, 1).to_pylist()[0]
+    row = IndexFile(index).read_all().slice(0, 1).to_pylist()[0]
     digests = tuple(fact["sha256"] for fact in row["image_facts"]) if image else ()
     return Tombstone(asked=f"id:{row['id']}", ids=(row["id"],), image_sha256=digests)
 

@@ -18,6 +18,7 @@ from vlm_assets.operate.takedown.rows import source_folders
 from vlm_assets.store.arrow_files import ArrowFile, replace_file
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
+from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
@@ -91,12 +92,8 @@ def _mark_run(version: Path) -> None:
 def _empty_file(source: Path, target: Path, rows: set[int], first: int) -> tuple[FileEntry | None, int]:
     """Writes a data file with rows emptied; (None, …) where none of it is. Returns the next file's first row too."""
     changes = False
-    with (
-        pa.memory_map(str(source)) as mapped,
-        pa.ipc.open_stream(mapped) as reader,
-        ArrowFile(target, SAMPLE_SCHEMA) as file,
-    ):
-        for batch in reader:
+    with ArrowFile(target, SAMPLE_SCHEMA) as file:
+        for batch in stream_batches(source):
             gone = np.isin(np.arange(first, first + batch.num_rows), sorted(rows))
             first += batch.num_rows
             if gone.any() and _has_content(batch, gone):
