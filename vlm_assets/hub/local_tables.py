@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+
+from vlm_assets.captions.arrow_types import is_text
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.client import HubRepo, RepoFile
 from vlm_assets.hub.columns import LabelRule
@@ -16,9 +19,6 @@ from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,29 @@ class LocalTable:
             for row in self._text().rows():
                 yield {name: labelled(value, names.get(name)) for name, value in row.items()}
             return
+        for names_of, cells in self._batches():
+            for row_cells in cells:
+                yield dict(zip(names_of, row_cells, strict=True))
+
+    def cells(self) -> Iterator[tuple[int, Sequence[Any]]] | None:
+        """The same with the number of each row, as lists in the order of `columns`; None of JSON and CSV."""
+        if self.format in TEXT_FORMATS:
+            return None
+        return enumerate((row for _, cells in self._batches() for row in cells), 1)
+
+    def _batches(self) -> Iterator[tuple[list[str], Iterator[Sequence[Any]]]]:
+        """Names of the columns and rows of values, a batch at a time."""
         for batch in batches_of(self.path, self.format, self.where):
             names = self._class_names(batch.schema)
-            for row in batch.to_pylist():
-                yield {name: labelled(_plain(value), names.get(name)) for name, value in row.items()}
+            columns = []
+            for field in batch.schema:
+                values = batch.column(field.name).to_pylist()
+                if field.name in names or not _is_plain(field.type):
+                    values = [labelled(_plain(value), names.get(field.name)) for value in values]
+                columns.append(values)
+            yield list(batch.schema.names), zip(*columns, strict=True)
 
-    def _class_names(self, schema: "pa.Schema | None") -> dict[str, Sequence[str]]:
+    def _class_names(self, schema: pa.Schema | None) -> dict[str, Sequence[str]]:
         names = class_names(schema, self.features)
         names.pop(numbered_label(self.label, names) or "", None)
         return names
@@ -107,6 +124,11 @@ def local_tables(
                     LocalTable(path, split.format, item.key, where, features, reading, known, label)
                 )
     return tables
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether all values of a type are JSON values as they are."""
+    return is_text(kind) or bool(pa.types.is_signed_integer(kind) or pa.types.is_boolean(kind))
 
 
 def _plain(value: Any) -> Any:

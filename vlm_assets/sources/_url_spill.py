@@ -98,8 +98,8 @@ class UrlSpill:
         """How many items they make: distinct keys."""
         import numpy as np
 
-        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
-        return int(np.unique(hashes).size) if self.rows else 0
+        ordered = np.sort(np.frombuffer(self._hashes, dtype=np.uint64))
+        return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(self.rows)
 
     def slices(self, buckets: int, rows_per_slice: int) -> Iterator[ListedSlice]:
         """The items as one slice a bucket, in the order of buckets; empty ones are left out.

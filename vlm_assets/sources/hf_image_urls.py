@@ -131,10 +131,14 @@ def _rows(spec: HfImageUrlsSpec, tables: "Sequence[tuple[LocalTable, Columns]]")
 
     Where no text is declared, that of a row is the first usual column that has one.
     """
-    from vlm_assets.sources._url_rows import packed_rows
+    from vlm_assets.sources._url_rows import packed_cells, packed_rows
 
     for table, columns in tables:
-        chosen = columns.text
+        chosen, names = columns.text, table.columns()
+        several = spec.text_column is None and len(set(TEXT_NAMES).intersection(names)) > 1
+        if not several and (cells := table.cells()) is not None:
+            yield from packed_cells(cells, names, columns, f"{table.where}: row")
+            continue
         for row in table.rows():
             if spec.text_column is None and chosen is not None and not row.get(chosen):
                 other = next((name for name in TEXT_NAMES if row.get(name)), chosen)
