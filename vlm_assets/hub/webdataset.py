@@ -57,6 +57,10 @@ class _Sample:
         else:
             self.members.clear()
 
+    def field(self, member: Member) -> str:
+        """What of a member's name is not the key: `jpg`, `seg.png`."""
+        return member.name[len(self.key) + 1 :]
+
 
 @dataclass(slots=True)
 class _Met:
@@ -86,7 +90,7 @@ def webdataset_records(
     how = replace(reading, wanted=lambda _: True)
     met = _Met()
     record = -1
-    for found in _samples(parts, origin, how):
+    for found in _samples(parts, origin, how, wanted):
         if isinstance(found, LeftOut):
             yield replace(found, key=f"{item}/{found.key}".rstrip("/"))
             continue
@@ -126,7 +130,7 @@ def _check_columns(wanted: Wanted, met: _Met, origin: str) -> None:
 
 
 def _samples(
-    parts: Sequence[Path], origin: str, reading: ArchiveReading
+    parts: Sequence[Path], origin: str, reading: ArchiveReading, wanted: Wanted
 ) -> Iterator[_Sample | Member | LeftOut]:
     """Samples, members whose name came before, and what was left out."""
     torn = _torn(parts, origin, reading)
@@ -138,18 +142,43 @@ def _samples(
                 continue
             key = _sample_key(member.name)
             if sample is not None and key != sample.key:
-                yield sample
+                yield from _parts_of(sample, wanted)
                 sample = None
             if (mark := _mark(key)) in torn:
                 aside.put(key, member)
                 torn[mark] -= 1
                 if not torn[mark]:
-                    yield aside.take(key)
+                    yield from _parts_of(aside.take(key), wanted)
                 continue
             sample = sample or _Sample(key)
             sample.add(member)
     if sample is not None:
+        yield from _parts_of(sample, wanted)
+
+
+def _parts_of(sample: _Sample, wanted: Wanted) -> Iterator[_Sample]:
+    """The sample; or several, where its members are pairs of an image and its words under dotted names.
+
+    `a.0.jpg`, `a.0.txt`, `a.1.jpg`, `a.1.txt`: whoever wrote these meant `a.0` and `a.1`.
+    """
+    stems: dict[str, list[Member]] = {}
+    for member in sample.members:
+        stems.setdefault(sample.field(member).rpartition(".")[0], []).append(member)
+    suffixes = {stem: [_suffix(member.name) for member in members] for stem, members in stems.items()}
+    images = [sum(map(_is_image_suffix, found)) for found in suffixes.values()]
+    has_words = any(_WORD_SUFFIXES.intersection(found) for found in suffixes.values())
+    if wanted.image_columns or "" in stems or max(images, default=0) > 1 or sum(images) < 2 or not has_words:
         yield sample
+        return
+    for stem, members in stems.items():
+        part = _Sample(f"{sample.key}.{stem}")
+        for member in members:
+            part.add(member)
+        yield part
+
+
+def _is_image_suffix(suffix: str) -> bool:
+    return is_image_name(f"x{suffix}")
 
 
 def _torn(parts: Sequence[Path], origin: str, reading: ArchiveReading) -> dict[int, int]:
@@ -222,7 +251,7 @@ def _record(
 ) -> Record | Reject:
     """A sample with all its images; one that cannot be read, or whose words cannot, rejects it whole."""
     key = sample.key
-    by_field = {member.name.rpartition("/")[2].partition(".")[2]: member for member in sample.members}
+    by_field = {sample.field(member): member for member in sample.members}
     met.enter(by_field)
     chosen = _image_fields(by_field, key, origin, wanted)
     met.found.update(chosen)

@@ -112,3 +112,11 @@ def test_a_column_that_no_sample_has_is_an_error(tmp_path: Path, wanted: Wanted)
     members = [("a.jpg", b"A"), ("a.json", json.dumps({"caption": "bir"}).encode())]
     with pytest.raises(SourceError, match=r"no sample has '.*' \(.*_column\); there are: jpg, json"):
         read(tmp_path, members, wanted)
+
+
+def test_pairs_under_dotted_names_are_a_sample_each(tmp_path: Path) -> None:
+    members = [(f"v1.0/a.b.{n}.{kind}", f"{kind}{n}".encode()) for n in (0, 10, 2) for kind in ("jpg", "txt")]
+    members += [("c.1.jpg", b"1"), ("c.2.jpg", b"2"), ("c.txt", b"ikisi")]
+    assert told(read(tmp_path, members)) == [
+        *((f"v1.0/a.b.{n}", [f"jpg{n}".encode()], f"txt{n}") for n in (0, 10, 2)), ("c", [b"1", b"2"], "ikisi"),
+    ]  # fmt: skip
