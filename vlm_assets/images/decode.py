@@ -70,6 +70,9 @@ def fault_of(error: BaseException) -> BadImageError:
     """What an exception of Pillow or of one of its decoders says about the bytes."""
     detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     text = detail.lower()
+    if "max_text" in text:  # a PNG, as ComfyUI writes them: no reader that goes through Pillow opens it
+        told = "its text or colour profile unpacks to more than Pillow reads"
+        return BadImageError(RejectReason.CORRUPT, f"{told}: {detail}"[:300])
     if (
         isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning))
         or "too large" in text

@@ -77,7 +77,11 @@ def with_captions(
     tables_of = {item.key: tables_near(item.key, owner_of) for item in found.archives}
     shared = {table for tables in tables_of.values() for table in tables}
     tree = Tree(
-        pictures, owner_of, lambda key: read(owner_of[key]), lambda key: f"{where}: {key}", shared=shared
+        pictures,
+        owner_of,
+        lambda key: read(owner_of[key]),
+        lambda key: f"{where}: {key}" if key else where,
+        shared=shared,
     )
     with tree_captions(rule, tree, spool_dir) as captions:
         by_key = {item.key: item for item in found.items}

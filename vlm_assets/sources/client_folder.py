@@ -87,7 +87,7 @@ class ClientFolder:
             {key for key in names if key not in owners and spec.globs.lets_through(key)},
             owners,
             lambda key: open(os.path.join(root, names[key]), "rb"),  # noqa: SIM115  # closed by its reader
-            lambda key: f"source {spec.name}: {os.path.join(root, key)}",
+            lambda key: f"source {spec.name}: {os.path.join(root, key) if key else root}",
             shared=shared,
         )
         looks_here = bool(owners) or not archives  # else the tables are in the archives
