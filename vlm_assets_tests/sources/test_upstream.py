@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture, zip_of
-from vlm_assets.sources import client_folder, hf_dataset, image_urls, pdf_folder
+from vlm_assets.sources import client_folder, hf_dataset, image_urls, kaggle, pdf_folder
+from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, sort_out
+from vlm_assets.sources._listed_captions import Sorted, with_captions
 from vlm_assets.words.records import Listed
-from vlm_assets_tests.sources.kit import COMMON, canonical, fetch_context, list_context
+from vlm_assets_tests.sources.kit import COMMON, Fetched, canonical, fetch_context, list_context
 
 IMAGE = picture("a").data
 SUFFIXES = (
@@ -57,6 +60,11 @@ def put(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
+def words_in(tree: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Files that may be sidecars, with something that can be read."""
+    return {name: b"{}" for name in tree if name.endswith((".txt", ".json"))}
+
+
 def walked(folder: Path) -> int:
     """Files of a tree, as the operating system counts them."""
     return sum(len(files) for _, _, files in os.walk(folder))
@@ -86,7 +94,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
 @example({"x.zip": INNER, "x.tar.gz.part0": b"", "y.zip.002": b""}, {})
 def test_of_a_client_folder(tree: dict[str, bytes], keys: dict[str, Any]) -> None:
     with TemporaryDirectory() as base:
-        folder = put(Path(base, "in"), {**tree, "keep.jpg": IMAGE})
+        folder = put(Path(base, "in"), {**tree, **words_in(tree), "keep.jpg": IMAGE})
         spec = client_folder.ClientFolderSpec.model_validate(
             {**COMMON, "kind": "client_folder", "path": folder, **keys}
         )
@@ -103,17 +111,48 @@ def test_of_a_folder_of_documents(tree: dict[str, bytes]) -> None:
 
 
 @MADE
-@given(st.dictionaries(NAMES.filter(lambda name: "metadata" not in name), CONTENTS, max_size=12))
-def test_of_the_inside_of_an_archive(tree: dict[str, bytes]) -> None:
-    files = {**tree, "keep.jpg": IMAGE}
+@given(
+    st.dictionaries(NAMES.filter(lambda name: "metadata" not in name), CONTENTS, max_size=12),
+    st.sampled_from(("none", "sidecar")),
+)
+@example({"in/a": IMAGE, "in/a.txt": b"words", "b.txt": b"words"}, "sidecar")
+def test_of_the_inside_of_an_archive(tree: dict[str, bytes], text: str) -> None:
+    files = {**tree, **words_in(tree), "keep.jpg": IMAGE}
     with TemporaryDirectory() as base:
         folder = put(Path(base, "in"), {"x.zip": zip_of(list(files.items()))})
-        keys = {**COMMON, "kind": "client_folder", "path": folder}
+        keys = {**COMMON, "kind": "client_folder", "path": folder, "text": text}
         spec = client_folder.ClientFolderSpec.model_validate(keys)
         listed = client_folder.SOURCE.list(spec, list_context(Path(base)))
         [one] = listed.slices
         context = fetch_context(Path(base), listed, one.name)
-        assert len(list(client_folder.SOURCE.fetch(spec, canonical(one), context))) == len(files)
+        events = Fetched(client_folder.SOURCE.fetch(spec, canonical(one), context))
+        companions = sum(one.members for one in events.companions)
+        assert len(events.events) + companions + len(events.left_out) == len(files)
+
+
+@MADE
+@given(TREES, st.sampled_from(RULES))
+@example({"in/a": IMAGE, "in/a.txt": b"words", "b.txt": b"words"}, {"text": "sidecar"})
+@example({"x.zip": INNER, "x.tar.gz.part0": b"", "y.zip.002": b""}, {})
+def test_of_a_directory_of_kaggle(tree: dict[str, bytes], keys: dict[str, Any]) -> None:
+    spec = kaggle.KaggleSpec.model_validate({**COMMON, "kind": "kaggle", "handle": "a/b", **keys})
+    members = [
+        KaggleMember(number, name, 0, len(content), "", guessed=False)
+        for number, (name, content) in enumerate({**tree, "keep.jpg": IMAGE}.items())
+    ]
+    rule = spec.caption_rule()
+    items, archives, left_out = sort_out(members, spec.globs)
+    said = with_captions(
+        rule, Sorted(items, archives, left_out), owners_of(members, rule, spec.globs), lambda _: BytesIO(),
+        images=[item.key for item in items], where="kaggle", spool_dir=Path(),
+    )  # fmt: skip
+    parts = sum(len(one.payload["parts"]) for one in said.sorted.archives)
+    assert len(said.sorted.items) + parts + said.companions + len(said.sorted.left_out) == len(members)
+    keys_of_items = {item.key for item in said.sorted.items}
+    assert not keys_of_items & {one.key for one in said.sorted.left_out}
+    sidecars = {name for item in said.sorted.items for name in item.payload.get("sidecars", ())}
+    assert len(sidecars) == said.companions
+    assert not sidecars & (keys_of_items | {one.key for one in said.sorted.left_out})
 
 
 LINES = st.lists(
