@@ -72,7 +72,7 @@ class Certificate(Manifest):
     granted_rows: int
     capacity: int
     """The most rows that this supply allows under the bounds."""
-    shortfall_mode: Literal["redistribute", "report", "fail"]
+    shortfall_mode: Literal["redistribute", "report", "fail"] | None
     inputs_hash: str
     nodes: tuple[NodeGrant, ...]
     sources: tuple[SourceTotal, ...]

@@ -104,14 +104,17 @@ def _sum_faults(recount: Recount, sums: dict[str, dict[str, int | Sums]]) -> Ite
 def check_quotas(recount: Recount) -> Verdict:
     """The divisor method's inequality between siblings, at every node of the tree."""
     rules = recount.evidence.rules
-    faults = judge(recount.tree, rules.target_rows, str(rules.content["shortfall"]))
+    policy = rules.content["shortfall"]
+    faults = judge(recount.tree, rules.target_rows, policy)
+    if not recount.tree.granted:
+        faults.insert(0, f"the corpus: no rows of {rules.target_rows}")
     granted = {
         "/".join(node.path): {"granted": node.granted, "supply": node.supply}
         for node in recount.tree.below()
         if node.path and not node.is_source
     }
     return Verdict(
-        f"{rules.target_rows} rows by the divisor method within all bounds (shortfall: {rules.content['shortfall']})",
+        f"{rules.target_rows} rows by the divisor method within all bounds (shortfall: {policy or 'not said'})",
         f"{recount.tree.granted} rows; {len(faults)} nodes are not at the optimum",
         faults[:MAX_EXAMPLES],
         len(faults),

@@ -247,7 +247,7 @@ def asked(tree: Branch, seats: int) -> dict[Path, int]:
     return found
 
 
-def judge(tree: Branch, seats: int, shortfall: str) -> list[str]:
+def judge(tree: Branch, seats: int, shortfall: str | None) -> list[str]:
     """Every node at which the grants are not what quotas, supply and the way of shortfall give."""
     if shortfall == "report":
         wanted = asked(tree, seats)

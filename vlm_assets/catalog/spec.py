@@ -258,7 +258,8 @@ class CorpusSpec(Spec):
     targets: dict[Name, Annotated[int, Field(ge=1)]]
     refresh_targets: tuple[str, ...] | None = None
     quotas: dict[Name, QuotaNode]
-    shortfall: Literal["redistribute", "report", "fail"] = "redistribute"
+    shortfall: Literal["redistribute", "report", "fail"] | None = None
+    """None: nobody has said what is fine. Grants as `redistribute`, and a quota that is not met is an exit code."""
     dedup: DedupSpec = Field(default_factory=DedupSpec)
     licences: LicencePolicy = Field(default_factory=LicencePolicy)
     decontaminate: tuple[Path, ...] = ()

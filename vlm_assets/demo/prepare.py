@@ -17,6 +17,7 @@ CATALOG: Final[dict[str, Any]] = {
     "name": "demo",
     "seed": 20260115,
     "targets": {"50": 50, "150": 150, "300": 300},
+    "shortfall": "redistribute",
     "quotas": {
         "photos": {
             "share": "2/5",

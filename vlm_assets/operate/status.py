@@ -14,6 +14,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.rights import Rights, read_rights
 from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.outcome import TargetOutcome, target_outcome
 from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
@@ -60,6 +61,8 @@ class TargetStatus(BaseModel):
     data_bytes: int | None = None
     root_hash: str | None = None
     path: str | None = None
+    outcome: TargetOutcome
+    """What it asked for and got."""
 
 
 class Status(BaseModel):
@@ -149,7 +152,9 @@ def _is_due(listing: Listing | None, name: str, committed: SliceSummary | None) 
 
 def _target_status(installation: Installation, target: str) -> TargetStatus:
     corpus = installation.catalog.corpus
-    status = TargetStatus(name=target, target_rows=corpus.targets[target])
+    status = TargetStatus(
+        name=target, target_rows=corpus.targets[target], outcome=target_outcome(installation, target)
+    )
     planned = current_version(installation.root.allocation(corpus.name, target))
     if planned is not None:
         status.granted = read_manifest(planned, AllocationManifest).granted_rows

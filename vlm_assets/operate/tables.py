@@ -88,6 +88,8 @@ def show_status(console: Console, status: "Status") -> None:
             ],
         )
     )  # fmt: skip
+    for line in (line for t in status.targets for line in t.outcome.told):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def show_rights(console: Console, rights: "Rights") -> None:

@@ -127,6 +127,7 @@ def seal(
     from vlm_assets.corpus.build import corpus_lock
     from vlm_assets.corpus.build import write_shards as write
     from vlm_assets.corpus.seal import seal as seal_corpus
+    from vlm_assets.operate.outcome import target_outcome
 
     corpus, target = installation.catalog.corpus, context.partition_key
     remote = line_remote(installation)
@@ -145,7 +146,9 @@ def seal(
     path = installation.root.corpus(corpus.name, target)
     return dg.Output(
         None,
-        metadata=corpus_metadata(manifest, path, shards_written=sum(written) + late),
+        metadata=corpus_metadata(
+            manifest, target_outcome(installation, target), path, shards_written=sum(written) + late
+        ),
         data_version=dg.DataVersion(manifest.root_hash),
     )
 

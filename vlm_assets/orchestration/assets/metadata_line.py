@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.allocation.certificate import Certificate, NodeGrant, SourceTotal
     from vlm_assets.allocation.step import AllocationOutcome
     from vlm_assets.corpus.manifest import CorpusManifest
+    from vlm_assets.operate.outcome import TargetOutcome
 
 
 def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:
@@ -76,8 +77,10 @@ def shortfalls(grants: "Certificate") -> str:
     return "\n".join(head + short) or "none"
 
 
-def corpus_metadata(manifest: "CorpusManifest", link: Path, *, shards_written: int) -> dict[str, Any]:
-    """What the corpus holds, where it lies, and its hashes."""
+def corpus_metadata(
+    manifest: "CorpusManifest", outcome: "TargetOutcome", link: Path, *, shards_written: int
+) -> dict[str, Any]:
+    """What the corpus holds beside what was asked for, where it lies, and its hashes."""
     rows = {
         f"{category}/{name}": n
         for category, names in manifest.categories.items()
@@ -85,6 +88,9 @@ def corpus_metadata(manifest: "CorpusManifest", link: Path, *, shards_written: i
     }
     return {
         "dagster/partition_row_count": manifest.rows,
+        "asked and got": dg.MetadataValue.md(
+            "\n".join(f"- {line.strip()}" for line in outcome.told) or "every quota is met"
+        ),
         "rows": manifest.rows,
         "holes": manifest.holes,
         "target rows": manifest.target_rows,

@@ -19,7 +19,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import configure_logging
 from vlm_assets.orchestration.assets.targets import refreshed_targets
 from vlm_assets.orchestration.checks.audited import last_audit
-from vlm_assets.orchestration.command.build_report import build_summary, show_build
+from vlm_assets.orchestration.command.build_report import INTERRUPTED, build_summary, show_build
 from vlm_assets.orchestration.command.console import progress_on
 from vlm_assets.orchestration.command.daemon import daemon_serves
 from vlm_assets.orchestration.command.locked import open_lock, slices_as_locked, targets_as_locked, targets_of
@@ -248,7 +248,7 @@ def run_build(
             told = "the queued runs go on" if queued else "what is committed stays, run it again to go on"
             console.print(f"Interrupted: {told}")
             tell(build_summary(installation, chosen, build.failures, sound=False, interrupted=True))
-            return 1
+            return INTERRUPTED
     show_build(console, installation, chosen)
     summary = build_summary(installation, chosen, build.failures, sound=sound)
     tell(summary)

@@ -1,17 +1,21 @@
 """The tables at the end of a build: what every source gave, what every target holds, where it lies."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
-from vlm_assets.operate.status import read_status
+from vlm_assets.operate.outcome import label_facts
+from vlm_assets.operate.status import SourceStatus, TargetStatus, read_status
 from vlm_assets.operate.tables import reasons, size, table
 from vlm_assets.orchestration.run.runs import RunOutcome
 from vlm_assets.store.versions import current_version, read_manifest
+
+INTERRUPTED: Final = 130
+"""As of a process that ended by Ctrl-C."""
 
 
 def build_summary(
@@ -25,11 +29,14 @@ def build_summary(
     """What `build --json` prints: exit_code, interrupted, failures (label, run_id, told), sources, targets.
 
     Sources and targets are as in `status --json`; targets are those that were built. `sound`: no finding of
-    severity error, and every target was audited.
+    severity error, and every target was audited. Exit code 0 is more: no run failed, and each of the targets is
+    `fine` (see `TargetOutcome`).
     """
-    status = read_status(installation).model_dump(mode="json")
+    read = read_status(installation)
+    fine = all(one.outcome.fine for one in read.targets if one.name in targets)
+    status = read.model_dump(mode="json")
     return {
-        "exit_code": 0 if sound and not failures and not interrupted else 1,
+        "exit_code": INTERRUPTED if interrupted else int(not (sound and fine) or bool(failures)),
         "interrupted": interrupted,
         "failures": [{"label": one.wish.label, "run_id": one.run_id, "told": one.told} for one in failures],
         "sources": status["sources"],
@@ -56,8 +63,18 @@ def show_build(console: Console, installation: Installation, targets: tuple[str,
         )
     )  # fmt: skip
     shown = [one for one in status.targets if one.name in targets]
-    if not shown:
-        return
+    if shown:
+        _show_targets(console, shown)
+    for line in [
+        *(f"{one.name}: {one.path}" for one in shown if one.path),
+        *(line for one in shown for line in one.outcome.told),
+        *label_facts(installation, sorted({name for one in shown for name in one.outcome.unmapped})),
+        *_source_facts(status.sources),
+    ]:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _show_targets(console: Console, shown: Sequence[TargetStatus]) -> None:
     console.print(
         table(
             "What came out",
@@ -71,9 +88,17 @@ def show_build(console: Console, installation: Installation, targets: tuple[str,
             ],
         )
     )  # fmt: skip
-    for one in shown:
-        if one.path:
-            console.print(f"{one.name}: {one.path}", markup=False, soft_wrap=True)
+
+
+def _source_facts(sources: Sequence[SourceStatus]) -> list[str]:
+    """What of the sources is not in: slices that wait, captions that joined no image."""
+    due = [f"{one.name}: slices that are due: {one.due:,}" for one in sources if one.due]
+    captions = [
+        f"{one.name}: captions that joined no image: {one.captions_unused:,}"
+        for one in sources
+        if one.captions_unused
+    ]
+    return due + captions
 
 
 def _shares(installation: Installation, target: str) -> tuple[dict[str, int], dict[str, int]]:

@@ -14,6 +14,7 @@ from vlm_assets.allocation.step import AllocationOutcome
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.outcome import target_outcome
 from vlm_assets.orchestration.assets.listing import register_slices
 from vlm_assets.orchestration.assets.metadata import manifest_metadata
 from vlm_assets.orchestration.assets.metadata_line import allocation_metadata, corpus_metadata
@@ -126,7 +127,7 @@ def _corpus(installation: Installation, target: str) -> Iterator[dg.AssetMateria
         yield dg.AssetMaterialization(
             CORPUS_KEY,
             partition=target,
-            metadata=corpus_metadata(manifest, link, shards_written=0),
+            metadata=corpus_metadata(manifest, target_outcome(installation, target), link, shards_written=0),
             tags={DATA_VERSION_TAG: manifest.root_hash},
         )
 

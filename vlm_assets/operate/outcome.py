@@ -1,0 +1,142 @@
+"""What came of a target beside what was asked: the facts that decide whether a build was fine, in words.
+
+Read from manifests and `grants.json`. Grants that are missing, rows that moved to siblings and labels that lead to no
+quota are told whether they are fine or not.
+"""
+
+from collections import Counter
+from typing import Final, Literal
+
+from pydantic import BaseModel
+
+from vlm_assets.allocation.certificate import Certificate, NodeGrant
+from vlm_assets.allocation.files import GRANTS_FILE
+from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.allocation.reasons import ExclusionReason
+from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.installation.opening import Installation
+from vlm_assets.store.listings import read_listing
+from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.sound_files import IndexFile
+from vlm_assets.store.versions import current_version, read_manifest
+
+_MOST: Final = 8
+"""Nodes and labels that are named; of the rest the number is told."""
+_ALLOWS: Final = "`shortfall: redistribute` or `shortfall: report` in corpus.yaml says that this is fine"
+
+
+class NodeShort(BaseModel):
+    """A category or subcategory that was granted less than it asked for."""
+
+    path: str
+    asked: int
+    granted: int
+    supply: int
+    cause: str
+
+
+class TargetOutcome(BaseModel):
+    """What one target asked for and got. `fine`: rows are there, and every quota is met or its policy allows less."""
+
+    target: str
+    asked: int
+    granted: int | None = None
+    """None: never planned."""
+    rows: int | None = None
+    """In the sealed corpus; None: never built."""
+    shortfall: Literal["redistribute", "report", "fail"] | None = None
+    short: list[NodeShort] = []
+    unmapped: dict[str, int] = {}
+    """Rows a source whose label leads to no subcategory."""
+    fine: bool = False
+    told: list[str] = []
+    """One fact a line, the worst first; nothing where all is as it was asked for."""
+
+
+def target_outcome(installation: Installation, target: str) -> TargetOutcome:
+    """What the plan and the corpus in force say; `told` without a plan or corpus says only that there is none."""
+    corpus = installation.catalog.corpus
+    outcome = TargetOutcome(target=target, asked=corpus.targets[target])
+    plan = current_version(installation.root.allocation(corpus.name, target))
+    if plan is None:
+        outcome.told = [f"{target}: was never planned"]
+        return outcome
+    outcome.granted = read_manifest(plan, AllocationManifest).granted_rows
+    grants = Certificate.from_bytes((plan / GRANTS_FILE).read_bytes())
+    outcome.asked, outcome.shortfall = grants.target_rows, grants.shortfall_mode
+    outcome.short = [_short(node) for node in grants.nodes if node.shortfall and node.level != "source"]
+    reason = ExclusionReason.UNMAPPED_LABEL
+    outcome.unmapped = {
+        one.source: one.excluded[reason] for one in grants.sources if one.excluded.get(reason)
+    }
+    sealed = current_version(installation.root.corpus(corpus.name, target))
+    if sealed is None:
+        outcome.told = [f"{target}: was never built"]
+        return outcome
+    outcome.rows = read_manifest(sealed, CorpusManifest).rows
+    met = outcome.granted >= outcome.asked and not outcome.short
+    outcome.fine = bool(outcome.rows) and (met or outcome.shortfall is not None)
+    outcome.told = list(_told(outcome))
+    return outcome
+
+
+def _short(node: NodeGrant) -> NodeShort:
+    return NodeShort(
+        path="/".join(node.path), asked=node.asked, granted=node.granted, supply=node.supply, cause=node.cause
+    )
+
+
+def _told(outcome: TargetOutcome) -> list[str]:
+    name, granted = outcome.target, outcome.granted or 0
+    lines = []
+    if not outcome.rows:
+        taken = f": all {granted:,} granted rows were taken down" if granted else ""
+        lines.append(f"{name}: the corpus has NO rows{taken}; asked for {outcome.asked:,}")
+    elif granted < outcome.asked:
+        lines.append(f"{name}: {granted:,} rows of the {outcome.asked:,} asked for")
+    elif outcome.short:
+        moved = sum(one.asked - one.granted for one in outcome.short if "/" not in one.path)
+        where = f"{moved:,} rows moved between categories" if moved else "rows moved within categories"
+        lines.append(f"{name}: all {outcome.asked:,} rows, but not where they were asked for: {where}")
+    if outcome.short:
+        lines += [
+            f"  {one.path}: asked {one.asked:,}, got {one.granted:,} of {one.supply:,} there were: {one.cause}"
+            for one in outcome.short[:_MOST]
+        ]
+        if len(outcome.short) > _MOST:
+            lines.append(f"  and {len(outcome.short) - _MOST} more; see `vlm-assets plan --target {name}`")
+    if lines and outcome.shortfall is None and outcome.rows:
+        lines.append(f"  {_ALLOWS}")
+    lines += [
+        f"{name}: {rows:,} rows of {source} have a label that leads to no subcategory"
+        for source, rows in outcome.unmapped.items()
+    ]
+    return lines
+
+
+def unmapped_labels(installation: Installation, source: str) -> Counter[str]:
+    """Committed rows of a source a label that leads to no subcategory under the catalogue. Reads index files."""
+    spec = installation.catalog.source(source)
+    listing = read_listing(installation.root, source)
+    counts: Counter[str] = Counter()
+    for name in listing.slices if listing else ():
+        version = current_version(installation.root.slice(source, name))
+        if version is None:
+            continue
+        labels = IndexFile(version / INDEX_FILE).read_all().column("label")
+        for one in labels.value_counts().to_pylist():
+            if spec.subcategory_of(one["values"]) is None:
+                counts[one["values"] or ""] += one["counts"]
+    return counts
+
+
+def label_facts(installation: Installation, sources: list[str]) -> list[str]:
+    """Labels of these sources that lead nowhere, the most frequent first, one line a source."""
+    lines = []
+    for source in sources:
+        counts = unmapped_labels(installation, source)
+        if counts:
+            named = ", ".join(f"{label!r} {rows:,}" for label, rows in counts.most_common(_MOST))
+            rest = f" and {len(counts) - _MOST} more labels" if len(counts) > _MOST else ""
+            lines.append(f"  labels of {source} without a subcategory: {named}{rest}")
+    return lines

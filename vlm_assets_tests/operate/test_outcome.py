@@ -1,0 +1,125 @@
+"""What a target got beside what it asked for, and whether that was fine."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from vlm_assets.audit.findings import FindingName
+from vlm_assets.audit.run import audit_corpus
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.outcome import TargetOutcome, target_outcome
+from vlm_assets.operate.status import read_status
+from vlm_assets.operate.tables import show_status
+from vlm_assets.orchestration.command.build_report import build_summary, show_build
+from vlm_assets_tests.audit.breaking import build
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, relist
+
+TARGET = "ten"
+HALVES: dict[str, Any] = {
+    "photos": {"share": "1/2", "subcategories": {"street": {"share": 1}}},
+    "pages": {"share": "1/2", "subcategories": {"a": {"share": 1}}},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of the street; three pages, two of them with a label that the map lacks."""
+    base = tmp_path_factory.mktemp("outcome")
+    fill(base / "street", 12)
+    fill(base / "pages" / "a", 1, start=20)
+    fill(base / "pages" / "odd", 2, start=30)
+    installation = installed(base)
+    for source in ("street", "pages"):
+        ingest(installation, source)
+    return base
+
+
+def installed(base: Path, **corpus: Any) -> Installation:
+    street = {**STREET, "path": base / "street"}
+    pages = {**STREET, "name": "pages", "path": base / "pages", "category": "pages"}
+    del pages["subcategory"]
+    pages["subcategory_from"] = {"folder": 1, "map": {"a": "a"}}
+    content: dict[str, Any] = {"quotas": HALVES, "targets": {TARGET: 10}, **corpus}
+    return install(base, street, pages, corpus=content)
+
+
+def came_of(base: Path, **corpus: Any) -> tuple[Installation, TargetOutcome]:
+    installation = installed(base, **corpus)
+    build(installation, TARGET)
+    return installation, target_outcome(installation, TARGET)
+
+
+ODD = "ten: 2 rows of pages have a label that leads to no subcategory"
+SHORT = "  pages: asked 5, got 1 of 1 there were: supply"
+BELOW = "  pages/a: asked 5, got 1 of 1 there were: supply"
+MOVED = "ten: all 10 rows, but not where they were asked for: 4 rows moved between categories"
+ALLOWS = "  `shortfall: redistribute` or `shortfall: report` in corpus.yaml says that this is fine"
+CASES: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
+    "met": ({"targets": {TARGET: 2}}, True, [ODD]),
+    "moved, and nobody said so": ({}, False, [MOVED, SHORT, BELOW, ALLOWS, ODD]),
+    "moved as declared": ({"shortfall": "redistribute"}, True, [MOVED, SHORT, BELOW, ODD]),
+    "left out as declared": ({"shortfall": "report"}, True,
+                             ["ten: 6 rows of the 10 asked for", SHORT, BELOW, ODD]),
+    "less than there is": ({"targets": {TARGET: 2_000}}, False, [
+        "ten: 13 rows of the 2,000 asked for", "  pages: asked 1,000, got 1 of 1 there were: supply",
+        "  pages/a: asked 1,000, got 1 of 1 there were: supply",
+        "  photos: asked 1,000, got 12 of 12 there were: supply",
+        "  photos/street: asked 1,000, got 12 of 12 there were: supply", ALLOWS, ODD]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_told_and_whether_it_is_fine(base: Path, name: str):
+    corpus, fine, told = CASES[name]
+    installation, outcome = came_of(base, **corpus)
+    assert (outcome.fine, outcome.told) == (fine, told)
+    assert build_summary(installation, (TARGET,), [], sound=True)["exit_code"] == int(not fine)
+
+
+@pytest.mark.parametrize("shortfall", [None, "redistribute", "report"])
+def test_a_corpus_of_no_rows_is_never_fine(base: Path, shortfall: str | None):
+    installation, outcome = came_of(base, min_side_px=5_000, shortfall=shortfall)
+    assert (outcome.granted, outcome.rows, outcome.fine) == (0, 0, False)
+    assert outcome.told[0] == "ten: the corpus has NO rows; asked for 10"
+    assert build_summary(installation, (TARGET,), [], sound=True)["exit_code"] == 1
+    [quotas] = [one for one in audit_corpus(installation, TARGET) if one.name is FindingName.QUOTAS]
+    assert quotas.failed
+    assert quotas.examples[0] == "the corpus: no rows of 10"
+
+
+def test_a_target_that_was_never_built_is_not_fine(base: Path):
+    installation = installed(base, name="another")
+    assert target_outcome(installation, TARGET).told == ["ten: was never planned"]
+    assert build_summary(installation, (TARGET,), [], sound=True)["exit_code"] == 1
+    assert build_summary(installation, (), [], sound=True)["exit_code"] == 0
+
+
+def test_build_and_status_tell_it_with_the_labels(base: Path):
+    installation, _ = came_of(base)
+    out = StringIO()
+    console = Console(file=out, width=80)
+    show_status(console, read_status(installation))
+    assert MOVED in out.getvalue()
+    show_build(console, installation, (TARGET,))
+    told = out.getvalue().splitlines()
+    assert told[told.index(ODD, told.index(ODD) + 1) + 1] == (
+        "  labels of pages without a subcategory: 'odd' 2"
+    )
+
+
+def test_what_is_due_and_captions_without_image_are_told(tmp_path: Path):
+    fill(tmp_path / "street", 2)
+    (tmp_path / "street" / "lost.txt").write_text("kimse", "utf-8")
+    street = {**STREET, "path": tmp_path / "street", "text": "sidecar"}
+    installation = install(tmp_path, street)
+    ingest(installation)
+    fill(tmp_path / "street", 1, start=7)
+    relist(installation)
+    out = StringIO()
+    show_build(Console(file=out, width=200), installation, ())
+    assert out.getvalue().splitlines()[-2:] == [
+        "street: slices that are due: 1", "street: captions that joined no image: 1"
+    ]  # fmt: skip
