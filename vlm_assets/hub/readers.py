@@ -71,7 +71,7 @@ def read_data_file(
     parts = [path] if isinstance(path, Path) else list(path)
     if kind == "webdataset":
         how = ArchiveReading(reading.limits, encoding=reading.encoding, spool_dir=reading.spool_dir)
-        yield from webdataset_records(parts, item, origin, how, reading.wanted)
+        yield from webdataset_records(parts, item, origin, how, reading.wanted, reading.words)
     elif kind == "archive":
         how = ArchiveReading(reading.limits, is_image_name, reading.encoding, reading.spool_dir)
         yield from packed_records(parts, item, origin, how, reading.words)

@@ -23,9 +23,11 @@ from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_rows import parsed_json
 from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.text_files import read_text
+from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.packed import PackedWords, packed_records
 from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Event, Record, RecordImage
 
@@ -80,17 +82,24 @@ def webdataset_records(
     origin: str,
     reading: ArchiveReading,
     wanted: Wanted,
+    words: PackedWords,
 ) -> Iterator[Event]:
     """A record a sample, in the order in which samples are complete, and what was left out of the tar.
+
+    A tar of images with tables of their words in it, and no words beside each, is read as an archive of images.
 
     Raises:
         SourceError: it cannot be read to its end, several images and none named, or a column of the catalogue that
             no sample has.
     """
     how = replace(reading, wanted=lambda _: True)
+    names = _names(parts, origin, how, words.rule)
+    if names.has_tables and not names.has_words:
+        yield from packed_records(parts, item, origin, reading, words)
+        return
     met = _Met()
     record = -1
-    for found in _samples(parts, origin, how, wanted):
+    for found in _samples(parts, origin, how, wanted, names.torn):
         if isinstance(found, LeftOut):
             yield replace(found, key=f"{item}/{found.key}".rstrip("/"))
             continue
@@ -130,10 +139,14 @@ def _check_columns(wanted: Wanted, met: _Met, origin: str) -> None:
 
 
 def _samples(
-    parts: Sequence[Path], origin: str, reading: ArchiveReading, wanted: Wanted
+    parts: Sequence[Path],
+    origin: str,
+    reading: ArchiveReading,
+    wanted: Wanted,
+    torn: Mapping[int, int],
 ) -> Iterator[_Sample | Member | LeftOut]:
     """Samples, members whose name came before, and what was left out."""
-    torn = _torn(parts, origin, reading)
+    missing = dict(torn)
     sample: _Sample | None = None
     with _Aside(reading.spool_dir) as aside:
         for member in read_members(parts, reading, where=origin):
@@ -146,8 +159,8 @@ def _samples(
                 sample = None
             if (mark := _mark(key)) in torn:
                 aside.put(key, member)
-                torn[mark] -= 1
-                if not torn[mark]:
+                missing[mark] -= 1
+                if not missing[mark]:
                     yield from _parts_of(aside.take(key), wanted)
                 continue
             sample = sample or _Sample(key)
@@ -181,8 +194,20 @@ def _is_image_suffix(suffix: str) -> bool:
     return is_image_name(f"x{suffix}")
 
 
-def _torn(parts: Sequence[Path], origin: str, reading: ArchiveReading) -> dict[int, int]:
-    """Keys whose members do not stand side by side, with how many they are; from the names alone."""
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the names of a tar's members tell."""
+
+    torn: Mapping[int, int]
+    """Keys whose members do not stand side by side, with how many they are."""
+    has_tables: bool
+    """Whether one is a table of captions by its name."""
+    has_words: bool
+    """Whether one holds words of its sample."""
+
+
+def _names(parts: Sequence[Path], origin: str, reading: ArchiveReading, rule: CaptionRule) -> _Names:
+    has_tables = has_words = False
     counts: dict[int, int] = {}
     names: set[int] = set()
     torn: set[int] = set()
@@ -191,12 +216,14 @@ def _torn(parts: Sequence[Path], origin: str, reading: ArchiveReading) -> dict[i
         if isinstance(member, LeftOut) or (name := _mark(member.name)) in names:
             continue
         names.add(name)
+        has_tables |= bool(rule.tables) and rule.may_own(member.name)
+        has_words |= _suffix(member.name) in _WORD_SUFFIXES
         key = _mark(_sample_key(member.name))
         if key != last and key in counts:
             torn.add(key)
         counts[key] = counts.get(key, 0) + 1
         last = key
-    return {key: counts[key] for key in torn}
+    return _Names({key: counts[key] for key in torn}, has_tables, has_words)
 
 
 def _mark(text: str) -> int:

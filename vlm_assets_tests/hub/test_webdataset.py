@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vlm_assets.archives.limits import ArchiveLimits
+from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.packed import PackedWords
 from vlm_assets.hub.readers import Reading, read_data_file
 from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.records import Record
@@ -16,11 +19,11 @@ Members = list[tuple[str, bytes]]
 
 
 def read(
-    folder: Path, members: Members, wanted: Wanted | None = None, **options: str
+    folder: Path, members: Members, wanted: Wanted | None = None, **options: Any
 ) -> list[Record | Reject]:
     path = folder / "x.tar"
     path.write_bytes(tar_bytes(members))
-    reading = Reading(ArchiveLimits(100_000), wanted or Wanted(), spool_dir=folder / "spool", **options)  # type: ignore[arg-type]
+    reading = Reading(ArchiveLimits(100_000), wanted or Wanted(), spool_dir=folder / "spool", **options)
     return [
         one
         for one in read_data_file(path, "webdataset", "x.tar", "hf://x.tar", reading)
@@ -120,3 +123,13 @@ def test_pairs_under_dotted_names_are_a_sample_each(tmp_path: Path) -> None:
     assert told(read(tmp_path, members)) == [
         *((f"v1.0/a.b.{n}", [f"jpg{n}".encode()], f"txt{n}") for n in (0, 10, 2)), ("c", [b"1", b"2"], "ikisi"),
     ]  # fmt: skip
+
+
+def test_a_tar_of_images_with_a_table_of_their_words_has_these_words(tmp_path: Path) -> None:
+    table = b'{"file_name": "k/a.jpg", "text": "bir"}\n{"file_name": "b.jpg", "text": "iki"}\n'
+    members = [("k/a.jpg", b"A"), ("b.jpg", b"B"), ("metadata.jsonl", table)]
+    words = PackedWords(CaptionRule(tables=METADATA_NAMES))
+    events = read(tmp_path, members, words=words)
+    assert told(events) == [("k/a.jpg", [b"A"], "bir"), ("b.jpg", [b"B"], "iki")]
+    events = read(tmp_path, [*members, ("b.txt", b"kendi")], words=words)
+    assert told(events)[-1] == ("b", [b"B"], "kendi")
