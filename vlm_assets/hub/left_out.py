@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -117,8 +117,11 @@ def _why(
     return LeftOutReason.UNKNOWN_TYPE, f"{form}, which no split takes" if form else ""
 
 
-def _hints(left_out: Iterable[LeftOut], *, has_images: bool) -> Iterator[str]:
+def _hints(left_out: Sequence[LeftOut], *, has_images: bool) -> Iterator[str]:
     """A line where files in a format that is read are taken by no split."""
+    unused = [one.key for one in left_out if one.reason is LeftOutReason.UNUSED_COMPANION]
+    if unused:
+        yield f"{len(unused)} tables of captions are joined to nothing, the first is {unused[0]}"
     lost = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE and one.detail]
     if not lost:
         return
