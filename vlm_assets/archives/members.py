@@ -41,6 +41,8 @@ class Member:
     data: bytes | None
     reason: RejectReason | None = None
     detail: str = ""
+    guessed: bool = False
+    """Whether the encoding of its name is a guess."""
 
 
 Found = Member | LeftOut

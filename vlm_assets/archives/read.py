@@ -372,7 +372,7 @@ class _Walk:
         except MemberFaultError as fault:
             return self.refused(name, fault.reason, fault.detail)
         self._number += 1
-        return Member(name, self._number - 1, data)
+        return Member(name, self._number - 1, data, guessed=entry.guessed)
 
     def refused(self, name: str, reason: RejectReason, detail: str) -> Member:
         """A record without bytes."""

@@ -6,6 +6,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO, Final
 
 from vlm_assets.archives.limits import Budget, MemberFaultError, short
@@ -143,6 +144,16 @@ class ZipArchive:
             raise MemberFaultError(RejectReason.UNREADABLE, short(error)) from error
         except MemoryError as error:
             raise MemberFaultError(RejectReason.UNREADABLE, "needs too much memory to unpack") from error
+
+
+def guessed_names(file: BinaryIO, encoding: Encodings, most: int) -> list[str]:
+    """Names whose encoding nobody declares, among the first `most` entries of an open zip.
+
+    Raises:
+        DamagedArchiveError: the directory cannot be read.
+    """
+    told = (entry_name(entry, encoding) for entry in islice(read_directory(file, "the archive"), most))
+    return [name for name, _, guessed in told if guessed]
 
 
 def entry_name(entry: ZipEntry, encoding: Encodings) -> tuple[str, str, bool]:

@@ -1,14 +1,13 @@
 """What the kinds whose items are archives share: their records, and which paths the catalogue lets through."""
 
-import codecs
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import AfterValidator
-
+from vlm_assets.archives.encodings import name_hint
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
 from vlm_assets.words.records import Event, Item, ListedSlice
@@ -28,6 +27,8 @@ NO_IMAGES: Final = frozenset(
 ARCHIVES: Final = "archives"
 """The group of a source's archives, where they share slices."""
 ARCHIVE_SLICES: Final = 200
+_TOLD_NAMES: Final = 200
+logger = logging.getLogger("vlm_assets.sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def member_events(
     """
     wants_all = globs is None or globs.lets_through(item.key)
     record, has_excluded = 0, False
+    guessed: list[str] = []
     for member in members:
         if isinstance(member, LeftOut):
             told = captions.left_out(member)
@@ -88,6 +90,8 @@ def member_events(
             yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, record)
             record += 1
             continue
+        if member.guessed and len(guessed) < _TOLD_NAMES:
+            guessed.append(member.name)
         if captions.only_named_beside(member.name):
             yield Companion(path)
             continue
@@ -95,6 +99,8 @@ def member_events(
         for event in captions.events(member, item.key, key, origin, first_record=record):
             yield event
             record += 1
+    if hint := name_hint(guessed):
+        logger.warning("%s: %s", origin, hint)
     if not record and not has_excluded:
         yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
 
@@ -128,15 +134,3 @@ def archive_slices(
     return slices_of_group(
         ARCHIVES, archives, ARCHIVE_SLICES, fixed=None, previous=previous, buckets=buckets, container=True
     )
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        codecs.lookup(name)
-    except LookupError:
-        raise ValueError(f"no encoding {name!r}; such as cp857, cp1254, cp437") from None
-    return name
-
-
-Encoding = Annotated[str, AfterValidator(_known_encoding)]
-"""The name of an encoding that Python knows."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
-from vlm_assets.archives.forms import is_archive_head
+from vlm_assets.archives.encodings import name_hint
+from vlm_assets.archives.forms import ZIP, form_of_file, is_archive_head
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
@@ -17,6 +18,9 @@ from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Event, Item
+
+_LOOKED_AT: Final = 2000
+"""Names of an archive that are looked at when it is listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,27 @@ def archive_item(
         words += f":{is_among_others}"
     identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told + words
     return Item(archive.key, identity, payload, sum(part["size"] or 0 for part in parts))
+
+
+def name_hints(
+    archives: Iterable[FolderArchive], names: Mapping[str, str], root: Path, encoding: Encodings
+) -> list[str]:
+    """What to do about names in zips that would come out wrong; one line, or none."""
+    from vlm_assets.archives.limits import DamagedArchiveError
+    from vlm_assets.archives.zips import guessed_names
+
+    found: list[str] = []
+    for archive in archives:
+        if len(archive.files) > 1:
+            continue
+        try:
+            with (root / names[archive.key]).open("rb") as file:
+                if form_of_file(file) == ZIP:
+                    found += guessed_names(file, encoding, _LOOKED_AT)
+        except (OSError, DamagedArchiveError):  # reading it tells
+            continue
+    hint = name_hint(found)
+    return [hint] if hint else []
 
 
 def incomplete_left_out(parts: Mapping[str, str]) -> list[LeftOut]:

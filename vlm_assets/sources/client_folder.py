@@ -20,6 +20,7 @@ from vlm_assets.sources._folder_archives import (
     archive_item,
     find_archives,
     incomplete_left_out,
+    name_hints,
 )
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
@@ -128,6 +129,7 @@ class ClientFolder:
         slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
         return Listed(
             "folder", slices, buckets, attributes, walk.left_out,
+            name_hints(archives, walk.files, spec.path, spec.encoding),
             upstream=walk.count,
             companions=len(companions) + len(packed) - len(archives),
             captions_unused=captions.counts.get("name_nothing", captions.counts.get("sidecars_unused")),
