@@ -78,7 +78,8 @@ def _emptied(item: Item, taken: frozenset[str]) -> Item:
         if (entries := item.payload.get(name))
         and any(down := [key in taken for key in _keys(item.key, name, len(entries))])
     }
-    return replace(item, payload={**item.payload, **changed}) if changed else item
+    payload = {**item.payload, **changed}
+    return item if payload == item.payload else replace(item, payload=payload)  # it may be empty already
 
 
 def _keys(item: str, name: str, count: int) -> Iterator[str]:
