@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from vlm_assets.archives.encodings import name_hint
 from vlm_assets.archives.forms import ZIP, form_of_file, is_archive_head
-from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
+from vlm_assets.archives.limits import ArchiveLimits, DamagedArchiveError, MissingPartsError
 from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
@@ -95,7 +95,6 @@ def name_hints(
     archives: Iterable[FolderArchive], names: Mapping[str, str], root: Path, encoding: Encodings
 ) -> list[str]:
     """What to do about names in zips that would come out wrong; one line, or none."""
-    from vlm_assets.archives.limits import DamagedArchiveError
     from vlm_assets.archives.zips import guessed_names
 
     found: list[str] = []
