@@ -6,6 +6,7 @@ twice the largest Parquet page while it decompresses it (measured: a row group o
 images of 1 MB 440 MiB in all, one of 300 720 MiB, a single page of 1 GB 2.2 GiB).
 """
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlm_assets.archives.limits import ArchiveLimits
+from vlm_assets.archives.limits import ArchiveLimits, Budget
 from vlm_assets.archives.names import Encodings, is_image_name
 from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.captions.arrow_types import is_binary
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.expansion import check_messages, rows_at_once
 from vlm_assets.hub.packed import PackedWords, packed_records
 from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, Rows, plan_columns, records_of, sampled_names
 from vlm_assets.hub.text_tables import TextTable
@@ -33,8 +35,10 @@ BATCH_BYTES: Final = 16 * 2**20
 MAX_BATCH_ROWS: Final = 1024
 READER_FAULTS: Final = (
     pa.ArrowException, OSError, ValueError, SystemError, OverflowError, KeyError, IndexError, NotImplementedError,
+    struct.error,
 )  # fmt: skip
 """What pyarrow raises over damaged files; a MemoryError is a claim of more bytes than there is memory."""
+_FILE_MAGIC_BYTES: Final = 8
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 TEXT_FORMATS: Final = ("json", "csv")
 TABLE_FORMATS: Final = ("parquet", "arrow", *TEXT_FORMATS)
@@ -89,8 +93,10 @@ def batches_of(
     """
     readers = {"parquet": _parquet, "arrow": _arrow}
     try:
-        batches = readers[kind](path, kind)
+        batches = readers[kind](path, where)
+        budget = Budget(ArchiveLimits(BATCH_BYTES), path.stat().st_size, where)
         while (batch := _next_sound(batches)) is not None:
+            budget.unpack(batch.nbytes)
             yield batch.select(list(columns)) if columns is not None else batch
     except READER_FAULTS as error:
         raise SourceError(f"{where}: cannot be read to its end ({_short(error)})") from error
@@ -152,17 +158,20 @@ def _samples_of(batch: "pa.RecordBatch", wanted: Wanted) -> dict[str, list[Any]]
     return {name: batch.column(name).slice(0, SAMPLE_ROWS).to_pylist() for name in names}
 
 
-def _parquet(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
-    del kind
-    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+def _parquet(path: Path, where: str) -> "Iterator[pa.RecordBatch]":
+    with (
+        pa.memory_map(str(path)) as source,
+        pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file,
+    ):
+        data = memoryview(source.read_buffer()).cast("B")
         for group in range(file.num_row_groups):
             about = file.metadata.row_group(group)
             rows = _rows_per_batch(about.total_byte_size, about.num_rows)
+            rows = min(rows, rows_at_once(file, group, data, where))
             yield from file.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
 
 
-def _arrow(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
-    del kind
+def _arrow(path: Path, where: str) -> "Iterator[pa.RecordBatch]":
     with pa.memory_map(str(path)) as source:
         is_file_format = source.read(6) == b"ARROW1"
         source.seek(max(source.size() - len(_END_OF_STREAM), 0))
@@ -170,6 +179,8 @@ def _arrow(path: Path, kind: str) -> "Iterator[pa.RecordBatch]":
             raise ValueError(
                 "no end-of-stream mark: truncated"
             )  # pyarrow takes a cut between batches for the end
+        source.seek(_FILE_MAGIC_BYTES if is_file_format else 0)
+        check_messages(source, where)
         source.seek(0)
         reader = pa.ipc.open_file(source) if is_file_format else pa.ipc.open_stream(source)
         _check_schema(reader.schema)
