@@ -56,6 +56,8 @@ class Columns:
     """Names of the integers of ClassLabel columns."""
     numbered: str | None = None
     """A ClassLabel column whose number is a row's label."""
+    label: str | None = None
+    """The column of the labels, if the catalogue names one."""
     texts: Sequence[str] = ()
     """Where no text is declared: columns that may be it, in turn; that of a row is the first that has one."""
 
@@ -106,7 +108,14 @@ def plan_columns(
     usual = () if wanted.text_column else _usual_texts(schema)
     classes = class_names(schema, features or {})
     return Columns(
-        images, text, messages, wanted.split_images, classes, numbered_label(wanted.label, classes), usual
+        images,
+        text,
+        messages,
+        wanted.split_images,
+        classes,
+        numbered_label(wanted.label, classes),
+        wanted.label.column if wanted.label else None,
+        usual,
     )
 
 
@@ -287,15 +296,21 @@ def _whole(
         place.origin,
         text=text,
         messages=None if said is None else said.messages,
-        label=_number(raw.get(columns.numbered)) if columns.numbered else None,
+        label=_label(raw, extra, columns),
         extra=extra,
         images_upstream=upstream or len(cells),
         remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
     )
 
 
-def _number(value: Any) -> str | None:
-    return str(value) if isinstance(value, int) and value >= 0 else None
+def _label(raw: Mapping[str, Any], extra: Mapping[str, Any], columns: Columns) -> str | None:
+    """The label, where `extra` does not have it: a class's number, or what is the text as well."""
+    if columns.numbered:
+        value = raw.get(columns.numbered)
+        return str(value) if isinstance(value, int) and value >= 0 else None
+    if not columns.label or columns.label in extra or raw.get(columns.label) is None:
+        return None
+    return str(json_value(raw[columns.label]))
 
 
 def _split(

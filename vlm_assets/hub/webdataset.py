@@ -130,6 +130,8 @@ def _check_columns(wanted: Wanted, met: _Met, origin: str) -> None:
         "text_column": [wanted.text_column], "messages_column": [wanted.messages_column],
         "image_column": wanted.image_columns,
     }  # fmt: skip
+    if wanted.label is not None and wanted.label.column:
+        named["subcategory_from.column"] = [wanted.label.column]
     for key, columns in named.items():
         for column in columns:
             if column is not None and column not in met.found:
@@ -296,6 +298,7 @@ def _record(
         met.enter(f"json.{name}" for name in values.get("json") or () if isinstance(values["json"], Mapping))
         text, extra = _text(values, wanted.text_column, f"sample {key}", met)
         said, extra = _messages(extra, wanted.messages_column, len(chosen), met)
+        met.found.update(extra)
     except ConversationError as error:
         return Reject(item, RejectReason.BAD_CONVERSATION, f"{key}: {error}"[:300], record)
     except SourceError as error:

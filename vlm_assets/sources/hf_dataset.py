@@ -7,22 +7,27 @@ a file alone leaves its rows alone.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
 from vlm_assets.captions.joining import sum_counts
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys, CaptionText
-from vlm_assets.captions.trees import METADATA
+from vlm_assets.captions.trees import METADATA, SIDECAR
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Event, Item, Listed, ListedSlice
 
 if TYPE_CHECKING:
     from vlm_assets.hub.layouts import RepoLayout
+
+
+_LABELS: Final = 10_000
+"""So many labels of loose images are looked at."""
 
 
 class HfDatasetSpec(CaptionKeys, TableSpec):
@@ -64,7 +69,7 @@ class HfDataset:
         layout = list_repo(
             spec, context, spec.caption_rule(), wanted=spec.wanted, reading=spec.table_reading()
         )
-        _check_folders(spec, layout)
+        _check_loose(spec, layout)
         buckets: dict[str, int] = {}
         slices: list[ListedSlice] = []
         for split, items in layout.splits:
@@ -98,20 +103,44 @@ class HfDataset:
         yield from fetch_items(spec, items, context)
 
 
-def _check_folders(spec: HfDatasetSpec, layout: "RepoLayout") -> None:
-    """Returns where a map of folders knows one that loose images lie in.
+def _check_loose(spec: HfDatasetSpec, layout: "RepoLayout") -> None:
+    """Returns where loose images can have the words and labels that the catalogue names.
 
     Raises:
-        SourceError: it knows none.
+        SourceError: no table holds the words; no such column of labels; none of the labels is in the map.
     """
-    rule = spec.subcategory_from
-    if rule is None or rule.folder is None or spec.label_rule is None:
+    loose = [item for split, items in layout.splits if split.format == "imagefolder" for item in items]
+    if not loose or len(loose) < sum(len(items) for _, items in layout.splits):
         return
-    keys = [item.key for split, items in layout.splits if split.format == "imagefolder" for item in items]
-    folders = [key.split("/")[:-1] for key in keys]
-    labels = {one[rule.folder - 1] for one in folders if len(one) >= rule.folder}
-    if len(keys) == sum(len(items) for _, items in layout.splits):
-        spec.label_rule.check(labels, f"source {spec.name}: {spec.repo}")
+    where = f"source {spec.name}: {spec.repo}"
+    for key, column in (("text_column", spec.text_column), ("messages_column", spec.messages_column)):
+        if column is not None and spec.text != SIDECAR and not layout.captions:
+            raise SourceError(f"{where}: no column {column!r} ({key}): no table speaks of its images")
+    rule = spec.subcategory_from
+    if rule is None or spec.label_rule is None or spec.text == SIDECAR:
+        return
+    if rule.folder is not None:
+        folders = (item.key.split("/")[:-1] for item in loose)
+        spec.label_rule.check({one[rule.folder - 1] for one in folders if len(one) >= rule.folder}, where)
+        return
+    columns: dict[str, None] = {}
+    labels: set[str] = set()
+    for item in loose:
+        for said in item.payload.get("captions") or [{}]:
+            values = {**_folder_label(item.key), **(said.get("extra") or {})}
+            columns.update(dict.fromkeys(values))
+            if values.get(rule.column or "") is not None and len(labels) < _LABELS:
+                labels.add(str(values[rule.column or ""]))
+    if rule.column not in columns:
+        there = ", ".join(sorted(columns)) or "none"
+        raise SourceError(f"{where}: no column {rule.column!r} (subcategory_from.column); there are: {there}")
+    spec.label_rule.check(labels, where)
+
+
+def _folder_label(key: str) -> dict[str, str]:
+    """The label that a loose image has where no row names one."""
+    folders = key.split("/")[:-1]
+    return {"label": folders[-1]} if folders else {}
 
 
 SOURCE = HfDataset()

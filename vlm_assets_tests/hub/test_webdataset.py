@@ -8,7 +8,7 @@ import pytest
 
 from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
-from vlm_assets.hub.columns import Wanted
+from vlm_assets.hub.columns import LabelRule, Wanted
 from vlm_assets.hub.packed import PackedWords
 from vlm_assets.hub.readers import Reading, read_data_file
 from vlm_assets.words.errors import Reject, SourceError
@@ -108,12 +108,17 @@ def test_numbered_images_are_one_sample(tmp_path: Path, names: list[str], order:
 
 @pytest.mark.parametrize(
     "wanted",
-    [Wanted(text_column="json.baslik"), Wanted(image_column="png"), Wanted(messages_column="talk")],
-    ids=["text", "image", "messages"],
+    [
+        Wanted(text_column="json.baslik"),
+        Wanted(image_column="png"),
+        Wanted(messages_column="talk"),
+        Wanted(label=LabelRule("column 'cls'", "cls")),
+    ],
+    ids=["text", "image", "messages", "label"],
 )
 def test_a_column_that_no_sample_has_is_an_error(tmp_path: Path, wanted: Wanted) -> None:
     members = [("a.jpg", b"A"), ("a.json", json.dumps({"caption": "bir"}).encode())]
-    with pytest.raises(SourceError, match=r"no sample has '.*' \(.*_column\); there are: jpg, json"):
+    with pytest.raises(SourceError, match=r"no sample has '.*' \(.*column\); there are: jpg, json"):
         read(tmp_path, members, wanted)
 
 

@@ -214,3 +214,30 @@ def test_the_text_of_a_row_of_a_list_is_the_first_usual_column_that_has_one(
         item.key: item.payload["rows"][0] for one in URLS.list(spec, context).slices for item in one.items
     }
     assert [rows[url][0] for url in urls] == ["c", "t"]
+
+
+LOOSE = {"train/a.jpg": A, "train/metadata.csv": b"file_name,text,tur\na.jpg,bir,kedi\n"}
+WRONG_OF_LOOSE: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
+    "label": (
+        LOOSE,
+        labels("sinif"),
+        r"no column 'sinif' \(subcategory_from.column\); there are: label, tur",
+    ),
+    "map": (LOOSE, labels("tur", "at"), "there are: kedi; the map has: at"),
+    "folder-map": ({"kedi/a.jpg": A}, labels("label", "at"), "there are: kedi; the map has: at"),
+    "text": ({"kedi/a.jpg": A}, {"text_column": "baslik"}, r"no column 'baslik' \(text_column\): no table"),
+}
+
+
+@pytest.mark.parametrize(("files", "keys", "message"), WRONG_OF_LOOSE.values(), ids=WRONG_OF_LOOSE)
+def test_what_cannot_be_of_loose_images_is_told_at_listing(
+    hub: HubService, tmp_path: Path, files: dict[str, bytes], keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        listed_of(hub, tmp_path, files, **keys)
+
+
+def test_the_text_may_be_the_label_too(hub: HubService, tmp_path: Path) -> None:
+    table = parquet(image=[{"bytes": A, "path": None}], caption=["kedi"])
+    _, fetched = fetched_of(hub, tmp_path, {"t.parquet": table}, **labels("caption", "kedi"))
+    assert [(one.text, one.label) for one in fetched.records] == [("kedi", "kedi")]
