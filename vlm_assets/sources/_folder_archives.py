@@ -52,8 +52,9 @@ def find_archives(
     archives += [
         FolderArchive(key, (key,))
         for key in names
-        if globs.opens(key)
-        and (is_archive_name(key) or (not suffix_of(key) and is_archive_head(head_of(key))))
+        if (is_archive_name(key) or not suffix_of(key))
+        and globs.opens(key)
+        and (is_archive_name(key) or is_archive_head(head_of(key)))
     ]
     return sorted(archives, key=lambda one: one.key), incomplete_parts
 
