@@ -252,7 +252,8 @@ class PagePool:
         else:
             with self._condition:
                 document.summary.seconds += seconds
-                self._check_complete(request)
+                if self._error is None:
+                    self._check_complete(request)
         finally:
             with self._condition:
                 self._at_work -= 1

@@ -1,4 +1,4 @@
-"""Page workers that die over the second page of a document, where they look at it."""
+"""Page workers that die over the second page of a document, where they look at it, or cannot write."""
 
 import os
 import signal
@@ -31,3 +31,14 @@ def _dying(options: PageOptions, folder: Path, deadly: int) -> Handler:
 
     module.decide = look
     return worker.page_worker(options, folder)
+
+
+def unable(_options: PageOptions, _folder: Path) -> Handler:
+    """Tells of a disk that takes nothing, and of no page."""
+
+    def serve(_request: Any, say: Any) -> float:
+        say({"pages": 3})
+        say({"error": "/x: cannot be written", "full": True})
+        return 0.0
+
+    return serve

@@ -14,7 +14,7 @@ from vlm_assets.pdf import checks, decide, draw, worker
 from vlm_assets.pdf.facts import PageFlag, PageOptions
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.pdf.render import PopplerRun
-from vlm_assets.words.errors import DiskFullError, RejectReason, StoreError
+from vlm_assets.words.errors import DiskFullError, RejectReason
 from vlm_assets_tests.pdf.builders import add_page, build, drawing, scan
 
 Answers = list[dict[str, Any]]
@@ -134,16 +134,16 @@ def test_lack_of_memory_while_objects_are_read_is_no_other_picture(
     assert "memory" in page["fault"][1]
 
 
-@pytest.mark.parametrize("kind", [StoreError, DiskFullError])
-def test_an_error_of_a_worker_ends_the_reading(kind: type[StoreError], tmp_path: Path) -> None:
-    """What a worker says reaches the reader as the error that it is."""
+def test_an_error_of_a_worker_ends_the_reading_and_rejects_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawing(tmp_path / "a.pdf")
+    monkeypatch.setattr("vlm_assets.pdf.pool._HANDLER", "vlm_assets_tests.pdf.dying:unable")
     pool = PagePool(PageOptions(dpi=60), 1, tmp_path / "pages", tmp_path / "slots")
+    document = pool.submit(tmp_path / "a.pdf")
     try:
-        pages = pool.submit(tmp_path / "a.pdf")
-        request = type("_", (), {"document": pages})()
-        pool._take(request, {"error": "/x: cannot be written", "full": kind is DiskFullError})
-        with pytest.raises(kind, match="/x: cannot be written"):
-            list(pages.pages())
+        with pytest.raises(DiskFullError, match="/x: cannot be written"):
+            list(document.pages())
     finally:
         pool.close()
+    assert not document.ready
