@@ -3,23 +3,14 @@
 A conservative interpreter of the operators of ISO 32000-1, annex A: what it does not know counts as visible.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pikepdf
 
-from vlm_assets.pdf.resources import unflated
+from vlm_assets.pdf.operators import MAX_CONTENT_BYTES, decoded_bytes
 
-MAX_CONTENT_BYTES: Final = 4 * 2**20
-"""Decoded operators of a page, those of its forms each time that they are drawn: a form that draws a form ten times,
-ten levels deep, is ten billion of them in 1 KB. A page with more is a drawing, and reading it would cost more than
-rendering it."""
-
-_LEAST_BYTES: Final = 64
-"""What a stream counts at least: an empty form takes time too."""
-_INLINE_PICTURE: Final = re.compile(rb"\bBI\s[^>]{0,400}?/W(?:idth)?\s*\d{3}[\s\S]{0,400}?\bID\s")
 _LEAST_INLINE_SHARE: Final = 0.05
 _MAX_FORM_DEPTH: Final = 3
 _INVISIBLE: Final = 3  # text rendering mode of an OCR layer
@@ -58,13 +49,14 @@ class PageContent:
 
     `one` is the image that is all that is seen of it, else None and `refusal` says why. `pictures` are all images
     drawn, in order, hidden ones included. `marks`: something else may be seen (text, lines, inline images), or the
-    operators could not be read to their end.
+    operators could not be read to their end. `missing`: an image or form that is drawn is not in the file.
     """
 
     one: Placed | None = None
     refusal: str = "no image fills the page"
     pictures: list[Placed] = field(default_factory=list)
     marks: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +104,6 @@ def read_content(page: pikepdf.Page, box: Box, covers: Callable[[Matrix], bool])
     return reader.content
 
 
-def may_have_inline_picture(page: pikepdf.Page) -> bool:
-    """Whether a large image seems to stand in the page's own operators: spares drawings the reading of theirs."""
-    contents = page.obj.get("/Contents")
-    left = MAX_CONTENT_BYTES
-    for stream in [contents] if isinstance(contents, pikepdf.Stream) else list(contents or ()):
-        if not isinstance(stream, pikepdf.Stream):
-            return False
-        left -= max(_LEAST_BYTES, _decoded_bytes(stream, left))
-        if left < 0:
-            return False
-        if _INLINE_PICTURE.search(stream.read_bytes()):
-            return True
-    return False
-
-
 class _Reader:
     """Walks operators with a graphics state; remembers what it saw."""
 
@@ -148,7 +125,7 @@ class _Reader:
         for stream in [contents] if isinstance(contents, pikepdf.Stream) else list(contents or ()):
             if not isinstance(stream, pikepdf.Stream):
                 raise NotOneImageError("a content stream is missing")
-            self._left_bytes -= max(_LEAST_BYTES, _decoded_bytes(stream, self._left_bytes))
+            self._left_bytes -= decoded_bytes(stream, self._left_bytes)
             if self._left_bytes < 0:
                 raise NotOneImageError("large content streams")
         return pikepdf.parse_content_stream(drawn)
@@ -190,7 +167,7 @@ class _Reader:
                     state = replace(state, clipped=True)
                 path, pending_clip = [], False
             elif name == "Do":
-                self._draw(_resource(resources, "/XObject", operands), state, resources, depth)
+                self._draw(_drawable(resources, operands), state, resources, depth)
             elif name == "gs":
                 state = _apply(_resource(resources, "/ExtGState", operands), state)
             elif name == "Tr":
@@ -236,8 +213,12 @@ class _Reader:
         )
 
     def _draw(
-        self, drawn: pikepdf.Object, state: _State, resources: pikepdf.Object | None, depth: int
+        self, drawn: pikepdf.Stream | None, state: _State, resources: pikepdf.Object | None, depth: int
     ) -> None:
+        if drawn is None:
+            self.content.missing = True
+            self.refuse("an image or form is missing")
+            return
         if "/OC" in drawn:
             self.refuse("optional content")
         kind = drawn.get("/Subtype")
@@ -298,14 +279,6 @@ def _as_stream(holder: pikepdf.Pdf, inline: Any, resources: pikepdf.Object | Non
     return made
 
 
-def _decoded_bytes(stream: pikepdf.Stream, limit: int) -> int:
-    """Size of a content stream once decoded; more than `limit` where it, or what it is packed in, is larger."""
-    if int(stream.get("/Length", 0)) > limit:
-        return limit + 1
-    data = unflated(stream, limit + 1)
-    return len(stream.read_bytes() if data is None else data)
-
-
 def _matrix(operands: Iterable[Any]) -> Matrix:
     a, b, c, d, e, f = (float(v) for v in operands)
     return (a, b, c, d, e, f)
@@ -329,6 +302,15 @@ def _resource(resources: pikepdf.Object | None, kind: str, operands: Any) -> pik
         return resources[kind][str(operands[0])]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NotOneImageError(f"a resource is missing: {kind}") from error
+
+
+def _drawable(resources: pikepdf.Object | None, operands: Any) -> pikepdf.Stream | None:
+    """The image or form that a `Do` names; None where it is missing."""
+    try:
+        found = _resource(resources, "/XObject", operands)
+    except NotOneImageError:
+        return None
+    return found if isinstance(found, pikepdf.Stream) else None
 
 
 _PLAIN: Final = {

@@ -14,6 +14,7 @@ from vlm_assets.pdf.damage import Damage, damage_of
 from vlm_assets.pdf.document import Document
 from vlm_assets.pdf.embedded import EmbeddedImage, embedded_image
 from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
+from vlm_assets.pdf.operators import operators_end
 from vlm_assets.pdf.page_fonts import FontNeeds
 from vlm_assets.pdf.pictures import size_of
 from vlm_assets.pdf.structure import PageLook, drawing_dpi, has_annotations, look_at, one_image
@@ -68,6 +69,9 @@ class ToDraw:
     damage: Damage | None = None
 
 
+_HALF: Final = Refused(RejectReason.TRUNCATED, "the page's operators end early")
+
+
 def _unbounded(_: float) -> None: ...
 
 
@@ -82,8 +86,14 @@ def decide(
     if document.structure is None:
         return _decide_by_size(document, page, options)
     try:
-        look = look_at(document.structure.pages[page], document.images)
+        opened = document.structure.pages[page]
+    except DAMAGED_OBJECTS:
+        return ToDraw(page, options.dpi)
+    try:
+        look = look_at(opened, document.images)
     except DAMAGED_OBJECTS:  # the renderers repair more
+        if not _operators_end(opened):
+            return _HALF
         return ToDraw(page, options.dpi, flags=_font_flags(_needs(document, page)))
     return _taken(look, options, allow) or _drawn(document, page, look, options)
 
@@ -127,17 +137,29 @@ def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) 
     damage, share = _worst_damage(document, look, options.max_pixels)
     if damage is not None and damage.certain and share >= _MISSED_SHARE:
         return Refused(damage.reason, f"a picture of the page: {damage.detail}")
+    if not _operators_end(look.page):
+        return _HALF
     content = look.content
+    missing = content is not None and content.missing
+    if missing and damage is None:
+        damage = Damage(RejectReason.CORRUPT, "an image or form that it draws is missing", certain=False)
     has_words = content is None or content.marks or _has_annotations(look)
     needs = _needs(document, page) if has_words else FontNeeds()
     flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
-    pictures = content is not None and bool(content.pictures)
+    pictures = missing or (content is not None and bool(content.pictures))
     return ToDraw(page, dpi, look.bounds.size_pt, flags, needs.character_maps, pictures, damage)
 
 
 def _has_annotations(look: PageLook) -> bool:
     try:
         return has_annotations(look.page)
+    except DAMAGED_OBJECTS:
+        return True
+
+
+def _operators_end(page: pikepdf.Page) -> bool:
+    try:
+        return operators_end(page)
     except DAMAGED_OBJECTS:
         return True
 

@@ -103,7 +103,8 @@ def _open_encrypted(path: Path, error: Exception) -> Document:
     try:
         opened = open_pdfium(path)
     except RenderError as second:
-        raise DocumentError(RejectReason.ENCRYPTED, f"needs a password; {second}") from error
+        why = "" if "password" in str(second).lower() else f"; {second}"
+        raise DocumentError(RejectReason.ENCRYPTED, f"needs a password{why}") from error
     return Document(path, _without_encryption(path), len(opened), opened)
 
 

@@ -12,10 +12,10 @@ from vlm_assets.pdf.content import (
     NotOneImageError,
     PageContent,
     Placed,
-    may_have_inline_picture,
     read_content,
 )
 from vlm_assets.pdf.facts import POINTS_PER_INCH, EmbeddedRule
+from vlm_assets.pdf.operators import may_show_pictures
 from vlm_assets.pdf.pictures import size_of
 from vlm_assets.pdf.resources import Place, reached
 
@@ -122,7 +122,7 @@ def look_at(page: pikepdf.Page, images: ImageFinder) -> PageLook:
         pikepdf.PdfError, ValueError, TypeError, KeyError: the page's objects are damaged.
     """
     bounds = page_box(page)
-    if not images.has_images(page.resources) and not may_have_inline_picture(page):
+    if not images.has_images(page.resources) and not may_show_pictures(page):
         return PageLook(page, bounds, None)
     content = read_content(page, bounds.box, lambda matrix: covers(matrix, bounds.box))
     return PageLook(page, bounds, content)

@@ -1,19 +1,21 @@
 """What is known of a page before it is drawn: every object read once, and no more pixels than its scan has."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pikepdf
 import pytest
 
-from vlm_assets.pdf.content import MAX_CONTENT_BYTES
 from vlm_assets.pdf.decide import Refused, Taken, ToDraw, decide
 from vlm_assets.pdf.document import open_document
 from vlm_assets.pdf.facts import PageFlag, PageImage, PageOptions
+from vlm_assets.pdf.operators import MAX_CONTENT_BYTES, operators_end
 from vlm_assets.pdf.page_fonts import FontReader
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.pdf.resources import reached
 from vlm_assets.pdf.structure import ImageFinder, PageLook, look_at
+from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.pdf.builders import (
     Array,
     Dictionary,
@@ -187,6 +189,58 @@ def test_a_scan_may_stand_in_the_operators(content: bytes, outcome: Any, tmp_pat
         assert isinstance(found, outcome)
     if isinstance(found, Taken):
         assert (found.image.width_px, found.image.height_px, found.dpi) == (180, 240, 144)
+
+
+LINES_AT_RANDOM = " ".join(f"{n * n % 997} {n * 7919 % 991} 9 9 re f" for n in range(300))
+OPERATORS = zlib.compress(LINES_AT_RANDOM.encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (OPERATORS, True), (OPERATORS[:-4], True), (OPERATORS[:-4] + b"none", True), (OPERATORS + b"\r\n", True),
+        (b"", True), (b"\n", True), (zlib.compress(b""), True), (b"plain operators", True),
+        (OPERATORS[: len(OPERATORS) // 2], False), (OPERATORS[:3], False),
+        (OPERATORS[:2] + b"\xff" + OPERATORS[3:], False),
+    ],
+    ids=[
+        "whole", "no checksum", "another checksum", "a line end behind", "nothing", "a line end", "packed nothing",
+        "not packed", "half", "a header", "damaged",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_operators_that_end_early_are_half_a_page(
+    data: bytes,
+    whole: bool,  # noqa: FBT001 - table
+    encrypted: bool,  # noqa: FBT001 - table
+    tmp_path: Path,
+) -> None:
+    pdf = pikepdf.new()
+    page = add_page(pdf, "")
+    page.obj.Contents = pdf.make_stream(data, {"/Filter": Name.FlateDecode})
+    how: dict[str, Any] = {"stream_decode_level": pikepdf.StreamDecodeLevel.none}
+    if encrypted:
+        how = {"encryption": pikepdf.Encryption(owner="o", user="")}
+    pdf.save(tmp_path / "a.pdf", compress_streams=False, **how)
+    document = open_document(tmp_path / "a.pdf")
+    assert document.structure is not None
+    assert operators_end(document.structure.pages[0]) is whole
+    found = decide(document, 0, PageOptions())
+    assert isinstance(found, ToDraw if whole else Refused)
+    if isinstance(found, Refused):
+        assert found.reason is RejectReason.TRUNCATED
+
+
+@pytest.mark.parametrize("more", ["", " BT /F1 12 Tf (words) Tj ET"], ids=["alone", "beside text"])
+def test_a_picture_that_is_missing_is_noticed(more: str, tmp_path: Path) -> None:
+    pdf = pikepdf.new()
+    add_page(pdf, FILL.format(216, 288) + more)
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    assert isinstance(found, ToDraw)
+    assert found.pictures
+    assert found.damage is not None
+    assert (found.damage.reason, found.damage.certain) == (RejectReason.CORRUPT, False)
 
 
 @pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
