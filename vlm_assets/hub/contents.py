@@ -16,8 +16,8 @@ from vlm_assets.hub.left_out import is_companion
 from vlm_assets.hub.splits import format_of
 
 HEAD_BYTES: Final = 4096
-LOOKED_AT: Final = 500
-"""Files without a known suffix that a listing asks for the first bytes of, each once for all listings."""
+LOOKED_AT: Final = 1000
+"""Files without a known suffix that a listing asks for the first bytes of: the first by path, on every machine."""
 _AT_ONCE: Final = 8
 _OTHER: Final = frozenset(
     {
@@ -103,6 +103,11 @@ def is_unnamed(path: str) -> bool:
     return suffix_of(path) not in _OTHER
 
 
+def unnamed_files(tree: Mapping[str, RepoFile]) -> list[RepoFile]:
+    """Files whose names tell nothing, by path."""
+    return [file for path, file in sorted(tree.items()) if file.size_bytes and is_unnamed(path)]
+
+
 def formats_by_content(
     repo: HubRepo, sha: str, tree: Mapping[str, RepoFile], cache_dir: Path
 ) -> dict[str, str]:
@@ -111,12 +116,12 @@ def formats_by_content(
     Raises:
         SourceError: one cannot be read.
     """
-    unnamed = [file for path, file in sorted(tree.items()) if file.size_bytes and is_unnamed(path)]
+    unnamed = unnamed_files(tree)[:LOOKED_AT]
     if not unnamed:
         return {}
     kept = cache_dir / "heads.json"
     known: dict[str, str] = orjson.loads(kept.read_bytes()) if kept.exists() else {}
-    unknown = [file for file in unnamed if file.identity not in known][:LOOKED_AT]
+    unknown = [file for file in unnamed if file.identity not in known]
 
     def look(file: RepoFile) -> str:
         return format_of_head(repo.read_range(file, sha, 0, min(file.size_bytes, HEAD_BYTES))) or ""

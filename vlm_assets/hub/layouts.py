@@ -4,7 +4,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.contents import formats_by_content, with_contents
+from vlm_assets.hub.contents import LOOKED_AT, formats_by_content, unnamed_files, with_contents
 from vlm_assets.hub.left_out import FilesApart, files_apart, may_be_named
 from vlm_assets.hub.listed_tables import TableGroup
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
@@ -149,6 +149,12 @@ def list_repo(
                 listed = [(split, found) for (split, _), found in zip(listed, items, strict=True)]
                 tables |= {path for path in candidates if nfc(path) in named}
             apart = files_apart(sizes, listed, tables, unwanted, formats)
+            unread = len(unnamed_files(tree)) - LOOKED_AT
+            if unread > 0:
+                told = (
+                    f"{unread} files without a known suffix were not looked into, only the first {LOOKED_AT}"
+                )
+                apart = replace(apart, hints=(*apart.hints, told))
             return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 
 

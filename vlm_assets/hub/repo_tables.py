@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -63,11 +63,16 @@ class RepoFollow:
     """`Follow` over a repository: files are fetched below the slice's spool, some at once, each verified."""
 
     def __init__(
-        self, repo: HubRepo, context: FetchContext, hashes: FileHashes, pool: ThreadPoolExecutor, table: str
+        self,
+        repo: HubRepo,
+        context: FetchContext,
+        hashes: FileHashes,
+        pool: ThreadPoolExecutor,
+        by_key: Mapping[str, RepoFile],
+        table: str,
     ) -> None:
-        """`table`: the key of the table whose rows name files."""
-        tree = repo.tree(context.revision, context.cache_dir)
-        self._by_key = {nfc(file.path): file for file in tree}
+        """`by_key`: the repository's files; `table`: the key of the one whose rows name others."""
+        self._by_key = by_key
         self._fetch = partial(self._fetched, repo, context, hashes)
         self._pool = pool
         names = NamedFiles(self._by_key, table, repo=repo.name)
@@ -103,9 +108,13 @@ def following(
     at_once = min(repo.guest.limits.concurrency or 1, _AT_ONCE)
     with ThreadPoolExecutor(at_once, thread_name_prefix="hub-named") as pool:
 
+        @cache
+        def by_key() -> Mapping[str, RepoFile]:
+            return {nfc(file.path): file for file in repo.tree(context.revision, context.cache_dir)}
+
         def of(item: Item) -> Follow | None:
             if not item.payload.get(FOLLOWS):
                 return None
-            return RepoFollow(repo, context, hashes, pool, item.key)
+            return RepoFollow(repo, context, hashes, pool, by_key(), item.key)
 
         yield of

@@ -11,6 +11,7 @@ from pyarrow import feather
 
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
+from vlm_assets.hub import contents, layouts
 from vlm_assets.hub.contents import format_of_head, is_unnamed, local_formats
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
 from vlm_assets.sources.hf_disk import SOURCE as DISK
@@ -88,6 +89,22 @@ def test_a_repository_of_unnamed_files_is_looked_into_once(hub: HubService, tmp_
     hub.storage.clear_log()
     SOURCE.list(spec, list_context(tmp_path))
     assert (hub.log, hub.storage.log) == ([], [])
+
+
+def test_no_more_than_the_first_files_are_looked_into(
+    hub: HubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (contents, layouts):
+        monkeypatch.setattr(module, "LOOKED_AT", 2)
+    hub.add("org/set", {**{f"x{n}": picture("a").data for n in range(3)}, "y.jpg": picture("b").data})
+    spec = HfDatasetSpec(**{**COMMON, "kind": "hf_dataset", "repo": "org/set"})
+    for _ in range(2):
+        listed = SOURCE.list(spec, list_context(tmp_path))
+        assert [item.key for one in listed.slices for item in one.items] == ["x0", "x1", "y.jpg"]
+        assert [one.key for one in listed.left_out] == ["x2"]
+        assert any(
+            hint.startswith("1 files without a known suffix were not looked into") for hint in listed.hints
+        )
 
 
 def test_tables_on_disk_are_read_whatever_they_are_called(tmp_path: Path) -> None:
