@@ -8,6 +8,7 @@ from typing import Self
 
 from vlm_assets.ingest.due import ItemPlan, plan_items
 from vlm_assets.store.slices import (
+    INDEX_FILE,
     ItemEntry,
     RejectEntry,
     data_file_names,
@@ -15,6 +16,8 @@ from vlm_assets.store.slices import (
     read_rejects,
     read_rows,
 )
+from vlm_assets.store.taken_down import covered_rows
+from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets.words.records import Item
@@ -54,6 +57,14 @@ class LastVersion:
             formats_by_item={key: frozenset(value) for key, value in used.items()},
             accept_drift=accept_drift,
         )  # fmt: skip
+
+    def emptied(self, takedowns: StoredTombstones) -> dict[str, Row]:
+        """Its rows without content that takedowns cover, by id: their digests are of the words that went."""
+        covered = set(covered_rows(self.path / INDEX_FILE, takedowns.ids, takedowns.image_sha256).tolist())
+        if not covered:
+            return {}
+        rows = enumerate(read_rows(self.path, self.data_files))
+        return {row["id"]: row for number, row in rows if number in covered and row["images"] is None}
 
 
 class KeptRows:

@@ -168,6 +168,7 @@ class _SliceBuild:
         root = installation.root
         self._takedowns = read_tombstones(root)
         self._taken = TakenRows(self._takedowns)
+        self._emptied: Mapping[str, Row] = {}
         self._cache = root.cache_of(spec.name)
         self._spool = self._cache / "spool" / slice_key
         self._staging = root.source(spec.name) / STAGING / slice_key
@@ -188,6 +189,8 @@ class _SliceBuild:
         self._ledgers = Ledgers(self._name, plan.attempts)
         if last is not None and not self._accept_drift:
             self._drift = guard_of(last.path, last.data_files)
+        if last is not None and self._taken and plan.fetched:
+            self._emptied = last.emptied(self._takedowns)
         run.taken_over = len(plan.kept)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
@@ -304,7 +307,14 @@ class _SliceBuild:
 
     def _counted(self, item: Item, results: Iterable[Row | Reject]) -> Iterator[Row]:
         for row in self._ledgers.count(item, iter(results)):
-            yield self._taken.strip(self._assigned(row) if self._lock else row)
+            yield self._stripped(self._assigned(row) if self._lock else row)
+
+    def _stripped(self, row: Row) -> Row:
+        """The row as takedowns leave it; one that was emptied stays what it was: listings have its words no more."""
+        before = self._emptied.get(row["id"])
+        if before is not None and before["images_sha256"] == row["images_sha256"]:
+            return self._assigned(before)
+        return self._taken.strip(row)
 
     def _events(self, plan: ItemPlan, left_out: LeftOutOfItems, frames: Frames) -> Iterable[Record | Reject]:
         if not plan.fetched:

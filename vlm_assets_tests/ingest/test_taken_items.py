@@ -1,16 +1,18 @@
 """What a takedown names by its address is refused at the door, for every kind in one place."""
 
+from hashlib import sha256
+
 import pytest
 
 from vlm_assets.ingest.slice import build_slice
 from vlm_assets.ingest.taken_items import at_the_door, is_taken
-from vlm_assets.store.slices import read_rejects
+from vlm_assets.store.slices import data_file_names, read_rejects, read_rows
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item, Record, RecordImage
 from vlm_assets_tests.servers import FaultServer, Reply
-from vlm_assets_tests.workplace import STREET, install, picture, relist
+from vlm_assets_tests.workplace import STREET, ingest, install, picture, relist
 
 GONE = "http://a.org/gone"
 
@@ -86,3 +88,16 @@ def test_a_taken_address_is_never_asked_and_its_row_goes(tmp_path):
         assert (built.manifest.rows, built.manifest.rejects) == (2, {RejectReason.TOMBSTONED: 1})
         assert [one.key for one in read_rejects(built.path)] == [gone]
         assert (server.counts["/a.jpg"], server.counts["/b.jpg"]) == (1, 0)
+
+
+def test_another_picture_under_a_taken_name_has_no_content_and_its_own_hash(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(picture(1))
+    installation = install(tmp_path, {**STREET, "path": folder})
+    write_tombstone(installation.root, Tombstone(asked="id:street/root/a.jpg", ids=("street/root/a.jpg",)))
+    for number in (1, 2):
+        (folder / "a.jpg").write_bytes(picture(number))
+        [built] = ingest(installation).values()
+        [row] = read_rows(built.path, data_file_names(built.manifest.files))
+        assert (row["images"], row["images_sha256"]) == (None, sha256(picture(number)).digest())
