@@ -1,4 +1,5 @@
 import re
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
     assert "5 is up to date" in again
     assert "Building" not in again
     assert re.findall(r"[0-9a-f]{64}", again) == hashes
+    assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
+    shutil.rmtree(installation.root.path / ".dagster")
+    code, found = build(installation)
+    assert code == 0, found
+    assert "knew nothing of what lies on disk: 3 partition keys" in found
+    assert "5 is up to date, but was not audited since" in found
+    assert re.findall(r"[0-9a-f]{64}", found) == hashes
     assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import configure_logging
 from vlm_assets.orchestration.assets.targets import refreshed_targets
 from vlm_assets.orchestration.checks.audited import last_audit
@@ -23,6 +24,7 @@ from vlm_assets.orchestration.command.build_report import INTERRUPTED, build_sum
 from vlm_assets.orchestration.command.console import progress_on
 from vlm_assets.orchestration.command.daemon import daemon_serves
 from vlm_assets.orchestration.command.locked import open_lock, slices_as_locked, targets_as_locked, targets_of
+from vlm_assets.orchestration.command.reconcile import history_lost, reconcile
 from vlm_assets.orchestration.command.run_here import RunHere
 from vlm_assets.orchestration.command.run_queued import RunQueued
 from vlm_assets.orchestration.define import build_definitions
@@ -49,6 +51,9 @@ from vlm_assets.words.errors import AllocationError
 
 if TYPE_CHECKING:
     from vlm_assets.store.corpus_lock import CorpusLock, Locked
+
+
+_OPENING_S = 120.0
 
 
 @dataclass(slots=True)
@@ -219,9 +224,18 @@ def run_build(
         chosen = targets_of(locked.lock, targets) if targets or not sources else ()
     wanted = tuple(spec for spec in installation.catalog.sources if not sources or spec.name in sources)
     with ExitStack() as stack:
-        instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+        with hold_lock(home / ".opening.lock", f"opening {home}", wait_s=_OPENING_S):
+            # Two processes that make the tables of a new home would trip over each other.
+            instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
         queued = daemon_serves(instance, home, installation)
         configure_logging(installation.settings, installation.root.logs)
+        if history_lost(installation, instance):
+            done = reconcile(installation, instance)
+            console.print(
+                f"{home} knew nothing of what lies on disk: {done.partitions} partition keys and "
+                f"{done.materializations} materializations are given back to it",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
         runner: Runner
         if queued:
             console.print("A daemon is at work: the runs are queued. Ctrl-C leaves them to it.")

@@ -26,6 +26,7 @@ from vlm_assets.orchestration.names import (
     dataset_key,
     listing_key,
     slice_tags,
+    slices_partitions,
 )
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.store.listings import read_listing
@@ -54,6 +55,22 @@ def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Recon
             instance.report_runless_asset_event(event)
             events += 1
     return Reconciled(partitions, events)
+
+
+def history_lost(installation: Installation, instance: dg.DagsterInstance) -> bool:
+    """Whether the instance knows nothing of a listing or a corpus that lies on disk: it is new, the data are not."""
+    from vlm_assets.store.listings import read_listing
+
+    for spec in installation.catalog.sources:
+        listing = read_listing(installation.root, spec.name)
+        known = instance.get_dynamic_partitions(slices_partitions(spec.name))
+        if listing is not None and listing.slices and not known:
+            return True
+    return any(
+        _version_known(instance, event) is None
+        for target in installation.catalog.corpus.targets
+        for event in _corpus(installation, target)
+    )
 
 
 def reconcile_here(installation: Installation, console: Console) -> Reconciled:
