@@ -15,7 +15,7 @@ from vlm_assets.pdf.structure import ImageFinder
 from vlm_assets.words.errors import RejectReason
 
 _HEAD: Final = 1024
-_MAX_COPIED_BYTES: Final = 512 * 2**20
+_MAX_COPIED_BYTES: Final = 256 * 2**20
 _CRYPT: Final = re.compile(rb"/Encrypt(?![A-Za-z])")
 _HIDDEN: Final = b"/Encrypz"
 _CERTIFICATES: Final = ("unsupported encryption filter", "security scheme")
@@ -155,7 +155,25 @@ def _open_damaged(path: Path, error: Exception | None) -> Document:
     if not len(opened):
         opened.close()
         raise DocumentError(RejectReason.EMPTY, "a document without pages")
-    return Document(path, None, len(opened), opened)
+    return Document(path, _copied(path, opened), len(opened), opened)
+
+
+def _copied(path: Path, opened: Any) -> pikepdf.Pdf | None:
+    """The pages as pdfium has them, for qpdf: so that their pictures are looked at, too. None where that fails."""
+    import pypdfium2 as pdfium
+
+    if path.stat().st_size > _MAX_COPIED_BYTES:
+        return None
+    copy, out = pdfium.PdfDocument.new(), io.BytesIO()
+    try:
+        copy.import_pages(opened)
+        copy.save(out)
+        found = pikepdf.open(out)
+        return found if len(found.pages) == len(opened) else None
+    except (pdfium.PdfiumError, pikepdf.PikepdfError, ValueError, TypeError):
+        return None
+    finally:
+        copy.close()
 
 
 def _has_no_end(path: Path) -> bool:

@@ -183,7 +183,7 @@ class RejectReason(StrEnum):
     PAGE_TOO_LARGE = "page_too_large"
     """A page with more pixels at the wanted DPI than the cap."""
     RENDER_FAILED = "render_failed"
-    """The renderer gave no page, crashed twice, hung, or ran out of processor time or memory."""
+    """No renderer gave the page, or it hung, or ran out of processor time or memory."""
 
 
 @dataclass(frozen=True, slots=True)

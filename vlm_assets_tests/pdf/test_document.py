@@ -1,17 +1,20 @@
 """Documents as they are opened: encrypted as a whole, in their attachments alone, and what a message says of them."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import pikepdf
 import pytest
 
-from vlm_assets.pdf.decide import Taken, decide
+from vlm_assets.pdf.decide import Refused, Taken, decide
 from vlm_assets.pdf.document import DocumentError, open_document
 from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.pdf.builders import Array, Name, add_page, image_object, jpeg, picture
+
+SCAN = jpeg(picture())
 
 
 def encrypted(path: Path, *, streams: Name, object_streams: bool = False, **keys: Name) -> Path:
@@ -54,6 +57,27 @@ def test_what_is_encrypted_as_a_whole_says_so(keys: dict[str, Any], told: str, t
     with pytest.raises(DocumentError, match=told) as raised:
         open_document(encrypted(tmp_path / "a.pdf", streams=Name.StdCF, **keys))
     assert raised.value.reason is RejectReason.ENCRYPTED
+
+
+@pytest.mark.parametrize(("data", "outcome"), [(SCAN, Taken), (SCAN[:9000], Refused)], ids=["whole", "cut"])
+def test_pictures_are_looked_at_where_only_pdfium_opens_the_document(
+    data: bytes, outcome: type, tmp_path: Path
+) -> None:
+    made, image = pikepdf.new(), picture()
+    add_page(made, images={"Im0": image_object(made, data, image)})
+    out = io.BytesIO()
+    made.save(out, object_stream_mode=pikepdf.ObjectStreamMode.disable)
+    tree = re.search(rb"(\d+) 0 obj\n<<[^>]*/Kids", out.getvalue())
+    assert tree is not None
+    ring = out.getvalue().replace(
+        b"/Kids [ ", b"/Kids [" + tree[1] + b" 0 R "
+    )  # the tree is a branch of itself
+    (tmp_path / "a.pdf").write_bytes(ring)
+    with pytest.raises(pikepdf.PdfError, match="Loop"):
+        _ = pikepdf.open(tmp_path / "a.pdf").pages[0]
+    document = open_document(tmp_path / "a.pdf")
+    assert document.pages == 1
+    assert isinstance(decide(document, 0, PageOptions()), outcome)
 
 
 def test_a_file_that_is_gone_and_one_that_cannot_be_read_are_told_apart(tmp_path: Path) -> None:

@@ -142,6 +142,16 @@ def test_flags_stand_in_extra(tmp_path: Path, pdfs: Path) -> None:
     assert extras[2]["repeats_page"] == 1
 
 
+def test_the_text_layer_is_the_text_where_it_is_asked_for(tmp_path: Path, pdfs: Path) -> None:
+    drawing(pdfs / "a.pdf", pages=1)
+    scan(pdfs / "b.pdf")
+    figures: dict[str, float] = {}
+    fetched = fetch(tmp_path, spec_of(pdfs, text="layer"), measure=figures.__setitem__)
+    assert [record.text for record in fetched.records] == ["Page 1", None]
+    assert figures["pages_no_text"] == 1
+    assert [record.text for record in fetch(tmp_path, spec_of(pdfs)).records] == [None, None]
+
+
 def test_page_selection_keeps_page_numbers(tmp_path: Path, pdfs: Path) -> None:
     drawing(pdfs / "a.pdf", pages=5)
     drawing(pdfs / "short.pdf", pages=1)
@@ -203,7 +213,7 @@ def test_a_folder_without_documents_is_an_error(make: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "keys",
     [{"pages": "0"}, {"pages": "4-2"}, {"pages": "x"}, {"pages": ""}, {"embedded": "sometimes"},
-     {"embedded": {"native_dpi": [400, 250]}}, {"renderer": "cairo"}, {"dpi": 5}],
+     {"embedded": {"native_dpi": [400, 250]}}, {"renderer": "cairo"}, {"dpi": 5}, {"text": "ocr"}],
     ids=str,
 )  # fmt: skip
 def test_keys_are_checked_at_load(keys: dict[str, Any], tmp_path: Path) -> None:
@@ -213,7 +223,13 @@ def test_keys_are_checked_at_load(keys: dict[str, Any], tmp_path: Path) -> None:
 
 def test_the_keys_that_change_bytes_are_in_the_byte_configuration(tmp_path: Path) -> None:
     plain = spec_of(tmp_path).byte_config()
-    for keys in ({"dpi": 200}, {"embedded": "never"}, {"renderer": "pdfium"}, {"pages": "1"}):
+    for keys in (
+        {"dpi": 200},
+        {"embedded": "never"},
+        {"renderer": "pdfium"},
+        {"pages": "1"},
+        {"text": "layer"},
+    ):
         assert spec_of(tmp_path, **keys).byte_config() != plain
     assert spec_of(tmp_path, documents_per_slice=9).byte_config() == plain
 
