@@ -55,7 +55,8 @@ def plan_allocation(
     nothing. Memory: about 60 bytes a row.
 
     Raises:
-        AllocationError: no such target; damaged inputs; `shortfall: fail` and a quota that is not met.
+        AllocationError: no such target; damaged inputs, or a list that changes while it is read; `shortfall: fail`
+            and a quota that is not met.
     """
     corpus = catalog.corpus
     rows_wanted = target_rows(catalog, target)
@@ -63,6 +64,10 @@ def plan_allocation(
     inputs = inputs_bytes(catalog, target, ordered_supply, tombstones, base_dir=base_dir)
     digest = sha256(inputs).hexdigest()
     table, by_key = eligible_rows(catalog, ordered_supply, tombstones, base_dir=base_dir)
+    if inputs_bytes(catalog, target, ordered_supply, tombstones, base_dir=base_dir) != inputs:
+        raise AllocationError(
+            f"target {target}: a list of `decontaminate` changed while it was read; plan again"
+        )
     counts = _Counts.of(table)
     kept = _cells_to_show(catalog, table, counts)
     root = build_tree(corpus, [_cell_supply(catalog, table, counts, number) for number in kept])

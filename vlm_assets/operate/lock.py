@@ -38,7 +38,7 @@ from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import StoreError
-from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry
+from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, SliceManifest
 from vlm_assets.words.tombstones import Tombstones
 
 
@@ -183,8 +183,15 @@ def _write_items(
         for name, source in sorted(sources.items()):
             for key, locked in sorted(source.slices.items()):
                 version = current_version(installation.root.slice(name, key))
-                if version is None or not locked.items:
+                if not locked.items:
                     continue
+                if (
+                    version is None
+                    or read_manifest(version, SliceManifest).content_hash != locked.content_hash
+                ):
+                    raise StoreError(
+                        f"{name}/{key}: changed while it was locked; run it again when no build runs"
+                    )
                 index = IndexFile(version / INDEX_FILE).read_all()
                 ledger = read_items_ledger(version)
                 down = _taken_down(version, index, ledger, takedowns)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.reasons import ExclusionReason
+from vlm_assets.allocation.rows import read_decontamination
 from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import ranks_of
@@ -263,6 +264,22 @@ def test_benchmark_pictures_by_dhash(tmp_path, bits, left):
     result = plan(cat, [commit(tmp_path, "a", "s", rows)], base_dir=tmp_path)
     assert len(ids_of(result)) == left
     assert result.excluded["decontaminate"] == 4 - left
+
+
+def test_a_benchmark_list_that_changes_while_it_is_read_is_no_input(tmp_path, monkeypatch):
+    path = tmp_path / "b.parquet"
+    pq.write_table(pa.table({"image_sha256": [hex_of("a")]}), path)
+    read = read_decontamination
+
+    def and_change(paths):
+        found = read(paths)
+        pq.write_table(pa.table({"image_sha256": [hex_of("b")]}), path)
+        return found
+
+    monkeypatch.setattr("vlm_assets.allocation.plan.read_decontamination", and_change)
+    cat = catalog([source("a")], decontaminate=(Path("b.parquet"),))
+    with pytest.raises(AllocationError, match="`decontaminate` changed while it was read"):
+        plan(cat, [commit(tmp_path, "a", "s", [row("a"), row("b")])], base_dir=tmp_path)
 
 
 def test_a_tombstoned_id_spares_other_rows_with_the_image(tmp_path):

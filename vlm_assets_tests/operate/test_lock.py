@@ -15,6 +15,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.ingest.slice import SliceOptions, build_slice
+from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.lock import check_lock, unlocked_slices, write_lock
 from vlm_assets.operate.lock_diff import diff_lock
@@ -361,6 +362,17 @@ def test_a_lock_is_refused_where_it_would_not_make_the_corpus(
     change(again.installation, again.folder)
     assert told in expect_error(lambda: write_lock(again.installation, ["10"]), StoreError)
     assert (again.installation.catalog_dir / "corpus.lock").read_bytes() == before
+
+
+def test_a_slice_that_changes_while_it_is_locked_is_told(again: Again, monkeypatch: pytest.MonkeyPatch):
+    corpus_of(again.installation)
+    other = summarise_source(again.installation.root, "street")
+    changed = other.slices["a"].model_copy(update={"content_hash": "other"})
+    other = other.model_copy(update={"slices": {**other.slices, "a": changed}})
+    monkeypatch.setattr("vlm_assets.operate.lock.summarise_source", lambda *_: other)
+    assert "street/a: changed while it was locked" in expect_error(
+        lambda: write_lock(again.installation, ["10"]), StoreError
+    )
 
 
 def test_a_lock_is_the_same_on_every_machine(made: Made, again: Again):

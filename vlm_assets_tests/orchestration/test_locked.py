@@ -61,6 +61,10 @@ def test_a_locked_build_gives_the_locked_corpora_or_names_what_changed(
     diff = json.loads(run(monkeypatch, reader, "diff", "--lock", "--json").stdout)
     assert diff["totals"] == {"added": 1, "gone": 0, "changed": 1}
 
+    install(reader, {**source, "hold": True}, corpus={"targets": {"5": 5}})
+    held = run(monkeypatch, reader, "build", "--locked")
+    assert "street.hold: a held source is not fetched" in str(held.exception)
+
     install(reader, {**source, "weight": 2}, corpus={"targets": {"5": 5}, "seed": 4})
     other = run(monkeypatch, reader, "build", "--locked")
     assert other.exit_code != 0

@@ -15,7 +15,7 @@ def open_lock(installation: Installation, say: Callable[[str], None]) -> "Locked
     """The catalogue's lock, kept in the data root, with the takedowns that it was made with on record there.
 
     Raises:
-        ConfigError: the catalogue is not the one that was locked; names every difference.
+        ConfigError: the catalogue is not the one that was locked, or holds a source; names every difference.
         StoreError: there is no lock, or its items are neither beside it nor at the remote.
     """
     from vlm_assets.allocation.step import adopt_takedowns
@@ -26,6 +26,8 @@ def open_lock(installation: Installation, say: Callable[[str], None]) -> "Locked
     lock = read_lock(lock_file)
     if problems := [Problem(lock_file.name, "", one) for one in catalog_differences(installation, lock)]:
         raise ConfigError(problems)
+    if problems := _held(installation, lock):
+        raise ConfigError(problems)
     for one in program_differences(lock):
         say(f"{lock_file.name}: {one}: the bytes may differ")
     remote = line_remote(installation)
@@ -35,6 +37,19 @@ def open_lock(installation: Installation, say: Callable[[str], None]) -> "Locked
     if adopt_takedowns(installation.root, locked):
         say("What was taken down before the lock stays out here too: its rows are on record in tombstones/")
     return locked
+
+
+def _held(installation: Installation, lock: "CorpusLock") -> list[Problem]:
+    """Sources that are held, and lack something of the lock: it would never come."""
+    from vlm_assets.operate.lock import unlocked_slices
+
+    return [
+        Problem(
+            "corpus.lock", f"{name}.hold", "a held source is not fetched, and not all that is locked is here"
+        )
+        for name in lock.sources
+        if installation.catalog.source(name).hold and unlocked_slices(installation, lock, [name])
+    ]
 
 
 def targets_of(lock: "CorpusLock", wanted: Sequence[str]) -> tuple[str, ...]:
@@ -73,8 +88,9 @@ def targets_as_locked(
         if manifest is not None and manifest.root_hash == locked.root_hash:
             say(f"{name}: the corpus of the lock, root hash {locked.root_hash}")
         elif manifest is not None and manifest.holes and manifest.rows + manifest.holes == locked.rows:
+            holes = f"{manifest.holes} hole{'s' if manifest.holes > 1 else ''}"
             say(
-                f"{name}: the corpus of the lock with {manifest.holes} holes, for rows that were taken down since: "
+                f"{name}: the corpus of the lock with {holes}, for what was taken down since: "
                 f"root hash {manifest.root_hash} instead of {locked.root_hash}"
             )
         else:
