@@ -9,14 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, Self
 
 from blake3 import blake3
 
 from vlm_assets.archives.members import Member
-from vlm_assets.archives.names import Encodings, is_image_name
+from vlm_assets.archives.names import Encodings, is_image_name, suffix_of
 from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.archives.read import read_members
 from vlm_assets.captions.conversations import Conversation, normalise
@@ -176,10 +176,13 @@ def _parts_of(sample: _Sample, wanted: Wanted) -> Iterator[_Sample]:
 
     `a.0.jpg`, `a.0.txt`, `a.1.jpg`, `a.1.txt`: whoever wrote these meant `a.0` and `a.1`.
     """
+    if len(sample.members) < 3:
+        yield sample
+        return
     stems: dict[str, list[Member]] = {}
     for member in sample.members:
         stems.setdefault(sample.field(member).rpartition(".")[0], []).append(member)
-    suffixes = {stem: [_suffix(member.name) for member in members] for stem, members in stems.items()}
+    suffixes = {stem: [suffix_of(member.name) for member in members] for stem, members in stems.items()}
     images = [sum(map(_is_image_suffix, found)) for found in suffixes.values()]
     has_words = any(_WORD_SUFFIXES.intersection(found) for found in suffixes.values())
     if wanted.image_columns or "" in stems or max(images, default=0) > 1 or sum(images) < 2 or not has_words:
@@ -219,7 +222,7 @@ def _names(parts: Sequence[Path], origin: str, reading: ArchiveReading, rule: Ca
             continue
         names.add(name)
         has_tables |= bool(rule.tables) and rule.may_own(member.name)
-        has_words |= _suffix(member.name) in _WORD_SUFFIXES
+        has_words |= suffix_of(member.name) in _WORD_SUFFIXES
         key = _mark(_sample_key(member.name))
         if key != last and key in counts:
             torn.add(key)
@@ -363,8 +366,9 @@ def _messages(
     return None, values
 
 
-def _suffix(name: str) -> str:
-    return PurePosixPath(f"x.{name}").suffix.lower()
+def _suffix(field: str) -> str:
+    """The suffix of a field's name in small letters: `.png` of `seg.PNG`, `.jpg` of `jpg`."""
+    return f".{field.rpartition('.')[2].lower()}"
 
 
 def _field_value(name: str, member: Member, encoding: Encodings) -> Any:
