@@ -132,7 +132,7 @@ def member_captions(
             counted=[f"{archive}/{name}" for name in names],
         )
         spool_dir = reading.spool_dir or Path(tempfile.gettempdir())
-        with tree_captions(rule, tree, spool_dir, _refusal(archive, names, beside, where)) as captions:
+        with tree_captions(rule, tree, spool_dir, _refusal(archive, names, beside)) as captions:
             found = MemberCaptions(
                 lambda name: _said(captions, name, paths),
                 lambda name: _only_beside(captions, paths.of(name)),
@@ -189,21 +189,25 @@ class _Paths(Collection[str]):
     def __init__(self, archive: str, names: Collection[str], *, beside: bool, unfolded: bool) -> None:
         folder = f"{archive.rpartition('/')[0]}/".lstrip("/")
         self._names = names
-        self._prefixes = [f"{archive}/"]
+        self._prefixes = [(f"{archive}/", "")]
+        """What may stand before a member's name, and what that must begin with then."""
         if beside:
-            self._prefixes += [f"{folder}{archive_stem(archive)}/", *([folder] if unfolded else [])]
+            own = f"{archive_stem(archive)}/"  # where it holds a folder of its own name, no other archive is meant
+            self._prefixes += [(f"{folder}{own}", ""), (folder, "" if unfolded else own)]
 
     def member(self, path: object) -> str | None:
         """The member that a path means."""
         if not isinstance(path, str):
             return None
-        found = {path[len(prefix) :] for prefix in self._prefixes if path.startswith(prefix)}
+        found = {
+            path[len(prefix) :] for prefix, start in self._prefixes if path.startswith(f"{prefix}{start}")
+        }
         meant = [name for name in found if name in self._names]
         return meant[0] if len(meant) == 1 else None
 
     def of(self, name: str) -> list[str]:
         """All paths of a member."""
-        return [path for path in (f"{prefix}{name}" for prefix in self._prefixes) if path in self]
+        return [path for path in (f"{prefix}{name}" for prefix, _ in self._prefixes) if path in self]
 
     def __contains__(self, path: object) -> bool:
         return self.member(path) is not None
@@ -243,9 +247,7 @@ def _copied(
     return copies
 
 
-def _refusal(
-    archive: str, names: Collection[str], beside: TablesBeside, where: str
-) -> Callable[[str, CaptionRow], None]:
+def _refusal(archive: str, names: Collection[str], beside: TablesBeside) -> Callable[[str, CaptionRow], None]:
     """What raises where a table beside several archives names a member without saying which archive's."""
     known: Collection[str] = () if beside.unfolded else names
 
@@ -253,7 +255,7 @@ def _refusal(
         named = [image.name for image in row.images if image.name in known]
         if table in beside.open and named:
             raise SourceError(
-                f"{where}: {row.place} names {named[0]!r}, and there are other archives beside; name it "
+                f"{row.place} names {named[0]!r}, and there are other archives beside; name it "
                 f"{archive_stem(archive)}/{named[0]}"
             )
 

@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from vlm_assets.archives.encodings import name_hint
 from vlm_assets.hub.groups import slices_of_group
@@ -13,7 +13,7 @@ from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, R
 from vlm_assets.words.records import Event, Item, ListedSlice
 
 if TYPE_CHECKING:
-    from vlm_assets.archives.captions import MemberCaptions
+    from vlm_assets.archives.captions import MemberCaptions, TablesBeside
     from vlm_assets.archives.members import Member
 
 
@@ -116,6 +116,20 @@ def among_others(archives: Iterable[str]) -> set[str]:
     keys = list(archives)
     count = Counter(key.rpartition("/")[0] for key in keys)
     return {key for key in keys if count[key.rpartition("/")[0]] > 1}
+
+
+def tables_beside(open_tables: "Mapping[str, Callable[[], IO[bytes]]]", item: Item) -> "TablesBeside":
+    """The tables beside an archive, as its payload tells them."""
+    from vlm_assets.archives.captions import TablesBeside
+
+    payload = item.payload
+    optional = frozenset() if payload.get("expects") else frozenset(open_tables)
+    return TablesBeside(open_tables, optional, unfolded=not payload.get("among_others", False))
+
+
+def expects_words(archives: Collection[Any], counts: Mapping[str, Any]) -> bool:
+    """Whether the tables must speak of an archive's members: it is the only one, and they speak of nothing else."""
+    return len(archives) == 1 and not counts.get("joined")
 
 
 def archive_slices(

@@ -13,7 +13,7 @@ from vlm_assets.archives.limits import ArchiveLimits, DamagedArchiveError, Missi
 from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
-from vlm_assets.sources._archives import PathGlobs, member_events
+from vlm_assets.sources._archives import PathGlobs, member_events, tables_beside
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason
@@ -69,10 +69,12 @@ def archive_item(
     *,
     said_by: str = "",
     is_among_others: bool = False,
+    expects: bool = False,
 ) -> Item:
     """An archive as an item. Its identity is that of its files, which of its members are wanted, and their words.
 
-    `said_by`: how its members' words are looked for; `tables`: those that may speak of them.
+    `said_by`: how its members' words are looked for; `tables`: those that may speak of them, or, where it `expects`
+    that, must.
     """
     parts: list[dict[str, Any]] = []
     for key in archive.files:
@@ -87,6 +89,7 @@ def archive_item(
         payload["tables"] = {key: os.fsencode(names[key]).hex() for key in tables}
         payload["tables_sha256"] = [digests[key] for key in tables]
         payload["among_others"] = is_among_others
+        payload["expects"] = expects
         words += f":{is_among_others}"
     identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told + words
     return Item(archive.key, identity, payload, sum(part["size"] or 0 for part in parts))
@@ -151,7 +154,7 @@ def listed_files(item: Item, root: Path) -> dict[Path, str]:
 def _members(
     item: Item, root: Path, globs: PathGlobs, encoding: Encodings, rule: CaptionRule, context: FetchContext
 ) -> Iterator[Event]:
-    from vlm_assets.archives.captions import TablesBeside, member_captions
+    from vlm_assets.archives.captions import member_captions
     from vlm_assets.archives.read import Reading, read_members
 
     parts: Sequence[Mapping[str, Any]] = item.payload["parts"]
@@ -161,7 +164,7 @@ def _members(
     )
     tables = {key: partial(_opened, root, name) for key, name in item.payload.get("tables", {}).items()}
     walk = partial(read_members, paths, where=item.key)
-    beside = TablesBeside(tables, frozenset(tables), unfolded=not item.payload.get("among_others", False))
+    beside = tables_beside(tables, item)
     try:
         with member_captions(rule, item.key, walk, reading, where=item.key, beside=beside) as captions:
             yield from member_events(

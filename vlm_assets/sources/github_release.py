@@ -18,7 +18,7 @@ from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import NO_IMAGES, member_events
+from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, token_of
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
@@ -308,18 +308,14 @@ def _members(
     spec: GithubReleaseSpec,
     context: FetchContext,
 ) -> Iterator[Event]:
-    from vlm_assets.archives.captions import TablesBeside, member_captions
+    from vlm_assets.archives.captions import member_captions
     from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
     reading = Reading(
         ArchiveLimits(context.settings.max_image_bytes), encoding=spec.encoding, spool_dir=context.spool_dir
     )
-    beside = TablesBeside(
-        {key: partial(_opened, path) for key, path in tables.items()},
-        frozenset(tables),
-        unfolded=not item.payload.get("among_others", False),
-    )
+    beside = tables_beside({key: partial(_opened, path) for key, path in tables.items()}, item)
     walk = partial(read_members, paths, where=origin)
     try:
         with member_captions(

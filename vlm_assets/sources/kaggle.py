@@ -26,7 +26,7 @@ from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.sources._archives import PathGlobs, archive_slices, member_events
+from vlm_assets.sources._archives import PathGlobs, archive_slices, member_events, tables_beside
 from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, read_members_of, sort_out
 from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
@@ -233,7 +233,7 @@ def _inside(
     spec: KaggleSpec,
 ) -> Iterator[Event]:
     """Members of an archive inside."""
-    from vlm_assets.archives.captions import TablesBeside, member_captions
+    from vlm_assets.archives.captions import member_captions
     from vlm_assets.archives.read import read_inside
 
     parts = [entries[part["index"]] for part in item.payload["parts"]]
@@ -245,7 +245,7 @@ def _inside(
     def walk(how: "Reading") -> "Iterator[Found]":
         return read_inside(parts, item.key, how, replace(budget))
 
-    beside = TablesBeside(tables, frozenset(tables), unfolded=not item.payload.get("among_others", False))
+    beside = tables_beside(tables, item)
     rule = spec.caption_rule()
     try:
         with member_captions(rule, item.key, walk, reading, where=origin, beside=beside) as captions:

@@ -132,6 +132,11 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], dict[str, str | None]]]
          "metadata.csv": table("y.zip/b.jpg,iki")},
         {"text": "metadata"}, {"a.jpga.jpg": None, "b.jpgb.jpg": "iki"},
     ),
+    "archives-with-folders-of-their-names": (
+        {"x.zip": pack(x_in_a__jpg=JPEG), "y.zip": pack(y_in_a__jpg=JPEG + b"y"),
+         "metadata.csv": table("x/a.jpg,bir", "y/a.jpg,iki")},
+        {"text": "metadata"}, {"x/a.jpga.jpg": "bir", "y/a.jpga.jpg": "iki"},
+    ),
     "sidecars-inside-and-loose": (
         {"x.zip": pack(a__jpg=JPEG, a__txt="şehir".encode("cp1254")), "b.jpg": JPEG, "b.jpg.caption": b"iki"},
         {"text": "sidecar", "encoding": "cp1254"}, {"a.jpga.jpg": "şehir", "b.jpg": "iki"},
@@ -218,6 +223,10 @@ FAULTS: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "sidecar-encoding": (
         {"b.jpg": JPEG, "b.txt": b"\xfe"}, {"text": "sidecar"}, r"b\.txt.* line 1 is not UTF-8.*encoding"
     ),
+    "names-nothing-in-the-only-archive": (
+        {"x.zip": pack(a__jpg=JPEG), "b.jpg": JPEG, "metadata.csv": table("yok.jpg,x")}, {"text": "metadata"},
+        r"none of 1 caption rows names a file .*line 2 names 'yok\.jpg'",
+    ),
     "quote-inside": (
         {"x.zip": pack(a__jpg=JPEG, metadata__csv=table('a.jpg,"bir')), "b.jpg": JPEG}, {"text": "metadata"},
         r"x\.zip!metadata\.csv: .*line 2",
@@ -235,7 +244,7 @@ FAULTS: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     + [
         (kind, name)
         for kind in ("kaggle", "github_release")
-        for name in ("sidecar-encoding", "which-archive")
+        for name in ("sidecar-encoding", "which-archive", "names-nothing-in-the-only-archive")
     ],
     indirect=["upstream"],
 )
