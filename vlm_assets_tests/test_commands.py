@@ -125,6 +125,7 @@ def misspell(broken: Broken) -> None:
         (None, ["takedown", "--url", "https://example.org/none.jpg", "--dry-run"], 0),
         (None, ["takedown", "--finish"], 0),
         (None, ["nonsense"], 2),
+        (None, ["--version"], 0),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else None,
 )
@@ -153,3 +154,10 @@ def test_the_table_of_exit_codes_names_commands_only():
 def exit_codes() -> str:
     """The README's section."""
     return README.split("### Exit codes and JSON")[1].split("\n## ")[0]
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_slice_that_is_none_is_an_error_with_the_nearest():
+    result = call("build", "--source", "murky", "--slice", "rot")
+    assert result.exit_code == 2
+    assert "murky has no slice 'rot'; did you mean root?" in " ".join(result.output.replace("│", " ").split())

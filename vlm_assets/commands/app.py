@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
 
 app = typer.Typer(
-    name="vlm-assets", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="vlm-assets", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
     help="One reproducible image corpus out of unlike sources. "
     "Exit codes: 0 fine, 1 findings or failed slices, 2 usage or configuration.",
 )  # fmt: skip
@@ -24,6 +26,22 @@ errors = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Target = Annotated[str | None, typer.Option(help="A target of corpus.yaml; the largest if not given.")]
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        console.print(f"vlm-assets {version('vlm-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What goes before every command."""
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -76,3 +94,16 @@ def chosen_source(installation: "Installation", name: str) -> str:
         return installation.catalog.source(name).name
     except KeyError as error:
         raise typer.BadParameter(str(error.args[0])) from None
+
+
+def chosen_slices(installation: "Installation", sources: Sequence[str], keys: Sequence[str]) -> Sequence[str]:
+    """The keys, if each is a slice of the one source; a source that was never listed has none to compare with."""
+    from vlm_assets.store.listings import read_listing
+
+    listing = read_listing(installation.root, sources[0]) if keys else None
+    for key in keys if listing else ():
+        if listing and key not in listing.slices:
+            near = get_close_matches(key, listing.slices, 3, 0.4)
+            told = f"did you mean {', '.join(near)}?" if near else f"there are {len(listing.slices):,} others"
+            raise typer.BadParameter(f"{sources[0]} has no slice {key!r}; {told}")
+    return keys

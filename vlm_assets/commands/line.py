@@ -9,6 +9,7 @@ import typer
 from vlm_assets.commands.app import (
     Json,
     app,
+    chosen_slices,
     chosen_source,
     chosen_target,
     console,
@@ -86,7 +87,7 @@ def build(
     raise typer.Exit(
         run_build(
             installation,
-            slices=slice_key or (),
+            slices=chosen_slices(installation, source or [], slice_key or []),
             targets=[chosen_target(installation, name) for name in target or ()],
             sources=[chosen_source(installation, name) for name in source or ()],
             failed_only=failed,

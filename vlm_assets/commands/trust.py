@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.remote import verify_remote
@@ -151,7 +150,7 @@ def _show_upstream_changes(*, as_json: bool) -> None:
 def _first_items(change: "SliceChange") -> str:
     told = [*(f"+{one}" for one in change.added), *(f"-{one}" for one in change.gone)]
     told += [f"~{one}" for one in change.changed]
-    return escape(", ".join(told[:3])) + (", …" if len(told) > 3 else "")
+    return ", ".join(told[:3]) + (", …" if len(told) > 3 else "")
 
 
 @app.command()

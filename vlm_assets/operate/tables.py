@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from vlm_assets.audit.findings import Finding
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from vlm_assets.operate.forecast import Forecast
     from vlm_assets.operate.lineage import RowLineage
     from vlm_assets.operate.status import Status
+
+_GAP: Final = 3
+"""Columns of a terminal between two of a table."""
+_LEAST_WRAPPED: Final = 16
+"""Columns of a terminal that the last one of a table may be wrapped to."""
 
 
 def stdout_console() -> Console:
@@ -41,21 +48,66 @@ def reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda kv: -kv[1]))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table; a column whose name begins with `#` holds numbers, right-aligned; only the last one wraps."""
-    result = Table(
-        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    for place, column in enumerate(columns, 1):
-        result.add_column(
-            column.removeprefix("#"),
-            justify="right" if column.startswith("#") else "left",
-            no_wrap=place < len(columns),
-            overflow="fold",
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A table that never cuts a figure: a line a row where they all fit the console, else a block a row."""
+
+    title: str
+    columns: Sequence[str]
+    """One whose name begins with `#` holds numbers, right-aligned."""
+    rows: Sequence[Sequence[Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As rich prints it."""
+        del console
+        widths = [
+            max(cell_len(line) for cell in column for line in str(cell).split("\n"))
+            for column in zip([name.removeprefix("#") for name in self.columns], *self.rows, strict=True)
+        ]
+        last = min(widths[-1], _LEAST_WRAPPED) if widths else 0
+        fits = sum(widths[:-1]) + last + _GAP * (len(widths) - 1) <= options.max_width
+        if fits:
+            yield self._lines()
+        else:
+            yield from self._blocks()
+
+    def _lines(self) -> Table:
+        """Only the last column wraps."""
+        result = Table(
+            title=self.title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
         )
-    for row in rows:
-        result.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    return result
+        for place, column in enumerate(self.columns, 1):
+            result.add_column(
+                column.removeprefix("#"),
+                justify="right" if column.startswith("#") else "left",
+                no_wrap=place < len(self.columns),
+                overflow="fold",
+            )
+        for row in self.rows:
+            result.add_row(*row)
+        return result
+
+    def _blocks(self) -> Iterator[Text]:
+        names = [name.removeprefix("#") for name in self.columns]
+        indent = max(map(len, names)) + 4
+        yield Text(self.title, style="italic")
+        for row in self.rows:
+            yield Text.assemble((str(row[0]), "bold"), overflow="fold")
+            for name, cell in zip(names[1:], row[1:], strict=True):
+                if cell:
+                    yield Text.assemble(f"  {name:<{indent - 2}}", cell, overflow="fold")
+        yield Text("")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Figures:
+    """A table of values as they are, integers with separators."""
+    return Figures(title, columns, [[_cell(value) for value in row] for row in rows])
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text(f"{value:,}" if isinstance(value, int) else str(value))
 
 
 def show_status(console: Console, status: "Status") -> None:
@@ -164,7 +216,7 @@ def _buckets(buckets: Mapping[str, int]) -> str:
 
 def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
     """One line a finding; what failed with its examples below."""
-    marks = {True: "[green]passed", False: "[red]FAILED"}
+    marks = {True: Text("passed", "green"), False: Text("FAILED", "red")}
     console.print(
         table(
             "Audit",
@@ -173,8 +225,8 @@ def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
                 (
                     str(f.name),
                     str(f.severity),
-                    marks[f.passed] if f.judged else "[yellow]not judged",
-                    escape(f.observed),
+                    marks[f.passed] if f.judged else Text("not judged", "yellow"),
+                    f.observed,
                 )
                 for f in findings
             ],

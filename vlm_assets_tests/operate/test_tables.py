@@ -1,0 +1,50 @@
+"""Tables for a person: at every width each figure stands there whole."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from vlm_assets.operate.tables import table
+
+COLUMNS = ["source", "state", "#items", "#rows", "#data", "rejects"]
+ROWS = [
+    (
+        "kaggle_pictures_of_everything",
+        "active",
+        1_234_567,
+        9_876_543,
+        "1.23 GB",
+        "truncated 1,234, corrupt 77",
+    ),
+    ("b[/red]", "never listed", 0, 12, "–", ""),
+]
+
+
+def printed(width: int) -> str:
+    out = StringIO()
+    Console(file=out, width=width).print(table("Sources", COLUMNS, ROWS))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 160])
+def test_no_figure_is_cut_or_broken(width: int):
+    told = printed(width)
+    for figure in ("1,234,567", "9,876,543", "1.23 GB", "1,234", "77", "b[/red]"):
+        assert figure in told
+    assert "…" not in told
+    assert max(map(len, told.splitlines())) <= width
+
+
+def test_where_columns_do_not_fit_a_row_is_a_block():
+    wide, narrow = printed(160).splitlines(), printed(80).splitlines()
+    assert [line.split()[0] for line in wide if line.split()][1] == "source"
+    assert narrow[:3] == ["Sources", "kaggle_pictures_of_everything", "  state    active"]
+    assert narrow[-2:] == ["  data     –", ""]  # a cell without anything is left out
+
+
+def test_coloured_cells_keep_their_words():
+    out = StringIO()
+    Console(file=out, width=40).print(table("t", ["a", "b"], [("x", Text("FAILED", "red"))]))
+    assert "FAILED" in out.getvalue()
