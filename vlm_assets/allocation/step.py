@@ -14,6 +14,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import STAGING, DataRoot
 from vlm_assets.words.tombstones import Tombstones
@@ -74,6 +75,7 @@ def complete_supply(installation: Installation) -> Supply:
     return supply
 
 
+@named_disk_errors
 def allocate(
     installation: Installation, target: str, *, locked: Locked | None = None, lock_wait_s: float = 0.0
 ) -> AllocationOutcome:

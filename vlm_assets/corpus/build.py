@@ -16,6 +16,7 @@ from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
 from vlm_assets.corpus.writer import RESERVE_BYTES, ShardProgress, ShardWriter, check_space
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.tombstones import Tombstones
 
@@ -65,6 +66,7 @@ def pending_shards(staging_path: Path) -> tuple[ShardPlan, ...]:
     return tuple(shard for shard in staging.read_plan().shards if staging.result(shard) is None)
 
 
+@named_disk_errors
 def build_corpus(
     plan_dir: Path,
     data_root: DataRoot,
@@ -91,6 +93,7 @@ def build_corpus(
         return seal(staging_path, keep_versions=keep_versions)
 
 
+@named_disk_errors
 def write_shards(
     staging_path: Path,
     bits: Collection[str] | None = None,

@@ -7,9 +7,11 @@ from vlm_assets.corpus.seal import PINS
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import CorpusError
 
 
+@named_disk_errors
 def pin_version(installation: Installation, target: str, note: str = "") -> Path:
     """Pins the current version of a target; returns its real path. Pinned twice, the newer note stays.
 

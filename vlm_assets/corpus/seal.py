@@ -18,6 +18,7 @@ from vlm_assets.corpus.order import ORDER_VERSION
 from vlm_assets.corpus.staging import CorpusPlan, ShardResult, Staging
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
 from vlm_assets.store.versions import commit_version, current_version, read_manifest, remove_version
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.words.manifest import FileEntry
@@ -25,6 +26,7 @@ from vlm_assets.words.manifest import FileEntry
 PINS = ".pins"
 
 
+@named_disk_errors
 def seal(staging_path: Path, *, keep_versions: int = 2) -> CorpusManifest:
     """Makes the staged shards the target's corpus; returns its manifest. The caller holds the corpus lock.
 

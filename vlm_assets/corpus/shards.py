@@ -37,6 +37,7 @@ from vlm_assets.corpus.slice_files import by_slice
 from vlm_assets.corpus.staging import WINDOW_SCHEMA, CorpusPlan, PlanSlice, ShardPlan, Staging
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
@@ -51,6 +52,7 @@ _THREADS: Final = 2
 _INDEX_MARGIN: Final = 1.1
 
 
+@named_disk_errors
 def plan_shards(
     plan_dir: Path, data_root: DataRoot, tombstones: Tombstones | None = None
 ) -> tuple[Path, CorpusPlan]:

@@ -21,6 +21,7 @@ from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.left_out import counts_of, left_out_file_name, listed_examples, write_listed_left_out
 from vlm_assets.store.listings import ItemTable, TableName, read_listing, write_listing
 from vlm_assets.words.contexts import ListContext
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import UNREAD, LeftOut, ListingShrunkError, RejectToleranceError, SourceError
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot, key_hash, slice_key
@@ -42,6 +43,7 @@ class ListingChange:
     left_out_examples: tuple[str, ...] = ()
 
 
+@named_disk_errors
 def refresh_listing(
     installation: Installation,
     spec: SourceSpec,

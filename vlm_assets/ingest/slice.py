@@ -50,6 +50,7 @@ from vlm_assets.store.slices import (
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import commit_version
 from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import STAGING
 from vlm_assets.words.manifest import Listing, RunRecord, SliceManifest
@@ -95,6 +96,7 @@ def read_run(version: Path) -> RunRecord | None:
         return None
 
 
+@named_disk_errors
 def build_slice(
     installation: Installation,
     spec: SourceSpec,

@@ -27,6 +27,7 @@ from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import commit_version, current_version
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import StoreError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
 from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, Listing, SliceManifest
@@ -98,6 +99,7 @@ class MigrationReport(BaseModel):
         return 0 if all(one.done for one in self.found) else 1
 
 
+@named_disk_errors
 def migrate(
     installation: Installation,
     *,

@@ -20,6 +20,7 @@ from vlm_assets.operate.takedown import litter
 from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 
@@ -34,6 +35,7 @@ class PruneReport(BaseModel):
     """Ids of Dagster runs that went."""
 
 
+@named_disk_errors
 def prune_data_root(
     installation: Installation, *, sources: Collection[str] | None = None, retired: bool = False
 ) -> PruneReport:

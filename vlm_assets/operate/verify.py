@@ -19,6 +19,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown import litter, unfinished_takedowns
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH
 
@@ -92,6 +93,7 @@ Progress = Callable[[VerifyReport, int], None]
 """Told the report so far and the bytes of all files in it."""
 
 
+@named_disk_errors
 def verify(
     installation: Installation,
     *,

@@ -26,12 +26,14 @@ from vlm_assets.remote.storage import copy_storage, dagster_home
 from vlm_assets.remote.takedowns import plan_tombstones, pull_tombstones
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import StoreError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 
 logger = logging.getLogger("vlm_assets.remote")
 
 
+@named_disk_errors
 def backup(
     installation: Installation,
     *,

@@ -32,6 +32,7 @@ from vlm_assets.store.listings import read_listing
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, swap_link
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import (
     ConfigError,
     DiskFullError,
@@ -65,6 +66,7 @@ class RestoreOptions:
     lock_wait_s: float = 0.0
 
 
+@named_disk_errors
 def restore(
     settings: Settings,
     *,

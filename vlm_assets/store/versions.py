@@ -59,8 +59,11 @@ def remove_tree(path: Path) -> None:
 def swap_link(link: Path, target: Path) -> None:
     """Points the symlink `link` at the relative `target` in one step."""
     temporary = temporary_beside(link, "link")
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_directory(link.parent)
 
 

@@ -25,6 +25,7 @@ from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import Tombstone, read_tombstone, write_tombstone
 from vlm_assets.store.versions import current_version, read_manifest, remove_version
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import SliceManifest
 
@@ -57,6 +58,7 @@ def no_previews(slices: Collection[tuple[str, str]]) -> Sequence[str]:
     return ()
 
 
+@named_disk_errors
 def take_down(
     installation: Installation,
     order: TakedownOrder,
@@ -96,6 +98,7 @@ def unfinished_takedowns(root: DataRoot, *, attempted: bool = True) -> list[str]
     ]
 
 
+@named_disk_errors
 def finish_takedowns(
     installation: Installation,
     *,
