@@ -7,7 +7,7 @@ import math
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from vlm_assets.hub.columns import LabelRule
 from vlm_assets.sources._url_rows import MISSING_URL, PackedRow
 from vlm_assets.transfer.contact import ContactCheck
 from vlm_assets.words.contexts import ListContext
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import SourceError, write_error
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import bucket_name
 from vlm_assets.words.records import ListedSlice
@@ -60,7 +60,11 @@ class UrlSpill:
         self._remove()
 
     def fill(self, rows: Iterable[PackedRow], check: Callable[[str], None]) -> None:
-        """Takes in rows; `check` sees every URL and may raise."""
+        """Takes in rows; `check` sees every URL and may raise.
+
+        Raises:
+            DiskFullError: the volume is full: a row takes about 250 bytes, twice that when slices are made.
+        """
         waiting: list[bytes] = []
         size_bytes = 0
         for key, packed, label, urls in rows:
@@ -84,10 +88,16 @@ class UrlSpill:
             if label is not None and label not in self.labels and len(self.labels) < _LABELS and label:
                 self.labels.add(label)
             if size_bytes > _BUFFER_BYTES:
-                self._file.write(b"".join(waiting))
+                self._write(waiting)
                 waiting, size_bytes = [], 0
-        self._file.write(b"".join(waiting))
-        self._file.flush()
+        self._write(waiting)
+
+    def _write(self, records: Sequence[bytes]) -> None:
+        try:
+            self._file.write(b"".join(records))
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self._folder, error) from error
 
     @property
     def rows(self) -> int:
@@ -114,7 +124,10 @@ class UrlSpill:
             index = (hashes % np.uint64(buckets)).astype(np.int64)
             parts = max(1, min(buckets, _MAX_PARTS, int(lengths.sum()) // _PART_BYTES))
             part_of = (index * parts // buckets).astype(np.uint16)
-            self._distribute(part_of, lengths, parts)
+            try:
+                self._distribute(part_of, lengths, parts)
+            except OSError as error:
+                raise write_error(self._folder, error) from error
             for part in range(parts):
                 rows = np.flatnonzero(part_of == part)
                 yield from self._part(part, hashes[rows], index[rows], lengths[rows], buckets, rows_per_slice)
@@ -175,7 +188,8 @@ class UrlSpill:
 
 
 def _remove(file: IO[bytes], folder: Path) -> None:
-    file.close()
+    with suppress(OSError):  # the volume is full: what waits to be written is not wanted any more
+        file.close()
     shutil.rmtree(folder, ignore_errors=True)
 
 

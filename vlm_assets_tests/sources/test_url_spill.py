@@ -1,5 +1,6 @@
 """Rows of URL lists as slices, against the plain way of doing it."""
 
+import errno
 from collections import defaultdict
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from vlm_assets.sources import _url_spill
 from vlm_assets.sources._url_rows import Columns, packed_cells, packed_rows
 from vlm_assets.sources._url_spill import UrlSpill
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import DiskFullError, SourceError
 from vlm_assets.words.layout import bucket_name, key_hash
 
 NAMES = ("url", "caption", "n")
@@ -81,3 +82,15 @@ def test_objects_where_the_text_should_be_are_an_error_that_names_the_row() -> N
     rows = [(2, ("https://a.example/1.jpg", "x", 0)), (3, ("https://a.example/2.jpg", {"tr": "x"}, 0))]
     with pytest.raises(SourceError, match=r"l\.parquet: row 3: column 'caption' holds objects"):
         list(packed_cells(rows, NAMES, COLUMNS, "l.parquet: row"))
+
+
+def test_a_full_volume_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spill = UrlSpill(tmp_path)
+
+    class Full:
+        def write(self, _data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spill, "_file", Full())
+    with pytest.raises(DiskFullError):
+        spill.fill([("https://a.example/1.jpg", b"[]", None, None)], list[str]().append)
