@@ -18,8 +18,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 import orjson
 from pydantic import Field
 
+from vlm_assets.archives.contents import peek
 from vlm_assets.archives.encodings import name_hint
-from vlm_assets.archives.limits import ArchiveLimits, Budget, MissingPartsError
+from vlm_assets.archives.forms import is_archive_head
+from vlm_assets.archives.limits import (
+    ArchiveLimits,
+    Budget,
+    DamagedArchiveError,
+    MemberFaultError,
+    MissingPartsError,
+)
+from vlm_assets.archives.names import suffix_of
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.archives.zips import ZipArchive
 from vlm_assets.captions.keys import CaptionKeys
@@ -32,7 +41,7 @@ from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Event, Item, Listed, ListedSlice, RecordImage
+from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record, RecordImage
 
 if TYPE_CHECKING:
     from vlm_assets.archives.members import Entry, Found
@@ -148,9 +157,33 @@ class KaggleSource:
                 origin = f"kaggle://{dataset.owner}/{dataset.name}/{item.key}"
                 if "parts" in item.payload:
                     yield from _inside(item, entries, reading, budget, origin, spec)
+                elif _is_archive(item, entries):
+                    whole = replace(item, payload={"parts": [item.payload]})
+                    yield from _kept_apart(item, _inside(whole, entries, reading, budget, origin, spec))
                 else:
                     yield from _loose(item, entries, limits, origin, spec)
                 context.progress(1, item.size_bytes or 0)
+
+
+def _kept_apart(item: Item, members: Iterator[Event]) -> Iterator[Event]:
+    """Members of an archive among loose images: where it cannot be read to its end, it costs these nothing."""
+    record = 0
+    try:
+        for event in members:
+            record += isinstance(event, Record | Reject)
+            yield event
+    except DamagedArchiveError as error:
+        yield Reject(item.key, RejectReason.UNREADABLE, str(error)[:300], record)
+
+
+def _is_archive(item: Item, entries: "Mapping[int, Entry]") -> bool:
+    """Whether a member without any suffix turns out to be an archive."""
+    if not item.payload.get("by_content") or item.payload.get("duplicate") or suffix_of(item.key):
+        return False
+    try:
+        return is_archive_head(peek(entries[item.payload["index"]])[1])
+    except MemberFaultError:  # reading it tells
+        return False
 
 
 def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "dict[int, Entry]":

@@ -241,6 +241,9 @@ def test_bytes_decide_where_a_suffix_tells_nothing(kaggle: KaggleService, tmp_pa
         ("x/b.dat", b"no image"),
         ("x/c.jpg", b"bad"),
         ("x/d.txt", b"words"),
+        ("x/photos", zip_of(INNER)),
+        ("x/cut", zip_of(INNER)[:-30]),
+        ("x/prog.bin", zip_of(INNER)),
     ]
     kaggle.add("org/odd", zip_of([*files, ("x/.e.jpg", b""), ("x/p.zip.002", b""), ("Thumbs.db", b"")]))
     spec = spec_of(handle="org/odd")
@@ -252,8 +255,15 @@ def test_bytes_decide_where_a_suffix_tells_nothing(kaggle: KaggleService, tmp_pa
     assert {one.key: one.images[0].data for one in fetched.records} == {
         "x/0001": picture("a").data,
         "x/c.jpg": b"bad",
+        "x/photos/cat/a.jpg": picture("a").data,
+        "x/photos/b.jpg": picture("b").data,
     }
-    assert [(one.key, str(one.reason)) for one in fetched.left_out] == [("x/b.dat", "unknown_type")]
+    assert sorted((one.key, str(one.reason)) for one in fetched.left_out) == [
+        ("x/b.dat", "unknown_type"), ("x/photos/notes.txt", "unknown_type"), ("x/prog.bin", "unknown_type"),
+    ]  # fmt: skip
+    assert [(one.item, one.record, one.reason) for one in fetched.rejects] == [
+        ("x/cut", 0, RejectReason.UNREADABLE)
+    ]
 
 
 def test_names_that_nobody_declares_are_told_and_read(kaggle: KaggleService, tmp_path: Path) -> None:
