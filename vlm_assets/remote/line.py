@@ -27,6 +27,9 @@ class NoRemote:
     def before_keeping(self, lock_file: Path, lock: "CorpusLock") -> None:
         """The items file lies beside a lock."""
 
+    def after_keeping(self, name: str) -> None:
+        """The kept lock of that name is where runs on other disks find it."""
+
     def before_locked(self, name: str) -> None:
         """The kept `corpus.lock` of that name is here, with its items."""
 

@@ -51,6 +51,11 @@ class SharedRemote(NoRemote):
         """Fetches the items file that `lock` pushed."""
         pull_items(self._bucket, lock, items_path(lock_file))
 
+    def after_keeping(self, name: str) -> None:
+        """As a listing or a slice."""
+        if self._push:
+            push_lock(self._installation, name, bucket=self._bucket)
+
     def before_locked(self, name: str) -> None:
         """Fetches what another machine keeps."""
         pull_lock(self._bucket, self._installation.root, name)

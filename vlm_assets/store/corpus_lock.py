@@ -231,6 +231,11 @@ class Locked:
     items_path: Path
 
     @cached_property
+    def _footer(self) -> pq.FileMetaData:
+        """Parsed once: it grows with the slices, and each of them is asked for by itself."""
+        return pq.read_metadata(self.items_path)
+
+    @cached_property
     def _groups(self) -> dict[tuple[str, str], int]:
         with_items = [one for one in self.lock.slices if self.lock.sources[one[0]].slices[one[1]].items]
         return {one: number for number, one in enumerate(with_items)}
@@ -274,7 +279,7 @@ class Locked:
         if number is None:
             return LOCK_ITEM_SCHEMA.empty_table().select(columns)
         try:
-            with pq.ParquetFile(self.items_path) as file:
+            with pq.ParquetFile(self.items_path, metadata=self._footer) as file:
                 return file.read_row_group(number, columns=columns)
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"{self.items_path}: not the items file of this lock: {error}") from error

@@ -7,7 +7,7 @@ from vlm_assets.remote.line import line_remote
 from vlm_assets.remote.names import object_key
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.remote.verify import verify_remote
-from vlm_assets.store.corpus_lock import items_path, kept_lock, read_lock
+from vlm_assets.store.corpus_lock import items_path, keep_lock, kept_lock, read_lock
 from vlm_assets_tests.remote.conftest import NewRoot
 
 
@@ -20,6 +20,9 @@ def test_a_lock_is_pushed_and_found_by_others(machine: NewRoot):
     assert kept_lock(second.root, report.name).items("street", "a") == kept_lock(
         first.root, report.name
     ).items("street", "a")
+    third = machine("c", empty=True)
+    keep_lock(third.root, first.catalog_dir / "corpus.lock")
+    line_remote(third).after_keeping(report.name)  # nothing lacks
     lock_file = second.root.path / "elsewhere.lock"
     line_remote(second).before_keeping(
         lock_file, read_lock(first.catalog_dir / "corpus.lock")

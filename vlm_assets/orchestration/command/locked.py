@@ -34,6 +34,7 @@ def open_lock(installation: Installation, say: Callable[[str], None]) -> "Locked
     remote.before_slices()
     remote.before_keeping(lock_file, lock)
     locked = kept_lock(installation.root, keep_lock(installation.root, lock_file))
+    remote.after_keeping(locked.lock.version)
     if adopt_takedowns(installation.root, locked):
         say("What was taken down before the lock stays out here too: its rows are on record in tombstones/")
     return locked
