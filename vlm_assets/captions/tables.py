@@ -7,6 +7,7 @@ is `joining`'s business.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, Literal, NamedTuple, cast
 
@@ -167,10 +168,15 @@ def _parquet_cells(table: Table) -> Iterator[tuple[int, Sequence[Any]]]:
         batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
         number = 0
         while (batch := _guarded(table, lambda: next(batches, None))) is not None:
-            columns = [column.to_pylist() for column in batch.columns]
+            columns = _guarded(table, partial(_values_of, batch))
             for cells in zip(*columns, strict=True):
                 number += 1
                 yield number, cells
+
+
+def _values_of(batch: Any) -> list[list[Any]]:
+    batch.validate(full=True)  # before anything follows its offsets
+    return [column.to_pylist() for column in batch.columns]
 
 
 def _opened(table: Table) -> IO[bytes]:
@@ -182,5 +188,5 @@ def _guarded(table: Table, read: Callable[[], Any]) -> Any:
 
     try:
         return read()
-    except (pa.ArrowException, *DAMAGED) as error:
+    except (pa.ArrowException, ValueError, SystemError, LookupError, *DAMAGED) as error:
         raise SourceError(f"{table.where}: not readable as parquet: {error}") from error

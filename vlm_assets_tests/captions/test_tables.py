@@ -1,6 +1,7 @@
 import gzip
 import io
 import json
+import random
 import tracemalloc
 from typing import Any
 
@@ -99,6 +100,27 @@ def test_parquet_with_two_columns_of_one_name_is_an_error():
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), buffer)
     with pytest.raises(SourceError, match="two columns are named a"):
         rows(buffer.getvalue(), "m.parquet")
+
+
+def test_damaged_parquet_is_read_or_says_where():
+    """Whatever bytes are changed: no raw error of a reader's, and nothing follows offsets out of the file."""
+    kinds = {
+        "text": ["şık", None] * 4,
+        "kind": pa.array(["k", "l"] * 4).dictionary_encode(),
+        "tags": [["a"], []] * 4,
+    }
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(kinds), buffer)
+    refused = 0
+    for seed in range(400):
+        rng, damaged = random.Random(seed), bytearray(buffer.getvalue())
+        for _ in range(rng.randint(1, 3)):
+            damaged[rng.randrange(len(damaged))] = rng.choice((0, 255, 127, rng.randrange(256)))
+        try:
+            rows(bytes(damaged), "m.parquet")
+        except SourceError:
+            refused += 1
+    assert 0 < refused < 400
 
 
 VALUES = ["şık", "ağaç", None]
