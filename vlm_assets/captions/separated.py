@@ -28,6 +28,8 @@ _SAMPLE_ROWS: Final = 200
 _NAME: Final = re.compile(r"https?://\S+|[^\r\n]*\.[A-Za-z][A-Za-z0-9]{1,4}|[A-Za-z0-9+/]{200,}={0,2}")
 """A cell that names a file or a page, or is one in base64: by these a row inside a quoted cell is known."""
 
+INDEX: Final = "Unnamed: 0"
+"""As pandas and `datasets` call the first column where it has no name."""
 Wanted = Callable[[str], bool]
 
 
@@ -79,13 +81,17 @@ def find_layout(
 def header_of(file: TextFile, layout: Layout) -> list[str]:
     """Names of the columns: NFC, stripped, those without a name "".
 
+    A first column that has cells and no name is `INDEX`: what `DataFrame.to_csv` writes unless told otherwise.
+
     Raises:
         SourceError: no header, or two columns of one name.
     """
-    first = next(_raw_rows(file, layout), None)
+    first, second = (*itertools.islice(_raw_rows(file, layout), 2), None, None)[:2]
     if first is None:
         raise SourceError(f"{file.where}: the file is empty; its first line must name the columns")
     names = [nfc(cell.strip()) for cell in first[1]]
+    if len(names) > 1 and not names[0] and second is not None and any(cell.strip() for cell in second[1][:1]):
+        names[0] = INDEX
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise SourceError(f"{file.where}: line {first[0]}: two columns are named {', '.join(twice)}")

@@ -195,3 +195,16 @@ def test_what_a_csv_writer_writes_is_read_back(cells, separator):
         for number, (first, second) in enumerate(cells)
     ]
     assert rows(buffer.getvalue()) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        (",file_name,text\n0,a.jpg,bir\n", {"Unnamed: 0": "0", "file_name": "a.jpg", "text": "bir"}),
+        (";file_name;text\n7;a.jpg;bir\n", {"Unnamed: 0": "7", "file_name": "a.jpg", "text": "bir"}),
+        (",file_name,text\n,a.jpg,bir\n", {"file_name": "a.jpg", "text": "bir"}),
+    ],
+    ids=["index", "semicolon", "empty"],
+)
+def test_a_first_column_without_a_name_is_an_index(content, row):
+    assert rows(content) == [row]
