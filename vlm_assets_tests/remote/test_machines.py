@@ -1,6 +1,7 @@
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,7 +16,7 @@ from vlm_assets.remote.hydrate import _fetch, hydrate_due_slice, hydrate_plan, h
 from vlm_assets.remote.leases import PRUNE, HeldLease, Lease, hold_prune_lease, hold_work_lease
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import Name, RemoteAddress
-from vlm_assets.remote.on_commit import push_slice, push_target
+from vlm_assets.remote.on_commit import push_listing, push_slice, push_target
 from vlm_assets.remote.pointers import Pointer
 from vlm_assets.remote.push import Push, Pusher, Write
 from vlm_assets.remote.restore import RestoreOptions, restore
@@ -273,3 +274,13 @@ def test_the_lease_of_a_dead_process_runs_out(proxy: FaultProxy, s3: S3Server):
         pass
     with hold_prune_lease(bucket):
         pass
+
+
+def test_listings_of_one_run_are_pushed_side_by_side(machine: NewRoot, s3: S3Server):
+    """Twelve threads that write one catalogue, one memory and one remote, as the first build of many sources does."""
+    one = machine("one")
+    shutil.rmtree(one.root.path / ".catalogs", ignore_errors=True)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda _: push_listing(one, "street"), range(12)))
+    assert "listings/street.json" in s3.listed("listings/")
+    assert list(one.root.path.rglob(".*.tmp")) == []

@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 from functools import partial
@@ -7,6 +8,7 @@ import datasets
 import orjson
 import pytest
 
+from vlm_assets.commands.takedowns import carry_out
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.prune import prune_data_root
@@ -182,6 +184,22 @@ def test_a_preview_writes_nothing_and_tells_a_url_that_is_nowhere(copy):
     receipt = take_down(installation, TakedownOrder(url="https://example.org/none.jpg"))
     assert not receipt.found
     assert any("no row on this machine" in one for one in receipt.remarks)
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "taken"), [("n\n", 0), ("y\n", 1)])
+def test_a_terminal_is_asked_before_anything_goes(copy, monkeypatch, typed, taken):
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    before = len(read_tombstones(copy.installation.root).names)
+    order = TakedownOrder(sha256=sha_of(a_row(copy, "street")))
+    assert carry_out(copy.installation, order, dry_run=False, ask=True, as_json=True) == 1 - taken
+    assert len(read_tombstones(copy.installation.root).names) == before + taken
 
 
 def test_other_sources_caches_lose_the_image_too(copy):
