@@ -112,6 +112,7 @@ class _Reader:
         self._covers = covers
         self._left_bytes = MAX_CONTENT_BYTES
         self._refused = False
+        self._patterns: set[tuple[int, int]] = set()
         self.content = PageContent()
 
     def instructions(
@@ -167,7 +168,7 @@ class _Reader:
                     state = replace(state, clipped=True)
                 path, pending_clip = [], False
             elif name == "Do":
-                self._draw(_drawable(resources, operands), state, resources, depth)
+                self._draw(_stream_of(resources, "/XObject", operands), state, resources, depth)
             elif name == "gs":
                 state = _apply(_resource(resources, "/ExtGState", operands), state)
             elif name == "Tr":
@@ -180,6 +181,8 @@ class _Reader:
             elif name in {"BDC", "BMC"}:
                 if operands and operands[0] == pikepdf.Name.OC:
                     self.refuse("optional content")
+            elif name in {"scn", "SCN"}:
+                self._draw_pattern(resources, operands, depth)
             elif name == "INLINE IMAGE":
                 self._draw_inline(operands[0], state, resources)
             elif name not in _IGNORED:
@@ -241,6 +244,20 @@ class _Reader:
             self.refuse("the image has a mask")
         elif not self._refused:
             self.content.one = placed
+
+    def _draw_pattern(self, resources: pikepdf.Object | None, operands: Any, depth: int) -> None:
+        """Pictures in a tiling pattern count as drawn, once; what is filled with it is a mark all the same."""
+        if not len(operands) or not isinstance(operands[-1], pikepdf.Name):
+            return
+        pattern = _stream_of(resources, "/Pattern", operands[-1:])
+        if pattern is None or pattern.objgen in self._patterns:
+            return
+        self._patterns.add(pattern.objgen)
+        if depth >= _MAX_FORM_DEPTH:
+            raise NotOneImageError("forms nested too deep")
+        matrix = pattern.get("/Matrix")
+        state = _State(_matrix(matrix) if matrix is not None else IDENTITY, clipped=True)
+        self.run(self.instructions(pattern, pattern), pattern.get("/Resources"), state, depth + 1)
 
     def _draw_inline(self, inline: Any, state: _State, resources: pikepdf.Object | None) -> None:
         """A large one counts as an image: scanners write pages so. Small ones are letters and lines, by thousands."""
@@ -304,10 +321,10 @@ def _resource(resources: pikepdf.Object | None, kind: str, operands: Any) -> pik
         raise NotOneImageError(f"a resource is missing: {kind}") from error
 
 
-def _drawable(resources: pikepdf.Object | None, operands: Any) -> pikepdf.Stream | None:
-    """The image or form that a `Do` names; None where it is missing."""
+def _stream_of(resources: pikepdf.Object | None, kind: str, operands: Any) -> pikepdf.Stream | None:
+    """The stream that an operator names; None where it is missing, or something else."""
     try:
-        found = _resource(resources, "/XObject", operands)
+        found = _resource(resources, kind, operands)
     except NotOneImageError:
         return None
     return found if isinstance(found, pikepdf.Stream) else None

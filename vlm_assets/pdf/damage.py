@@ -34,6 +34,7 @@ _END_OF_FAX: Final = "000000000001" * 2
 _LAST_CODE_BITS: Final = 13
 """Ones that the row above the blank ones may end in, at most."""
 _DEPTHS: Final = frozenset({1, 2, 4, 8, 16})
+_SIZE_MARKER: Final = b"\xff\x4f\xff\x51"
 _SIGNED: Final = 0x80
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 _END_OF_PAGE, _END_OF_FILE = 49, 51
@@ -119,9 +120,27 @@ def jpeg2000_ends_early(data: bytes) -> bool:
     return at > len(data)
 
 
+def poppler_misreads(image: pikepdf.Stream) -> bool:
+    """Whether an image is a JPEG 2000 whose alpha is its mask, or a bare codestream with alpha.
+
+    Poppler (22.12) takes alpha for a colour there, and shows stripes; pdfium does not.
+    """
+    filters = filters_of(image)
+    if filters[-1:] != ["/JPXDecode"]:
+        return False
+    if int(image.get("/SMaskInData", 0)):
+        return True
+    try:
+        data = original_bytes(image, filters)
+    except NotOneImageError:
+        return False
+    channels = channels_of(image.get("/ColorSpace"))
+    return data.startswith(_SIZE_MARKER) and channels not in {0, int.from_bytes(data[40:42], "big")}
+
+
 def jpeg2000_depth(data: bytes) -> int | None:
     """Bits a sample of all components, None where they differ, have a sign, or no size marker tells (annex A.5.1)."""
-    at = data.find(b"\xff\x4f\xff\x51")
+    at = data.find(_SIZE_MARKER)
     count = int.from_bytes(data[at + 40 : at + 42], "big")
     depths = set(data[at + 42 : at + 42 + 3 * count : 3]) if at >= 0 else set()
     return depths.pop() + 1 if len(depths) == 1 and max(depths) < _SIGNED else None

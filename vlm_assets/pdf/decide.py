@@ -10,7 +10,7 @@ import pikepdf
 from pikepdf.models import PdfParsingError
 
 from vlm_assets.pdf.content import NotOneImageError, PageContent
-from vlm_assets.pdf.damage import Damage, damage_of
+from vlm_assets.pdf.damage import Damage, damage_of, poppler_misreads
 from vlm_assets.pdf.document import Document
 from vlm_assets.pdf.embedded import EmbeddedImage, embedded_image
 from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
@@ -56,7 +56,7 @@ class Refused:
 class ToDraw:
     """The page is drawn, in `dpi`. `box_pt` is its visible size, unrotated; `flags` are known beforehand.
 
-    `character_maps`: its codes are mapped by what a machine may lack. `pictures`: it shows some, so that an empty
+    `by_pdfium`: Poppler lacks what it takes, here or on some machine. `pictures`: it shows some, so that an empty
     page is not to be believed; `damage`: what may be wrong with one of them.
     """
 
@@ -64,7 +64,7 @@ class ToDraw:
     dpi: float
     box_pt: tuple[float, float] = NO_BOX
     flags: list[PageFlag] = field(default_factory=list)
-    character_maps: bool = False
+    by_pdfium: bool = False
     pictures: bool = False
     damage: Damage | None = None
 
@@ -147,7 +147,8 @@ def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) 
     needs = _needs(document, page) if has_words else FontNeeds()
     flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
     pictures = missing or (content is not None and bool(content.pictures))
-    return ToDraw(page, dpi, look.bounds.size_pt, flags, needs.character_maps, pictures, damage)
+    by_pdfium = needs.character_maps or _poppler_misreads(look)
+    return ToDraw(page, dpi, look.bounds.size_pt, flags, by_pdfium, pictures, damage)
 
 
 def _has_annotations(look: PageLook) -> bool:
@@ -155,6 +156,14 @@ def _has_annotations(look: PageLook) -> bool:
         return has_annotations(look.page)
     except DAMAGED_OBJECTS:
         return True
+
+
+def _poppler_misreads(look: PageLook) -> bool:
+    pictures = look.content.pictures if look.content is not None else ()
+    try:
+        return any(isinstance(one.image, pikepdf.Stream) and poppler_misreads(one.image) for one in pictures)
+    except DAMAGED_OBJECTS:
+        return False
 
 
 def _operators_end(page: pikepdf.Page) -> bool:

@@ -57,16 +57,16 @@ class Drawer:
         self._step = step
 
     def draw(self, pages: Iterable[ToDraw]) -> Iterator[Drawn | NotDrawn]:
-        """Every page once, in some order: by the renderer of the options, but by pdfium what needs character maps.
+        """Every page once, in some order: by the renderer of the options, or by pdfium where Poppler lacks something.
 
-        Poppler finds those in files that a machine may lack (poppler-data); pdfium carries them.
+        Character maps, mostly: Poppler finds them in files that a machine may lack (poppler-data); pdfium has them.
 
         Raises:
             StoreError: a file cannot be written.
         """
         poppler: list[ToDraw] = []
         for page in pages:
-            if self._options.renderer == "poppler" and not page.character_maps:
+            if self._options.renderer == "poppler" and not page.by_pdfium:
                 poppler.append(page)
             else:
                 yield self._once_more(page, "pdfium", self._by_pdfium(page))

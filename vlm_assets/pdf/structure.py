@@ -197,8 +197,8 @@ def drawing_dpi(look: PageLook, dpi: int) -> tuple[float, bool]:
     only_pictures = look.content is not None and not look.content.marks and not has_annotations(look.page)
     drawn = min(float(dpi), finest) if only_pictures else float(dpi)
     scans = [native for share, native in shown if share >= _SCAN_SHARE]
-    enlarged = any(drawn * drawn > across * down * (1 + _MAX_ANISOTROPY) ** 2 for across, down in scans)
-    return (drawn, enlarged)
+    most = max((across * down for across, down in scans), default=math.inf)
+    return (drawn, drawn * drawn > most * (1 + _MAX_ANISOTROPY) ** 2)
 
 
 def _takes(rule: EmbeddedRule, across: float, down: float) -> bool:

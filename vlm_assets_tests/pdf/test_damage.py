@@ -264,6 +264,37 @@ def test_the_depth_of_jpeg_2000_is_read(mode: str, depth: int) -> None:
     assert not jpeg2000_ends_early(data)
 
 
+@pytest.mark.parametrize(
+    ("mode", "space", "bare", "keys", "by_pdfium"),
+    [
+        ("RGBA", Name.DeviceRGB, True, {}, True), ("LA", Name.DeviceGray, True, {}, True),
+        ("RGB", Name.DeviceRGB, True, {}, False), ("RGBA", Name.DeviceRGB, False, {}, False),
+        ("RGBA", Name.DeviceRGB, False, {"SMaskInData": 1}, True),
+    ],
+    ids=["colour and alpha", "grey and alpha", "colour", "in its container", "alpha is the mask"],
+)  # fmt: skip
+def test_alpha_in_jpeg_2000_is_pdfium_s(
+    mode: str,
+    space: Name,
+    bare: bool,  # noqa: FBT001 - table
+    keys: dict[str, Any],
+    by_pdfium: bool,  # noqa: FBT001 - table
+    tmp_path: Path,
+) -> None:
+    image = COLOUR.convert(mode)
+    data = encoded("JPEG2000", image, no_jp2=bare)
+    pdf = pikepdf.new()
+    add_page(
+        pdf,
+        images={"Im0": of(data, Name.JPXDecode, GREY, ColorSpace=space, **keys)(pdf)},
+        page_keys={"Rotate": 180},
+    )
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    assert isinstance(found, ToDraw)
+    assert found.by_pdfium is by_pdfium
+
+
 def test_16_bit_jpeg_2000_is_rendered(tmp_path: Path) -> None:
     image = Image.new("I;16", GREY.size, 70)
     pdf = pikepdf.new()

@@ -102,6 +102,7 @@ def test_packed_operators_are_counted_unpacked() -> None:
     assert look.content.refusal == "large content streams"
 
 
+SCAN = jpeg(picture())
 FILL = "q {0} 0 0 {1} 0 0 cm /Im0 Do Q"
 LINES = " BT /F1 12 Tf 20 20 Td (stamp) Tj ET"
 
@@ -241,6 +242,37 @@ def test_a_picture_that_is_missing_is_noticed(more: str, tmp_path: Path) -> None
     assert found.pictures
     assert found.damage is not None
     assert (found.damage.reason, found.damage.certain) == (RejectReason.CORRUPT, False)
+
+
+def test_of_several_layers_the_finest_counts(tmp_path: Path) -> None:
+    """A coarse background under a fine mask of the letters: as scanners pack a page."""
+    pdf, coarse, fine = pikepdf.new(), picture("RGB").resize((300, 400)), picture("1")
+    mask = image_object(pdf, zlib.compress(fine.tobytes()), fine, Name.FlateDecode, ImageMask=True)
+    del mask.ColorSpace
+    layers = {"Im0": image_object(pdf, jpeg(coarse), coarse), "Im1": mask}
+    place = FILL.format(216, 288)
+    add_page(pdf, f"{place} 0 g {place.replace('Im0', 'Im1')}", images=layers)
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    assert isinstance(found, ToDraw)
+    assert (found.dpi, found.flags) == (300, [])
+
+
+@pytest.mark.parametrize(("data", "outcome"), [(SCAN, ToDraw), (SCAN[:9000], Refused)], ids=["whole", "cut"])
+def test_a_scan_may_be_a_pattern(data: bytes, outcome: type, tmp_path: Path) -> None:
+    pdf, image = pikepdf.new(), picture()
+    pattern = form(
+        pdf, FILL.format(900, 1200).encode(), XObject=Dictionary(Im0=image_object(pdf, data, image))
+    )
+    pattern.PatternType, pattern.PaintType, pattern.TilingType = 1, 1, 1
+    pattern.BBox, pattern.XStep, pattern.YStep = Array([0, 0, 900, 1200]), 900, 1200
+    fill = "/Pattern cs /P0 scn 0 0 900 1200 re f"
+    add_page(pdf, fill, (900, 1200), resources={"Pattern": Dictionary(P0=pattern)})
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    assert isinstance(found, outcome)
+    if isinstance(found, ToDraw):
+        assert found.flags == [PageFlag.ENLARGED]
 
 
 @pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
