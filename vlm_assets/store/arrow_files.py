@@ -106,9 +106,12 @@ class HashingFile(io.RawIOBase):
     def close(self) -> None:
         """Syncs to disk and closes; `entry` holds size and hash from then on."""
         if not self.closed and self.entry is None:
-            with self._trouble_named():
-                self._file.sync()
-            self._file.close()
+            try:
+                with self._trouble_named():
+                    self._file.sync()
+            finally:
+                self._file.close()
+                super().close()
             self.entry = FileEntry(size_bytes=self._size, blake3=self._hash.hexdigest())
         super().close()
 

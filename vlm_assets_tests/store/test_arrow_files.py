@@ -3,6 +3,7 @@
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -96,9 +97,11 @@ def test_what_keeps_a_file_from_being_written_is_told_with_its_name(
         monkeypatch.setattr(CachedFile, "write", fail)
     else:
         monkeypatch.setattr(os, "fsync", fail)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(StoreError, match=f"some-name.*{os.strerror(number)}") as told:
         write_bytes(tmp_path / "some-name", b"content")
     assert type(told.value) is kind
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
 
 
 def test_threads_put_one_file_side_by_side(tmp_path):
