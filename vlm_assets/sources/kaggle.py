@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 import orjson
 from pydantic import Field
 
-from vlm_assets.archives.contents import peek
+from vlm_assets.archives.contents import peek, read_member
 from vlm_assets.archives.encodings import name_hint
 from vlm_assets.archives.forms import is_archive_head
 from vlm_assets.archives.limits import (
@@ -211,8 +211,6 @@ def _loose(
     item: Item, entries: "Mapping[int, Entry]", limits: "ArchiveLimits", origin: str, spec: KaggleSpec
 ) -> Iterator[Event]:
     """A member of the archive, once a caption."""
-    from vlm_assets.archives.contents import read_member
-
     payload = item.payload
     if payload.get("duplicate"):
         yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the archive has this name twice", 0)
@@ -249,8 +247,6 @@ def _stream(entry: "Entry", name: str, limits: "ArchiveLimits") -> BinaryIO:
     Raises:
         SourceError: there are none to be had.
     """
-    from vlm_assets.archives.contents import read_member
-
     member = read_member(entry, name, limits)
     if isinstance(member, LeftOut) or member.data is None:
         raise SourceError(f"{name} in the archive cannot be read: {member.detail}")

@@ -59,8 +59,6 @@ def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Recon
 
 def history_lost(installation: Installation, instance: dg.DagsterInstance) -> bool:
     """Whether the instance knows nothing of a listing or a corpus that lies on disk: it is new, the data are not."""
-    from vlm_assets.store.listings import read_listing
-
     for spec in installation.catalog.sources:
         listing = read_listing(installation.root, spec.name)
         known = instance.get_dynamic_partitions(slices_partitions(spec.name))
