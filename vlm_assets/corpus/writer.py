@@ -12,7 +12,6 @@ from threading import Event
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from vlm_assets.corpus.gather import Gatherer
 from vlm_assets.corpus.slice_files import SliceFiles
@@ -21,7 +20,7 @@ from vlm_assets.corpus.staging import CorpusPlan, FileProof, ShardPlan, ShardRes
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import ArrowFile, sync_directory
 from vlm_assets.store.sound_files import IndexFile
-from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError
+from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
@@ -166,9 +165,9 @@ def read_windows(path: Path, bits: str) -> list[WindowRows]:
     """
     damaged = CorpusError(f"shard r{bits}: {path} is damaged; plan the shards again")
     try:
-        reader: pa.RecordBatchFileReader = IndexFile(path)
+        reader = IndexFile(path)
         windows = [WindowRows.of(reader.get_batch(number)) for number in range(reader.num_record_batches)]
-    except pa.ArrowException as error:
+    except StoreError as error:
         raise damaged from error
     for window in windows:
         if not (np.bincount(window.place, minlength=len(window.row)) == 1).all():
