@@ -190,6 +190,7 @@ def test_rows_of_several_images(upstream: Upstream) -> None:
     assert listed.companions == 2
 
 
+@pytest.mark.parametrize("upstream", ["client_folder", "github_release"], indirect=True)
 def test_other_words_are_another_identity(upstream: Upstream) -> None:
     packed = {"x.zip": pack(a__jpg=JPEG), "b.jpg": JPEG}
     seen = [
