@@ -32,6 +32,8 @@ class TablesBeside:
     """Those whose rows may name nothing in it, and that may be of something else."""
     unfolded: bool = True
     """Whether a name without the archive's own means a member: not where it could mean another archive's."""
+    settled: bool = False
+    """Whether all rows are known to name files beside the archive: then no name has to say which one it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,7 @@ def _copied(
 
 def _refusal(archive: str, names: Collection[str], beside: TablesBeside) -> Callable[[str, CaptionRow], None]:
     """What raises where a table beside several archives names a member without saying which archive's."""
-    known: Collection[str] = () if beside.unfolded else names
+    known: Collection[str] = () if beside.unfolded or beside.settled else names
 
     def missed(table: str, row: CaptionRow) -> None:
         named = [image.name for image in row.images if image.name in known]

@@ -124,12 +124,26 @@ def tables_beside(open_tables: "Mapping[str, Callable[[], IO[bytes]]]", item: It
 
     payload = item.payload
     optional = frozenset() if payload.get("expects") else frozenset(open_tables)
-    return TablesBeside(open_tables, optional, unfolded=not payload.get("among_others", False))
+    return TablesBeside(
+        open_tables,
+        optional,
+        unfolded=not payload.get("among_others", False),
+        settled=payload.get("settled", False),
+    )
 
 
-def expects_words(archives: Collection[Any], counts: Mapping[str, Any]) -> bool:
+def _expects_words(archives: Collection[Any], counts: Mapping[str, Any]) -> bool:
     """Whether the tables must speak of an archive's members: it is the only one, and they speak of nothing else."""
     return len(archives) == 1 and not counts.get("joined")
+
+
+def beside_flags(archives: Collection[Any], counts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the listing knows of the tables beside archives, for their payloads; true ones only."""
+    flags = {
+        "expects": _expects_words(archives, counts),
+        "settled": bool(counts.get("rows")) and not counts.get("elsewhere"),
+    }
+    return {name: True for name, is_so in flags.items() if is_so}
 
 
 def archive_slices(

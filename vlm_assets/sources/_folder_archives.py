@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
 from vlm_assets.archives.encodings import name_hint
@@ -69,12 +70,12 @@ def archive_item(
     *,
     said_by: str = "",
     is_among_others: bool = False,
-    expects: bool = False,
+    flags: Mapping[str, Any] = MappingProxyType({}),
 ) -> Item:
     """An archive as an item. Its identity is that of its files, which of its members are wanted, and their words.
 
-    `said_by`: how its members' words are looked for; `tables`: those that may speak of them, or, where it `expects`
-    that, must.
+    `said_by`: how its members' words are looked for; `tables`: those that may speak of them; `flags`: what
+    `beside_flags` says of these.
     """
     parts: list[dict[str, Any]] = []
     for key in archive.files:
@@ -89,7 +90,7 @@ def archive_item(
         payload["tables"] = {key: os.fsencode(names[key]).hex() for key in tables}
         payload["tables_sha256"] = [digests[key] for key in tables]
         payload["among_others"] = is_among_others
-        payload["expects"] = expects
+        payload.update(flags)
         words += f":{is_among_others}"
     identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told + words
     return Item(archive.key, identity, payload, sum(part["size"] or 0 for part in parts))

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from vlm_assets.captions.sidecars import match_sidecars
 from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
-from vlm_assets.sources._archives import among_others, expects_words, tables_near
+from vlm_assets.sources._archives import among_others, beside_flags, tables_near
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
 
@@ -99,7 +99,7 @@ def with_captions(
                 item,
                 {
                     **({"among_others": True} if item.key in crowded else {}),
-                    **({"expects": True} if expects_words(found.archives, captions.counts) else {}),
+                    **beside_flags(found.archives, captions.counts),
                 },
                 rule.told,
                 "tables",

@@ -13,7 +13,7 @@ from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import PathGlobs, among_others, archive_slices, expects_words, tables_near
+from vlm_assets.sources._archives import PathGlobs, among_others, archive_slices, beside_flags, tables_near
 from vlm_assets.sources._folder_archives import (
     FolderArchive,
     archive_events,
@@ -120,7 +120,7 @@ class ClientFolder:
                 tables_of[one.key],
                 said_by=rule.told,
                 is_among_others=one.key in crowded,
-                expects=expects_words(archives, attributes.get("captions", {})),
+                flags=beside_flags(archives, attributes.get("captions", {})),
             )
             for one in archives
         ]

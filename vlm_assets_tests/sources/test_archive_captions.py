@@ -132,6 +132,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], dict[str, str | None]]]
          "metadata.csv": table("y.zip/b.jpg,iki")},
         {"text": "metadata"}, {"a.jpga.jpg": None, "b.jpgb.jpg": "iki"},
     ),
+    "all-rows-are-of-loose-images": (
+        {"a.jpg": JPEG, "x.zip": pack(a__jpg=JPEG), "y.zip": pack(a__jpg=JPEG + b"y"), "metadata.csv": ROWS},
+        {"text": "metadata"}, {"a.jpg": "bir", "a.jpga.jpg": None},
+    ),
     "archives-with-folders-of-their-names": (
         {"x.zip": pack(x_in_a__jpg=JPEG), "y.zip": pack(y_in_a__jpg=JPEG + b"y"),
          "metadata.csv": table("x/a.jpg,bir", "y/a.jpg,iki")},
