@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from vlm_assets.captions.arrow_types import is_text
 from vlm_assets.captions.tables import TableReading
-from vlm_assets.hub.cells import Follow, ImageColumn, names_in
+from vlm_assets.hub.cells import Follow, ImageColumn, ImageShape, names_in
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.readers import READER_FAULTS, TEXT_FORMATS, batches_of
-from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, class_names, plan_columns, sampled_names
+from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, class_names, nfc_names, plan_columns, sampled_names
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.words.errors import SourceError
+from vlm_assets.words.layout import nfc
 
 _BLOCK_BYTES: Final = 256 * 1024
 """Asked for at once, so that a footer is one request."""
@@ -143,7 +144,10 @@ class TableLook:
     def _schema(self) -> "pa.Schema":
         if self.format == "parquet":
             with self._parquet() as file:
-                return file.schema_arrow
+                schema = file.schema_arrow
+            names = nfc_names(schema, self.where)
+            fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
+            return pa.schema(fields, schema.metadata)
         first = next(batches_of(cast("Path", self.source), self.format, self.where), None)
         if first is None:
             raise SourceError(f"{self.where}: a data file without rows")
@@ -160,7 +164,10 @@ class TableLook:
             batch = next(batches_of(cast("Path", self.source), self.format, self.where, wanted))
         else:
             with self._parquet() as file:
-                batch = next(file.iter_batches(batch_size=SAMPLE_ROWS, columns=wanted), None)
+                batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=_written(file, wanted))
+                batch = next(batches, None)
+                if batch is not None:
+                    batch = batch.rename_columns([nfc(name) for name in batch.schema.names])
         if batch is None:
             return {}
         try:
@@ -175,29 +182,35 @@ class TableLook:
             return
         with self._parquet() as file:
             for group in range(file.num_row_groups):
-                leaves = _leaves(file, group, column)
+                [name] = _written(file, [column.name])
+                leaves = _leaves(file, group, name, column.shape)
                 if leaves:
                     table = file.read_row_group(group, columns=leaves, use_threads=False)
-                    yield from table.column(column.name).to_pylist()
+                    yield from table.column(name).to_pylist()
 
     def _plain_values(self, name: str) -> Iterator[Any]:
         if self.format in TEXT_FORMATS:
             yield from (row.get(name) for row in self._text().rows())
         elif self.format == "parquet":
             with self._parquet() as file:
-                for batch in file.iter_batches(columns=[name], use_threads=False):
+                for batch in file.iter_batches(columns=_written(file, [name]), use_threads=False):
                     yield from batch.column(0).to_pylist()
         else:
             for batch in batches_of(cast("Path", self.source), self.format, self.where, [name]):
                 yield from batch.column(0).to_pylist()
 
 
-def _leaves(file: "pq.ParquetFile", group: int, column: ImageColumn) -> list[str]:
+def _written(file: "pq.ParquetFile", names: Sequence[str]) -> list[str]:
+    """Columns of these NFC names as the file calls them."""
+    return [name for name in file.schema_arrow.names if nfc(name) in set(names)]
+
+
+def _leaves(file: "pq.ParquetFile", group: int, column: str, shape: ImageShape) -> list[str]:
     """The Parquet columns that hold a column's names; none where every image of a row group has its bytes."""
     about = file.metadata.row_group(group)
     chunks = [about.column(number) for number in range(about.num_columns)]
-    own = [one for one in chunks if one.path_in_schema.partition(".")[0] == column.name]
-    if column.shape == "text":
+    own = [one for one in chunks if one.path_in_schema.partition(".")[0] == column]
+    if shape == "text":
         return [one.path_in_schema for one in own]
     for one in own:
         known = one.statistics

@@ -24,7 +24,15 @@ from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.expansion import check_messages, rows_at_once
 from vlm_assets.hub.packed import PackedWords, packed_records
-from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, Rows, plan_columns, records_of, sampled_names
+from vlm_assets.hub.tables import (
+    SAMPLE_ROWS,
+    Columns,
+    Rows,
+    nfc_names,
+    plan_columns,
+    records_of,
+    sampled_names,
+)
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.hub.webdataset import webdataset_records
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
@@ -97,6 +105,9 @@ def batches_of(
         budget = Budget(ArchiveLimits(BATCH_BYTES), path.stat().st_size, where)
         while (batch := _next_sound(batches)) is not None:
             budget.unpack(batch.nbytes)
+            names = nfc_names(batch.schema, where)
+            if names != batch.schema.names:
+                batch = batch.rename_columns(names)
             yield batch.select(list(columns)) if columns is not None else batch
     except READER_FAULTS as error:
         raise SourceError(f"{where}: cannot be read to its end ({_short(error)})") from error

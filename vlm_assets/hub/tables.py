@@ -19,6 +19,7 @@ from vlm_assets.captions.words import TEXT_NAMES, as_text
 from vlm_assets.hub.cells import Cell, Follow, ImageColumn, ImageShape, cells_of, followed_cells, gives_image
 from vlm_assets.hub.columns import LabelRule, Wanted
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Record, RecordImage
 
 SAMPLE_ROWS: Final = 8
@@ -68,9 +69,21 @@ def features_of(schema: pa.Schema | None) -> dict[str, Any]:
     if raw is None:
         return {}
     try:
-        return dict(orjson.loads(raw)["info"]["features"])
-    except (ValueError, KeyError, TypeError):
+        return {nfc(name): feature for name, feature in orjson.loads(raw)["info"]["features"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def nfc_names(schema: pa.Schema, where: str) -> list[str]:
+    """Names of the columns in NFC, as the catalogue has them.
+
+    Raises:
+        SourceError: two columns have one name.
+    """
+    names = [nfc(name) for name in schema.names]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SourceError(f"{where}: two columns are named {', '.join(twice)}")
+    return names
 
 
 def plan_columns(

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.columns import LabelRule, Wanted
+from vlm_assets.words.layout import nfc
 
 TABLE_KEYS: Final = ("image_column", "text_column", "messages_column", "split_images")
 
@@ -21,7 +22,7 @@ class LabelledSpec(SourceSpec):
             return None
         known = None if rule.map is None else frozenset(rule.map)
         if rule.column is not None:
-            return LabelRule(f"column {rule.column!r}", rule.column, known)
+            return LabelRule(f"column {rule.column!r}", nfc(rule.column), known)
         return LabelRule(f"folder {rule.folder} of the name", known=known)
 
     has_classes: ClassVar[bool] = True
@@ -60,6 +61,12 @@ class TableSpec(LabelledSpec):
     @property
     def wanted(self) -> Wanted:
         """The same for the readers."""
+        named = self.image_column
+        images = () if named is None else (named,) if isinstance(named, str) else named
         return Wanted(
-            self.image_column, self.text_column, self.messages_column, self.split_images, self.label_rule
+            tuple(map(nfc, images)) or None,
+            None if self.text_column is None else nfc(self.text_column),
+            None if self.messages_column is None else nfc(self.messages_column),
+            self.split_images,
+            self.label_rule,
         )

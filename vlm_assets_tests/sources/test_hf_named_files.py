@@ -241,3 +241,18 @@ def test_the_text_may_be_the_label_too(hub: HubService, tmp_path: Path) -> None:
     table = parquet(image=[{"bytes": A, "path": None}], caption=["kedi"])
     _, fetched = fetched_of(hub, tmp_path, {"t.parquet": table}, **labels("caption", "kedi"))
     assert [(one.text, one.label) for one in fetched.records] == [("kedi", "kedi")]
+
+
+def test_names_of_columns_are_compared_in_nfc(hub: HubService, tmp_path: Path) -> None:
+    """macOS writes `ç` as two characters."""
+    names = {"resım": paths("images/a.jpg"), "ac\u0327ıklama": ["bir"], "tu\u0308r": ["kedi"]}
+    keys = {"image_column": "resım", "text_column": "açıklama", **labels("tür", "kedi")}
+    _, fetched = fetched_of(
+        hub, tmp_path, {"README.md": CARD, "data/t.parquet": parquet(**names), **IMAGES}, **keys
+    )
+    [record] = fetched.records
+    assert (fetched.images, record.text, record.extra) == (
+        [A],
+        "bir",
+        {"tür": "kedi", "resım.path": "images/a.jpg"},
+    )
