@@ -33,6 +33,8 @@ from vlm_assets.orchestration.run.locked import locked_by
 from vlm_assets.orchestration.run.pools import register_pools
 from vlm_assets.orchestration.run.threads import run_all
 from vlm_assets.remote.line import NoRemote, line_remote
+from vlm_assets.sources.protocol import Requests
+from vlm_assets.sources.registry import traits_of
 
 if TYPE_CHECKING:
     from vlm_assets.ingest.listing import ListingChange
@@ -108,6 +110,21 @@ def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[st
     return len(new)
 
 
+def load_before_threads(kinds: Iterable[str]) -> None:
+    """Imports the packages that listings of these kinds enter from different ends.
+
+    One thread in `aiohttp`, another in `aiohttp.abc`: each waits for the other's module, and Python gives one of them
+    up with an error.
+    """
+    every = [traits_of(kind) for kind in kinds]
+    if any(traits.requests is not Requests.NONE for traits in every):
+        import aiohttp  # noqa: F401 - loaded, not used
+        import requests  # noqa: F401
+    if any("huggingface" in traits.badges for traits in every):
+        import datasets  # noqa: F401
+        import huggingface_hub  # noqa: F401
+
+
 def _list_all(
     context: dg.AssetExecutionContext,
     installation: Installation,
@@ -134,4 +151,5 @@ def _list_all(
             context.log.info("%s is %s in the catalogue: not listed", spec.name, source_state(spec))
             continue
         calls[spec.name] = partial(list_one, spec)
+    load_before_threads(spec.kind for spec in wanted if spec.active)
     return run_all(calls, workers=_THREADS, cancelled=threading.Event())
