@@ -6,9 +6,11 @@ white: so what a page shows is looked at before the page is drawn.
 
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 import pikepdf
+from PIL import Image
 
 from vlm_assets.images.decode import probe_decoded
 from vlm_assets.images.facts import BadImageError, ProbePolicy
@@ -78,10 +80,22 @@ def _jpeg_damage(image: pikepdf.Stream, filters: list[str], max_pixels: int) -> 
         return _no_data(data, "the JPEG has no beginning")
     data = data[start:]
     fault = _probed("JPEG", data, max_pixels)
+    if fault is None:
+        return _colour_damage(image, data)
     has_end = data.rstrip(_PADDING).endswith(_EOI)
-    if fault is None or has_end or any(marker in data for marker in _PROGRESSIVE):
+    if has_end or any(marker in data for marker in _PROGRESSIVE):
         return fault
     return _probed("JPEG", data + _EOI, max_pixels)  # it may be whole but for the mark
+
+
+def _colour_damage(image: pikepdf.Stream, data: bytes) -> Damage | None:
+    """A JPEG in a colour space of another number of channels: renderers show stripes of it, or nothing."""
+    channels = channels_of(image.get("/ColorSpace"))
+    with Image.open(BytesIO(data), formats=("JPEG",)) as opened:
+        found = len(opened.getbands())
+    if "/ColorSpace" in image and channels in {0, found}:
+        return None
+    return Damage(RejectReason.CORRUPT, f"a JPEG of {found} channels in a colour space of {channels}")
 
 
 def _jpeg2000_damage(image: pikepdf.Stream, filters: list[str], max_pixels: int) -> Damage | None:
@@ -121,11 +135,14 @@ def jpeg2000_ends_early(data: bytes) -> bool:
 
 
 def poppler_misreads(image: pikepdf.Stream) -> bool:
-    """Whether an image is a JPEG 2000 whose alpha is its mask, or a bare codestream with alpha.
+    """Whether an image is a JPEG 2000 with alpha, as its mask or in a bare codestream, or a JPEG of another size.
 
-    Poppler (22.12) takes alpha for a colour there, and shows stripes; pdfium does not.
+    Poppler (22.12) takes alpha for a colour there, and the size of the dictionary for that of the JPEG, and shows
+    stripes; pdfium does not.
     """
     filters = filters_of(image)
+    if filters[-1:] == ["/DCTDecode"]:
+        return _jpeg_size(image, filters) not in {None, size_of(image)}
     if filters[-1:] != ["/JPXDecode"]:
         return False
     if int(image.get("/SMaskInData", 0)):
@@ -136,6 +153,14 @@ def poppler_misreads(image: pikepdf.Stream) -> bool:
         return False
     channels = channels_of(image.get("/ColorSpace"))
     return data.startswith(_SIZE_MARKER) and channels not in {0, int.from_bytes(data[40:42], "big")}
+
+
+def _jpeg_size(image: pikepdf.Stream, filters: list[str]) -> tuple[int, int] | None:
+    try:
+        with Image.open(BytesIO(original_bytes(image, filters)), formats=("JPEG",)) as opened:
+            return opened.size
+    except (NotOneImageError, OSError, SyntaxError, zlib.error):
+        return None
 
 
 def jpeg2000_depth(data: bytes) -> int | None:

@@ -92,6 +92,8 @@ CASES: dict[str, tuple[Make, RejectReason | None]] = {
     "jpeg half, progressive": (of(PROGRESSIVE[: len(PROGRESSIVE) // 2], Name.DCTDecode), TRUNCATED),
     "jpeg half, cmyk": (of(CMYK[: len(CMYK) // 2], Name.DCTDecode, ColorSpace=Name.DeviceCMYK), TRUNCATED),
     "jpeg that is something else": (of(NOISE, Name.DCTDecode), TRUNCATED),
+    "jpeg, grey in a colour space of three": (of(JPEG, Name.DCTDecode, ColorSpace=Name.DeviceRGB), CORRUPT),
+    "jpeg, three colours in grey": (of(jpeg(COLOUR), Name.DCTDecode), CORRUPT),
     "jpx whole": (of(JP2, Name.JPXDecode), None),
     "jpx whole, line feed behind": (of(JP2 + b"\r\n", Name.JPXDecode), None),
     "jpx codestream whole": (of(CODESTREAM, Name.JPXDecode), None),
@@ -289,6 +291,23 @@ def test_alpha_in_jpeg_2000_is_pdfium_s(
         images={"Im0": of(data, Name.JPXDecode, GREY, ColorSpace=space, **keys)(pdf)},
         page_keys={"Rotate": 180},
     )
+    pdf.save(tmp_path / "a.pdf")
+    found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
+    assert isinstance(found, ToDraw)
+    assert found.by_pdfium is by_pdfium
+
+
+@pytest.mark.parametrize(
+    ("width_px", "by_pdfium"), [(900, False), (800, True)], ids=["its own size", "another size"]
+)
+def test_a_jpeg_of_another_size_than_it_says_is_pdfium_s(
+    width_px: int,
+    by_pdfium: bool,  # noqa: FBT001 - table
+    tmp_path: Path,
+) -> None:
+    pdf = pikepdf.new()
+    scanned = of(JPEG, Name.DCTDecode, Width=width_px)(pdf)
+    add_page(pdf, images={"Im0": scanned}, page_keys={"Rotate": 180})
     pdf.save(tmp_path / "a.pdf")
     found = decide(open_document(tmp_path / "a.pdf"), 0, PageOptions())
     assert isinstance(found, ToDraw)
