@@ -12,7 +12,7 @@ from vlm_assets.archives.limits import Budget, DamagedArchiveError, MemberFaultE
 from vlm_assets.archives.members import Entry
 from vlm_assets.archives.names import safe_name
 from vlm_assets.archives.streams import ChunkStream
-from vlm_assets.words.errors import OperationError, RejectReason
+from vlm_assets.words.errors import OperationError, RejectReason, StoreError
 
 MEMORY_BYTES: Final = 896 * 2**20
 """Address space of the process: what a dictionary of 256 MiB takes, and the interpreter."""
@@ -22,6 +22,8 @@ _PROGRAM: Final = (
     "from vlm_assets.archives import seven_zip_child; seven_zip_child.main(sys.argv[2:])"
 )
 _HEAD_BYTES: Final = 5
+_DISK: Final = "disk"
+"""Said by the far end; see there."""
 
 
 class EncryptedNamesError(DamagedArchiveError):
@@ -59,6 +61,8 @@ class SevenZipReader:
                 for _ in self._chunks():
                     pass
             if message[0] == "fault":
+                if message[1] == _DISK:
+                    raise StoreError(f"{self._budget.where}: cannot be read: {message[2]}")
                 kind = EncryptedNamesError if message[1] == RejectReason.ENCRYPTED else DamagedArchiveError
                 raise kind(f"{self._budget.where}: the 7z archive cannot be read ({message[2]})")
         finally:
@@ -78,6 +82,8 @@ class SevenZipReader:
         """The present member's bytes, and its fault where it has one."""
         yield from self._chunks()
         if self._message[0] == "fault":
+            if self._message[1] == _DISK:
+                raise StoreError(f"{self._budget.where}: cannot be read: {self._message[2]}")
             raise MemberFaultError(RejectReason(self._message[1]), self._message[2])
 
     def _chunks(self) -> Iterator[bytes]:

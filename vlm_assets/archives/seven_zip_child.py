@@ -13,12 +13,15 @@ import zlib
 from typing import Any, BinaryIO, Final, cast
 
 from vlm_assets.archives.joined import JoinedFile
+from vlm_assets.words.errors import of_the_disk
 
 FRAME_BYTES: Final = 2**18
 ENCRYPTED: Final = "encrypted"
 UNREADABLE: Final = "unreadable"
 CHECKSUM: Final = "checksum"
 DAMAGED: Final = "damaged"
+DISK: Final = "disk"
+"""The archive cannot be read at all now: no fault of a member's."""
 
 
 def main(arguments: list[str]) -> None:
@@ -45,7 +48,7 @@ def _serve(parts: list[bytes], answers: BinaryIO) -> None:
     except MemoryError:
         _tell(answers, ["fault", DAMAGED, "its header needs too much memory"])
     except Exception as error:  # noqa: BLE001  # the library raises whatever a damaged header makes it stumble over
-        _tell(answers, ["fault", DAMAGED, _short(error)])
+        _tell(answers, ["fault", DISK if of_the_disk(error) else DAMAGED, _short(error)])
     else:
         _members(archive, answers)
         _tell(answers, ["end"])
@@ -106,7 +109,7 @@ def _member(archive: Any, file: Any, answers: BinaryIO) -> list[str] | None:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001  # as above
-        return [UNREADABLE, _short(error)]
+        return [DISK if of_the_disk(error) else UNREADABLE, _short(error)]
     if file.crc32 is not None and crc != file.crc32:
         return [CHECKSUM, f"CRC-32 {crc:08x}, {file.crc32:08x} in the header"]
     return None

@@ -23,7 +23,7 @@ from vlm_assets.archives.streams import (
     zstd_error,
 )
 from vlm_assets.archives.zip_directory import ZipEntry, read_directory
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import RejectReason, StoreError, of_the_disk
 
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _STORED: Final = 0
@@ -141,6 +141,8 @@ class ZipArchive:
                         return  # cut: the size tells, or an LZMA stream without end mark
                     data += more
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, zstd_error()) as error:
+            if of_the_disk(error):  # the disk's fault, which passes, is never the member's, which stays
+                raise StoreError(f"{self._budget.where}: cannot be read: {error}") from error
             raise MemberFaultError(RejectReason.UNREADABLE, short(error)) from error
         except MemoryError as error:
             raise MemberFaultError(RejectReason.UNREADABLE, "needs too much memory to unpack") from error

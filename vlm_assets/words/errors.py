@@ -84,6 +84,19 @@ class DiskFullError(StoreError):
     """The volume has not enough room for what is about to be written; everything on disk is still valid."""
 
 
+_OF_THE_DISK: Final = frozenset(
+    {
+        errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS,
+    }
+)  # fmt: skip
+
+
+def of_the_disk(error: BaseException) -> bool:
+    """Whether the disk said it: over damaged data decoders raise an `OSError` too, or seek where no file is."""
+    return isinstance(error, OSError) and error.errno in _OF_THE_DISK
+
+
 def is_full(error: OSError) -> bool:
     """Whether the volume is full, or what a quota leaves of it."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}

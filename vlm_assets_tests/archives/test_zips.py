@@ -1,20 +1,36 @@
+import errno
+import io
 import stat
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import inflate64
 import pytest
 from backports import zstd
 
+from vlm_assets.archives import seven_zip_child
 from vlm_assets.archives.limits import (
     ArchiveLimits,
     BombError,
+    Budget,
     DamagedArchiveError,
     MissingPartsError,
     TruncatedArchiveError,
 )
-from vlm_assets_tests.archives.made import LIMITS, cut, found_in, raw_zip, records, told, zip_bytes
+from vlm_assets.archives.zips import ZipArchive
+from vlm_assets.words.errors import StoreError, of_the_disk
+from vlm_assets_tests.archives.made import (
+    LIMITS,
+    cut,
+    found_in,
+    raw_zip,
+    records,
+    seven_zip_bytes,
+    told,
+    zip_bytes,
+)
 
 DATA = bytes(range(256)) * 40
 CP857 = "şehir/ığdır.jpg".encode("cp857")
@@ -199,3 +215,44 @@ def test_a_last_part_alone_says_what_is_missing(tmp_path: Path) -> None:
         ("in.zip/z.jpg", b"Z"),
         ("in.zip/p.zip", "split_archive_incomplete"),
     ]
+
+
+class _BrokenDisk(io.BytesIO):
+    """A file whose disk fails from some moment on."""
+
+    reads_left = 2**30
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_what_the_disk_says_is_no_fault_of_the_member(method: int) -> None:
+    """It passes: as a reject of the member it would stay for good."""
+    file = _BrokenDisk(zip_bytes([("a.jpg", DATA)], method))
+    [entry] = ZipArchive(file, Budget(LIMITS, len(file.getvalue()), "x.zip")).entries()
+    file.reads_left = 1  # the member's own header
+    with pytest.raises(StoreError if method else OSError, match=r"Input/output error"):
+        entry.open().read(len(DATA))
+
+
+def test_the_disk_below_a_7z_archive_is_told_apart_from_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of_the_disk(OSError(errno.EIO, "x"))
+    assert not of_the_disk(OSError("Invalid data stream"))
+    assert not of_the_disk(OSError(errno.EINVAL, "a seek to nowhere"))
+
+    file = _BrokenDisk(seven_zip_bytes([("a.jpg", DATA)]))
+    real = seven_zip_child._members
+
+    def members(archive: object, answers: BinaryIO) -> None:
+        file.reads_left = 0
+        real(archive, answers)
+
+    monkeypatch.setattr(seven_zip_child, "JoinedFile", lambda _: file)
+    monkeypatch.setattr(seven_zip_child, "_members", members)
+    answers = io.BytesIO()
+    seven_zip_child._serve([b"x.7z"], answers)
+    assert b'["fault", "disk"' in answers.getvalue()
