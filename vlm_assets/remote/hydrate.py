@@ -21,6 +21,7 @@ from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest, swap_link
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import Listing, SliceManifest
@@ -57,6 +58,7 @@ def hydrate_sources(
     return report
 
 
+@named_disk_errors
 def hydrate_due_slice(
     installation: Installation,
     listing: Listing,
@@ -92,6 +94,7 @@ def hydrate_due_slice(
     return directory
 
 
+@named_disk_errors
 def follow_remote(
     installation: Installation, name: Name, *, lock_wait_s: float = 3600.0, bucket: Bucket | None = None
 ) -> Path | None:
@@ -112,6 +115,7 @@ def follow_remote(
     return _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)[0]
 
 
+@named_disk_errors
 def hydrate_plan(
     installation: Installation, target: str, *, lock_wait_s: float = 3600.0, bucket: Bucket | None = None
 ) -> list[Path]:

@@ -20,10 +20,12 @@ from vlm_assets.store.corpus_lock import lock_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry
 
 
+@named_disk_errors
 def push_listing(installation: Installation, source: str, *, bucket: Bucket | None = None) -> bool:
     """Pushes a source's listing and the catalogue's snapshot; False where the remote had both.
 
@@ -53,6 +55,7 @@ def push_listing(installation: Installation, source: str, *, bucket: Bucket | No
     return _run(root, bucket, memory, plan, f"push of listing {source}")
 
 
+@named_disk_errors
 def push_slice(
     installation: Installation, source: str, slice_key: str, *, bucket: Bucket | None = None
 ) -> bool:
@@ -66,6 +69,7 @@ def push_slice(
     return _push(installation, [Name("datasets", source, slice_key)], bucket)
 
 
+@named_disk_errors
 def push_target(installation: Installation, target: str, *, bucket: Bucket | None = None) -> bool:
     """Pushes a target's plan and corpus, as far as there are any; False where the remote had them.
 
@@ -78,16 +82,19 @@ def push_target(installation: Installation, target: str, *, bucket: Bucket | Non
     return _push(installation, [Name(area, corpus, target) for area in ("allocations", "corpora")], bucket)
 
 
+@named_disk_errors
 def push_plan(installation: Installation, target: str, *, bucket: Bucket | None = None) -> bool:
     """Pushes a target's plan alone; errors as of `push_target`."""
     return _push(installation, [Name("allocations", installation.catalog.corpus.name, target)], bucket)
 
 
+@named_disk_errors
 def push_names(installation: Installation, names: Collection[Name], *, bucket: Bucket | None = None) -> bool:
     """Pushes the current versions of any names; errors as of `push_target`."""
     return _push(installation, names, bucket)
 
 
+@named_disk_errors
 def push_tombstones(installation: Installation, *, bucket: Bucket | None = None) -> bool:
     """Pushes the takedowns that the remote lacks; False where it had all.
 

@@ -27,6 +27,7 @@ from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.report import PruneReport
 from vlm_assets.remote.staged import STAGED, StagedShard
 from vlm_assets.settings import Settings
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import Listing
@@ -59,6 +60,7 @@ class PruneOrder:
     dry_run: bool = False
 
 
+@named_disk_errors
 def prune_remote(
     settings: Settings, order: PruneOrder | None = None, *, bucket: Bucket | None = None
 ) -> PruneReport:

@@ -23,6 +23,7 @@ from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.arrow_files import sync_directory
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError, TakenDownError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Manifest
@@ -44,6 +45,7 @@ def staged_prefix(corpus: str, staging: str) -> str:
     return f"{STAGED}{corpus}/{staging}/"
 
 
+@named_disk_errors
 def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) -> bool:
     """Pushes a complete shard of a staging folder; False where the remote had it.
 
@@ -104,6 +106,7 @@ def known_shards(bucket: Bucket, staging_path: Path, shards: Iterable[ShardPlan]
     return found
 
 
+@named_disk_errors
 def pull_shards(
     bucket: Bucket, root: DataRoot, staging_path: Path, shards: Collection[ShardPlan]
 ) -> list[str]:

@@ -25,6 +25,7 @@ from vlm_assets.remote.upload import Uploader
 from vlm_assets.settings import Settings
 from vlm_assets.store.corpus_lock import CorpusLock, items_path
 from vlm_assets.store.tombstones import Tombstone
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
@@ -68,6 +69,7 @@ class RemoteVerifyReport(BaseModel):
         return 1 if any(not one.mended for one in self.problems) else 0
 
 
+@named_disk_errors
 def verify_remote(
     settings: Settings,
     *,
