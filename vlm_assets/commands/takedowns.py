@@ -42,8 +42,8 @@ def carry_out(
         print_json(receipt.model_dump(mode="json"))
     else:
         _show_receipt(receipt)
-    others = finish_quietly(installation)
-    return max([receipt.exit_code, *(one.exit_code for one in others if one.tombstone != receipt.tombstone)])
+    others = finish_quietly(installation, pull=False, attempted=False)
+    return max([receipt.exit_code, *(one.exit_code for one in others)])
 
 
 def finish_here(installation: "Installation", *, as_json: bool) -> int:
@@ -59,10 +59,13 @@ def finish_here(installation: "Installation", *, as_json: bool) -> int:
     return max((one.exit_code for one in receipts), default=0)
 
 
-def finish_quietly(installation: "Installation", *, pull: bool = True) -> "list[Receipt]":
+def finish_quietly(
+    installation: "Installation", *, pull: bool = True, attempted: bool = True
+) -> "list[Receipt]":
     """Carries out, on this machine, takedowns that were cut or that another machine gave; tells what is outstanding.
 
-    `pull`: reads those of the remote first; the steps of a build do that themselves.
+    `pull`: reads those of the remote first; the steps of a build do that themselves. Without `attempted`, what stands
+    on a receipt as outstanding is left to a person.
 
     Raises:
         RemoteError: the remote's takedowns cannot be read.
@@ -76,6 +79,7 @@ def finish_quietly(installation: "Installation", *, pull: bool = True) -> "list[
     receipts = finish_takedowns(
         installation,
         workers=installation.settings.worker_count,
+        attempted=attempted,
         forget_previews=lambda slices: forget_previews(installation, slices),
     )
     for receipt in receipts:
