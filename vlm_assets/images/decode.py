@@ -38,6 +38,8 @@ _MID_GREY: Final = {"L": (128,), "CMYK": (127, 128)}
 _PADDING: Final = bytes(64)
 _ZERO_TAIL: Final = bytes(512)
 _PNG_EXIF: Final = (b"eXIf", b"Raw profile type ")
+_PREFIX_BYTES: Final = 16
+"""By which `Image.open` chooses a reader."""
 _SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
 
@@ -183,7 +185,11 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
         _check_limits(headers.jxl_header(data), policy)
     try:
         # Not Image.open(): it keeps the reason for itself and says "cannot identify image file".
-        image = Image.OPEN[_opened_as(form, data)][0](BytesIO(data), "")
+        opener, accepts = Image.OPEN[_opened_as(form, data)]
+        taken = accepts is None or accepts(data[:_PREFIX_BYTES])
+        if not taken or isinstance(taken, str):  # a string: why not
+            raise BadImageError(RejectReason.CORRUPT, f"no reader takes it for {form} by its first bytes")
+        image = opener(BytesIO(data), "")
         header = _other_header(form, data, image)
         _check_limits(header, policy)
         if policy.verify == "header":

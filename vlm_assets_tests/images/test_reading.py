@@ -99,3 +99,14 @@ def test_a_sound_orientation_is_read():
             assert found.orientation == 6
             with Image.open(BytesIO(data)) as image:
                 assert (image.width, image.height) == (found.width_px, found.height_px)
+
+
+@pytest.mark.parametrize("form", ["AVIF", "GIF", "BMP", "TIFF", "JPEG", "PNG", "WEBP"])
+def test_a_file_whose_first_bytes_change_is_read_or_refused(form):
+    """Readers choose by the first 16 bytes, and each takes less than its decoder would."""
+    data = encoded(form, b"")
+    with prober() as one:
+        for place, value in product(range(16), (0, 1, 255)):
+            changed = data[:place] + bytes([value]) + data[place + 1 :]
+            if isinstance(one.probe(changed), ImageFacts):
+                assert reads(changed) == "", (place, value)
