@@ -1,4 +1,4 @@
-"""A row trains as it is: TRL's own code takes normalised rows that PyTorch's workers read from disk.
+"""A row trains as it is: TRL's own code takes the rows of a built corpus, which PyTorch's workers read from disk.
 
 torch is large, so it lives in an environment of its own that the test makes with pip, never in the lock. The default
 run holds the same shape in `test_conversations`.
@@ -17,27 +17,17 @@ import datasets
 import pytest
 from PIL import Image
 
-from vlm_assets.captions.conversations import normalise
+from vlm_assets.allocation.step import allocate
 from vlm_assets.captions.marks import split_at_marks
+from vlm_assets.corpus.build import build_corpus
 from vlm_assets_tests.captions.talks import FORMS, IMAGE, PAIRED, Talk
+from vlm_assets_tests.workplace import STREET, ingest, install
 
 READER = Path(__file__).with_name("trl_reader.py")
 # TRL is pinned to the release whose code the `messages` column was made for; torch to one with a small CPU build;
 # the two that read the rows are the ones that wrote them.
 PACKAGES = ["trl==1.16.0", "torch==2.13.0", *(f"{name}=={version(name)}" for name in ("datasets", "pillow"))]
-FEATURES = datasets.Features(
-    {
-        "images": datasets.List(datasets.Image()),
-        "messages": datasets.List(
-            {
-                "role": datasets.Value("string"),
-                "content": datasets.List(
-                    {"type": datasets.Value("string"), "text": datasets.Value("string")}
-                ),
-            }
-        ),
-    }
-)
+FEATURES = datasets.Features({"images": datasets.List(datasets.Image()), "talk": datasets.Value("string")})
 TALKS: dict[str, Talk] = {
     "one-image": [("user", [IMAGE, "Bu nedir?"]), ("assistant", ["Bir kedi."])],
     "three-images": [
@@ -73,20 +63,20 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(1_800)
 def test_trl_takes_every_row_as_it_is_with_images_in_their_places(tmp_path: Path, python: Path):
     cases = [(make(talk), talk) for talk in TALKS.values() for make in (FORMS | PAIRED).values()]
-    expected = _save([*cases, *ODD.values()], tmp_path / "rows")
+    corpus, expected = _built([*cases, *ODD.values()], tmp_path)
 
-    command = [str(python), str(READER), str(tmp_path / "rows"), "train"]
+    command = [str(python), str(READER), str(corpus)]
     ran = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stderr
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert rows == expected
+    assert sorted(rows, key=json.dumps) == sorted(expected, key=json.dumps)
     texts = [part for turns in rows for turn in turns for part in turn["parts"] if isinstance(part, str)]
     assert all(split_at_marks(text) == [text] for text in texts)
 
 
-def _save(cases: list[tuple[Any, Talk]], folder: Path) -> list[list[dict[str, Any]]]:
-    """Writes a dataset folder of one split, each image of another size; gives what is to be read from it."""
+def _built(cases: list[tuple[Any, Talk]], base: Path) -> tuple[Path, list[list[dict[str, Any]]]]:
+    """A corpus of conversations, each image of another size; and what is to be read from it, in any order."""
     rows: list[dict[str, Any]] = []
     expected: list[list[dict[str, Any]]] = []
     sizes = ([width_px, 8] for width_px in range(10, 10_000))
@@ -96,12 +86,24 @@ def _save(cases: list[tuple[Any, Talk]], folder: Path) -> list[list[dict[str, An
             for role, said in talk
         ]
         images = [part for turn in turns for part in turn["parts"] if isinstance(part, list)]
-        encoded = [{"bytes": _png(*size), "path": None} for size in images]
-        rows.append({"images": encoded, "messages": normalise(value, len(images)).messages})
-        expected.append(turns)
-    train = datasets.Dataset.from_list(rows, features=FEATURES)
-    datasets.DatasetDict({"train": train}).save_to_disk(folder)
-    return expected
+        if images:
+            encoded = [{"bytes": _png(*size), "path": None} for size in images]
+            rows.append({"images": encoded, "talk": _json(value)})
+            expected.append(turns)
+    saved = datasets.Dataset.from_list(rows, features=FEATURES)
+    datasets.DatasetDict({"train": saved}).save_to_disk(base / "saved")
+    keys = {"kind": "hf_disk", "path": base / "saved", "image_column": "images", "messages_column": "talk"}
+    installation = install(base, {**STREET, **keys}, corpus={"targets": {"all": len(rows)}})
+    ingest(installation)
+    build_corpus(allocate(installation, "all").path, installation.root)
+    return installation.root.corpus("small", "all").resolve(), expected
+
+
+def _json(value: Any) -> str:
+    """Of one text column: forms of several types have no common Arrow type."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _png(width_px: int, height_px: int) -> bytes:
