@@ -216,6 +216,8 @@ class _Download:
         now = time.time()
         again: list[tuple[str, Job]] = []
         for index, item in enumerate(self._items):
+            if self._stop.is_set():
+                return
             stored = self._spool.bodies.get(item.key)
             if stored is not None and stored.declared == item.sha256:
                 self._finish(index, stored)

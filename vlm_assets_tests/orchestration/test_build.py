@@ -1,5 +1,7 @@
 import re
 import shutil
+import signal
+import threading
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from rich.console import Console
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.command.build import run_build
+from vlm_assets.sources.client_folder import ClientFolder
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 
@@ -85,3 +88,21 @@ def test_a_holder_is_named_and_nothing_waits(tmp_path):
     assert code == 1
     assert "held by pid" in told
     assert "never committed" in told
+
+
+def test_ctrl_c_ends_a_build_says_what_stays_and_the_next_one_goes_on(tmp_path, monkeypatch):
+    installation = city(tmp_path)
+    main, fetch = threading.get_ident(), ClientFolder.fetch
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        signal.pthread_kill(main, signal.SIGINT)
+        return fetch(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClientFolder, "fetch", interrupted)
+        code, told = build(installation)
+    assert code == 130
+    assert told.splitlines()[-1] == "Interrupted: what is committed stays, run it again to go on"
+    assert "Building" not in told
+    code, told = build(installation, sources=["street"])
+    assert code == 0, told

@@ -6,7 +6,14 @@ from typing import Final
 import dagster as dg
 
 from vlm_assets.orchestration.names import LOCK_WAIT_TAG
-from vlm_assets.orchestration.run.runs import RunOutcome, RunWish, job_of, outcome_of, tags_of
+from vlm_assets.orchestration.run.runs import (
+    RunOutcome,
+    RunWish,
+    job_of,
+    outcome_of,
+    tags_of,
+    was_interrupted,
+)
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own console lines; everything is in the event log, and failures are told by the caller."""
@@ -20,7 +27,11 @@ class RunHere:
         self._defs = defs
 
     def run(self, wishes: Sequence[RunWish]) -> list[RunOutcome]:
-        """See `Runner`."""
+        """See `Runner`.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came while a run was under way; the rest is not begun.
+        """
         return [self._run(wish) for wish in wishes]
 
     def _run(self, wish: RunWish) -> RunOutcome:
@@ -31,4 +42,6 @@ class RunHere:
             run_config={**_QUIET, **wish.config},
             raise_on_error=False,
         )
+        if not result.success and was_interrupted(self._instance, result.run_id):
+            raise KeyboardInterrupt
         return outcome_of(self._instance, wish, result.run_id)

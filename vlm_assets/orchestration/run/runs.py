@@ -1,6 +1,6 @@
 """Runs of the build command: what is asked for, and how it went. How a run is launched is not decided here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,6 +8,7 @@ import dagster as dg
 
 from vlm_assets.orchestration.names import PARTITION_TAG
 
+_INTERRUPTS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 
 
@@ -61,6 +62,16 @@ def outcome_of(instance: dg.DagsterInstance, wish: RunWish, run_id: str) -> RunO
     return RunOutcome(wish, run_id, success=False, told=failures_told(instance, run_id) or "cancelled")
 
 
+def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a step ended by Ctrl-C: Dagster notes that as one failure among others."""
+    errors = (
+        getattr(entry.dagster_event.event_specific_data, "error", None)
+        for entry in instance.all_logs(run_id, of_type=_FAILURES)
+        if entry.dagster_event is not None
+    )
+    return any(one.cls_name in _INTERRUPTS for error in errors for one in _causes(error))
+
+
 def failures_told(instance: dg.DagsterInstance, run_id: str) -> str:
     """Messages of failed steps with their causes; of the run where no step failed."""
     told: list[str] = []
@@ -73,8 +84,14 @@ def failures_told(instance: dg.DagsterInstance, run_id: str) -> str:
     return "\n".join(told)
 
 
+def _causes(error: Any) -> Iterator[Any]:
+    """An error and what it came from, the outermost first."""
+    while error is not None:
+        yield error
+        error = error.cause
+
+
 def _chain(error: Any) -> str:
     """The innermost cause: the outer ones say only that a step failed."""
-    while error.cause is not None:
-        error = error.cause
-    return str(error.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
+    *_, innermost = _causes(error)
+    return str(innermost.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")

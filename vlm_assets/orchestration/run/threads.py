@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _POLL_S = 0.5
-_GRACE_S = 10.0
+_GRACE_S = 5.0
 
 
 def run_all(
