@@ -107,7 +107,7 @@ def name_hints(
         if len(archive.files) > 1:
             continue
         try:
-            with (root / names[archive.key]).open("rb") as file:
+            with (root / names[archive.files[0]]).open("rb") as file:
                 if form_of_file(file) == ZIP:
                     found += guessed_names(file, encoding, _LOOKED_AT)
         except (OSError, DamagedArchiveError):  # reading it tells
