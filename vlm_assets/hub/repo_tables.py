@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -17,7 +18,7 @@ from vlm_assets.hub.named_files import NamedFiles
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import RejectReason, SourceError
-from vlm_assets.words.layout import nfc
+from vlm_assets.words.layout import nfc, temporary_beside
 from vlm_assets.words.records import Item
 
 LOOKED_AT_BYTES: Final = 64 * 2**20
@@ -43,7 +44,7 @@ def repo_tables(
         file = RepoFile(**item.payload["file"])
         source: Path | Callable[[], BinaryIO]
         if group.format == "parquet":
-            source = partial(_ranged, repo, file, sha)
+            source = partial(_ranged, repo, file, sha, cache_dir / "looked_at")
         elif file.size_bytes <= LOOKED_AT_BYTES:
             source = read(file.path).resolve()
         else:
@@ -55,8 +56,20 @@ def repo_tables(
     return TablesListed(wanted, cache_dir, look, lambda keys: [by_key[key].identity for key in keys])
 
 
-def _ranged(repo: HubRepo, file: RepoFile, sha: str) -> BinaryIO:
-    return cast("BinaryIO", RangedFile(file.size_bytes, partial(repo.read_range, file, sha)))
+def _ranged(repo: HubRepo, file: RepoFile, sha: str, kept: Path) -> BinaryIO:
+    def read(start: int, end: int) -> bytes:
+        """Asked for once: what is looked at of a file is the same at every listing, under every catalogue."""
+        path = kept / sha256(f"{file.identity}:{start}-{end}".encode()).hexdigest()
+        if path.exists():
+            return path.read_bytes()
+        data = repo.read_range(file, sha, start, end)
+        kept.mkdir(parents=True, exist_ok=True)
+        beside = temporary_beside(path)
+        beside.write_bytes(data)
+        beside.replace(path)
+        return data
+
+    return cast("BinaryIO", RangedFile(file.size_bytes, read))
 
 
 class RepoFollow:
