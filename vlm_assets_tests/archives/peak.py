@@ -20,7 +20,8 @@ def main(kind: str, path: Path) -> None:
                 told[str(event.reason) if isinstance(event, Reject | LeftOut) else "record"] += 1
         except SourceError as error:
             told[type(error).__name__] += 1
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not `ru_maxrss` of this process: it begins with the size of the process that started it (execve keeps it).
+    own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(max(own, child) // 1024, *sorted(told))
 

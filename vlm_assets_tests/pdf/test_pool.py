@@ -197,7 +197,7 @@ def test_a_worker_killed_at_work_is_replaced_and_no_page_is_lost(tmp_path: Path)
         results = []
         for page in document.pages():
             results.append(page)
-            if page.page in {2, 9}:
+            if page.page == 2:  # twice might be over the same page, which is blamed then
                 os.kill(pool.pids()[0], signal.SIGKILL)
     assert [page.page for page in results] == list(range(40))
     assert all(isinstance(page, PageImage) for page in results)
