@@ -70,22 +70,16 @@ def finish_quietly(
     Raises:
         RemoteError: the remote's takedowns cannot be read.
     """
-    from vlm_assets.operate.takedown import finish_takedowns
-    from vlm_assets.orchestration.assets.previews import forget_previews
+    from vlm_assets.orchestration.assets.takedowns import finish_before
     from vlm_assets.remote.line import line_remote
 
     if pull:
         line_remote(installation).before_slices()
-    receipts = finish_takedowns(
+    return finish_before(
         installation,
-        workers=installation.settings.worker_count,
+        lambda told: errors.print(told, markup=False, soft_wrap=True),
         attempted=attempted,
-        forget_previews=lambda slices: forget_previews(installation, slices),
     )
-    for receipt in receipts:
-        for one in receipt.outstanding:
-            errors.print(f"takedown {receipt.tombstone}: OUTSTANDING: {one}", markup=False, soft_wrap=True)
-    return receipts
 
 
 def _show_preview(preview: "Preview") -> None:

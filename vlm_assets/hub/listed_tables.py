@@ -107,6 +107,8 @@ class TablesListed:
 
     def _named(self, look: TableLook, item: Item) -> set[str]:
         """Keys of the files that a table names; the names are kept in the cache by the table's identity."""
+        if look.follow is None:
+            return set()
         kept = self.cache_dir / "named" / f"{_short([item.identity, look.wanted.image_columns])}.json"
         if kept.exists():
             names = orjson.loads(kept.read_bytes())
@@ -114,8 +116,7 @@ class TablesListed:
             names = sorted(set(look.names(look.columns())))
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_bytes(orjson.dumps(names))
-        key_of = look.follow.key_of if look.follow is not None else lambda name: None  # noqa: ARG005
-        return {key for name in names if (key := key_of(name)) is not None}
+        return {key for name in names if (key := look.follow.key_of(name)) is not None}
 
 
 class NamesOnly:

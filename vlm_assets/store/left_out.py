@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from vlm_assets.store.arrow_files import write_bytes
 from vlm_assets.store.sound_files import ledger_rows
-from vlm_assets.words.errors import LeftOut, LeftOutReason, StoreError
+from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
 
@@ -37,21 +37,6 @@ def left_out_file_name(source: str, left_out: Sequence[LeftOut]) -> str:
 def write_listed_left_out(path: Path, left_out: Sequence[LeftOut]) -> FileEntry:
     """Writes the table beside a listing, in the given order."""
     return write_bytes(path, _parquet(_columns(left_out), LEFT_OUT_SCHEMA))
-
-
-def read_listed_left_out(root: DataRoot, listing: Listing) -> list[LeftOut]:
-    """What a listing left out, by key.
-
-    Raises:
-        StoreError: its table is missing.
-    """
-    if not listing.left_out_file:
-        return []
-    path = root.listings / listing.left_out_file
-    try:
-        return [_left_out(row) for row in ledger_rows(path)]
-    except FileNotFoundError:
-        raise StoreError(f"{path}: missing; list {listing.source} again") from None
 
 
 def write_slice_left_out(path: Path, by_item: Iterable[tuple[str, Sequence[LeftOut]]]) -> FileEntry:

@@ -6,7 +6,6 @@ import pytest
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.slice import SliceOptions
-from vlm_assets.store.left_out import read_listed_left_out
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import file_hash
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason, RejectToleranceError
@@ -44,9 +43,8 @@ def test_an_item_of_which_all_was_left_out_is_dealt_with(tmp_path, options):
 def listed_left_out(installation):
     listing = read_listing(installation.root, "street")
     assert listing is not None
-    return [
-        (one.key, str(one.reason), one.size_bytes) for one in read_listed_left_out(installation.root, listing)
-    ]
+    rows = pq.read_table(installation.root.listings / listing.left_out_file).to_pylist()
+    return [(one["key"], one["reason"], one["size_bytes"]) for one in rows]
 
 
 def test_a_listing_has_its_left_out_in_a_table_beside_it(tmp_path):

@@ -1,14 +1,20 @@
 """Finishes takedowns that were cut, or that another machine gave, before a run builds or pushes anything."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vlm_assets.installation.opening import Installation
+
+if TYPE_CHECKING:
+    from vlm_assets.operate.takedown.receipt import Receipt
 
 
 def finish_before(
     installation: Installation, warn: Callable[[str], None], *, attempted: bool = False
-) -> None:
+) -> "list[Receipt]":
     """Carries out what is unfinished on this machine; what stays outstanding is told. The remote's are here by now.
+
+    Without `attempted`, what stands on a receipt as outstanding is left to a person.
 
     Raises:
         StoreError, CorpusError: one cannot be carried out now; nothing may be built past it.
@@ -25,3 +31,4 @@ def finish_before(
     for receipt in receipts:
         for one in receipt.outstanding:
             warn(f"takedown {receipt.tombstone}: OUTSTANDING: {one}")
+    return receipts
