@@ -3,22 +3,25 @@
 import asyncio
 import os
 import random
+import socket
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import CannotResolveHostError, IgnoreRequest
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
-from scrapy.resolver import CachingThreadedResolver
+from scrapy.resolver import HostResolution
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.threads import deferToThreadPool
 from w3lib.http import basic_auth_header
 from yarl import URL
 
 from vlm_assets.spiders.model import CrawlTask
-from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError, literal_address
+from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError, literal_address, refusal
 from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.politeness import retry_after_s
 from vlm_assets.transfer.proxies import Proxies
@@ -55,7 +58,7 @@ class PoliteHandler(HTTP11DownloadHandler):  # type: ignore[misc]  # Scrapy is u
             interval_s = max(self._task.delay_s, request.meta.get("crawl_delay_s", 0.0))
             while (until := gate.try_start(time.time(), interval_s)) > 0:  # noqa: ASYNC110 - nor here
                 await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
-            response = await super().download_request(request)
+            response = await self._answer(request, proxy or url)
             if response.status in {429, 503}:
                 now = time.time()
                 asked_s = retry_after_s(response.headers.to_unicode_dict(), now)
@@ -63,6 +66,15 @@ class PoliteHandler(HTTP11DownloadHandler):  # type: ignore[misc]  # Scrapy is u
             return response
         finally:
             gate.close()
+
+    async def _answer(self, request: Request, via: URL) -> Response:
+        try:
+            response: Response = await super().download_request(request)
+        except CannotResolveHostError as error:
+            if (why := GuardedResolver.refused.get(via.raw_host or "")) is not None:
+                raise IgnoreRequest(why) from error
+            raise
+        return response
 
 
 def _guard_of(task: CrawlTask) -> Guard:
@@ -78,31 +90,64 @@ def _through(proxy: URL, request: Request) -> Request:
     return made
 
 
-class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc]  # as above
-    """Resolves a name to an address that may be connected to, or fails."""
+class GuardedResolver:
+    """As Twisted asks for names: gives the addresses that may be connected to, and looks again at each connection."""
 
-    _guard: Guard
+    refused: ClassVar[dict[str, str]] = {}
+    """Why names have no address, in this process: Twisted itself says of every one that it has none."""
+
+    def __init__(self, reactor: Any, guard: Guard) -> None:
+        self._reactor = reactor
+        self._guard = guard
+        self._granted: set[str] = set(guard.proxy_addresses)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, reactor: Any) -> "GuardedResolver":
         """As Scrapy makes it."""
-        made: GuardedResolver = super().from_crawler(crawler, reactor)
-        made._guard = _guard_of(crawler.settings[TASK])
-        return made
+        return cls(reactor, _guard_of(crawler.settings[TASK]))
 
-    def getHostByName(self, name: str, timeout: Any = ()) -> Any:  # noqa: N802 - Twisted's name
-        """The address as Twisted asks for it."""
-        return super().getHostByName(name, timeout).addCallback(self._check, name)
+    def install_on_reactor(self) -> None:
+        """Every name and every connection of the process goes by this guard from here on."""
+        self._reactor.installNameResolver(self)
+        connect = self._reactor.connectTCP
 
-    def _check(self, address: str, name: str) -> str:
-        found, policy = literal_address(address), self._guard.policy
-        if name in {host for host, _ in self._guard.proxies.endpoints}:
-            return address
-        if found is None or not (policy.allows_name(name) or policy.allows(found)):
-            raise PrivateAddressError(
-                f"{name} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
-            )
-        return address
+        def checked(host: str, *args: Any, **options: Any) -> Any:
+            address = literal_address(host)
+            if host not in self._granted and (address is None or not self._guard.policy.allows(address)):
+                raise PrivateAddressError(refusal(host, host))
+            return connect(host, *args, **options)
+
+        self._reactor.connectTCP = checked
+
+    def resolveHostName(  # noqa: N802 - Twisted's names, here and below
+        self,
+        resolutionReceiver: Any,  # noqa: N803
+        hostName: str,  # noqa: N803
+        portNumber: int = 0,  # noqa: N803
+        addressTypes: Any = None,  # noqa: ARG002, N803
+        transportSemantics: str = "TCP",  # noqa: N803
+    ) -> HostResolution:
+        """Looks a name up once; what is connected to is what was checked."""
+        resolution = HostResolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+
+        def found(infos: Any) -> None:
+            for family, _, _, _, address in infos:
+                host = str(address[0])
+                self._granted.add(host)
+                made = IPv6Address if family == socket.AF_INET6 else IPv4Address
+                resolutionReceiver.addressResolved(made(transportSemantics, host, portNumber))
+
+        def failed(failure: Any) -> None:
+            failure.trap(PrivateAddressError, OSError)
+            if failure.check(PrivateAddressError):
+                self.refused[hostName] = str(failure.value)
+
+        looked = deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), self._guard.addresses, hostName, portNumber
+        )
+        looked.addCallbacks(found, failed).addBoth(lambda _: resolutionReceiver.resolutionComplete())
+        return resolution
 
 
 class StrictRobots(RobotsTxtMiddleware):  # type: ignore[misc]  # as above

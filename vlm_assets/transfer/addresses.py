@@ -17,7 +17,18 @@ Address = IPv4Address | IPv6Address
 AddressInfo = tuple[Any, ...]
 """As `socket.getaddrinfo` has it: family, kind, protocol, canonical name, and the socket's address."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_REFUSED: Final = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"), IPv4Network("192.88.99.0/24"))
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All of IPv6 that is given out to the public."""
+_REFUSED: Final = (
+    IPv4Network(
+        "192.0.0.0/24"
+    ),  # for protocols, RFC 6890; Oracle's machines are told their credentials at .192
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv4Network("168.63.129.16/32"),  # looks public, and is Azure's own service to each of its machines
+    IPv6Network("3fff::/20"),  # for documents, RFC 9637
+)
+_ISATAP: Final = (0x00005EFE, 0x02005EFE)
+"""Upper halves of interface identifiers that end in an IPv4 address (RFC 5214)."""
 
 
 class PrivateAddressError(SourceError):
@@ -25,7 +36,7 @@ class PrivateAddressError(SourceError):
 
 
 def embedded(address: Address) -> tuple[Address, ...]:
-    """The address itself and every IPv4 address that it carries (mapped, compatible, 6to4, Teredo, NAT64)."""
+    """The address itself and every IPv4 address that it carries (mapped, compatible, 6to4, Teredo, ISATAP, NAT64)."""
     if isinstance(address, IPv4Address):
         return (address,)
     inner: list[Address] = [address]
@@ -37,6 +48,8 @@ def embedded(address: Address) -> tuple[Address, ...]:
         inner.append(address.sixtofour)
     if address.teredo:
         inner.extend(address.teredo)
+    if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
+        inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
     if address in _NAT64:
         inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
     return tuple(inner)
@@ -49,6 +62,7 @@ def is_public(address: Address) -> bool:
     judged = parts[1:] if len(parts) > 1 and (address in _NAT64 or _is_mapped(address)) else parts
     return all(
         part.is_global
+        and (isinstance(part, IPv4Address) or part in _UNICAST)
         and not (part.is_multicast or part.is_reserved or part.is_link_local or part.is_unspecified)
         and not any(part in network for network in _REFUSED)
         for part in judged
@@ -69,6 +83,12 @@ def literal_address(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(host.rstrip(".")))
     except (OSError, ValueError):
         return None
+
+
+def refusal(host: str, address: object) -> str:
+    """Says which host leads to which address that may not be connected to, and which setting would allow it."""
+    what = host if host == str(address) else f"{host} leads to {address}, which"
+    return f"{what} is a private or reserved address that VLM_ALLOW_PRIVATE_HOSTS does not list"
 
 
 class AddressPolicy:
@@ -102,9 +122,7 @@ class AddressPolicy:
             return list(infos)
         fine = [info for info in infos if self.allows(ip_address(str(info[4][0])))]
         if infos and not fine:
-            raise PrivateAddressError(
-                f"{host} resolves to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
-            )
+            raise PrivateAddressError(refusal(host, infos[0][4][0]))
         return fine
 
     def lists(self, address: Address) -> bool:
@@ -132,4 +150,4 @@ class AddressPolicy:
         host = url.raw_host or ""
         address = literal_address(host)
         if address is not None and not self.allows(address) and not self.allows_name(host):
-            raise PrivateAddressError(f"{host} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
+            raise PrivateAddressError(refusal(host, address))

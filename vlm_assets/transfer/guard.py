@@ -15,11 +15,19 @@ from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from vlm_assets.transfer.addresses import AddressInfo, AddressPolicy, PrivateAddressError, literal_address
+from vlm_assets.transfer.addresses import (
+    AddressInfo,
+    AddressPolicy,
+    PrivateAddressError,
+    literal_address,
+    refusal,
+)
 from vlm_assets.transfer.proxies import Proxies
 from vlm_assets.words.contexts import SourceSettings
 
 _CHECKED_S: Final = 300.0
+_INSIDE: Final = ("localhost", "internal", "local", "lan", "home.arpa", "intranet", "corp")
+"""Ends of names that no public name server knows: special use (RFC 6761, 6762, 8375), or used so by custom."""
 
 
 class Guard:
@@ -48,10 +56,17 @@ class Guard:
             PrivateAddressError: the URL's host is an address that is not allowed, or a name of one through a proxy.
         """
         self.policy.check_literal(url)
+        host, port = url.raw_host or "", url.port or 80
         proxy = self.proxies.for_url(url)
         if proxy is not None:
-            self._check_behind_proxy(url.raw_host or "", url.port or 80)
+            self._check_behind_proxy(host, port)
+        elif self._is_proxy_host(host):
+            # The operator named it to be asked for others, not to be asked itself by whoever writes a list.
+            self.policy.of_name(host, _look_up(host, port, socket.AF_UNSPEC))
         return proxy
+
+    def _is_proxy_host(self, host: str) -> bool:
+        return any(_plain(host) == _plain(named) for named, _ in self.proxies.endpoints)
 
     def _check_behind_proxy(self, host: str, port: int) -> None:
         """Refuse a name that leads, as far as this machine can tell, to an address that is not allowed."""
@@ -60,13 +75,16 @@ class Guard:
         try:
             infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError:
+            if _is_inside(host) and not self.policy.allows_name(host):
+                raise PrivateAddressError(
+                    f"{host} is a name of private networks that VLM_ALLOW_PRIVATE_HOSTS does not list"
+                ) from None
             return  # the proxy may know it
         fine = self.policy.of_name(host, infos)
-        local = host.rstrip(".").lower() == "localhost" or host.lower().endswith(".localhost")
+        local = _plain(host) == "localhost" or _plain(host).endswith(".localhost")
         if len(fine) < len(infos) and not local:  # it could choose the one that is refused
-            raise PrivateAddressError(
-                f"{host} resolves, among others, to an address that VLM_ALLOW_PRIVATE_HOSTS does not list"
-            )
+            other = next(info for info in infos if info not in fine)
+            raise PrivateAddressError(refusal(host, other[4][0]))
         self._fine[host] = time.monotonic() + _CHECKED_S
 
     @property
@@ -108,6 +126,15 @@ class Guard:
             else:
                 return made
         raise failed
+
+
+def _plain(host: str) -> str:
+    return host.rstrip(".").lower()
+
+
+def _is_inside(host: str) -> bool:
+    name = _plain(host)
+    return "." not in name or any(name.endswith(f".{end}") for end in _INSIDE)
 
 
 def _look_up(host: str, port: int, family: int) -> list[AddressInfo]:
@@ -174,7 +201,7 @@ class GuardedResolver(AbstractResolver):
         family, kind, proto, _, address = info
         text = str(address[0])
         if text not in self._granted and not self._guard.policy.allows(ip_address(text)):
-            raise PrivateAddressError(f"{text} is an address that VLM_ALLOW_PRIVATE_HOSTS does not list")
+            raise PrivateAddressError(refusal(text, text))
         made = socket.socket(family=family, type=kind, proto=proto)
         made.setblocking(False)  # noqa: FBT003 - the only way to say it
         return made

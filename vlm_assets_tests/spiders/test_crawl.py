@@ -26,6 +26,7 @@ from vlm_assets.settings import load_settings
 from vlm_assets.spiders.crawl import crawl, spiders
 from vlm_assets.spiders.model import CrawlTask
 from vlm_assets.words.errors import SourceError
+from vlm_assets_tests.odd_servers import OddServer
 from vlm_assets_tests.sources.held_site import HeldSite, first, two_at_once
 from vlm_assets_tests.transfer.gate_log import shortest_gap_s
 from vlm_assets_tests.waiting import HANG_S, until
@@ -43,6 +44,22 @@ run.main(int(sys.argv[2]))
 with open(os.environ["VLM_GATE_LOG"], "w") as file:
     json.dump(log.let_go(), file)
 """
+RESOLVED = """
+import json, os, socket, sys
+sys.path.insert(0, sys.argv[1])
+real, known = socket.getaddrinfo, json.loads(os.environ["VLM_NAMES"])
+def look_up(host, port, *args, **options):
+    if host not in known:
+        return real(host, port, *args, **options)
+    answers = known[host]
+    found = answers.pop(0) if len(answers) > 1 else answers[0]
+    families = {True: socket.AF_INET6, False: socket.AF_INET}
+    return [(families[":" in one], socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
+socket.getaddrinfo = look_up
+from vlm_assets.spiders import run
+run.main(int(sys.argv[2]))
+"""
+"""A crawl with a resolver of its own: name → its answers, one a look-up, the last for ever."""
 SETTINGS = load_settings(env_file=None)
 
 
@@ -163,6 +180,32 @@ def test_a_redirect_into_a_private_network_is_not_followed(target: str, tmp_path
         site.overrides["gazete.php?gazete=vatan"] = Reply(302, b"", {"Location": f"http://{target}/"})
         with pytest.raises(SourceError, match=target.partition(":")[0]):
             crawl(task_of(tmp_path, site, attempts=1), SETTINGS)
+
+
+def test_no_name_leads_a_crawl_into_a_private_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is connected to is what was checked; robots.txt of a page's host is asked first."""
+    names = {
+        "inside.test": [["127.0.0.2", "::ffff:127.0.0.2"]],
+        "several.test": [["127.0.0.2", "::1", "127.0.0.1"]],
+        "rebind.test": [["127.0.0.1"], ["169.254.169.254"]],
+    }
+    monkeypatch.setattr("vlm_assets.spiders.crawl._PROGRAM", RESOLVED)
+    monkeypatch.setenv("VLM_NAMES", json.dumps(names))
+    with NewspaperSite() as site, OddServer(hosts=("127.0.0.2",), port=site.port) as private:
+        for title, name in zip(("anadolu", "vatan", "yeni_isik"), names, strict=True):
+            to = {"Location": f"http://{name}:{site.port}/{name}", "Connection": "close"}
+            site.overrides[f"gazete.php?gazete={title}"] = Reply(302, b"", to)
+        site.overrides["/rebind.test"] = site.overrides["/several.test"] = Reply(404)
+        with pytest.raises(SourceError) as told:
+            crawl(task_of(tmp_path, site, attempts=1), SETTINGS)
+        asked = paths(site)
+        assert not private.log
+    assert "inside.test leads to 127.0.0.2, which is a private" in str(told.value)
+    assert "/several.test" in asked
+    assert "/inside.test" not in asked
+    assert ("/rebind.test" in asked) or "rebind.test leads to 169.254.169.254" in str(told.value)
 
 
 def test_a_host_that_settings_do_not_list_is_not_asked(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from vlm_assets.transfer.addresses import (
     literal_address,
 )
 from vlm_assets.transfer.guard import Guard, GuardedResolver
-from vlm_assets.transfer.urls import wire_url
+from vlm_assets.transfer.urls import UrlError, wire_url
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ from vlm_assets.transfer.urls import wire_url
         "::", "::1", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "fec0::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
         "64:ff9b:1::1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "2001:0:7f00:1::",
+        "::ffff:0:127.0.0.1", "fe80::1%eth0", "2606:4700::5efe:a9fe:a9fe", "2606:4700::200:5efe:7f00:1", "3fff::1",
+        "5f00::1", "100::1", "168.63.129.16", "::ffff:168.63.129.16", "100.100.100.200", "192.0.0.192",
     ],
 )  # fmt: skip
 def test_refused(text):
@@ -45,6 +47,9 @@ def test_public(text):
         ("127.0.0.1.", "127.0.0.1"),
         ("0xa9fea9fe", "169.254.169.254"),
         ("0", "0.0.0.0"),
+        ("127.0.0.1...", "127.0.0.1"),
+        ("0177.0.0.0x1", "127.0.0.1"),
+        ("127.65793", "127.1.1.1"),
         ("example.org", None),
         ("1.2.3.4.5", None),
         ("face", None),
@@ -63,6 +68,11 @@ def test_spellings_of_addresses(host, address):
         "http://[::1]/",
         "http://[::ffff:a9fe:a9fe]/",
         "http://0xA9FEA9FE/x",
+        "http://①⑥⑨。②⑤④。①⑥⑨。②⑤④/latest",
+        "http://１２７.0.0.1/",
+        "http://[fe80::1%25eth0]/",
+        "http://[fd00:ec2::254]/latest",
+        "http://127.0.0.1./",
     ],
 )
 def test_literal_urls_are_refused_before_any_connection(url):
@@ -73,6 +83,20 @@ def test_literal_urls_are_refused_before_any_connection(url):
 @pytest.mark.parametrize("allowed", ["127.0.0.1", "127.0.0.0/8", "[127.0.0.1]"])
 def test_listed_ones_pass(allowed):
     AddressPolicy([allowed]).check_literal(wire_url("http://127.1/"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://photos.example@127.0.0.1/",
+        "http://127.0.0.1\\@photos.example/",
+        "http://a b/",
+        "http:///127.0.0.1",
+    ],
+)
+def test_urls_that_readers_disagree_about_are_none(url):
+    with pytest.raises((UrlError, PrivateAddressError)):
+        AddressPolicy([]).check_literal(wire_url(url))
 
 
 def resolve(policy: AddressPolicy, host: str, monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:

@@ -1,16 +1,19 @@
 """No client is led to an address that the settings do not allow: by a redirect, a name, or a second answer."""
 
+import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
-from vlm_assets.hub.client import HubRepo
+from vlm_assets.hub.client import HubRepo, RepoFile
 from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.client import Client
+from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.guarded_clients import guard_adapter, guarded_transport
 from vlm_assets.transfer.http import TransferError
@@ -54,7 +57,12 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
             return real(host, port, *args, **options)
         answers = known[host]
         found = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))
+            if ":" in address
+            else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in found
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return known
@@ -110,23 +118,31 @@ def first_looks(server: OddServer) -> list[list[str]]:
     return [["127.0.0.1"]] * (2 if server.always else 1)
 
 
-def refused(ask: Ask, url: str) -> None:
-    with pytest.raises((PrivateAddressError, TransferError), match="VLM_ALLOW_PRIVATE_HOSTS"):
+def refused(ask: Ask, url: str, address: str = "") -> None:
+    """It says which address it was led to, and how that would be allowed."""
+    with pytest.raises((PrivateAddressError, TransferError), match="VLM_ALLOW_PRIVATE_HOSTS") as told:
         ask(url)
+    assert address in str(told.value)
 
 
 @pytest.mark.usefixtures("private")
 @pytest.mark.parametrize("spelling", ["127.0.0.2", "127.2", "2130706434", "0x7f.2", "[::ffff:127.0.0.2]"])
 def test_a_redirect_to_an_address_is_not_followed(server, ask, spelling):
     set_up(server, "/a", b"", f"Location: http://{spelling}:{server.port}/", status="302 Found")
-    refused(ask, server.url("/a"))
+    refused(ask, server.url("/a"), "127.0.0.2" if "::" not in spelling else "::ffff:")
 
 
 @pytest.mark.usefixtures("private")
-def test_a_redirect_to_a_name_is_not_followed(server, ask, names):
-    names["inside.test"] = [["127.0.0.2"]]
-    set_up(server, "/a", b"", f"Location: http://inside.test:{server.port}/", status="302 Found")
-    refused(ask, server.url("/a"))
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.2", "::ffff:127.0.0.2", "::1", "64:ff9b::7f00:2", "2002:7f00:2::1", "fe80::1%1", "169.254.169.254",
+     "fd00:ec2::254", "10.0.0.1"],
+)  # fmt: skip
+def test_a_redirect_to_a_name_is_not_followed(server, ask, names, address):
+    for target in ("inside.test", "inside.test.", "xn--iz-kja.test"):
+        names[target] = [[address]]
+        set_up(server, "/a", b"", f"Location: http://{target}:{server.port}/", status="302 Found")
+        refused(ask, server.url("/a"), f"leads to {address}")
 
 
 @pytest.mark.usefixtures("private")
@@ -149,7 +165,7 @@ def test_a_name_that_leads_inside_later_is_refused_then(server, ask, names):
 
 @pytest.mark.usefixtures("private")
 def test_of_several_addresses_only_the_allowed_are_tried(server, ask, names):
-    names["both.test"] = [["127.0.0.2", "127.0.0.1"]]
+    names["both.test"] = [["127.0.0.2", "::1", "::ffff:127.0.0.2", "127.0.0.1", "fe80::1%1"]]
     set_up(server, "/a", b"public")
     assert ask(f"http://both.test:{server.port}/a") == b"public"
 
@@ -211,3 +227,45 @@ def test_a_strange_answer_is_read_behind_the_same_check(server, names, tmp_path)
     names["images.test"] = [["127.0.0.1"]]
     server.script["/a"] = TAKEN["no-colon-first"](b"picture")
     assert _with_aiohttp(f"http://images.test:{server.port}/a", tmp_path) == b"picture"
+
+
+@pytest.mark.usefixtures("private")
+@pytest.mark.parametrize("host", ["127.0.0.2", "proxy.test"])
+def test_a_proxy_is_no_host_to_ask_whatever_no_proxy_says(server, names, monkeypatch, host):
+    names["proxy.test"] = [["127.0.0.2"]]
+    for name, value in {"http_proxy": f"http://{host}:{server.port}", "no_proxy": host}.items():
+        monkeypatch.setenv(name, value)
+    guard = Guard.of(quick_settings(allow_private_hosts=ALLOWED))
+    for port in (server.port, 22):
+        with pytest.raises(PrivateAddressError, match=r"127\.0\.0\.2"):
+            guard.proxy_for(URL(f"http://{host}:{port}/"))
+
+
+@pytest.mark.parametrize("host", ["metadata.google.internal", "printer.local", "vault", "vault.", "db.LAN"])
+def test_names_of_private_networks_are_not_left_to_a_proxy(monkeypatch, host):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    guard = Guard.of(quick_settings(allow_private_hosts=ALLOWED))
+    with pytest.raises(PrivateAddressError, match=host.rstrip(".").lower()):
+        guard.proxy_for(URL(f"http://{host}/"))
+    assert guard.proxy_for(URL("http://images.example/")) is not None
+    assert Guard.of(quick_settings(allow_private_hosts=(host,))).proxy_for(URL(f"http://{host}/")) is not None
+
+
+def test_the_hub_is_not_left_for_xet(server, private, guest, monkeypatch, tmp_path):
+    """Its client in Rust connects by itself; a server that offers it gets plain requests all the same."""
+    body, sha = b"a picture", "0" * 40
+    monkeypatch.setenv("HF_ENDPOINT", server.url("").rstrip("/"))
+    offers = (f"X-Xet-Hash: {'1' * 64}", f"X-Xet-Refresh-Route: {private.url('/a')}", f"X-Repo-Commit: {sha}",
+              f'ETag: "{hashlib.sha256(body).hexdigest()}"')  # fmt: skip
+    server.script[f"/datasets/a/b/resolve/{sha}/x.jpg"] = answer(body, *offers)
+    file = RepoFile("x.jpg", len(body), "", hashlib.sha256(body).hexdigest())
+    with FileHashes(tmp_path / "hashes.db") as hashes:
+        path = HubRepo.open("a/b", guest.settings, guest).fetch(file, sha, tmp_path / "hub", hashes)
+    assert path.read_bytes() == body
+    assert not private.log
