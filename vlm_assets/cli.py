@@ -5,10 +5,12 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 
+import vlm_assets.commands.docs
 import vlm_assets.commands.keep
 import vlm_assets.commands.line
 import vlm_assets.commands.lock
 import vlm_assets.commands.setup
+import vlm_assets.commands.start
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
 from vlm_assets.commands.app import app, errors, print_problems
 from vlm_assets.words.errors import ConfigError, VlmAssetsError

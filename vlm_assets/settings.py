@@ -85,16 +85,19 @@ class Settings(BaseSettings):
         90, ge=0, description="Days that a run whose results were superseded stays in the UI; 0: for ever."
     )
     keep_cache: bool = Field(default=False, description="Keep downloads after their slice is committed.")
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = Field("text", description="Of the lines in the log files.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least that the log files hold."
+    )
     test_mode: bool = Field(
-        default=False, description="Cap the rows of every slice, in a data root of its own: <data root>-test."
+        default=False,
+        description="Cap the rows of every slice, in a data root of its own: `<data root>-test`.",
     )
     test_mode_rows: int = Field(100, ge=1, description="Rows a slice in test mode.")
 
     nightly: bool = Field(default=False, description="Run the nightly schedule as soon as the daemon runs.")
-    nightly_cron: str = "30 2 * * *"
-    nightly_timezone: str = "Europe/Istanbul"
+    nightly_cron: str = Field("30 2 * * *", description="When the nightly refresh begins.")
+    nightly_timezone: str = Field("Europe/Istanbul", description="The time zone of `nightly_cron`.")
     sensor_interval_s: int = Field(60, ge=1, description="Seconds between two looks of a sensor.")
     max_concurrent_runs: int = Field(0, ge=0, description="Queued runs at once; 0: one a core, at most 16.")
     kind_slots: dict[str, Annotated[int, Field(ge=1)]] = Field(

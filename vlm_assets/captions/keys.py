@@ -55,6 +55,7 @@ class TextFileKeys(BaseModel):
     encoding: Annotated[Encoding, BeforeValidator(_checked_encoding)] = None
     """Of text files that are not UTF-8 and have no byte order mark: one, or a list that is tried in turn."""
     separator: Annotated[str | None, BeforeValidator(_checked_separator)] = None
+    """Of columns, where the header does not show it for certain: a character, or `tab`, `comma` and the like."""
     quotes: Quotes = Quotes.CSV
     """`literal` where `"` encloses nothing."""
 
@@ -74,6 +75,7 @@ class CaptionKeys(TextFileKeys):
     """Where the words of images stand in a tree of files."""
 
     text: CaptionText = NONE
+    """`none`, `sidecar`, `metadata`, or the file name of the tables that name images."""
     file_name_column: str | None = None
     """Unset: `file_name`, `*_file_name` and the like."""
     file_name_folder: str = ""

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30}|\d{1,30}/\d{1,30})([eE][+-]?\d{1,2})?")
 """`1e999999999` is a number too, and takes as many digits."""
@@ -30,6 +30,12 @@ def parse_fraction(value: Any) -> Fraction:
     return fraction
 
 
+_SCHEMA: Final = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_NUMBER.pattern}$"}]
+}
 Share = Annotated[
-    Fraction, BeforeValidator(parse_fraction), PlainSerializer(str, return_type=str, when_used="json")
+    Fraction,
+    BeforeValidator(parse_fraction),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema(_SCHEMA, mode="validation"),
 ]

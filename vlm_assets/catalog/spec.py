@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -45,7 +46,12 @@ def parse_size(value: Any) -> int:
     return int(Fraction(number) * base ** (" kmgt".index(prefix.lower()) if prefix else 0))
 
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+_SIZE_SCHEMA = {
+    "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]
+}
+Size = Annotated[
+    int, BeforeValidator(parse_size), Field(gt=0), WithJsonSchema(_SIZE_SCHEMA, mode="validation")
+]
 
 
 class Spec(BaseModel):
@@ -54,12 +60,19 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+_MAP_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+"""A label is text as it is written: `no` and `01` need no quotes."""
+
+
 class SubcategoryFrom(Spec):
     """Where a row's subcategory comes from: the n-th folder of its key, or a column; `map` renames labels."""
 
     folder: int | None = Field(None, ge=1)
+    """The n-th folder of an item's path, from 1."""
     column: str | None = None
-    map: dict[str, str] | None = None
+    """A column of the table or list."""
+    map: Annotated[dict[str, str] | None, WithJsonSchema(_MAP_SCHEMA, mode="validation")] = None
+    """Label to subcategory, both text as written; rows of other labels stay out (`unmapped_label`)."""
 
     @field_validator("map", mode="before")
     @classmethod
@@ -90,7 +103,9 @@ class TermsSpec(Spec):
     """Terms behind a source: where they stand, and who accepted them, where and when, in words for the record."""
 
     url: str = Field(min_length=1)
+    """Where the terms stand."""
     accepted: str = ""
+    """Who accepted them, in which account, when; empty: still to accept."""
 
 
 class SourceSpec(Spec):
@@ -100,29 +115,49 @@ class SourceSpec(Spec):
     """The kind's own keys that change the bytes of an unchanged item (identities cover the rest)."""
 
     name: Name
+    """Unique in the catalogue; it names folders, assets and ids."""
     kind: str
+    """One of the kinds below."""
     category: Name
+    """A category of `quotas` in corpus.yaml."""
     subcategory: str | None = None
+    """A subcategory of it, deeper ones as `street/night`; or `subcategory_from`."""
     subcategory_from: SubcategoryFrom | None = None
+    """Where the rows' labels come from, if their subcategories differ."""
     licence: str = Field(min_length=1)
+    """SPDX id, `proprietary` or `unknown`."""
     terms: TermsSpec | None = None
     """Where upstream asks for it: a gated Hub repository, a Kaggle dataset or competition, a client's contract."""
     weight: Share | None = None
+    """Share among the sources of a subcategory: all of them have one, or none; none: by supply."""
     max_samples: int | None = Field(None, ge=0)
+    """So many distinct rows at most, those of lowest rank, before quotas."""
     reject_tolerance: float = Field(0.05, ge=0, le=1)
+    """A slice with a larger share of rejects fails, and nothing of it is committed."""
     shrink_tolerance: float = Field(0.10, ge=0, le=1)
+    """A listing that loses a larger share of its items is an error until `--accept-shrink`."""
     enabled: bool = True
+    """`false`: neither listed nor fetched, and not in the supply."""
     hold: bool = False
+    """`true`: neither listed nor fetched, but what is committed stays in the supply."""
     verify: Literal["decode", "header"] = "decode"
+    """`header` looks at headers alone: quicker, no dhash, and damage in a body goes unnoticed."""
     multi_frame: Literal["first", "pages", "reject"] = "first"
+    """Of a picture of several frames: the first, each page of a TIFF, or a reject."""
     buckets: int | None = Field(None, ge=1)
+    """Number of buckets that loose items are cut into; unset: by their number, at the first listing."""
     cooldown_s: float = Field(0, ge=0)
+    """Seconds between two requests to a host, at least."""
     max_concurrency: int | None = Field(None, ge=1)
+    """Requests to a host at once, at most."""
     requests_per_second: float | None = Field(None, gt=0)
+    """Requests to a host a second, at most."""
     hosts: dict[str, HostSpec] = Field(default_factory=dict)
     """Other limits for single hosts (`images.example.org`, with `:port` where it is neither 80 nor 443)."""
     nightly_bytes: Size | None = None
+    """What the nightly refresh fetches in one night, at most."""
     nightly_requests: int | None = Field(None, ge=1)
+    """What the nightly refresh asks for in one night, at most."""
 
     @model_validator(mode="after")
     def _one_subcategory(self) -> Self:
@@ -173,10 +208,15 @@ class QuotaNode(Spec):
     """A node of the quota tree: `share` of its parent, or an absolute `count`; bounds are absolute."""
 
     share: Share | None = None
+    """Part of its parent; those of siblings sum to 1."""
     min: int = Field(0, ge=0)
+    """Rows at least, absolute."""
     max: int | None = Field(None, ge=0)
+    """Rows at most, absolute."""
     count: int | None = Field(None, ge=0)
+    """Exactly so many rows, taken off before the shares; in place of `share`."""
     subcategories: dict[str, "QuotaNode"] = Field(default_factory=dict)
+    """Nodes below; a category has at least one."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -202,7 +242,9 @@ class DedupSpec(Spec):
     exact: Literal["record", "image", "none"] = "record"
     """`record`: equal images, text and messages; `image`: equal images, whatever is said about them."""
     near_bits: int | dict[str, int] = 0
+    """Bits that dhashes of one picture may differ in; a number, or one a category. Needs `exact: image`."""
     precedence: tuple[str, ...] = ()
+    """Sources whose copy stays, the first before all; others after these by name."""
 
     @field_validator("exact", mode="before")
     @classmethod
@@ -229,7 +271,9 @@ class LicencePolicy(Spec):
     """Licences that may enter: all but `deny`, or only `allow`."""
 
     allow: tuple[str, ...] | None = None
+    """Only these may enter."""
     deny: tuple[str, ...] = ()
+    """All but these may enter."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -246,29 +290,46 @@ class ShardSpec(Spec):
     """Format constants of the corpus files: in the inputs hash, never derived from memory or cores."""
 
     max_bytes: Size = 2_000_000_000
+    """No data file is larger."""
     block_rows: int = Field(64, ge=1, le=65536)
+    """Rows that keep together as the corpus grows."""
     window_bytes: Size = 32_000_000
+    """Bytes of images in one record batch."""
 
 
 class CorpusSpec(Spec):
     """`corpus.yaml`."""
 
     name: Name
+    """Of the corpus; it names its folder."""
     seed: int = Field(ge=0, lt=2**63)
+    """Decides which rows are chosen, and their order."""
     targets: dict[Name, Annotated[int, Field(ge=1)]]
+    """Sizes by name; a smaller one is part of a larger one."""
     refresh_targets: tuple[str, ...] | None = None
+    """Those that the nightly and a plain `build` make; unset: all."""
     quotas: dict[Name, QuotaNode]
+    """Categories and their subcategories, each with its share."""
     shortfall: Literal["redistribute", "report", "fail"] | None = None
     """None: nobody has said what is fine. Grants as `redistribute`, and a quota that is not met is an exit code."""
     dedup: DedupSpec = Field(default_factory=DedupSpec)
+    """What counts as the same sample."""
     licences: LicencePolicy = Field(default_factory=LicencePolicy)
+    """Which licences may enter."""
     decontaminate: tuple[Path, ...] = ()
+    """Parquet files of benchmark images, `image_sha256` and/or `dhash`: none of these enters."""
     decontaminate_bits: int = Field(0, ge=0, le=16)
+    """Bits that a dhash may differ in from one of those."""
     min_side_px: int = Field(0, ge=0)
+    """Images with a shorter side stay out."""
     formats: tuple[str, ...] = Field(DEFAULT_FORMATS, validate_default=True)
+    """Admitted formats of images; others are rejects."""
     require_complete: bool = True
+    """A declared slice that was never committed stops the allocation."""
     shard: ShardSpec = Field(default_factory=ShardSpec)
+    """How the corpus is cut into files."""
     keep_versions: int = Field(2, ge=1)
+    """Versions of a corpus that stay."""
 
     @field_validator("formats")
     @classmethod

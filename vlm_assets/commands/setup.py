@@ -1,7 +1,6 @@
-"""Before and around a build: init, check, plan, status, prune."""
+"""Before and around a build: check, plan, status, prune."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -26,21 +25,6 @@ from vlm_assets.words.errors import Problem
 if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
     from vlm_assets.operate.renderers import RendererReport
-
-
-@app.command()
-def init(path: Annotated[Path, typer.Argument(help="A folder for all data; made if it is missing.")]) -> None:
-    """Make a data root: a folder with the marker without which nothing is written."""
-    from vlm_assets.words.layout import DataRoot
-
-    path.mkdir(parents=True, exist_ok=True)
-    marker = DataRoot(path.absolute()).marker
-    if not marker.exists() and any(path.iterdir()):
-        raise typer.BadParameter(
-            f"{path} is not empty and no data root; name another folder, or touch {marker}"
-        )
-    marker.touch()
-    console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
 
 
 @app.command()

@@ -24,7 +24,7 @@ def load_catalog(directory: Path) -> Catalog:
     Raises:
         ConfigError: every fault in every file, in file order.
     """
-    corpus, sources, _, problems = _parse(directory)
+    corpus, sources, _, problems = parse_catalog(directory)
     if problems or corpus is None:
         raise ConfigError(problems)
     return Catalog(corpus=corpus, sources=sources, hash=_content_hash(corpus, sources))
@@ -32,11 +32,11 @@ def load_catalog(directory: Path) -> Catalog:
 
 def catalog_problems(directory: Path) -> list[Problem]:
     """Everything that is wrong with a catalogue, files and folders that it names and that are missing included."""
-    corpus, sources, places, problems = _parse(directory)
+    corpus, sources, places, problems = parse_catalog(directory)
     return problems + _missing_paths(corpus, sources, places)
 
 
-def _parse(
+def parse_catalog(
     directory: Path,
 ) -> tuple[CorpusSpec | None, tuple[SourceSpec, ...], dict[str, str], list[Problem]]:
     """Specs, mended where they had faults so that the rules between them can be checked too, and all faults."""

@@ -19,6 +19,7 @@ class NativeDpi(Spec):
     """Pages that are one image of a resolution in this range are taken as they are."""
 
     native_dpi: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = _DEFAULT_RANGE
+    """`[from, to]`: resolutions of pictures that are taken as they are."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -35,10 +36,15 @@ class PagesSpec(SourceSpec):
     """
 
     dpi: int = Field(300, ge=20, le=2400)
+    """What pages are drawn at."""
     embedded: Literal["always", "never"] | NativeDpi = NativeDpi()
+    """Pages of one picture are taken as they are: within `native_dpi`, `always` or `never`."""
     renderer: Literal["poppler", "pdfium"] = "poppler"
+    """What draws; the other one where it fails."""
     pages: str = "all"
+    """`all`, or a list such as `1-4,7,10-`."""
     text: Literal["none", "layer"] = "none"
+    """`layer`: a page's text layer is its text."""
 
     @model_validator(mode="after")
     def _pages_parse(self) -> Self:

@@ -43,9 +43,13 @@ class ClientFolderSpec(CaptionKeys, SourceSpec):
     """
 
     path: Path
+    """The folder; relative to the catalogue."""
     include: tuple[str, ...] = ("*",)
+    """Globs over the relative path."""
     exclude: tuple[str, ...] = ()
+    """Globs that take files out again."""
     files_per_slice: int | None = None
+    """Cuts the folder into buckets of so many files; unset: a top folder is a slice."""
     follow_links: bool = False
     """Takes in what links lead to outside the folder. Only for folders in which nobody else may write."""
 

@@ -41,6 +41,7 @@ class GithubReleaseSpec(CaptionKeys, ReleaseSpec):
     kind: Literal["github_release"]
     assets: tuple[str, ...] = Field(("*",), min_length=1, description="Globs over asset names.")
     files_per_slice: int = Field(10_000, ge=1)
+    """Loose images of a bucket."""
 
     def at_revision(self, revision: str) -> Self:
         """Of that tag."""

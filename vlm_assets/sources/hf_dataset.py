@@ -39,8 +39,11 @@ class HfDatasetSpec(CaptionKeys, TableSpec):
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
     configs: Literal["all"] | tuple[str, ...] = "all"
+    """`all`, or a list."""
     splits: Literal["all"] | tuple[str, ...] = "all"
+    """`all`, or a list."""
     text: CaptionText = METADATA
+    """`none`, `sidecar`, `metadata`, or the file name of the tables that name loose images."""
     slice_bytes: Size = Field(4_000_000_000, description="A larger split is cut into buckets of data files.")
     files_per_slice: int = Field(10_000, ge=1, description="Loose images a slice.")
 

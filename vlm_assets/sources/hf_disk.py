@@ -40,7 +40,9 @@ class HfDiskSpec(TextFileKeys, TableSpec):
 
     kind: Literal["hf_disk"]
     path: Path
+    """A folder of `save_to_disk`, or of Arrow and Parquet files; relative to the catalogue."""
     slice_bytes: Size = 4_000_000_000
+    """A larger split is cut into groups of its files."""
 
 
 class HfDisk:

@@ -27,19 +27,25 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
     """Keys of `hf_image_urls`."""
 
     kind: Literal["hf_image_urls"]
+    reject_tolerance: float = Field(0.3, ge=0, le=1)
+    """A slice with a larger share of rejects fails; of addresses a tenth is dead, and more with age."""
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
     configs: Literal["all"] | tuple[str, ...] = "all"
+    """`all`, or a list."""
     splits: Literal["all"] | tuple[str, ...] = "all"
+    """`all`, or a list."""
     url_column: str | None = Field(None, description="Found when only one is named like a URL.")
     text_column: str | None = Field(
         None, description="Unset: text, caption and the like, where there is one."
     )
     sha256_column: str | None = None
+    """Hashes that the bytes must have."""
     split_images: bool = Field(
         default=False, description="Each URL of a cell is a sample: pictures that do not belong together."
     )
     rows_per_slice: int = Field(10_000, ge=1)
+    """URLs of a bucket."""
     drift: Literal["quarantine", "accept"] = Field(
         "quarantine", description="What becomes of an address that gives another picture than before."
     )

@@ -24,16 +24,21 @@ class ImageUrlsSpec(TextFileKeys, LabelledSpec):
 
     has_classes: ClassVar[bool] = False
 
+    reject_tolerance: float = Field(0.3, ge=0, le=1)
+    """A slice with a larger share of rejects fails; of addresses a tenth is dead, and more with age."""
     urls: Path
     """.csv, .tsv, .parquet, .jsonl or .json with named columns, or .txt with one URL a line, packed or not; or a
     folder of such files."""
     url_column: str | None = None
     """Found by itself when only one column is named like a URL, or there is only one."""
     text_column: str | None = None
+    """The text of an image."""
     sha256_column: str | None = None
+    """Hashes that the bytes must have."""
     split_images: bool = False
     """Each URL of a cell is a sample: pictures that do not belong together."""
     rows_per_slice: int = Field(10_000, ge=1)
+    """URLs of a bucket."""
     drift: Literal["quarantine", "accept"] = "quarantine"
     """What becomes of an address that gives another picture than before; `accept` takes it."""
 

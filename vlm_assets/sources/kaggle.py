@@ -63,8 +63,11 @@ class KaggleSpec(CaptionKeys, SourceSpec):
         pattern=r"^[\w-]+/[\w-]+(/versions/[1-9]\d*)?$", description="owner/dataset[/versions/N]."
     )
     include: tuple[str, ...] = ("*",)
+    """Globs over the path in the dataset."""
     exclude: tuple[str, ...] = ()
+    """Globs that take files out again."""
     files_per_slice: int = Field(10_000, ge=1)
+    """Loose files of a bucket."""
 
     @property
     def globs(self) -> PathGlobs:

@@ -33,9 +33,13 @@ class NewspapersSpec(PagesSpec):
     BYTES_KEYS: ClassVar[tuple[str, ...]] = PAGE_KEYS
 
     spider: str = _DEFAULT_SPIDER
+    """A module of `vlm_assets.spiders`."""
     base_url: str = ""
+    """The archive; empty: the spider's own."""
     titles: Literal["all"] | tuple[str, ...] = "all"
+    """`all`, or a list of slugs or printed titles."""
     years: tuple[int, int] | None = None
+    """`[from, to]`, both inclusive, by the heading that an issue stands under."""
     # A public library's server: gentler defaults than those of other kinds
     max_concurrency: int | None = Field(2, ge=1)
     cooldown_s: float = Field(1.0, ge=0)

@@ -30,7 +30,9 @@ class PdfFolderSpec(PagesSpec):
     BYTES_KEYS: ClassVar[tuple[str, ...]] = PAGE_KEYS
 
     path: Path
+    """The folder; relative to the catalogue."""
     documents_per_slice: int = _DOCUMENTS_PER_SLICE
+    """Documents of a bucket."""
     follow_links: bool = False
     """Takes in what links lead to outside the folder. Only for folders in which nobody else may write."""
 

@@ -9,5 +9,8 @@ class HostSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cooldown_s: float | None = Field(None, ge=0)
+    """Seconds between two requests, at least."""
     max_concurrency: int | None = Field(None, ge=1)
+    """Requests at once, at most."""
     requests_per_second: float | None = Field(None, gt=0)
+    """Requests a second, at most."""

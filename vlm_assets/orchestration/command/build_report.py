@@ -98,7 +98,17 @@ def _source_facts(sources: Sequence[SourceStatus]) -> list[str]:
         for one in sources
         if one.captions_unused
     ]
-    return due + captions
+    return due + [_lost(one) for one in sources if one.rejects] + captions
+
+
+def _lost(one: SourceStatus) -> str:
+    """What share of a source's records and items gave no row, and why."""
+    rejected = sum(one.rejects.values())
+    share = f"{100 * rejected / (one.rows + rejected):.1f} %"
+    again = f"; {one.transient_rejects:,} of them are tried again" if one.transient_rejects else ""
+    return (
+        f"{one.name}: lost {rejected:,} ({share}): {reasons(one.rejects)}{again}; each is in rejects.parquet"
+    )
 
 
 def _shares(installation: Installation, target: str) -> tuple[dict[str, int], dict[str, int]]:

@@ -1,0 +1,84 @@
+"""The first hour: a data root, a catalogue, sources in it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm_assets.commands.app import app, console, errors
+from vlm_assets.words.errors import ConfigError, Problem
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="A folder for all data; made if it is missing.")],
+    catalog: Annotated[
+        Path | None, typer.Option(help="Also write a first catalogue, commented, into this new folder.")
+    ] = None,
+) -> None:
+    """Make a data root: a folder with the marker without which nothing is written."""
+    from vlm_assets.operate.authoring.start import write_catalog
+    from vlm_assets.words.layout import DataRoot
+
+    marker = DataRoot(path.absolute()).marker
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(f"{path} is no folder")
+    if path.is_dir() and not marker.exists() and any(path.iterdir()):
+        raise typer.BadParameter(
+            f"{path} is not empty and no data root; name another folder, or touch {marker}"
+        )
+    if catalog is not None:
+        try:
+            files = write_catalog(catalog)
+        except FileExistsError as error:
+            raise typer.BadParameter(str(error)) from None
+    path.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
+    if catalog is not None:
+        console.print(f"{catalog} is a catalogue; set VLM_CATALOG={catalog.absolute()}", soft_wrap=True)
+        console.print(
+            f"  {files[0]} says what is wanted; vlm-assets add KIND WHERE adds a source", soft_wrap=True
+        )
+
+
+@app.command()
+def add(
+    kind: Annotated[str, typer.Argument(help="Such as client_folder, image_urls, hf_dataset, pdf_folder.")],
+    where: Annotated[
+        str, typer.Argument(help="A folder, an archive, a list, owner/name, or the address of one.")
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the source; from its place if not given.")] = None,
+    category: Annotated[str | None, typer.Option(help="A category of quotas in corpus.yaml.")] = None,
+    subcategory: Annotated[str | None, typer.Option(help="A subcategory of it, as street/night.")] = None,
+    licence: Annotated[str | None, typer.Option(help="SPDX id, proprietary or unknown.")] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="The catalogue's folder; VLM_CATALOG if not given.")
+    ] = None,
+) -> None:
+    """Look at a source and write its entry into the catalogue, with what is left to fill in named."""
+    from vlm_assets.installation.load import catalog_problems
+    from vlm_assets.operate.authoring.entries import Wish, add_source
+    from vlm_assets.settings import load_settings
+    from vlm_assets.sources.registry import kinds
+
+    if kind not in kinds():
+        raise ConfigError(Problem("add", "KIND", f"no kind {kind!r}; there are: {', '.join(kinds())}"))
+    settings = load_settings() if catalog is None else load_settings(catalog=catalog)
+    folder = settings.catalog_dir
+    added = add_source(folder, Wish(kind, where, name, category, subcategory, licence), settings)
+    for line in (*added.look.told, f"written: {_near(added.file)}"):
+        console.print(line, markup=False, soft_wrap=True)
+    if added.quotas:
+        console.print(f"corpus.yaml lacks a quota for it, {added.quotas[0]}", markup=False, soft_wrap=True)
+        for line in added.quotas[1:]:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+        console.print("shares of siblings sum to 1", markup=False)
+    for problem in catalog_problems(folder):
+        errors.print(f"to do: {problem}", markup=False, soft_wrap=True)
+
+
+def _near(path: Path) -> str:
+    """The path as seen from here, where that is shorter."""
+    return min(str(path), os.path.relpath(path), key=len)

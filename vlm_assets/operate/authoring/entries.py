@@ -1,0 +1,194 @@
+"""The entry of a new source: its file under `sources`, and what is then left for a person."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from vlm_assets.catalog.spec import NAME_PATTERN, CorpusSpec, SourceSpec
+from vlm_assets.installation.load import parse_catalog
+from vlm_assets.operate.authoring.looks import Look, look_at
+from vlm_assets.operate.authoring.start import EXAMPLE_FILE, example_text, slug, sources_line
+from vlm_assets.settings import Settings
+from vlm_assets.sources.registry import source_of
+from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.words.errors import ConfigError, Problem
+
+FILL_IN: Final = "fill_in"
+"""Stands where only a person can say; `check` names each place."""
+_PLAIN: Final = re.compile(r"[A-Za-z_/][\w./+-]*\Z", re.ASCII)
+_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_SITES: Final = re.compile(
+    r"^https?://(?:huggingface\.co/datasets|github\.com|www\.kaggle\.com/datasets)/([^/]+/[^/?#]+).*$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user says of a new source. `place`: a folder, file, `owner/name`, or an address of one."""
+
+    kind: str
+    place: str
+    name: str | None = None
+    category: str | None = None
+    subcategory: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new entry. `look`: what the source showed; `quotas`: lines for `corpus.yaml` that are still missing."""
+
+    file: Path
+    look: Look
+    quotas: Sequence[str]
+
+
+def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
+    """Looks at a source and writes `sources/<name>.yaml`; takes the untouched example away.
+
+    Raises:
+        ConfigError: the name is taken or no name; the catalogue's corpus.yaml does not load; the look found keys
+            that do not fit.
+        SourceError: nothing of the kind is there.
+    """
+    corpus, sources, _, problems = parse_catalog(catalog)
+    if corpus is None:
+        raise ConfigError(problems)
+    key = _place_key(wish.kind)
+    place = _placed(wish, key, catalog)
+    name = wish.name or slug(Path(re.sub(r"/versions/\d+$", "", place)).stem, wish.kind)
+    file = catalog / "sources" / f"{name}.yaml"
+    _check_name(name, file, {spec.name for spec in sources})
+    look = look_at(wish.kind, {key: str(catalog / place) if _is_path(wish.kind, key) else place}, settings)
+    if "path" in look.keys:  # an archive: its folder, and it alone
+        look = replace(look, keys={**look.keys, "path": str(Path(place).parent)})
+    entry = {"name": name, "kind": wish.kind, **_wanted(wish, corpus, look), key: place, **look.keys}
+    source_of(wish.kind).spec_type.model_validate(entry)
+    file.parent.mkdir(exist_ok=True)
+    replace_file(file, _text(entry, look).encode())
+    example = catalog / EXAMPLE_FILE
+    if example.is_file() and example.read_text("utf-8") == example_text():
+        example.unlink()
+    return Added(file, look, _missing_quotas(corpus, entry))
+
+
+def _place_key(kind: str) -> str:
+    """The kind's own key that says where: the one that is mandatory."""
+    fields = source_of(kind).spec_type.model_fields
+    own = [name for name, one in fields.items() if one.is_required() and name not in SourceSpec.model_fields]
+    return own[0] if own else "base_url"
+
+
+def _is_path(kind: str, key: str) -> bool:
+    return source_of(kind).spec_type.model_fields[key].annotation is Path
+
+
+def _placed(wish: Wish, key: str, catalog: Path) -> str:
+    """The place as the catalogue has it: a path inside the catalogue is relative, others absolute."""
+    if not _is_path(wish.kind, key):
+        return wish.place if key == "base_url" else _SITES.sub(r"\1", wish.place).removesuffix(".git")
+    path = Path(wish.place).expanduser().absolute()
+    inside = path.is_relative_to(catalog.absolute())
+    return str(path.relative_to(catalog.absolute()) if inside else path)
+
+
+def _check_name(name: str, file: Path, taken: Collection[str]) -> None:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(Problem("--name", "", f"a name is [a-z0-9_]+, got {name!r}"))
+    if file.exists():
+        raise ConfigError(Problem(str(file), "", "is there already; give another --name"))
+    if name in taken:
+        raise ConfigError(Problem("--name", "", f"a source {name!r} is in the catalogue; give another"))
+
+
+def _wanted(wish: Wish, corpus: CorpusSpec, look: Look) -> dict[str, Any]:
+    """Category, subcategory and licence: as said, else the only ones there are, else to fill in."""
+    category = wish.category or _only(corpus.quotas) or FILL_IN
+    leaves = [leaf for one, leaf in sorted(corpus.leaves()) if one == category]
+    told: dict[str, Any] = {"category": category}
+    if wish.subcategory is not None:
+        told["subcategory"] = wish.subcategory
+    elif look.labels and not (len(leaves) == 1 and leaves[0] == "all"):
+        told["subcategory_from"] = {
+            **look.selector,
+            "map": {label: _leaf(label, leaves) for label in look.labels},
+        }
+    else:
+        told["subcategory"] = _only(leaves) or FILL_IN
+    return {**told, "licence": wish.licence or "unknown"}
+
+
+def _only(names: Any) -> str | None:
+    return next(iter(names)) if len(names) == 1 else None
+
+
+def _leaf(label: str, leaves: Sequence[str]) -> str:
+    """The subcategory that is called like a label; one to fill in where the category has others only."""
+    name = slug(label, FILL_IN)
+    return next((leaf for leaf in leaves if leaf in (label, name)), FILL_IN if leaves else name)
+
+
+def _missing_quotas(corpus: CorpusSpec, entry: Mapping[str, Any]) -> list[str]:
+    """What `quotas` lacks for the entry, as lines to paste; nothing where a person has to fill in first."""
+    category = entry["category"]
+    rule = entry.get("subcategory_from")
+    leaves = sorted(set(rule["map"].values())) if rule else [entry["subcategory"]]
+    missing = [leaf for leaf in leaves if (category, leaf) not in corpus.leaves()]
+    if not missing or FILL_IN in (category, *missing):
+        return []
+    share = f"1/{len(missing)}" if len(missing) > 1 else "1"
+    inner = ", ".join(_node(leaf, share) for leaf in missing)
+    if category in corpus.quotas:
+        return [f"under quotas.{category}.subcategories:", f"  {inner}"]
+    return ["under quotas:", f"  {category}: {{share: 1, subcategories: {{{inner}}}}}"]
+
+
+def _node(leaf: str, share: str) -> str:
+    """`street/night` as a node within a node."""
+    first, _, rest = leaf.partition("/")
+    below = f", subcategories: {{{_node(rest, '1')}}}" if rest else ""
+    return f"{scalar(first)}: {{share: {share}{below}}}"
+
+
+_COMMENTS: Final = {
+    "category": "a category of quotas in corpus.yaml",
+    "subcategory": "a subcategory of it",
+    "licence": "SPDX id, proprietary or unknown",
+}
+
+
+def _text(entry: Mapping[str, Any], look: Look) -> str:
+    """The file: schema line, what was found, the entry."""
+    lines = [sources_line(), *(f"# {line}" for told in look.told for line in told.splitlines()), "sources:"]
+    for key, value in entry.items():
+        lead = "  - " if key == "name" else "    "
+        if key == "subcategory_from":
+            lines += _rule_lines(value)
+            continue
+        if key == "subcategory" and look.labels:
+            selector = ", ".join(f"{name}: {scalar(one)}" for name, one in look.selector.items())
+            lines.append(
+                f"    # or by label: subcategory_from: {{{selector}}}, of {', '.join(look.labels)[:80]}"
+            )
+        comment = f"  # {_COMMENTS[key]}" if key in _COMMENTS else ""
+        lines.append(f"{lead}{key}: {scalar(value)}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _rule_lines(rule: Mapping[str, Any]) -> list[str]:
+    selector = [f"      {key}: {scalar(value)}" for key, value in rule.items() if key != "map"]
+    labels = [f"        {scalar(label)}: {scalar(leaf)}" for label, leaf in rule["map"].items()]
+    return ["    subcategory_from:", *selector, "      map:  # label: subcategory; others stay out", *labels]
+
+
+def scalar(value: Any) -> str:
+    """A value as YAML that reads back as it is."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(scalar, value))}]"
+    if isinstance(value, str) and _PLAIN.match(value) and value.lower() not in _WORDS:
+        return value
+    return orjson.dumps(value).decode()

@@ -1,0 +1,198 @@
+"""A look at a source before it is in the catalogue: what is there, and which keys it needs. Fetches no item.
+
+Folders are walked and lists read to their end; repositories, datasets and releases are listed, as `plan` would.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from vlm_assets.archives.names import is_archive_name, is_image_name
+from vlm_assets.captions.sidecars import match_sidecars
+from vlm_assets.captions.trees import METADATA_NAMES
+from vlm_assets.captions.words import TEXT_NAMES
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.settings import Settings
+from vlm_assets.sources._folder_walk import FolderWalk
+from vlm_assets.sources._url_list import UrlList, choose_columns
+from vlm_assets.sources.registry import source_of
+from vlm_assets.words.contexts import ListContext
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.records import Listed, ListedSlice
+
+LABEL_NAMES: Final = ("label", "labels", "class", "category", "subcategory")
+"""Columns that plainly hold labels, the first that is there."""
+HASH_NAMES: Final = ("sha256", "image_sha256", "hash_sha256")
+MOST_LABELS: Final = 40
+"""A column of more values holds something else."""
+_ROWS: Final = 10_000
+"""So many rows of a list are looked at for labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a source shows. `told`: a fact a line."""
+
+    told: tuple[str, ...]
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    """Of the kind, that its entry needs or should have."""
+    selector: Mapping[str, Any] = field(default_factory=dict)
+    """`folder` or `column` of `subcategory_from`, where `labels` come from."""
+    labels: tuple[str, ...] = ()
+    """Two or more, sorted."""
+
+
+def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
+    """What is at a place, which is the kind's own key and its value.
+
+    Raises:
+        SourceError: nothing of the kind is there, or it cannot be read.
+        ConfigError: the settings lack what it takes to ask.
+    """
+    own: Mapping[str, Callable[[Any], Look]] = {
+        "client_folder": _folder, "pdf_folder": _documents, "image_urls": _urls,
+    }  # fmt: skip
+    if kind in own:
+        return own[kind](next(iter(place.values())))
+    spec = source_of(kind).spec_type.model_validate(
+        {
+            "name": "look",
+            "kind": kind,
+            "category": "look",
+            "subcategory": "look",
+            "licence": "unknown",
+            **place,
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix="vlm-look-") as folder:
+        base = Path(folder)
+        context = ListContext(settings, base / "cache", base / "locks")
+        (base / "cache").mkdir()
+        (base / "locks").mkdir()
+        return _listed(spec, source_of(kind).list(spec, context))
+
+
+def _folder(path: str) -> Look:
+    """Images, archives and words of a folder; its top folders as labels."""
+    archive = Path(path)
+    if archive.is_file() and is_archive_name(archive.name):
+        packed = f"an archive of {archive.stat().st_size:,} bytes, read member by member"
+        return Look((packed,), {"path": str(archive.parent), "include": [archive.name]})
+    files = _files_of(path)
+    images = [name for name in files if is_image_name(name)]
+    archives = [name for name in files if is_archive_name(name)]
+    if not images and not archives:
+        pdfs = sum(name.lower().endswith(".pdf") for name in files)
+        other = f"; {pdfs:,} PDFs: that is the kind pdf_folder" if pdfs else ""
+        raise SourceError(f"{path}: no image and no archive among {len(files):,} files{other}")
+    told = [f"{len(images):,} images" + (f", {len(archives):,} archives" if archives else "")]
+    keys: dict[str, Any] = {}
+    tables = sorted({name.rpartition("/")[2] for name in files} & set(METADATA_NAMES))
+    beside = len(match_sidecars(images, (name for name in files if name not in set(images))).by_image)
+    if tables:
+        keys["text"] = "metadata"
+        told.append(f"captions in {', '.join(tables)}")
+    elif beside:
+        keys["text"] = "sidecar"
+        told.append(f"text files beside {beside:,} of them")
+    return Look(tuple(told), keys, *_by_folder(images))
+
+
+def _documents(path: str) -> Look:
+    """PDFs and archives of a folder; its top folders as labels."""
+    files = _files_of(path)
+    pdfs = [name for name in files if name.lower().endswith(".pdf")]
+    archives = sum(is_archive_name(name) for name in files)
+    if not pdfs and not archives:
+        raise SourceError(f"{path}: no PDF and no archive among {len(files):,} files")
+    told = f"{len(pdfs):,} PDFs" + (f", {archives:,} archives" if archives else "")
+    return Look((told,), {}, *_by_folder(pdfs))
+
+
+def _files_of(path: str) -> list[str]:
+    return sorted(FolderWalk("look", Path(path)).files)
+
+
+def _by_folder(names: Iterable[str]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The top folders as labels, where every name has one and they are more than one."""
+    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
+    if "" in tops or not 1 < len(tops) <= MOST_LABELS:
+        return {}, ()
+    return {"folder": 1}, tuple(sorted(tops))
+
+
+def _urls(path: str) -> Look:
+    """Columns of a list, and what its label column holds."""
+    urls = UrlList(Path(path), known_columns=(*LABEL_NAMES, *HASH_NAMES, *TEXT_NAMES))
+    label = _first(LABEL_NAMES, urls.columns)
+    columns = choose_columns(path, urls.columns, label=label)
+    values = Counter(row[2] or "" for row in islice(urls.rows(columns), _ROWS))
+    count = values.total()
+    if not count:
+        raise SourceError(f"{path}: no rows")
+    at_least = "at least " if count == _ROWS else ""
+    told = (f"{at_least}{count:,} rows; columns {', '.join(urls.columns)}",)
+    keys = {
+        "url_column": columns.url if len(urls.columns) > 1 else None,
+        "text_column": _first(TEXT_NAMES, urls.columns),
+        "sha256_column": _first(HASH_NAMES, urls.columns),
+    }
+    return Look(told, {key: name for key, name in keys.items() if name}, *_by_column(label, values))
+
+
+def _by_column(label: str | None, values: Collection[str]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """A column's values as labels, where every row has one and they are few."""
+    if label is None or "" in values or not 1 < len(values) <= MOST_LABELS:
+        return {}, ()
+    return {"column": label}, tuple(sorted(values))
+
+
+def _first(names: Iterable[str], columns: Collection[str]) -> str | None:
+    return next((name for name in names if name in columns), None)
+
+
+def _listed(spec: SourceSpec, listed: Listed) -> Look:
+    """What a listing says: slices, items, hints, and the classes of a label column that is declared."""
+    slices = list(listed.slices)
+    items = sum(len(one.items) for one in slices)
+    size_bytes = sum(item.size_bytes or 0 for one in slices for item in one.items)
+    told = [
+        f"revision {listed.revision}: {items:,} items in {len(slices):,} slices, {size_bytes / 1e9:.2f} GB"
+    ]
+    left_out = Counter(str(one.reason) for one in listed.left_out)
+    if left_out:
+        told.append(
+            "left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
+        )
+    told += listed.hints
+    features = _features(listed.attributes)
+    if features:
+        told.append(f"columns {', '.join(features)}")
+    keys = {"text_column": _first(TEXT_NAMES, features)} if "text_column" in type(spec).model_fields else {}
+    found = {key: name for key, name in keys.items() if name}
+    label = _first(LABEL_NAMES, [name for name, one in features.items() if _classes(one)])
+    if label is not None:
+        return Look(tuple(told), found, *_by_column(label, _classes(features[label])))
+    return Look(tuple(told), found, *_by_folder(_keys(slices)))
+
+
+def _keys(slices: Iterable[ListedSlice]) -> Iterator[str]:
+    """Paths of loose items; one without folder where there are containers, whose insides nobody has seen."""
+    for one in slices:
+        yield from ("" for _ in one.items[:1] if one.container)
+        yield from (item.key for item in one.items if not one.container)
+
+
+def _features(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns that the first config declares, with their types."""
+    configs = attributes.get("features") or {}
+    return dict(next(iter(configs.values()), {})) if isinstance(configs, Mapping) else {}
+
+
+def _classes(feature: Any) -> tuple[str, ...]:
+    names = feature.get("names") if isinstance(feature, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()

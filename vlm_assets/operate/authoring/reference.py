@@ -1,0 +1,163 @@
+"""The reference page: every setting, key, default, column, reason and finding, as the code has them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from vlm_assets.allocation.reasons import ExclusionReason
+from vlm_assets.audit.findings import FindingName, severity_of
+from vlm_assets.catalog.spec import (
+    CorpusSpec,
+    DedupSpec,
+    LicencePolicy,
+    QuotaNode,
+    ShardSpec,
+    SourceSpec,
+    SubcategoryFrom,
+    TermsSpec,
+)
+from vlm_assets.operate.authoring.keys import Key, docstrings, keys_of
+from vlm_assets.settings import Settings
+from vlm_assets.sources.registry import kinds, source_of
+from vlm_assets.words.errors import LeftOutReason, RejectReason
+from vlm_assets.words.hosts import HostSpec
+from vlm_assets.words.schema import COLUMNS, FACT_TYPE, FLAT_COLUMNS
+
+_INTRODUCTION: Final = """\
+# Reference
+
+Made by `vlm-assets docs` from the code, and held to it by a test. How to go about it stands in the
+[README](../../README.md); how the keys of a source work in [sources.md](sources.md).
+"""
+_SETTINGS: Final = """\
+Each is `VLM_` and its name in capitals in the environment (`VLM_DATA_ROOT`) or in `.env`, or its name in a profile
+(`deploy/profiles/*.yaml`, chosen by `VLM_PROFILE`). The environment goes before `.env`, that before the profile.
+"""
+_PARTS: Final[Mapping[str, type[BaseModel]]] = {
+    "A node of `quotas`": QuotaNode, "`dedup`": DedupSpec, "`licences`": LicencePolicy, "`shard`": ShardSpec,
+}  # fmt: skip
+_SOURCE_PARTS: Final[Mapping[str, type[BaseModel]]] = {
+    "`subcategory_from`": SubcategoryFrom, "`terms`": TermsSpec, "A host of `hosts`": HostSpec,
+}  # fmt: skip
+COLUMN_WORDS: Final[Mapping[str, str]] = {
+    "images": "The original encoded bytes, one image or more, in upstream's order; null after a takedown.",
+    "text": "Plain text or caption.",
+    "messages": "A conversation, with its images in their places.",
+    "extra": "JSON object of the other upstream columns.",
+    "id": "`<source>/<slice>/<key>`; ends in `#page=N`, `#frame=N`, `#caption=N` or `#image=N` where that is a part.",
+    "label": "Raw upstream label: a folder, or a column's value.",
+    "category": "As the catalogue has it.",
+    "subcategory": "As the catalogue makes it of source and label, as `street/night`.",
+    "source": "Name of the source.",
+    "slice": "Its partition key.",
+    "origin": "URL, archive member, or `file.pdf#page=3`.",
+    "licence": "Of the source, as the catalogue has it.",
+    "image_facts": "Beside `images`, one each; the fields are below.",
+    "image_count": "Number of images.",
+    "images_upstream": "How many images upstream's record had.",
+    "image_bytes": "Bytes of all its encoded images.",
+    "min_side_px": "The shortest side of any of its images.",
+    "dhash": "Of a single image; null where it was not decoded, or of several images.",
+    "images_sha256": "Of one image its sha256, of several the sha256 over theirs.",
+    "text_sha256": "Of the text's UTF-8; of nothing where there is none.",
+    "messages_sha256": "Of the conversation's compact JSON; of nothing where there is none.",
+    "content_sha256": "Over the three before.",
+    "row_bytes": "Upper bound of the row's Arrow bytes, without category, subcategory and licence.",
+    "item_hash": "First 8 bytes of the sha256 of the item's key.",
+    "record": "Place of the record in its item; rejected ones count.",
+    "digest": "Of all columns but category, subcategory and licence; outlives a takedown.",
+    "image_facts.name": "Column, member or file that the image came from; null where the record is the image.",
+    "image_facts.origin": "Where it came from, if that is not the record's origin.",
+    "image_facts.sha256": "Hex, of the encoded bytes.",
+    "image_facts.dhash": "Perceptual hash of 64 bits; null where the image was not decoded.",
+    "image_facts.width_px": "As stored, before EXIF orientation.",
+    "image_facts.height_px": "As stored, before EXIF orientation.",
+    "image_facts.orientation": "EXIF, 1 to 8; null where there is none.",
+    "image_facts.frames": "1 for a still.",
+    "image_facts.format": "As Pillow names it.",
+    "image_facts.dpi": "Of pages, and of images that tell.",
+    "image_facts.size_bytes": "Of the encoded image.",
+}
+"""What each column holds; those of `image_facts` under its name."""
+
+
+def reference_page(commands: Sequence[str]) -> str:
+    """The page, with the lines of its section on commands as they are given."""
+    return "\n".join([_INTRODUCTION, "## Commands", "", *commands, "", *_sections()]).rstrip() + "\n"
+
+
+def _sections() -> Iterator[str]:
+    yield from ("## Settings", "", _SETTINGS, *_key_table(keys_of(Settings)))
+    yield from ("## corpus.yaml", "", *_key_table(keys_of(CorpusSpec)))
+    for title, part in _PARTS.items():
+        yield from (f"### {title}", "", *_key_table(keys_of(part)))
+    yield from ("## sources/*.yaml", "", "A list `sources:` of entries. Every kind has these keys:", "")
+    yield from _key_table(keys_of(SourceSpec))
+    for title, part in _SOURCE_PARTS.items():
+        yield from (f"### {title}", "", *_key_table(keys_of(part)))
+    for kind in kinds():
+        own = keys_of(source_of(kind).spec_type, without=SourceSpec)
+        yield from (f"### {kind}", "", *_key_table(own))
+    yield from ("## Columns of a row", "", "Of every data file, in slices and corpora.", "", *_columns())
+    yield from _reasons("Why a record did not become a sample", "`rejects.parquet` of a slice.", RejectReason)
+    yield from _reasons(
+        "What is left out before it is an item", "`left_out.parquet` of a listing or slice.", LeftOutReason
+    )
+    yield from _reasons(
+        "Why a sample is not in the corpus",
+        "`grants.json`, tested in this order, beyond quotas and rank (`not selected`).",
+        ExclusionReason,
+    )
+    yield from _findings()
+
+
+def _key_table(keys: Sequence[Key]) -> Iterator[str]:
+    rows = [(f"`{one.name}`", one.form, one.default, one.told) for one in keys]
+    return _table(("key", "takes", "default", "what"), rows)
+
+
+def _columns() -> Iterator[str]:
+    sample = [(f"`{one.name}`", _spoken(one.type), str(one.role), COLUMN_WORDS[one.name]) for one in COLUMNS]
+    yield from _table(("column", "type", "role", "what"), sample)
+    yield from ("Fields of `image_facts`:", "")
+    facts = [FACT_TYPE.field(number) for number in range(FACT_TYPE.num_fields)]
+    yield from _table(
+        ("field", "type", "what"),
+        [(f"`{one.name}`", _spoken(one.type), COLUMN_WORDS[f"image_facts.{one.name}"]) for one in facts],
+    )
+    yield from ("`index.arrow` has all columns whose role is not *content*, and:", "")
+    flat = [(f"`{name}`", _spoken(kind), COLUMN_WORDS[name]) for name, kind in FLAT_COLUMNS]
+    yield from _table(("column", "type", "what"), flat)
+
+
+def _spoken(kind: Any) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {_spoken(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        fields = [kind.field(number) for number in range(kind.num_fields)]
+        return "{" + ", ".join(f"{one.name}: {_spoken(one.type)}" for one in fields) + "}"
+    return str(kind)
+
+
+def _reasons(title: str, where: str, reasons: type[StrEnum]) -> Iterator[str]:
+    told = docstrings(reasons)
+    yield from (f"## {title}", "", f"In {where}", "")
+    yield from _table(("reason", "meaning"), [(f"`{one}`", told[one.name]) for one in reasons])
+
+
+def _findings() -> Iterator[str]:
+    told = docstrings(FindingName)
+    yield from ("## What the audit checks", "", "A finding of severity *error* that failed blocks.", "")
+    rows = [(f"`{one}`", str(severity_of(one)), told[one.name]) for one in FindingName]
+    yield from _table(("finding", "severity", "what holds where it passed"), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table and a blank line."""
+    yield from (f"| {' | '.join(head)} |", f"|{'---|' * len(head)}")
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    yield ""

@@ -1,0 +1,195 @@
+"""From nothing to a catalogue: `init`, `add`, and what editors and people are told of keys."""
+
+from pathlib import Path
+from zipfile import ZipFile
+
+import jsonschema  # type: ignore[import-untyped]  # ships no types
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
+from vlm_assets.cli import app
+from vlm_assets.commands.docs import reference
+from vlm_assets.installation.load import catalog_problems, load_catalog
+from vlm_assets.operate.authoring.entries import FILL_IN, scalar
+from vlm_assets.operate.authoring.keys import keys_of
+from vlm_assets.operate.authoring.reference import COLUMN_WORDS
+from vlm_assets.operate.authoring.schemas import corpus_schema, settings_schema, sources_schema
+from vlm_assets.settings import PROFILES, Settings
+from vlm_assets.sources.registry import kinds, source_of
+from vlm_assets.words.errors import ConfigError, SourceError
+from vlm_assets.words.schema import COLUMNS, FACT_NAMES, FLAT_COLUMNS
+from vlm_assets_tests.workplace import fill
+
+PAGE = Path(__file__).resolve().parents[3] / "vlm_assets/docs/reference.md"
+
+
+@pytest.fixture
+def catalog(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    result = call("init", "data", "--catalog", "catalog")
+    assert result.exit_code == 0, result.output
+    monkeypatch.setenv("VLM_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("VLM_CATALOG", str(tmp_path / "catalog"))
+    return Path(tmp_path / "catalog")
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def entry_of(catalog: Path, name: str) -> dict[str, object]:
+    (entry,) = yaml.safe_load((catalog / "sources" / f"{name}.yaml").read_text("utf-8"))["sources"]
+    return dict(entry)
+
+
+def test_the_first_catalogue_is_sound_and_its_schemas_are_where_it_says(catalog):
+    assert catalog_problems(catalog) == []
+    result = call("check")
+    assert result.exit_code == 0, result.output
+    for file in (catalog / "corpus.yaml", catalog / "sources/example.yaml"):
+        (schema,) = [line.split("$schema=")[1] for line in file.read_text("utf-8").splitlines()[:1]]
+        assert (file.parent / schema).is_file()
+
+
+def test_nothing_is_written_over(catalog):
+    before = (catalog / "corpus.yaml").read_bytes()
+    result = call("init", "other", "--catalog", str(catalog))
+    assert result.exit_code == 2
+    assert (catalog / "corpus.yaml").read_bytes() == before
+    assert not Path("other").exists()
+
+
+def photos(base: Path) -> str:
+    fill(base / "night", 2)
+    fill(base / "day", 1, start=5)
+    return str(base)
+
+
+def with_captions(base: Path) -> str:
+    fill(base, 2)
+    (base / "0000.txt").write_text("a street")
+    return str(base)
+
+
+def packed(base: Path) -> str:
+    base.mkdir()
+    with ZipFile(base / "photos.zip", "w") as archive:
+        archive.write(fill(base / "x", 1) / "0000.jpeg", "a.jpg")
+    return str(base / "photos.zip")
+
+
+def listed(base: Path) -> str:
+    path = base.with_suffix(".csv")
+    path.write_text("url,caption,label\nhttp://a.example/1.jpg,one,kedi\nhttp://a.example/2.jpg,two,köpek\n")
+    return str(path)
+
+
+def documents(base: Path) -> str:
+    base.mkdir()
+    (base / "a.pdf").write_bytes(b"%PDF-1.7")
+    return str(base)
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "words", "expected"),
+    [
+        pytest.param("client_folder", with_captions, [], {"subcategory": "all", "text": "sidecar"}, id="words"),
+        pytest.param(
+            "client_folder", photos, ["--category", "city"],
+            {"subcategory_from": {"folder": 1, "map": {"day": "day", "night": "night"}}}, id="folders",
+        ),
+        pytest.param("client_folder", packed, ["--name", "zipped"], {"include": ["photos.zip"]}, id="archive"),
+        pytest.param(
+            "image_urls", listed, ["--category", "web"],
+            {"url_column": "url", "text_column": "caption",
+             "subcategory_from": {"column": "label", "map": {"kedi": "kedi", "köpek": "kopek"}}}, id="list",
+        ),
+        pytest.param("pdf_folder", documents, ["--licence", "CC0-1.0"], {"licence": "CC0-1.0"}, id="documents"),
+    ],
+)  # fmt: skip
+def test_a_source_is_looked_at_and_its_entry_fits(catalog, tmp_path, kind, make, words, expected):
+    result = call("add", kind, make(tmp_path / "place"), *words)
+    assert result.exit_code == 0, result.output
+    name = words[1] if "--name" in words else "place"
+    assert expected.items() <= entry_of(catalog, name).items()
+    assert not (catalog / "sources/example.yaml").exists()
+    jsonschema.validate({"sources": [entry_of(catalog, name)]}, sources_schema())
+    told = "corpus.yaml lacks a quota" in result.output
+    assert told == ("--category" in words)
+    assert bool(catalog_problems(catalog)) == told
+
+
+def test_labels_that_fit_no_subcategory_are_left_to_fill_in(catalog, tmp_path):
+    corpus = catalog / "corpus.yaml"
+    corpus.write_text(corpus.read_text("utf-8").replace("all:", "night:"), "utf-8")
+    assert call("add", "client_folder", photos(tmp_path / "place")).exit_code == 0
+    rule = entry_of(catalog, "place")["subcategory_from"]
+    assert rule == {"folder": 1, "map": {"day": FILL_IN, "night": "night"}}
+    assert [problem.key for problem in catalog_problems(catalog)] == [
+        "sources[0] (place).subcategory_from.map"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        pytest.param(["client_folder", "nowhere"], SourceError, id="missing"),
+        pytest.param(["pdf_folder", "photos"], SourceError, id="no PDFs"),
+        pytest.param(["nothing", "photos"], ConfigError, id="no kind"),
+        pytest.param(["client_folder", "photos", "--name", "Çarşı"], ConfigError, id="no name"),
+    ],
+)
+def test_what_does_not_fit_writes_nothing(catalog, tmp_path, words, error):
+    fill(tmp_path / "photos", 1)
+    before = sorted(catalog.rglob("*"))
+    result = call("add", *words)
+    assert isinstance(result.exception, error), result.output
+    assert sorted(catalog.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["no", "01", "1e3", "a: b", "#x", "", "çay", "-", "null", "plain/one.jpg"])
+def test_a_scalar_reads_back_as_it_is(text):
+    assert yaml.safe_load(f"- {scalar(text)}") == [text]
+
+
+def test_profiles_and_catalogues_fit_their_schemas(catalog):
+    for path in PROFILES.glob("*.yaml"):
+        jsonschema.validate(yaml.safe_load(path.read_text("utf-8")), settings_schema())
+    jsonschema.validate(yaml.safe_load((catalog / "corpus.yaml").read_text("utf-8")), corpus_schema())
+    assert load_catalog(catalog).sources
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({}, True),
+        ({"pth": 1}, False),
+        ({"kind": "hf_disk"}, True),
+        ({"kind": "hf_dataset"}, False),
+        ({"nightly_bytes": "5 apples"}, False),
+        ({"weight": "1/3"}, True),
+    ],
+)
+def test_a_schema_is_as_strict_as_the_loader(change, fits):
+    entry = {"name": "a", "kind": "client_folder", "category": "p", "subcategory": "x", "licence": "MIT"}
+    validator = jsonschema.Draft202012Validator(sources_schema())
+    assert validator.is_valid({"sources": [{**entry, "path": "x", **change}]}) == fits
+
+
+MODELS = [Settings, CorpusSpec, SourceSpec, *(source_of(kind).spec_type for kind in kinds())]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.__name__)
+def test_every_key_says_what_it_is_for(model):
+    assert [key.name for key in keys_of(model) if not key.told] == []
+
+
+def test_every_column_is_in_words():
+    names = [*(one.name for one in COLUMNS), *(name for name, _ in FLAT_COLUMNS)]
+    assert list(COLUMN_WORDS) == [*names, *(f"image_facts.{name}" for name in FACT_NAMES)]
+
+
+def test_the_reference_page_is_that_of_the_code():
+    assert PAGE.read_text("utf-8") == reference(), "run: vlm-assets docs --out vlm_assets/docs/reference.md"
