@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import vlm_assets
-from vlm_assets.sources.registry import kinds
+from vlm_assets.sources.protocol import Requests
+from vlm_assets.sources.registry import kinds, traits_of
 
 PACKAGE = Path(vlm_assets.__file__).parent
 HANDLER = re.compile(r'"(vlm_assets\.[a-z_.]+):[a-z_]+"')
@@ -108,3 +109,14 @@ def test_every_import_in_a_function_spares_a_start_something():
 def test_what_is_loaded_anyway_is_found(monkeypatch, what, spared):
     monkeypatch.setitem(globals(), "imports", lambda _module: ((what, 1, True),))
     assert (idle("vlm_assets.cli") == []) is spared
+
+
+LOCAL = tuple(kind for kind in kinds() if traits_of(kind).requests is Requests.NONE)
+NETWORK = {"aiohttp", "httpx", "huggingface_hub", "requests", "scrapy"}
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_files_on_this_disk_are_read_without_a_network_client(kind):
+    module = f"vlm_assets.sources.{kind}"
+    in_functions = (what for what, _, inside in imports(module) if inside)
+    assert libraries(loaded(module, *in_functions)) & NETWORK == set()

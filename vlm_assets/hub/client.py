@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.transfer.addresses import AddressPolicy
 from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.files import FileHashes
@@ -48,21 +49,6 @@ class HubFileError(SourceError):
     def __init__(self, message: str, reason: RejectReason) -> None:
         self.reason = reason
         super().__init__(message)
-
-
-@dataclass(frozen=True, slots=True)
-class RepoFile:
-    """A file of a repository at one commit. `sha256` where it is in LFS or Xet, else only git's `blob_id`."""
-
-    path: str
-    size_bytes: int
-    blob_id: str
-    sha256: str | None = None
-
-    @property
-    def identity(self) -> str:
-        """What changes with the content."""
-        return self.sha256 or f"blob:{self.blob_id}"
 
 
 @dataclass(frozen=True, slots=True)

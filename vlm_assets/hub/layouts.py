@@ -18,14 +18,16 @@ from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.cells import Follow
-from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
+from vlm_assets.hub.client import HubFileError, HubRepo
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.contents import LOOKED_AT, formats_by_content, unnamed_files, with_contents
+from vlm_assets.hub.contents import with_contents
 from vlm_assets.hub.left_out import FilesApart, files_apart, may_be_named
 from vlm_assets.hub.listed_tables import TableGroup
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
 from vlm_assets.hub.packed import ARCHIVE, packed_words, tables_for
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
+from vlm_assets.hub.remote_contents import LOOKED_AT, formats_by_content, unnamed_files
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.repo_tables import following, repo_tables
 from vlm_assets.hub.splits import DataSplit, find_splits
 from vlm_assets.transfer.files import FileHashes

@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from vlm_assets.captions.arrow_types import is_text
 from vlm_assets.captions.tables import TableReading
-from vlm_assets.hub.client import HubRepo, RepoFile
+from vlm_assets.hub.client import HubRepo
 from vlm_assets.hub.columns import LabelRule
 from vlm_assets.hub.layouts import HubSpec, RepoLayout, origin_of
 from vlm_assets.hub.readers import TABLE_FORMATS, TEXT_FORMATS, batches_of
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.tables import class_names, labelled, numbered_label
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.transfer.files import FileHashes

@@ -19,7 +19,7 @@ from vlm_assets.captions.trees import (
     caption_payload,
     tree_captions,
 )
-from vlm_assets.hub.client import RepoFile
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.splits import DataSplit
 from vlm_assets.words.errors import Reject
 from vlm_assets.words.layout import nfc

@@ -10,7 +10,7 @@ from vlm_assets.archives.captions import TablesBeside, member_captions
 from vlm_assets.archives.members import Found
 from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
-from vlm_assets.hub.client import RepoFile
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.splits import DataSplit
 from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason
 from vlm_assets.words.layout import nfc

@@ -10,11 +10,12 @@ from typing import BinaryIO, Final, cast
 
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.cells import Follow, Followed
-from vlm_assets.hub.client import HubFileError, HubRepo, RepoFile
+from vlm_assets.hub.client import HubFileError, HubRepo
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.listed_tables import FOLLOWS, NamesOnly, TableGroup, TablesListed
 from vlm_assets.hub.looks import RangedFile, TableLook
 from vlm_assets.hub.named_files import NamedFiles
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import RejectReason, SourceError

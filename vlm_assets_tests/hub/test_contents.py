@@ -11,7 +11,7 @@ from pyarrow import feather
 
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
-from vlm_assets.hub import contents, layouts
+from vlm_assets.hub import layouts, remote_contents
 from vlm_assets.hub.contents import format_of_head, is_unnamed, local_formats
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
 from vlm_assets.sources.hf_disk import SOURCE as DISK
@@ -94,7 +94,7 @@ def test_a_repository_of_unnamed_files_is_looked_into_once(hub: HubService, tmp_
 def test_no_more_than_the_first_files_are_looked_into(
     hub: HubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (contents, layouts):
+    for module in (remote_contents, layouts):
         monkeypatch.setattr(module, "LOOKED_AT", 2)
     hub.add("org/set", {**{f"x{n}": picture("a").data for n in range(3)}, "y.jpg": picture("b").data})
     spec = HfDatasetSpec(**{**COMMON, "kind": "hf_dataset", "repo": "org/set"})
