@@ -1,61 +1,46 @@
 #!/usr/bin/env bash
-# Makes a fresh instance work: mounts, installs, restores what the volume lacks, starts. May be run again at any time.
-# ROOT_PREFIX=DIR rehearses it in a plain directory tree: folders for volumes, no units started.
+# Makes a fresh instance work: installs, reads its settings, mounts, restores what the volume lacks, starts. May be run
+# again at any time. ROOT_PREFIX=DIR rehearses it in a plain directory tree: folders for volumes, no units started.
 set -euo pipefail
 P="${ROOT_PREFIX:-}"
 APP="$P/opt/vlm-assets"
 export VLM_VENV="${VLM_VENV:-$APP/.venv}"
+RUN="$P/run/vlm-assets"
 say() { printf '\n== %s\n' "$*"; }
 
-blank_disks() { # disks without partitions or file system, largest first
-  lsblk -bdnpo SIZE,NAME,TYPE | sort -rn | while read -r _ disk kind; do
-    [ "$kind" = disk ] || continue
-    [ "$(lsblk -nro NAME "$disk" | wc -l)" -eq 1 ] && [ -z "$(blkid -o value -s TYPE "$disk")" ] && echo "$disk"
-  done
-}
+say "Packages"
+# shellcheck source=deploy/setup.sh
+source "$APP/deploy/setup.sh"
+install_system_packages pdftoppm:poppler-utils curl:curl
+install_python_packages
 
-# A volume is known by its label. One that has none yet is blank: the larger one becomes data. Never formats a disk
-# that holds anything.
-mount_volume() { # label mountpoint
-  local label="$1" point="$2" disk uuid
-  if ! disk="$(blkid -L "$label")"; then
-    if [ "$label" = vlm-data ]; then disk="$(blank_disks | head -1)"; else disk="$(blank_disks | tail -1)"; fi
-    [ -n "$disk" ] || { echo "no volume labelled $label and no blank one" >&2; return 1; }
-    mkfs.xfs -q -L "$label" "$disk"
-    NEW="$NEW $label"
-  fi
-  uuid="$(blkid -o value -s UUID "$disk")"
-  mkdir -p "$point"
-  grep -q "UUID=$uuid " /etc/fstab ||
-    echo "UUID=$uuid $point xfs defaults,noatime,nofail,x-systemd.device-timeout=120 0 2" >>/etc/fstab
-  mountpoint -q "$point" || mount "$point"
-}
+say "Settings"
+set -a
+# shellcheck disable=SC1091
+source "$P/etc/vlm-assets/stack.env"
+set +a
+mkdir -p "$RUN"
+"$VLM_VENV/bin/python" "$APP/deploy/aws/environment.py" "$RUN"
+set -a
+# shellcheck disable=SC1091
+source "$RUN/vlm.env"
+# shellcheck disable=SC1091
+source "$RUN/volumes.env"
+set +a
 
 NEW=""
 if [ -z "$P" ]; then
   say "Volumes"
-  for _ in $(seq 60); do # the attachments come some seconds after the instance
-    if { blkid -L vlm-data && blkid -L vlm-home; } >/dev/null || [ "$(blank_disks | wc -l)" -ge 2 ]; then break; fi
-    sleep 5
-  done
-  mount_volume vlm-data /data
-  mount_volume vlm-home /var/lib/vlm-assets
+  # shellcheck source=deploy/aws/volumes.sh
+  source "$APP/deploy/aws/volumes.sh"
+  mount_volume "$DATA_VOLUME" vlm-data /data
+  mount_volume "$HOME_VOLUME" vlm-home /var/lib/vlm-assets
 else
   mkdir -p "$P/data" "$P/var/lib/vlm-assets"
   [ -e "$P/data/vlm" ] || NEW="vlm-data"
 fi
 
-say "Packages"
-# shellcheck disable=SC1091
-source "$APP/deploy/setup.sh"
-install_system_packages pdftoppm:poppler-utils curl:curl
-install_python_packages
-
 say "Data root"
-set -a
-# shellcheck disable=SC1091
-source "$P/etc/vlm-assets/vlm.env"
-set +a
 if [ -n "$P" ]; then
   export VLM_DATA_ROOT="$P$VLM_DATA_ROOT" DAGSTER_HOME="$P$DAGSTER_HOME"
 fi
@@ -68,17 +53,19 @@ case "$NEW" in *vlm-data*)
   "$VLM_VENV/bin/vlm-assets" restore || echo "restore is not complete; run it again: vlm-assets restore" >&2
   ;;
 esac
+mkdir -p "$P/usr/local/bin"
+install -m 0755 "$APP/deploy/aws/as-service.sh" "$P/usr/local/bin/vlm-assets"
 if [ -z "$P" ]; then
   chown -R vlm:vlm "$VLM_DATA_ROOT" "$DAGSTER_HOME"
-  chgrp vlm /etc/vlm-assets/vlm.env
 
   say "Services"
   install -m 0644 "$APP"/deploy/systemd/*.service "$APP"/deploy/systemd/*.timer /etc/systemd/system/
   systemctl daemon-reload
-  if "$VLM_VENV/bin/vlm-assets" check; then
-    systemctl enable --now vlm-code-server vlm-daemon vlm-webserver vlm-metrics.timer
+  systemctl enable --now vlm-environment vlm-metrics.timer vlm-logs.timer
+  if /usr/local/bin/vlm-assets check; then
+    systemctl enable --now vlm-code-server vlm-daemon vlm-webserver
   else
-    echo "put the catalogue into $VLM_CATALOG, then: systemctl enable --now vlm-code-server vlm-daemon vlm-webserver vlm-metrics.timer" >&2
+    echo "put the catalogue into $VLM_CATALOG, then: systemctl enable --now vlm-code-server vlm-daemon vlm-webserver" >&2
   fi
 fi
 say "Done"

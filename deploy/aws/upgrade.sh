@@ -7,8 +7,10 @@ set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,5p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 APP=/opt/vlm-assets
 set -a
-# shellcheck disable=SC1091
-source /etc/vlm-assets/vlm.env
+for file in /etc/vlm-assets/vlm.env /run/vlm-assets/vlm.env; do
+  # shellcheck disable=SC1090
+  if [ -e "$file" ]; then source "$file"; fi
+done
 set +a
 running() {
   "$APP/.venv/bin/python" - <<'PY'
@@ -36,6 +38,7 @@ source deploy/setup.sh
 install_python_packages
 .venv/bin/dagster instance migrate
 install -m 0644 deploy/systemd/*.service deploy/systemd/*.timer /etc/systemd/system/
+install -m 0755 deploy/aws/as-service.sh /usr/local/bin/vlm-assets
 systemctl daemon-reload
 systemctl start vlm-code-server vlm-daemon vlm-webserver
 echo "at $1: $(git describe --always)"

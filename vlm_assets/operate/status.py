@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +94,15 @@ def read_status(installation: Installation) -> Status:
     )
 
 
+def due_slices(installation: Installation) -> int:
+    """Slices new, changed or never committed, over the sources that are fetched; reads summaries alone."""
+    fetched = [spec.name for spec in installation.catalog.sources if spec.enabled and not spec.hold]
+    return sum(
+        _due(read_listing(installation.root, name), summarise_source(installation.root, name).slices)
+        for name in fetched
+    )
+
+
 def _in_force(installation: Installation, spec: SourceSpec) -> SourceSummary:
     """What of a source is committed and listed."""
     listing = read_listing(installation.root, spec.name)
@@ -116,7 +126,7 @@ def _source_status(installation: Installation, spec: SourceSpec) -> SourceStatus
         revision=listing.revision if listing else "",
         slices=len(listed),
         committed=sum(name in committed for name in listed),
-        due=sum(_is_due(listing, name, committed.get(name)) for name in listed),
+        due=_due(listing, committed),
         retired=len(listing.retired) if listing else 0,
         items=listing.items if listing else 0,
         upstream=listing.upstream if listing else None,
@@ -144,10 +154,13 @@ def _state(
     return "active" if listing else "never listed"
 
 
-def _is_due(listing: Listing | None, name: str, committed: SliceSummary | None) -> bool:
-    if listing is None or committed is None:
-        return True
-    return committed.listing_fingerprint != listing.slices[name].fingerprint
+def _due(listing: Listing | None, committed: Mapping[str, SliceSummary]) -> int:
+    """How many of the listed slices are not committed as they are listed."""
+    listed = listing.slices if listing else {}
+    return sum(
+        name not in committed or committed[name].listing_fingerprint != one.fingerprint
+        for name, one in listed.items()
+    )
 
 
 def _target_status(installation: Installation, target: str) -> TargetStatus:

@@ -1,7 +1,6 @@
 """What lies under deploy/: linted by the tools that know the formats, rendered, rehearsed."""
 
 import base64
-import importlib.util
 import os
 import re
 import shutil
@@ -9,7 +8,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -17,7 +15,7 @@ from typer.main import get_command
 
 from vlm_assets.cli import app
 from vlm_assets.settings import Settings, load_settings
-from vlm_assets.words.layout import DataRoot
+from vlm_assets_tests.deploy.scripts import script
 from vlm_assets_tests.waiting import HANG_S
 
 TOP = Path(__file__).resolve().parents[2]
@@ -50,25 +48,14 @@ def test_stacks_pass_cfn_lint(stack: str):
 
 
 def _render() -> str:
-    arguments = [
-        "--bucket",
-        "some-bucket",
-        "--repository",
-        "https://git.example/vlm.git",
-        "--region",
-        "eu-central-1",
-    ]
-    result = _run(DEPLOY / "aws/deploy.sh", *arguments, "--contact", "data@example.org", "--render")
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    encoded = script("deployment").user_data("vlm", "eu-central-1", "https://git.example/vlm.git", "v0.1.0")
+    return base64.b64decode(encoded).decode()
 
 
 def test_user_data_is_complete_and_small_enough_for_a_parameter():
     text = _render()
     assert not re.search(r"@[A-Z]+@", text)
     assert len(base64.b64encode(text.encode())) < 4096
-    files = yaml.safe_load(text)["write_files"]
-    assert "VLM_REMOTE=s3://some-bucket/vlm" in files[0]["content"]
 
 
 def test_user_data_passes_cloud_inits_schema(tmp_path: Path):
@@ -151,38 +138,22 @@ def test_a_watched_service_ends_with_its_own_code():
     assert result.returncode == 7
 
 
-def _metrics() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("publish_metrics", DEPLOY / "aws/publish_metrics.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("slices", "corpora", "hours"),
-    [([], [], 0.0), ([100], [], 1.0), ([100, 200], [300], 0.0), ([100, 400], [300, 500], 1.0)],
-    ids=["nothing", "never-sealed", "fresh", "behind"],
-)
-def test_staleness_is_since_the_slice_that_a_corpus_lacks(
-    tmp_path: Path, slices: list[int], corpora: list[int], hours: float
-):
-    root = DataRoot(tmp_path)
-    for area, times in (("datasets", slices), ("corpora", corpora)):
-        for number, at in enumerate(times):
-            path = tmp_path / area / "x" / str(number) / "metadata.json"
-            path.parent.mkdir(parents=True)
-            path.touch()
-            os.utime(path, (at, at))
-    now = (max(slices) if corpora else min(slices, default=0)) + 3600
-    assert _metrics().figures(root, tmp_path, now)["StaleHours"][0] == pytest.approx(hours)
-
-
 def test_only_settings_differ_between_the_profiles():
     local, aws = (load_settings(None, profile=name) for name in ("local", "aws"))
     changed = {k for k, v in local.model_dump().items() if aws.model_dump()[k] != v}
     assert changed <= {"profile", "data_root", "nightly", "log_format"}
+
+
+_SETTINGS = """#!/bin/sh
+test "$VLM_STACK $AWS_DEFAULT_REGION" = "vlm eu-central-1" || exit 3
+{
+  echo 'VLM_DATA_ROOT="/data/vlm"'
+  echo 'VLM_REMOTE="s3://some-bucket/vlm"'
+  echo 'VLM_CONTACT="Data Team <data@example.org>"'
+  echo 'DAGSTER_HOME="/var/lib/vlm-assets/dagster"'
+} >"$2/vlm.env"
+echo 'DATA_VOLUME="vol-1"' >"$2/volumes.env"
+"""
 
 
 def test_the_bootstrap_rehearsed_in_a_plain_tree(tmp_path: Path):
@@ -195,11 +166,15 @@ def test_the_bootstrap_rehearsed_in_a_plain_tree(tmp_path: Path):
     )
     command = app / ".venv/bin/vlm-assets"
     command.parent.mkdir(parents=True)
-    command.write_text('#!/bin/sh\necho "$@ $VLM_REMOTE $VLM_DATA_ROOT" >>"$VLM_DATA_ROOT/called"\n')
+    command.write_text('#!/bin/sh\necho "$@ $VLM_REMOTE $VLM_CONTACT" >>"$VLM_DATA_ROOT/called"\n')
     command.chmod(0o755)
-    env_file = tmp_path / "etc/vlm-assets/vlm.env"
-    env_file.parent.mkdir(parents=True)
-    env_file.write_text(yaml.safe_load(_render())["write_files"][0]["content"])
+    # Stands for the interpreter, of which bootstrap.sh wants the settings alone.
+    python = app / ".venv/bin/python"
+    python.write_text(_SETTINGS)
+    python.chmod(0o755)
+    stack = tmp_path / "etc/vlm-assets/stack.env"
+    stack.parent.mkdir(parents=True)
+    stack.write_text(yaml.safe_load(_render())["write_files"][0]["content"])
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("VLM_", "DAGSTER"))}
     for _ in range(2):
         result = _run(app / "deploy/aws/bootstrap.sh", env={**environment, "ROOT_PREFIX": str(tmp_path)})
@@ -207,9 +182,9 @@ def test_the_bootstrap_rehearsed_in_a_plain_tree(tmp_path: Path):
     root = tmp_path / "data/vlm"
     assert (root / ".vlm_root").is_file()
     assert (tmp_path / "var/lib/vlm-assets/dagster/dagster.yaml").is_file()
-    assert (root / "called").read_text(
-        "utf-8"
-    ) == f"restore s3://some-bucket/vlm {root}\n"  # once: the volume was new
+    called = (root / "called").read_text("utf-8")
+    assert called == "restore s3://some-bucket/vlm Data Team <data@example.org>\n"  # once: the volume was new
+    assert os.access(tmp_path / "usr/local/bin/vlm-assets", os.X_OK)
 
 
 def test_commands_and_settings_of_the_operators_page_exist():

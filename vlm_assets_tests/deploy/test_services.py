@@ -1,4 +1,4 @@
-"""The stacks in moto, the instance file beyond one machine on a real Postgres, the three services for real."""
+"""The instance file beyond one machine on a real Postgres, the three services for real."""
 
 import os
 import shlex
@@ -33,45 +33,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-@pytest.mark.filterwarnings("ignore:Tried to parse")  # what moto does not make: alarms, the snapshot schedule
-def test_the_stack_of_one_machine_is_created(aws: S3Server):
-    def client(name: str):
-        return boto3.client(name, endpoint_url=aws.endpoint)
-
-    ec2 = client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]
-    image = ec2.describe_images()["Images"][0]["ImageId"]
-    client("ssm").put_parameter(Name="/vlm/image", Value=image, Type="String")
-    given = {
-        "VpcId": vpc, "SubnetId": subnet["SubnetId"], "AvailabilityZone": subnet["AvailabilityZone"],
-        "ImageId": "/vlm/image", "BucketName": "some-bucket", "UserData": "IyEK", "AllowPrune": "true",
-        "AlarmEmail": "data@example.org",
-    }  # fmt: skip
-    # moto looks the default up even where another image is given, and knows none of Debian's.
-    template = (DEPLOY / "aws/stack.yaml").read_text("utf-8")
-    template = template.replace("/aws/service/debian/release/12/latest/amd64", "/vlm/image")
-    stacks = client("cloudformation")
-    stacks.create_stack(
-        StackName="vlm-assets",
-        TemplateBody=template,
-        Capabilities=["CAPABILITY_IAM"],
-        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
-    )
-    stack = stacks.describe_stacks(StackName="vlm-assets")["Stacks"][0]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    assert outputs["Remote"] == "s3://some-bucket/vlm"
-    # moto's buckets belong to the process: other tests may have left theirs.
-    assert "some-bucket" in {one["Name"] for one in client("s3").list_buckets()["Buckets"]}
-    volumes = ec2.describe_volumes(VolumeIds=[outputs["DataVolumeId"], outputs["HomeVolumeId"]])["Volumes"]
-    assert {volume["Size"] for volume in volumes} == {3000, 30}
-    assert template.count("Encrypted: true") == 3  # moto does not keep it
-    groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
-    [group] = [one for one in groups if one["Description"].startswith("vlm_assets")]
-    assert group["IpPermissions"] == []
 
 
 @contextmanager
