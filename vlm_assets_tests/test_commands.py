@@ -15,7 +15,7 @@ from vlm_assets.words.errors import VlmAssetsError
 from vlm_assets_tests.audit.breaking import TARGET, Broken, copy_of, good_once
 from vlm_assets_tests.workplace import fill
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / "vlm_assets/docs/commands.md").read_text("utf-8")
 
 KEYS: dict[str, set[str]] = {
     "check": {"problems", "renderers"},
@@ -44,7 +44,7 @@ KEYS: dict[str, set[str]] = {
         "remarks",
     },
 }  # fmt: skip
-"""Public: a key that goes is a break for someone's script. New ones may come, here and in the README."""
+"""Public: a key that goes is a break for someone's script. New ones may come, here and on the page."""
 ARRAYS = {"audit", "show"}
 """These print an array, and the keys are of each object in it."""
 
@@ -75,7 +75,7 @@ def arguments(broken: Broken, command: str) -> Sequence[str]:
 
 
 @pytest.mark.parametrize("command", KEYS)
-def test_json_has_its_keys_and_the_readme_names_them(broken, command):
+def test_json_has_its_keys_and_the_page_names_them(broken, command):
     if command == "build":
         spoil_a_source(broken)
     result = call(command, *arguments(broken, command), "--json")
@@ -88,7 +88,7 @@ def test_json_has_its_keys_and_the_readme_names_them(broken, command):
         )
     for one in told if command in ARRAYS else [told]:
         assert KEYS[command] <= one.keys()
-        assert one.keys() <= KEYS[command], "a new key: name it here and in the README"
+        assert one.keys() <= KEYS[command], "a new key: name it here and on the page"
     line = next(line for line in exit_codes().splitlines() if line.startswith(f"| `{command}` |"))
     assert set(re.findall(r"`(\w+)`", line.split("|")[-2])) == KEYS[command]
     assert line.count("array of") == (command in ARRAYS)
@@ -152,8 +152,8 @@ def test_the_table_of_exit_codes_names_commands_only():
 
 
 def exit_codes() -> str:
-    """The README's section."""
-    return README.split("### Exit codes and JSON")[1].split("\n## ")[0]
+    """The page's section."""
+    return PAGE.split("## Exit codes and JSON")[1].split("\n## ")[0]
 
 
 @pytest.mark.usefixtures("broken")

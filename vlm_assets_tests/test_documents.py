@@ -10,11 +10,24 @@ import pytest
 from pydantic import BaseModel
 
 from vlm_assets.allocation.reasons import ExclusionReason
-from vlm_assets.words.schema import COLUMNS, FACT_NAMES, Role
+from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
+from vlm_assets.cli import app
+from vlm_assets.commands.docs import reference
+from vlm_assets.operate.authoring.keys import keys_of
+from vlm_assets.operate.authoring.reference import COLUMN_WORDS
+from vlm_assets.settings import Settings
+from vlm_assets.sources.registry import kinds, source_of
+from vlm_assets.words.schema import COLUMNS, FACT_NAMES, FLAT_COLUMNS, Role
 
 TOP = Path(__file__).resolve().parent.parent
 DESIGN = (TOP / "vlm_assets/DESIGN.md").read_text("utf-8")
-PAGES = ["README.md", "vlm_assets/DESIGN.md", "vlm_assets/CHANGELOG.md", ".github/CONTRIBUTING.md"]
+PAGES = [
+    "README.md",
+    "vlm_assets/DESIGN.md",
+    "vlm_assets/CHANGELOG.md",
+    ".github/CONTRIBUTING.md",
+    *(str(path.relative_to(TOP)) for path in sorted((TOP / "vlm_assets/docs").glob("*.md"))),
+]
 
 
 def table_under(heading: str) -> list[list[str]]:
@@ -107,3 +120,22 @@ def test_the_changes_stand_newest_first():
     days = re.findall(r"^## (.+)$", (TOP / "vlm_assets/CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert days[0] == "Unreleased"
     assert days[1:] == sorted(days[1:], reverse=True)
+
+
+MODELS = [Settings, CorpusSpec, SourceSpec, *(source_of(kind).spec_type for kind in kinds())]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.__name__)
+def test_every_key_says_what_it_is_for(model):
+    assert [key.name for key in keys_of(model) if not key.told] == []
+
+
+def test_every_column_is_in_words():
+    names = [*(one.name for one in COLUMNS), *(name for name, _ in FLAT_COLUMNS)]
+    assert list(COLUMN_WORDS) == [*names, *(f"image_facts.{name}" for name in FACT_NAMES)]
+
+
+def test_the_reference_page_is_that_of_the_code():
+    assert (TOP / "vlm_assets/docs/reference.md").read_text("utf-8") == reference(app), (
+        "run: vlm-assets docs --out vlm_assets/docs/reference.md"
+    )

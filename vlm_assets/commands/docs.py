@@ -14,22 +14,22 @@ def docs(
     out: Annotated[Path | None, typer.Option(help="A file to write, in place of standard output.")] = None,
 ) -> None:
     """Print the reference: commands, settings, keys with their defaults, columns, reasons, findings."""
-    page = reference()
+    page = reference(app)
     if out is None:
         console.print(page, markup=False, soft_wrap=True, end="")
     else:
         out.write_text(page, "utf-8")
 
 
-def reference() -> str:
-    """The page `vlm_assets/docs/reference.md`."""
+def reference(commands: typer.Typer) -> str:
+    """The page `vlm_assets/docs/reference.md`; `commands`: the application with all that it has."""
     from vlm_assets.operate.authoring.reference import reference_page
 
-    return reference_page(list(_commands()))
+    return reference_page(list(_commands(commands)))
 
 
-def _commands() -> Iterator[str]:
-    group: Any = typer.main.get_command(app)
+def _commands(commands: typer.Typer) -> Iterator[str]:
+    group: Any = typer.main.get_command(commands)
     yield from ("| command | what it does |", "|---|---|")
     for name, command in sorted(group.commands.items()):
         words = " ".join([name, *(one.metavar or one.name.upper() for one in _arguments(command))])

@@ -116,7 +116,7 @@ def prune(
         bool,
         typer.Option("--release-pins", help="With --remote: pins that this machine does not have go first."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --remote: tell, delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, delete nothing.")] = False,
     retired: Annotated[
         bool, typer.Option("--retired", help="Also slices that are no longer listed.")
     ] = False,
@@ -130,23 +130,27 @@ def prune(
 
     if remote:
         prune_remote(keep=keep, drop=drop or [], release_pins=release_pins, dry_run=dry_run, as_json=as_json)
-    if keep is not None or drop or release_pins or dry_run:
-        raise typer.BadParameter("--keep, --drop, --release-pins and --dry-run need --remote")
+    if keep is not None or drop or release_pins:
+        raise typer.BadParameter("--keep, --drop and --release-pins need --remote")
     installation = installed()
     names = [chosen_source(installation, name) for name in source or ()] or None
-    finish_quietly(installation, pull=False)
-    report = prune_data_root(installation, sources=names, retired=retired)
+    if not dry_run:
+        finish_quietly(installation, pull=False)
+    report = prune_data_root(installation, sources=names, retired=retired, dry_run=dry_run)
     if runs:
         from vlm_assets.orchestration.run.retention import prune_runs_here
 
-        report.runs = prune_runs_here(installation, errors)
+        report.runs = prune_runs_here(installation, errors, dry_run=dry_run)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
         for path in report.removed:
             console.print(path, markup=False, soft_wrap=True)
-        console.print(f"{len(report.removed)} folders removed, {size(report.freed_bytes)} freed")
+        told = ("would be removed", "to be freed") if dry_run else ("removed", "freed")
+        console.print(
+            f"{len(report.removed)} files and folders {told[0]}, {size(report.freed_bytes)} {told[1]}"
+        )
         if runs:
-            console.print(f"{len(report.runs)} superseded Dagster runs removed")
-        for told in report.kept:
-            console.print(told, markup=False, soft_wrap=True)
+            console.print(f"{len(report.runs)} superseded Dagster runs {told[0]}")
+        for kept in report.kept:
+            console.print(kept, markup=False, soft_wrap=True)

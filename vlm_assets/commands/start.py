@@ -1,6 +1,8 @@
 """The first hour: a data root, a catalogue, sources in it."""
 
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,10 @@ def init(
     catalog: Annotated[
         Path | None, typer.Option(help="Also write a first catalogue, commented, into this new folder.")
     ] = None,
+    contact: Annotated[
+        str,
+        typer.Option(help="With --catalog: e-mail or URL that the User-Agent names, for servers' owners."),
+    ] = "",
 ) -> None:
     """Make a data root: a folder with the marker without which nothing is written."""
     from vlm_assets.operate.authoring.start import write_catalog
@@ -35,12 +41,25 @@ def init(
             raise typer.BadParameter(str(error)) from None
     path.mkdir(parents=True, exist_ok=True)
     marker.touch()
-    console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
-    if catalog is not None:
-        console.print(f"{catalog} is a catalogue; set VLM_CATALOG={catalog.absolute()}", soft_wrap=True)
-        console.print(
-            f"  {files[0]} says what is wanted; vlm-assets add KIND WHERE adds a source", soft_wrap=True
-        )
+    if catalog is None:
+        console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
+        return
+    console.print(f"{path} is a data root, {catalog} a catalogue", soft_wrap=True)
+    settings = {"VLM_DATA_ROOT": path.absolute(), "VLM_CATALOG": catalog.absolute(), "VLM_CONTACT": contact}
+    _write_env(Path(".env"), {name: str(value) for name, value in settings.items() if value})
+    console.print(f"{files[0]} says what is wanted; vlm-assets add KIND WHERE adds a source", soft_wrap=True)
+
+
+def _write_env(path: Path, settings: Mapping[str, str]) -> None:
+    """Leaves settings for commands in this folder; a file that is there is left alone."""
+    lines = [f"{name}={shlex.quote(value)}" for name, value in settings.items()]
+    if path.exists():
+        console.print("The .env here is left alone; set in it, or in the environment:")
+    else:
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+        console.print("Written to .env, which counts for commands in this folder:")
+    for line in lines:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -120,11 +120,11 @@ def pinned_versions(corpus_dir: Path) -> frozenset[str]:
     return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
 
 
-def prune_versions(link: Path, keep_versions: int) -> list[Path]:
+def prune_versions(link: Path, keep_versions: int, *, dry_run: bool = False) -> list[Path]:
     """Deletes versions of this target but the current, the newest `keep_versions` and the pinned; returns them.
 
     Newest by the time their manifest was written. Versions of other targets of the corpus, which stand in the
-    same folder, are not looked at.
+    same folder, are not looked at. `dry_run` deletes none.
     """
     current = current_version(link)
     pinned = pinned_versions(link.parent)
@@ -139,6 +139,7 @@ def prune_versions(link: Path, keep_versions: int) -> list[Path]:
     removed = []
     for _, _, path in sorted(own, reverse=True)[keep_versions:]:
         if path.name not in pinned and path != current:
-            remove_version(path)
+            if not dry_run:
+                remove_version(path)
             removed.append(path)
     return removed

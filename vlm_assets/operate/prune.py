@@ -37,14 +37,18 @@ class PruneReport(BaseModel):
 
 @named_disk_errors
 def prune_data_root(
-    installation: Installation, *, sources: Collection[str] | None = None, retired: bool = False
+    installation: Installation,
+    *,
+    sources: Collection[str] | None = None,
+    retired: bool = False,
+    dry_run: bool = False,
 ) -> PruneReport:
     """Cleans the whole data root, or the folders of some sources.
 
     Listings and summaries stay; a slice's cache goes only while nobody builds the slice. With `retired`, slices that
-    upstream no longer lists are removed too.
+    upstream no longer lists are removed too. `dry_run` removes nothing, and reports the same.
     """
-    pruning = _Pruning(installation)
+    pruning = _Pruning(installation, dry_run=dry_run)
     names = sorted(sources) if sources is not None else pruning.source_names()
     for name in names:
         pruning.source(name, retired=retired)
@@ -57,10 +61,13 @@ def prune_data_root(
 
 
 class _Pruning:
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, *, dry_run: bool) -> None:
         self._installation = installation
         self._root: DataRoot = installation.root
         self._planned = _planned_versions(self._root)
+        self._dry_run = dry_run
+        self._gone: set[Path] = set()
+        """Versions of slices that are shown no more."""
         self.report = PruneReport()
 
     def source_names(self) -> list[str]:
@@ -79,14 +86,22 @@ class _Pruning:
                     self._remove(self._root.cache_of(name) / "spool" / key)
                     self._remove(self._root.source(name) / STAGING / key)
                     if retired and listing is not None and key in listing.retired:
-                        self._root.slice(name, key).unlink(missing_ok=True)
+                        self._hide(self._root.slice(name, key))
             except LockHeldError as error:
                 self.report.kept.append(str(error))
         if len(self.report.kept) == busy:
             self._cache(name)
         self._versions(name)
-        if listing is not None:
+        if listing is not None and not self._dry_run:
             refresh_summary(self._root, name, listing)
+
+    def _hide(self, link: Path) -> None:
+        """Takes a slice's symlink away, after which its version is needed by plans alone."""
+        version = current_version(link) if link.is_symlink() else None
+        if version is not None:
+            self._gone.add(version)
+        if not self._dry_run:
+            link.unlink(missing_ok=True)
 
     def allocations(self) -> None:
         """Plans that no symlink shows and no current corpus was built from."""
@@ -104,7 +119,7 @@ class _Pruning:
                 self._remove(folder)
         for link in self._links("corpora"):
             before = {path.name: _folder_bytes(path) for path in (link.parent / VERSIONS).iterdir()}
-            for path in prune_versions(link, keep):
+            for path in prune_versions(link, keep, dry_run=self._dry_run):
                 self._note(path, before.get(path.name, 0))
 
     def locks(self) -> None:
@@ -119,7 +134,8 @@ class _Pruning:
     def litter(self) -> None:
         """Temporary files of killed processes."""
         for path in litter(self._root):
-            path.unlink(missing_ok=True)
+            if not self._dry_run:
+                path.unlink(missing_ok=True)
             self._note(path, 0)
 
     def _links(self, kind: str) -> Iterator[Path]:
@@ -160,29 +176,29 @@ class _Pruning:
         folder = self._root.source(name)
         if not folder.is_dir():
             return
-        shown = {current_version(p) for p in folder.iterdir() if p.is_symlink()}
+        shown = {current_version(p) for p in folder.iterdir() if p.is_symlink()} - self._gone
         for version in sorted((folder / VERSIONS).iterdir()) if (folder / VERSIONS).is_dir() else ():
             planned = version.name in self._planned[name] and (version / MANIFEST).is_file()
             if version not in shown and not planned:
                 self._remove(version)
 
     def _remove(self, path: Path) -> None:
-        remove_tree(self._root, path, self.report)
+        remove_tree(self._root, path, self.report, dry_run=self._dry_run)
 
     def _note(self, path: Path, size_bytes: int) -> None:
         self.report.removed.append(path.relative_to(self._root.path).as_posix())
         self.report.freed_bytes += size_bytes
 
 
-def remove_tree(root: DataRoot, path: Path, report: PruneReport) -> None:
-    """Removes a file or folder below the data root and notes it; nothing where there is none."""
+def remove_tree(root: DataRoot, path: Path, report: PruneReport, *, dry_run: bool = False) -> None:
+    """Removes a file or folder below the data root and notes it (`dry_run`: notes it); nothing where none is."""
     if not path.exists():
         return
     size_bytes = _folder_bytes(path)
-    if path.is_dir():
+    if not dry_run and path.is_dir():
         (path / MANIFEST).unlink(missing_ok=True)  # without it the folder was never committed
         shutil.rmtree(path)
-    else:
+    elif not dry_run:
         path.unlink()
     report.removed.append(path.relative_to(root.path).as_posix())
     report.freed_bytes += size_bytes

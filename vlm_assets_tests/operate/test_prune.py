@@ -49,6 +49,10 @@ def test_retired_slices_go_only_when_asked_for(tmp_path):
     ingest(installation)
     prune_data_root(installation)
     assert version.exists()
-    prune_data_root(installation, retired=True)
+    before = sorted(installation.root.source("street").rglob("*"))
+    told = prune_data_root(installation, retired=True, dry_run=True).removed
+    assert sorted(installation.root.source("street").rglob("*")) == before
+    assert f"datasets/street/.versions/{version.name}" in told
+    assert prune_data_root(installation, retired=True).removed == told
     assert not version.exists()
     assert not os.path.lexists(installation.root.slice("street", "b"))

@@ -36,6 +36,23 @@ _SETTINGS: Final = """\
 Each is `VLM_` and its name in capitals in the environment (`VLM_DATA_ROOT`) or in `.env`, or its name in a profile
 (`deploy/profiles/*.yaml`, chosen by `VLM_PROFILE`). The environment goes before `.env`, that before the profile.
 """
+_REJECTS: Final = """\
+`rejects.parquet` of a slice has a line for each. Transient ones are tried again after 1 h, 4 h, 16 h, then weekly.
+"""
+_LEFT_OUT: Final = """\
+Of what a source's upstream has, everything is an item, a companion that was joined to items (captions, metadata), or
+left out with one of these reasons. Each such thing is a row of `left_out.parquet`: beside the listing, and in the
+slice for what archives hold. `plan` and `status` show the counts, so do the card and the
+asset's page, and the audit's finding `upstream` adds them up. `unknown_type`, `split_archive_incomplete` and
+`nested_too_deep` count towards `reject_tolerance`; name what you do not want in `exclude`.
+"""
+_EXCLUDED: Final = """\
+Beyond quotas and rank (`not selected`), `grants.json` counts these, tested in this order.
+"""
+_AUDIT: Final = """\
+`vlm-assets audit` and the asset checks on `corpus` count again from shards, slices, listings and catalogue, with none
+of the code that built them. Findings of severity *error* block; `renderer` is a warning where no slice is mixed.
+"""
 _PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "A node of `quotas`": QuotaNode, "`dedup`": DedupSpec, "`licences`": LicencePolicy, "`shard`": ShardSpec,
 }  # fmt: skip
@@ -102,15 +119,9 @@ def _sections() -> Iterator[str]:
         own = keys_of(source_of(kind).spec_type, without=SourceSpec)
         yield from (f"### {kind}", "", *_key_table(own))
     yield from ("## Columns of a row", "", "Of every data file, in slices and corpora.", "", *_columns())
-    yield from _reasons("Why a record did not become a sample", "`rejects.parquet` of a slice.", RejectReason)
-    yield from _reasons(
-        "What is left out before it is an item", "`left_out.parquet` of a listing or slice.", LeftOutReason
-    )
-    yield from _reasons(
-        "Why a sample is not in the corpus",
-        "`grants.json`, tested in this order, beyond quotas and rank (`not selected`).",
-        ExclusionReason,
-    )
+    yield from _reasons("Why a record did not become a sample", _REJECTS, RejectReason)
+    yield from _reasons("What is left out before it is an item", _LEFT_OUT, LeftOutReason)
+    yield from _reasons("Why a sample is not in the corpus", _EXCLUDED, ExclusionReason)
     yield from _findings()
 
 
@@ -144,13 +155,13 @@ def _spoken(kind: Any) -> str:
 
 def _reasons(title: str, where: str, reasons: type[StrEnum]) -> Iterator[str]:
     told = docstrings(reasons)
-    yield from (f"## {title}", "", f"In {where}", "")
+    yield from (f"## {title}", "", where)
     yield from _table(("reason", "meaning"), [(f"`{one}`", told[one.name]) for one in reasons])
 
 
 def _findings() -> Iterator[str]:
     told = docstrings(FindingName)
-    yield from ("## What the audit checks", "", "A finding of severity *error* that failed blocks.", "")
+    yield from ("## What the audit checks", "", _AUDIT)
     rows = [(f"`{one}`", str(severity_of(one)), told[one.name]) for one in FindingName]
     yield from _table(("finding", "severity", "what holds where it passed"), rows)
 

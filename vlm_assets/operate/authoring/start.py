@@ -10,6 +10,8 @@ from vlm_assets.words.layout import nfc
 
 CORPUS_FILE: Final = "corpus.yaml"
 EXAMPLE_FILE: Final = "sources/example.yaml"
+_PLAIN_NAMES: Final = frozenset({"catalog", "catalogue"})
+"""Folders that say nothing about what is in them; the one above does."""
 _CORPUS: Final = """\
 {schema}
 # What is wanted. All keys with their defaults: vlm-assets docs, or vlm_assets/docs/reference.md.
@@ -68,7 +70,9 @@ def write_catalog(folder: Path) -> list[Path]:
     example.parent.mkdir(parents=True)
     write_schemas(folder)
     replace_file(example, example_text().encode())
-    text = _CORPUS.format(schema=schema_line("corpus"), name=slug(folder.absolute().name, "corpus"))
+    place = folder.absolute()
+    named = place.parent.name if place.name in _PLAIN_NAMES else place.name
+    text = _CORPUS.format(schema=schema_line("corpus"), name=slug(named, "corpus"))
     replace_file(corpus, text.encode())
     return [corpus, example]
 

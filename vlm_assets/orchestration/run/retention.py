@@ -40,25 +40,34 @@ class _Newest:
 
 
 def prune_runs(
-    instance: dg.DagsterInstance, *, days: int, now: float | None = None, most: int = 1_000
+    instance: dg.DagsterInstance,
+    *,
+    days: int,
+    now: float | None = None,
+    most: int = 1_000,
+    dry_run: bool = False,
 ) -> list[str]:
-    """Removes superseded runs that ended more than `days` ago (0: none), the oldest first; returns their ids."""
+    """Removes superseded runs that ended more than `days` ago (0: none), the oldest first; returns their ids.
+
+    `dry_run` removes none.
+    """
     if days == 0:
         return []
     removed: list[str] = []
     for run_id in superseded_runs(instance, before=(now or time.time()) - days * _DAY_S):
         if len(removed) == most:
             break
-        _delete(instance, run_id)
+        if not dry_run:
+            _delete(instance, run_id)
         removed.append(run_id)
     return removed
 
 
-def prune_runs_here(installation: Installation, console: Console) -> list[str]:
+def prune_runs_here(installation: Installation, console: Console, *, dry_run: bool = False) -> list[str]:
     """`prune_runs` on the instance of this DAGSTER_HOME, by the settings."""
     dagster_home(installation, console)
     with dg.DagsterInstance.get() as instance:
-        return prune_runs(instance, days=installation.settings.keep_runs_days)
+        return prune_runs(instance, days=installation.settings.keep_runs_days, dry_run=dry_run)
 
 
 def superseded_runs(instance: dg.DagsterInstance, *, before: float) -> Iterator[str]:

@@ -8,21 +8,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
 from vlm_assets.cli import app
-from vlm_assets.commands.docs import reference
 from vlm_assets.installation.load import catalog_problems, load_catalog
 from vlm_assets.operate.authoring.entries import FILL_IN, scalar
-from vlm_assets.operate.authoring.keys import keys_of
-from vlm_assets.operate.authoring.reference import COLUMN_WORDS
 from vlm_assets.operate.authoring.schemas import corpus_schema, settings_schema, sources_schema
-from vlm_assets.settings import PROFILES, Settings
-from vlm_assets.sources.registry import kinds, source_of
+from vlm_assets.settings import PROFILES
 from vlm_assets.words.errors import ConfigError, SourceError
-from vlm_assets.words.schema import COLUMNS, FACT_NAMES, FLAT_COLUMNS
 from vlm_assets_tests.workplace import fill
-
-PAGE = Path(__file__).resolve().parents[3] / "vlm_assets/docs/reference.md"
 
 
 @pytest.fixture
@@ -176,20 +168,3 @@ def test_a_schema_is_as_strict_as_the_loader(change, fits):
     entry = {"name": "a", "kind": "client_folder", "category": "p", "subcategory": "x", "licence": "MIT"}
     validator = jsonschema.Draft202012Validator(sources_schema())
     assert validator.is_valid({"sources": [{**entry, "path": "x", **change}]}) == fits
-
-
-MODELS = [Settings, CorpusSpec, SourceSpec, *(source_of(kind).spec_type for kind in kinds())]
-
-
-@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.__name__)
-def test_every_key_says_what_it_is_for(model):
-    assert [key.name for key in keys_of(model) if not key.told] == []
-
-
-def test_every_column_is_in_words():
-    names = [*(one.name for one in COLUMNS), *(name for name, _ in FLAT_COLUMNS)]
-    assert list(COLUMN_WORDS) == [*names, *(f"image_facts.{name}" for name in FACT_NAMES)]
-
-
-def test_the_reference_page_is_that_of_the_code():
-    assert PAGE.read_text("utf-8") == reference(), "run: vlm-assets docs --out vlm_assets/docs/reference.md"
