@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from vlm_assets.words.errors import RejectReason, SourceError
+from vlm_assets.words.errors import BombError, RejectReason, SourceError
 
 _FREE_BYTES: Final = 2**30
 """Unpacked bytes below which the ratio is nobody's business."""
@@ -25,10 +25,6 @@ class ArchiveLimits:
     """A tar's header extension that claims more is an error: it would be held in memory."""
     window_bytes: int = 256 * 2**20
     """A compressed stream that needs a larger window than this to unpack is unreadable."""
-
-
-class BombError(SourceError):
-    """An archive unpacks to more bytes or members than its limits allow; nothing of it is kept."""
 
 
 class DamagedArchiveError(SourceError):

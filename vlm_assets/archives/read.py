@@ -250,11 +250,15 @@ class _Walk:
             elif parts.take(entry.name) and _is_plain(entry):
                 parts.add(entry.name, self.spool.put(entry.open()), entry.size_bytes)
             else:
-                yield from self._entry(entry, name, entry.name, depth)
-        except _LastPartError as last:
-            parts.add(entry.name, last.path or self.spool.put(entry.open()), entry.size_bytes)
+                yield from self._whole_or_last(entry, parts, name, depth)
         except MemberFaultError as fault:
             yield self.refused(name, fault.reason, fault.detail)
+
+    def _whole_or_last(self, entry: Entry, parts: _Parts, name: str, depth: int) -> Iterator[Found]:
+        try:
+            yield from self._entry(entry, name, entry.name, depth)
+        except _LastPartError as last:
+            parts.add(entry.name, last.path or self.spool.put(entry.open()), entry.size_bytes)
 
     def _split(self, split: SplitArchive, parts: _Parts, prefix: str, depth: int) -> Iterator[Found]:
         reason, missing = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, split.missing

@@ -33,3 +33,17 @@ def is_binary(kind: pa.DataType) -> bool:
         types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
         or types.is_fixed_size_binary(kind)
     )  # fmt: skip
+
+
+def check_names(schema: pa.Schema) -> None:
+    """Returns where the names of all columns, inner ones too, are text.
+
+    Raises:
+        UnicodeDecodeError: one is not; pyarrow says so only when it is asked for.
+    """
+    level = list(schema)
+    while level:
+        for field in level:
+            field.name  # noqa: B018 - is what raises
+        kinds = [storage_of(field.type) for field in level]
+        level = [kind.field(number) for kind in kinds for number in range(kind.num_fields)]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.captions.json_values import whole_characters
+from vlm_assets.captions.json_values import MAX_DEPTH, is_too_deep, whole_characters
 from vlm_assets.captions.text_files import DAMAGED, TextFile
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import nfc
@@ -68,15 +68,20 @@ def parsed_json(line: str, where: str) -> Any:
         SourceError: it is no JSON.
     """
     try:
-        return orjson.loads(line)
+        return _shallow(orjson.loads(line), where)
     except orjson.JSONDecodeError as error:
         told = str(error)
     try:
-        return whole_characters(
-            json.loads(line)
-        )  # NaN, Infinity, halves of surrogate pairs: written by Python's json
+        value = json.loads(line)  # NaN, Infinity, halves of surrogate pairs: written by Python's json
     except (ValueError, RecursionError):
         raise SourceError(f"{where} is not JSON: {told}") from None
+    return whole_characters(_shallow(value, where))
+
+
+def _shallow(value: Any, where: str) -> Any:
+    if is_too_deep(value):
+        raise SourceError(f"{where}: lists and objects in each other, more than {MAX_DEPTH} deep")
+    return value
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:
@@ -149,6 +154,8 @@ class _Scanner:
             except RecursionError:
                 raise self._error("less nesting") from None
             else:
+                if is_too_deep(value):
+                    raise self._error("less nesting")
                 self._place = end
                 return whole_characters(value)
             self._fill()
@@ -213,12 +220,17 @@ def _coco_rows(
     Raises:
         SourceError: annotations without captions, or of an image that is not there.
     """
-    by_id = {image.get("id"): image for image in images}
+    by_id = {_coco_id(image.get("id")): image for image in images}
     for number, annotation in enumerate(annotations, 1):
-        image = by_id.get(annotation.get("image_id"))
+        image = by_id.get(_coco_id(annotation.get("image_id")))
         if image is None or not isinstance(annotation.get("caption"), str):
             told = "names no image of the file" if image is None else "has no caption"
             raise SourceError(
                 f"{where}: annotation {number} {told}; of COCO files those of captions are read"
             )
         yield {**image, **annotation}
+
+
+def _coco_id(value: Any) -> Any:
+    """An id, or what a list or an object says, for such are no key."""
+    return str(value) if isinstance(value, list | dict) else value

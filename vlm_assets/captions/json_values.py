@@ -10,6 +10,8 @@ from typing import Any, Final
 
 _INLINE_BYTES: Final = 64 * 1024
 _INT64: Final = 2**63
+MAX_DEPTH: Final = 100
+"""Of lists and objects in each other: what goes through them calls itself, and orjson writes none past 254."""
 
 
 def json_value(value: Any) -> Any:
@@ -37,6 +39,21 @@ def json_value(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return str(value) if isinstance(value, Decimal) else repr(value)
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether a JSON value has more than `MAX_DEPTH` lists and objects in each other."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 def whole_characters(value: Any) -> Any:

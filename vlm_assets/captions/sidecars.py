@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from vlm_assets.captions.json_rows import parsed_json
 from vlm_assets.captions.text_files import Encoding, Opener, read_text
 from vlm_assets.captions.words import Words, words_of
 from vlm_assets.words.errors import SourceError
@@ -87,10 +86,7 @@ def read_sidecars(
 
 
 def _object(content: str, where: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise SourceError(f"{where}: is not JSON: {error}") from None
+    value = parsed_json(content, where)
     if not isinstance(value, dict):
         raise SourceError(f"{where}: expected an object, got {type(value).__name__}")
     return value

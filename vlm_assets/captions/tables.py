@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, Final, Literal, NamedTuple, cast
 
 from vlm_assets.captions.json_rows import json_line_rows, json_rows
+from vlm_assets.captions.parquet_pages import FileBytes, row_groups, rows_at_once
 from vlm_assets.captions.separated import (
     Layout,
     Quotes,
@@ -22,7 +23,7 @@ from vlm_assets.captions.separated import (
     separated_rows,
 )
 from vlm_assets.captions.text_files import DAMAGED, Encoding, Opener, TextFile, text_file
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import BombError, SourceError
 from vlm_assets.words.layout import nfc
 
 _PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
@@ -33,6 +34,7 @@ _FORMATS: Final = {
 }  # fmt: skip
 _USUAL_SEPARATORS: Final = {".tsv": "\t", ".tab": "\t"}
 _BATCH_ROWS: Final = 1024
+_BATCH_BYTES: Final = 256 * 2**20
 _LOOKED_AT_ROWS: Final = 1000
 """Rows of a JSON file whose keys are its columns."""
 
@@ -147,8 +149,12 @@ class LoadedTable:
 def _parquet_columns(table: Table) -> tuple[str, ...]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - for Parquet alone
 
+    from vlm_assets.captions.arrow_types import check_names  # noqa: PLC0415 - for Parquet alone
+
     with _opened(table) as stream:
-        names = tuple(map(nfc, _guarded(table, lambda: pq.read_schema(stream).names)))
+        schema = _guarded(table, lambda: pq.read_schema(stream))
+        _guarded(table, lambda: check_names(schema))
+        names = tuple(map(nfc, schema.names))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SourceError(f"{table.where}: two columns are named {', '.join(twice)}")
     return names
@@ -165,13 +171,25 @@ def _parquet_cells(table: Table) -> Iterator[tuple[int, Sequence[Any]]]:
 
     with _opened(table) as stream:
         file = _guarded(table, lambda: pq.ParquetFile(stream))
-        batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+        batches = _parquet_batches(file, stream, table.where)
         number = 0
         while (batch := _guarded(table, lambda: next(batches, None))) is not None:
             columns = _guarded(table, partial(_values_of, batch))
             for cells in zip(*columns, strict=True):
                 number += 1
                 yield number, cells
+
+
+def _parquet_batches(file: Any, stream: IO[bytes], where: str) -> Iterator[Any]:
+    groups = row_groups(stream)
+    if len(groups) != file.num_row_groups:
+        raise ValueError("a damaged footer")
+    for number, group in enumerate(groups):
+        rows = min(_BATCH_ROWS, rows_at_once(group, FileBytes(stream), where))
+        for batch in file.iter_batches(batch_size=rows, row_groups=[number], use_threads=False):
+            if batch.nbytes > _BATCH_BYTES:
+                raise BombError(f"{where}: {batch.num_rows} rows of {batch.nbytes} bytes; no table of words")
+            yield batch
 
 
 def _values_of(batch: Any) -> list[list[Any]]:

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Final, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlm_assets.captions.arrow_types import is_text
+from vlm_assets.captions.arrow_types import check_names, is_text
+from vlm_assets.captions.parquet_pages import RowGroup, check_columns, row_groups
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.cells import Follow, ImageColumn, ImageShape, names_in
 from vlm_assets.hub.columns import Wanted
@@ -141,10 +142,24 @@ class TableLook:
         except READER_FAULTS as error:
             raise SourceError(f"{self.where}: cannot be read ({error})") from error
 
+    def _groups(self) -> Sequence[RowGroup]:
+        """Of a Parquet file.
+
+        Raises:
+            ValueError, LookupError: its footer is damaged.
+        """
+        with self.source.open("rb") if isinstance(self.source, Path) else self.source() as file:
+            return row_groups(file)
+
+    def _check(self, columns: Sequence[str]) -> None:
+        for group in self._groups():
+            check_columns(group, columns, self.where)
+
     def _schema(self) -> "pa.Schema":
         if self.format == "parquet":
             with self._parquet() as file:
                 schema = file.schema_arrow
+                check_names(schema)
             names = nfc_names(schema, self.where)
             fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
             return pa.schema(fields, schema.metadata)
@@ -164,7 +179,9 @@ class TableLook:
             batch = next(batches_of(cast("Path", self.source), self.format, self.where, wanted))
         else:
             with self._parquet() as file:
-                batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=_written(file, wanted))
+                written = _written(file, wanted)
+                self._check(written)
+                batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=written)
                 batch = next(batches, None)
                 if batch is not None:
                     batch = batch.rename_columns([nfc(name) for name in batch.schema.names])
@@ -181,10 +198,11 @@ class TableLook:
             yield from self._plain_values(column.name)
             return
         with self._parquet() as file:
-            for group in range(file.num_row_groups):
-                [name] = _written(file, [column.name])
-                leaves = _leaves(file, group, name, column.shape)
+            [name] = _written(file, [column.name])
+            for group, about in enumerate(self._groups()):
+                leaves = _leaves(about, name, column.shape)
                 if leaves:
+                    check_columns(about, leaves, self.where)
                     table = file.read_row_group(group, columns=leaves, use_threads=False)
                     yield from table.column(name).to_pylist()
 
@@ -193,7 +211,9 @@ class TableLook:
             yield from (row.get(name) for row in self._text().rows())
         elif self.format == "parquet":
             with self._parquet() as file:
-                for batch in file.iter_batches(columns=_written(file, [name]), use_threads=False):
+                written = _written(file, [name])
+                self._check(written)
+                for batch in file.iter_batches(columns=written, use_threads=False):
                     yield from batch.column(0).to_pylist()
         else:
             for batch in batches_of(cast("Path", self.source), self.format, self.where, [name]):
@@ -205,16 +225,11 @@ def _written(file: "pq.ParquetFile", names: Sequence[str]) -> list[str]:
     return [name for name in file.schema_arrow.names if nfc(name) in set(names)]
 
 
-def _leaves(file: "pq.ParquetFile", group: int, column: str, shape: ImageShape) -> list[str]:
+def _leaves(group: RowGroup, column: str, shape: ImageShape) -> list[str]:
     """The Parquet columns that hold a column's names; none where every image of a row group has its bytes."""
-    about = file.metadata.row_group(group)
-    chunks = [about.column(number) for number in range(about.num_columns)]
-    own = [one for one in chunks if one.path_in_schema.partition(".")[0] == column]
+    own = [one for one in group.chunks if one.path.partition(".")[0] == column]
     if shape == "text":
-        return [one.path_in_schema for one in own]
-    for one in own:
-        known = one.statistics
-        has_bytes = known is not None and known.has_null_count and known.null_count == 0
-        if one.path_in_schema.endswith(".bytes") and has_bytes:
-            return []
-    return [one.path_in_schema for one in own if one.path_in_schema.endswith(".path")]
+        return [one.path for one in own]
+    if any(one.path.endswith(".bytes") and one.nulls == 0 for one in own):
+        return []
+    return [one.path for one in own if one.path.endswith(".path")]

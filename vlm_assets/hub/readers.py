@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from vlm_assets.archives.limits import ArchiveLimits, Budget
 from vlm_assets.archives.names import Encodings, is_image_name
 from vlm_assets.archives.read import Reading as ArchiveReading
-from vlm_assets.captions.arrow_types import is_binary
+from vlm_assets.captions.arrow_types import check_names, is_binary
+from vlm_assets.captions.parquet_pages import row_groups, rows_at_once
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.expansion import check_messages, rows_at_once
+from vlm_assets.hub.expansion import check_messages
 from vlm_assets.hub.packed import PackedWords, packed_records
 from vlm_assets.hub.tables import (
     SAMPLE_ROWS,
@@ -174,11 +175,15 @@ def _parquet(path: Path, where: str) -> "Iterator[pa.RecordBatch]":
         pa.memory_map(str(path)) as source,
         pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file,
     ):
+        check_names(file.schema_arrow)
+        groups = row_groups(source)
+        if len(groups) != file.num_row_groups:
+            raise ValueError("a damaged footer")
+        source.seek(0)
         data = memoryview(source.read_buffer()).cast("B")
-        for group in range(file.num_row_groups):
-            about = file.metadata.row_group(group)
-            rows = _rows_per_batch(about.total_byte_size, about.num_rows)
-            rows = min(rows, rows_at_once(file, group, data, where))
+        for group, about in enumerate(groups):
+            rows = _rows_per_batch(about.size_bytes, about.rows)
+            rows = min(rows, rows_at_once(about, data, where))
             yield from file.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
 
 
@@ -194,7 +199,7 @@ def _arrow(path: Path, where: str) -> "Iterator[pa.RecordBatch]":
         check_messages(source, where)
         source.seek(0)
         reader = pa.ipc.open_file(source) if is_file_format else pa.ipc.open_stream(source)
-        _check_schema(reader.schema)
+        check_names(reader.schema)
         batches = (
             (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file_format else reader
         )
@@ -203,15 +208,6 @@ def _arrow(path: Path, where: str) -> "Iterator[pa.RecordBatch]":
             rows = _rows_per_batch(batch.nbytes, batch.num_rows)
             for start in range(0, batch.num_rows, rows):
                 yield batch.slice(start, rows)
-
-
-def _check_schema(schema: pa.Schema) -> None:
-    """Returns where names of columns, inner ones too, are text.
-
-    Raises:
-        UnicodeDecodeError, SystemError: one is not; pyarrow says so when it is asked for.
-    """
-    str(schema)
 
 
 def _rows_per_batch(size_bytes: int, rows: int) -> int:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlm_assets.store.arrow_files import HashingFile, replace_file
 from vlm_assets.store.slices import ItemEntry, RejectEntry, file_hash
+from vlm_assets.store.sound_files import damage_named
 from vlm_assets.words.errors import LockedError, Reject, RejectReason, StoreError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Manifest
@@ -233,7 +234,8 @@ class Locked:
     @cached_property
     def _footer(self) -> pq.FileMetaData:
         """Parsed once: it grows with the slices, and each of them is asked for by itself."""
-        return pq.read_metadata(self.items_path)
+        with damage_named(self.items_path):
+            return pq.read_metadata(self.items_path)
 
     @cached_property
     def _groups(self) -> dict[tuple[str, str], int]:
@@ -261,7 +263,8 @@ class Locked:
         table = self._read(source, slice_key, LOCK_ITEM_SCHEMA.names)
         rows = [table.column("rows").combine_chunks()] if table.num_rows else []
         plain = table.drop_columns(["rows"]).to_pylist()
-        return [_item(one, rows[0], number) for number, one in enumerate(plain)]
+        with damage_named(self.items_path):
+            return [_item(one, rows[0], number) for number, one in enumerate(plain)]
 
     def identities(self, source: str, slice_key: str) -> dict[str, str]:
         """Identities of its items by key, in their order there."""
@@ -279,10 +282,17 @@ class Locked:
         if number is None:
             return LOCK_ITEM_SCHEMA.empty_table().select(columns)
         try:
-            with pq.ParquetFile(self.items_path, metadata=self._footer) as file:
-                return file.read_row_group(number, columns=columns)
-        except (OSError, pa.ArrowInvalid) as error:
+            with (
+                damage_named(self.items_path),
+                pq.ParquetFile(self.items_path, metadata=self._footer) as file,
+            ):
+                table = file.read_row_group(number, columns=columns)
+                table.validate(full=True)
+        except (FileNotFoundError, StoreError) as error:
             raise StoreError(f"{self.items_path}: not the items file of this lock: {error}") from error
+        if table.schema.remove_metadata() != pa.schema([LOCK_ITEM_SCHEMA.field(name) for name in columns]):
+            raise StoreError(f"{self.items_path}: not the items file of this lock: it has other columns")
+        return table
 
 
 def lock_path(root: DataRoot, name: str) -> Path:

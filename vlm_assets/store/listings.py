@@ -96,6 +96,10 @@ def read_item_columns(root: DataRoot, listing: Listing, slice_key: str) -> ItemC
         batch = IndexFile(path, ITEM_SCHEMA).get_batch(listing.slices[slice_key].batch)
     except FileNotFoundError:
         raise StoreError(f"{path}: missing; list {listing.source} again") from None
+    if any(column.null_count for column in batch.columns[:3]):
+        raise StoreError(
+            f"{path} is damaged: an item without key, identity or payload; list {listing.source} again"
+        )
     return ItemColumns(*(batch.column(name).to_pylist() for name in ITEM_SCHEMA.names))
 
 

@@ -45,6 +45,10 @@ class SourceError(OperationError):
     """A source cannot be listed or a slice cannot be fetched as a whole (gated, missing, unreadable to its end)."""
 
 
+class BombError(SourceError):
+    """What is packed unpacks to more bytes or members than its limits allow; nothing of it is kept."""
+
+
 class PostponedError(SourceError):
     """Servers want to be left alone, or gave no good answer: nothing is lost, and nothing is committed.
 

@@ -6,6 +6,7 @@ from typing import Self, overload
 
 import orjson
 
+from vlm_assets.words.errors import StoreError
 from vlm_assets.words.records import Item
 
 
@@ -41,8 +42,17 @@ class ItemColumns(Sequence[Item]):
     def __getitem__(self, place: slice) -> Sequence[Item]: ...
 
     def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
-        """One item, or several."""
+        """One item, or several.
+
+        Raises:
+            StoreError: a damaged payload, where the columns were read from a file.
+        """
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
-        payload = orjson.loads(self.payloads[place])
+        try:
+            payload = orjson.loads(self.payloads[place])
+        except orjson.JSONDecodeError as error:
+            raise StoreError(
+                f"item {self.keys[place]}: its payload in the listing is damaged; list again"
+            ) from error
         return Item(self.keys[place], self.identities[place], payload, self.sizes[place])

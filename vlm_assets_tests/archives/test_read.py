@@ -14,7 +14,6 @@ from backports import zstd
 
 from vlm_assets.archives.limits import (
     ArchiveLimits,
-    BombError,
     Budget,
     DamagedArchiveError,
     TruncatedArchiveError,
@@ -23,7 +22,7 @@ from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import is_archive_name, is_junk, safe_name
 from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.demo.services.pictures import tar_of, zip_of
-from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason, SourceError
+from vlm_assets.words.errors import BombError, LeftOut, LeftOutReason, RejectReason, SourceError
 from vlm_assets_tests.archives import made
 from vlm_assets_tests.archives.made import LIMITS, PACKERS, PNG, cut, raw_zip, told, zip_bytes
 
@@ -361,3 +360,14 @@ def test_the_window_of_a_packed_stream_is_bounded(tmp_path: Path) -> None:
     packer = zstd.ZstdCompressor(options=options)
     with pytest.raises(DamagedArchiveError, match="zstd data is damaged"):
         made.found_in(tmp_path, packer.compress(tar_of(INNER)) + packer.flush())
+
+
+def test_the_last_part_of_a_split_zip_may_be_damaged(tmp_path):
+    """It is spooled to wait for the others; what does not hash to its CRC is a reject, and the archive goes on."""
+    inner = bytearray(zip_bytes([("a.jpg", PNG)]))
+    at = inner.rindex(b"PK\5\6")
+    inner[at + 4] = 1  # this is disk 1 of several
+    outer = zip_bytes([("in.zip", bytes(inner)), ("b.jpg", PNG)]).replace(
+        bytes(inner), bytes(inner[:-1]) + b"!"
+    )
+    assert told(found_in(tmp_path / "x.zip", outer)) == [("in.zip", "checksum"), ("b.jpg", PNG)]

@@ -8,11 +8,11 @@ import pytest
 from vlm_assets.archives import seven_zip
 from vlm_assets.archives.limits import (
     ArchiveLimits,
-    BombError,
     Budget,
     DamagedArchiveError,
     TruncatedArchiveError,
 )
+from vlm_assets.words.errors import BombError
 from vlm_assets_tests.archives.made import PNG, cut, found_in, records, seven_zip_bytes, told, zip_bytes
 
 FILES = [

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.archives.limits import ArchiveLimits, BombError, DamagedArchiveError, TruncatedArchiveError
+from vlm_assets.archives.limits import ArchiveLimits, DamagedArchiveError, TruncatedArchiveError
+from vlm_assets.words.errors import BombError
 from vlm_assets_tests.archives.made import (
     LIMITS,
     PACKERS,

@@ -13,14 +13,13 @@ from backports import zstd
 from vlm_assets.archives import seven_zip_child
 from vlm_assets.archives.limits import (
     ArchiveLimits,
-    BombError,
     Budget,
     DamagedArchiveError,
     MissingPartsError,
     TruncatedArchiveError,
 )
 from vlm_assets.archives.zips import ZipArchive
-from vlm_assets.words.errors import StoreError, of_the_disk
+from vlm_assets.words.errors import BombError, StoreError, of_the_disk
 from vlm_assets_tests.archives.made import (
     LIMITS,
     cut,

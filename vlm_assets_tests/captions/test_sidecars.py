@@ -57,7 +57,7 @@ def test_sidecars_say_text_and_other_values(files, encoding, expected):
     [
         ("a.txt", b"bir\n\xe7ay", "a.txt: line 2 is not UTF-8.*encoding"),
         ("a.json", b"[1]", "a.json: expected an object, got list"),
-        ("a.json", b"{", "a.json: is not JSON"),
+        ("a.json", b"{", "a.json is not JSON"),
     ],
 )
 def test_a_sidecar_that_cannot_be_read_is_named(name, data, message):

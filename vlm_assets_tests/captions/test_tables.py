@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vlm_assets.captions import json_rows
+from vlm_assets.captions import json_rows, parquet_pages, tables
 from vlm_assets.captions.tables import is_table_name
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import BombError, SourceError
 from vlm_assets_tests.captions.kit import parquet, rows, table
 
 ROWS = [{"file_name": "a.jpg", "text": "şık"}, {"file_name": "b.jpg", "text": "ağaç"}]
@@ -188,3 +188,46 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, name):
     finally:
         tracemalloc.stop()
     assert peak < 7_000_000
+
+
+def deep(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.json"])
+def test_nesting_has_an_end(name):
+    row = '{"file_name": "a.jpg", "a": DEEP}\n'
+    assert len(rows(row.replace("DEEP", deep(99)) * 2, name)) == 2
+    for levels in (100, 600, 5_000):
+        with pytest.raises(SourceError, match=f"{name}: line 1|deep|nesting"):
+            rows(row.replace("DEEP", deep(levels)) * 2, name)
+
+
+def test_ids_of_coco_may_be_anything():
+    coco = {
+        "images": [{"id": {"a": 1}, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": [1], "caption": "x"}],
+    }
+    with pytest.raises(SourceError, match="names no image of the file"):
+        rows(json.dumps(coco), "c.json")
+
+
+def test_a_parquet_table_that_unpacks_to_far_more_is_refused(monkeypatch):
+    monkeypatch.setattr(parquet_pages, "FREE_BYTES", 2**20)
+    sink = io.BytesIO()
+    words = pa.table({"file_name": ["a.jpg"], "text": ["x" * 2**23]})
+    pq.write_table(words, sink, compression="zstd")
+    with pytest.raises(BombError, match=r"t\.parquet.*refused as a bomb"):
+        rows(sink.getvalue(), "t.parquet")
+    plain = io.BytesIO()
+    pq.write_table(words, plain, compression="none", use_dictionary=False)
+    assert len(rows(plain.getvalue(), "t.parquet")[0]["text"]) == 2**23
+
+
+def test_rows_of_a_parquet_table_that_its_dictionary_makes_large_come_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(parquet_pages, "_BATCH_BYTES", 2**20)
+    monkeypatch.setattr(tables, "_BATCH_BYTES", 2**21)
+    sink = io.BytesIO()
+    text = "".join(map(chr, range(1000, 20_000)))
+    pq.write_table(pa.table({"text": [text] * 200}), sink)
+    assert len(rows(sink.getvalue(), "t.parquet")) == 200

@@ -77,3 +77,16 @@ def test_a_damaged_file_is_read_or_named(tmp_path: Path, kind: str, data: bytes)
             told.append(str(error))
     assert 100 < len(told) < 250
     assert [one for one in told if not one.startswith("owner/name: train")] == []
+
+
+def test_column_metadata_that_contradict_themselves_end_nothing(tmp_path: Path):
+    """pyarrow ends the process where a column's chunk is asked for over `RowGroupMetaData.column`."""
+    path = tmp_path / "train"
+    sink = io.BytesIO()
+    pq.write_table(TABLE.select(["tags"]), sink)
+    data = sink.getvalue()
+    histogram = b"\x19\x26\x06\x02"  # of repetition levels: two numbers
+    assert data.count(histogram) == 1
+    path.write_bytes(data.replace(histogram, b"\x19\x16\x06\x02"))
+    with pytest.raises(SourceError, match=r"^W: cannot be read"):
+        list(read_data_file(path, "parquet", "train", "W", Reading(ArchiveLimits(2**20))))

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.archives import limits
-from vlm_assets.archives.limits import ArchiveLimits, BombError
-from vlm_assets.hub import expansion
+from vlm_assets.archives.limits import ArchiveLimits
+from vlm_assets.captions import parquet_pages
 from vlm_assets.hub.readers import Reading, batches_of, read_data_file
+from vlm_assets.words.errors import BombError
 
 ZEROS = bytes(4 * 2**20)
 TEXT = b"".join(b"%08d" % number for number in range(2**18))
@@ -21,8 +22,8 @@ TEXT = b"".join(b"%08d" % number for number in range(2**18))
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A MiB is much here."""
-    monkeypatch.setattr(expansion, "_FREE_BYTES", 2**20)
-    monkeypatch.setattr(expansion, "_BATCH_BYTES", 2**20)
+    monkeypatch.setattr(parquet_pages, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(parquet_pages, "_BATCH_BYTES", 2**20)
     monkeypatch.setattr(limits, "_FREE_BYTES", 2**20)
 
 

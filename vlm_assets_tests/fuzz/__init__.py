@@ -1,0 +1,1 @@
+"""Mutated inputs against every door through which a stranger's bytes come in."""
