@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vlm_assets.hub.loose.py import RepoFile
 from yarl import URL
 
 from vlm_assets.hub.client import HubRepo
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.sources.github_release import SOURCE, GithubReleaseSpec
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.client import Client
