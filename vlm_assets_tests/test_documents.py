@@ -26,6 +26,7 @@ PAGES = [
     "vlm_assets/DESIGN.md",
     "vlm_assets/CHANGELOG.md",
     ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
     *(str(path.relative_to(TOP)) for path in sorted((TOP / "vlm_assets/docs").glob("*.md"))),
 ]
 
@@ -139,3 +140,12 @@ def test_the_reference_page_is_that_of_the_code():
     assert (TOP / "vlm_assets/docs/reference.md").read_text("utf-8") == reference(app), (
         "run: vlm-assets docs --out vlm_assets/docs/reference.md"
     )
+
+
+def test_what_the_security_page_says_is_defended_has_its_test():
+    page = (TOP / ".github/SECURITY.md").read_text("utf-8")
+    defended = page[page.index("## What is defended") : page.index("## What is not")]
+    rows = [line.strip("|").split("|") for line in defended.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`([a-z0-9_/.]+)`", row[2])]
+    assert len(named) >= len(rows) > 8
+    assert [name for name in named if not (TOP / "vlm_assets_tests" / name).exists()] == []
