@@ -154,9 +154,8 @@ def _list(
     config = config_fingerprint(installation, spec, source.version) + ",".join(
         installation.catalog.corpus.formats
     )
-    told = f"{config}\0{spec.model_dump_json()}" if locked is None else "locked"
-    listed_as = sha256(told.encode()).hexdigest()
-    keeps = previous is not None and previous.listed_as == listed_as and not (taken or force or locked)
+    listed_as = _listed_as(config, spec, taken) if locked is None else sha256(b"locked").hexdigest()
+    keeps = previous is not None and previous.listed_as == listed_as and not (force or locked)
     context = ListContext(
         settings=installation.settings,
         cache_dir=cache_dir,
@@ -178,6 +177,12 @@ def _list(
     _tell(spec, made.listing, listed.hints)
     _check_tolerance(spec, made)
     return made
+
+
+def _listed_as(config: str, spec: SourceSpec, taken: frozenset[str]) -> str:
+    """Of all that a listing depends on besides upstream; another after a takedown."""
+    down = "".join(f"\0{key}" for key in sorted(taken))
+    return sha256(f"{config}\0{spec.model_dump_json()}{down}".encode()).hexdigest()
 
 
 def _tell(spec: SourceSpec, listing: Listing, hints: Sequence[str]) -> None:
@@ -263,6 +268,7 @@ class _Assembly:
             size_bytes=None if None in items.sizes else sum(size or 0 for size in items.sizes),
             container=one.container,
             items_per_slice=max(one.items_per_slice, 1),
+            requests=None if one.requests == len(items) else one.requests,
             batch=len(self._entries),
         )
         self._name.add(key, entry.fingerprint, items)

@@ -137,7 +137,7 @@ def _forecast_source(
         result.problem = str(error)
         return result, {}
     supply: defaultdict[str, int] = defaultdict(int)
-    due_items = 0
+    due_requests = 0
     if listing is None:
         result.problem = "held and never listed"
         return result, supply
@@ -164,12 +164,12 @@ def _forecast_source(
             result.bytes += (
                 listed.size_bytes if listed.size_bytes is not None else listed.items * ASSUMED_IMAGE_BYTES
             )
-            due_items += listed.items
+            due_requests += listed.items if listed.requests is None else listed.requests
     result.items, result.upstream, result.companions = listing.items, listing.upstream, listing.companions
     in_force = (one.left_out for name, one in committed.items() if name in listing.slices)
     result.left_out = added_up(listing.left_out, *in_force)
     result.left_out_examples = listed_examples(installation.root, listing)
-    result.requests = _requests(spec, due_items)
+    result.requests = _requests(spec, due_requests)
     result.hours = _request_hours(installation, spec, result)
     return result, supply
 
@@ -187,15 +187,15 @@ def _remote_listing(installation: Installation, spec: SourceSpec) -> Listing | N
     return read_remote_listing(installation.settings, spec.name) if installation.settings.remote else None
 
 
-def _requests(spec: SourceSpec, due_items: int) -> int:
-    """How many requests it takes to fetch so many items."""
+def _requests(spec: SourceSpec, asked: int) -> int:
+    """How many requests fetching takes, where `asked` are made for what is due item by item."""
     match traits_of(spec.kind).requests:
         case Requests.NONE:
             return 0
         case Requests.ONE_A_SOURCE:
-            return min(due_items, 1)
+            return min(asked, 1)
         case Requests.ONE_AN_ITEM:
-            return due_items
+            return asked
 
 
 def _request_hours(installation: Installation, spec: SourceSpec, one: SourceForecast) -> float:

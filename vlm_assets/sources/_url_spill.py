@@ -1,18 +1,17 @@
 """Rows of URL lists brought together by URL and cut into slices, whatever their number: they wait on disk.
 
-10,000,000 rows take about 500 MiB of memory: 16 bytes a row, and the rows of one part.
+10,000,000 rows take about 500 MiB of memory: 16 bytes a row, and the rows of one part; on disk they lie packed.
 """
 
 import math
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import finalize
 
 import orjson
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 _BUFFER_BYTES: Final = 64 * 2**20
 _PART_BYTES: Final = 64 * 2**20
 _MAX_PARTS: Final = 512
-_CHUNK_ROWS: Final = 500_000
 _LABELS: Final = 10_000
 _LENGTH_BYTES: Final = 4
 _ONE_URL: Final = bytes(_LENGTH_BYTES)
@@ -47,11 +45,12 @@ class UrlSpill:
         """Rows wait in a folder of their own below `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = Path(mkdtemp(dir=folder, prefix="listing-"))
-        self._file: IO[bytes] = (self._folder / "rows").open("w+b")  # closed by `_remove`
         # Also where nobody asks for the slices: a listing that fails before it gets to them.
-        self._remove = finalize(self, _remove, self._file, self._folder)
+        self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._hashes = array("Q")
         self._lengths = array("I")
+        self._chunks: list[int] = []
+        """Rows in each file of rows, in their order."""
         self.labels: set[str] = set()
         """Of the rows, the first 10,000."""
 
@@ -63,7 +62,7 @@ class UrlSpill:
         """Takes in rows; `check` sees every URL and may raise.
 
         Raises:
-            DiskFullError: the volume is full: a row takes about 250 bytes, twice that when slices are made.
+            DiskFullError: the volume is full: a row takes about 80 bytes.
         """
         waiting: list[bytes] = []
         size_bytes = 0
@@ -93,11 +92,15 @@ class UrlSpill:
         self._write(waiting)
 
     def _write(self, records: Sequence[bytes]) -> None:
+        """Puts rows into a file of their own, which goes when they are brought together by slice."""
+        if not records:
+            return
+        path = self._folder / f"rows-{len(self._chunks)}"
         try:
-            self._file.write(b"".join(records))
-            self._file.flush()
+            path.write_bytes(_packed(b"".join(records)))
         except OSError as error:
             raise write_error(self._folder, error) from error
+        self._chunks.append(len(records))
 
     @property
     def rows(self) -> int:
@@ -125,98 +128,123 @@ class UrlSpill:
             parts = max(1, min(buckets, _MAX_PARTS, int(lengths.sum()) // _PART_BYTES))
             part_of = (index * parts // buckets).astype(np.uint16)
             try:
-                self._distribute(part_of, lengths, parts)
+                pieces = self._distribute(part_of, lengths, parts)
             except OSError as error:
                 raise write_error(self._folder, error) from error
             for part in range(parts):
                 rows = np.flatnonzero(part_of == part)
-                yield from self._part(part, hashes[rows], index[rows], lengths[rows], buckets, rows_per_slice)
+                if len(rows):
+                    data = self._part_bytes(part, pieces[part])
+                    yield from _part(data, hashes[rows], index[rows], lengths[rows], buckets, rows_per_slice)
         finally:
             self.close()
 
-    def _distribute(self, part_of: "NDArray[np.uint16]", lengths: "NDArray[np.uint32]", parts: int) -> None:
-        """Copies the rows into a file a part, in their order."""
+    def _distribute(
+        self, part_of: "NDArray[np.uint16]", lengths: "NDArray[np.uint32]", parts: int
+    ) -> list[list[tuple[int, int]]]:
+        """Copies the rows into a file a part, in their order.
+
+        Returns how each file is made up: packed and unpacked size of its pieces.
+        """
         import numpy as np
 
-        self._file.seek(0)
-        with ExitStack() as opened:
-            files = [opened.enter_context((self._folder / str(part)).open("wb")) for part in range(parts)]
-            start = 0
-            while start < len(lengths):
-                ends = np.cumsum(lengths[start : start + _CHUNK_ROWS], dtype=np.int64)
-                count = max(1, int(np.searchsorted(ends, _BUFFER_BYTES)))
-                ends = ends[:count]
-                data = memoryview(self._file.read(int(ends[-1])))
-                order = np.argsort(part_of[start : start + count], kind="stable")
-                cuts = np.searchsorted(part_of[start : start + count][order], np.arange(parts + 1))
-                begins = np.concatenate(([0], ends[:-1]))
-                for part, file in enumerate(files):
-                    chosen = order[cuts[part] : cuts[part + 1]]
-                    places = zip(begins[chosen].tolist(), ends[chosen].tolist(), strict=True)
-                    file.write(b"".join([data[begin:end] for begin, end in places]))
-                start += count
-        self._file.truncate(0)
+        pieces: list[list[tuple[int, int]]] = [[] for _ in range(parts)]
+        start = 0
+        for number, count in enumerate(self._chunks):
+            ends = np.cumsum(lengths[start : start + count], dtype=np.int64)
+            begins = np.concatenate(([0], ends[:-1]))
+            path = self._folder / f"rows-{number}"
+            data = _unpacked(path.read_bytes(), int(ends[-1]))
+            path.unlink()
+            order = np.argsort(part_of[start : start + count], kind="stable")
+            cuts = np.searchsorted(part_of[start : start + count][order], np.arange(parts + 1))
+            for part in range(parts):
+                chosen = order[cuts[part] : cuts[part + 1]]
+                if not len(chosen):
+                    continue
+                places = zip(begins[chosen].tolist(), ends[chosen].tolist(), strict=True)
+                piece = b"".join([data[begin:end] for begin, end in places])
+                packed = _packed(piece)
+                with (self._folder / str(part)).open("ab") as file:
+                    file.write(packed)
+                pieces[part].append((len(packed), len(piece)))
+            start += count
+        return pieces
 
-    def _part(
-        self,
-        part: int,
-        hashes: "NDArray[np.uint64]",
-        index: "NDArray[np.int64]",
-        lengths: "NDArray[np.uint32]",
-        buckets: int,
-        rows_per_slice: int,
-    ) -> Iterator[ListedSlice]:
-        import numpy as np
-
-        data = (self._folder / str(part)).read_bytes()
-        (self._folder / str(part)).unlink()
-        order = np.lexsort((hashes, index))
-        ends = np.cumsum(lengths, dtype=np.int64)
-        begins = (ends - lengths)[order].tolist()
-        ends_in_order = ends[order].tolist()
-        cuts = [0, *(np.flatnonzero(np.diff(index[order])) + 1).tolist(), len(order)]
-        for first, last in pairwise(cuts):
-            if first == last:
-                continue
-            records = [
-                data[begin:end]
-                for begin, end in zip(begins[first:last], ends_in_order[first:last], strict=True)
-            ]
-            items = _items(records, hashes[order[first:last]].tolist())
-            name = bucket_name(int(index[order[first]]), buckets)
-            yield ListedSlice(name, items, items_per_slice=rows_per_slice)
+    def _part_bytes(self, part: int, pieces: Sequence[tuple[int, int]]) -> bytes:
+        """The rows of a part, whose file goes."""
+        path = self._folder / str(part)
+        with path.open("rb") as file:
+            data = b"".join([_unpacked(file.read(packed), size) for packed, size in pieces])
+        path.unlink()
+        return data
 
 
-def _remove(file: IO[bytes], folder: Path) -> None:
-    with suppress(OSError):  # the volume is full: what waits to be written is not wanted any more
-        file.close()
-    shutil.rmtree(folder, ignore_errors=True)
+def _packed(data: bytes) -> bytes:
+    """What lies on disk of rows: a third of them, for a tenth of the time that listing takes."""
+    import pyarrow as pa
+
+    return bytes(pa.compress(data, codec="lz4_raw", asbytes=True))
 
 
-def _items(records: Sequence[bytes], hashes: Sequence[int]) -> ItemColumns:
-    """One item of all rows of the same URLs, in the order of key hashes."""
+def _unpacked(packed: bytes, size_bytes: int) -> memoryview:
+    import pyarrow as pa
+
+    return memoryview(pa.decompress(packed, size_bytes, codec="lz4_raw"))
+
+
+def _part(
+    data: bytes,
+    hashes: "NDArray[np.uint64]",
+    index: "NDArray[np.int64]",
+    lengths: "NDArray[np.uint32]",
+    buckets: int,
+    rows_per_slice: int,
+) -> Iterator[ListedSlice]:
+    """The slices whose rows are in a part."""
+    import numpy as np
+
+    order = np.lexsort((hashes, index))
+    ends = np.cumsum(lengths, dtype=np.int64)
+    begins = (ends - lengths)[order].tolist()
+    ends_in_order = ends[order].tolist()
+    cuts = [0, *(np.flatnonzero(np.diff(index[order])) + 1).tolist(), len(order)]
+    for first, last in pairwise(cuts):
+        places = zip(begins[first:last], ends_in_order[first:last], strict=True)
+        items, requests = _items(
+            [data[begin:end] for begin, end in places], hashes[order[first:last]].tolist()
+        )
+        name = bucket_name(int(index[order[first]]), buckets)
+        yield ListedSlice(name, items, items_per_slice=rows_per_slice, requests=requests)
+
+
+def _items(records: Sequence[bytes], hashes: Sequence[int]) -> tuple[ItemColumns, int]:
+    """One item of all rows of the same URLs, in the order of key hashes; and how many URLs that are."""
     columns = ItemColumns([], [], [], [])
-    place, count = 0, len(records)
+    place, count, asked = 0, len(records), 0
     while place < count:
         end = place + 1
         while end < count and hashes[end] == hashes[place]:
             end += 1
         if end == place + 1:
             raw, urls, packed = _cut(records[place])
-            _enter(columns, raw, urls, [packed])
+            asked += _enter(columns, raw, urls, [packed])
         else:
             by_key: dict[tuple[bytes, bytes], list[bytes]] = {}
             for record in records[place:end]:
                 raw, urls, packed = _cut(record)
                 by_key.setdefault((raw, urls), []).append(packed)
             for raw, urls in sorted(by_key):
-                _enter(columns, raw, urls, by_key[raw, urls])
+                asked += _enter(columns, raw, urls, by_key[raw, urls])
         place = end
-    return columns
+    return columns, asked
 
 
-def _enter(columns: ItemColumns, raw: bytes, urls: bytes, packed: list[bytes]) -> None:
-    """Adds an item: distinct rows in an order of their own, exact repetitions counted. `urls`: JSON, if several."""
+def _enter(columns: ItemColumns, raw: bytes, urls: bytes, packed: list[bytes]) -> int:
+    """Adds an item: distinct rows in an order of their own, exact repetitions counted. `urls`: JSON, if several.
+
+    Returns how many URLs it has.
+    """
     distinct = packed if len(packed) == 1 else sorted(set(packed))
     repeated = len(packed) - len(distinct)
     key = raw.decode()
@@ -227,6 +255,7 @@ def _enter(columns: ItemColumns, raw: bytes, urls: bytes, packed: list[bytes]) -
     payload = b'{%b,"rows":[%b],"repeated":%d}' % (address, b",".join(distinct), repeated)
     columns.payloads.append(payload.decode())
     columns.sizes.append(None)
+    return len(set(orjson.loads(urls))) if urls else bool(url)
 
 
 def _cut(record: bytes) -> tuple[bytes, bytes, bytes]:

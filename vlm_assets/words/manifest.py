@@ -144,6 +144,8 @@ class ListingSlice(BaseModel):
     """Sum of the items' sizes where all are known."""
     container: bool = False
     items_per_slice: int = 1
+    requests: int | None = None
+    """To fetch all items, where that is not one each."""
     batch: int
     """Number of the record batch with its items in the item table."""
 

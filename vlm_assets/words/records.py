@@ -36,6 +36,8 @@ class ListedSlice:
     container: bool = False
     items_per_slice: int = 1
     """Planned number of loose items a slice: with `block_rows` it fixes how fine the groups are."""
+    requests: int | None = None
+    """How many it takes to fetch all items; None: one each, of a kind that asks for each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ def test_what_may_change_a_listing_is_read(tmp_path: Path, read: list[Path], cha
         (tmp_path / "lists/Thumbs.db").write_bytes(b"?")
     refresh_listing(installation, installation.catalog.source("street"), force=changed == "force")
     assert len(read) == 2
+    listed(installation)
+    assert len(read) == 2 + (changed == "beside")  # a folder with more than lists in it is counted each time
 
 
 def test_a_listing_that_fails_leaves_the_last_one_alone(tmp_path: Path, read: list[Path]) -> None:

@@ -1,6 +1,8 @@
 """What `status` and `plan` say of the first ledger."""
 
+import json
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -39,6 +41,16 @@ def test_status_adds_listing_and_slices_up(fetched: Installation) -> None:
     out = StringIO()
     show_status(Console(file=out, width=200), status)
     assert "unused_companion 1" in out.getvalue()
+
+
+def test_a_plan_counts_a_request_a_url(tmp_path: Path) -> None:
+    rows = [{"url": [f"http://127.0.0.1/{n}", "http://127.0.0.1/b"]} for n in range(2)] + [
+        {"url": "http://127.0.0.1/c"}
+    ]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    installation = install(tmp_path, {**STREET, "kind": "image_urls", "urls": tmp_path / "l.jsonl"})
+    [street] = forecast(installation, "10").sources
+    assert (street.items, street.requests) == (3, 5)
 
 
 def test_a_plan_tells_the_same(fetched: Installation) -> None:

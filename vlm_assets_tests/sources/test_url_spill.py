@@ -54,7 +54,6 @@ def test_slices_are_those_of_one_row_after_the_other(
         if tiny:
             for name in ("_BUFFER_BYTES", "_PART_BYTES"):
                 patch.setattr(_url_spill, name, 200)
-            patch.setattr(_url_spill, "_CHUNK_ROWS", 3)
         spill = UrlSpill(folder)
         spill.fill(packed_cells(enumerate(rows), NAMES, COLUMNS, "t"), list[str]().append)
         wanted = expected(rows, buckets)
@@ -87,10 +86,45 @@ def test_objects_where_the_text_should_be_are_an_error_that_names_the_row() -> N
 def test_a_full_volume_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spill = UrlSpill(tmp_path)
 
-    class Full:
-        def write(self, _data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(_path: Path, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(spill, "_file", Full())
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DiskFullError):
         spill.fill([("https://a.example/1.jpg", b"[]", None, None)], list[str]().append)
+
+
+def test_rows_lie_on_disk_once_and_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_url_spill, "_BUFFER_BYTES", 100_000)
+    monkeypatch.setattr(_url_spill, "_PART_BYTES", 100_000)
+    spill = UrlSpill(tmp_path)
+    rows = [
+        (f"https://a.example/pictures/{n:06d}.jpg", "a picture of a street, by night", n)
+        for n in range(5_000)
+    ]
+    spill.fill(packed_cells(enumerate(rows), NAMES, COLUMNS, "t"), list[str]().append)
+
+    def on_disk() -> int:
+        return sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+
+    waiting = on_disk()
+    assert waiting < sum(len(url) + len(text) for url, text, _ in rows) // 2
+    assert all(on_disk() <= waiting * 1.3 for _ in spill.slices(10, 200))
+
+
+@pytest.mark.parametrize(
+    ("cell", "requests"),
+    [
+        ("https://a.example/1.jpg", 1),
+        (["https://a.example/1.jpg", "https://a.example/2.jpg"], 2),
+        (["https://a.example/1.jpg", "https://a.example/2.jpg", "https://a.example/1.jpg"], 2),
+        ("", 0),
+    ],
+    ids=["one", "two", "one_twice", "none"],
+)
+def test_a_slice_says_how_many_urls_it_asks_for(tmp_path: Path, cell: Any, requests: int) -> None:
+    spill = UrlSpill(tmp_path)
+    rows = packed_rows({"url": cell, "caption": "bir"}, COLUMNS, "t")
+    spill.fill(rows, list[str]().append)
+    [one] = spill.slices(1, 10)
+    assert (len(one.items), one.requests) == (1, requests)
