@@ -14,9 +14,9 @@ IMAGE_SUFFIXES: Final = frozenset(
 )  # fmt: skip
 ARCHIVE_SUFFIXES: Final = (
     ".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz",
-    ".tar.zst", ".tzst", ".7z", ".cb7",
+    ".tar.zst", ".tzst", ".tar.lz4", ".tlz4", ".7z", ".cb7",
 )  # fmt: skip
-COMPRESSED_SUFFIXES: Final = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSED_SUFFIXES: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 """Of a single compressed file, which may turn out to be a tar."""
 Encodings = str | Sequence[str] | None
 """Of names that are neither declared nor UTF-8: one, or several that are tried in turn."""
@@ -47,8 +47,20 @@ def is_image_name(name: str) -> bool:
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file name is one that `read_members` opens."""
+    """Whether a file name is that of an archive."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def is_opened(name: str) -> bool:
+    """Whether a file name is one that `read_members` opens: an archive's, or that of one packed image."""
+    return is_archive_name(name) or bool(packed_image_name(name))
+
+
+def packed_image_name(name: str) -> str:
+    """`a.jpg`, without its folders, of `in/a.jpg.gz`; "" of any other name."""
+    base = name.rpartition("/")[2]
+    inner = base[: -len(suffix_of(base))] if suffix_of(base) in COMPRESSED_SUFFIXES else ""
+    return inner if is_image_name(inner) else ""
 
 
 def archive_stem(name: str) -> str:

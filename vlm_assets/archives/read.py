@@ -39,6 +39,7 @@ from vlm_assets.archives.names import (
     is_hidden,
     is_image_name,
     is_junk,
+    packed_image_name,
     suffix_of,
 )
 from vlm_assets.archives.seven_zip import EncryptedNamesError, SevenZipReader
@@ -74,6 +75,8 @@ def read_members(parts: Path | Sequence[Path], reading: Reading, *, where: str) 
     The format is taken from the content. A name that comes twice is a reject from the second on. The `key` of what
     was left out is the member's name.
 
+    `where` names it in messages; one that is the name of a packed image (`a.jpg.gz`) gives this image.
+
     Raises:
         MissingPartsError: parts of it are not there; nothing was given.
         TruncatedArchiveError: it is cut.
@@ -88,7 +91,11 @@ def read_members(parts: Path | Sequence[Path], reading: Reading, *, where: str) 
         if len(paths) > 1:
             check_whole(paths, Budget(reading.limits, size_bytes, where))
         try:
-            yield from walk.joined(paths, "", 0)
+            if packed_image_name(where):
+                with open_joined(paths) as file:
+                    yield from walk.packed_image(Entry(where, lambda: file))
+            else:
+                yield from walk.joined(paths, "", 0)
         except EncryptedNamesError:
             yield walk.refused(paths[0].name, RejectReason.ENCRYPTED, "its directory is behind a password")
 
@@ -108,6 +115,8 @@ def read_inside(entries: Sequence[Entry], name: str, reading: Reading, budget: B
                 paths = [walk.spool.put(entry.open()) for entry in entries]
                 check_whole(paths, replace(budget))
                 yield from walk.joined(paths, "", 1)
+            elif packed_image_name(entries[0].name):
+                yield from walk.packed_image(entries[0])
             else:
                 yield from walk.inside(entries[0], "", 1)
         except _LastPartError as fault:
@@ -160,6 +169,11 @@ class _Walk:
         """All of an archive in one file or several. `depth`: archives around it."""
         with open_joined(paths) as file:
             yield from self._file(file, prefix, depth, paths)
+
+    def packed_image(self, entry: Entry) -> Iterator[Found]:
+        """What `a.jpg.gz` holds, as a member `a.jpg`; of a tar its members."""
+        name = packed_image_name(entry.name)
+        yield from self._inner(self._unpacked(replace(entry, name=name), name, entry.name, 0), name)
 
     def inside(self, entry: Entry, prefix: str, depth: int) -> Iterator[Found]:
         """All of an archive that is a member: in its place, as it streams by, or spooled."""

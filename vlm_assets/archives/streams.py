@@ -106,6 +106,7 @@ _MAGIC: Final = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
     *(
         (bytes([first]) + b"\x2a\x4d\x18", "zstd") for first in range(0x50, 0x60)
     ),  # skippable frames come first too
@@ -114,7 +115,7 @@ _MAGIC_BYTES: Final = 6
 
 
 def compression_of(head: bytes) -> str | None:
-    """The compression that the first bytes announce: `gzip`, `bzip2`, `xz`, `zstd`."""
+    """The compression that the first bytes announce: `gzip`, `bzip2`, `xz`, `zstd`, `lz4`."""
     return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
 
 
@@ -138,7 +139,7 @@ def _unpacked(stream: Stream, form: str, budget: Budget) -> Iterator[bytes]:
         while not decoder.eof:
             try:
                 out = decoder.decompress(data, UNPACKED_BYTES)
-            except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, zstd_error()) as error:
+            except _damage() as error:
                 raise DamagedArchiveError(
                     f"{budget.where}: the {form} data is damaged ({short(error)})"
                 ) from error
@@ -212,7 +213,7 @@ class _Zlib:
 
 
 class _Buffering:
-    """bz2, lzma and zstd keep the input that they did not need."""
+    """bz2, lzma, zstd and lz4 keep the input that they did not need."""
 
     def __init__(self, kept: Any) -> None:
         self._object = kept
@@ -223,7 +224,7 @@ class _Buffering:
 
     @property
     def unused_data(self) -> bytes:
-        return bytes(self._object.unused_data)
+        return bytes(self._object.unused_data or b"")
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         return bytes(self._object.decompress(data, max_length))
@@ -236,13 +237,14 @@ class _Buffering:
 
 
 def new_decoder(form: str, window_bytes: int) -> Decoder:
-    """A decompressor for one stream: `gzip`, `deflate` (raw), `bzip2`, `xz` or `zstd`; its window is bounded."""
+    """A decompressor for one stream: `gzip`, `deflate` (raw), `bzip2`, `xz`, `zstd`, `lz4`. Its window is bounded."""
     makers: dict[str, Callable[[], Decoder]] = {
         "gzip": lambda: _Zlib(31),
         "deflate": lambda: _Zlib(-15),
         "bzip2": lambda: _Buffering(bz2.BZ2Decompressor()),
         "xz": lambda: _Buffering(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=window_bytes)),
         "zstd": lambda: _Buffering(_zstd(window_bytes)),
+        "lz4": lambda: _Buffering(_lz4()),
     }
     return makers[form]()
 
@@ -252,11 +254,23 @@ def buffering(kept: Any) -> Decoder:
     return _Buffering(kept)
 
 
+def _lz4() -> Any:
+    """Its window is 64 KiB and its blocks 4 MiB at most (LZ4 Frame Format 1.6.4)."""
+    import lz4.frame  # noqa: PLC0415 - for lz4 alone
+
+    return lz4.frame.LZ4FrameDecompressor()
+
+
 def _zstd(window_bytes: int) -> Any:
     from backports import zstd  # noqa: PLC0415 - for zst alone
 
     largest = window_bytes.bit_length() - 1
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: largest})
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What the libraries raise on damaged data; lz4 has no error of its own."""
+    return zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError, zstd_error()
 
 
 def zstd_error() -> type[Exception]:

@@ -26,7 +26,7 @@ from vlm_assets.captions.text_files import DAMAGED, Encoding, Opener, TextFile, 
 from vlm_assets.words.errors import BombError, SourceError
 from vlm_assets.words.layout import nfc
 
-_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
+_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
 _FORMATS: Final = {
     ".csv": "separated", ".tsv": "separated", ".tab": "separated", ".txt": "separated", ".jsonl": "lines",
     ".ndjson": "lines", ".json": "json", ".parquet": "parquet", ".pq": "parquet",

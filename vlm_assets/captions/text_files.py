@@ -191,11 +191,18 @@ def _zstd(packed: IO[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", pa.CompressedInputStream(packed, "zstd"))
 
 
+def _lz4(packed: IO[bytes]) -> IO[bytes]:
+    import pyarrow as pa  # noqa: PLC0415 - for CSV alone
+
+    return cast("IO[bytes]", pa.CompressedInputStream(packed, "lz4"))
+
+
 _PACKED: Final[dict[bytes, Callable[[IO[bytes]], IO[bytes]]]] = {
     b"\x1f\x8b": lambda packed: cast("IO[bytes]", gzip.GzipFile(fileobj=packed)),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": _zstd,
+    b"\x04\x22\x4d\x18": _lz4,
 }
 
 

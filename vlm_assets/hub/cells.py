@@ -26,6 +26,8 @@ class ImageColumn:
     shape: ImageShape
     """How one image is held: struct<bytes, path>, plain bytes, or base64 text or a name."""
     many: bool
+    beside: tuple[str, ...] = ()
+    """Fields of the struct that hold neither the bytes nor the path: captions, sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,21 @@ def cells_of(values: Mapping[str, Any], columns: Sequence[ImageColumn], follow: 
         else:
             cells.append(_cell(value, column.shape, column.name, follow))
     return cells
+
+
+def beside_image(value: Any, column: ImageColumn) -> Any:
+    """What a cell says beside its image, or one for each of its images; None where it says nothing."""
+    if column.many:
+        told = [_beside(one, column) for one in value or ()]
+        return told if any(told) else None
+    return _beside(value, column)
+
+
+def _beside(value: Any, column: ImageColumn) -> dict[str, Any] | None:
+    if not isinstance(value, Mapping):
+        return None
+    told = {name: value.get(name) for name in column.beside}
+    return told if any(one is not None for one in told.values()) else None
 
 
 def names_in(value: Any, column: ImageColumn) -> Iterator[str]:

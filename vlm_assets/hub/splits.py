@@ -27,12 +27,12 @@ _ROOT: Final = "repo"
 _FORMATS: Final = {
     ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet", ".pqt": "parquet", ".arrow": "arrow",
     ".feather": "arrow", ".ipc": "arrow", ".tar": "webdataset", ".tgz": "webdataset",
-    ".tbz2": "webdataset", ".tbz": "webdataset", ".txz": "webdataset", ".tzst": "webdataset", ".json": "json",
-    ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".zip": "archive",
-    ".cbz": "archive", ".cbt": "archive", ".7z": "archive", ".cb7": "archive",
+    ".tbz2": "webdataset", ".tbz": "webdataset", ".txz": "webdataset", ".tzst": "webdataset",
+    ".tlz4": "webdataset", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv",
+    ".zip": "archive", ".cbz": "archive", ".cbt": "archive", ".7z": "archive", ".cb7": "archive",
     **dict.fromkeys(IMAGE_SUFFIXES, "imagefolder"),
 }  # fmt: skip
-_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst"})
+_PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
 _PREFERENCE: Final = ("parquet", "arrow", "json", "csv", "webdataset", "imagefolder", "archive")
 
 

@@ -10,21 +10,29 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, storage_of
+from vlm_assets.captions.arrow_types import is_list, is_text, storage_of
 from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
 from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text
-from vlm_assets.hub.cells import Cell, Follow, ImageColumn, ImageShape, cells_of, followed_cells, gives_image
+from vlm_assets.hub.cells import (
+    Cell,
+    Follow,
+    ImageColumn,
+    beside_image,
+    cells_of,
+    followed_cells,
+    gives_image,
+)
 from vlm_assets.hub.columns import LabelRule, Wanted
+from vlm_assets.hub.image_columns import IMAGE_NAMES, image_shape, named_shape, other_fields
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Record, RecordImage
 
 SAMPLE_ROWS: Final = 8
 """First rows whose values tell what a column of text holds."""
-IMAGE_NAMES: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
 
 _FOLLOWED_ROWS: Final = 64
 """Rows whose named files are fetched together: they lie on disk meanwhile."""
@@ -106,14 +114,18 @@ def plan_columns(
             it is named as; lists the columns.
     """
     known = {**(features or {}), **features_of(schema)}
-    found = {field.name: _image_shape(field, known.get(field.name)) for field in schema}
+    found = {field.name: image_shape(field, known.get(field.name)) for field in schema}
     shapes = {name: known_shape for name, known_shape in found.items() if known_shape is not None}
     names = wanted.image_columns or (_only_image(shapes, schema, where, samples or {}, follow),)
     for key, name in [*(("image_column", one) for one in names), ("messages_column", wanted.messages_column)]:
         if name is not None and name not in schema.names:
             raise SourceError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
     images = tuple(
-        ImageColumn(one, *(shapes.get(one) or _named_shape(schema.field(one).type, one, where)))
+        ImageColumn(
+            one,
+            *(shapes.get(one) or named_shape(schema.field(one).type, one, where)),
+            other_fields(schema.field(one).type),
+        )
         for one in names
     )
     messages = _messages_column(schema, where, wanted, samples or {})
@@ -248,6 +260,9 @@ def _events(
 ) -> Iterator[Record | Reject]:
     pictures = {one.name for one in columns.images}
     raw = {name: values[offset] for name, values in rows.columns.items() if name not in pictures}
+    for column in columns.images:
+        if column.beside and (told := beside_image(rows.columns[column.name][offset], column)) is not None:
+            raw[column.name] = told
     try:
         if columns.split:
             yield from _split(place, cells, raw, columns)
@@ -340,42 +355,22 @@ def _split(
             f"{place.origin}&image={number + 1}",
             place.row,
         )
-        yield _whole(part, [cell], raw, columns, upstream=len(cells))
+        yield _whole(part, [cell], _said_of(cell, raw, columns), columns, upstream=len(cells))
+
+
+def _said_of(cell: Cell, raw: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
+    """A row's values, of those beside its images only what stands beside this one."""
+    told = dict(raw)
+    for column in columns.images:
+        if isinstance(beside := raw.get(column.name), list):
+            place = cell.name.removeprefix(f"{column.name}[").removesuffix("]")
+            told[column.name] = beside[int(place)] if place.isdecimal() else None
+    return told
 
 
 def _conversation(raw: Mapping[str, Any], columns: Columns, images: int) -> Conversation | None:
     value = raw.get(columns.messages) if columns.messages is not None else None
     return None if value is None else normalise(value, images)
-
-
-def _image_shape(field: pa.Field, feature: Any) -> tuple[ImageShape, bool] | None:
-    many = False
-    if isinstance(feature, list) and len(feature) == 1:  # how `datasets` before 4 wrote lists
-        feature, many = feature[0], True
-    elif isinstance(feature, dict) and feature.get("_type") in ("List", "LargeList", "Sequence"):
-        feature, many = feature.get("feature"), True
-    declared = isinstance(feature, dict) and feature.get("_type") == "Image"
-    kind = field.type
-    if is_list(kind):
-        kind, many = kind.value_type, True
-    if pa.types.is_struct(kind):
-        names = {kind.field(i).name for i in range(kind.num_fields)}
-        return ("struct", many) if declared or names == {"bytes", "path"} else None
-    if is_binary(kind):
-        return ("binary", many) if declared or field.name.lower() in IMAGE_NAMES else None
-    return ("text", many) if declared and is_text(kind) else None
-
-
-def _named_shape(kind: pa.DataType, name: str, where: str) -> tuple[ImageShape, bool]:
-    many = is_list(kind)
-    inner = kind.value_type if many else kind
-    if pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
-        return "struct", many
-    if is_binary(inner):
-        return "binary", many
-    if is_text(inner):
-        return "text", many
-    raise SourceError(f"{where}: column {name!r} (image_column) is {kind}: no images")
 
 
 def _only_image(

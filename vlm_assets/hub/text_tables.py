@@ -18,7 +18,8 @@ from vlm_assets.captions.turns import MESSAGES_NAMES
 from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.hub.cells import Follow
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.tables import IMAGE_NAMES, SAMPLE_ROWS, Rows, plan_columns, sampled_names
+from vlm_assets.hub.image_columns import IMAGE_NAMES
+from vlm_assets.hub.tables import SAMPLE_ROWS, Rows, plan_columns, sampled_names
 from vlm_assets.hub.tables import Columns as TableColumns
 from vlm_assets.words.layout import nfc
 

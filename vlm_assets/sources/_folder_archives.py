@@ -33,11 +33,14 @@ class FolderArchive:
 
 
 def find_archives(
-    keys: Iterable[str], globs: PathGlobs, head_of: Callable[[str], bytes | None]
+    keys: Iterable[str],
+    globs: PathGlobs,
+    head_of: Callable[[str], bytes | None],
+    is_named: Callable[[str], bool] = is_archive_name,
 ) -> tuple[list[FolderArchive], dict[str, str]]:
     """Archives, split ones joined; and files that are parts of split archives, with what is missing of them.
 
-    A file without any suffix is one where its first bytes say so.
+    A file without any suffix is one where its first bytes say so, another where its name does (`is_named`).
     """
     names = set(keys)
     archives: list[FolderArchive] = []
@@ -53,9 +56,9 @@ def find_archives(
     archives += [
         FolderArchive(key, (key,))
         for key in names
-        if (is_archive_name(key) or not suffix_of(key))
+        if (is_named(key) or not suffix_of(key))
         and globs.opens(key)
-        and (is_archive_name(key) or is_archive_head(head_of(key)))
+        and (is_named(key) or is_archive_head(head_of(key)))
     ]
     return sorted(archives, key=lambda one: one.key), incomplete_parts
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from vlm_assets.archives.limits import ArchiveLimits, Budget
-from vlm_assets.archives.names import Encodings, is_archive_name, is_hidden, is_image_name, is_junk, suffix_of
+from vlm_assets.archives.names import Encodings, is_hidden, is_image_name, is_junk, is_opened, suffix_of
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
 from vlm_assets.captions.trees import CaptionRule
@@ -57,12 +57,10 @@ def sort_out(
     candidates = list(members)
     parts = {name for split in find_split_archives(one.name for one in candidates) for name in split.parts}
     for member in candidates:
-        reason = _left_out_reason(
-            member, globs, in_archive=member.name in parts or is_archive_name(member.name)
-        )
+        reason = _left_out_reason(member, globs, in_archive=member.name in parts or is_opened(member.name))
         if reason is not None:
             left_out.append(LeftOut(member.name, reason, "", member.size_bytes))
-        elif not member.unsafe and (member.name in parts or is_archive_name(member.name)):
+        elif not member.unsafe and (member.name in parts or is_opened(member.name)):
             if member.name in archives:
                 loose.append(member)  # the second of a name: a reject
             archives.setdefault(member.name, member)

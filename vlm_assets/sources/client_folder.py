@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
-from vlm_assets.archives.names import is_image_name, is_unread_archive
+from vlm_assets.archives.names import is_image_name, is_opened, is_unread_archive
 from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
@@ -172,7 +172,7 @@ def _loose(spec: ClientFolderSpec, item: Item) -> Iterator[Record | Reject]:
 def _sort_out(spec: ClientFolderSpec, walk: FolderWalk) -> tuple[list[FolderArchive], set[str]]:
     """The archives that are opened and the files they are in; leaves out what the catalogue does not want."""
     rule, globs = spec.caption_rule(), spec.globs
-    archives, incomplete = find_archives(walk.files, globs, walk.head_of)
+    archives, incomplete = find_archives(walk.files, globs, walk.head_of, is_opened)
     walk.record(incomplete_left_out(incomplete))
     packed = {file for archive in archives for file in archive.files}
     others = walk.files.keys() - packed - incomplete.keys()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
-from vlm_assets.archives.names import is_archive_name, is_image_name, is_junk, is_unread_archive, suffix_of
+from vlm_assets.archives.names import is_image_name, is_junk, is_opened, is_unread_archive, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
@@ -105,9 +105,7 @@ class GithubRelease:
         with Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled) as client:
             place = _Place(client, context.settings, context.spool_dir, context.force, context.progress)
             for item in items:
-                archive = not item.payload.keys().isdisjoint(("parts", "archive")) or is_archive_name(
-                    item.key
-                )
+                archive = not item.payload.keys().isdisjoint(("parts", "archive")) or is_opened(item.key)
                 try:
                     paths = [place.download(one) for one in _assets(item)]
                     beside = {
@@ -142,11 +140,11 @@ def _sorted_out(
             left_out += [_left_out(part, reason, missing) for part in parts]
         else:
             archives.append(_joined(split.name, [_item(part) for part in parts]))
-    archives += [_item(one) for name, one in by_name.items() if is_archive_name(name)]
+    archives += [_item(one) for name, one in by_name.items() if is_opened(name)]
     loose = [_item(one) for name, one in by_name.items() if is_image_name(name)]
     unknown: list[dict[str, Any]] = []
     for name, one in by_name.items():
-        if is_archive_name(name) or is_image_name(name):
+        if is_opened(name) or is_image_name(name):
             continue
         if is_junk(name):
             left_out.append(_left_out(one, LeftOutReason.OS_JUNK))

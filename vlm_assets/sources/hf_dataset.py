@@ -56,7 +56,7 @@ class HfDataset:
     """Lists and fetches Hub datasets."""
 
     kind: ClassVar[str] = "hf_dataset"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     spec_type: ClassVar[type[SourceSpec]] = HfDatasetSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM,

@@ -49,7 +49,7 @@ class HfDisk:
     """Lists and reads dataset files on this machine's volumes."""
 
     kind: ClassVar[str] = "hf_disk"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = HfDiskSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset({"huggingface"})

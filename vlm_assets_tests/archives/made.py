@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
 import py7zr
 from backports import zstd
 
@@ -104,6 +105,7 @@ def raw_zip(
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd.compress,
+    "lz4": lz4.frame.compress,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from vlm_assets.archives.limits import (
     TruncatedArchiveError,
 )
 from vlm_assets.archives.members import Found, Member
-from vlm_assets.archives.names import is_archive_name, is_junk, safe_name
+from vlm_assets.archives.names import is_archive_name, is_junk, is_opened, safe_name
 from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.words.errors import BombError, LeftOut, LeftOutReason, RejectReason, SourceError
@@ -52,6 +52,7 @@ def zst(data: bytes) -> bytes:
 FORMS: dict[str, Callable[[list[tuple[str, bytes]]], bytes]] = {
     "zip": zip_of, "tar": tar_of, "tar.gz": lambda f: tar_of(f, "w:gz"), "tar.bz2": lambda f: tar_of(f, "w:bz2"),
     "tar.xz": lambda f: tar_of(f, "w:xz"), "tar.zst": lambda f: zst(tar_of(f)),
+    "tar.lz4": lambda f: made.PACKERS["lz4"](tar_of(f)),
 }  # fmt: skip
 
 
@@ -332,6 +333,23 @@ def test_what_is_a_record_and_what_is_left_out(tmp_path: Path) -> None:
     ]  # fmt: skip
     details = {one.key: one.detail for one in found if isinstance(one, LeftOut)}
     assert (details["e.txt"], details["f.pdf"]) == ("text", "PDF")
+
+
+@pytest.mark.parametrize("form", made.PACKERS)
+def test_a_packed_image_is_one(tmp_path: Path, form: str) -> None:
+    """By the name that it has upstream: the file itself may lie in a cache."""
+    path = tmp_path / "x"
+    path.write_bytes(made.PACKERS[form](b"A" * 9))
+    where = f"in/a.jpg.{form}"
+    assert told(list(read_members(path, Reading(LIMITS), where=where))) == [("a.jpg", b"A" * 9)]
+    path.write_bytes(path.read_bytes()[:-6])
+    [cut] = read_members(path, Reading(LIMITS), where=where)
+    assert told([cut])[0] in {("a.jpg", "unreadable"), ("a.jpg", "truncated")}
+    path.write_bytes(made.PACKERS[form](tar_of(PLAIN)))
+    assert [name for name, _ in told(list(read_members(path, Reading(LIMITS), where=where)))] == [
+        f"a.jpg/{name}" for name, _ in PLAIN
+    ]
+    assert is_opened(where)
 
 
 def test_an_archive_inside_shares_the_limits(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import codecs
 import gzip
 import lzma
 
+import lz4.frame
 import pyarrow as pa
 import pytest
 
@@ -84,7 +85,7 @@ def zstd(data: bytes) -> bytes:
     return bytes(sink.getvalue())
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd, lz4.frame.compress])
 def test_packed_text_is_read_and_a_cut_one_is_an_error(pack):
     text = "".join(f"satır {n} ışık {n * n}\n" for n in range(5000))
     packed = pack(text.encode())

@@ -116,3 +116,30 @@ def test_the_text_of_a_row_is_the_first_usual_column_that_has_one():
     assert [(one.text, one.extra) for one in found if isinstance(one, Record)] == [
         ("a", {"caption": "b"}), ("c", {"text": None}), (None, {"caption": None}),
     ]  # fmt: skip
+
+
+KIND = pa.struct({"bytes": pa.binary(), "path": pa.string(), "caption": pa.string(), "w": pa.int32()})
+ONE = {"bytes": IMAGE, "path": "a.jpg", "caption": "şık", "w": 7}
+BARE = {"bytes": IMAGE, "path": None, "caption": None, "w": None}
+SAID = {"caption": "şık", "w": 7}
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted", "expected"),
+    [
+        (pa.array([ONE, BARE], KIND), {}, [(None, {"image": SAID, "image.path": "a.jpg"}), (None, {})]),
+        (pa.array([ONE], KIND), {"text_column": "image.caption"}, [("şık", {"image": SAID, "image.path": "a.jpg"})]),
+        (pa.array([[ONE, BARE], [BARE]], pa.list_(KIND)), {}, [(None, {"image": [SAID, None]}), (None, {})]),
+        (
+            pa.array([[ONE, BARE]], pa.list_(KIND)),
+            {"split_images": True},
+            [(None, {"image": SAID, "image.path": "a.jpg"}), (None, {"image": None})],
+        ),
+    ],
+    ids=["one", "text", "several", "split"],
+)  # fmt: skip
+def test_what_stands_beside_an_image_in_its_struct_is_kept(cells, wanted, expected):
+    batch = pa.record_batch({"image": cells})
+    columns = plan_columns(batch.schema, "t", Wanted(**wanted))
+    found = records_of(batch, columns, "t", "t", first_row=0, first_record=0)
+    assert [(one.text, one.extra) for one in found if isinstance(one, Record)] == expected
