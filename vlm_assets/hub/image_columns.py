@@ -45,7 +45,7 @@ def named_shape(kind: pa.DataType, name: str, where: str) -> tuple[ImageShape, b
     """
     many = is_list(kind)
     inner = kind.value_type if many else kind
-    if pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
+    if pa.types.is_struct(inner) and {"bytes", "path"}.intersection(one.name for one in inner):
         return "struct", many
     if is_binary(inner):
         return "binary", many

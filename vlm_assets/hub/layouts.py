@@ -24,7 +24,7 @@ from vlm_assets.hub.contents import with_contents
 from vlm_assets.hub.left_out import FilesApart, files_apart, may_be_named
 from vlm_assets.hub.listed_tables import TableGroup
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
-from vlm_assets.hub.packed import ARCHIVE, packed_words, tables_for
+from vlm_assets.hub.packed import PACKED, packed_words, tables_for
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
 from vlm_assets.hub.remote_contents import LOOKED_AT, formats_by_content, unnamed_files
 from vlm_assets.hub.repo_files import RepoFile
@@ -322,7 +322,7 @@ def _items(
             payload["parts"] = [asdict(part) for part in parts]
         else:
             payload["file"] = asdict(parts[0])
-        if split.format == ARCHIVE and (tables := tables_for(path, split, splits, tree, rule)):
+        if split.format in PACKED and (tables := tables_for(path, split, splits, tree, rule)):
             payload["tables"] = tables
             identity += [_short_hash(tables)]
         items.append(Item(nfc(path), "+".join(identity), payload, sum(one.size_bytes for one in parts)))

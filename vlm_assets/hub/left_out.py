@@ -65,7 +65,7 @@ def files_apart(
             continue
         reason, detail = _why(path, formats(path), incomplete, unnamed, unwanted)
         left_out.append(LeftOut(nfc(path), reason, detail, sizes[path]))
-    has_images = any(split.format in ("imagefolder", "archive") for split, _ in splits)
+    has_images = any(split.format in ("imagefolder", "archive", "webdataset") for split, _ in splits)
     return FilesApart(
         companions, tuple(left_out), len(items) - len(firsts), tuple(_hints(left_out, has_images=has_images))
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from vlm_assets.archives.captions import TablesBeside, member_captions
 from vlm_assets.archives.members import Found
@@ -16,7 +16,10 @@ from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Event
 
-ARCHIVE = "archive"
+ARCHIVE: Final = "archive"
+WEBDATASET: Final = "webdataset"
+PACKED: Final = frozenset({ARCHIVE, WEBDATASET})
+"""Formats of files that tables beside them may speak of the inside of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,15 @@ def tables_for(
     own = {one for one in tree if rule.may_own(one)} if declared else set(split.metadata_files)
     above = set(() if declared else split.metadata_above)
     folder = PurePosixPath(path).parent
-    others = [one for one in splits if one is not split and one.format == ARCHIVE]
+    others = [one for one in splits if one is not split and one.format in PACKED]
     told: dict[str, Any] = {}
     if split.metadata_selects and not declared:
         told["names"] = sorted(split.metadata_names)
     if own | above:
         told["files"] = {nfc(one): asdict(tree[one]) for one in sorted(own | above)}
         expected = own | {one for one in above if PurePosixPath(one).parent == folder}
-        is_only_archive = len(split.files) == 1 and not others
+        # A tar's samples need no table: one that names none of them is of something else.
+        is_only_archive = len(split.files) == 1 and not others and split.format == ARCHIVE
         told["optional"] = sorted(map(nfc, (own | above) - (expected if is_only_archive else set())))
         told["unfolded"] = not any(
             PurePosixPath(file).parent == folder for one in others for file in one.files
@@ -62,6 +66,21 @@ def packed_words(told: Mapping[str, Any], rule: CaptionRule, paths: Sequence[Pat
         unfolded=told.get("unfolded", True),
     )
     return PackedWords(replace(rule, tables=tuple(dict.fromkeys(names)) if rule.tables else ()), beside)
+
+
+def names_members(
+    parts: Sequence[Path], item: str, origin: str, reading: Reading, words: PackedWords
+) -> bool:
+    """Whether tables beside an archive name any of its members.
+
+    Raises:
+        SourceError: the archive cannot be read to its end, or a table not for certain.
+    """
+    if not words.beside.open:
+        return False
+    walk = partial(read_members, parts, where=origin)
+    with member_captions(words.rule, item, walk, reading, where=origin, beside=words.beside) as captions:
+        return bool(captions.counts.get("joined"))
 
 
 def packed_records(

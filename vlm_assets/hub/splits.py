@@ -120,7 +120,7 @@ def _with_metadata(
     split: DataSplit, matched: Sequence[str], declared: Sequence[str], tree: "_Tree"
 ) -> DataSplit:
     """The split with its tables of captions: those that it matches, and those that stand above its files."""
-    if split.format not in ("imagefolder", "archive"):
+    if split.format not in ("imagefolder", "archive", "webdataset"):
         return split
     names = set(declared or METADATA_NAMES)
     own = {path for path in matched if PurePosixPath(path).name in names}

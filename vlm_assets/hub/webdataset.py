@@ -27,8 +27,8 @@ from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.packed import PackedWords, packed_records
-from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason, SourceError
+from vlm_assets.hub.packed import PackedWords, names_members, packed_records
+from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Event, Record, RecordImage
 
 SAMPLE_BYTES: Final = 512 * 2**20
@@ -86,7 +86,8 @@ def webdataset_records(
 ) -> Iterator[Event]:
     """A record a sample, in the order in which samples are complete, and what was left out of the tar.
 
-    A tar of images with tables of their words in it, and no words beside each, is read as an archive of images.
+    A tar of images with tables of their words in it, or beside it and naming some of them, and no words beside each,
+    is read as an archive of images. A table beside it that is not joined is left out on record.
 
     Raises:
         SourceError: it cannot be read to its end, several images and none named, or a column of the catalogue that
@@ -94,9 +95,13 @@ def webdataset_records(
     """
     how = replace(reading, wanted=lambda _: True)
     names = _names(parts, origin, how, words.rule)
-    if names.has_tables and not names.has_words:
+    if not names.has_words and (names.has_tables or names_members(parts, item, origin, reading, words)):
         yield from packed_records(parts, item, origin, reading, words)
         return
+    for table in words.beside.open:
+        yield LeftOut(
+            f"{item}/{table}", LeftOutReason.UNUSED_COMPANION, "a table beside the tar that is not joined"
+        )
     met = _Met()
     record = -1
     for found in _samples(parts, origin, how, wanted, names.torn):

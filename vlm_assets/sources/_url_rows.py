@@ -1,6 +1,7 @@
 """Rows of URL lists: their URL, and what is said about it, packed so that many can wait."""
 
 import math
+from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -82,6 +83,7 @@ def packed_cells(
             and url.__class__ is str
             and url
             and url.isascii()
+            and url[0] != "["
             and "#" not in url
             and url == url.strip()
             and (text is None or text.__class__ is str)
@@ -138,7 +140,9 @@ def _url_rows(row: RawRow, columns: Columns, where: str) -> Iterator[UrlRow]:
 
 
 def _urls_in(cell: Any) -> Iterator[Any]:
-    """What a cell names: itself, the elements of a list, the URL of an object that has one."""
+    """What a cell names: itself, the elements of a list, written out or not, the URL of an object that has one."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        cell = _written_list(cell)
     if isinstance(cell, (list, tuple)):
         for one in cell:
             yield from _urls_in(one)
@@ -149,6 +153,18 @@ def _urls_in(cell: Any) -> Iterator[Any]:
         )
     elif cell is not None:
         yield cell
+
+
+def _written_list(text: str) -> Any:
+    """The list of texts that a text is as JSON, or as Python prints it; another text as it is."""
+    for read in (orjson.loads, literal_eval):
+        try:
+            found = read(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, list) and found and all(isinstance(one, str) and "://" in one for one in found):
+            return found
+    return text
 
 
 def _url_row(

@@ -65,6 +65,11 @@ NAMED = ("images/a.jpg", "hf://datasets/org/set@main/images/b.jpg")
 ROWS = [{"image": NAMED[0], "text": "a"}, {"image": NAMED[1], "text": "b"}]
 TABLES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "struct": ("data/t.parquet", parquet(image=paths(*NAMED), text=["a", "b"]), {}),
+    "path_alone": (
+        "data/t.parquet",
+        parquet(image=[{"path": name} for name in NAMED], text=["a", "b"]),
+        {"image_column": "image"},
+    ),
     "text": ("data/t.parquet", parquet(foto=NAMED, text=["a", "b"]), {"image_column": "foto"}),
     "found": ("data/t.parquet", parquet(image=NAMED, text=["a", "b"]), {}),
     "csv": ("data/t.csv", f"image;text\n{NAMED[0]};a\n{NAMED[1]};b\n".encode(), {}),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vlm_assets.demo.services.huggingface import HubService
-from vlm_assets.demo.services.pictures import zip_of
+from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
 from vlm_assets.words.errors import LeftOutReason, RejectReason, SourceError
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context
@@ -150,3 +150,39 @@ def test_archives_inside_archives_have_tables_too(hub, tmp_path):
         "train.zip/in.zip/a.jpg#caption=1": "bir", "train.zip/in.zip/a.jpg#caption=2": "iki",
         "train.zip/b.jpg": "uc",
     }  # fmt: skip
+
+
+TABLE = b"file_name,text\na.jpg,bir\nk/b.jpg,iki\n"
+TWO = [("a.jpg", JPEG + b"a"), ("k/b.jpg", JPEG + b"b")]
+
+
+@pytest.mark.parametrize(
+    ("members", "table", "texts", "left_out"),
+    [
+        (TWO, TABLE, {"0.tar/a.jpg": "bir", "0.tar/k/b.jpg": "iki"}, 0),
+        ([*TWO, ("a.txt", b"kendi")], TABLE, {"0.tar/a": "kendi", "0.tar/k/b": None}, 1),
+        (TWO, b"file_name,text\nzz.jpg,bir\n", {"0.tar/a": None, "0.tar/k/b": None}, 1),
+        (TWO, b"id,count\n1,2\n", {"0.tar/a": None, "0.tar/k/b": None}, 1),
+    ],
+    ids=["named", "words_of_their_own", "names_nothing", "of_something_else"],
+)
+def test_a_table_beside_a_tar_is_joined_where_it_names_samples_without_words(
+    hub: HubService,
+    tmp_path: Path,
+    members: list[tuple[str, bytes]],
+    table: bytes,
+    texts: dict[str, str | None],
+    left_out: int,
+) -> None:
+    hub.add("org/set", {"train/0.tar": tar_of(members), "train/metadata.csv": table})
+    fetched = fetched_of(tmp_path)
+    assert {key.removeprefix("train/"): text for key, text in said(fetched).items()} == texts
+    reasons = [(one.key, one.reason) for one in fetched.left_out]
+    assert reasons == [("train/0.tar/train/metadata.csv", LeftOutReason.UNUSED_COMPANION)] * left_out
+
+
+def test_a_table_above_several_tars_speaks_of_each(hub: HubService, tmp_path: Path) -> None:
+    table = b"file_name,text\ntrain/a.jpg,bir\ntrain/1/b.jpg,iki\n"
+    tars = {f"train/{n}.tar": tar_of([(f"{name}.jpg", JPEG)]) for n, name in enumerate("ab")}
+    hub.add("org/set", {**tars, "metadata.csv": table})
+    assert said(fetched_of(tmp_path)) == {"train/0.tar/a.jpg": "bir", "train/1.tar/b.jpg": "iki"}

@@ -147,8 +147,9 @@ def test_a_quote_can_be_a_character(tmp_path):
     [
         ([A, B], [A, B]), ([A, None, [B]], [A, B]), ({"src": A, "alt": "x"}, [A]), ([{"url": A}, {"url": B}], [A, B]),
         ([], [""]), (None, [""]), ({"a": 1}, ['{"a":1}']),
+        (f'["{A}", "{B}"]', [A, B]), (f" ['{A}', '{B}']", [A, B]), ("[a, b]", ["[a, b]"]), ("[" * 999, ["[" * 999]),
     ],
-    ids=["list", "nested", "object", "objects", "empty", "null", "other"],
+    ids=["list", "nested", "object", "objects", "empty", "null", "other", "json", "python", "no_list", "deep"],
 )  # fmt: skip
 def test_a_cell_of_several_urls_is_one_item_unless_split(tmp_path, cell, urls):
     path = write(tmp_path / "u.jsonl", jsonl([{"url": cell, "caption": "x", "n": 1}]))
