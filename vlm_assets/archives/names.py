@@ -6,12 +6,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-     ".mpo", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
-     ".heic", ".heif", ".hif", ".jxl", ".tga", ".psd", ".ico"}
-)  # fmt: skip
 ARCHIVE_SUFFIXES: Final = (
     ".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz",
     ".tar.zst", ".tzst", ".tar.lz4", ".tlz4", ".7z", ".cb7",

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from vlm_assets.captions.names import NamedFile, listed_name, name_column_test, split_row
+from vlm_assets.captions.names import NamedFile, image_suffixes, listed_name, name_column_test, split_row
 from vlm_assets.captions.tables import Table
 from vlm_assets.captions.words import Words, words_of
 from vlm_assets.words.errors import SourceError
@@ -116,6 +116,7 @@ class CaptionIndex:
         self.names_several = False
         """Whether any row names several images."""
         self._missed: list[tuple[str, str, str]] = []
+        self._suffixes: frozenset[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -213,12 +214,16 @@ class CaptionIndex:
     def _row(
         self, place: str, files: Sequence[NamedFile], rest: Mapping[str, Any], folder: str
     ) -> CaptionRow:
-        images = tuple(
-            Target(file.column, file.name, listed_name(file.name, folder, self._images)) for file in files
-        )
+        images = tuple(Target(file.column, file.name, self._key_of(file.name, folder)) for file in files)
         columns = self._columns
         said = words_of(rest, place, text_column=columns.text, messages_column=columns.messages)
         return CaptionRow(place, images, said)
+
+    def _key_of(self, name: str, folder: str) -> str | None:
+        """The image that a name means; in a column that the catalogue names, an id without suffix too."""
+        if self._columns.file_name is not None and self._suffixes is None:
+            self._suffixes = image_suffixes(self._images)
+        return listed_name(name, folder, self._images, self._suffixes or ())
 
     def _keep(self, row: CaptionRow, folder: str, *, shared: bool) -> bool:
         self.counts.rows += 1

@@ -1,11 +1,12 @@
 """Which columns of a row name files, and which listed file a name means."""
 
 import posixpath
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
 _ONE: Final = "file_name"
 _MANY: Final = "file_names"
@@ -37,7 +38,7 @@ def split_row(
 ) -> tuple[list[NamedFile], dict[str, Any]]:
     """The files that a row names, in the order of its columns and at any depth, and its other values.
 
-    Values of a name column that are no names (a number, an empty cell) name nothing; they stay nowhere, for such a
+    Values of a name column that are no names (a fraction, an empty cell) name nothing; they stay nowhere, for such a
     cell says nothing else.
     """
     files: list[NamedFile] = []
@@ -52,12 +53,14 @@ def split_row(
     return files, rest
 
 
-def listed_name(name: str, folder: str, listed: Container[str]) -> str | None:
+def listed_name(name: str, folder: str, listed: Container[str], suffixes: Collection[str] = ()) -> str | None:
     """The key of the listed file that a name means, from the folder of its table on; None where none is listed.
 
     A name is taken as it stands first, then with backslashes as `/` and without `./`, `//` and inner `..`, then
     without blanks around it. Case counts. Nothing is opened by such a name: what is not listed is not found, so
     neither an absolute path nor `..` leads anywhere outside.
+
+    `suffixes`: of a name without an image's suffix (an id) those are tried; it means a file where one alone is there.
     """
     base = f"{folder}/" if folder else ""
     exact = nfc(base + name)
@@ -70,7 +73,17 @@ def listed_name(name: str, folder: str, listed: Container[str]) -> str | None:
         key = nfc(posixpath.normpath(base + plain))
         if key in listed:
             return key
-    return None
+    ids = [key for key in (f"{exact}{suffix}" for suffix in suffixes) if key in listed]
+    return ids[0] if len(ids) == 1 and not _has_suffix(name) else None
+
+
+def image_suffixes(listed: Iterable[str]) -> frozenset[str]:
+    """Suffixes of the images among these, as they are written."""
+    return frozenset(posixpath.splitext(key)[1] for key in listed if _has_suffix(key))
+
+
+def _has_suffix(name: str) -> bool:
+    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _image_column(column: str) -> str:
@@ -84,6 +97,8 @@ def _image_column(column: str) -> str:
 def _named(column: str, value: Any) -> list[NamedFile]:
     if isinstance(value, str):
         return [NamedFile(column, value)] if value.strip() else []
+    if isinstance(value, int) and not isinstance(value, bool):  # an id: `1234` of `1234.jpg`
+        return [NamedFile(column, str(value))]
     if isinstance(value, (list, tuple)):
         return [file for one in value for file in _named(column, one)]
     return []

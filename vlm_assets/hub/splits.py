@@ -16,10 +16,10 @@ from fsspec import (  # type: ignore[import-untyped]  # ships no types
     register_implementation,
 )
 
-from vlm_assets.archives.names import IMAGE_SUFFIXES
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.words.errors import SourceError
+from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
 _PROTOCOL: Final = "vlmtree"
 _ROOT: Final = "repo"

@@ -100,6 +100,20 @@ def test_declared_columns_are_the_ones(tmp_path):
         assert told(made, "a.jpg") == [("captions.txt: line 2", "bir", {"text": "iki"})]
 
 
+@pytest.mark.parametrize("name", ["table.csv", "table.jsonl"])
+def test_ids_without_suffix_name_images_where_the_catalogue_says_which_column_they_are_in(tmp_path, name):
+    content = (
+        "id,text\n7,bir\n8,iki\n"
+        if name.endswith("csv")
+        else '{"id":7,"text":"bir"}\n{"id":8,"text":"iki"}\n'
+    )
+    with CaptionIndex(["7.jpg", "8.jpg", "8.png", "8.txt"], tmp_path, CaptionColumns(file_name="id")) as made:
+        made.add(table(content, name), "")
+        counts = made.finish()
+        assert [row.words.text for row in made.rows_of("7.jpg")] == ["bir"]
+        assert (counts.joined, counts.name_nothing) == (1, 1)
+
+
 def test_a_table_that_may_be_of_something_else_stops_nothing(tmp_path):
     with CaptionIndex(IMAGES, tmp_path) as made:
         assert not made.add(table("city,people\nIzmir,5\n"), "", optional=True)

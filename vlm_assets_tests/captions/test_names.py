@@ -2,7 +2,14 @@ import unicodedata
 
 import pytest
 
-from vlm_assets.captions.names import NamedFile, is_name_column, listed_name, name_column_test, split_row
+from vlm_assets.captions.names import (
+    NamedFile,
+    image_suffixes,
+    is_name_column,
+    listed_name,
+    name_column_test,
+    split_row,
+)
 
 LISTED = {"a.jpg", "t/a.jpg", "t/b/1.jpg", "t/çiçek.jpg", "t/IMG_1.JPG", "t/a b.jpg", "t/x\\y.jpg", " s.jpg"}
 
@@ -42,6 +49,18 @@ def test_names_lead_to_listed_files_only(name, folder, found):
 
 
 @pytest.mark.parametrize(
+    ("name", "found"),
+    [("a", "t/a.jpg"), ("IMG_1", "t/IMG_1.JPG"), ("two", None), ("two.png", "t/two.png"), ("v1.5", "t/v1.5.jpg"),
+     ("notes", None), ("a.jpg", "t/a.jpg"), ("yok.jpg", None)],
+)  # fmt: skip
+def test_an_id_leads_to_the_one_image_of_its_name(name, found):
+    listed = LISTED | {"t/two.jpg", "t/two.png", "t/v1.5.jpg", "t/notes.txt", "t/yok.jpg.png"}
+    suffixes = image_suffixes(listed)
+    assert suffixes == {".jpg", ".JPG", ".png"}
+    assert listed_name(name, "t", listed, suffixes) == found
+
+
+@pytest.mark.parametrize(
     ("column", "is_one"),
     [("file_name", True), ("file_names", True), ("image_file_name", True), ("images_file_names", True),
      ("filename", False), ("file_name_old", False), ("myfile_name", False), ("text", False)],
@@ -69,7 +88,9 @@ def test_a_declared_name_column_is_the_only_one():
         ({"parts": [{"file_name": "a", "k": 1}, {"file_name": "b", "k": 2}]},
          [("parts.image", "a"), ("parts.image", "b")], {"parts": [{"k": 1}, {"k": 2}]}),
         ({"file_name": None, "other_file_name": "", "x": 1}, [], {"x": 1}),
-        ({"file_name": 5}, [], {}),
+        ({"file_name": 5}, [("image", "5")], {}),
+        ({"file_name": 5.5}, [], {}),
+        ({"file_name": True}, [], {}),
     ],
 )  # fmt: skip
 def test_rows_name_files_at_any_depth(values, files, rest):
