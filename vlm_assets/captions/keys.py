@@ -77,7 +77,7 @@ class CaptionKeys(TextFileKeys):
     text: CaptionText = NONE
     """`none`, `sidecar`, `metadata`, or the file name of the tables that name images."""
     file_name_column: str | None = None
-    """Unset: `file_name`, `*_file_name` and the like."""
+    """Unset: `file_name`, `*_file_name` and the like. Where it is set, an id names the one image of that name."""
     file_name_folder: str = ""
     """The folder that names are relative to, from their table's own on."""
     text_column: str | None = None
