@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from vlm_assets.archives.encodings import name_hint
+from vlm_assets.archives.names import suffix_of
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
 from vlm_assets.words.records import Event, Item, ListedSlice
@@ -28,6 +29,7 @@ ARCHIVES: Final = "archives"
 """The group of a source's archives, where they share slices."""
 ARCHIVE_SLICES: Final = 200
 _TOLD_NAMES: Final = 200
+_NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_COMPANION})
 logger = logging.getLogger("vlm_assets.sources")
 
 
@@ -52,6 +54,21 @@ class PathGlobs:
             fnmatchcase(path, glob) or glob.startswith((f"{path}/", "*")) or fnmatchcase(f"{path}/", glob)
             for glob in self.include
         )
+
+
+def data_file_hints(left_out: Iterable[LeftOut]) -> list[str]:
+    """A line where files that were left out hold tables, which may have images in them."""
+    tables = [
+        one.key
+        for one in left_out
+        if one.reason in _NOT_READ and suffix_of(one.key) in {".parquet", ".arrow"}
+    ]
+    told = "hf_disk reads images in a folder of them; `text: NAME` takes one as captions"
+    return (
+        [f"{len(tables)} data files are not read by this kind, the first is {tables[0]}; {told}"]
+        if tables
+        else []
+    )
 
 
 def member_events(

@@ -13,7 +13,14 @@ from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import PathGlobs, among_others, archive_slices, beside_flags, tables_near
+from vlm_assets.sources._archives import (
+    PathGlobs,
+    among_others,
+    archive_slices,
+    beside_flags,
+    data_file_hints,
+    tables_near,
+)
 from vlm_assets.sources._folder_archives import (
     FolderArchive,
     archive_events,
@@ -134,7 +141,7 @@ class ClientFolder:
         slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
         return Listed(
             "folder", slices, buckets, attributes, walk.left_out,
-            name_hints(archives, walk.files, spec.path, spec.encoding),
+            [*name_hints(archives, walk.files, spec.path, spec.encoding), *data_file_hints(walk.left_out)],
             upstream=walk.count,
             companions=len(companions) + len(packed) - len(archives),
             captions_unused=captions.counts.get("name_nothing", captions.counts.get("sidecars_unused")),

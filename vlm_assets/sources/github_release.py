@@ -18,7 +18,7 @@ from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
+from vlm_assets.sources._archives import NO_IMAGES, data_file_hints, member_events, tables_beside
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, token_of
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
@@ -89,6 +89,7 @@ class GithubRelease:
         return Listed(
             str(release["tag_name"]), slices, {_LOOSE: count} if loose else {},
             {"captions": said.counts} if said.counts else {}, said.sorted.left_out,
+            data_file_hints(said.sorted.left_out),
             upstream=len(assets),
             companions=said.companions
             + sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),

@@ -35,7 +35,13 @@ from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
-from vlm_assets.sources._archives import PathGlobs, archive_slices, member_events, tables_beside
+from vlm_assets.sources._archives import (
+    PathGlobs,
+    archive_slices,
+    data_file_hints,
+    member_events,
+    tables_beside,
+)
 from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, read_members_of, sort_out
 from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
@@ -136,7 +142,7 @@ class KaggleSource:
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
             f"versions/{dataset.version}", slices, buckets, {"captions": said.counts} if said.counts else {},
-            said.sorted.left_out, (hint,) if hint else (),
+            said.sorted.left_out, [*([hint] if hint else []), *data_file_hints(said.sorted.left_out)],
             upstream=len(directory.members),
             companions=said.companions + sum(len(one.payload["parts"]) - 1 for one in archives),
             captions_unused=said.captions_unused,

@@ -13,10 +13,23 @@ from hypothesis import strategies as st
 
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import picture, zip_of
-from vlm_assets.sources import client_folder, hf_dataset, image_urls, kaggle, pdf_folder
+from vlm_assets.sources import (
+    client_folder,
+    github_release,
+    hf_dataset,
+    hf_disk,
+    hf_image_urls,
+    image_urls,
+    kaggle,
+    newspapers,
+    pdf_folder,
+)
 from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, sort_out
 from vlm_assets.sources._listed_captions import Sorted, with_captions
+from vlm_assets.spiders.model import Issue, Title
+from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Listed
+from vlm_assets_tests.captions.kit import parquet
 from vlm_assets_tests.sources.kit import COMMON, Fetched, canonical, fetch_context, list_context
 
 IMAGE = picture("a").data
@@ -153,6 +166,65 @@ def test_of_a_directory_of_kaggle(tree: dict[str, bytes], keys: dict[str, Any]) 
     sidecars = {name for item in said.sorted.items for name in item.payload.get("sidecars", ())}
     assert len(sidecars) == said.companions
     assert not sidecars & (keys_of_items | {one.key for one in said.sorted.left_out})
+
+
+FEWER = settings(MADE, max_examples=20)
+TABLE = parquet({"url": [f"http://127.0.0.1/{name}" for name in "aba"], "image": [IMAGE] * 3})
+
+
+@FEWER
+@given(TREES)
+def test_of_a_folder_of_data_files(tree: dict[str, bytes]) -> None:
+    with TemporaryDirectory() as base:
+        folder = put(Path(base, "in"), {**tree, "train.parquet": TABLE})
+        keys = {**COMMON, "kind": "hf_disk", "path": folder, "image_column": "image"}
+        spec = hf_disk.HfDiskSpec.model_validate(keys)
+        holds(hf_disk.SOURCE.list(spec, list_context(Path(base))), walked(folder))
+
+
+@FEWER
+@given(TREES)
+@example({"x.zip.001": b"", "x.zip.002": b"", "y.zip.002": b"", "a.jpg.gz": b""})
+def test_of_the_assets_of_a_release(tree: dict[str, bytes]) -> None:
+    """Assets have no folders; what their names do not tell is looked at afterwards, each once."""
+    names = sorted({nfc(name.rpartition("/")[2]) for name in tree})
+    assets = [
+        {"name": name, "id": n, "size": 1, "url": "", "browser_download_url": "", "updated_at": ""}
+        for n, name in enumerate(names)
+    ]
+    archives, loose, left_out, unknown = github_release._sorted_out(assets)
+    files = [part for one in archives for part in one.payload.get("parts", [one.payload])]
+    assert len(files) + len(loose) + len(left_out) + len(unknown) == len(assets)
+    sides = [*(one.key for one in loose), *(one.key for one in left_out), *(one["name"] for one in unknown)]
+    assert len(set(sides)) == len(sides)
+
+
+ISSUES = st.lists(
+    st.builds(Issue, st.sampled_from([f"http://127.0.0.1/{n}.pdf" for n in range(6)]),
+              st.sampled_from(("1934", "1935", "")), st.just("1 Mart"), st.sampled_from((None, "1936-03-01"))),
+    max_size=8,
+).map(tuple)  # fmt: skip
+
+
+@given(st.lists(st.tuples(ISSUES, st.integers(0, 2)), max_size=4), st.sampled_from((None, (1934, 1935))))
+def test_of_an_archive_of_newspapers(made: list[tuple[Any, int]], years: tuple[int, int] | None) -> None:
+    titles = [Title(f"t{n}", f"T {n}", issues, missing) for n, (issues, missing) in enumerate(made)]
+    spec = newspapers.NewspapersSpec.model_validate({**COMMON, "kind": "newspapers", "years": years})
+    slices, left_out, twice = newspapers._slices(spec, "http://127.0.0.1/", titles)
+    items = [item.key for one in slices for item in one.items]
+    assert len(items) + len(left_out) + twice == sum(len(issues) for issues, _ in made)
+    assert len(set(items)) == len(items)
+    assert not set(items) & {one.key for one in left_out}
+    assert len(list(newspapers._without_link(titles))) == sum(missing for _, missing in made)
+
+
+def test_of_a_list_in_a_repository(hub: HubService, tmp_path: Path) -> None:
+    files = {"train.parquet": TABLE, "notes.md": b"", "x.bin": b"\0\1", ".hidden": b""}
+    hub.add("org/set", files)
+    keys = {**COMMON, "kind": "hf_image_urls", "repo": "org/set"}
+    listed = hf_image_urls.SOURCE.list(hf_image_urls.HfImageUrlsSpec(**keys), list_context(tmp_path))
+    added = {one.key for one in listed.left_out} - files.keys()
+    holds(listed, 3 + len(files) - 1 + len(added))
 
 
 LINES = st.lists(
