@@ -6,6 +6,7 @@ from pathlib import Path
 from dotenv import load_dotenv
 
 import vlm_assets.commands.docs
+import vlm_assets.commands.exports
 import vlm_assets.commands.keep
 import vlm_assets.commands.line
 import vlm_assets.commands.lock

@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 from pydantic import ValidationError
 
+from vlm_assets.exports.places import exports_before
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.corpora import Corpora
@@ -38,8 +39,8 @@ Previews = Callable[[Collection[tuple[str, str]]], Sequence[str]]
 """Forgets what a UI keeps of these (source, slice); returns what it cleaned, in words."""
 
 _ELSEWHERE: Final = (
-    "Exports made earlier (`vlm-assets export`) and originals in folders of clients are outside this data root: "
-    "remove the rows there too."
+    "Originals in folders of clients, and exports that other machines made, are outside this data root: remove the "
+    "rows there too."
 )
 _NOWHERE: Final = (
     "no row on this machine has what was asked for. It is on record: it is never fetched, and kept out should it "
@@ -235,6 +236,7 @@ class _Takedown:
             step()
         if not self.tombstone.ids:
             self.remarks.append(f"{self.tombstone.asked}: {_NOWHERE}")
+        self.remarks += [f"exported before: {one}" for one in exports_before(self.root, self.tombstone.name)]
         self.remarks.append(_ELSEWHERE)
 
     def _clear_staging(self) -> None:
