@@ -92,7 +92,7 @@ def diff_versions(a: Path, b: Path) -> CorpusDiff:
         if label == "added":
             counts.append(_count(one, stays, "kept"))
     table = pd.concat(counts).groupby(list(_KEYS), dropna=False, sort=True).sum().fillna(0)
-    table = table.reindex(columns=["added", "removed", "kept"], fill_value=0).astype("int64").reset_index()
+    table = table[["added", "removed", "kept"]].astype("int64").reset_index()
     return CorpusDiff(
         str(a), str(b), table[table[["added", "removed", "kept"]].any(axis=1)].reset_index(drop=True)
     )

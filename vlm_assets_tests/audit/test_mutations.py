@@ -33,6 +33,9 @@ from vlm_assets_tests.audit.breaking import (
 from vlm_assets_tests.workplace import ingest, picture, relist
 
 Mutation = Callable[[Broken], None]
+CELLS = {
+    "photos", "photos/street", "photos/nature", "photos/nature/day", "photos/nature/night", "pages", "pages/scans",
+}  # fmt: skip
 MUTATIONS: dict[str, tuple[Mutation, str, str]] = {}
 
 
@@ -581,6 +584,18 @@ def test_a_good_once_has_no_finding(good, full):
     findings = audit_corpus(good, TARGET, full=full)
     assert [f.name for f in findings] == list(finding_names())
     assert [(f.name, f.observed, f.examples) for f in findings if not (f.passed and f.judged)] == []
+    [quotas] = [f for f in findings if f.name == "quotas"]
+    assert set(quotas.figures["granted"]) == CELLS
+
+
+def test_a_quick_audit_hashes_small_data_files_whole(good, tmp_path):
+    broken = copy_of(good, tmp_path)
+    path = next(iter(sorted(broken.corpus.glob("data-*.arrow"))))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    findings = audit_corpus(broken.installation, TARGET, full=False)
+    assert "shard_files" in {str(f.name) for f in findings if f.failed}
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

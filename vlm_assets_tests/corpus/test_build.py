@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.manifest import AllocatedShard, AllocationManifest
-from vlm_assets.corpus import build, writer
+from vlm_assets.corpus import build, planned_rows, writer
 from vlm_assets.corpus.build import BuildProgress, build_corpus, corpus_lock, pending_shards, write_shards
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.seal import PINS, seal
@@ -173,6 +175,28 @@ def test_same_hashes_whatever_the_workers(root, monkeypatch):
         assert build_corpus(plan_dir, root, workers=workers, on_progress=note) == first
         assert seen
         assert all(rows <= total == first.rows for rows, total in seen)
+
+
+def test_progress_says_what_is_done_of_what_is_to_do(root):
+    plan_dir = plan_rows(root, commit_sources(root))
+    last: list[BuildProgress] = []
+    manifest = build_corpus(plan_dir, root, workers=2, on_progress=last.append)
+    done = last[-1]
+    assert done.rows == done.total_rows == manifest.rows
+    written = sum(path.stat().st_size for path in version_of(root).glob("*-r*.arrow"))
+    assert 0 < done.size_bytes <= done.total_bytes
+    assert written <= done.total_bytes <= 3 * written
+
+
+def test_progress_counts_a_shard_by_its_last_word(monkeypatch):
+    monkeypatch.setattr(build, "time", SimpleNamespace(monotonic=lambda: 110.0))
+    progress = BuildProgress(total_rows=90, started_s=100.0)
+    assert progress.left_s is None
+    for bits, rows, size_bytes in (("0", 10, 1_000), ("1", 5, 400), ("0", 25, 2_500)):
+        progress.take(ShardProgress(bits, rows, size_bytes))
+    assert (progress.rows, progress.size_bytes) == (30, 2_900)
+    assert progress.rows_per_s == pytest.approx(3)
+    assert progress.left_s == pytest.approx(20)
 
 
 def test_batches_of_the_slices_do_not_show(tmp_path):
@@ -403,6 +427,10 @@ def test_a_row_over_the_cap_is_named(root):
     plan_dir = commit_plan(root, {("a", "s"): {0: 0}}, shard=SHARD)
     with pytest.raises(CorpusError, match=r"a/s, row 0"):
         build_corpus(plan_dir, root)
+
+
+def test_no_row_is_longer_than_the_offsets_of_its_column():
+    assert planned_rows._MAX_ROW_BYTES == np.iinfo(np.int32).max
 
 
 def test_a_shard_larger_than_planned_is_refused_and_leaves_nothing_that_counts(root):
