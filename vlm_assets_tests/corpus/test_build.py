@@ -430,7 +430,7 @@ def test_a_row_over_the_cap_is_named(root):
 
 
 def test_no_row_is_longer_than_the_offsets_of_its_column():
-    assert planned_rows._MAX_ROW_BYTES == np.iinfo(np.int32).max
+    assert np.iinfo(np.int32).max == planned_rows._MAX_ROW_BYTES
 
 
 def test_a_shard_larger_than_planned_is_refused_and_leaves_nothing_that_counts(root):

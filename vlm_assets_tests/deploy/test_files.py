@@ -21,7 +21,7 @@ from vlm_assets_tests.waiting import HANG_S
 TOP = Path(__file__).resolve().parents[2]
 DEPLOY = TOP / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-SCRIPTS = sorted([*DEPLOY.glob("*.sh"), *DEPLOY.glob("*/*.sh")])
+SCRIPTS = sorted([*DEPLOY.glob("*.sh"), *DEPLOY.glob("*/*.sh"), TOP / ".ci/run"])
 APP = "/opt/vlm-assets"
 
 

@@ -204,6 +204,17 @@ def test_the_platform_is_told_the_topic_and_where_its_volumes_are():
     }
 
 
+def test_tasks_beyond_one_machine_are_told_the_topic_and_may_publish():
+    stack = template("ecs/stack.yaml")
+    told = {"Name": "VLM_NOTIFY_SNS_TOPIC", "Value": {"Ref": "NotifyTopicArn"}}
+    tasks = [one for one in stack["Resources"].values() if one["Type"] == "AWS::ECS::TaskDefinition"]
+    containers = [one for task in tasks for one in task["Properties"]["ContainerDefinitions"]]
+    assert [one["Name"] for one in containers if told not in one["Environment"]] == []
+    [publish, key] = stack["Resources"]["TellPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (publish["Action"], publish["Resource"]) == ("sns:Publish", {"Ref": "NotifyTopicArn"})
+    assert key["Fn::If"][1]["Resource"] == {"Ref": "NotifyKeyArn"}
+
+
 def test_logs_are_kept_for_a_time_and_may_be_written():
     logs = properties("Logs")
     assert logs["RetentionInDays"] > 0
