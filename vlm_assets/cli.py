@@ -14,9 +14,16 @@ import vlm_assets.commands.setup
 import vlm_assets.commands.start
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
 from vlm_assets.commands.app import app, errors, print_problems
+from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import ConfigError, VlmAssetsError
 
 __all__ = ["app", "main"]
+
+
+@named_disk_errors
+def _command() -> None:
+    """What is asked for; whatever the disk says on the way, in logs and catalogue too, becomes a message."""
+    app()
 
 
 def main() -> None:
@@ -26,7 +33,7 @@ def main() -> None:
     """
     load_dotenv(Path(".env").absolute(), override=False)
     try:
-        app()
+        _command()
     except ConfigError as error:
         print_problems(error.problems)
         sys.exit(2)

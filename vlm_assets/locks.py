@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import LockHeldError
 
 _FLOCK: Final = struct.Struct("@hhqqi4x")
@@ -140,12 +141,10 @@ def _take_first(stack: ExitStack, paths: Sequence[Path], purpose: str) -> list[s
         if lock(descriptor):
             stack.callback(os.close, descriptor)
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            os.ftruncate(descriptor, 0)
-            os.pwrite(
-                descriptor,
-                f"pid {os.getpid()} on {socket.gethostname()} since {since} ({purpose})".encode(),
-                0,
-            )
+            holder = f"pid {os.getpid()} on {socket.gethostname()} since {since} ({purpose})"
+            with naming(path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, holder.encode(), 0)
             return []
         holder = os.pread(descriptor, 4096, 0).decode() or "another process (it has not written its name yet)"
         holders.append(f"{path.name}: held by {holder}.")

@@ -8,6 +8,7 @@ import contextvars
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -82,6 +83,7 @@ class SubsystemHandler(logging.Handler):
         self._folder = folder
         self._max_bytes = max_bytes
         self._kept = kept
+        self._has_told = False
         self.setFormatter(_Formatter(as_json=as_json))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -99,8 +101,14 @@ class SubsystemHandler(logging.Handler):
                 os.write(descriptor, line)
             finally:
                 os.close(descriptor)
-        except OSError:
-            self.handleError(record)
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        """Says once that lines are lost; a traceback for each would bury what the command says."""
+        if not self._has_told:
+            self._has_told = True
+            sys.stderr.write(f"{self._folder}: log lines cannot be written ({error.strerror or error})\n")
 
     def _rotate(self, path: Path) -> None:
         """`x.log` becomes `x.log.1` and so on; whoever waited for the lock finds it done."""

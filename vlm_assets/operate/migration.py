@@ -112,7 +112,7 @@ def migrate(
     for one in report.found if apply else ():
         progress(f"{one.kind} {one.name}")
         try:
-            _ACTIONS[one.kind](installation, one)
+            named_disk_errors(_ACTIONS[one.kind])(installation, one)
         except (VlmAssetsError, OSError, pa.ArrowInvalid, ValidationError, KeyError, ValueError) as error:
             one.problem = f"{type(error).__name__}: {error}"
             logger.exception("%s %s was not migrated", one.kind, one.name)

@@ -16,7 +16,7 @@ from vlm_assets.corpus.seal import prune_versions
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.operate.takedown import litter
+from vlm_assets.operate.takedown import HalfDone, half_done, litter
 from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
@@ -56,6 +56,7 @@ def prune_data_root(
         pruning.allocations()
         pruning.corpora()
         pruning.locks()
+        pruning.half_done()
         pruning.litter()
     return pruning.report
 
@@ -131,6 +132,15 @@ class _Pruning:
                 self._remove(path)
                 self._remove(items_path(path))
 
+    def half_done(self) -> None:
+        """What nobody works on and no build goes on with."""
+        for one in left_half_done(self._root):
+            try:
+                with hold_lock(one.lock, f"pruning {one.path.name}"):
+                    self._remove(one.path)
+            except LockHeldError as error:
+                self.report.kept.append(str(error))
+
     def litter(self) -> None:
         """Temporary files of killed processes."""
         for path in litter(self._root):
@@ -188,6 +198,17 @@ class _Pruning:
     def _note(self, path: Path, size_bytes: int) -> None:
         self.report.removed.append(path.relative_to(self._root.path).as_posix())
         self.report.freed_bytes += size_bytes
+
+
+def left_half_done(root: DataRoot) -> list[HalfDone]:
+    """What is half done and no build goes on with: all but shards of the plans in force."""
+    plans = {
+        f"corpora/{link.parent.name}/{STAGING}/{link.name}-{version.name}"
+        for link in (root.path / "allocations").glob("*/*")
+        if link.is_symlink() and (version := current_version(link)) is not None
+    }
+    found = [(one, one.path.relative_to(root.path).as_posix()) for one in half_done(root)]
+    return [one for one, name in found if name.rpartition("-")[0] not in plans]
 
 
 def remove_tree(root: DataRoot, path: Path, report: PruneReport, *, dry_run: bool = False) -> None:

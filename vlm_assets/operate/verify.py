@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.operate.prune import left_half_done
 from vlm_assets.operate.takedown import litter, unfinished_takedowns
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.disk import named_disk_errors
@@ -53,7 +54,7 @@ class VerifyReport:
     seconds: float = 0.0
     problems: list[VerifyProblem] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
-    """Folders without a manifest: what a cut write or deletion left; shown by no name, removed by `prune`."""
+    """What a cut write or deletion left and nobody works on; shown by no name, removed by `prune`."""
     unfinished: list[str] = field(default_factory=list)
     """Takedowns on record that this machine has not carried out to the end."""
 
@@ -126,6 +127,7 @@ def verify(
         path.unlink(missing_ok=True)
     report.problems.sort(key=lambda one: one.path)
     report.leftovers += [_name(root, path) for path in litter(root)]
+    report.leftovers += [_name(root, one.path) for one in left_half_done(root) if one.abandoned]
     report.unfinished = unfinished_takedowns(root)
     report.seconds = time.monotonic() - clock
     return report

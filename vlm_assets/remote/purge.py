@@ -52,9 +52,9 @@ def purge_remote(
 ) -> Purged:
     """Pushes takedowns and what was rewritten, then removes for good what holds their rows; raises nothing.
 
-    Every version there is looked at, whichever machine pushed it. `listings`: sources whose listing was emptied here.
-    `again` is the command that finishes what could not be done. Objects that nothing names, copies of Dagster's
-    storage (they have previews) and uploads that did not end go too.
+    Every version there is looked at, whichever machine pushed it. `listings`: sources whose listing here has lost
+    words, in this run or an earlier one that was cut. `again` is the command that finishes what could not be done.
+    Objects that nothing names, copies of Dagster's storage (they have previews) and uploads that did not end go too.
     """
     address = installation.settings.remote
     try:

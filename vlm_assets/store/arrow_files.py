@@ -15,6 +15,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from vlm_assets.store.output_files import new_file
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import write_error
 from vlm_assets.words.layout import temporary_beside
 from vlm_assets.words.manifest import FileEntry
@@ -199,7 +200,8 @@ def sync_directory(path: Path) -> None:
     """Makes the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -1,8 +1,10 @@
 """Faults of the disk as errors of ours, with the path, whoever met them: the one place where that is decided."""
 
 import errno
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
@@ -17,6 +19,17 @@ _OF_THE_DISK: Final = frozenset(
         errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EFBIG, errno.EMLINK, errno.ENAMETOOLONG, errno.EXDEV,
     }
 )  # fmt: skip
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What the disk says inside of an open file, which knows no name, says it of this path."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def named_disk_errors(step: Callable[Params, Result]) -> Callable[Params, Result]:
@@ -34,7 +47,9 @@ def named_disk_errors(step: Callable[Params, Result]) -> Callable[Params, Result
         except OSError as error:
             if error.errno not in _OF_THE_DISK:
                 raise
-            raise write_error(error.filename or f"{step.__name__}: a file", error) from error
+            # Of two names the second is the one that could not be made: a link's first is what it points at.
+            where = error.filename2 or error.filename or f"{step.__name__}: a file"
+            raise write_error(where, error) from error
         except sqlite3.DatabaseError as error:
             kind = DiskFullError if "full" in str(error) else StoreError
             raise kind(f"{step.__name__}: a database under the data root: {error}") from error

@@ -1,127 +1,31 @@
 """A data root of schema 1: its rows have one image in columns of their own, and no conversation."""
 
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from blake3 import blake3
 from typer.testing import CliRunner
 
 from vlm_assets.allocation.step import allocate
 from vlm_assets.cli import app
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.ingest.due import Due
-from vlm_assets.ingest.listing import byte_config, items_fingerprint
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate import schema_1
 from vlm_assets.operate.migration import MIGRATIONS, Content, migrate
 from vlm_assets.operate.takedown.slices import empty_slices
 from vlm_assets.operate.verify import verify
 from vlm_assets.store.slices import data_file_names, read_rows
-from vlm_assets.store.versions import read_manifest, swap_link
+from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.errors import StoreError
-from vlm_assets.words.layout import MANIFEST, VERSIONS
+from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.manifest import FileEntry, SliceManifest
-from vlm_assets.words.records import Item, ListedSlice
-from vlm_assets.words.schema import ASSIGNED_COLUMNS, Row
+from vlm_assets.words.schema import Row
+from vlm_assets_tests.operate.schema_1_root import DATA_1, make_old
 from vlm_assets_tests.workplace import STREET, expect_error, fill, ingest, install
-
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_FACTS = [
-    ("image_sha256", pa.string()), ("dhash", pa.uint64()), ("width_px", pa.int32()), ("height_px", pa.int32()),
-    ("orientation", pa.uint8()), ("frames", pa.int32()), ("format", pa.string()), ("dpi", pa.int32()),
-    ("size_bytes", pa.int64()),
-]  # fmt: skip
-_TEXTS = ["id", "text", "extra", "label", "category", "subcategory", "source", "slice", "origin", "licence"]
-DATA_1 = pa.schema([("image", _IMAGE), *((name, pa.string()) for name in _TEXTS), *_FACTS])
-INDEX_1 = pa.schema(
-    [
-        *(field for field in DATA_1 if field.name not in ("image", "text", "extra")),
-        ("row_bytes", pa.int64()), ("text_sha256", pa.binary(32)), ("item_hash", pa.uint64()),
-        ("record", pa.int64()), ("digest", pa.binary(32)),
-    ]
-)  # fmt: skip
-
-
-def row_1(row: Row) -> Row:
-    """A row as schema 1 had it."""
-    [fact] = row["image_facts"]
-    facts = {name: fact[name] for name, _ in _FACTS if name != "image_sha256"}
-    flat = {"image_sha256": fact["sha256"], **facts}
-    image = None if row["images"] is None else {"bytes": row["images"][0], "path": None}
-    told = [{**row, **flat}[name] for name in DATA_1.names if name not in ("image", *ASSIGNED_COLUMNS)]
-    texts = sum(len(value.encode()) for name in (*_TEXTS, "format", "image_sha256")
-                if name not in ASSIGNED_COLUMNS and (value := {**row, **flat}[name]) is not None)  # fmt: skip
-    digest = b"of a row that was emptied".ljust(32) if image is None else sha256(orjson.dumps(told)).digest()
-    return {**row, **flat, "image": image, "row_bytes": 92 + texts + fact["size_bytes"], "digest": digest}
-
-
-def make_old(installation: Installation) -> None:
-    """Turns listing, slices, plans and corpora into those of schema 1."""
-    root = installation.root
-    for path in root.listings.glob("*.json"):
-        content = orjson.loads(path.read_bytes())
-        path.write_bytes(orjson.dumps(_without(content) | {"schema_version": 1}))
-    for link in [p for p in root.path.glob("*/*/*") if p.is_symlink()]:
-        folder = link.resolve()
-        content = orjson.loads((folder / MANIFEST).read_bytes()) | {"schema_version": 1}
-        if content["type"] == "slice":
-            content = _slice_1(installation, folder, content)
-        data = orjson.dumps(content)
-        (folder / MANIFEST).unlink()
-        (folder / MANIFEST).write_bytes(data)
-        target = folder.with_name(blake3(data).hexdigest()[:12])
-        folder.rename(target)
-        swap_link(link, Path(VERSIONS) / target.name)
-
-
-_NEW = {
-    "listing": ("upstream", "companions", "left_out", "left_out_file", "left_out_blake3", "captions_unused"),
-    "slice": (
-        "images", "multi_image_rows", "rows_with_text", "rows_with_messages", "remarks", "upstream", "companions",
-        "left_out", "renderer",
-    ),
-}  # fmt: skip
-
-
-def _without(content: Content) -> Content:
-    return {name: value for name, value in content.items() if name not in _NEW[content["type"]]}
-
-
-def _slice_1(installation: Installation, folder: Path, content: Content) -> Content:
-    names = data_file_names(content["files"])
-    rows = [row_1(row) for row in read_rows(folder, names)]
-    items = pq.read_table(folder / "items.parquet").select(["key", "identity", "fetched", "records", "rows"])
-    written: list[tuple[str, pa.Table]] = [
-        (names[0], pa.Table.from_pylist(rows, DATA_1)), ("index.arrow", pa.Table.from_pylist(rows, INDEX_1)),
-    ]  # fmt: skip
-    for name, table in written:
-        (folder / name).unlink()
-        maker = pa.ipc.new_file if name == "index.arrow" else pa.ipc.new_stream
-        with pa.OSFile(str(folder / name), "w") as file, maker(file, table.schema) as writer:
-            writer.write_table(table)
-    (folder / "left_out.parquet").unlink()
-    del content["files"]["left_out.parquet"]
-    (folder / "items.parquet").unlink()
-    pq.write_table(items, folder / "items.parquet")
-    for name in (names[0], "index.arrow", "items.parquet"):
-        data = (folder / name).read_bytes()
-        content["files"][name] = {"size_bytes": len(data), "blake3": blake3(data).hexdigest()}
-    spec = installation.catalog.source(content["source"])
-    config = byte_config(installation, spec, 1)
-    digest = sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    ledger = [Item(row["key"], row["identity"]) for row in items.to_pylist()]
-    listed = ListedSlice(content["slice"], ledger, content["container"], content["items_per_slice"])
-    print_of = items_fingerprint(digest + ",".join(content["formats"]), listed, ledger)
-    return _without(content) | {
-        "kind_version": 1, "config_fingerprint": digest, "listing_fingerprint": print_of,
-        "content_hash": sha256(b"".join(row["digest"] for row in rows)).hexdigest(),
-    }  # fmt: skip
 
 
 @pytest.fixture

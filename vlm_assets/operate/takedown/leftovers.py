@@ -1,15 +1,16 @@
 """What cut runs left on disk, and caches: no name shows it, and it may hold what is taken down."""
 
-import shutil
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import Final
 
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.versions import remove_tree
+from vlm_assets.words.errors import LockHeldError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 
 _AREAS: Final = ("datasets", "allocations", "corpora")
@@ -60,29 +61,69 @@ def remove_uncommitted(root: DataRoot) -> list[str]:
     return [path.relative_to(root.path).as_posix() for path in found]
 
 
+@dataclass(frozen=True, slots=True)
+class HalfDone:
+    """What somebody is at work on, or was when it was cut: who is, holds the lock."""
+
+    path: Path
+    lock: Path
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody is at work on it."""
+        try:
+            with hold_lock(self.lock, "looking for leftovers"):
+                return True
+        except LockHeldError:
+            return False
+
+
+def half_done(root: DataRoot) -> list[HalfDone]:
+    """Folders in which versions are made before they are committed, and objects on their way from the remote."""
+    found = [
+        HalfDone(path, root.locks / _lock_of(area, path))
+        for area in _AREAS
+        for path in sorted((root.path / area).glob(f"*/{STAGING}/*"))
+    ]
+    remote = root.path / ".remote"
+    found += [HalfDone(path, root.locks / "restore") for path in sorted((remote / "objects").glob("*"))]
+    return found + [HalfDone(path, root.locks / "takedown") for path in sorted((remote / "look").glob("*"))]
+
+
+def _lock_of(area: str, staging: Path) -> str:
+    group, name = staging.parent.parent.name, staging.name
+    if name.startswith("restore-"):
+        return "restore"
+    if area == "datasets":
+        return f"slice.{group}.{name.removesuffix('.takedown').removesuffix('.migrate')}"
+    if area == "allocations":
+        return f"allocation.{group}.{name}"
+    return f"corpus.{group}.{name.rsplit('-', 2)[0]}"
+
+
 def clear_staging(root: DataRoot) -> None:
-    """Waits for whoever builds a slice or a corpus by the takedowns of before; removes what builds left half done."""
+    """Waits for whoever works by the takedowns of before, then removes what was left half done.
+
+    What cannot be removed is an error: it may hold what is taken down.
+    """
     for lock in sorted(root.locks.glob("slice.*")):
         with hold_lock(lock, "clearing after a takedown", wait_s=_LOCK_WAIT_S):
-            _, source, key = lock.name.split(".", 2)
-            folder = root.source(source) / STAGING
-            for path in (folder / key, folder / f"{key}.takedown", folder / f"{key}.migrate"):
-                shutil.rmtree(path, ignore_errors=True)
-    with hold_lock(root.locks / "restore", "clearing after a takedown", wait_s=_LOCK_WAIT_S):
-        for area in _AREAS:
-            for path in (root.path / area).glob(f"*/{STAGING}/restore-*"):
-                shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(root.path / ".remote" / "objects", ignore_errors=True)
-    with suppress(FileNotFoundError):
-        for corpus in sorted((root.path / "corpora").iterdir()):
-            for staging in sorted((corpus / STAGING).glob("*")):
-                target = staging.name.rsplit("-", 2)[0]
-                with hold_lock(
-                    root.locks / f"corpus.{corpus.name}.{target}",
-                    "clearing after a takedown",
-                    wait_s=_LOCK_WAIT_S,
-                ):
-                    shutil.rmtree(staging, ignore_errors=True)
+            pass
+    for one in half_done(root):
+        if one.lock.name == "takedown":
+            remove(one.path)  # the caller's own
+            continue
+        with hold_lock(one.lock, "clearing after a takedown", wait_s=_LOCK_WAIT_S):
+            remove(one.path)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file, a link or a folder with all in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        with suppress(FileNotFoundError):
+            remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def clean_caches(root: DataRoot, sources: Collection[str], hashes: frozenset[str]) -> list[str]:
@@ -93,10 +134,7 @@ def clean_caches(root: DataRoot, sources: Collection[str], hashes: frozenset[str
     ):
         found = list(_downloads(folder)) if folder.name in sources else list(_with_hash(folder, hashes))
         for path in found:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
         if found:
             changed.append(folder.name)
     return changed

@@ -29,6 +29,11 @@ def empty_listings(root: DataRoot) -> list[str]:
     return changed
 
 
+def emptied_listings(root: DataRoot) -> list[str]:
+    """Sources whose listings here have lost words, be it in an earlier, cut run: the remote may have them still."""
+    return [path.stem for path in sorted(root.listings.glob("*.json")) if taken_keys(root, path.stem)]
+
+
 def _empty_listing(root: DataRoot, source: str, taken: frozenset[str]) -> bool:
     listing = read_listing(root, source)
     if listing is None:

@@ -15,7 +15,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.corpora import Corpora
 from vlm_assets.operate.takedown.leftovers import clean_caches, clear_staging, remove_uncommitted
-from vlm_assets.operate.takedown.listings import empty_listings
+from vlm_assets.operate.takedown.listings import emptied_listings, empty_listings
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
 from vlm_assets.operate.takedown.receipt import Receipt
 from vlm_assets.operate.takedown.rows import source_folders, versions_in
@@ -147,9 +147,8 @@ def _carry_out(
     works = [_Takedown(installation, one, workers, progress, forget) for one in tombstones]
     for work in works:
         work.run()
-    listings = {source for work in works for source in work.listings}
     asked = [one.asked for one in tombstones]
-    purged = _purge_remote(installation, listings, asked, progress)
+    purged = _purge_remote(installation, asked, progress)
     receipts = [work.receipt(purged) for work in works]
     for receipt in receipts:
         _write_receipt(installation.root, receipt)
@@ -173,16 +172,14 @@ class _AtRemote:
     remarks: tuple[str, ...] = ()
 
 
-def _purge_remote(
-    installation: Installation, listings: Collection[str], asked: Sequence[str], progress: Progress
-) -> _AtRemote:
+def _purge_remote(installation: Installation, asked: Sequence[str], progress: Progress) -> _AtRemote:
     if not installation.settings.remote or not asked:
         return _AtRemote()
     progress("purging the remote")
     key, value = asked[0].split(":", 1)
     one = f"vlm-assets takedown --{key} {'IMAGE' if key == 'like' else value}"
     again = one if len(asked) == 1 else "vlm-assets takedown --finish"
-    purged = purge_remote(installation, sorted(listings), again=again)
+    purged = purge_remote(installation, emptied_listings(installation.root), again=again)
     return _AtRemote(tuple(f"remote {one}" for one in purged.deleted), purged.outstanding, purged.remarks)
 
 
