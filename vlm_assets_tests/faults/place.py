@@ -78,11 +78,13 @@ class Place:
     servers: Servers
     remote: str = ""
     """Prefix in the bucket; empty: no remote."""
+    data: str = "data"
+    """Name of the data root's folder."""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
-        return self.base / "data"
+        return self.base / self.data
 
     @property
     def said(self) -> Path:

@@ -111,3 +111,22 @@ def test_the_fault_is_met_where_it_was_put(
     ended = watched_or_skipped(lambda: writes(tmp_path / "data"), tmp_path, Fault(mode, at))
     assert (ended.code, str(ended.at)) == (code, wanted)
     assert {path.name for path in (tmp_path / "data").iterdir()} == left
+
+
+SOAKS = [
+    pytest.param(("--actions", "20"), id="20-actions"),
+    pytest.param(
+        ("--minutes", os.environ.get("VLM_TEST_SOAK_MINUTES", "60")),
+        id="an-hour",
+        marks=[pytest.mark.slow, pytest.mark.timeout(4 * LONG_HANG_S)],
+    ),
+]
+
+
+@pytest.mark.parametrize("size", SOAKS)
+def test_a_soak_ends_as_an_undisturbed_build(tmp_path: Path, size: tuple[str, str], record_property):
+    watched_or_skipped(lambda: 0, tmp_path)
+    command = [sys.executable, "-m", "vlm_assets_tests.faults.soak", str(tmp_path / "soak"), *size]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    record_property("told", f"soak: {done.stdout.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,11 +11,13 @@ import socket
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from vlm_assets_tests.faults.syscalls import NEEDS_SPACE, Call, answer, ask_before_each, next_call
 
@@ -34,12 +36,30 @@ class Mode(StrEnum):
     """From this call on nothing that needs space succeeds."""
 
 
+class Faults(Protocol):
+    """Which calls meet what."""
+
+    def meets(self, number: int, call: Call) -> Mode | None:
+        """What happens at the n-th call, counted from 1; None: nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """At the n-th call, counted from 1."""
 
     mode: Mode
     at: int
+
+    def meets(self, number: int, call: Call) -> Mode | None:
+        """A full disk stays so."""
+        if self.mode is Mode.FULL:
+            return self.mode if number >= self.at and needs_space(call) else None
+        return self.mode if number == self.at else None
+
+
+def needs_space(call: Call) -> bool:
+    """Whether a full disk refuses it."""
+    return call.name in NEEDS_SPACE and not (call.name == "open" and os.path.lexists(call.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +82,9 @@ class Ended:
     points: list[Point] = field(default_factory=list)
     """Calls below the folder, in order."""
     at: Point | None = None
-    """The call that met the fault."""
+    """The first call that met a fault."""
+    met: Counter[Mode] = field(default_factory=Counter)
+    """How many calls met which."""
 
 
 def forked(action: Callable[[], int], said: Path) -> Ended:
@@ -90,7 +112,7 @@ def warmed(action: Callable[[], int], said: Path) -> Ended:
     return ended
 
 
-def watched(action: Callable[[], int], said: Path, below: Path, fault: Fault | None = None) -> Ended:
+def watched(action: Callable[[], int], said: Path, below: Path, faults: Faults | None = None) -> Ended:
     """The action in a fork of which each call below a folder is counted, until everything it started is gone too.
 
     Raises:
@@ -113,22 +135,23 @@ def watched(action: Callable[[], int], said: Path, below: Path, fault: Fault | N
     if not descriptors:
         ended = _waited(child, said)
         raise OSError(errno.EPERM, ended.said)
-    watch = _Watch(child, descriptors[0], f"{below}/", fault)
+    watch = _Watch(child, descriptors[0], f"{below}/", faults)
     try:
         watch.run()
     finally:
         os.close(descriptors[0])
     ended = _waited(child, said)
-    ended.points, ended.at = watch.points, watch.at
+    ended.points, ended.at, ended.met = watch.points, watch.at, watch.met
     return ended
 
 
 class _Watch:
-    def __init__(self, child: int, listener: int, below: str, fault: Fault | None) -> None:
+    def __init__(self, child: int, listener: int, below: str, faults: Faults | None) -> None:
         self.points: list[Point] = []
         self.at: Point | None = None
+        self.met: Counter[Mode] = Counter()
         self._killed = False
-        self._child, self._listener, self._below, self._fault = child, listener, below, fault
+        self._child, self._listener, self._below, self._faults = child, listener, below, faults
 
     def run(self) -> None:
         """Until the last process under the filter is gone."""
@@ -154,24 +177,16 @@ class _Watch:
             return 0
         point = Point(call.name, _VARIES.sub("*", call.path.removeprefix(self._below)))
         self.points.append(point)
-        fault, number = self._fault, len(self.points)
-        if fault is None or number < fault.at:
-            return 0
-        if fault.mode is Mode.FULL:
-            return self._refuse(call, point)
-        if number == fault.at:
-            self.at = point
-            if fault.mode is Mode.BROKEN:
-                return errno.EIO
-            self._killed = True
-            os.kill(self._child, signal.SIGKILL)
-        return 0
-
-    def _refuse(self, call: Call, point: Point) -> int:
-        if call.name not in NEEDS_SPACE or (call.name == "open" and os.path.lexists(call.path)):
+        mode = self._faults.meets(len(self.points), call) if self._faults else None
+        if mode is None:
             return 0
         self.at = self.at or point
-        return errno.ENOSPC
+        self.met[mode] += 1
+        if mode is Mode.KILL:
+            self._killed = True
+            os.kill(self._child, signal.SIGKILL)
+            return 0
+        return errno.EIO if mode is Mode.BROKEN else errno.ENOSPC
 
 
 def _fork(action: Callable[[], int], said: Path) -> int:

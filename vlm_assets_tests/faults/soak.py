@@ -1,0 +1,275 @@
+"""Hours in one process: fetching, building, takedowns, growth, backups, while the disk fails and kills come.
+
+`python -m vlm_assets_tests.faults.soak FOLDER --minutes 60` (or `--actions N`). At the end the weather clears, and
+what stands there must be what an undisturbed build makes of the same inputs. Memory and open files of each process
+are told after each action: they must not grow with the number of actions.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import psutil
+
+from vlm_assets.allocation.step import allocate, tombstones_in_force
+from vlm_assets.corpus.build import build_corpus
+from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.prune import prune_data_root
+from vlm_assets.operate.takedown import TakedownOrder, finish_takedowns, take_down
+from vlm_assets.operate.verify import verify
+from vlm_assets.remote.backup import backup
+from vlm_assets.words.errors import VlmAssetsError
+from vlm_assets_tests.faults.place import TARGET, Place, served
+from vlm_assets_tests.faults.steps import fetch
+from vlm_assets_tests.faults.syscalls import Call
+from vlm_assets_tests.faults.watched import Mode, forked, needs_space, warmed, watched
+from vlm_assets_tests.workplace import picture
+
+_PICTURES = 40
+_TAKEDOWNS = 12
+_WARM_ACTIONS = 40
+"""By then every kind of action was done some times, and pools and caches are as large as they get."""
+_CALLS_BETWEEN = 300
+_GROWN_MIB = 8.0
+_FILES = 32
+
+
+@dataclass(slots=True)
+class Weather:
+    """Faults at random calls; a full disk stays full for some calls, and not for good."""
+
+    draw: random.Random
+    full: int = 0
+
+    def meets(self, number: int, call: Call) -> Mode | None:
+        """By chance alone; `number` does not count."""
+        del number
+        if self.full:
+            self.full -= 1
+            return Mode.FULL if needs_space(call) else None
+        if self.draw.random() * _CALLS_BETWEEN > 1:
+            return None
+        mode = self.draw.choices(list(Mode), (2, 4, 4))[0]
+        if mode is Mode.FULL:
+            self.full = self.draw.randrange(1, 15)
+            return Mode.FULL if needs_space(call) else None
+        return mode
+
+
+@dataclass(slots=True)
+class Told:
+    """What the processes reported."""
+
+    actions: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    processes: int = 0
+    grown_mib: float = 0.0
+    """Most that a process grew after it was warm, per 100 actions."""
+    files: int = 0
+    """Most files that a process had open between two actions."""
+    root_hash: str = ""
+    undisturbed: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Whether all held: what is kept for an action would make 100 of them grow by more."""
+        flat = self.grown_mib < _GROWN_MIB and self.files < _FILES
+        return flat and not self.problems and bool(self.root_hash) and self.root_hash == self.undisturbed
+
+
+def grow(place: Place, draw: random.Random) -> None:
+    """A picture more, or another one at an old name; where the disk never fails."""
+    number = draw.randrange(_PICTURES)
+    content = picture(1_000 + number * 50 + draw.randrange(3))
+    path = place.base / "in" / f"{number:04d}.jpeg"
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
+def build(installation: Installation) -> None:
+    """Plan and corpus of what is there."""
+    plan = allocate(installation, TARGET)
+    build_corpus(plan.path, installation.root, tombstones_in_force(installation.root), reserve_bytes=0)
+
+
+def take(installation: Installation, draw: random.Random) -> None:
+    """One picture more is taken down, whether it is there or not."""
+    if len(list(installation.root.tombstones.glob("*.json"))) < _TAKEDOWNS:
+        number = draw.randrange(_PICTURES)
+        take_down(installation, TakedownOrder(sha256=digest(number, draw.randrange(3))))
+    finish_takedowns(installation)
+
+
+def digest(number: int, form: int) -> str:
+    return sha256(picture(1_000 + number * 50 + form)).hexdigest()
+
+
+def check(installation: Installation) -> None:
+    """Nothing on disk is other than its manifest says."""
+    if problems := verify(installation, fresh=True).problems:
+        raise AssertionError(f"verify: {'; '.join(map(str, problems))}")
+
+
+Action = Callable[[Place, Installation, random.Random], object]
+ACTIONS: dict[str, tuple[int, Action]] = {
+    "grow": (3, lambda place, _, draw: grow(place, draw)),
+    "fetch": (4, lambda _, installation, __: fetch(installation)),
+    "build": (4, lambda _, installation, __: build(installation)),
+    "takedown": (1, lambda _, installation, draw: take(installation, draw)),
+    "backup": (1, lambda _, installation, __: backup(installation)),
+    "verify": (1, lambda _, installation, __: check(installation)),
+    "prune": (1, lambda _, installation, __: prune_data_root(installation)),
+}
+
+
+def work(place: Place, seed: int, left: Callable[[], bool]) -> int:
+    """One action after the other until none is left; a line of JSON for each."""
+    place.settle()
+    draw, process = random.Random(seed), psutil.Process()
+    names, weights = list(ACTIONS), [weight for weight, _ in ACTIONS.values()]
+    while left():
+        name = draw.choices(names, weights)[0]
+        outcome = attempt(lambda name=name: ACTIONS[name][1](place, place.installation(), draw))
+        told = {"action": name, **outcome, "rss": process.memory_info().rss, "files": process.num_fds()}
+        print(json.dumps(told), flush=True)
+    return 0
+
+
+def attempt(action: Callable[[], object]) -> dict[str, str]:
+    """What came of it: nothing, an error of ours, or a problem."""
+    try:
+        action()
+    except VlmAssetsError as error:
+        return {"failed": type(error).__name__}
+    except Exception:  # noqa: BLE001 - told: nothing but errors of ours may come out
+        return {"problem": traceback.format_exc()[-2_000:]}
+    return {}
+
+
+def soak(place: Place, seed: int, *, minutes: float, actions: int) -> Told:
+    """Until the time is up, or so many actions are done; then both corpora."""
+    told, draw = Told(), random.Random(seed)
+    place.make()
+    place.remote = "soak"
+    warmed(lambda: calm(place), place.said)
+    deadline = time.monotonic() + minutes * 60
+    while time.monotonic() < deadline if minutes else told.actions.total() < actions:
+        before = told.actions.total()
+        limit = actions - before if not minutes else 1_000
+
+        def left(count: list[int] = [limit]) -> bool:  # noqa: B006 - one a process
+            count[0] -= 1
+            return count[0] >= 0 and (not minutes or time.monotonic() < deadline)
+
+        process_seed = draw.randrange(2**32)
+        ended = watched(
+            lambda seed=process_seed, left=left: work(place, seed, left),
+            place.said, place.root, Weather(random.Random(process_seed)),
+        )  # fmt: skip
+        take_in(told, ended.said)
+        told.met.update({str(mode): count for mode, count in ended.met.items()})
+        if ended.code not in {0, -9}:
+            told.problems.append(f"exit {ended.code}: {ended.said[-2_000:]}")
+        told.actions["killed"] += told.actions.total() == before
+    told.root_hash = ended_as(place, told)
+    place.data, place.remote = "undisturbed", ""
+    tombstones = place.base / "data" / "tombstones"
+    orders = [
+        json.loads(path.read_bytes())["asked"].partition(":")[2] for path in sorted(tombstones.glob("*.json"))
+    ]
+    place.empty()
+    told.undisturbed = ended_as(place, told, orders)
+    return told
+
+
+def take_in(told: Told, said: str) -> None:
+    """What one process told, action by action; its last line may be cut."""
+    told.processes += 1
+    sizes = []
+    for line in said.splitlines():
+        try:
+            one = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        told.actions[one["action"]] += 1
+        if "failed" in one:
+            told.failed[one["failed"]] += 1
+        if "problem" in one:
+            told.problems.append(f"{one['action']}: {one['problem']}")
+        sizes.append(one["rss"] / 2**20)
+        told.files = max(told.files, one["files"])
+    if len(sizes) >= 2 * _WARM_ACTIONS:
+        warm, late = sizes[_WARM_ACTIONS // 2 : _WARM_ACTIONS], sizes[-_WARM_ACTIONS // 2 :]
+        grown = (max(late) - max(warm)) * 100 / (len(sizes) - _WARM_ACTIONS)
+        told.grown_mib = max(told.grown_mib, grown)
+
+
+def calm(place: Place, orders: list[str] | None = None) -> int:
+    """Everything once, undisturbed; prints the root hash."""
+    place.settle()
+    installation = place.installation()
+    for one in orders or ():
+        take_down(installation, TakedownOrder(sha256=one))
+    finish_takedowns(installation)
+    fetch(installation)
+    build(installation)
+    check(installation)
+    manifest = json.loads((installation.root.corpus("tiny", TARGET) / "metadata.json").read_bytes())
+    print(f"root hash {manifest['root_hash']}")
+    return 0
+
+
+def ended_as(place: Place, told: Told, orders: list[str] | None = None) -> str:
+    """The root hash of the data root, brought to its end."""
+    ended = forked(lambda: calm(place, orders), place.said)
+    if ended.code != 0:
+        told.problems.append(f"at the end: exit {ended.code}: {ended.said[-2_000:]}")
+    return ended.said.rpartition("root hash ")[2].strip()
+
+
+def report(told: Told) -> str:
+    """Counts in words."""
+    done = f"{told.actions.total()} actions in {told.processes} processes ({shown(told.actions)})"
+    went = f"met {shown(told.met)}; failed {shown(told.failed)}; {len(told.problems)} problems"
+    flat = f"memory +{told.grown_mib:.1f} MiB in 100 actions, at most {told.files} open files"
+    return f"{done}; {went}; {flat}; root hash {told.root_hash[:12]}, undisturbed {told.undisturbed[:12]}"
+
+
+def shown(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "nothing"
+
+
+def main(words: list[str]) -> int:
+    """Exit 1 where something did not hold."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("folder", type=Path)
+    asked.add_argument("--minutes", type=float, default=0.0)
+    asked.add_argument("--actions", type=int, default=30)
+    asked.add_argument("--seed", type=int, default=1)
+    given = asked.parse_args(words)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with served() as servers:
+        told = soak(Place(given.folder, servers), given.seed, minutes=given.minutes, actions=given.actions)
+    for one in told.problems:
+        print(one, file=sys.stderr)
+    print(report(told))
+    return int(not told.sound)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    sys.exit(main(sys.argv[1:]))
