@@ -135,6 +135,8 @@ class _Pruning:
     def half_done(self) -> None:
         """What nobody works on and no build goes on with."""
         for one in left_half_done(self._root):
+            if one.path.relative_to(self._root.path).as_posix() in self.report.removed:
+                continue  # with its slice, and it is still there in a dry run
             try:
                 with hold_lock(one.lock, f"pruning {one.path.name}"):
                     self._remove(one.path)

@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -142,10 +143,15 @@ def work(place: Place, seed: int, left: Callable[[], bool]) -> int:
     names, weights = list(ACTIONS), [weight for weight, _ in ACTIONS.values()]
     while left():
         name = draw.choices(names, weights)[0]
-        outcome = attempt(lambda name=name: ACTIONS[name][1](place, place.installation(), draw))
+        outcome = attempt(partial(act, name, place, draw))
         told = {"action": name, **outcome, "rss": process.memory_info().rss, "files": process.num_fds()}
         print(json.dumps(told), flush=True)
     return 0
+
+
+def act(name: str, place: Place, draw: random.Random) -> None:
+    """One action, from opening the installation on."""
+    ACTIONS[name][1](place, place.installation(), draw)
 
 
 def attempt(action: Callable[[], object]) -> dict[str, str]:
@@ -176,7 +182,7 @@ def soak(place: Place, seed: int, *, minutes: float, actions: int) -> Told:
 
         process_seed = draw.randrange(2**32)
         ended = watched(
-            lambda seed=process_seed, left=left: work(place, seed, left),
+            partial(work, place, process_seed, left),
             place.said, place.root, Weather(random.Random(process_seed)),
         )  # fmt: skip
         take_in(told, ended.said)
