@@ -86,8 +86,8 @@ def webdataset_records(
 ) -> Iterator[Event]:
     """A record a sample, in the order in which samples are complete, and what was left out of the tar.
 
-    A tar of images with tables of their words in it, or beside it and naming some of them, and no words beside each,
-    is read as an archive of images. A table beside it that is not joined is left out on record.
+    A tar of images with tables of their words in it, or beside it and naming some of them (one image a sample), and
+    no words beside each, is read as an archive of images. A table beside it that is not joined is left out on record.
 
     Raises:
         SourceError: it cannot be read to its end, several images and none named, or a column of the catalogue that
@@ -95,7 +95,8 @@ def webdataset_records(
     """
     how = replace(reading, wanted=lambda _: True)
     names = _names(parts, origin, how, words.rule)
-    if not names.has_words and (names.has_tables or names_members(parts, item, origin, reading, words)):
+    tables_speak = not names.several and names_members(parts, item, origin, reading, words)
+    if not names.has_words and (names.has_tables or tables_speak):
         yield from packed_records(parts, item, origin, reading, words)
         return
     for table in words.beside.open:
@@ -214,10 +215,13 @@ class _Names:
     """Whether one is a table of captions by its name."""
     has_words: bool
     """Whether one holds words of its sample."""
+    several: bool
+    """Whether a key has several images: masks, frames."""
 
 
 def _names(parts: Sequence[Path], origin: str, reading: ArchiveReading, rule: CaptionRule) -> _Names:
-    has_tables = has_words = False
+    has_tables = has_words = several = False
+    pictured: set[int] = set()
     counts: dict[int, int] = {}
     names: set[int] = set()
     torn: set[int] = set()
@@ -229,11 +233,14 @@ def _names(parts: Sequence[Path], origin: str, reading: ArchiveReading, rule: Ca
         has_tables |= bool(rule.tables) and rule.may_own(member.name)
         has_words |= suffix_of(member.name) in _WORD_SUFFIXES
         key = _mark(_sample_key(member.name))
+        if is_image_name(member.name):
+            several |= key in pictured
+            pictured.add(key)
         if key != last and key in counts:
             torn.add(key)
         counts[key] = counts.get(key, 0) + 1
         last = key
-    return _Names({key: counts[key] for key in torn}, has_tables, has_words)
+    return _Names({key: counts[key] for key in torn}, has_tables, has_words, several)
 
 
 def _mark(text: str) -> int:

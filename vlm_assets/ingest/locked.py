@@ -34,7 +34,7 @@ def only_locked(listed: Listed, locked: Locked, source: str) -> Listed:
         later += [item for item in one.items if item.key not in wanted]
         items = [item for item in one.items if item.key in wanted]
         if items:
-            slices.append(replace(one, items=items))
+            slices.append(replace(one, items=items, requests=None))
     left_out = [LeftOut(one.key, LeftOutReason.NOT_LOCKED, "", one.size_bytes) for one in later]
     return replace(listed, slices=slices, left_out=[*listed.left_out, *left_out])
 

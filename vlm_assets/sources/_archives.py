@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from vlm_assets.archives.encodings import name_hint
-from vlm_assets.archives.names import suffix_of
+from vlm_assets.archives.names import packed_image_name, suffix_of
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
 from vlm_assets.words.records import Event, Item, ListedSlice
@@ -129,8 +129,11 @@ def tables_near(archive: str, tables: Iterable[str]) -> list[str]:
 
 
 def among_others(archives: Iterable[str]) -> set[str]:
-    """Those in whose folder there are other archives: a table there must say which of them it means."""
-    keys = list(archives)
+    """Those in whose folder there are other archives: a table there must say which of them it means.
+
+    A packed image (`a.jpg.gz`) is none of them: its name says what is in it.
+    """
+    keys = [key for key in archives if not packed_image_name(key)]
     count = Counter(key.rpartition("/")[0] for key in keys)
     return {key for key in keys if count[key.rpartition("/")[0]] > 1}
 

@@ -1,5 +1,6 @@
 """Captions in client folders with archives, Kaggle datasets and GitHub releases: inside archives, beside, above."""
 
+import gzip
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -270,3 +271,14 @@ def test_a_table_in_a_folder_above_speaks_of_what_is_below(tmp_path: Path) -> No
     assert {one.key: one.text for one in fetched.records} == {
         "p/x.zip/a.jpg": "bir", "p/q/b.jpg": "iki", "q/y.zip/a.jpg": "uc",
     }  # fmt: skip
+
+
+def test_packed_images_are_named_as_what_they_hold(upstream: Upstream) -> None:
+    files = {f"{name}.jpg.gz": gzip.compress(JPEG + name.encode()) for name in "ab"}
+    told = table("a.jpg,bir", "b.jpg,iki")
+    listed, fetched = upstream.fetched({**files, "metadata.csv": told}, text="metadata")
+    records = zip(fetched.records, fetched.images, strict=True)
+    assert {r.key.rpartition("/")[2]: (r.text, image) for r, image in records} == {
+        "a.jpg": ("bir", JPEG + b"a"), "b.jpg": ("iki", JPEG + b"b"),
+    }  # fmt: skip
+    assert (fetched.rejects, listed.upstream, listed.companions) == ([], 3, 1)

@@ -161,10 +161,11 @@ TWO = [("a.jpg", JPEG + b"a"), ("k/b.jpg", JPEG + b"b")]
     [
         (TWO, TABLE, {"0.tar/a.jpg": "bir", "0.tar/k/b.jpg": "iki"}, 0),
         ([*TWO, ("a.txt", b"kendi")], TABLE, {"0.tar/a": "kendi", "0.tar/k/b": None}, 1),
+        ([*TWO, ("a.seg.png", JPEG)], TABLE, {"0.tar/a": None, "0.tar/k/b": None}, 1),
         (TWO, b"file_name,text\nzz.jpg,bir\n", {"0.tar/a": None, "0.tar/k/b": None}, 1),
         (TWO, b"id,count\n1,2\n", {"0.tar/a": None, "0.tar/k/b": None}, 1),
     ],
-    ids=["named", "words_of_their_own", "names_nothing", "of_something_else"],
+    ids=["named", "words_of_their_own", "several_images", "names_nothing", "of_something_else"],
 )
 def test_a_table_beside_a_tar_is_joined_where_it_names_samples_without_words(
     hub: HubService,
