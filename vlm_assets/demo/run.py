@@ -67,16 +67,20 @@ def run_demo(
         code = build(installation)
         if code == 0:
             code = compare_root_hashes(installation, console)
+        _write_env(variables, Path.cwd() / ".env", console)  # before it waits: the UI is for while it serves
+        _tell_ui(console)
         if wait is not None:
             wait()
-    _write_env(variables, Path.cwd() / ".env", console)
+    return code
+
+
+def _tell_ui(console: Console) -> None:
     console.print(
         "To see it in the UI: dagster dev, here (in a virtual environment .venv/bin/dagster dev), then open "
         "http://127.0.0.1:3000. To fetch again from there, keep the demo's services up in another terminal: "
         "vlm-assets demo --serve",
         soft_wrap=True,
     )
-    return code
 
 
 def compare_root_hashes(installation: Installation, console: Console) -> int:

@@ -15,6 +15,10 @@ REPORT_KEY: Final = dg.AssetKey("report")
 BACKUP_KEY: Final = dg.AssetKey("backup")
 CORPUS_POOL: Final = "corpus_writer"
 
+DUE: Final = "due"
+"""Name of the check on a dataset and on a corpus."""
+FAILED: Final = "failed"
+"""Metadata of an observation: why a slice or a listing failed."""
 FAILED_SLICES: Final = "failed slices"
 FAILED_LISTINGS: Final = "failed listings"
 """Metadata of a failed step: JSON, the message by slice or source."""
@@ -26,6 +30,12 @@ compare; a version of the listing as a whole would show every slice as stale whe
 PARTITION_TAG: Final = "dagster/partition"
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
 RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
+
+LOCATION: Final = "vlm_assets"
+"""Name of the code location in both workspace files; the daemon finds it by that."""
+REPOSITORY: Final = "__repository__"
+REPOSITORY_TAG: Final = ".dagster/repository"
+REPOSITORY_LABEL: Final = f"{REPOSITORY}@{LOCATION}"
 
 SOURCE_TAG: Final = "vlm/source"
 CATALOG_TAG: Final = "vlm/catalog"

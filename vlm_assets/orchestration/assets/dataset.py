@@ -14,7 +14,9 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.groups import dataset_group, source_kinds, source_tags
 from vlm_assets.orchestration.assets.metadata import column_schema, source_description
 from vlm_assets.orchestration.assets.slices import materialize_slices
+from vlm_assets.orchestration.checks.due import dataset_due, dataset_due_spec, tell_corpora_due
 from vlm_assets.orchestration.names import dataset_key, listing_key, slices_partitions, source_pool
+from vlm_assets.orchestration.run.asked import FetchConfig
 from vlm_assets.orchestration.run.ecs import slices_size
 from vlm_assets.orchestration.run.resources import ProgressSink
 
@@ -34,6 +36,7 @@ def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(slices_per_run),
         pool=source_pool(spec.name),
         output_required=False,
+        check_specs=[dataset_due_spec(spec.name)],
         group_name=dataset_group(spec),
         description=source_description(spec, _TOLD),
         kinds={*source_kinds(spec), "arrow"},
@@ -47,11 +50,18 @@ def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
     )
     def dataset(
         context: dg.AssetExecutionContext,
+        config: FetchConfig,
         installation: dg.ResourceParam[Installation],
         progress: dg.ResourceParam[ProgressSink],
-    ) -> Iterator[dg.Output[None]]:
+    ) -> Iterator[dg.AssetCheckResult]:
         source = installation.catalog.source(spec.name)
-        materialize_slices(context, installation, progress, source, context.partition_keys)
-        yield from ()
+        try:
+            materialize_slices(context, installation, progress, source, context.partition_keys, config)
+        except dg.Failure:
+            yield dataset_due(installation, context.instance, source)
+            raise
+        finally:
+            tell_corpora_due(context, installation)
+        yield dataset_due(installation, context.instance, source)
 
     return dataset

@@ -7,18 +7,21 @@ they are never deleted.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
+from pydantic import Field
 
 from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.groups import LISTING_GROUP, source_kinds, source_tags
 from vlm_assets.orchestration.assets.metadata import listing_metadata, source_description, source_state
+from vlm_assets.orchestration.checks.due import tell_corpora_due, tell_due
 from vlm_assets.orchestration.names import (
     ACCEPT_SHRINK_TAG,
     CORPUS_POOL,
+    FAILED,
     FAILED_LISTINGS,
     FORCE_TAG,
     LISTING_VERSION,
@@ -35,6 +38,7 @@ from vlm_assets.orchestration.run.threads import run_all
 from vlm_assets.remote.line import NoRemote, line_remote
 from vlm_assets.sources.protocol import Requests
 from vlm_assets.sources.registry import traits_of
+from vlm_assets.words.errors import ListingShrunkError
 
 if TYPE_CHECKING:
     from vlm_assets.ingest.listing import ListingChange
@@ -45,6 +49,17 @@ _TOLD: Final = (
     "Resolves the upstream revision and writes the listing: every slice with a fingerprint. New slices become "
     "partitions of the dataset; slices that are gone are retired, their partitions stay."
 )
+
+
+class ListingConfig(dg.Config):
+    """What a person grants a listing; the launchpad of *Materialize* shows it."""
+
+    accept_shrink: bool = Field(
+        default=False, description="Take a listing that lost more than the source's `shrink_tolerance`."
+    )
+    force: bool = Field(
+        default=False, description="Look at everything again, though upstream says it is unchanged."
+    )
 
 
 def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -68,7 +83,9 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
         op_tags=ecs.LISTING.tags,
     )
     def listing(
-        context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
+        context: dg.AssetExecutionContext,
+        config: ListingConfig,
+        installation: dg.ResourceParam[Installation],
     ) -> Iterator[dg.MaterializeResult[None]]:
         if NIGHTLY_TAG in context.run.tags:
             keep_house(installation, context.instance, context.log)
@@ -77,18 +94,21 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
         remote = line_remote(installation)
         remote.before_listing([spec.name for spec in wanted if spec.active])
         failures: dict[str, str] = {}
-        for name, result in _list_all(context, installation, wanted, remote):
+        for name, result in _list_all(context, config, installation, wanted, remote):
             if isinstance(result, Exception):
                 failures[name] = str(result)
                 context.log.error("%s: %s", name, result)
+                context.log_event(dg.AssetObservation(listing_key(name), metadata=failed_listing(result)))
                 continue
             register_slices(context.instance, name, result.listing.slices)
+            tell_due(context, installation, installation.catalog.source(name))
             path = str(installation.root.listing(name))
             yield dg.MaterializeResult(
                 asset_key=listing_key(name),
                 metadata=listing_metadata(result, path),
                 data_version=dg.DataVersion(LISTING_VERSION),
             )
+        tell_corpora_due(context, installation)
         if failures:
             told = "\n".join(f"{name}: {message}" for name, message in failures.items())
             raise dg.Failure(
@@ -110,6 +130,14 @@ def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[st
     return len(new)
 
 
+def failed_listing(error: Exception) -> dict[str, Any]:
+    """Why a listing failed, for the page of its own asset: the run's failure names all that failed."""
+    facts: dict[str, Any] = {FAILED: str(error), "what stands": "the listing before, if there is one"}
+    if isinstance(error, ListingShrunkError):
+        facts["to accept it"] = "Materialize → Open launchpad, and there: accept_shrink: true"
+    return facts
+
+
 def load_before_threads(kinds: Iterable[str]) -> None:
     """Imports the packages that listings of these kinds enter from different ends.
 
@@ -127,6 +155,7 @@ def load_before_threads(kinds: Iterable[str]) -> None:
 
 def _list_all(
     context: dg.AssetExecutionContext,
+    config: ListingConfig,
     installation: Installation,
     wanted: Sequence[SourceSpec],
     remote: NoRemote,
@@ -139,7 +168,9 @@ def _list_all(
     def list_one(spec: SourceSpec) -> "ListingChange":
         with logging_where(run_id, spec.name):
             change = refresh_listing(
-                installation, spec, accept_shrink=ACCEPT_SHRINK_TAG in tags, force=FORCE_TAG in tags,
+                installation, spec,
+                accept_shrink=config.accept_shrink or ACCEPT_SHRINK_TAG in tags,
+                force=config.force or FORCE_TAG in tags,
                 locked=locked,
             )  # fmt: skip
             remote.after_listing(spec.name)

@@ -3,7 +3,8 @@
 Turns outcomes of the core into Dagster metadata. Decides nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.words.manifest import SliceManifest
 
 _SHOWN_KEYS: Final = 12
+_HEX: Final = re.compile(r"[0-9a-f]+")
+_HASH_DIGITS: Final = 16
+_LONGEST_WORD: Final = 40
 
 _COLUMNS: Final = (
     (
@@ -64,6 +68,24 @@ def source_state(spec: SourceSpec) -> str:
     return "held" if spec.hold else "active"
 
 
+def table(rows: Iterable[Mapping[str, str | int | float]]) -> dg.MetadataValue[Any]:
+    """A table that stands open on every page; "none" without rows. Columns are the keys of the first row."""
+    found = list(rows)
+    if not found:
+        return dg.MetadataValue.text("none")
+    columns = [
+        dg.TableColumn(name, "string" if isinstance(value, str) else "int")
+        for name, value in found[0].items()
+    ]
+    records = [dg.TableRecord({name: _cell(value) for name, value in one.items()}) for one in found]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns=columns))
+
+
+def _cell(value: str | float) -> str | float:
+    """Digits in threes: the UI shows what it is given."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def counts_table(heading: str, counts: Mapping[str, int]) -> str:
     """A markdown table of counts, largest first."""
     if not counts:
@@ -79,6 +101,11 @@ def key_list(keys: Sequence[str]) -> str:
         return "none"
     more = len(keys) - _SHOWN_KEYS
     return ", ".join(keys[:_SHOWN_KEYS]) + (f" … and {more:,} more" if more > 0 else "")
+
+
+def shortened(text: str) -> str:
+    """A hash by its first 16 digits: a longer word cannot wrap, and widens the page. Other texts as they are."""
+    return f"{text[:_HASH_DIGITS]}…" if len(text) > _LONGEST_WORD and _HEX.fullmatch(text) else text
 
 
 def _lines(told: Sequence[str]) -> str:

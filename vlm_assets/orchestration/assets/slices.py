@@ -17,13 +17,12 @@ from vlm_assets.orchestration.assets.metadata import slice_metadata, source_stat
 from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.assets.thumbnails import slice_thumbnails
 from vlm_assets.orchestration.names import (
-    ACCEPT_DRIFT_TAG,
-    ACCEPT_RENDERER_TAG,
+    FAILED,
     FAILED_SLICES,
-    FORCE_TAG,
     dataset_key,
     slice_tags,
 )
+from vlm_assets.orchestration.run.asked import FetchConfig
 from vlm_assets.orchestration.run.budgets import meter_of
 from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
 from vlm_assets.orchestration.run.locked import locked_by
@@ -52,6 +51,7 @@ def materialize_slices(
     progress: ProgressSink,
     spec: SourceSpec,
     keys: Sequence[str],
+    config: FetchConfig,
 ) -> None:
     """Builds the slices and logs a materialization event for each that is committed, at once when it is.
 
@@ -61,7 +61,8 @@ def materialize_slices(
         dg.Failure: after the last slice, naming those that failed; the others stand.
     """
     failures: dict[str, str] = {}
-    for number, (key, result) in enumerate(_built(context, installation, progress, spec, keys)):
+    asked = config.granted(context.run.tags)
+    for number, (key, result) in enumerate(_built(context, installation, progress, spec, keys, asked)):
         if isinstance(result, BudgetSpentError):
             context.log.info(
                 "%s; %d of %d slices of this run stay due for the next night: %s and what follows it",
@@ -91,7 +92,7 @@ def _told(error: Exception) -> str:
 
 def failure_event(source: str, key: str, message: str) -> dg.AssetObservation:
     """Why a slice failed, on its own page: the run's failure there names neither slice nor reason."""
-    return dg.AssetObservation(dataset_key(source), partition=key, metadata={"failed": message})
+    return dg.AssetObservation(dataset_key(source), partition=key, metadata={FAILED: message})
 
 
 def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.AssetMaterialization:
@@ -121,6 +122,7 @@ def _built(
     progress: ProgressSink,
     spec: SourceSpec,
     keys: Sequence[str],
+    asked: FetchConfig,
 ) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception"]]:
     from vlm_assets.ingest.summary import refresh_summary
     from vlm_assets.store.listings import read_listing
@@ -151,7 +153,9 @@ def _built(
                     wait_s=wait_s,
                     log=context.log,
                 ):
-                    built = _build_one(context, installation, progress, spec, listing, key, remote, locked)
+                    built = _build_one(
+                        context, installation, progress, spec, listing, key, remote, locked, asked
+                    )
                 yield key, built
         finally:
             refresh_summary(installation.root, spec.name, listing)
@@ -166,6 +170,7 @@ def _build_one(
     key: str,
     remote: NoRemote,
     locked: "Locked | None",
+    asked: FetchConfig,
 ) -> "SliceOutcome | _Retired | Exception":
     from vlm_assets.ingest.slice import SliceOptions, build_slice
 
@@ -180,9 +185,9 @@ def _build_one(
 
     settings = installation.settings
     options = SliceOptions(
-        force=FORCE_TAG in context.run.tags,
-        accept_drift=ACCEPT_DRIFT_TAG in context.run.tags,
-        accept_renderer=ACCEPT_RENDERER_TAG in context.run.tags,
+        force=asked.force_redownload,
+        accept_drift=asked.accept_drift,
+        accept_renderer=asked.accept_renderer,
         locked=locked,
         lock_wait_s=lock_wait_s(context.run),
         run_id=context.run.run_id,

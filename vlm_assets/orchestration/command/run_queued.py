@@ -13,10 +13,9 @@ from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, 
 from dagster._core.run_coordinator.base import SubmitRunContext
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from vlm_assets.orchestration.names import LOCATION, REPOSITORY
 from vlm_assets.orchestration.run.runs import RunOutcome, RunWish, job_of, outcome_of, tags_of
 
-LOCATION: Final = "vlm_assets"
-"""Name of the code location in both workspace files; the daemon finds it by that."""
 _MODULE: Final = "vlm_assets.definitions"
 _POLL_S: Final = 1.0
 _WILL_RETRY_TAG: Final = "dagster/will_retry"
@@ -76,4 +75,4 @@ class RunQueued:
 def _repository() -> RemoteRepositoryOrigin:
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=_MODULE)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
-    return RemoteRepositoryOrigin(location, "__repository__")
+    return RemoteRepositoryOrigin(location, REPOSITORY)

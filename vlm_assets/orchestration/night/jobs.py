@@ -9,6 +9,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.slices import materialize_slices
+from vlm_assets.orchestration.checks.due import tell_corpora_due, tell_due
 from vlm_assets.orchestration.names import (
     ALLOCATION_KEY,
     BACKUP_KEY,
@@ -17,6 +18,7 @@ from vlm_assets.orchestration.names import (
     dataset_key,
     listing_key,
 )
+from vlm_assets.orchestration.run.asked import FetchConfig
 from vlm_assets.orchestration.run.ecs import slices_size
 from vlm_assets.orchestration.run.resources import ProgressSink
 from vlm_assets.sources.registry import kinds
@@ -29,7 +31,7 @@ BACKUP_JOB: Final = "backup_all"
 _FETCH_OP: Final = "fetch_slices"
 
 
-class SlicesConfig(dg.Config):
+class SlicesConfig(FetchConfig):
     """Which slices of which source."""
 
     source: str
@@ -48,7 +50,11 @@ def _slices_job(catalog: Catalog) -> dg.JobDefinition:
     ) -> None:
         """Builds scattered slices and logs each one's materialization; a range would mark those between as failed."""
         source = installation.catalog.source(config.source)
-        materialize_slices(context, installation, progress, source, config.keys)
+        try:
+            materialize_slices(context, installation, progress, source, config.keys, config)
+        finally:
+            tell_due(context, installation, source)
+            tell_corpora_due(context, installation)
 
     @dg.job(
         name=SLICES_JOB,

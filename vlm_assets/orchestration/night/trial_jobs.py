@@ -1,7 +1,8 @@
 """Jobs for a look from the UI: `dry_run` (the plan) and `test_mode` (capped slices in their own data root).
 
-They log observations, never materializations: nothing here makes an asset seem fresher than it is. What a plan is
-lies in `forecast`; test mode is the build command in a process of its own, with its data root and instance (`trial`).
+What comes of them stands in their own runs, as metadata of the step's output: no asset gets an event of something
+that did not happen to it. What a plan is lies in `forecast`; test mode is the build command in a process of its own,
+with its data root and instance (`trial`).
 """
 
 import subprocess
@@ -15,7 +16,7 @@ import dagster as dg
 import orjson
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key
+from vlm_assets.orchestration.assets.metadata import table
 
 if TYPE_CHECKING:
     from vlm_assets.operate.forecast import Forecast
@@ -32,62 +33,53 @@ class TrialConfig(dg.Config):
     target: str = ""
 
 
-@dg.op
+@dg.op(out=dg.Out(dg.Nothing))
 def show_plan(
     context: dg.OpExecutionContext, config: TrialConfig, installation: dg.ResourceParam[Installation]
 ) -> None:
-    """Logs the plan of a target as observations of its corpus and of every source."""
+    """Gives the plan of a target as metadata of this step."""
     from vlm_assets.operate.forecast import forecast
 
-    target = _target(installation, config)
-    plan = forecast(installation, target)
+    plan = forecast(installation, _target(installation, config))
     for told in plan.problems:
         context.log.warning(told)
-    for observation in plan_observations(plan):
-        context.log_event(observation)
+    context.add_output_metadata(plan_metadata(plan))
 
 
-def plan_observations(plan: "Forecast") -> Iterator[dg.AssetObservation]:
-    """What a build would fetch, source by source, and grant."""
-    for one in plan.sources:
-        facts = {name: value for name, value in one.model_dump().items() if name not in ("name", "kind")}
-        yield dg.AssetObservation(dataset_key(one.name), metadata={"dry run": True, **facts})
-    nodes = ["| node | asked | supply | granted | shortfall | why |", "|---|---:|---:|---:|---:|---|"]
-    nodes += [
-        f"| {n.path} | {n.asked:,} | {n.supply:,} | {n.granted:,} | {n.shortfall:,} | {n.cause} |"
-        for n in plan.nodes
-    ]
-    facts = plan.model_dump(
-        include={
-            "target_rows",
-            "exact",
-            "fetch_bytes",
-            "corpus_bytes",
-            "disk_needed_bytes",
-            "disk_free_bytes",
-            "hours",
-        }
+def plan_metadata(plan: "Forecast") -> dict[str, Any]:
+    """What a build would fetch, source by source, need and grant."""
+    figures = (
+        "target_rows",
+        "exact",
+        "fetch_bytes",
+        "corpus_bytes",
+        "disk_needed_bytes",
+        "disk_free_bytes",
+        "hours",
     )
-    yield dg.AssetObservation(
-        CORPUS_KEY,
-        partition=plan.target,
-        metadata={
-            "dry run": True,
-            **facts,
-            "quotas": dg.MetadataValue.md("\n".join(nodes)),
-            "problems": dg.MetadataValue.json(plan.problems),
-        },
-    )
+    return {
+        "target": plan.target,
+        **{name.replace("_", " "): getattr(plan, name) for name in figures},
+        "sources": table(
+            {name: value for name, value in one.model_dump().items() if isinstance(value, str | int | float)}
+            for one in plan.sources
+        ),
+        "quotas": table(
+            {"node": n.path, "asked": n.asked, "supply": n.supply, "granted": n.granted, "why less": n.cause}
+            for n in plan.nodes
+        ),
+        **({"problems": table({"problem": told} for told in plan.problems)} if plan.problems else {}),
+    }
 
 
-@dg.op
+@dg.op(out=dg.Out(dg.Nothing))
 def build_in_test_mode(
     context: dg.OpExecutionContext, config: TrialConfig, installation: dg.ResourceParam[Installation]
 ) -> None:
-    """Runs `vlm-assets build --test-mode` and logs what came of it as observations.
+    """Runs `vlm-assets build --test-mode` and gives what came of it as metadata of this step.
 
     Raises:
-        dg.Failure: it did not end well; what it printed is in the log.
+        dg.Failure: it did not end well; what it printed is in the log, what came of it in the failure.
     """
     command = [sys.executable, *_COMMAND, "--target", _target(installation, config)]
     with _running(command) as child:
@@ -96,24 +88,29 @@ def build_in_test_mode(
         printed = child.stdout.read() if child.stdout else ""
         code = child.wait()
         lines.join(_END_S)
-    if printed.strip():
-        for observation in trial_observations(orjson.loads(printed)):
-            context.log_event(observation)
+    facts = trial_metadata(orjson.loads(printed)) if printed.strip() else {}
     if code:
         raise dg.Failure(
-            f"the build in test mode ended with exit code {code}; see the log", allow_retries=False
+            f"the build in test mode ended with exit code {code}; see the log",
+            metadata=facts,
+            allow_retries=False,
         )
+    context.add_output_metadata(facts)
 
 
-def trial_observations(summary: dict[str, Any]) -> Iterator[dg.AssetObservation]:
-    """What `build --json` said, as observations of sources and corpora."""
-    for one in summary["sources"]:
-        shown = {k: one[k] for k in ("slices", "committed", "items", "rows", "rejects", "data_bytes")}
-        shown["rejects"] = dg.MetadataValue.json(one["rejects"])
-        yield dg.AssetObservation(dataset_key(one["name"]), metadata={"test mode": True, **shown})
-    for one in summary["targets"]:
-        shown = {key: value for key, value in one.items() if key != "name" and value is not None}
-        yield dg.AssetObservation(CORPUS_KEY, partition=one["name"], metadata={"test mode": True, **shown})
+def trial_metadata(summary: dict[str, Any]) -> dict[str, Any]:
+    """What `build --json` said of sources and targets."""
+    counts = ("name", "slices", "committed", "items", "rows", "data_bytes")
+    return {
+        "sources": table(
+            {
+                **{k: one[k] for k in counts},
+                "rejects": ", ".join(f"{k} {n:,}" for k, n in one["rejects"].items()),
+            }
+            for one in summary["sources"]
+        ),
+        "targets": dg.MetadataValue.json(summary["targets"]),
+    }
 
 
 @contextmanager
@@ -155,7 +152,7 @@ def dry_run_job() -> None:
 
 @dg.job(
     name=TEST_MODE_JOB,
-    description="The whole line on few rows a slice, in `<data root>-test` with its own instance. Only observations.",
+    description="The whole line on few rows a slice, in `<data root>-test` with its own instance. No asset hears it.",
 )
 def test_mode_job() -> None:
     """`vlm-assets build --test-mode` from the UI."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from vlm_assets.orchestration.names import PARTITION_TAG
+from vlm_assets.orchestration.names import PARTITION_TAG, REPOSITORY_LABEL, REPOSITORY_TAG
 
 _INTERRUPTS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
@@ -43,8 +43,15 @@ class Runner(Protocol):
 
 
 def tags_of(wish: RunWish) -> dict[str, str]:
-    """The run's tags; the partition is one, as Dagster has it (jobs of checks alone accept it no other way)."""
-    return {**wish.tags, **({PARTITION_TAG: wish.partition} if wish.partition else {})}
+    """The run's tags; the partition is one, as Dagster has it (jobs of checks alone accept it no other way).
+
+    The repository's label is what the UI's timeline looks for: without it runs of a command stand under *Runs* alone.
+    """
+    return {
+        REPOSITORY_TAG: REPOSITORY_LABEL,
+        **wish.tags,
+        **({PARTITION_TAG: wish.partition} if wish.partition else {}),
+    }
 
 
 def job_of(defs: dg.Definitions, wish: RunWish) -> dg.JobDefinition:
