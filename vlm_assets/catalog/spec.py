@@ -185,6 +185,10 @@ class SourceSpec(Spec):
         del revision
         return self
 
+    def upstream_url(self) -> str | None:
+        """Upstream's page for people; None where it has none."""
+        return None
+
     def drawn_by(self) -> str | None:
         """The renderer that draws this source's images; None where they are taken as they are."""
         return None

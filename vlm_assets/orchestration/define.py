@@ -28,11 +28,11 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
     jobs = line_jobs(catalog)
     return dg.Definitions(
         assets=[
-            listing_asset(catalog),
-            *(dataset_asset(spec, settings.slices_per_run) for spec in catalog.sources),
-            allocation_asset(catalog),
-            corpus_asset(catalog),
-            report_asset(catalog),
+            listing_asset(installation),
+            *(dataset_asset(spec, installation) for spec in catalog.sources),
+            allocation_asset(installation),
+            corpus_asset(installation),
+            report_asset(installation),
             backup_asset(catalog),
         ],
         asset_checks=[corpus_checks(catalog)],

@@ -28,6 +28,11 @@ class ReleaseSpec(SourceSpec):
         None, description="Base of the API: https://HOST/api/v3 for an Enterprise server."
     )
 
+    def upstream_url(self) -> str | None:
+        """The page of the release, or of all of them."""
+        host = self.api.removesuffix("/").removesuffix("/api/v3") if self.api else "https://github.com"
+        return f"{host}/{self.repo}/releases" + (f"/tag/{self.tag}" if self.tag else "")
+
 
 def token_of(settings: SourceSettings) -> str:
     """GitHub's token by the settings or the environment; "" where there is none."""

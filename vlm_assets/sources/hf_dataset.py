@@ -47,6 +47,10 @@ class HfDatasetSpec(CaptionKeys, TableSpec):
     slice_bytes: Size = Field(4_000_000_000, description="A larger split is cut into buckets of data files.")
     files_per_slice: int = Field(10_000, ge=1, description="Loose images a slice.")
 
+    def upstream_url(self) -> str | None:
+        """The dataset's page on the Hub."""
+        return f"https://huggingface.co/datasets/{self.repo}"
+
     def at_revision(self, revision: str) -> Self:
         """At that commit."""
         return self.model_copy(update={"revision": revision})

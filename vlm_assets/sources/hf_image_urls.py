@@ -54,6 +54,10 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
         """Unless the catalogue accepts it: a URL names one picture."""
         return self.drift == "quarantine"
 
+    def upstream_url(self) -> str | None:
+        """The dataset's page on the Hub."""
+        return f"https://huggingface.co/datasets/{self.repo}"
+
     def at_revision(self, revision: str) -> Self:
         """At that commit."""
         return self.model_copy(update={"revision": revision})

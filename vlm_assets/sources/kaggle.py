@@ -75,6 +75,10 @@ class KaggleSpec(CaptionKeys, SourceSpec):
     files_per_slice: int = Field(10_000, ge=1)
     """Loose files of a bucket."""
 
+    def upstream_url(self) -> str | None:
+        """The dataset's page on Kaggle."""
+        return f"https://www.kaggle.com/datasets/{self.handle}"
+
     @property
     def globs(self) -> PathGlobs:
         """`include` and `exclude`."""

@@ -44,6 +44,10 @@ class NewspapersSpec(PagesSpec):
     max_concurrency: int | None = Field(2, ge=1)
     cooldown_s: float = Field(1.0, ge=0)
 
+    def upstream_url(self) -> str | None:
+        """The archive, where the catalogue names it."""
+        return self.base_url or None
+
     @model_validator(mode="after")
     def _known_spider(self) -> Self:
         if self.spider not in spiders():

@@ -6,9 +6,10 @@ from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.card import write_card
 from vlm_assets.ingest.rights import source_terms
 from vlm_assets.operate.status import read_status
-from vlm_assets.orchestration.assets.metadata_line import rights_table
+from vlm_assets.orchestration.assets.metadata_line import rights_table, terms_table
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once
 from vlm_assets_tests.audit.test_mutations import _edit_catalog
+from vlm_assets_tests.orchestration.kit import rows_of
 
 ACCEPTED = "A. Yılmaz, in her Kaggle account, 2026-01-15"
 
@@ -57,6 +58,6 @@ def test_the_card_and_its_page_list_them(broken):
     assert f"| accepted | https://example.org/rules | {ACCEPTED} |" in text
     [name] = card.figures["takedowns"]["names"]
     assert name in text
-    shown = rights_table(card.figures)
-    assert "https://example.org/terms NOT ACCEPTED" in shown
-    assert "| CC-BY-4.0 | " in shown
+    terms = rows_of(terms_table(card.figures).value)
+    assert ["street", "https://example.org/terms", "NOT ACCEPTED"] in terms
+    assert "CC-BY-4.0" in {row[0] for row in rows_of(rights_table(card.figures).value)}

@@ -76,6 +76,15 @@ class Line:
         return [event for event in found if event is not None]
 
 
+def rows_of(value: Any) -> list[list[Any]]:
+    """Rows of a table in metadata, as its page shows them; none where it says so."""
+    return (
+        []
+        if isinstance(value, str)
+        else [[record.data[column.name] for column in value.schema.columns] for record in value.records]
+    )
+
+
 class Ticks:
     """Evaluates a sensor as the daemon does, keeping its cursor."""
 

@@ -6,8 +6,8 @@ from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.orchestration.assets.metadata import slice_metadata
 from vlm_assets.orchestration.names import ACCEPT_DRIFT_TAG, dataset_key
-from vlm_assets.orchestration.night.pending import due_slices
-from vlm_assets_tests.orchestration.kit import Line, instance_in
+from vlm_assets.orchestration.run.pending import due_slices
+from vlm_assets_tests.orchestration.kit import Line, instance_in, rows_of
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.workplace import STREET, ingest, install, picture
 
@@ -20,7 +20,7 @@ def test_the_tag_releases_and_the_nightly_does_not(tmp_path):
         ingest(installation)
         web.script["/0.jpg"] = Reply(body=picture(77))
         [outcome] = ingest(installation, options=SliceOptions(force=True)).values()
-        assert "| drifted | 1 |" in slice_metadata(outcome)["rejects by reason"].value
+        assert rows_of(slice_metadata(outcome)["rejects by reason"].value) == [["drifted", "1", "100.0 %"]]
         spec, now = installation.catalog.source("street"), time.time() + 365 * 86400
         assert due_slices(installation, spec, now=now) == {}
         [(key, why)] = due_slices(installation, spec, now=now, accept_drift=True).items()

@@ -3,7 +3,7 @@ import pytest
 
 from vlm_assets.audit.findings import finding_names
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
-from vlm_assets_tests.orchestration.kit import Line, failure_of
+from vlm_assets_tests.orchestration.kit import Line, failure_of, rows_of
 from vlm_assets_tests.workplace import STREET, fill, install
 
 
@@ -25,11 +25,14 @@ def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(line):
     assert result.success
     told = line.facts(CORPUS_KEY, "10")
     assert (told["dagster/partition_row_count"], told["shards"], told["shards written"]) == (10, 1, 1)
-    assert "| photos/street | 10 |" in told["rows by subcategory"]
-    grants = line.facts(ALLOCATION_KEY, "10")["grants"]
-    assert "| 10 | 12 | 10 |" in grants
+    assert told["what came out"] == "**10 rows** of 10 asked for, from 1 sources.\n\nEvery quota is met."
+    assert told["first images"].count("data:image/jpeg;base64,") == 8
+    assert rows_of(told["rows by subcategory"]) == [["photos/street", "10", "100.0 %"]]
+    plan = line.facts(ALLOCATION_KEY, "10")
+    assert rows_of(plan["grants"])[-1] == ["photos/street/street", "1", "10", "12", "10", ""]
+    assert plan["what came out"] == "**10 of 10 rows** are granted. Every quota is met."
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
-    assert checks == dict.fromkeys(map(str, finding_names()), True)
+    assert checks == dict.fromkeys([*map(str, finding_names()), "due"], True)
 
 
 def test_a_second_run_keeps_plan_and_shards_and_seals_the_same_corpus(line):
@@ -57,7 +60,7 @@ def test_a_broken_corpus_fails_its_check_and_says_what_was_expected(line):
     )
     failed = {one.check_name: one for one in result.get_asset_check_evaluations() if not one.passed}
     assert "shard_files" in failed
-    assert "expected" in (failed["shard_files"].description or "")
+    assert "Expected: " in (failed["shard_files"].description or "")
 
 
 def test_incomplete_sources_stop_the_allocation_in_words(tmp_path, instance):

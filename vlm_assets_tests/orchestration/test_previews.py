@@ -9,7 +9,7 @@ import pytest
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.orchestration.assets.previews import forget_previews
 from vlm_assets.orchestration.assets.thumbnails import _thumbnail
-from vlm_assets.orchestration.names import dataset_key
+from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, dataset_key
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
@@ -22,8 +22,20 @@ def small(number: int) -> bytes:
 
 
 def held(home: Path, what: bytes) -> list[str]:
-    """Files of the instance with these bytes, freed pages of the databases included."""
-    return sorted(p.name for p in home.rglob("*") if p.is_file() and what in p.read_bytes())
+    """Files of the instance with any piece of these bytes, freed pages of the databases included.
+
+    By pieces, for a page of SQLite may end anywhere; only those of no other picture's, for previews begin alike.
+    """
+    every = [what[start : start + 48] for start in range(0, len(what) - 48, 48)]
+    others = [one for one in map(small, (0, 1, 7, 10, 11)) if one != what]
+    pieces = [piece for piece in every if not any(piece in one for one in others)]
+    assert pieces
+    found = []
+    for path in home.rglob("*"):
+        held_bytes = path.read_bytes() if path.is_file() else b""
+        if any(piece in held_bytes for piece in pieces):
+            found.append(path.name)
+    return sorted(found)
 
 
 @pytest.fixture
@@ -63,11 +75,20 @@ def test_a_takedown_takes_the_previews_of_its_slices_and_no_others(line, tmp_pat
     assert line.facts(dataset_key("street"), "day")["rows"] == 2
 
 
+def test_a_takedown_takes_the_previews_of_corpora_too(line, tmp_path):
+    assert line.run(ALLOCATION_KEY, CORPUS_KEY, partition_key="20").success
+    assert "data:image/jpeg" in line.facts(CORPUS_KEY, "20")["first images"]
+    assert forget_previews(line.installation, [("street", "day")]) == ["corpus/20", "street/day"]
+    assert "data:image/jpeg" not in line.facts(CORPUS_KEY, "20")["first images"]
+    assert held(tmp_path / "home", small(1)) == []
+    assert held(tmp_path / "home", small(10)), "another slice keeps its previews"
+
+
 def test_older_events_show_versions_that_nothing_else_remembers(line, tmp_path):
     (tmp_path / "street" / "day" / "0001.jpeg").write_bytes(picture(7))
     assert line.list_sources("street").success
     assert line.fetch("street").success
-    assert forget_previews(line.installation, []) == ["street/day"]
+    assert forget_previews(line.installation, []) == ["street/day", "street/night"]
     assert held(tmp_path / "home", small(1)) == []
     assert held(tmp_path / "home", small(7))
 

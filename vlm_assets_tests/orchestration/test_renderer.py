@@ -7,7 +7,7 @@ import pytest
 
 from vlm_assets.ingest.due import Due
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.night.pending import due_slices
+from vlm_assets.orchestration.run.pending import due_slices
 from vlm_assets.pdf import identity
 from vlm_assets.pdf.identity import RendererIdentity, renderer_identity
 from vlm_assets_tests.orchestration.test_build import build

@@ -18,7 +18,7 @@ from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import build_slice, read_run
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
-from vlm_assets.orchestration.night.pending import due_slices, target_states
+from vlm_assets.orchestration.run.pending import due_slices, target_states
 from vlm_assets.remote.line import NoRemote, line_remote
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.remote.local import current_on_disk

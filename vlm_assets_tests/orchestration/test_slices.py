@@ -10,7 +10,7 @@ from dagster._core.loader import LoadingContextForTest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.names import dataset_key, listing_key, source_pool
-from vlm_assets_tests.orchestration.kit import Line, failure_of
+from vlm_assets_tests.orchestration.kit import Line, failure_of, rows_of
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 
@@ -70,11 +70,20 @@ def test_every_finished_slice_has_its_event_with_what_a_person_asks(tmp_path, in
     assert line.materialized("street") == {"s0": 1, "s1": 1, "s2": 1, "s3": 1}
     told = line.facts(dataset_key("street"), "s2")
     assert (told["dagster/partition_row_count"], told["items"], told["rejects"]) == (3, 4, 1)
-    assert "| not_an_image | 1 |" in told["rejects by reason"]
+    assert rows_of(told["rejects by reason"]) == [["not_an_image", "1", "100.0 %"]]
+    assert list(told)[:2] == ["what came out", "first images"]
+    assert told["what came out"] == (
+        "**3 rows** of 4 items. **1 did not come out**: 1 not_an_image. It was fetched for the first time."
+    )
     assert told["first images"].count("data:image/jpeg;base64,") == 3
     [event] = line.events(dataset_key("street"), "s2")
     assert event.tags is not None
-    assert event.tags["dagster/data_version"] == told["content hash"]
+    assert event.tags["dagster/data_version"][:24] + "…" == told["content hash"]
+    assert max(len(str(told[name])) for name in ("content hash", "path", "revision")) <= 50
+    assert line.fetch("street").success
+    again = line.facts(dataset_key("street"), "s2")
+    assert again["first images"] == told["first images"], "the contact sheet stays when nothing was new"
+    assert again["what came out"].endswith("Nothing was new: it stands as it was committed before.")
 
 
 def test_a_listing_anew_does_not_show_every_slice_as_stale(tmp_path, instance):

@@ -5,10 +5,9 @@ How rows are granted lies in `allocation`. A plan whose inputs have not changed 
 
 import dagster as dg
 
-from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
-from vlm_assets.orchestration.assets.groups import LINE_GROUP
+from vlm_assets.orchestration.assets.groups import LINE_GROUP, catalog_references, owners_of
 from vlm_assets.orchestration.assets.metadata_line import allocation_metadata
 from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.assets.targets import target_partitions
@@ -19,8 +18,9 @@ from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.remote.line import line_remote
 
 
-def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
     """The allocation asset over all enabled sources."""
+    catalog = installed.catalog
 
     @dg.asset(
         key=ALLOCATION_KEY,
@@ -36,6 +36,11 @@ def allocation_asset(catalog: Catalog) -> dg.AssetsDefinition:
         group_name=LINE_GROUP,
         op_tags=TARGET.tags,
         kinds={"arrow"},
+        owners=owners_of(installed.settings),
+        metadata={
+            **catalog_references(installed.catalog_dir),
+            "dagster/uri": str(installed.root.path / "allocations"),
+        },
         description=(
             "Decides which rows of which slices enter the corpus: exact quotas, integer grants, dedup before quotas, "
             "lowest ranks first. `grants.json` says for every node what it asked for, got, and why less."

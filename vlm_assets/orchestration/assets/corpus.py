@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
-from vlm_assets.orchestration.assets.groups import LINE_GROUP
+from vlm_assets.orchestration.assets.groups import LINE_GROUP, catalog_references, owners_of
 from vlm_assets.orchestration.assets.metadata_line import corpus_metadata
 from vlm_assets.orchestration.assets.targets import target_partitions
+from vlm_assets.orchestration.assets.thumbnails import corpus_thumbnails
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, CORPUS_POOL
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.orchestration.run.locks import hold_or_wait, lock_wait_s
@@ -147,14 +147,19 @@ def seal(
     return dg.Output(
         None,
         metadata=corpus_metadata(
-            manifest, target_outcome(installation, target), path, shards_written=sum(written) + late
+            manifest,
+            target_outcome(installation, target),
+            path,
+            shards_written=sum(written) + late,
+            pictures=corpus_thumbnails(path.resolve(), sorted(map(str, path.resolve().glob("data-*.arrow")))),
         ),
         data_version=dg.DataVersion(manifest.root_hash),
     )
 
 
-def corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def corpus_asset(installed: Installation) -> dg.AssetsDefinition:
     """The graph-backed corpus asset."""
+    catalog = installed.catalog
 
     @dg.graph_asset(
         key=CORPUS_KEY,
@@ -163,6 +168,11 @@ def corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name=LINE_GROUP,
         kinds={"arrow", "huggingface"},
+        owners=owners_of(installed.settings),
+        metadata={
+            **catalog_references(installed.catalog_dir),
+            "dagster/uri": str(installed.root.path / "corpora"),
+        },
         description=_TOLD,
     )
     def corpus(allocation: Any) -> Any:

@@ -11,10 +11,16 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.assets.groups import dataset_group, source_kinds, source_tags
+from vlm_assets.orchestration.assets.due import dataset_due, dataset_due_spec, tell_corpora_due
+from vlm_assets.orchestration.assets.groups import (
+    dataset_group,
+    owners_of,
+    source_kinds,
+    source_metadata,
+    source_tags,
+)
 from vlm_assets.orchestration.assets.metadata import column_schema, source_description
 from vlm_assets.orchestration.assets.slices import materialize_slices
-from vlm_assets.orchestration.checks.due import dataset_due, dataset_due_spec, tell_corpora_due
 from vlm_assets.orchestration.names import dataset_key, listing_key, slices_partitions, source_pool
 from vlm_assets.orchestration.run.asked import FetchConfig
 from vlm_assets.orchestration.run.ecs import slices_size
@@ -26,14 +32,14 @@ _TOLD: Final = (
 )
 
 
-def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
+def dataset_asset(spec: SourceSpec, installation: Installation) -> dg.AssetsDefinition:
     """The dataset asset of one source."""
 
     @dg.asset(
         key=dataset_key(spec.name),
         deps=[listing_key(spec.name)],
         partitions_def=dg.DynamicPartitionsDefinition(name=slices_partitions(spec.name)),
-        backfill_policy=dg.BackfillPolicy.multi_run(slices_per_run),
+        backfill_policy=dg.BackfillPolicy.multi_run(installation.settings.slices_per_run),
         pool=source_pool(spec.name),
         output_required=False,
         check_specs=[dataset_due_spec(spec.name)],
@@ -42,9 +48,10 @@ def dataset_asset(spec: SourceSpec, slices_per_run: int) -> dg.AssetsDefinition:
         kinds={*source_kinds(spec), "arrow"},
         tags=source_tags(spec),
         op_tags=slices_size([spec.kind]).tags,
+        owners=owners_of(installation.settings),
         metadata={
-            "licence": spec.licence,
-            "category": spec.category,
+            **source_metadata(spec, installation),
+            "dagster/uri": str(installation.root.source(spec.name)),
             "dagster/column_schema": column_schema(),
         },
     )

@@ -1,9 +1,16 @@
-"""How assets are shown: groups, kinds and tags of a source. For eyes only."""
+"""How assets are shown: groups, kinds, tags, owners, links and places in the catalogue. For eyes only."""
 
-from typing import Final
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.definitions.utils import is_valid_owner
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.metadata import source_state
+from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import traits_of
 
 LISTING_GROUP: Final = "listing"
@@ -23,3 +30,51 @@ def dataset_group(spec: SourceSpec) -> str:
 def source_tags(spec: SourceSpec) -> dict[str, str]:
     """Tags to filter by in the UI."""
     return {"kind": spec.kind, "category": spec.category, "state": source_state(spec)}
+
+
+def owners_of(settings: Settings) -> list[str]:
+    """The contact of the settings, where it is an address that Dagster takes for an owner."""
+    return [settings.contact] if is_valid_owner(settings.contact) else []
+
+
+def source_metadata(spec: SourceSpec, installation: Installation) -> dict[str, Any]:
+    """What a source's assets say whatever was fetched: licence, category, upstream's page, terms, its YAML."""
+    url = spec.upstream_url()
+    return {
+        "licence": spec.licence,
+        "category": spec.category,
+        **({"upstream": dg.MetadataValue.url(url)} if url else {}),
+        **({"terms": dg.MetadataValue.url(spec.terms.url)} if spec.terms else {}),
+        **catalog_references(installation.catalog_dir, spec.name),
+    }
+
+
+def catalog_references(directory: Path, source: str | None = None) -> dict[str, Any]:
+    """Code references to a source's entry in the catalogue, or to `corpus.yaml`; none where the files are gone."""
+    if source is None:
+        found = [(path, 1) for path in [directory / "corpus.yaml"] if path.is_file()]
+    else:
+        found = [
+            place
+            for path in sorted((directory / "sources").glob("*.yaml"))
+            for place in _places(path, source)
+        ]
+    references = [
+        dg.LocalFileCodeReference(file_path=str(path.absolute()), line_number=line, label="the catalogue")
+        for path, line in found
+    ]
+    return (
+        {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=references)}
+        if references
+        else {}
+    )
+
+
+def _places(path: Path, source: str) -> list[tuple[Path, int]]:
+    """Where a file names a source."""
+    entry = re.compile(rf"""[\s{{,-]*["']?name["']?\s*:\s*["']?{re.escape(source)}["']?\s*([,}}#].*)?""")
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [(path, number) for number, line in enumerate(lines, 1) if entry.fullmatch(line)]

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 from pydantic import Field
 
-from vlm_assets.catalog.spec import Catalog, SourceSpec
+from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
-from vlm_assets.orchestration.assets.groups import LISTING_GROUP, source_kinds, source_tags
+from vlm_assets.orchestration.assets.due import tell_corpora_due, tell_due
+from vlm_assets.orchestration.assets.groups import (
+    LISTING_GROUP,
+    owners_of,
+    source_kinds,
+    source_metadata,
+    source_tags,
+)
 from vlm_assets.orchestration.assets.metadata import listing_metadata, source_description, source_state
-from vlm_assets.orchestration.checks.due import tell_corpora_due, tell_due
 from vlm_assets.orchestration.names import (
     ACCEPT_SHRINK_TAG,
     CORPUS_POOL,
@@ -62,8 +68,9 @@ class ListingConfig(dg.Config):
     )
 
 
-def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def listing_asset(installed: Installation) -> dg.AssetsDefinition:
     """The multi-asset with one output a source."""
+    catalog = installed.catalog
 
     @dg.multi_asset(
         name="listing",
@@ -74,7 +81,11 @@ def listing_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 description=source_description(spec, _TOLD),
                 kinds=source_kinds(spec),
                 tags=source_tags(spec),
-                metadata={"licence": spec.licence, "category": spec.category},
+                owners=owners_of(installed.settings),
+                metadata={
+                    **source_metadata(spec, installed),
+                    "dagster/uri": str(installed.root.listing(spec.name)),
+                },
                 skippable=True,
             )
             for spec in catalog.sources

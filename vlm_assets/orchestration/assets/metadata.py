@@ -18,9 +18,10 @@ if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.words.manifest import SliceManifest
 
 _SHOWN_KEYS: Final = 12
-_HEX: Final = re.compile(r"[0-9a-f]+")
-_HASH_DIGITS: Final = 16
-_LONGEST_WORD: Final = 40
+_HEX: Final = re.compile(r"(?:sha256:)?[0-9a-f]+")
+_HASH_DIGITS: Final = 24
+_BELOW_ROOT: Final = re.compile(r"^.*/(?=(?:datasets|corpora|allocations|listings)/)")
+_LONGEST_WORD: Final = 39
 
 _COLUMNS: Final = (
     (
@@ -51,14 +52,26 @@ def column_schema() -> dg.TableSchema:
     )
 
 
+_FROM: Final = ("repo", "handle", "urls", "path", "base_url")
+"""Keys of a source that say where it comes from; a kind has one of them."""
+
+
+def source_sentence(spec: SourceSpec) -> str:
+    """What this source is, in a sentence of its own."""
+    places = (str(getattr(spec, key)) for key in _FROM if getattr(spec, key, None))
+    origin = next(places, "upstream")
+    goes = spec.subcategory or "subcategories by label"
+    return f"**{spec.name}**: {spec.kind} from `{origin}`, for {spec.category}/{goes}, under {spec.licence}."
+
+
 def source_description(spec: SourceSpec, told: str) -> str:
-    """Markdown for an asset of a source: what it does, then the source as the catalogue has it."""
+    """Markdown for an asset of a source: what it is and does, then the source as the catalogue has it."""
     facts = spec.model_dump(mode="json", exclude_defaults=True)
     shown = yaml.safe_dump(facts, allow_unicode=True, sort_keys=False).strip()
     state = (
         "" if spec.active else f"\n\n**{source_state(spec)}** in the catalogue: neither listed nor fetched."
     )
-    return f"{told}{state}\n\n```yaml\n{shown}\n```"
+    return f"{source_sentence(spec)}{state}\n\n{told}\n\n```yaml\n{shown}\n```"
 
 
 def source_state(spec: SourceSpec) -> str:
@@ -86,13 +99,13 @@ def _cell(value: str | float) -> str | float:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def counts_table(heading: str, counts: Mapping[str, int]) -> str:
-    """A markdown table of counts, largest first."""
-    if not counts:
-        return "none"
+def counted(heading: str, counts: Mapping[str, int]) -> dg.MetadataValue[Any]:
+    """A table of counts, largest first, with each one's part of the whole."""
+    whole = sum(counts.values()) or 1
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    lines = [f"| {heading} | count |", "|---|---:|", *(f"| {name} | {count:,} |" for name, count in ordered)]
-    return "\n".join(lines)
+    return table(
+        {heading: name, "count": count, "part": f"{100 * count / whole:.1f} %"} for name, count in ordered
+    )
 
 
 def key_list(keys: Sequence[str]) -> str:
@@ -104,8 +117,13 @@ def key_list(keys: Sequence[str]) -> str:
 
 
 def shortened(text: str) -> str:
-    """A hash by its first 16 digits: a longer word cannot wrap, and widens the page. Other texts as they are."""
+    """A hash by its first digits: a longer word cannot wrap, and widens the page. Other texts as they are."""
     return f"{text[:_HASH_DIGITS]}…" if len(text) > _LONGEST_WORD and _HEX.fullmatch(text) else text
+
+
+def placed(path: str) -> str:
+    """A path below the data root; whole, it would widen the page. The root stands with the asset (`dagster/uri`)."""
+    return _BELOW_ROOT.sub("", path)
 
 
 def _lines(told: Sequence[str]) -> str:
@@ -121,20 +139,24 @@ def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
         "items before": change.items_before,
         "upstream": "not counted" if listing.upstream is None else listing.upstream,
         "companions": listing.companions or 0,
-        "left out by reason": dg.MetadataValue.md(counts_table("reason", listing.left_out or {})),
+        "left out by reason": counted("reason", listing.left_out or {}),
         "left out, the first": dg.MetadataValue.md(_lines(change.left_out_examples)),
-        "revision": listing.revision,
+        "revision": shortened(listing.revision),
         "added": dg.MetadataValue.md(key_list(change.added)),
         "changed": dg.MetadataValue.md(key_list(change.changed)),
         "retired": dg.MetadataValue.md(key_list(change.retired)),
-        "dagster/uri": path,
+        "path": placed(path),
     }
 
 
 def slice_metadata(outcome: "SliceOutcome", thumbnails: Sequence[str] = ()) -> dict[str, Any]:
     """What a slice holds, and what became of its items and records."""
     manifest, run = outcome.manifest, outcome.run
-    facts = manifest_metadata(manifest, str(outcome.path))
+    facts: dict[str, Any] = {"what came out": dg.MetadataValue.md(slice_told(manifest, str(outcome.due)))}
+    if thumbnails:
+        shown = " ".join(f"![]({thumbnail})" for thumbnail in thumbnails)
+        facts["first images"] = dg.MetadataValue.md(shown)
+    facts |= manifest_metadata(manifest, str(outcome.path))
     facts["why"] = str(outcome.due)
     facts["seconds"] = round(run.seconds, 2)
     if run.taken_over:
@@ -145,10 +167,36 @@ def slice_metadata(outcome: "SliceOutcome", thumbnails: Sequence[str] = ()) -> d
         from vlm_assets.store.left_out import LEFT_OUT_FILE, examples_of
 
         facts["left out, the first"] = dg.MetadataValue.md(_lines(examples_of(outcome.path / LEFT_OUT_FILE)))
-    if thumbnails:
-        shown = " ".join(f"![]({thumbnail})" for thumbnail in thumbnails)
-        facts["first images"] = dg.MetadataValue.md(shown)
     return facts
+
+
+_WHY: Final = {
+    "new": "It was fetched for the first time.",
+    "changed": "It was fetched because its listing changed.",
+    "retry": "It was fetched because rejects that may come right were due.",
+    "forced": "It was fetched because a person asked for it.",
+    "released": "It was fetched because pictures in quarantine are accepted now.",
+    "redrawn": "It was drawn again because this machine's renderer is accepted now.",
+    "committed": "Nothing was new: it stands as it was committed before.",
+}
+"""By the reason of `ingest.due`; a test holds that there is none without words."""
+
+
+def slice_told(manifest: "SliceManifest", why: str) -> str:
+    """What came of a slice, what did not and why, in a few sentences."""
+    told = [f"**{manifest.rows:,} rows** of {manifest.items:,} items."]
+    lost = sum(manifest.rejects.values())
+    if lost:
+        reasons = sorted(manifest.rejects.items(), key=lambda pair: (-pair[1], pair[0]))
+        named = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        told.append(f"**{lost:,} did not come out**: {named}.")
+        if manifest.transient_rejects:
+            told.append(f"Of these {manifest.transient_rejects:,} are tried again by themselves.")
+    else:
+        told.append("Everything came out.")
+    if manifest.left_out:
+        told.append(f"{sum(manifest.left_out.values()):,} things are no items and left out, by reason below.")
+    return " ".join([*told, _WHY.get(why, why)])
 
 
 def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
@@ -160,11 +208,11 @@ def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
         "items rejected": manifest.items_rejected,
         "records": manifest.records,
         "rejects": sum(manifest.rejects.values()),
-        "rejects by reason": dg.MetadataValue.md(counts_table("reason", manifest.rejects)),
-        "left out by reason": dg.MetadataValue.md(counts_table("reason", manifest.left_out or {})),
+        "rejects by reason": counted("reason", manifest.rejects),
+        "left out by reason": counted("reason", manifest.left_out or {}),
         "transient rejects": manifest.transient_rejects,
         "data bytes": manifest.data_bytes,
-        "revision": manifest.revision,
-        "content hash": manifest.content_hash,
-        "dagster/uri": path,
+        "revision": shortened(manifest.revision),
+        "content hash": shortened(manifest.content_hash),
+        "path": placed(path),
     }

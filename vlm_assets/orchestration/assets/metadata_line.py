@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from vlm_assets.orchestration.assets.metadata import column_schema, counts_table
+from vlm_assets.orchestration.assets.metadata import column_schema, counted, placed, shortened, table
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.allocation.certificate import Certificate, NodeGrant, SourceTotal
@@ -26,59 +26,68 @@ def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:
     manifest = outcome.manifest
     grants = Certificate.from_bytes((outcome.path / GRANTS_FILE).read_bytes())
     return {
+        "what came out": dg.MetadataValue.md(shortfalls(grants)),
         "dagster/partition_row_count": manifest.granted_rows,
         "granted rows": manifest.granted_rows,
         "target rows": manifest.target_rows,
         "capacity": grants.capacity,
-        "grants": dg.MetadataValue.md(grants_table(grants.nodes)),
-        "sources": dg.MetadataValue.md(totals_table(grants.sources)),
-        "excluded": dg.MetadataValue.md(counts_table("reason", _present(manifest.excluded))),
-        "shortfall": dg.MetadataValue.md(shortfalls(grants)),
-        "inputs hash": manifest.inputs_hash,
+        "grants": grants_table(grants.nodes),
+        "sources": totals_table(grants.sources),
+        "excluded": counted("reason", _present(manifest.excluded)),
+        "inputs hash": shortened(manifest.inputs_hash),
         "kept": "inputs unchanged: the plan in force was kept" if outcome.reused else "new plan",
-        "dagster/uri": str(outcome.path),
+        "path": placed(str(outcome.path)),
     }
 
 
-def grants_table(nodes: "Sequence[NodeGrant]") -> str:
-    """The quota tree as a markdown table, children indented below their parents."""
-    lines = ["| node | share | asked | supply | granted | why less |", "|---|---:|---:|---:|---:|---|"]
-    for node in nodes:
-        name = "&nbsp;&nbsp;" * (len(node.path) - 1) + node.path[-1]
-        share = node.share or "count"
-        lines.append(
-            f"| {name} | {share} | {node.asked:,} | {node.supply:,} | {node.granted:,} | {node.cause} |"
-        )
-    return "\n".join(lines)
+def grants_table(nodes: "Sequence[NodeGrant]") -> dg.MetadataValue[Any]:
+    """The quota tree, every node by its whole path."""
+    return table(
+        {
+            "node": "/".join(node.path), "share": node.share or "count", "asked": node.asked, "supply": node.supply,
+            "granted": node.granted, "why less": node.cause,
+        }
+        for node in nodes
+    )  # fmt: skip
 
 
-def totals_table(sources: "Sequence[SourceTotal]") -> str:
+def totals_table(sources: "Sequence[SourceTotal]") -> dg.MetadataValue[Any]:
     """A line a source: admitted = selected + excluded + not selected."""
-    lines = [
-        "| source | admitted | selected | excluded | not selected | why none |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for one in sources:
-        excluded = ", ".join(f"{name} {rows:,}" for name, rows in one.excluded.items()) or "0"
-        counts = f"{one.admitted:,} | {one.selected:,} | {excluded} | {one.not_selected:,}"
-        lines.append(f"| {one.source} | {counts} | {one.cause} |")
-    return "\n".join(lines)
+    return table(
+        {
+            "source": one.source, "admitted": one.admitted, "selected": one.selected,
+            "excluded": ", ".join(f"{name} {rows:,}" for name, rows in one.excluded.items()) or "0",
+            "not selected": one.not_selected, "why none": one.cause,
+        }
+        for one in sources
+    )  # fmt: skip
+
+
+_NAMED = 6
 
 
 def shortfalls(grants: "Certificate") -> str:
-    """Nodes that got less than they asked for, with the cause."""
+    """What was granted of what was asked for, and which nodes got less, with the cause."""
     short = [
         f"- {'/'.join(node.path)}: asked {node.asked:,}, granted {node.granted:,}: {node.cause}"
         for node in grants.nodes
         if node.shortfall
     ]
+    head = f"**{grants.granted_rows:,} of {grants.target_rows:,} rows** are granted."
     missing = grants.target_rows - grants.granted_rows
-    head = [f"{missing:,} rows of the target cannot be filled"] if missing else []
-    return "\n".join(head + short) or "none"
+    if missing:
+        head += f" {missing:,} rows of the target cannot be filled."
+    more = [f"- and {len(short) - _NAMED} more, in the table of grants"] if len(short) > _NAMED else []
+    return "\n".join([head if short else f"{head} Every quota is met.", "", *short[:_NAMED], *more]).strip()
 
 
 def corpus_metadata(
-    manifest: "CorpusManifest", outcome: "TargetOutcome", link: Path, *, shards_written: int
+    manifest: "CorpusManifest",
+    outcome: "TargetOutcome",
+    link: Path,
+    *,
+    shards_written: int,
+    pictures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What the corpus holds beside what was asked for, where it lies, and its hashes."""
     rows = {
@@ -87,38 +96,75 @@ def corpus_metadata(
         for name, n in names.items()
     }
     return {
-        "dagster/partition_row_count": manifest.rows,
-        "asked and got": dg.MetadataValue.md(
-            "\n".join(f"- {line.strip()}" for line in outcome.told) or "every quota is met"
+        "what came out": dg.MetadataValue.md(corpus_told(manifest, outcome)),
+        **(
+            {"first images": dg.MetadataValue.md(" ".join(f"![]({one})" for one in pictures))}
+            if pictures
+            else {}
         ),
+        "rows by subcategory": counted("subcategory", rows),
+        "rows by source": counted("source", manifest.sources),
+        "dagster/partition_row_count": manifest.rows,
         "rows": manifest.rows,
-        "holes": manifest.holes,
         "target rows": manifest.target_rows,
+        "holes": manifest.holes,
         "shards": len(manifest.shards),
         "shards written": shards_written,
         "mean fill of a shard": round(manifest.mean_fill, 3),
         "data bytes": manifest.data_bytes,
-        "rows by subcategory": dg.MetadataValue.md(counts_table("subcategory", rows)),
-        "rows by source": dg.MetadataValue.md(counts_table("source", manifest.sources)),
-        "root hash": manifest.root_hash,
-        "rows hash": manifest.rows_hash,
-        "inputs hash": manifest.inputs_hash,
-        "path for trainers": dg.MetadataValue.path(str(link.resolve())),
-        "dagster/uri": str(link),
+        "path below the data root": placed(str(link.resolve())),
+        "root hash": shortened(manifest.root_hash),
+        "rows hash": shortened(manifest.rows_hash),
+        "inputs hash": shortened(manifest.inputs_hash),
         "dagster/column_schema": column_schema(),
     }
 
 
-def rights_table(figures: Mapping[str, Any]) -> str:
-    """Rows and image bytes a licence, then the terms and who accepted them, out of a card's figures."""
-    lines = ["| licence | rows | image bytes |", "|---|---:|---:|"]
-    for name, one in figures["licences"].items():
-        lines.append(f"| {name} | {one['rows']:,} | {one['image_bytes']:,} |")
-    terms = [
-        f"\nTerms of {one['source']}: {one['url']} {one['accepted'] or 'NOT ACCEPTED'}"
+_MOST_TOLD = 900
+"""Markdown of 1,000 characters and more waits for a click."""
+
+
+def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
+    """What the corpus holds of what was asked for, and what it lacks."""
+    head = f"**{manifest.rows:,} rows** of {manifest.target_rows:,} asked for, from {len(manifest.sources)} sources."
+    if manifest.holes:
+        head += f" {manifest.holes:,} were taken down since the plan."
+    lines = [f"- {line.strip()}" for line in outcome.told] or ["Every quota is met."]
+    text = "\n".join([head, "", *lines])
+    while len(text) > _MOST_TOLD and len(lines) > 1:
+        lines.pop()
+        text = "\n".join([head, "", *lines, "- and more, on the page of the allocation"])
+    return text
+
+
+def card_tables(figures: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
+    """Composition and sources of a card, as tables that stand open."""
+    columns = ("category", "subcategory", "share", "asked", "supply", "granted", "present", "cause")
+    sources = ("source", "kind", "licence", "slices", "admitted", "selected", "present", "image_bytes")
+    return {
+        "composition": table({name: one[name] for name in columns} for one in figures["composition"]),
+        "sources": table(
+            {name.replace("_", " "): one[name] for name in sources} for one in figures["sources"]
+        ),
+        "excluded": counted("reason", _present(figures["excluded"])),
+        "rejects": counted("reason", figures["rejects"]),
+    }
+
+
+def rights_table(figures: Mapping[str, Any]) -> dg.MetadataValue[Any]:
+    """Rows and image bytes a licence, out of a card's figures."""
+    return table(
+        {"licence": name, "rows": one["rows"], "image bytes": one["image_bytes"]}
+        for name, one in figures["licences"].items()
+    )
+
+
+def terms_table(figures: Mapping[str, Any]) -> dg.MetadataValue[Any]:
+    """Terms of the sources, and who accepted them."""
+    return table(
+        {"source": one["source"], "terms": one["url"], "accepted": one["accepted"] or "NOT ACCEPTED"}
         for one in figures["terms"]
-    ]
-    return "\n".join(lines + terms)
+    )
 
 
 def _present(counts: dict[str, int]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogSto
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.names import DATASET
+from vlm_assets.orchestration.names import CORPUS_KEY, DATASET
 
 _MARK: Final = "data:image/jpeg;base64,"
 _PICTURE: Final = re.compile(r"!\[\]\(data:image/jpeg;base64,[A-Za-z0-9+/=]*\)")
@@ -40,8 +40,9 @@ class _Stored:
 def forget_previews(installation: Installation, slices: Collection[tuple[str, str]]) -> list[str]:
     """Cuts pictures out of the events of these (source, slice), in every instance this installation has used.
 
-    Elsewhere they go from all but a partition's newest event: older ones show versions that may be gone from disk,
-    so nothing tells whether they show what is taken down. Returns the partitions cleaned, `source/slice`, sorted.
+    A corpus draws on all of them: where a slice is named, its events lose theirs too. Elsewhere pictures go from all
+    but a partition's newest event: older ones show versions that may be gone from disk, so nothing tells whether they
+    show what is taken down. Returns the partitions cleaned, `source/slice`, sorted.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError, OSError: an instance cannot be reached or changed; what is done stays done.
@@ -87,6 +88,9 @@ def _clean(storage: SqlEventLogStorage, slices: Collection[tuple[str, str]]) -> 
             run_id
         ) as connection:  # SQLite has a file a run, with the event once more
             _shred(connection)
+            if any(asset_key == CORPUS_KEY.to_string() for asset_key, _ in about):
+                # The corpus is the output of a step, whose own event repeats what is said of the asset.
+                _strip_events(connection, db.and_(_EVENTS.run_id == run_id, _EVENTS.asset_key.is_(None)))
             for asset_key, partition in about:
                 _strip_events(
                     connection,
@@ -114,7 +118,8 @@ def _to_clean(stored: Iterable[_Stored], wanted: Collection[tuple[str, str]]) ->
     seen: set[tuple[str, str]] = set()
     for one in stored:
         about = (one.asset_key, one.partition)
-        if about in wanted or about in seen:
+        of_corpus = bool(wanted) and one.asset_key == CORPUS_KEY.to_string()
+        if of_corpus or about in wanted or about in seen:
             yield one
         seen.add(about)
 

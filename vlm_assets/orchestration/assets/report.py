@@ -2,19 +2,20 @@
 
 import dagster as dg
 
-from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
-from vlm_assets.orchestration.assets.groups import LINE_GROUP
-from vlm_assets.orchestration.assets.metadata_line import rights_table
+from vlm_assets.orchestration.assets.groups import LINE_GROUP, catalog_references, owners_of
+from vlm_assets.orchestration.assets.metadata import placed
+from vlm_assets.orchestration.assets.metadata_line import card_tables, rights_table, terms_table
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import CORPUS_KEY, REPORT_KEY
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.remote.line import line_remote
 
 
-def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def report_asset(installed: Installation) -> dg.AssetsDefinition:
     """The report asset, after the corpus and its blocking checks."""
+    catalog = installed.catalog
 
     @dg.asset(
         key=REPORT_KEY,
@@ -24,6 +25,11 @@ def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
         group_name=LINE_GROUP,
         op_tags=TARGET.tags,
         kinds={"markdown"},
+        owners=owners_of(installed.settings),
+        metadata={
+            **catalog_references(installed.catalog_dir),
+            "dagster/uri": str(installed.root.path / "corpora"),
+        },
         description=(
             "Writes the card (`README.md`) into the sealed corpus: composition, quotas asked and granted, rejects "
             "and exclusions by reason, licences, churn against the corpus before, hashes."
@@ -42,12 +48,14 @@ def report_asset(catalog: Catalog) -> dg.AssetsDefinition:
         text = card.path.read_text("utf-8").split("---", 2)[-1]  # without the header that the Hub reads
         return dg.MaterializeResult(
             metadata={
-                "card": dg.MetadataValue.md(text),
-                "figures": card.figures,
-                "licences": dg.MetadataValue.md(rights_table(card.figures)),
+                **card_tables(card.figures),
+                "licences": rights_table(card.figures),
+                "terms": terms_table(card.figures),
                 "terms to accept": sum(one["state"] != "accepted" for one in card.figures["terms"]),
                 "takedowns": card.figures["takedowns"]["in_plan"] + card.figures["takedowns"]["since"],
-                "dagster/uri": str(card.path),
+                "card": dg.MetadataValue.md(text),
+                "figures": card.figures,
+                "path": placed(str(card.path)),
             }
         )
 

@@ -102,12 +102,10 @@ def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.
         return dg.AssetMaterialization(
             dataset_key(source), partition=key, metadata={"retired": told, "rows": 0}
         )
-    from vlm_assets.ingest.due import Due
     from vlm_assets.store.slices import data_file_names
 
     names = data_file_names(result.manifest.files)
-    fresh = result.due is not Due.COMMITTED
-    pictures = slice_thumbnails(result.path, names[0]) if fresh and names else ()
+    pictures = slice_thumbnails(result.path, names[0]) if names else ()
     return dg.AssetMaterialization(
         dataset_key(source),
         partition=key,

@@ -22,9 +22,9 @@ from pydantic import Field
 from vlm_assets.audit.findings import FindingName, Severity, finding_names, severity_of
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.due import as_event, corpus_due, sealed_targets, tell
 from vlm_assets.orchestration.assets.metadata import shortened
 from vlm_assets.orchestration.assets.targets import target_partitions
-from vlm_assets.orchestration.checks.due import as_event, corpus_due, sealed_targets, tell
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.remote.line import line_remote
@@ -142,7 +142,7 @@ def sentence(finding: "Finding") -> str:
     if finding.passed:
         return f"Holds: {finding.expected}. Found: {finding.observed}."
     examples = f" For example: {'; '.join(finding.examples[:_TOLD])}." if finding.examples else ""
-    return f"Does not hold: {finding.expected}. Found: {finding.observed}.{examples}"
+    return f"Does not hold. Expected: {finding.expected}. Found: {finding.observed}.{examples}"
 
 
 def numbers(figures: Mapping[str, Any]) -> dict[str, int | float]:

@@ -43,9 +43,9 @@ from vlm_assets.orchestration.names import (
     slices_partitions,
 )
 from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JOB, slices_config
-from vlm_assets.orchestration.night.pending import due_slices, target_states
 from vlm_assets.orchestration.night.ranges import slice_runs
 from vlm_assets.orchestration.run.home import dagster_home
+from vlm_assets.orchestration.run.pending import due_slices, target_states
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
 from vlm_assets.words.errors import AllocationError
 

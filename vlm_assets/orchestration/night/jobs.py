@@ -8,8 +8,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.due import tell_corpora_due, tell_due
 from vlm_assets.orchestration.assets.slices import materialize_slices
-from vlm_assets.orchestration.checks.due import tell_corpora_due, tell_due
 from vlm_assets.orchestration.names import (
     ALLOCATION_KEY,
     BACKUP_KEY,

@@ -33,7 +33,6 @@ from vlm_assets.orchestration.night.jobs import (
     dataset_job,
     slices_config,
 )
-from vlm_assets.orchestration.night.pending import TargetState, due_slices, target_states
 from vlm_assets.orchestration.night.ranges import SliceRun, slice_runs
 from vlm_assets.orchestration.night.sensor_facts import (
     LastListing,
@@ -48,6 +47,7 @@ from vlm_assets.orchestration.night.sensor_facts import (
     unfinished,
 )
 from vlm_assets.orchestration.run.budgets import budget_of, spent_words
+from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
 CHANGED_SLICES: Final = "changed_slices"

@@ -14,7 +14,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.metadata import source_state, table
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE, FAILED, dataset_key
-from vlm_assets.orchestration.night.pending import due_slices, target_states
+from vlm_assets.orchestration.run.pending import due_slices, target_states
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
