@@ -5,11 +5,13 @@ import dagster as dg
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.allocation import allocation_asset
 from vlm_assets.orchestration.assets.backup import backup_asset
+from vlm_assets.orchestration.assets.catalog import catalog_asset
 from vlm_assets.orchestration.assets.corpus import corpus_asset
 from vlm_assets.orchestration.assets.dataset import dataset_asset
 from vlm_assets.orchestration.assets.listing import listing_asset
 from vlm_assets.orchestration.assets.report import report_asset
 from vlm_assets.orchestration.checks.audit import corpus_checks
+from vlm_assets.orchestration.checks.catalog import parses
 from vlm_assets.orchestration.night.jobs import line_jobs
 from vlm_assets.orchestration.night.schedules import nightly_schedule
 from vlm_assets.orchestration.night.sensor_backup import backup_sensor
@@ -28,6 +30,7 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
     jobs = line_jobs(catalog)
     return dg.Definitions(
         assets=[
+            catalog_asset(installation),
             listing_asset(installation),
             *(dataset_asset(spec, installation) for spec in catalog.sources),
             allocation_asset(installation),
@@ -35,7 +38,7 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
             report_asset(installation),
             backup_asset(catalog),
         ],
-        asset_checks=[corpus_checks(catalog)],
+        asset_checks=[parses, corpus_checks(catalog)],
         jobs=[*jobs.flat, *TRIAL_JOBS],
         schedules=[nightly_schedule(installation)],
         sensors=[

@@ -13,8 +13,11 @@ ALLOCATION_KEY: Final = dg.AssetKey("allocation")
 CORPUS_KEY: Final = dg.AssetKey("corpus")
 REPORT_KEY: Final = dg.AssetKey("report")
 BACKUP_KEY: Final = dg.AssetKey("backup")
+CATALOG_KEY: Final = dg.AssetKey("catalog")
 CORPUS_POOL: Final = "corpus_writer"
 
+PARSES: Final = "parses"
+"""Name of the check on the catalogue."""
 DUE: Final = "due"
 """Name of the check on a dataset and on a corpus."""
 FAILED: Final = "failed"

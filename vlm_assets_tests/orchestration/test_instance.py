@@ -11,9 +11,11 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import WorkerStatus
 
+from vlm_assets.installation.opening import open_installation
 from vlm_assets.orchestration.command.run_queued import RunQueued
-from vlm_assets.orchestration.names import dataset_key, source_pool
+from vlm_assets.orchestration.names import CATALOG_KEY, PARSES, dataset_key, source_pool
 from vlm_assets.orchestration.night.ranges import slice_runs
+from vlm_assets.orchestration.run.catalog_state import catalog_result
 from vlm_assets.orchestration.run.launcher import WatchedRunLauncher
 from vlm_assets.orchestration.run.runs import RunWish
 from vlm_assets.orchestration.run.service import SNAPSHOT_VARIABLE, Served, open_service
@@ -156,12 +158,48 @@ def test_a_run_works_on_the_snapshot_of_its_service(service):
     assert served() == service.catalog.model_dump()
 
 
+def parses() -> tuple[bool, str]:
+    """What the check on the catalogue says now."""
+    with dg.DagsterInstance.get() as instance:
+        [last] = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(CATALOG_KEY, PARSES), limit=1
+        )
+    assert last.event is not None
+    assert last.event.dagster_event is not None
+    told = last.event.dagster_event.asset_check_evaluation_data
+    return told.passed, told.description or ""
+
+
+def test_mended_files_pass_and_others_are_to_be_loaded(service, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dagster", "api", "grpc"])
+    before = open_service()
+    good = (service.catalog_dir / "corpus.yaml").read_text()
+    break_catalog(service)
+    monkeypatch.setenv(SNAPSHOT_VARIABLE, "")
+    open_service()
+    assert not parses()[0]
+    (service.catalog_dir / "corpus.yaml").write_text(good.replace("seed: ", "seed: 1"))
+    found = open_installation(before.settings).catalog.hash
+    stale = catalog_result((), before.catalog.hash, found=found)
+    assert (stale.passed, stale.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "reload the code location" in (stale.description or "")
+    monkeypatch.setenv(SNAPSHOT_VARIABLE, "")
+    assert open_service().catalog.hash == found
+    assert parses()[0]
+
+
 def test_a_running_service_goes_on_with_the_last_good_catalogue(service, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["dagster", "api", "grpc"])
     open_service()
     break_catalog(service)
     monkeypatch.setenv(SNAPSHOT_VARIABLE, "")
     assert served() == service.catalog.model_dump()
+    passed, told = parses()
+    assert not passed
+    assert told.startswith(
+        f"The catalogue has 1 faults; the last good one ({service.catalog.hash[:12]}) is served"
+    )
+    assert "corpus.yaml" in told
     monkeypatch.setattr(Served, "alive", False)
     monkeypatch.setenv(SNAPSHOT_VARIABLE, "")
     with pytest.raises(ConfigError):

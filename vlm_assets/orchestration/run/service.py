@@ -19,6 +19,7 @@ from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.installation.snapshot import read_snapshot, write_snapshot
 from vlm_assets.installation.trial import check_instance
 from vlm_assets.operate.logs import configure_logging
+from vlm_assets.orchestration.run.catalog_state import report_catalog
 from vlm_assets.settings import load_settings
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.layout import DataRoot
@@ -56,7 +57,8 @@ def open_service() -> Installation:
     """The installation that this code location works on.
 
     A run works on the snapshot of the process that started it. A code location reads the YAML; when that has a fault
-    and the same service has served a good catalogue before, it goes on with that one and says so in the log.
+    and the same service has served a good catalogue before, it goes on with that one and says so, in the log
+    and by the check `parses`.
 
     Raises:
         ConfigError: every fault of settings, data root and catalogue, at the first start of a service.
@@ -67,9 +69,11 @@ def open_service() -> Installation:
     inherited = os.environ.get(SNAPSHOT_VARIABLE)
     if inherited:
         return Installation(settings, settings.root, read_snapshot(settings.root, inherited))
+    faults: tuple[Problem, ...] = ()
     try:
         installation = open_installation(settings)
     except ConfigError as error:
+        faults = error.problems
         last = _last_served(settings.root)
         if last is None:
             raise
@@ -81,6 +85,7 @@ def open_service() -> Installation:
     os.environ[SNAPSHOT_VARIABLE] = installation.catalog.hash
     if _is_code_server():
         _announce(installation)
+        report_catalog(_notes_dir(installation.root), faults, installation.catalog.hash)
     return installation
 
 

@@ -1,0 +1,69 @@
+"""Whether the catalogue's files can be served, as a check: a service with faulty ones goes on with the last good.
+
+Dagster knows a code location that loads and one that does not; the third state, loaded from what the files said
+before they broke, would look like the first.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+
+from vlm_assets.orchestration.names import CATALOG_KEY, PARSES
+from vlm_assets.words.errors import Problem
+
+_SHOWN: Final = 20
+_NOTE: Final = "catalog_faults"
+
+
+def catalog_result(
+    faults: Sequence[Problem], served: str, *, found: str | None = None
+) -> dg.AssetCheckResult:
+    """An error where the files have faults; a warning where they say something else than is served (`found`)."""
+    if faults:
+        told = (
+            f"The catalogue has {len(faults)} faults; the last good one ({served[:12]}) is served "
+            f"until they are mended. First: {faults[0]}"
+        )
+    elif found is not None and found != served:
+        told = f"The files ({found[:12]}) are not what is served ({served[:12]}): reload the code location."
+    else:
+        told = f"The catalogue is served as its files say ({served[:12]})."
+    rows = [dg.TableRecord({"fault": str(one)}) for one in faults[:_SHOWN]]
+    return dg.AssetCheckResult(
+        asset_key=CATALOG_KEY,
+        check_name=PARSES,
+        passed=not faults and found in (None, served),
+        severity=dg.AssetCheckSeverity.ERROR if faults else dg.AssetCheckSeverity.WARN,
+        description=told,
+        metadata={"faults": len(faults), **({"the first": dg.MetadataValue.table(rows)} if rows else {})},
+    )
+
+
+def report_catalog(notes: Path, faults: Sequence[Problem], served: str) -> None:
+    """Tells the instance when the files began to have faults, and when these were mended; else nothing.
+
+    A note beside those of the services keeps which it was. Without a DAGSTER_HOME there is nobody to tell.
+    """
+    note = notes / _NOTE
+    if not os.environ.get("DAGSTER_HOME") or not (faults or note.exists()):
+        return
+    result = catalog_result(faults, served)
+    event = dg.AssetCheckEvaluation(
+        asset_key=CATALOG_KEY,
+        check_name=PARSES,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=False,
+    )
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(event)
+    if faults:
+        notes.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    else:
+        note.unlink(missing_ok=True)
