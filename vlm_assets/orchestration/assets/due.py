@@ -5,7 +5,7 @@ evidence on disk, as for the sensors. A listing, a fetch and an audit each say a
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import dagster as dg
@@ -14,7 +14,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.metadata import source_state, table
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE, FAILED, dataset_key
-from vlm_assets.orchestration.run.pending import due_slices, target_states
+from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
@@ -63,26 +63,37 @@ def dataset_due(
 
 def corpus_due(installation: Installation, target: str) -> dg.AssetCheckResult:
     """Whether a sealed corpus has what its sources list now: nothing due, and built from what is committed."""
+    return corpora_due(installation, (target,))[target]
+
+
+def corpora_due(installation: Installation, targets: Sequence[str]) -> dict[str, dg.AssetCheckResult]:
+    """`corpus_due` of several targets, with one look at the sources."""
     waiting: dict[str, int] = {}
     try:
         for spec in installation.catalog.sources:
             if due := due_slices(installation, spec, now=time.time()):
                 waiting[spec.name] = len(due)
-        [state] = target_states(installation, (target,))
-        current = state.up_to_date
+        states = target_states(installation, tuple(targets))
     except AllocationError as error:
-        return _corpus(passed=False, told=f"Cannot be built again now: {error}", waiting=waiting)
+        told = f"Cannot be built again now: {error}"
+        return {target: _corpus(passed=False, told=told, waiting=waiting) for target in targets}
     except VlmAssetsError as error:
-        return _corpus(passed=False, told=f"Cannot be told: {error}", waiting=waiting)
+        told = f"Cannot be told: {error}"
+        return {target: _corpus(passed=False, told=told, waiting=waiting) for target in targets}
+    return {state.target: _stands(state, waiting) for state in states}
+
+
+def _stands(state: TargetState, waiting: Mapping[str, int]) -> dg.AssetCheckResult:
+    target = state.target
     if waiting:
         number = sum(waiting.values())
         named = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
         told = f"{target} stands on stale data: {number:,} slices are due ({named}); what they bring is not in it."
-    elif not current:
+    elif not state.up_to_date:
         told = f"{target} was built from other inputs than there are now: the next refresh builds it again."
     else:
         told = f"{target} has what its sources list: no slice is due, its inputs are those of now."
-    return _corpus(passed=current and not waiting, told=told, waiting=waiting)
+    return _corpus(passed=state.up_to_date and not waiting, told=told, waiting=waiting)
 
 
 def as_event(result: dg.AssetCheckResult, partition: str | None = None) -> dg.AssetCheckEvaluation:
@@ -106,8 +117,9 @@ def tell_due(context: Context, installation: Installation, spec: SourceSpec) -> 
 
 def tell_corpora_due(context: Context, installation: Installation) -> None:
     """Logs for every sealed corpus whether it has what its sources list now."""
-    for target in sealed_targets(installation):
-        tell(context, as_event(corpus_due(installation, target), target))
+    targets = sealed_targets(installation)
+    for target, result in corpora_due(installation, targets).items() if targets else ():
+        tell(context, as_event(result, target))
 
 
 def tell(context: Context, event: dg.AssetCheckEvaluation) -> None:
