@@ -1,7 +1,9 @@
 """Entry point of `vlm-assets`: registers the commands, turns errors into messages and exit codes."""
 
+import os
 import sys
 from pathlib import Path
+from pwd import getpwuid
 
 from dotenv import load_dotenv
 
@@ -14,6 +16,7 @@ import vlm_assets.commands.setup
 import vlm_assets.commands.start
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
 from vlm_assets.commands.app import app, errors, print_problems
+from vlm_assets.commands.interruption import ended_by_ctrl_c
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import ConfigError, VlmAssetsError
 
@@ -23,15 +26,24 @@ __all__ = ["app", "main"]
 @named_disk_errors
 def _command() -> None:
     """What is asked for; whatever the disk says on the way, in logs and catalogue too, becomes a message."""
-    app()
+    try:
+        load_dotenv(Path(".env").absolute(), override=False)
+        app()
+    except PermissionError as error:
+        errors.print(_not_allowed(error), markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def main() -> None:
-    """Runs a command.
+    """Runs a command; Ctrl-C ends it with exit 130.
 
     `.env` of the working directory counts below the environment, DAGSTER_HOME and tokens in it included.
     """
-    load_dotenv(Path(".env").absolute(), override=False)
+    with ended_by_ctrl_c(sys.argv[1:]):
+        _run()
+
+
+def _run() -> None:
     try:
         _command()
     except ConfigError as error:
@@ -40,3 +52,10 @@ def main() -> None:
     except VlmAssetsError as error:
         errors.print(f"{type(error).__name__}: {error}", markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _not_allowed(error: PermissionError) -> str:
+    """The path, who may not, and what to do."""
+    where = error.filename if error.filename is not None else "A file"
+    user = getpwuid(os.geteuid()).pw_name
+    return f"{where}: the user {user} may not do that ({error.strerror}); give the right, or run as its owner"

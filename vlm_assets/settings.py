@@ -8,8 +8,7 @@ default. Nothing is read at import.
 
 import os
 import re
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -18,9 +17,12 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.faults import problems_of
 from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.nearest import did_you_mean
 
 TEST_ROOT_SUFFIX: Final = "-test"
 _NO_REACH: Final = {"remote": None, "notify_sns_topic": None, "notify_webhook": None, "nightly": False}
@@ -261,8 +263,12 @@ class _ProfileSource(PydanticBaseSettingsSource):
         return _read_profile(str(self.current_state.get("profile") or "local"))
 
 
+def _profile_path(name: str) -> Path:
+    return Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else PROFILES / f"{name}.yaml"
+
+
 def _read_profile(name: str) -> dict[str, Any]:
-    path = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else PROFILES / f"{name}.yaml"
+    path = _profile_path(name)
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
     except FileNotFoundError:
@@ -272,8 +278,14 @@ def _read_profile(name: str) -> dict[str, Any]:
         raise ConfigError(
             Problem("settings", "VLM_PROFILE", f"no profile {name!r} ({path}); there are: {known}")
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(Problem(str(path), "", f"not YAML: {error}")) from error
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
+        raise ConfigError(
+            Problem(str(path), "", f"not YAML: {getattr(error, 'problem', error)}", *place)
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(Problem(str(path), "", "a profile is a mapping of settings"))
     values = {str(key).lower().removeprefix("vlm_"): value for key, value in content.items()}
@@ -287,15 +299,43 @@ def _refuse_unknown(names: Iterable[str], place: str) -> None:
     if unknown:
         raise ConfigError(
             [
-                Problem(place, f"VLM_{name}".upper(), _did_you_mean(name, known, "no such setting"))
+                Problem(
+                    place,
+                    f"VLM_{name}".upper(),
+                    _unknown(name, known),
+                    _line_of(name, place),
+                )
                 for name in unknown
             ]
         )
 
 
-def _did_you_mean(name: str, known: Iterable[str], told: str) -> str:
-    near = get_close_matches(name, list(known), 1)
-    return f"{told}; did you mean VLM_{near[0].upper()}?" if near else told
+def _unknown(name: str, known: Iterable[str]) -> str:
+    told = did_you_mean(f"VLM_{name}".upper(), [f"VLM_{one}".upper() for one in known])
+    near = told if told.startswith("did") else "all of them stand in vlm_assets/docs/reference.md"
+    return f"no such setting; {near}"
+
+
+def _line_of(name: str, place: str) -> int | None:
+    """The line of a file that gives a setting a value; None where it is no file, or has none."""
+    if not Path(place).is_file():
+        return None
+    wanted = re.compile(rf"(?:export\s+)?(?:VLM_)?{re.escape(name)}\s*[:=]", re.IGNORECASE)
+    lines = Path(place).read_text("utf-8", "replace").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if wanted.match(line.strip())), None)
+
+
+def _place_of(name: str, overrides: Mapping[str, Any], env_file: Path | str | None) -> str:
+    """What gives a setting its value: the environment, a file, or the caller."""
+    if name in overrides:
+        return "settings"
+    if name in _named_settings(os.environ):
+        return "environment"
+    values = dotenv_values(env_file) if env_file is not None else {}
+    if name in _named_settings(values):
+        return str(env_file)
+    profile = overrides.get("profile") or os.environ.get("VLM_PROFILE") or values.get("VLM_PROFILE")
+    return str(_profile_path(str(profile or "local")))
 
 
 def _named_settings(names: Iterable[str]) -> list[str]:
@@ -316,13 +356,22 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
     try:
         settings = Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
-        raise ConfigError(
-            [
-                Problem("settings", "VLM_" + ".".join(str(p) for p in e["loc"]).upper(), e["msg"])
-                for e in error.errors()
-            ]
-        ) from error
+        problems = problems_of(error, Settings, None, "settings")
+        raise ConfigError([_placed(one, overrides, env_file) for one in problems]) from error
+    except SettingsError as error:
+        name = next((one for one in Settings.model_fields if f'"{one}"' in str(error)), "")
+        told = 'not JSON; it is a mapping such as {"pdf_folder": 2}'
+        place = _place_of(name, overrides, env_file)
+        raise ConfigError(Problem(place, f"VLM_{name}".upper(), told, _line_of(name, place))) from error
     return confined(settings) if settings.test_mode else settings
+
+
+def _placed(problem: Problem, overrides: Mapping[str, Any], env_file: Path | str | None) -> Problem:
+    """A field's problem under the name that a person knows, where it was given its value."""
+    name, _, below = problem.key.partition(".")
+    place = _place_of(name, overrides, env_file)
+    key = f"VLM_{name}".upper() + (f".{below}" if below else "")
+    return Problem(place, key, problem.message, _line_of(name, place))
 
 
 def confined(settings: Settings) -> Settings:

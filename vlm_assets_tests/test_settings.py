@@ -27,8 +27,8 @@ def test_environment_beats_env_file_beats_profile_beats_default(tmp_path, profil
     ("where", "told"),
     [
         ("environment", "environment: VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
-        ("file", "VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
-        ("profile", "here.yaml: VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
+        ("file", ".env:1: VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
+        ("profile", "here.yaml:1: VLM_CONTCAT: no such setting; did you mean VLM_CONTACT?"),
     ],
 )
 def test_a_misspelt_setting_is_told(tmp_path, profile, monkeypatch, where, told):
@@ -46,6 +46,22 @@ def test_all_malformed_values_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
         load_settings(None, http_attempts=0, log_level="LOUD")
     assert {problem.key for problem in caught.value.problems} == {"VLM_HTTP_ATTEMPTS", "VLM_LOG_LEVEL"}
+
+
+def test_a_malformed_value_is_told_where_it_stands(tmp_path, profile, monkeypatch):
+    profile.write_text("workers: many\n")
+    (tmp_path / ".env").write_text("# mine\nVLM_LOG_LEVEL=LOUD\n")
+    monkeypatch.setenv("VLM_KIND_SLOTS", '{"pdf_folder": "two"}')
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path / ".env", profile=str(profile))
+    assert sorted(map(str, caught.value.problems)) == [
+        f"{tmp_path}/.env:2: VLM_LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'LOUD'",
+        f"{profile}:1: VLM_WORKERS: expected a whole number, got 'many'",
+        "environment: VLM_KIND_SLOTS.pdf_folder: expected a whole number, got 'two'",
+    ]
+    monkeypatch.setenv("VLM_KIND_SLOTS", "two")
+    with pytest.raises(ConfigError, match="environment: VLM_KIND_SLOTS: not JSON"):
+        load_settings(None)
 
 
 def test_an_unknown_profile_lists_those_there_are():

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import Problem
+from vlm_assets.words.nearest import did_you_mean
 
 _CORPUS = "corpus.yaml"
 
@@ -48,19 +49,19 @@ def _names(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Proble
     known = {spec.name for spec in sources}
     for name in corpus.dedup.precedence:
         if name not in known:
-            yield Problem(_CORPUS, "dedup.precedence", f"no source {name!r}")
+            yield Problem(_CORPUS, "dedup.precedence", f"no source {name!r}; {did_you_mean(name, known)}")
     if len(set(corpus.dedup.precedence)) != len(corpus.dedup.precedence):
         yield Problem(_CORPUS, "dedup.precedence", "a source is named twice")
     for target in corpus.refresh_targets or ():
         if target not in corpus.targets:
-            yield Problem(
-                _CORPUS, "refresh_targets", f"no target {target!r}; there are: {', '.join(corpus.targets)}"
-            )
+            told = f"no target {target!r}; {did_you_mean(target, corpus.targets)}"
+            yield Problem(_CORPUS, "refresh_targets", told)
     if not corpus.targets:
         yield Problem(_CORPUS, "targets", "empty; name at least one, such as 1k: 1000")
     if isinstance(corpus.dedup.near_bits, dict):
         for category in corpus.dedup.near_bits.keys() - corpus.quotas.keys():
-            yield Problem(_CORPUS, f"dedup.near_bits.{category}", "no such category in quotas")
+            told = f"no such category in quotas; {did_you_mean(category, corpus.quotas)}"
+            yield Problem(_CORPUS, f"dedup.near_bits.{category}", told)
 
 
 def _sources_without_quota(
@@ -72,7 +73,7 @@ def _sources_without_quota(
         if spec.category not in corpus.quotas:
             yield Problem(
                 file, f"{key}.category", f"{spec.category!r} has no quota in corpus.yaml; "
-                f"there are: {', '.join(sorted(corpus.quotas))}",
+                f"{did_you_mean(spec.category, corpus.quotas)}",
             )  # fmt: skip
             continue
         named = sorted(leaf for category, leaf in leaves if category == spec.category)
@@ -80,7 +81,7 @@ def _sources_without_quota(
             if (spec.category, subcategory) not in leaves:
                 yield Problem(
                     file, f"{key}.{'subcategory' if spec.subcategory else 'subcategory_from.map'}",
-                    f"{spec.category}/{subcategory} has no quota in corpus.yaml; there are: {', '.join(named)}",
+                    f"{spec.category}/{subcategory} has no quota in corpus.yaml; {did_you_mean(subcategory, named)}",
                 )  # fmt: skip
 
 

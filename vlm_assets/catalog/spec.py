@@ -25,7 +25,14 @@ from vlm_assets.words.layout import nfc
 
 NAME_PATTERN = r"^[a-z0-9_]+$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
-_ALSO_CALLED = {"HEIC": "HEIF", "JPEGXL": "JXL", "JPEG XL": "JXL"}
+_ALSO_CALLED = {
+    "HEIC": "HEIF",
+    "JPG": "JPEG",
+    "TIF": "TIFF",
+    "JP2": "JPEG2000",
+    "JPEGXL": "JXL",
+    "JPEG XL": "JXL",
+}
 
 _SIZE = re.compile(r"^(\d{1,15}(?:\.\d{1,15})?)\s*([kKmMgGtT]?)(i?)[bB]?$")
 
@@ -55,9 +62,11 @@ Size = Annotated[
 
 
 class Spec(BaseModel):
-    """Base of every spec: frozen, no unknown keys."""
+    """Base of every spec: frozen, no unknown keys. What is text may look like a number: `tag: 2024`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, coerce_numbers_to_str=True
+    )
 
 
 _MAP_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
@@ -79,7 +88,7 @@ class SubcategoryFrom(Spec):
     def _text_keys(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {nfc(str(k)): nfc(v) if isinstance(v, str) else v for k, v in value.items()}
+        return {_nfc_if_text(_as_written(k)): _nfc_if_text(_as_written(v)) for k, v in value.items()}
 
     @model_validator(mode="after")
     def _one_selector(self) -> Self:
@@ -97,6 +106,17 @@ class SubcategoryFrom(Spec):
         if label is None:
             return None
         return self.map.get(nfc(label)) if self.map is not None else nfc(label)
+
+
+def _as_written(value: Any) -> Any:
+    """A scalar as the text that the catalogue's YAML made it of; other values as they are."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+def _nfc_if_text(value: Any) -> Any:
+    return nfc(value) if isinstance(value, str) else value
 
 
 class TermsSpec(Spec):

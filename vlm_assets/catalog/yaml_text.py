@@ -1,9 +1,11 @@
-"""YAML with two habits of its own: numbers with a point and dates stay text, a key given twice is an error.
+"""YAML with habits of its own: keys are text as it is written, numbers with a point, dates, `no` and `01` stay text,
+a key given twice is an error.
 
 Whatever a file holds, it gives content or a problem with its place: depth, aliases and numbers are bounded before
 anything is built from them.
 """
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final
@@ -21,16 +23,28 @@ _MAX_INTEGER: Final = 2**63
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_TEXT: Final = "tag:yaml.org,2002:str"
+_RESOLVED: Final = {
+    "tag:yaml.org,2002:bool": (re.compile(r"^(?:true|false)$"), "tf"),
+    "tag:yaml.org,2002:int": (re.compile(r"^(?:0|-?[1-9][0-9]*)$"), "-0123456789"),
+    "tag:yaml.org,2002:null": (re.compile(r"^(?:~|null|)$"), ["~", "n", ""]),
+    "tag:yaml.org,2002:merge": (re.compile(r"^<<$"), "<"),
+}
+"""All that is not text. YAML 1.1 knows more: `no` and `Yes`, octal `01`, `1:30` as minutes."""
+
+
 class _Loader(_Base):  # type: ignore[misc]  # one of the two is a SafeLoader
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        seen: set[Any] = set()
+        self.flatten_mapping(node)  # `<<`
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is text", key_node.start_mark)
+            key_node.tag = _TEXT
+            if key_node.value in seen:
+                shown = f"the key {key_node.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, shown, key_node.start_mark)
+            seen.add(key_node.value)
         content: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return content
 
@@ -50,7 +64,10 @@ def _as_integer(loader: Any, node: yaml.ScalarNode) -> int:
     return value
 
 
-for _tag in ("float", "timestamp"):
+_Loader.yaml_implicit_resolvers = {}
+for _tag, (_form, _first) in _RESOLVED.items():
+    _Loader.add_implicit_resolver(_tag, _form, list(_first))
+for _tag in ("float", "timestamp"):  # where a file asks for them: !!float 1.5
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _as_text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _as_integer)
 
@@ -71,6 +88,11 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, list[Problem]]:
         return None, [Problem(shown, "", "missing")]
     except OSError as error:
         return None, [Problem(shown, "", f"cannot be read: {error.strerror}")]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        why = ", ".join(one for one in (error.context, error.problem) if one)
+        place = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
+        return None, [Problem(shown, "", f"not YAML: {why}", *place)]
     except (
         yaml.YAMLError,
         ValueError,

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from vlm_assets.operate.tables import stdout_console
 from vlm_assets.words.errors import Problem
+from vlm_assets.words.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
@@ -84,7 +85,7 @@ def chosen_target(installation: "Installation", target: str | None) -> str:
     if target is None:
         return max(targets, key=lambda name: targets[name])
     if target not in targets:
-        raise typer.BadParameter(f"no target {target!r}; there are: {', '.join(targets)}")
+        raise typer.BadParameter(f"no target {target!r}; {did_you_mean(target, targets)}")
     return target
 
 
@@ -92,8 +93,9 @@ def chosen_source(installation: "Installation", name: str) -> str:
     """The source's name, if there is one."""
     try:
         return installation.catalog.source(name).name
-    except KeyError as error:
-        raise typer.BadParameter(str(error.args[0])) from None
+    except KeyError:
+        known = [spec.name for spec in installation.catalog.sources]
+        raise typer.BadParameter(f"no source {name!r}; {did_you_mean(name, known)}") from None
 
 
 def chosen_slices(installation: "Installation", sources: Sequence[str], keys: Sequence[str]) -> Sequence[str]:

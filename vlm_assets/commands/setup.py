@@ -19,8 +19,8 @@ from vlm_assets.commands.app import (
 )
 from vlm_assets.commands.remote import prune_remote
 from vlm_assets.commands.takedowns import finish_quietly
-from vlm_assets.operate.tables import show_forecast, show_rights, show_status, size
-from vlm_assets.words.errors import Problem
+from vlm_assets.operate.tables import show_forecast, show_rights, show_status, shown_steps, size
+from vlm_assets.words.errors import ConfigError, Problem, RemoteError
 
 if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
@@ -34,6 +34,7 @@ def check(*, as_json: Json = False) -> None:
     from vlm_assets.operate.renderers import examine_renderers
 
     problems = problems_of_everything()
+    problems += _problems_of_remote()
     renderers = [] if problems else examine_renderers(open_installation())
     problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
     if as_json:
@@ -48,6 +49,22 @@ def check(*, as_json: Json = False) -> None:
         show_renderer(one)
     console.print("settings and catalogue are fine")
     raise typer.Exit(int(any(one.elsewhere for one in renderers)))
+
+
+def _problems_of_remote() -> list[Problem]:
+    """Whether `VLM_REMOTE` is well named and answers to who asks here: one small request."""
+    from vlm_assets.remote.bucket import look_at_remote
+    from vlm_assets.settings import load_settings
+
+    try:
+        settings = load_settings()
+        if settings.remote:
+            look_at_remote(settings)
+    except ConfigError as error:
+        return [one for one in error.problems if one.key == "VLM_REMOTE"]
+    except RemoteError as error:
+        return [Problem("settings", "VLM_REMOTE", str(error))]
+    return []
 
 
 def show_renderer(one: "RendererReport") -> None:
@@ -74,7 +91,9 @@ def show_plan(installation: "Installation", target: str | None, *, as_json: bool
     """Prints the forecast of a target and ends the command."""
     from vlm_assets.operate.forecast import forecast
 
-    result = forecast(installation, chosen_target(installation, target))
+    chosen = chosen_target(installation, target)
+    with shown_steps("plan") as progress:
+        result = forecast(installation, chosen, progress)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:

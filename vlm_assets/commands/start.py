@@ -10,6 +10,7 @@ import typer
 
 from vlm_assets.commands.app import app, console, errors
 from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.nearest import did_you_mean
 
 
 @app.command()
@@ -83,7 +84,7 @@ def add(
     from vlm_assets.sources.registry import kinds
 
     if kind not in kinds():
-        raise ConfigError(Problem("add", "KIND", f"no kind {kind!r}; there are: {', '.join(kinds())}"))
+        raise ConfigError(Problem("add", "KIND", f"no kind {kind!r}; {did_you_mean(kind, kinds())}"))
     settings = load_settings() if catalog is None else load_settings(catalog=catalog)
     folder = settings.catalog_dir
     added = add_source(folder, Wish(kind, where, name, category, subcategory, licence), settings)

@@ -8,7 +8,7 @@ import typer
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.remote import verify_remote
 from vlm_assets.commands.takedowns import carry_out, finish_here
-from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, size, table
+from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, shown_steps, size, table
 
 if TYPE_CHECKING:
     from vlm_assets.operate.lock_diff import SliceChange
@@ -22,10 +22,19 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Count the sealed corpus again, against sources and catalogue. Exit 1 where an error is found."""
-    from vlm_assets.audit.run import audit_corpus, exit_code
+    from vlm_assets.audit.run import audit_corpus, exit_code, finding_names
 
     installation = installed()
-    findings = audit_corpus(installation, chosen_target(installation, target), full=full)
+    chosen = chosen_target(installation, target)
+    names = finding_names()
+    begun: set[str] = set()
+    with shown_steps("audit") as progress:
+
+        def tell(name: str, rows: int) -> None:
+            begun.add(name)
+            progress(f"{name}, {rows:,} rows read" if rows else name, len(begun) - 1, len(names))
+
+        findings = audit_corpus(installation, chosen, full=full, progress=tell)
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:

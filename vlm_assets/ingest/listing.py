@@ -72,6 +72,8 @@ def refresh_listing(
                 _guard_shrink(spec, previous, listing)
             if previous is None or listing.to_bytes() != previous.to_bytes():
                 listing = _write(root, made, table)
+            else:
+                root.listing(spec.name).touch()  # when it was last looked at: what a plan says of its age
         refresh_summary(root, spec.name, listing)
         change = _change(previous, listing, listed_examples(root, listing))
     logger.info(

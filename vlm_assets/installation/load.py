@@ -1,5 +1,6 @@
 """Reads a catalogue directory into one frozen `Catalog`, or tells every fault at once."""
 
+import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from hashlib import sha256
@@ -11,9 +12,12 @@ from pydantic import BaseModel, ValidationError
 
 from vlm_assets.catalog.rules import check_rules
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
+from vlm_assets.catalog.yaml_places import located
 from vlm_assets.catalog.yaml_text import read_yaml
 from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.faults import problems_of
+from vlm_assets.words.nearest import did_you_mean
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
@@ -33,7 +37,7 @@ def load_catalog(directory: Path) -> Catalog:
 def catalog_problems(directory: Path) -> list[Problem]:
     """Everything that is wrong with a catalogue, files and folders that it names and that are missing included."""
     corpus, sources, places, problems = parse_catalog(directory)
-    return problems + _missing_paths(corpus, sources, places)
+    return problems + located(_missing_paths(corpus, sources, places), directory)
 
 
 def parse_catalog(
@@ -45,7 +49,7 @@ def parse_catalog(
     problems += more
     if corpus is not None:
         problems += check_rules(corpus, sources, places)
-    return corpus, sources, places, problems
+    return corpus, sources, places, located(problems, directory)
 
 
 def _missing_paths(
@@ -59,18 +63,20 @@ def _missing_paths(
         file, _, place = places[spec.name].partition(": ")
         if spec.active:
             named += [(file, f"{place}.{key}", path) for key, path in _paths_of(spec)]
-    return [
-        Problem(file, key, f"{path} does not exist; is the volume mounted?")
-        for file, key, path in named
-        if not _is_there(path)
-    ]
+    told = ((file, key, unreadable(path)) for file, key, path in named)
+    return [Problem(file, key, why) for file, key, why in told if why]
 
 
-def _is_there(path: Path) -> bool:
+def unreadable(path: Path) -> str:
+    """Why a file or folder cannot be read by this user; "" where it can."""
     try:
-        return path.exists()
-    except OSError:  # a name longer than any file system takes
-        return False
+        path.stat()
+        wanted = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+        return "" if os.access(path, wanted) else f"{path} may not be read by this user"
+    except PermissionError:
+        return f"{path} may not be read by this user: a folder above it is closed"
+    except OSError:  # also a name longer than any file system takes
+        return f"{path} does not exist; is the volume mounted?"
 
 
 def _paths_of(spec: BaseModel) -> Iterator[tuple[str, Path]]:
@@ -98,7 +104,7 @@ def _validate(
     try:
         return model.model_validate(content), []
     except ValidationError as error:
-        problems = _problems_of(error, shown, key)
+        problems = problems_of(error, model, content, shown, key)
         mended = deepcopy(dict(content))
         for fault in error.errors():
             _mend(mended, fault["loc"], missing=fault["type"] == "missing")
@@ -128,7 +134,8 @@ def _load_sources(directory: Path) -> tuple[tuple[SourceSpec, ...], dict[str, st
     problems: list[Problem] = []
     files = sorted((directory / "sources").glob("*.y*ml"))
     if not files:
-        problems.append(Problem("sources/", "", "no *.yaml here; add one with a list `sources:`"))
+        told = "no *.yaml here; vlm-assets add KIND WHERE writes one, with a list `sources:`"
+        problems.append(Problem("sources/", "", told))
     for path in files:
         shown = f"sources/{path.name}"
         content, faults = read_yaml(path, shown)
@@ -171,27 +178,12 @@ def _load_source(
 ) -> SourceSpec | None:
     kind = entry.get("kind")
     if kind not in kinds():
-        told = f"unknown kind {kind!r}" if kind is not None else "missing"
-        problems.append(Problem(shown, f"{key}.kind", f"{told}; there are: {', '.join(kinds())}"))
+        told = f"no kind {kind!r}; {did_you_mean(kind, kinds())}" if kind is not None else "missing"
+        problems.append(Problem(shown, f"{key}.kind", told))
         return None
     spec, faults = _validate(source_of(str(kind)).spec_type, entry, shown, key)
     problems += faults
     return spec
-
-
-def _problems_of(error: ValidationError, shown: str, prefix: str) -> list[Problem]:
-    wording = {
-        "missing": "missing; it is mandatory",
-        "extra_forbidden": "unknown key; check the spelling",
-    }
-    return [
-        Problem(
-            shown,
-            ".".join([prefix, *map(str, e["loc"])]).strip("."),
-            wording.get(e["type"], e["msg"].removeprefix("Value error, ")),
-        )
-        for e in error.errors()
-    ]
 
 
 def _absolute(spec: SpecT, directory: Path) -> SpecT:

@@ -1,12 +1,13 @@
 """Settings, data root and catalogue of one machine together: what every step works on."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from vlm_assets.catalog.spec import Catalog
-from vlm_assets.installation.load import catalog_problems, load_catalog
+from vlm_assets.installation.load import catalog_problems, load_catalog, unreadable
 from vlm_assets.settings import Settings, load_settings
 from vlm_assets.sources.registry import kinds
 from vlm_assets.words.errors import ConfigError, Problem
@@ -50,9 +51,20 @@ def problems_of_everything() -> list[Problem]:
     settings = _or_problems(load_settings, problems)
     if settings is not None:
         problems += _unknown_kinds(settings)
-        _or_problems(lambda: settings.root, problems)
+        root = _or_problems(lambda: settings.root, problems)
+        problems += _places(settings, root)
         directory = _or_problems(lambda: settings.catalog_dir, problems)
         problems += catalog_problems(directory) if directory else []
+    return problems
+
+
+def _places(settings: Settings, root: DataRoot | None) -> list[Problem]:
+    """Paths of the settings that this user cannot use."""
+    problems = []
+    if settings.ca_bundle is not None and (why := unreadable(settings.ca_bundle)):
+        problems.append(Problem("settings", "VLM_CA_BUNDLE", why))
+    if root is not None and not os.access(root.path, os.W_OK | os.X_OK):
+        problems.append(Problem("settings", "VLM_DATA_ROOT", f"{root.path} may not be written by this user"))
     return problems
 
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -17,7 +17,6 @@ from vlm_assets.allocation.inputs import target_rows
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.step import tombstones_in_force
 from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
-from vlm_assets.catalog.rules import fixed_subcategories
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.listing import list_without_writing
@@ -35,6 +34,7 @@ from vlm_assets.words.manifest import Listing, SliceManifest
 
 GP3_BASE_BYTES_PER_S = 125_000_000
 """Throughput of an EBS gp3 volume as it comes; the disk's part of the hours is counted with it."""
+_UNSEEN = "labels not known yet"
 ASSUMED_IMAGE_BYTES = 100_000
 """Where upstream tells no size."""
 
@@ -59,6 +59,10 @@ class SourceForecast(BaseModel):
     left_out: dict[str, int] = {}
     """By reason, at the listing and in the slices that are committed."""
     left_out_examples: list[str] = []
+    unknown_labels: int = 0
+    """Items never fetched, of sources whose labels decide the subcategory: booked on none."""
+    listing_days: float | None = None
+    """Since the listing in force was made; None where it was listed for this plan."""
     problem: str = ""
 
 
@@ -93,8 +97,12 @@ class Forecast(BaseModel):
     problems: list[str]
 
 
-def forecast(installation: Installation, target: str) -> Forecast:
-    """The dry run of a build.
+def forecast(
+    installation: Installation,
+    target: str,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,  # noqa: ARG005 - does nothing
+) -> Forecast:
+    """The dry run of a build. `progress` is told the source under way, how many are over, and how many there are.
 
     Raises:
         AllocationError: no such target, or `shortfall: fail` and a quota that is not met.
@@ -102,12 +110,18 @@ def forecast(installation: Installation, target: str) -> Forecast:
     rows_wanted = target_rows(installation.catalog, target)
     sources: list[SourceForecast] = []
     supplies: dict[str, Mapping[str, int]] = {}
-    for spec in installation.catalog.sources:
-        if spec.enabled:
-            one, supplies[spec.name] = _forecast_source(installation, spec)
-            sources.append(one)
+    enabled = [spec for spec in installation.catalog.sources if spec.enabled]
+    for number, spec in enumerate(enabled):
+        progress(spec.name, number, len(enabled))
+        one, supplies[spec.name] = _forecast_source(installation, spec)
+        sources.append(one)
     exact = not any(one.due or one.problem for one in sources)
-    nodes = _exact_nodes(installation, target) if exact else _estimated_nodes(installation, target, supplies)
+    unknown = {one.name for one in sources if one.unknown_labels}
+    nodes = (
+        _exact_nodes(installation, target)
+        if exact
+        else _estimated_nodes(installation, target, supplies, unknown)
+    )
     fetch_bytes = sum(one.bytes for one in sources if one.due)
     corpus_bytes = _corpus_bytes(installation, sources, sum(n.granted for n in nodes if "/" not in n.path))
     disk = 2 * fetch_bytes + corpus_bytes
@@ -141,6 +155,7 @@ def _forecast_source(
     if listing is None:
         result.problem = "held and never listed"
         return result, supply
+    result.listing_days = _days_old(installation.root.listing(spec.name))
     result.slices, result.buckets = len(listing.slices), listing.buckets
     committed = summarise_source(installation.root, spec.name).slices
     for key, listed in listing.slices.items():
@@ -156,8 +171,10 @@ def _forecast_source(
                 supply[subcategory] += rows
         else:
             result.rows += listed.items
-            for subcategory in sorted(fixed_subcategories(spec) or ())[:1]:
-                supply[subcategory] += listed.items
+            if spec.subcategory is not None:
+                supply[spec.subcategory] += listed.items
+            else:
+                result.unknown_labels += listed.items
         if due:
             result.due += 1
             result.bytes_assumed |= listed.size_bytes is None
@@ -172,6 +189,13 @@ def _forecast_source(
     result.requests = _requests(spec, due_requests)
     result.hours = _request_hours(installation, spec, result)
     return result, supply
+
+
+def _days_old(path: Path) -> float | None:
+    try:
+        return round((time.time() - path.stat().st_mtime) / 86_400, 1)
+    except FileNotFoundError:
+        return None
 
 
 def _listing_of(installation: Installation, spec: SourceSpec) -> Listing | None:
@@ -227,9 +251,16 @@ def _exact_nodes(installation: Installation, target: str) -> list[NodeForecast]:
 
 
 def _estimated_nodes(
-    installation: Installation, target: str, supplies: Mapping[str, Mapping[str, int]]
+    installation: Installation,
+    target: str,
+    supplies: Mapping[str, Mapping[str, int]],
+    unknown: Collection[str],
 ) -> list[NodeForecast]:
-    """Grants with item counts as supplies: before dedup, rejects and what containers hold."""
+    """Grants with item counts as supplies: before dedup, rejects and what containers hold.
+
+    `unknown`: sources with items whose labels nobody has seen; where their categories fall short, that is the cause.
+    """
+    waiting = {spec.category for spec in installation.catalog.sources if spec.name in unknown}
     corpus = installation.catalog.corpus
     leaves = corpus.leaves()
     cells = [
@@ -245,6 +276,7 @@ def _estimated_nodes(
         NodeForecast(
             path="/".join(node.path), asked=asked[node.path], supply=node.supply, granted=granted[node.path],
             shortfall=max(asked[node.path] - granted[node.path], 0),
+            cause=_UNSEEN if node.path[0] in waiting and granted[node.path] < asked[node.path] else "",
         )
         for node in root.walk()
         if node.path

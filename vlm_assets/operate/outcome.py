@@ -5,6 +5,7 @@ quota are told whether they are fine or not.
 """
 
 from collections import Counter
+from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel
@@ -19,6 +20,7 @@ from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.layout import VERSIONS
 
 _MOST: Final = 8
 """Nodes and labels that are named; of the rest the number is told."""
@@ -48,6 +50,8 @@ class TargetOutcome(BaseModel):
     short: list[NodeShort] = []
     unmapped: dict[str, int] = {}
     """Rows a source whose label leads to no subcategory."""
+    unfinished_plan: str | None = None
+    """Version of a newer plan, in force, that no corpus was built from; all else here is of the corpus's own."""
     fine: bool = False
     told: list[str] = []
     """One fact a line, the worst first; nothing where all is as it was asked for."""
@@ -57,10 +61,33 @@ def target_outcome(installation: Installation, target: str) -> TargetOutcome:
     """What the plan and the corpus in force say; `told` without a plan or corpus says only that there is none."""
     corpus = installation.catalog.corpus
     outcome = TargetOutcome(target=target, asked=corpus.targets[target])
-    plan = current_version(installation.root.allocation(corpus.name, target))
+    link = installation.root.allocation(corpus.name, target)
+    plan = current_version(link)
+    sealed = current_version(installation.root.corpus(corpus.name, target))
+    manifest = read_manifest(sealed, CorpusManifest) if sealed is not None else None
     if plan is None:
         outcome.told = [f"{target}: was never planned"]
         return outcome
+    newer = None
+    if manifest is not None and manifest.inputs_hash != read_manifest(plan, AllocationManifest).inputs_hash:
+        newer, outcome.unfinished_plan = plan, plan.name
+        plan = link.parent / VERSIONS / manifest.allocation_version
+    if (plan / GRANTS_FILE).is_file():
+        _of_plan(outcome, plan)
+    if manifest is None:
+        outcome.told = [f"{target}: was never built"]
+        return outcome
+    outcome.rows = manifest.rows
+    met = (outcome.granted or 0) >= outcome.asked and not outcome.short
+    outcome.fine = bool(outcome.rows) and newer is None and (met or outcome.shortfall is not None)
+    outcome.told = list(_told(outcome))
+    if newer is not None:
+        outcome.told.insert(0, _told_of_both(outcome, newer))
+    return outcome
+
+
+def _of_plan(outcome: TargetOutcome, plan: Path) -> None:
+    """Fills in what a plan asked for and granted."""
     outcome.granted = read_manifest(plan, AllocationManifest).granted_rows
     grants = Certificate.from_bytes((plan / GRANTS_FILE).read_bytes())
     outcome.asked, outcome.shortfall = grants.target_rows, grants.shortfall_mode
@@ -69,15 +96,17 @@ def target_outcome(installation: Installation, target: str) -> TargetOutcome:
     outcome.unmapped = {
         one.source: one.excluded[reason] for one in grants.sources if one.excluded.get(reason)
     }
-    sealed = current_version(installation.root.corpus(corpus.name, target))
-    if sealed is None:
-        outcome.told = [f"{target}: was never built"]
-        return outcome
-    outcome.rows = read_manifest(sealed, CorpusManifest).rows
-    met = outcome.granted >= outcome.asked and not outcome.short
-    outcome.fine = bool(outcome.rows) and (met or outcome.shortfall is not None)
-    outcome.told = list(_told(outcome))
-    return outcome
+
+
+def _told_of_both(outcome: TargetOutcome, newer: Path) -> str:
+    """That the corpus is not of the plan in force, with the figures of both."""
+    grants = Certificate.from_bytes((newer / GRANTS_FILE).read_bytes())
+    granted = read_manifest(newer, AllocationManifest).granted_rows
+    return (
+        f"{outcome.target}: the corpus of {outcome.rows:,} rows is of an earlier plan, and so is what is told of it; "
+        f"the plan in force grants {granted:,} of {grants.target_rows:,} and was never built: vlm-assets build "
+        f"--target {outcome.target}"
+    )
 
 
 def _short(node: NodeGrant) -> NodeShort:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _GAP: Final = 3
 """Columns of a terminal between two of a table."""
+_OLD_DAYS: Final = 7
+"""From this age on a plan says how old a listing is."""
 _LEAST_WRAPPED: Final = 16
 """Columns of a terminal that the last one of a table may be wrapped to."""
 
@@ -200,6 +202,16 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
         f"disk needed at most {size(plan.disk_needed_bytes)} of {size(plan.disk_free_bytes)} free, "
         f"about {plan.hours:.2f} h (politeness, and writing at 125 MB/s, the base rate of a gp3 volume)"
     )
+    for one in plan.sources:
+        if one.unknown_labels:
+            items = f"{one.unknown_labels:,} items"
+            told = f"{one.name}: {items} on no quota: their labels are known when they are fetched"
+            console.print(told, markup=False, soft_wrap=True)
+        if one.listing_days is not None and one.listing_days >= _OLD_DAYS:
+            told = (
+                f"{one.name}: listed {one.listing_days:.0f} days ago; what upstream got since is not in here"
+            )
+            console.print(told, markup=False, soft_wrap=True)
     if plan.disk_needed_bytes > plan.disk_free_bytes:
         console.print("[bold red]There is not enough room on this volume.")
 
@@ -300,6 +312,30 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=errors) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def shown_steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar of steps on a terminal; nothing elsewhere. Gives (name of the step, steps before it, steps) -> None."""
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
+        yield lambda name, done, total: None  # noqa: ARG005 - does nothing
+        return
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415 - `--help` shows none
+
+    columns = (
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as bars:
+        task = bars.add_task(what, total=None)
+
+        def show(name: str, done: int, total: int) -> None:
+            bars.update(task, description=f"{what}: {name}", completed=done, total=total)
+
+        yield show
 
 
 class _TransferBar:

@@ -247,8 +247,29 @@ def open_remote(settings: "Settings") -> Bucket:
     return Bucket(address, client, concurrency=settings.remote_concurrency, bytes_per_s=rate)
 
 
+def look_at_remote(settings: "Settings") -> None:
+    """Returns where the remote answers one small request; tries twice, some ten seconds each at most.
+
+    Raises:
+        ConfigError: none is named, or not as `s3://bucket/prefix`.
+        RemoteError: it cannot be reached, or refuses; says why.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - half a second, where a remote is asked
+
+    address = open_remote(settings).address
+    where = f"{address} does not answer as it should"
+    try:
+        s3_client(settings.remote_endpoint, 1, attempts=2).list_objects_v2(
+            Bucket=address.bucket, Prefix=address.prefix, MaxKeys=1
+        )
+    except ClientError as error:
+        raise _refusal(error, where) from error
+    except BotoCoreError as error:
+        raise RemoteError(f"{where}: {error}") from error
+
+
 @cache
-def s3_client(endpoint: str | None, concurrency: int) -> Any:
+def s3_client(endpoint: str | None, concurrency: int, *, attempts: int = 5) -> Any:
     """A boto3 client for large transfers; one a process, since making it takes a quarter of a second.
 
     Bodies carry a SHA-256 of ours, which the store compares; botocore's own checksums and the signature over the body
@@ -258,7 +279,7 @@ def s3_client(endpoint: str | None, concurrency: int) -> Any:
     from botocore.config import Config  # noqa: PLC0415 - half a second, where a remote is asked
 
     config = Config(
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "max_attempts": attempts},
         max_pool_connections=2 * concurrency + 2,
         connect_timeout=10,
         read_timeout=60,

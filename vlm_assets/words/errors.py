@@ -18,15 +18,21 @@ class VlmAssetsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in settings or catalogue: the file, the key inside it, what is wrong and what to do."""
+    """One fault in settings or catalogue: the file, the key inside it, what is wrong and what to do.
+
+    `line`, `column`: of the key, or of what should hold it, from 1; None where there is no such place.
+    """
 
     file: str
     key: str
     message: str
+    line: int | None = None
+    column: int | None = None
 
     def __str__(self) -> str:
-        """`file: key: message`, as `vlm-assets check` prints it."""
-        return ": ".join(part for part in (self.file, self.key, self.message) if part)
+        """`file:line:column: key: message`, as `vlm-assets check` prints it."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        return ": ".join(part for part in (place, self.key, self.message) if part)
 
 
 class ConfigError(VlmAssetsError):

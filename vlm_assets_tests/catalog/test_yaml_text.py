@@ -29,7 +29,7 @@ def laughs(levels: int) -> str:
         pytest.param("a: &a [*a]", "inside what it names", id="circular"),
         pytest.param("a: &a {b: {c: *a}}", "inside what it names", id="circular-deeper"),
         pytest.param("seed: " + "9" * 5_000, "64 bits", id="many-digits"),
-        pytest.param("seed: 0x" + "f" * 20_000, "64 bits", id="many-hex-digits"),
+        pytest.param("seed: !!int 0x" + "f" * 20_000, "64 bits", id="many-hex-digits"),
         pytest.param("seed: 9223372036854775808", "64 bits", id="one-too-many"),
         pytest.param("a: !!int x", "64 bits", id="no-number"),
         pytest.param("a: !!bool maybe", "maybe", id="no-truth"),

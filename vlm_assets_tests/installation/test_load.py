@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from vlm_assets.catalog.spec import CorpusSpec, parse_size
+from vlm_assets.images.facts import FORMATS
 from vlm_assets.installation.load import catalog_problems, load_catalog
 from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import CORPUS, STREET, fill, write_catalog
@@ -55,13 +56,13 @@ def test_every_fault_is_told_at_once_with_file_and_key(tmp_path):
             "dedup": {"precedence": ["nobody"]},
         },
     )
-    text = "\n".join(map(str, catalog_problems(folder)))
+    text = "\n".join(f"{one.file}: {one.key}: {one.message}" for one in catalog_problems(folder))
     assert set(map(str, catalog_problems(folder))) > set(problems_of(folder))
     assert "sources/all.yaml: sources[0] (street).path: /nowhere does not exist" in text
     assert "sources/all.yaml: sources[0] (street).speling: unknown key" in text
     assert "sources/all.yaml: sources[1] (bare).licence: missing" in text
     assert "sources/all.yaml: sources[3] (twice).name: 'twice' is taken by" in text
-    assert "sources/all.yaml: sources[6] (odd).kind: unknown kind 'ftp'; there are: client_folder" in text
+    assert "sources/all.yaml: sources[6] (odd).kind: no kind 'ftp'; there are: client_folder" in text
     assert "corpus.yaml: typo: unknown key" in text
     assert "corpus.yaml: quotas: shares sum to 9/10" in text
     assert "corpus.yaml: quotas.empty: a category needs subcategories" in text
@@ -78,8 +79,12 @@ def test_every_fault_is_told_at_once_with_file_and_key(tmp_path):
         pytest.param({"subcategory": None}, "exactly one of subcategory and", id="no subcategory"),
         pytest.param({"weight": "1/0"}, "expected a number", id="weight over zero"),
         pytest.param({"weight": -1}, "must not be negative", id="negative weight"),
-        pytest.param({"name": "Çarşı"}, "pattern", id="name with letters outside a-z"),
-        pytest.param({"reject_tolerance": 2}, "less than or equal to 1", id="tolerance over 1"),
+        pytest.param(
+            {"name": "Çarşı"},
+            "expected text of the form ^[a-z0-9_]+$, got",
+            id="name with letters outside a-z",
+        ),
+        pytest.param({"reject_tolerance": 2}, "expected at most 1.0, got 2", id="tolerance over 1"),
         pytest.param({"subcategory_from": {"folder": 1}}, "exactly one of subcategory and", id="both"),
     ],
 )
@@ -128,7 +133,7 @@ def test_a_bad_quota_is_told(tmp_path, quotas, told):
         ),
         pytest.param(
             ["nobody", "nobody"],
-            ["corpus.yaml: dedup.precedence: no source 'nobody'"] * 2
+            ["corpus.yaml: dedup.precedence: no source 'nobody'; there are: other, street"] * 2
             + ["corpus.yaml: dedup.precedence: a source is named twice"],
             id="twice and unknown",
         ),
@@ -141,7 +146,7 @@ def test_precedence_names_sources_that_exist_and_each_once(tmp_path, precedence,
         {**STREET, "name": "other", "path": tmp_path},
         corpus={"dedup": {"precedence": precedence}},
     )
-    assert [str(problem) for problem in catalog_problems(folder)] == told
+    assert [f"{one.file}: {one.key}: {one.message}" for one in catalog_problems(folder)] == told
 
 
 def test_weights_are_given_by_all_sources_of_a_subcategory_or_none(tmp_path):
@@ -166,9 +171,7 @@ def test_the_hash_follows_the_content_not_the_writing(tmp_path):
 
 def test_missing_folders_are_told(tmp_path):
     folder = write_catalog(tmp_path, {**STREET, "path": "/nowhere/at/all"})
-    told = (
-        "sources/all.yaml: sources[0] (street).path: /nowhere/at/all does not exist; is the volume mounted?"
-    )
+    told = "sources/all.yaml:6:3: sources[0] (street).path: /nowhere/at/all does not exist; is the volume mounted?"
     assert [str(problem) for problem in catalog_problems(folder)] == [told]
     assert load_catalog(folder).source("street").name == "street"
 
@@ -185,3 +188,75 @@ def test_an_empty_corpus_yaml_is_told(tmp_path):
     (tmp_path / "corpus.yaml").write_text("")
     assert any("expected a mapping" in problem for problem in problems_of(tmp_path))
     assert CORPUS["name"] == "small"
+
+
+FAULTY = """\
+name: x
+seed: abc
+targets: {200: 200}
+refresh_targets: [2O0]
+quotas:
+  photos: {shre: 1, subcategories: {no: {share: 1}}}
+dedup: {exact: imge}
+shard: {max_bytes: 5 apples}
+min_side_px: -3
+formats: [RAW]
+"""
+FAULTY_SOURCE = """\
+sources:
+  - {name: a, kind: client_foldr}
+  - name: b
+    kind: client_folder
+    category: photos
+    subcategory_from: {folder: 1, map: {01: no, on: 01}}
+    licence: 5
+    path: /
+    include: 5
+    enabled: maybe
+    hosts: {images.example.org: {cooldwn_s: 1}}
+    multi_frame: page
+"""
+
+
+def test_every_fault_has_its_place_and_plain_words(tmp_path):
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "corpus.yaml").write_text(FAULTY)
+    (tmp_path / "sources/a.yaml").write_text(FAULTY_SOURCE)
+    b = "sources[1] (b)"
+    assert [str(one) for one in catalog_problems(tmp_path)] == [
+        "corpus.yaml:2:1: seed: expected a whole number, got 'abc'",
+        "corpus.yaml:6:12: quotas.photos.shre: unknown key; did you mean share?",
+        "corpus.yaml:7:9: dedup.exact: expected record, image or none, got 'imge'; did you mean image?",
+        "corpus.yaml:9:1: min_side_px: expected at least 0, got -3",
+        f"corpus.yaml:10:1: formats: unknown formats RAW; there are {', '.join(FORMATS)}",
+        "corpus.yaml:8:9: shard.max_bytes: expected a size such as 2GB or 32MiB, got '5 apples'",
+        "sources/a.yaml:2:15: sources[0] (a).kind: no kind 'client_foldr'; did you mean client_folder?",
+        f"sources/a.yaml:10:5: {b}.enabled: expected true or false, got 'maybe'",
+        f"sources/a.yaml:12:5: {b}.multi_frame: expected first, pages or reject, got 'page'; did you mean pages?",
+        f"sources/a.yaml:11:34: {b}.hosts.images.example.org.cooldwn_s: unknown key; did you mean cooldown_s?",
+        f"sources/a.yaml:9:5: {b}.include: expected a list, got 5",
+    ]
+
+
+def test_text_is_text_as_it_is_written(tmp_path):
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "corpus.yaml").write_text(
+        "{name: 2019, seed: 1, targets: {200: 200}, quotas: {photos: {share: 1, subcategories: {no: {share: 0.5},"
+        " 01: {share: 0.25}, true: {share: .25}}}}}"
+    )
+    (tmp_path / "sources/a.yaml").write_text(
+        "sources:\n- {name: 7, kind: client_folder, category: photos, licence: MIT, path: /, enabled: no,"
+        " subcategory_from: {folder: 1, map: {on: no, 01: 01, 1: no, True: true, 1:30: no}}}"
+    )
+    catalog = load_catalog(tmp_path)
+    assert (catalog.corpus.name, dict(catalog.corpus.targets)) == ("2019", {"200": 200})
+    assert set(catalog.corpus.quotas["photos"].subcategories) == {"no", "01", "true"}
+    spec = catalog.source("7")
+    assert not spec.enabled
+    assert spec.subcategory_from is not None
+    assert spec.subcategory_from.map == {"on": "no", "01": "01", "1": "no", "True": "true", "1:30": "no"}
+
+
+def test_what_is_no_yaml_has_its_place(tmp_path):
+    (tmp_path / "corpus.yaml").write_text("name: a\nseed: [\n")
+    assert "corpus.yaml:3:1: not YAML: while parsing a flow node" in problems_of(tmp_path)[0]

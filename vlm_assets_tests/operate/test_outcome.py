@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.findings import FindingName
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.installation.opening import Installation
@@ -88,6 +89,26 @@ def test_a_corpus_of_no_rows_is_never_fine(base: Path, shortfall: str | None):
     [quotas] = [one for one in audit_corpus(installation, TARGET) if one.name is FindingName.QUOTAS]
     assert quotas.failed
     assert quotas.examples[0] == "the corpus: no rows of 10"
+
+
+EARLIER = (
+    "ten: the corpus of 2 rows is of an earlier plan, and so is what is told of it; the plan in force grants 10 of "
+    "10 and was never built: vlm-assets build --target ten"
+)
+
+
+def test_a_plan_that_was_never_built_is_told_beside_the_corpus(base: Path):
+    came_of(base, targets={TARGET: 2}, name="both")
+    installation = installed(base, targets={TARGET: 10}, name="both")
+    allocate(installation, TARGET)
+    outcome = target_outcome(installation, TARGET)
+    assert (outcome.asked, outcome.granted, outcome.rows, outcome.short, outcome.fine) == (2, 2, 2, [], False)
+    assert outcome.told == [
+        EARLIER,
+        ODD,
+    ]
+    build(installation, TARGET)
+    assert target_outcome(installation, TARGET).unfinished_plan is None
 
 
 def test_a_target_that_was_never_built_is_not_fine(base: Path):

@@ -1,6 +1,8 @@
 """What `status` and `plan` say of the first ledger."""
 
 import json
+import os
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status
-from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture, relist
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,29 @@ def test_a_plan_tells_the_same(fetched: Installation) -> None:
     out = StringIO()
     show_forecast(Console(file=out, width=220), plan)
     assert "unused_companion 1" in out.getvalue()
+
+
+def test_a_plan_before_the_first_fetch_books_no_label_and_tells_its_age(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b")):
+        fill(tmp_path / "in" / name, 2, start=10 * number)
+    rule = {"folder": 1, "map": {"a": "street", "b": "night"}}
+    source = {**STREET, "path": tmp_path / "in", "subcategory_from": rule}
+    del source["subcategory"]
+    leaves = {"street": {"share": "1/2"}, "night": {"share": "1/2"}}
+    corpus = {"quotas": {"photos": {"share": 1, "subcategories": leaves}}}
+    installation = install(tmp_path, source, corpus=corpus)
+    plan = forecast(installation, "10")
+    assert (plan.sources[0].unknown_labels, plan.sources[0].listing_days) == (4, None)
+    assert [(one.path, one.supply, one.cause) for one in plan.nodes if "/" in one.path][:2] == [
+        ("photos/night", 0, "labels not known yet"),
+        ("photos/street", 0, "labels not known yet"),
+    ]
+    relist(installation)
+    listing = installation.root.listing("street")
+    os.utime(listing, (time.time() - 9 * 86_400,) * 2)
+    out = StringIO()
+    show_forecast(Console(file=out, width=220), forecast(installation, "10"))
+    assert "street: 4 items on no quota: their labels are known when they are fetched" in out.getvalue()
+    assert "street: listed 9 days ago" in out.getvalue()
+    relist(installation)
+    assert forecast(installation, "10").sources[0].listing_days == 0

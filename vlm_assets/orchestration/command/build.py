@@ -259,8 +259,8 @@ def run_build(
             else:
                 sound = build.build_targets(chosen) if chosen else True
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
-            told = "the queued runs go on" if queued else "what is committed stays, run it again to go on"
-            console.print(f"Interrupted: {told}")
+            if queued:
+                console.print("The queued runs go on")
             tell(build_summary(installation, chosen, build.failures, sound=False, interrupted=True))
             return INTERRUPTED
     show_build(console, installation, chosen)

@@ -24,16 +24,20 @@ class Bars:
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
         self._bytes: dict[str, int] = {}
+        self._begun: dict[str, float] = {}
 
     def start(self, name: str, items: int) -> None:
         """See `ProgressSink`."""
         self._tasks[name] = self._progress.add_task(name, total=items, mb="")
         self._bytes[name] = 0
+        self._begun[name] = time.monotonic()
 
     def advance(self, name: str, items: int, size_bytes: int) -> None:
         """See `ProgressSink`."""
         self._bytes[name] += size_bytes
-        self._progress.update(self._tasks[name], advance=items, mb=f"{self._bytes[name] / 1e6:,.1f} MB")
+        rate = self._bytes[name] / 1e6 / max(time.monotonic() - self._begun[name], 1e-3)
+        told = f"{self._bytes[name] / 1e6:,.1f} MB, {rate:,.1f} MB/s"
+        self._progress.update(self._tasks[name], advance=items, mb=told)
 
     def finish(self, name: str) -> None:
         """See `ProgressSink`."""

@@ -1,0 +1,119 @@
+"""Ctrl-C ends a command: at once where it can, within seconds wherever it is, with what stays and how to go on.
+
+Python raises KeyboardInterrupt in the main thread when that runs again, which a reading thread, a library or a server
+that does not answer may keep from it. Everything on disk is written so that a kill loses nothing that is committed:
+after a few seconds the process is ended whatever it does.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+INTERRUPTED: Final = 130
+"""The exit code, as of a process that ended by Ctrl-C."""
+GRACE_S: Final = 7.0
+"""So long a command may take to end by itself."""
+_AGAIN: Final = "the same command goes on from there"
+_STAYS: Final[Mapping[str, str]] = {
+    "add": "The catalogue is as it was; run it again.",
+    "audit": "Nothing was changed; run it again.",
+    "backup": f"What has arrived at the remote stays; {_AGAIN}.",
+    "build": f"Slices, shards and downloads that are finished stay; {_AGAIN}.",
+    "demo": f"What is finished stays; {_AGAIN}.",
+    "lock": "The lock is as it was; run it again.",
+    "migrate": f"What is brought up to date stays; {_AGAIN}.",
+    "prune": f"What was removed is gone, everything else is whole; {_AGAIN}.",
+    "reconcile": f"What was given back stays; {_AGAIN}.",
+    "restore": f"What has arrived and was verified stays; {_AGAIN}.",
+    "takedown": "What was begun is on record: vlm-assets takedown --finish goes on, and so does the next build.",
+    "verify": f"What was hashed is remembered; {_AGAIN}.",
+}
+_READS: Final = "Nothing was changed; run it again."
+
+
+def what_stays(words: Sequence[str]) -> str:
+    """One line for the command that these words of the command line begin with."""
+    name = next((word for word in words if not word.startswith("-")), "")
+    return f"Interrupted. {_STAYS.get(name, _READS)}"
+
+
+@contextmanager
+def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterator[None]:
+    """Runs a command; after Ctrl-C it is over with exit 130 and one line, by itself or, after `grace_s`, by force.
+
+    A second Ctrl-C is force at once. In another thread than the main one it does nothing.
+
+    Raises:
+        SystemExit: 130, where the command ended by itself after Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    watch = _Watch(what_stays(words), grace_s)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        over = isinstance(error, KeyboardInterrupt) or watch.interrupted()
+        if not over or (isinstance(error, SystemExit) and error.code in (None, 0)):
+            raise
+        watch.tell()
+        raise SystemExit(INTERRUPTED) from None
+    except BaseException:
+        if watch.interrupted():  # it broke while it was being ended
+            watch.tell()
+            raise SystemExit(INTERRUPTED) from None
+        raise
+
+
+class _Watch:
+    """Is told of every SIGINT by Python's wake-up descriptor, whoever handles the signal itself."""
+
+    def __init__(self, told: str, grace_s: float) -> None:
+        self._told = told
+        self._grace_s = grace_s
+        self._lock = threading.Lock()
+        self._silent = False
+        self._came = False
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._wait, name="ctrl-c", daemon=True).start()
+
+    def tell(self) -> None:
+        """The line, once."""
+        with self._lock:
+            if self._silent:
+                return
+            self._silent = True
+        shown_again = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar may have hidden the cursor
+        os.write(2, f"{shown_again}\n{self._told}\n".encode())
+
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C came: the descriptor was written to before Python knew of it."""
+        with self._lock:
+            if not self._came and select.select([self._reader], [], [], 0)[0]:
+                self._came = signal.SIGINT in os.read(self._reader, 64)
+            return self._came
+
+    def _wait(self) -> None:
+        while not self.interrupted():
+            select.select([self._reader], [], [])
+        select.select([self._reader], [], [], self._grace_s)
+        self.tell()
+        self._end()
+
+    def _end(self) -> NoReturn:
+        """Ends this process and those that it started."""
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        os._exit(INTERRUPTED)

@@ -1,0 +1,86 @@
+"""Ctrl-C, wherever a command is."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlm_assets.commands.interruption import what_stays
+from vlm_assets_tests.workplace import STREET, install
+
+DEAF = """
+import sys, time
+from vlm_assets.commands.interruption import ended_by_ctrl_c
+with ended_by_ctrl_c(["verify"], grace_s=float(sys.argv[2])):
+    print("begun", flush=True)
+    while True:
+        try:
+            {doing}
+        except KeyboardInterrupt:
+            {then}
+"""
+ENDS = {
+    "at once": ("time.sleep(60)", "raise"),
+    "by a library as exit 1": ("time.sleep(60)", "sys.exit(1)"),
+    "by an error on the way out": ("time.sleep(60)", "raise RuntimeError('cut')"),
+    "never by itself": ("time.sleep(60)", "continue"),
+}
+
+
+def began(program: str, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("VLM_", "DAGSTER_", "HF_"))
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        env={**clean, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_command_ends_with_130_and_one_line(name):
+    doing, then = ENDS[name]
+    process = began(DEAF.format(doing=doing, then=then), "x", "0.1" if name.startswith("never") else "60")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert (process.returncode, told.strip()) == (130, what_stays(["verify"]))
+
+
+def test_a_second_one_does_not_wait():
+    process = began(DEAF.format(doing="time.sleep(60)", then="print('caught', flush=True)"), "x", "600")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "caught\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+
+
+def test_a_plan_that_waits_for_a_server(tmp_path: Path):
+    """The Hub accepts the connection and says nothing."""
+    hub = {**STREET, "kind": "hf_dataset", "repo": "a/b"}
+    installation = install(tmp_path, hub)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        process = began(
+            "from vlm_assets.cli import main; main()", "plan",
+            VLM_CATALOG=str(installation.catalog_dir), VLM_DATA_ROOT=str(installation.root.path),
+            VLM_ALLOW_PRIVATE_HOSTS="127.0.0.1", VLM_CONTACT="a@example.org", HF_HUB_DISABLE_XET="1",
+            HF_ENDPOINT=f"http://127.0.0.1:{server.getsockname()[1]}",
+        )  # fmt: skip
+        held, _ = server.accept()
+        with held:
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate()
+    assert process.returncode == 130, told
+    assert told.strip().endswith(what_stays(["plan"]))
+    assert "Traceback" not in told
