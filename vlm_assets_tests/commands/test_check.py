@@ -27,7 +27,8 @@ def checked() -> str:
     return result.output
 
 
-def test_a_remote_that_is_none_or_does_not_answer(here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_a_remote_that_is_none_or_does_not_answer(monkeypatch):
     monkeypatch.setenv("VLM_REMOTE", "ftp://bucket/prefix")
     assert "VLM_REMOTE: 'ftp://bucket/prefix' is not of the form s3://bucket/prefix" in checked()
     with socket.create_server(("127.0.0.1", 0)) as server:
