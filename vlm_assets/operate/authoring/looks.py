@@ -19,7 +19,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import Settings
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._url_list import UrlList, choose_columns
-from vlm_assets.sources.registry import source_of
+from vlm_assets.sources.registry import source_of, traits_of
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Listed, ListedSlice
@@ -53,11 +53,9 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
         SourceError: nothing of the kind is there, or it cannot be read.
         ConfigError: the settings lack what it takes to ask.
     """
-    own: Mapping[str, Callable[[Any], Look]] = {
-        "client_folder": _folder, "pdf_folder": _documents, "image_urls": _urls,
-    }  # fmt: skip
-    if kind in own:
-        return own[kind](next(iter(place.values())))
+    own = _own_look(kind)
+    if own is not None:
+        return own(next(iter(place.values())))
     spec = source_of(kind).spec_type.model_validate(
         {
             "name": "look",
@@ -74,6 +72,18 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
         (base / "cache").mkdir()
         (base / "locks").mkdir()
         return _listed(spec, source_of(kind).list(spec, context))
+
+
+def _own_look(kind: str) -> Callable[[str], Look] | None:
+    """The look that hashes and asks nothing, where the kind's keys name files of this machine; else it is listed."""
+    keys = source_of(kind).spec_type.model_fields
+    if "urls" in keys:
+        return _urls
+    if "path" not in keys:
+        return None
+    if traits_of(kind).renders_pages:
+        return _documents
+    return _folder if "include" in keys else None
 
 
 def _folder(path: str) -> Look:
