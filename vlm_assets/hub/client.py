@@ -30,7 +30,7 @@ from vlm_assets.transfer.guarded_clients import guarded_transport
 from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.contexts import SourceSettings
-from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, is_full
+from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, StoreError, is_full, of_the_disk
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -237,14 +237,20 @@ class HubRepo:
 
 
 def verified(path: Path, file: RepoFile, hashes: FileHashes) -> bool:
-    """Whether a local file is the tree's file: size, then sha256 (or git's blob hash for small files)."""
+    """Whether a local file is the tree's file: size, then sha256 (or git's blob hash for small files).
+
+    Raises:
+        StoreError: the disk fails over it.
+    """
     try:
         if path.stat().st_size != file.size_bytes:
             return False
         if file.sha256 is not None:
             return hashes.sha256(path.resolve()) == file.sha256
         content = path.read_bytes()
-    except OSError:
+    except OSError as error:
+        if of_the_disk(error):  # no fault of the Hub's file, which would be a reject for good
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         return False
     return sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id  # noqa: S324 - git's own hash
 

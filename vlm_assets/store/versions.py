@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from vlm_assets.store.arrow_files import sync_directory, write_bytes
-from vlm_assets.words.errors import StoreError
+from vlm_assets.words.errors import StoreError, of_the_disk
 from vlm_assets.words.layout import MANIFEST, VERSIONS, temporary_beside
 from vlm_assets.words.manifest import Manifest
 
@@ -68,12 +68,18 @@ def swap_link(link: Path, target: Path) -> None:
 
 
 def current_version(link: Path) -> Path | None:
-    """Real folder of the current version; None where nothing was committed."""
+    """Real folder of the current version; None where nothing was committed.
+
+    Raises:
+        StoreError: the disk does not say; taken for nothing, the slice would be fetched again.
+    """
     try:
         target = link.parent / link.readlink()
-    except (FileNotFoundError, OSError):
+        return target if (target / MANIFEST).is_file() else None
+    except OSError as error:
+        if of_the_disk(error):
+            raise StoreError(f"{link}: cannot be read: {error.strerror}") from error
         return None
-    return target if (target / MANIFEST).is_file() else None
 
 
 def read_manifest(directory: Path, kind: type[ManifestT]) -> ManifestT:

@@ -1,3 +1,4 @@
+import errno
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -104,3 +105,25 @@ def test_replace_file_leaves_nothing_beside_it(tmp_path):
     replace_file(tmp_path / "a", b"1")
     replace_file(tmp_path / "a", b"2")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"2")]
+
+
+def _failing(code: int) -> Callable[..., Path]:
+    def fail(*_: object) -> Path:
+        raise OSError(code, "said so")
+
+    return fail
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_link_that_cannot_be_read_is_not_taken_for_none(tmp_path, monkeypatch, code):
+    link = tmp_path / "thing"
+    commit_version(stage(tmp_path, b"1"), link, _Note(text="one"))
+    monkeypatch.setattr(Path, "readlink", _failing(code))
+    with pytest.raises(StoreError, match="thing: cannot be read"):
+        current_version(link)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR, errno.EINVAL])
+def test_where_there_is_no_link_nothing_was_committed(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(Path, "readlink", _failing(code))
+    assert current_version(tmp_path / "thing") is None

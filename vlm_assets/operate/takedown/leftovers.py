@@ -10,7 +10,7 @@ from typing import Final
 
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.versions import remove_tree
-from vlm_assets.words.errors import LockHeldError
+from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 
 _AREAS: Final = ("datasets", "allocations", "corpora")
@@ -127,17 +127,29 @@ def remove(path: Path) -> None:
 
 
 def clean_caches(root: DataRoot, sources: Collection[str], hashes: frozenset[str]) -> list[str]:
-    """Empties the caches of these sources, takes files with one of these hashes out of all; names those changed."""
+    """Empties the caches of these sources, takes files with one of these hashes out of all; names those changed.
+
+    Raises:
+        StoreError: something cannot be read or removed.
+    """
     changed = []
     for folder in (
         sorted(path for path in root.cache.iterdir() if path.is_dir()) if root.cache.is_dir() else ()
     ):
         found = list(_downloads(folder)) if folder.name in sources else list(_with_hash(folder, hashes))
         for path in found:
-            remove(path)
+            _remove(path)
         if found:
             changed.append(folder.name)
     return changed
+
+
+def _remove(path: Path) -> None:
+    try:
+        remove(path)
+    except OSError as error:
+        told = f"{path}: cannot be removed: {error.strerror}; give this takedown again"
+        raise StoreError(told) from error
 
 
 def _downloads(folder: Path) -> Iterator[Path]:
@@ -146,8 +158,20 @@ def _downloads(folder: Path) -> Iterator[Path]:
 
 def _with_hash(folder: Path, hashes: frozenset[str]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")) if hashes else ():
-        with suppress(OSError):  # gone meanwhile
-            if path.is_file() and not path.is_symlink():
-                with path.open("rb") as file:
-                    if file_digest(file, "sha256").hexdigest() in hashes:
-                        yield path
+        if path.is_file() and not path.is_symlink() and _sha256(path) in hashes:
+            yield path
+
+
+def _sha256(path: Path) -> str:
+    """Of a file; "" where it is gone meanwhile.
+
+    Raises:
+        StoreError: it cannot be read: nobody knows whether it is one that was taken down.
+    """
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; give this takedown again") from error
