@@ -1,12 +1,15 @@
 """Rows of URL lists as slices, against the plain way of doing it."""
 
 import errno
+import tracemalloc
 from collections import defaultdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np  # noqa: F401 - not while memory is counted
 import orjson
+import pyarrow as pa  # noqa: F401
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,3 +131,21 @@ def test_a_slice_says_how_many_urls_it_asks_for(tmp_path: Path, cell: Any, reque
     spill.fill(rows, list[str]().append)
     [one] = spill.slices(1, 10)
     assert (len(one.items), one.requests) == (1, requests)
+
+
+def test_few_rows_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a row costs is its place: with its words it would be 500 bytes."""
+    monkeypatch.setattr(_url_spill, "_BUFFER_BYTES", 50_000)
+    monkeypatch.setattr(_url_spill, "_PART_BYTES", 50_000)
+    count, words = 5_000, "a picture of a street, by night, with rain on the windows of a tram that waits "
+    rows = ((n, (f"https://a.example/pictures/{n:06d}.jpg", f"{words}{n}", n)) for n in range(count))
+    tracemalloc.start()
+    try:
+        spill = UrlSpill(tmp_path)
+        spill.fill(packed_cells(rows, NAMES, COLUMNS, "t"), lambda _: None)
+        items = sum(len(one.items) for one in spill.slices(50, 100))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert items == count
+    assert peak < 150 * count
