@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vlm_assets.images import headers, plugins
-from vlm_assets.images.dhash import HEIGHT, WIDTH, dhash
+from vlm_assets.images.dhash import dhash, reduce_decode
 from vlm_assets.images.facts import (
     MAX_FRAMES_COUNTED,
     BadImageError,
@@ -33,7 +33,6 @@ _IN_PROCESS_PIXELS: Final = 2**25
 """Above this the pixels alone take more than 128 MiB a thread."""
 _IN_PROCESS_SCANNED_PIXELS: Final = 2**29
 """Pixels times scans: a progressive JPEG of many scans costs hours in a few hundred kB (Cure53 report LJT-01-003)."""
-_DRAFT_SIZE: Final = (4 * WIDTH, 4 * HEIGHT)
 _MID_GREY: Final = {"L": (128,), "CMYK": (127, 128)}
 _PADDING: Final = bytes(64)
 _ZERO_TAIL: Final = bytes(512)
@@ -112,7 +111,7 @@ def _probe_jpeg(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -
     scans = data.count(_SOS) if "progressive" in image.info else 1
     _check_weight(header, in_process, scans)
     scan_at = image.fp.tell() if image.fp is not None else 0
-    image.draft("L", _DRAFT_SIZE)
+    reduce_decode(image)
     image.load()
     if "progressive" not in image.info:
         _check_jpeg_tail(data, scan_at, image)
@@ -148,7 +147,7 @@ def _check_jpeg_tail(data: bytes, scan_at: int, image: Image.Image) -> None:
     end = data.find(_EOI, scan_at)  # the first: entropy-coded data cannot hold one
     if end > 0:
         again = _open_jpeg(data[:end] + _PADDING)
-        again.draft("L", _DRAFT_SIZE)
+        reduce_decode(again)
         again.load()
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from vlm_assets.images.dhash import dhash
+from vlm_assets.images.dhash import dhash, reduce_decode
 from vlm_assets.images.plugins import load_plugin
 from vlm_assets.images.sniff import sniff
 from vlm_assets.operate.takedown.rows import image_tables
@@ -105,8 +105,7 @@ def _picture(path: Path) -> _Picture:
         known = sniff(data)
         load_plugin(known.name if known is not None else "")
         with Image.open(path) as image:
-            if image.format == "JPEG":
-                image.draft(None, (image.width // 8, image.height // 8))  # as the probe hashes them
+            reduce_decode(image)
             return _Picture(sha256(data).hexdigest(), dhash(image))
     except (OSError, ImportError, UnidentifiedImageError) as error:
         raise StoreError(f"{path}: cannot be read as an image: {error}") from error

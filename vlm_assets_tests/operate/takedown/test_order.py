@@ -1,5 +1,9 @@
+import pyarrow as pa
 import pytest
 
+from vlm_assets.images.facts import ImageFacts, ProbePolicy
+from vlm_assets.images.probe import ImageProber
+from vlm_assets.operate.takedown import order
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
 from vlm_assets.words.layout import sample_id
 from vlm_assets_tests.builders import commit_slice, sample
@@ -38,3 +42,37 @@ def root(tmp_path_factory):
 def test_an_address_means_what_came_from_it(root, url, taken):
     found = tombstone_of(root, TakedownOrder(url=url))
     assert found.ids == tuple(sample_id("street", "s", f"k{n}#0") for n in taken)
+
+
+TELLING, ELSEWHERE, FLAT = 0x00FF00FF00FF00FF, 0xFF00FF00FF00FF00, 0b11
+
+
+@pytest.mark.parametrize(
+    ("meant", "dhash", "sha256", "taken"),
+    [
+        (TELLING, TELLING, "x", "taken"),
+        (TELLING, TELLING ^ 0b111, "x", "taken"),
+        (TELLING, TELLING ^ 0b1111, "x", "left"),
+        (TELLING, ELSEWHERE, "x", "left"),
+        (TELLING, ELSEWHERE, "same", "taken"),
+        (TELLING, None, "x", "left"),
+        (TELLING, None, "same", "taken"),
+        (FLAT, FLAT, "x", "left"),
+        (FLAT, FLAT, "same", "taken"),
+    ],
+    ids=["equal", "near", "not-quite", "another", "same-bytes", "no-hash", "no-hash-same-bytes", "flat",
+         "flat-same-bytes"],
+)  # fmt: skip
+def test_an_image_means_those_like_it_and_no_other(meant: int, dhash: int | None, sha256: str, taken: str):
+    table = pa.table({"dhash": pa.array([dhash], pa.uint64()), "sha256": [sha256]})
+    assert order._near(table, order._Picture("same", meant), 3).tolist() == [taken == "taken"]
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1_600, 300), (320, 1_200)], ids=["small", "wide", "tall"])
+def test_an_image_is_hashed_as_the_samples_were(tmp_path, size):
+    data = picture(3, size=size)
+    (tmp_path / "found.jpg").write_bytes(data)
+    with ImageProber(ProbePolicy(frozenset({"JPEG"}))) as prober:
+        facts = prober.probe(data)
+    assert isinstance(facts, ImageFacts)
+    assert order._picture(tmp_path / "found.jpg").dhash == facts.dhash
