@@ -56,8 +56,8 @@ class Refused:
 class ToDraw:
     """The page is drawn, in `dpi`. `box_pt` is its visible size, unrotated; `flags` are known beforehand.
 
-    `by_pdfium`: Poppler lacks what it takes, here or on some machine. `pictures`: it shows some, so that an empty
-    page is not to be believed; `damage`: what may be wrong with one of them.
+    `by_pdfium`: Poppler lacks what it takes, here or on some machine, or its releases draw it differently.
+    `pictures`: it shows some, so that an empty page is not to be believed; `damage`: what may be wrong with one.
     """
 
     page: int
@@ -147,7 +147,7 @@ def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) 
     needs = _needs(document, page) if has_words else FontNeeds()
     flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
     pictures = missing or (content is not None and bool(content.pictures))
-    by_pdfium = needs.character_maps or _poppler_misreads(look)
+    by_pdfium = needs.character_maps or _poppler_misreads(look) or _disputed(document, look.page)
     return ToDraw(page, dpi, look.bounds.size_pt, flags, by_pdfium, pictures, damage)
 
 
@@ -162,6 +162,13 @@ def _poppler_misreads(look: PageLook) -> bool:
     pictures = look.content.pictures if look.content is not None else ()
     try:
         return any(isinstance(one.image, pikepdf.Stream) and poppler_misreads(one.image) for one in pictures)
+    except DAMAGED_OBJECTS:
+        return False
+
+
+def _disputed(document: Document, page: pikepdf.Page) -> bool:
+    try:
+        return document.disputes.disputed(page)
     except DAMAGED_OBJECTS:
         return False
 

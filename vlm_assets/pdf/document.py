@@ -9,6 +9,7 @@ from typing import Any, Final
 import pikepdf
 
 from vlm_assets.pdf.damage import Damage
+from vlm_assets.pdf.disputed import DisputeReader
 from vlm_assets.pdf.page_fonts import FontReader
 from vlm_assets.pdf.render import RenderError, open_pdfium
 from vlm_assets.pdf.structure import ImageFinder
@@ -42,6 +43,7 @@ class Document:
     """By pdfium, once that is needed; see `pdfium`."""
     fonts: FontReader = field(default_factory=FontReader)
     images: ImageFinder = field(default_factory=ImageFinder)
+    disputes: DisputeReader = field(default_factory=DisputeReader)
     damage: dict[tuple[int, int], Damage | None] = field(default_factory=dict)
     """Of pictures that were looked at, by their place in the file."""
 

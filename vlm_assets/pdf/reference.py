@@ -1,6 +1,6 @@
 """Reference pages: everything that one machine drew or encoded otherwise than another, small, made by code.
 
-One document: pages 1 to 8 are drawn, the others are one image whose bytes are taken. A change here changes the
+One document: pages 1 to 11 are drawn, the others are one image whose bytes are taken. A change here changes the
 renderer identity of every machine, so of every slice that carries one: it is a new kind version.
 """
 
@@ -27,8 +27,8 @@ _TRUE_TYPE: Final = ("ArialMT", "TimesNewRomanPS-BoldItalicMT", "CourierNewPSMT"
 
 
 PAGES: Final = (
-    "standard text", "turkish text", "substituted text", "embedded text", "shading", "blending", "curves",
-    "placed images", "flate", "grey", "palette", "ccitt", "jbig2", "jpeg 2000", "jpeg",
+    "standard text", "turkish text", "substituted text", "embedded text", "shading", "blending", "hues", "curves",
+    "thin lines", "open clip", "placed images", "flate", "grey", "palette", "ccitt", "jbig2", "jpeg 2000", "jpeg",
 )  # fmt: skip
 """What the pages are, in order."""
 
@@ -37,7 +37,8 @@ def reference_document() -> bytes:
     """The reference pages as a PDF. What counts are the pages: another qpdf may write the file otherwise."""
     pdf = pikepdf.new()
     for draw in (
-        _standard_text, _turkish_text, _substituted_text, _embedded_text, _shadings, _blends, _curves, _placed_images
+        _standard_text, _turkish_text, _substituted_text, _embedded_text, _shadings, _blends, _hues, _curves,
+        _thin_lines, _open_clip, _placed_images,
     ):  # fmt: skip
         draw(pdf)
     for image in _images(pdf):
@@ -139,7 +140,15 @@ def _shadings(pdf: pikepdf.Pdf) -> None:
 
 
 def _blends(pdf: pikepdf.Pdf) -> None:
-    modes = ("Multiply", "Screen", "Luminosity", "SoftLight", "Difference", "Normal")
+    _blended(pdf, ("Multiply", "Screen", "Overlay", "SoftLight", "Difference", "Normal"))
+
+
+def _hues(pdf: pikepdf.Pdf) -> None:
+    """Blend modes that Poppler's releases draw differently, so pdfium's whatever the renderer."""
+    _blended(pdf, ("Hue", "Saturation", "Color", "Luminosity"))
+
+
+def _blended(pdf: pikepdf.Pdf, modes: Sequence[str]) -> None:
     states = {
         f"/G{place}": Dictionary(Type=Name.ExtGState, BM=Name(f"/{mode}"), ca=0.35 + 0.1 * place, CA=0.7)
         for place, mode in enumerate(modes)
@@ -161,6 +170,27 @@ def _curves(pdf: pikepdf.Pdf) -> None:
         )
     parts.append("[] 0 d 60 60 m 140 70 l 75 130 l 100 40 l 130 125 l h f* 0 w 3 3 m 197 11 l S")
     _page(pdf, "\n".join(parts))
+
+
+def _thin_lines(pdf: pikepdf.Pdf) -> None:
+    """So many that what releases and compilers round otherwise shows in some pixel; the first is known to do so."""
+    parts = ["0.05 w 20 5 m 38 190 l S"]
+    for place in range(400):
+        x, y = 800 + place * 73 % 1199, place * 1187 % 2003
+        parts.append(
+            f"0.{5 + place % 40:02d} w {x / 10} {y / 10} m {(x + place * 37 % 211 - 105) / 10} "
+            f"{(y + place * 59 % 307 - 150) / 10} l S"
+        )
+    _page(pdf, "\n".join(parts))
+
+
+def _open_clip(pdf: pikepdf.Pdf) -> None:
+    """A form that ends before its clip is set: releases disagree whether that goes on after it."""
+    form = pdf.make_stream(
+        b"20 20 60 60 re W",
+        {"/Type": Name.XObject, "/Subtype": Name.Form, "/BBox": Array([0, 0, 200, 200])},
+    )
+    _page(pdf, "q /Fm Do Q 0.2 0.5 0.1 rg 10 10 150 90 re f 90 90 100 100 re f", XObject=Dictionary(Fm=form))
 
 
 def _placed_images(pdf: pikepdf.Pdf) -> None:

@@ -61,7 +61,7 @@ class Newspapers:
     """A slice is a title and a year, an item an issue, a record a page."""
 
     kind: ClassVar[str] = "newspapers"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     spec_type: ClassVar[type[SourceSpec]] = NewspapersSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.ONE_AN_ITEM, renders_pages=True, memory_mib=16_384, badges=frozenset()

@@ -41,7 +41,7 @@ class PdfFolder:
     """A slice is a bucket of documents or an archive, an item a document or an archive, a record a page."""
 
     kind: ClassVar[str] = "pdf_folder"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     spec_type: ClassVar[type[SourceSpec]] = PdfFolderSpec
     traits: ClassVar[Traits] = Traits(
         requests=Requests.NONE, renders_pages=True, memory_mib=16_384, badges=frozenset()
