@@ -1,6 +1,7 @@
 """GitHub's API, as far as a release goes: conditional requests, pages, and refusals that say what to do."""
 
 import re
+from collections.abc import Iterable, Mapping
 from os import environ
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vlm_assets.transfer.http import TransferError
 
 _PUBLIC_API: Final = "https://api.github.com"
+_HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 
@@ -40,6 +42,52 @@ def token_of(settings: SourceSettings) -> str:
     return secret.get_secret_value() if secret else environ.get("GITHUB_TOKEN", "")
 
 
+def check_unreplaced(
+    client: "Client", settings: SourceSettings, spec: ReleaseSpec, fetched: Iterable[Mapping[str, Any]]
+) -> None:
+    """Returns where assets that have no digest, and were had by their public address, still are those listed.
+
+    That address goes by name: an asset that was replaced gives other bytes under it, of as many bytes perhaps. An
+    asset's id is never given to another. One request a hundred assets of the release; none where all have digests.
+
+    Raises:
+        SourceError: some are replaced or gone; the message names them.
+        TransferError: GitHub cannot be asked.
+    """
+    held = {one["id"]: one for one in fetched if one.get("held_to") and not token_of(settings)}
+    if not held:
+        return
+    now: dict[int, str] = {}
+    for url in sorted({str(one["held_to"]["assets_url"]) for one in held.values()}):
+        page: str | None = f"{url}?per_page=100"
+        while page is not None:
+            answer = client.request(page, headers=_HEADERS)
+            now |= {asset["id"]: _state(asset) for asset in answer.json()}
+            page = _next_page(answer)
+    other = sorted(str(one["name"]) for key, one in held.items() if now.get(key) != one["held_to"]["state"])
+    if other:
+        raise SourceError(
+            f"source {spec.name}: {spec.repo}: replaced or removed since they were listed: {', '.join(other[:10])}"
+            f"{', …' if len(other) > 10 else ''}; list it again"
+        )
+
+
+def hold_to(asset: Mapping[str, Any], assets_url: str) -> dict[str, Any]:
+    """What `check_unreplaced` compares an asset with, for its payload; empty where it has a digest."""
+    if str(asset.get("digest") or "").startswith("sha256:"):
+        return {}
+    return {"name": asset["name"], "held_to": {"assets_url": assets_url, "state": _state(asset)}}
+
+
+def _state(asset: Mapping[str, Any]) -> str:
+    return f"{asset['name']}:{asset['size']}:{asset['updated_at']}"
+
+
+def _next_page(answer: "Response") -> str | None:
+    found = _NEXT.search(answer.headers.get("Link", ""))
+    return found[1] if found else None
+
+
 class GithubApi:
     """Conditional GETs of one repository, answers kept below the source's cache."""
 
@@ -51,7 +99,7 @@ class GithubApi:
         self._kept = context.cache_dir / "github.json"
 
     def release_with_assets(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The pinned or latest release and all its assets, over all pages.
+        """The pinned or latest release and all its assets, over all pages; `held_to` of each is for its payload.
 
         Raises:
             SourceError: no such repository, release or token, or GitHub cannot be asked.
@@ -72,21 +120,21 @@ class GithubApi:
                     assets += page
             except TransferError as error:
                 raise self._explain(client, error) from None
-        return release, assets
+        url = str(release["assets_url"])
+        return release, [{**asset, "held_to": hold_to(asset, url)} for asset in assets]
 
     def _get(self, client: "Client", url: str) -> tuple[Any, str | None]:
         """JSON at a URL and the next page's URL; from the kept answer where GitHub says 304."""
         kept = self._read_kept()
         known = {} if self._context.force else kept.get(url, {})
-        headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+        headers = dict(_HEADERS)
         token = token_of(self._context.settings)
         if token:
             headers["Authorization"] = f"Bearer {token}"
         answer: Response = client.request(url, headers=headers, etag=known.get("etag", ""))
         if answer.status == 304:
             return known["body"], known["next"]
-        found = _NEXT.search(answer.headers.get("Link", ""))
-        kept[url] = {"etag": answer.etag, "body": answer.json(), "next": found[1] if found else None}
+        kept[url] = {"etag": answer.etag, "body": answer.json(), "next": _next_page(answer)}
         self._kept.parent.mkdir(parents=True, exist_ok=True)
         partial = self._kept.with_suffix(".tmp")
         partial.write_bytes(orjson.dumps(kept))

@@ -1,6 +1,7 @@
 """`github_release`: assets of a GitHub release: archives, split ones too, member by member, and loose images.
 
-The release is pinned by its tag, each asset by its digest (by id, size and time of upload where GitHub has none).
+The release is pinned by its tag, each asset by its digest (by id, size and time of upload where GitHub has none: that
+it is still the same is asked after it was fetched).
 API answers are kept with their ETag: an unchanged release costs requests that GitHub does not count.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 
@@ -19,7 +21,7 @@ from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import NO_IMAGES, data_file_hints, member_events, tables_beside
-from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, token_of
+from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
@@ -124,6 +126,7 @@ class GithubRelease:
                 else:
                     yield from _loose(paths[0], item, beside, origin, spec)
                 context.progress(1, 0)
+            check_unreplaced(client, context.settings, spec, chain.from_iterable(map(_payloads, items)))
             context.measure("requests", client.requests)
 
 
@@ -227,7 +230,7 @@ def _item(asset: dict[str, Any]) -> Item:
     sha256 = digest.removeprefix("sha256:") if digest.startswith("sha256:") else ""
     payload = {
         "id": asset["id"], "api": asset["url"], "url": asset["browser_download_url"], "sha256": sha256,
-        "size": asset["size"],
+        "size": asset["size"], **asset["held_to"],
     }  # fmt: skip
     identity = sha256 or f"{asset['id']}:{asset['size']}:{asset['updated_at']}"
     return Item(nfc(asset["name"]), identity, payload, asset["size"])
@@ -246,6 +249,12 @@ def _assets(item: Item) -> list[Item]:
     """The assets that make up an item, in order."""
     parts = item.payload.get("parts")
     return [item] if parts is None else [Item(one["name"], "", one, one["size"]) for one in parts]
+
+
+def _payloads(item: Item) -> Iterator[Mapping[str, Any]]:
+    """Of every asset that goes into an item."""
+    yield from (one.payload for one in _assets(item))
+    yield from (payload for _, payload in beside_of(item))
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,49 @@ def test_an_asset_replaced_since_the_listing_is_refused(github: GitHubService, t
         fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip")
 
 
+@pytest.mark.parametrize(
+    ("name", "asset"), [("photos.zip", "photos.zip"), ("files", "one.jpg")], ids=["archive", "loose image"]
+)
+@pytest.mark.parametrize("change", ["replaced", "uploaded anew under its name", "gone"])
+def test_an_asset_without_digest_is_held_to_what_was_listed(
+    github: GitHubService, tmp_path: Path, name: str, asset: str, change: str
+) -> None:
+    """Also where its successor has as many bytes: the public address goes by name."""
+    release = github.releases["org/pics"][0]
+    release.digests = False
+    listed = listed_of(tmp_path)
+    assert fetch_slice(SOURCE, spec_of(), tmp_path / "before", listed, name).images
+    content = release.assets[asset]
+    later = content[:-1] + bytes([content[-1] ^ 1])
+    if change == "replaced":
+        release.assets[asset], release.ids[asset] = later, 900
+        assert len(later) == len(content)
+    elif change == "gone":  # after it was fetched
+        fetch_slice(SOURCE, spec_of(), tmp_path, listed, name)
+        del release.assets[asset]
+    else:
+        release.updated_at = "2025-01-01T00:00:00Z"
+    with pytest.raises(SourceError, match=f"org/pics: replaced or removed .*{asset}.*; list it again"):
+        fetch_slice(SOURCE, spec_of(), tmp_path, listed, name)
+    if change != "gone":
+        assert fetched_of(tmp_path / "after", name).images
+
+
+def test_assets_with_digests_or_had_by_id_cost_no_further_request(
+    github: GitHubService, tmp_path: Path
+) -> None:
+    listed = listed_of(tmp_path)
+    github.clear_log()
+    fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip")
+    assert len(github.log) == 1
+    github.releases["org/pics"][0].digests, github.token = False, TOKEN
+    settings = settings_of(tmp_path, github_token=TOKEN)
+    listed = listed_of(tmp_path, settings=settings)
+    github.clear_log()
+    fetch_slice(SOURCE, spec_of(), tmp_path / "by id", listed, "photos.zip", settings=settings)
+    assert len(github.log) == 1
+
+
 def test_nothing_is_fetched_twice(github: GitHubService, tmp_path: Path) -> None:
     listed = listed_of(tmp_path)
     first = fetch_slice(SOURCE, spec_of(), tmp_path, listed, "photos.zip").content()

@@ -19,6 +19,7 @@ class Release:
     assets: dict[str, bytes]
     digests: bool = True
     """Assets uploaded before mid-2025 have none."""
+    updated_at: str = "2024-05-01T00:00:00Z"
     ids: dict[str, int] = field(default_factory=dict)
 
 
@@ -130,7 +131,7 @@ class GitHubService(Service):
         content, number = release.assets[name], release.ids[name]
         return {
             "id": number, "name": name, "size": len(content), "state": "uploaded",
-            "updated_at": "2024-05-01T00:00:00Z",
+            "updated_at": release.updated_at,
             "digest": f"sha256:{sha256(content).hexdigest()}" if release.digests else None,
             "url": f"{request.base_url}/api/v3/repos/{repo}/releases/assets/{number}",
             "browser_download_url": f"{request.base_url}/{repo}/releases/download/{release.tag}/{name}",
