@@ -31,8 +31,8 @@ def process_end(what: str, status: int | None, cpu_s: float, hang_s: float, told
     """
     if status is None:
         return ProcessEnd(f"{what} was silent for {hang_s:g} s", transient=True)
-    if status == -signal.SIGXCPU:
-        return ProcessEnd(f"{what} used over {cpu_s:g} s of processor time", transient=True)
+    if status == -signal.SIGXCPU:  # the kernel counts ticks in which others ran, where many do
+        return ProcessEnd(f"{what} used over {cpu_s:g} s of processor time", died=True, transient=True)
     lowered = told.lower()
     if any(sign in lowered for sign in _NO_MEMORY):
         return ProcessEnd(f"{what} ran out of memory", died=status < 0)
