@@ -130,10 +130,16 @@ def build_slice(
             accept_renderer=identity_asked(spec, accept_renderer=options.accept_renderer),
         )  # fmt: skip
         if last is not None and due is Due.COMMITTED:
+            _drop_spool(installation, spec.name, slice_key)  # of a run that was cut after it had committed
             return SliceOutcome(due, last.manifest, run or RunRecord(), last.path)
         outcome = _SliceBuild(installation, spec, listing, slice_key, options, lock, last).run(due)
         note_slice(root, outcome.manifest, outcome.path.name, listing)
     return outcome
+
+
+def _drop_spool(installation: Installation, source: str, key: str) -> None:
+    if not installation.settings.keep_cache:
+        shutil.rmtree(installation.root.cache_of(source) / "spool" / key, ignore_errors=True)
 
 
 class _SliceBuild:
@@ -200,8 +206,7 @@ class _SliceBuild:
             outcome = self._write(due, items, plan, run, clock)
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
-        if not self._installation.settings.keep_cache:
-            shutil.rmtree(self._spool, ignore_errors=True)
+        _drop_spool(self._installation, self._spec.name, self._key)
         logger.info(
             "%s/%s: %s: %d rows, %d rejects, %d of %d items kept, %.1f s", self._spec.name, self._key, due,
             outcome.manifest.rows, sum(outcome.manifest.rejects.values()), run.taken_over, len(items), run.seconds,

@@ -16,6 +16,7 @@ import orjson
 from blake3 import blake3
 
 from vlm_assets.locks import lock, open_file
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import LockHeldError, Reject, RejectReason, StoreError, write_error
 
 INLINE_BYTES: Final = 4 * 2**20
@@ -68,7 +69,15 @@ class Spool:
         if not lock(self._fd):
             os.close(self._fd)
             raise LockHeldError(f"{folder}: another process is fetching this slice")
-        for part in folder.glob("*.part"):
+        try:
+            with naming(folder / _FILE):
+                self._begin(forced=forced)
+        except BaseException:  # the lock would stay until the process ends, and the next attempt is refused
+            os.close(self._fd)
+            raise
+
+    def _begin(self, *, forced: bool) -> None:
+        for part in self._folder.glob("*.part"):
             part.unlink()
         self._end = 0
         self._forced = self._ended = False

@@ -47,9 +47,13 @@ _FILES = 32
 
 @dataclass(slots=True)
 class Weather:
-    """Faults at random calls; a full disk stays full for some calls, and not for good."""
+    """Faults at random calls; a full disk stays full for some calls, and not for good.
+
+    Processes that no kill ends show whether memory and open files stay flat.
+    """
 
     draw: random.Random
+    deadly: bool = True
     full: int = 0
 
     def meets(self, number: int, call: Call) -> Mode | None:
@@ -60,7 +64,7 @@ class Weather:
             return Mode.FULL if needs_space(call) else None
         if self.draw.random() * _CALLS_BETWEEN > 1:
             return None
-        mode = self.draw.choices(list(Mode), (2, 4, 4))[0]
+        mode = self.draw.choices(list(Mode), (2 * self.deadly, 4, 4))[0]
         if mode is Mode.FULL:
             self.full = self.draw.randrange(1, 15)
             return Mode.FULL if needs_space(call) else None
@@ -174,7 +178,7 @@ def soak(place: Place, seed: int, *, minutes: float, actions: int) -> Told:
     deadline = time.monotonic() + minutes * 60
     while time.monotonic() < deadline if minutes else told.actions.total() < actions:
         before = told.actions.total()
-        limit = actions - before if not minutes else 1_000
+        limit = actions - before if not minutes else 200
 
         def left(count: list[int] = [limit]) -> bool:  # noqa: B006 - one a process
             count[0] -= 1
@@ -183,7 +187,7 @@ def soak(place: Place, seed: int, *, minutes: float, actions: int) -> Told:
         process_seed = draw.randrange(2**32)
         ended = watched(
             partial(work, place, process_seed, left),
-            place.said, place.root, Weather(random.Random(process_seed)),
+            place.said, place.root, Weather(random.Random(process_seed), deadly=told.processes % 3 > 0),
         )  # fmt: skip
         take_in(told, ended.said)
         told.met.update({str(mode): count for mode, count in ended.met.items()})

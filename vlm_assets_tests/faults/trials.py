@@ -3,6 +3,7 @@
 Everything is a fork of one process that has all modules: a trial costs half a second, not four starts of a command.
 """
 
+import gc
 import json
 import os
 import sys
@@ -67,6 +68,8 @@ class Trials:
         place.remote = "full"
         for words in (("backup",), ("restore",), ("verify",), ("prune",)):
             _expect(warmed(partial(command(*words), place), place.said), words[0])
+        gc.collect()
+        gc.freeze()  # or each fork's first collection copies everything
 
     def points(self, step: Step) -> list[Point]:
         """Calls of the undisturbed step, whose end is then what every other must come to."""

@@ -1,7 +1,6 @@
 """A fork whose calls are counted below a folder, and that meets a fault at the n-th of them."""
 
 import errno
-import gc
 import importlib
 import os
 import re
@@ -11,6 +10,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -107,8 +107,6 @@ def warmed(action: Callable[[], int], said: Path) -> Ended:
         if name not in sys.modules and not name.startswith("__"):
             with suppress(ImportError, AttributeError):  # made by hand, under a name that is no file's
                 importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # or each fork's first collection copies everything
     return ended
 
 
@@ -192,7 +190,9 @@ class _Watch:
 def _fork(action: Callable[[], int], said: Path) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a test's process may have threads
+        child = os.fork()
     if child:
         return child
     code = 70
@@ -202,6 +202,8 @@ def _fork(action: Callable[[], int], said: Path) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
+        # Who runs the tests may have put something in their place.
+        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
         code = action()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

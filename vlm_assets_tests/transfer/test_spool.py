@@ -1,9 +1,11 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from vlm_assets.transfer.spool import INLINE_BYTES, Spool
-from vlm_assets.words.errors import LockHeldError, Reject, RejectReason
+from vlm_assets.words.errors import DiskFullError, LockHeldError, Reject, RejectReason
 
 REJECT = Reject("gone", RejectReason.NOT_FOUND, "status 404")
 
@@ -108,3 +110,14 @@ def test_one_process_at_a_time(tmp_path):
     with pytest.raises(LockHeldError):
         Spool(tmp_path)
     spool.close()
+
+
+def test_a_spool_that_could_not_be_begun_is_free_again(tmp_path, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", full)
+        with pytest.raises(DiskFullError, match="No space left"):
+            Spool(tmp_path)
+    Spool(tmp_path).close()
