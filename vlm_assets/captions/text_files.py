@@ -18,6 +18,8 @@ Encoding = str | tuple[str, ...] | None
 """The key `encoding`: the one of all files, those tried in turn, or none: UTF-8 and what a byte order mark says."""
 
 _BLOCK_BYTES: Final = 2**20
+_LINE_CHARS: Final = 64 * 2**20
+"""A line is held in memory as a whole, by some readers several times; a longer one is refused."""
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16
@@ -37,6 +39,8 @@ class TextFile:
     """Names the file in messages."""
     open: Opener
     codec: str
+    too_long: int | None = None
+    """The first line of more than `_LINE_CHARS`."""
 
     def stream(self) -> io.TextIOWrapper:
         """The characters from the start, line ends as they are."""
@@ -46,8 +50,10 @@ class TextFile:
         """Every line with its end: LF, CR LF or CR.
 
         Raises:
-            SourceError: the file has changed since it was looked through.
+            SourceError: a line that is too long; the file has changed since it was looked through.
         """
+        if self.too_long is not None:
+            raise SourceError(f"{self.where}: line {self.too_long} is longer than {_LINE_CHARS} characters")
         try:
             with self.stream() as stream:
                 yield from stream
@@ -75,9 +81,10 @@ def text_file(where: str, opener: Opener, encoding: Encoding = None) -> TextFile
         candidates = (marked,) if marked else (declared,) if isinstance(declared, str) else declared
         faults = []
         for codec in candidates:
-            fault = _first_fault(plain, codec)
+            lengths = _Lengths()
+            fault = _first_fault(plain, codec, lengths)
             if fault is None:
-                return TextFile(where, plain, codec)
+                return TextFile(where, plain, codec, lengths.too_long)
             faults.append(f"line {fault.line} {fault.told}")
     except DAMAGED as error:
         raise SourceError(f"{where}: cannot be read to its end ({error})") from error
@@ -110,7 +117,22 @@ class _Fault:
     told: str
 
 
-def _first_fault(opener: Opener, codec: str) -> _Fault | None:
+@dataclass(slots=True)
+class _Lengths:
+    """Finds a line of more than `_LINE_CHARS`, by the blocks of a text."""
+
+    too_long: int | None = None
+    _so_far: int = 0
+
+    def add(self, text: str, line: int) -> None:
+        """The next block; `line` is the one that it begins in."""
+        if self.too_long is None and self._so_far > _LINE_CHARS:
+            self.too_long = line
+        end = max(text.rfind("\n"), text.rfind("\r"))
+        self._so_far = self._so_far + len(text) if end < 0 else len(text) - end - 1
+
+
+def _first_fault(opener: Opener, codec: str, lengths: _Lengths | None = None) -> _Fault | None:
     """The first line that is not text in this encoding; None where all is."""
     decoder = codecs.getincrementaldecoder(codec)("strict")
     lines = _LineCount()
@@ -122,6 +144,8 @@ def _first_fault(opener: Opener, codec: str) -> _Fault | None:
             except UnicodeDecodeError as error:
                 lines.add(_decoded_before(error))
                 return _Fault(lines.line, f"is not {_spoken(codec)}")
+            if lengths is not None:
+                lengths.add(text, lines.line)
             nul = text.find("\0")
             if nul >= 0:
                 lines.add(text[:nul])

@@ -97,3 +97,15 @@ def test_packed_text_is_read_and_a_cut_one_is_an_error(pack):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SourceError, match="gone: cannot be read"):
         text_file("gone", lambda: (tmp_path / "gone").open("rb"))
+
+
+def test_a_line_without_end_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(text_files, "_LINE_CHARS", 1000)
+    for body, line in ((b"a\n" + b"x" * 1300 + b"\nb\n", 2), (b"x" * 1300, 1)):
+        found = text_file("w.csv", opener(body))
+        with pytest.raises(SourceError, match=rf"w\.csv: line {line} is longer than 1000 characters"):
+            list(found.lines())
+        assert found.stream().read() == body.decode()
+    fine = b"y" * 900 + b"\r" + b"z" * 900 + b"\n"
+    assert len(list(text_file("w.csv", opener(fine * 9)).lines())) == 18
