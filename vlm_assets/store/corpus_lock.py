@@ -124,7 +124,18 @@ def read_lock(path: Path) -> CorpusLock:
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; `vlm-assets lock` writes it") from None
     except ValidationError as error:
-        raise StoreError(f"{path}: not a corpus.lock that this version reads: {error}") from error
+        raise StoreError(
+            f"{path}: not a corpus.lock that this version reads: {_first(error)}; `vlm-assets lock` writes it anew, "
+            "and one from git is restored with git checkout"
+        ) from error
+
+
+def _first(error: ValidationError) -> str:
+    """Where the first thing is wrong, what it is, and how many more there are, on one line."""
+    first, *more = error.errors(include_url=False)
+    place = ".".join(map(str, first["loc"]))
+    told = f"{place}: {first['msg']}" if place else str(first["msg"])
+    return f"{told} (and {len(more)} more)" if more else told
 
 
 @dataclass(frozen=True, slots=True)
