@@ -12,7 +12,7 @@ from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.words.errors import StoreError, TakenDownError
-from vlm_assets.words.schema import CONTENT_COLUMNS, FACTS_TYPE
+from vlm_assets.words.schema import CONTENT_COLUMNS, FACTS_TYPE, INDEX_SCHEMA
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 Bool = np.ndarray[Any, np.dtype[np.bool_]]
@@ -32,9 +32,16 @@ def read_index(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
             wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
             table = pa.ipc.open_file(file, options=wanted).read_all().select(list(columns))
             table.validate(full=True)
+            _check_types(table)
             return table.combine_chunks()
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
+
+
+def _check_types(table: pa.Table) -> None:
+    for field in table.schema:
+        if field.type != INDEX_SCHEMA.field(field.name).type:
+            raise ValueError(f"column {field.name} is of another type")
 
 
 def images_of(table: pa.Table) -> pa.Table:
