@@ -52,8 +52,12 @@ def remove_version(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Deletes a folder that nobody commits."""
-    shutil.rmtree(path)
+    """Deletes a folder that nobody commits. Errors name the whole path: `rmtree` tells names below a descriptor."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        error.filename = str(path / str(error.filename or ""))
+        raise
 
 
 def swap_link(link: Path, target: Path) -> None:
