@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.corpus.build import build_corpus
-from vlm_assets.corpus.card import write_card
+from vlm_assets.corpus.card import CARD_FILE, write_card
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion
@@ -45,11 +45,18 @@ class Corpora:
         return self.installation.root
 
     def rewrite(self) -> None:
-        """Rewrites those in force that have the rows, from the slice versions that their plans name."""
+        """Rewrites those in force that have the rows, from the slice versions that their plans name.
+
+        One that was rewritten by a run which was cut before its card gets the card now.
+        """
         for link in corpus_links(self.root):
             version = current_version(link)
-            if version is not None and self.holds(version):
+            if version is None:
+                continue
+            if self.holds(version):
                 self._rewrite(link, version)
+            elif not (version / CARD_FILE).is_file():
+                self._write_card(link.parent.name, link.name)
 
     def _rewrite(self, link: Path, version: Path) -> None:
         corpus, target = link.parent.name, link.name

@@ -153,6 +153,18 @@ def test_cut_short_anywhere_the_next_command_finishes_it(copy, monkeypatch):
     assert failed(installation, full=True) == {"staleness"}
 
 
+def test_cut_between_a_corpus_and_its_card_the_next_command_writes_the_card(copy, monkeypatch):
+    installation = copy.installation
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora, "write_card", cut)
+        with pytest.raises(CutError):
+            take_down(installation, TakedownOrder(id=a_row(copy)["id"]))
+    assert not (version(installation) / "README.md").exists()
+    (receipt,) = finish_takedowns(installation)
+    assert receipt.complete
+    assert "29 = 30 - 1" in (version(installation) / "README.md").read_text("utf-8").replace(",", "")
+
+
 def test_a_folder_without_manifest_is_named_and_removed(copy, monkeypatch):
     """What a deletion leaves that was cut between the manifest and the rest, though a plan still names it."""
     installation = copy.installation
