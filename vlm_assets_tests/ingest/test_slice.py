@@ -80,7 +80,8 @@ def test_a_second_run_writes_nothing(tmp_path):
         installation.root.listings,
     }  # an item table came and went
     assert {p for p in after if after[p] != before.get(p)} - folders <= {
-        installation.root.cache_of("street") / "sha256.db"
+        installation.root.cache_of("street") / "sha256.db",
+        installation.root.listing("street"),  # touched: when it was last looked at
     }
     assert first.due is Due.NEW
 

@@ -189,7 +189,15 @@ def test_of_the_assets_of_a_release(tree: dict[str, bytes]) -> None:
     """Assets have no folders; what their names do not tell is looked at afterwards, each once."""
     names = sorted({nfc(name.rpartition("/")[2]) for name in tree})
     assets = [
-        {"name": name, "id": n, "size": 1, "url": "", "browser_download_url": "", "updated_at": ""}
+        {
+            "name": name,
+            "id": n,
+            "size": 1,
+            "url": "",
+            "browser_download_url": "",
+            "updated_at": "",
+            "held_to": {},
+        }
         for n, name in enumerate(names)
     ]
     archives, loose, left_out, unknown = github_release._sorted_out(assets)

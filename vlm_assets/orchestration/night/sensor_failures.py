@@ -13,6 +13,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.notify import Failure, notify, one_line
 from vlm_assets.orchestration.names import (
     BACKUP_KEY,
+    CORPUS_KEY,
     DATASET,
     FAILED_LISTINGS,
     FAILED_SLICES,
@@ -107,11 +108,13 @@ def _told_by_steps(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, Ma
 
 
 def _failed_findings(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """Checks of severity error that have failed in the run."""
+    """Findings of the audit that have failed in the run with severity error; what is due of a source is none."""
     failed = set()
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         event = entry.dagster_event
         one = event.asset_check_evaluation_data if event else None
-        if one is not None and not one.passed and one.severity is dg.AssetCheckSeverity.ERROR:
+        if one is None or one.passed or one.severity is not dg.AssetCheckSeverity.ERROR:
+            continue
+        if one.asset_key == CORPUS_KEY:
             failed.add(one.check_name)
     return sorted(failed)
