@@ -1,10 +1,18 @@
 """For all tests. Properties are judged by what holds, never by how long a busy machine took to find out."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no_clock")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few tests first: they hold the long ones, and no worker should end alone with one."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: tests[item.path])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
