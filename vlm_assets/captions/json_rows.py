@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,7 @@ _CHUNK_CHARS: Final = 2**20
 _VALUE_CHARS: Final = 256 * 2**20
 """One value is held in memory as a whole; a larger one is refused."""
 _BETWEEN: Final = " \t\r\n"
+_KEY_ENDS: Final = re.compile(r'"[ \t\r\n]*:')
 
 NumberedRow = tuple[int, dict[str, Any]]
 
@@ -65,17 +67,51 @@ def parsed_json(line: str, where: str) -> Any:
     """A JSON value out of text that is nothing else.
 
     Raises:
-        SourceError: it is no JSON.
+        SourceError: it is no JSON, or one of its objects says two things under one name.
     """
     try:
-        return _shallow(orjson.loads(line), where)
+        value = _shallow(orjson.loads(line), where)
     except orjson.JSONDecodeError as error:
-        told = str(error)
+        return whole_characters(_shallow(_plainly_parsed(line, where, str(error)), where))
+    if len(_KEY_ENDS.findall(line)) != _count_keys(value):  # `":` may stand in a text too
+        _plainly_parsed(line, where)  # orjson keeps the last of two values under one name
+    return value
+
+
+def _plainly_parsed(line: str, where: str, told: str = "") -> Any:
+    """What Python's `json` reads: also the NaN, Infinity and halves of surrogate pairs that it writes."""
     try:
-        value = json.loads(line)  # NaN, Infinity, halves of surrogate pairs: written by Python's json
-    except (ValueError, RecursionError):
-        raise SourceError(f"{where} is not JSON: {told}") from None
-    return whole_characters(_shallow(value, where))
+        return json.loads(line, object_pairs_hook=_object)
+    except _TwiceError as error:
+        raise SourceError(f"{where}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where} is not JSON: {told or error}") from None
+
+
+class _TwiceError(Exception):
+    """An object that says two things under one name."""
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        for name, value in pairs:
+            if made[name] != value:
+                raise _TwiceError(f"{name!r} stands twice in an object, with two values; which is meant?")
+    return made
+
+
+def _count_keys(value: Any) -> int:
+    """Keys of all objects in a value."""
+    count, left = 0, [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            count += len(one)
+            left += [inner for inner in one.values() if isinstance(inner, dict | list)]
+        elif isinstance(one, list):
+            left += [inner for inner in one if isinstance(inner, dict | list)]
+    return count
 
 
 def _shallow(value: Any, where: str) -> Any:
@@ -87,7 +123,12 @@ def _shallow(value: Any, where: str) -> Any:
 def _row(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SourceError(f"{where}: expected an object, got {_spoken(value)}")
-    return {nfc(name): cell for name, cell in value.items()}
+    row = {nfc(name): cell for name, cell in value.items()}
+    if len(row) < len(value):
+        names = [nfc(name) for name in value]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SourceError(f"{where}: {twice!r} stands twice, written in two forms of Unicode")
+    return row
 
 
 def _spoken(value: Any) -> str:
@@ -114,7 +155,7 @@ class _Scanner:
         self._place = 0
         self._line = 1
         self._ended = False
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
 
     def values(self) -> Iterator[tuple[bool, Any]]:
         if self._next() != "[":
@@ -153,6 +194,9 @@ class _Scanner:
                     raise self._error(error.msg, error.pos) from None
             except RecursionError:
                 raise self._error("less nesting") from None
+            except _TwiceError as error:
+                line = self._line + _lines(self._text, self._place)
+                raise SourceError(f"{self._where}: line {line}: {error}") from None
             else:
                 if is_too_deep(value):
                     raise self._error("less nesting")

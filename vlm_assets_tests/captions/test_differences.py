@@ -209,6 +209,11 @@ DIFFERENCES: dict[str, Difference] = {
         [row("a.jpg", "bir", **{"text.1": "iki"})],
         "line 1: two columns are named text",
     ),
+    "doubled-key": Difference(
+        {**A, JSONL: '{"file_name":"a.jpg","text":"bir","text":"iki"}\n'},
+        "twice",
+        "line 1: 'text' stands twice",
+    ),
     "rows-without-image": Difference(
         {**A, CSV: "file_name,text\na.jpg,bir\nyok.jpg,iki\nA.jpg,üç\n"},
         [row("a.jpg", "bir"), row("yok.jpg", "iki"), row("A.jpg", "üç")],

@@ -95,6 +95,28 @@ def test_what_cannot_be_read_says_where(name, content, told):
         rows(content, name)
 
 
+TWICE = [
+    '{"file_name": "a.jpg", "text": "bir", "text": "iki"}',
+    '{"file_name": "a.jpg", "more": [{"k": 1, "k": 2}]}',
+    '{"file_name": "a.jpg", "te\u0301xt": "bir", "t\u00e9xt": "iki"}',
+]
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.json"])
+@pytest.mark.parametrize("line", TWICE, ids=["plain", "inside", "unicode"])
+def test_an_object_that_says_two_things_under_one_name_is_an_error(name, line):
+    with pytest.raises(SourceError, match=rf"{name}: (line|row) 2: .*stands twice"):
+        rows(f"{LINES.splitlines()[0]}\n{line}\n", name)
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.json"])
+def test_what_only_looks_like_two_things_is_none(name):
+    told = {"file_name": "a.jpg", "text": 'x": "y" : {"text": 1}', "big": 2**63}
+    line = json.dumps(told)
+    assert rows(line, name) == [told]
+    assert rows(line.replace("{", '{"big": 9223372036854775808, ', 1), name) == [told]
+
+
 def test_parquet_with_two_columns_of_one_name_is_an_error():
     buffer = io.BytesIO()
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), buffer)
