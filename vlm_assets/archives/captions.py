@@ -5,7 +5,7 @@ The archive is walked once more before its images are read, over its names and t
 
 import io
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,18 @@ from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, S
 from vlm_assets.words.records import Record, RecordImage
 
 _IN_MEMORY_BYTES: Final = 32 * 2**20
+WITHHELD: Final = "words_withheld"
+"""Remark of an image without words: a row's name means another file too, and nobody knows which. 1 an image."""
+
+
+class _Every(Container[str]):
+    """Holds every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY: Final[Container[str]] = _Every()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,10 @@ class TablesBeside:
     unfolded: bool = True
     """Whether a name without the archive's own means a member: not where it could mean another archive's."""
     settled: bool = False
-    """Whether all rows are known to name files beside the archive: then no name has to say which one it means."""
+    """Whether all rows are known to name files beside the archive: then no name has to say which one it means, and
+    none without the archive's own means a member."""
+    unsure: Container[str] = frozenset()
+    """Members that a name without the archive's own does not mean, for it means another file too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,8 @@ class MemberCaptions:
     """Whether a member may hold words, from its name."""
     beside: Mapping[str, Path] = field(default_factory=dict)
     """Copies of the members that rows name beside others."""
+    withheld: Container[str] = frozenset()
+    """Members that rows may mean: no words of theirs are given."""
 
     def events(
         self,
@@ -75,10 +92,15 @@ class MemberCaptions:
                 return image
             return RecordImage(self.beside[name].read_bytes(), origin=f"{origin}!{name}")
 
-        yield from caption_events(
-            item, key, f"{origin}!{member.name}", image, self.of(member.name),
+        said = self.of(member.name)
+        is_withheld = not said and member.name in self.withheld
+        for event in caption_events(
+            item, key, f"{origin}!{member.name}", image, said,
             open_image=open_image, extra=extra, first_record=first_record,
-        )  # fmt: skip
+        ):  # fmt: skip
+            yield (
+                replace(event, remarks={WITHHELD: 1}) if is_withheld and isinstance(event, Record) else event
+            )
 
     def left_out(self, member: LeftOut) -> LeftOut | Companion:
         """What was left out; a companion where its words were joined to an image, told as such where to none."""
@@ -119,7 +141,13 @@ def member_captions(
         if not texts.places and not beside.open:
             yield MemberCaptions(may_own=rule.may_own)
             return
-        paths = _Paths(archive, names, beside=bool(beside.open), unfolded=beside.unfolded)
+        paths = _Paths(
+            archive,
+            names,
+            beside=bool(beside.open),
+            unfolded=beside.unfolded,
+            unsure=EVERY if beside.settled else beside.unsure,
+        )
         inside = {f"{archive}/{name}": name for name in texts.places}
 
         def open_text(key: str) -> IO[bytes]:
@@ -141,6 +169,7 @@ def member_captions(
                 captions.counts,
                 frozenset(inside[key] for key in captions.companions if key in inside),
                 rule.may_own,
+                withheld=paths.asked,
             )
             if not captions.names_several:
                 yield found
@@ -188,31 +217,58 @@ def _sorted_out(
 class _Paths(Collection[str]):
     """Every path that a table may give a member: no path that could mean two of them."""
 
-    def __init__(self, archive: str, names: Collection[str], *, beside: bool, unfolded: bool) -> None:
+    def __init__(
+        self,
+        archive: str,
+        names: Collection[str],
+        *,
+        beside: bool,
+        unfolded: bool,
+        unsure: Container[str] = frozenset(),
+    ) -> None:
         folder = f"{archive.rpartition('/')[0]}/".lstrip("/")
         self._names = names
-        self._prefixes = [(f"{archive}/", "")]
-        """What may stand before a member's name, and what that must begin with then."""
+        self._own = f"{archive_stem(archive)}/"
+        """Where the archive holds a folder of its own name, no other one is meant by it."""
+        self._sure = [f"{archive}/"]
+        """What may stand before a member's name."""
+        self._unfolded: tuple[str, str] | None = None
+        """What may stand before one, and what the name must begin with then."""
+        self._unsure = unsure
+        self.asked: set[str] = set()
+        """Members that a table may mean, and that it may not name so."""
         if beside:
-            own = f"{archive_stem(archive)}/"  # where it holds a folder of its own name, no other archive is meant
-            self._prefixes += [(f"{folder}{own}", ""), (folder, "" if unfolded else own)]
+            self._sure.append(f"{folder}{self._own}")
+            self._unfolded = (folder, "" if unfolded else self._own)
 
     def member(self, path: object) -> str | None:
         """The member that a path means."""
+        meant = {name for name, is_sure in self._named(path) if is_sure}
+        return meant.pop() if len(meant) == 1 else None
+
+    def _named(self, path: object) -> Iterator[tuple[str, bool]]:
+        """The members that a path may name, and whether it means them."""
         if not isinstance(path, str):
-            return None
-        found = {
-            path[len(prefix) :] for prefix, start in self._prefixes if path.startswith(f"{prefix}{start}")
-        }
-        meant = [name for name in found if name in self._names]
-        return meant[0] if len(meant) == 1 else None
+            return
+        for prefix in self._sure:
+            if path.startswith(prefix) and (name := path[len(prefix) :]) in self._names:
+                yield name, True
+        if self._unfolded is None:
+            return
+        prefix, start = self._unfolded
+        if path.startswith(f"{prefix}{start}") and (name := path[len(prefix) :]) in self._names:
+            yield name, name.startswith(self._own) or name not in self._unsure
 
     def of(self, name: str) -> list[str]:
         """All paths of a member."""
-        return [path for path in (f"{prefix}{name}" for prefix, _ in self._prefixes) if path in self]
+        prefixes = [*self._sure, *([self._unfolded[0]] if self._unfolded else [])]
+        return [path for path in (f"{prefix}{name}" for prefix in prefixes) if self.member(path) is not None]
 
     def __contains__(self, path: object) -> bool:
-        return self.member(path) is not None
+        if self.member(path) is not None:
+            return True
+        self.asked.update(name for name, is_sure in self._named(path) if not is_sure)
+        return False
 
     def __iter__(self) -> Iterator[str]:
         return (path for name in self._names for path in self.of(name))

@@ -1,16 +1,28 @@
 """What the kinds whose items are archives share: their records, and which paths the catalogue lets through."""
 
 import logging
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from vlm_assets.archives.encodings import name_hint
 from vlm_assets.archives.names import packed_image_name, suffix_of
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
+from vlm_assets.words.layout import key_hash
 from vlm_assets.words.records import Event, Item, ListedSlice
 
 if TYPE_CHECKING:
@@ -149,6 +161,7 @@ def tables_beside(open_tables: "Mapping[str, Callable[[], IO[bytes]]]", item: It
         optional,
         unfolded=not payload.get("among_others", False),
         settled=payload.get("settled", False),
+        unsure=_Paths(item.key, payload.get("unsure", "")),
     )
 
 
@@ -157,13 +170,60 @@ def _expects_words(archives: Collection[Any], counts: Mapping[str, Any]) -> bool
     return len(archives) == 1 and not counts.get("joined")
 
 
-def beside_flags(archives: Collection[Any], counts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the listing knows of the tables beside archives, for their payloads; true ones only."""
-    flags = {
+def loose_paths(named: Iterable[str], archives: Iterable[str]) -> list[str]:
+    """What a table's row means rather than a member of an archive, sorted.
+
+    `named`: keys of loose images that rows name. Packed images (`in/a.jpg.gz`) are among `archives`: `in/a.jpg`.
+    """
+    packed = (one for one in archives if packed_image_name(one))
+    return sorted([*named, *(f"{_folder_of(one)}{packed_image_name(one)}" for one in packed)])
+
+
+def beside_flags(
+    archive: str,
+    archives: Collection[Any],
+    counts: Mapping[str, Any],
+    images: Collection[str],
+    loose: Sequence[str],
+) -> dict[str, Any]:
+    """What the listing knows of the tables beside an archive, for its payload; only what is so.
+
+    `images`: keys of loose ones. A table that names `a.jpg` means that, not what is in `a.jpg.gz` beside it, nor a
+    member `a.jpg`; `loose`: see `loose_paths`.
+    """
+    inner = packed_image_name(archive)
+    folder = _folder_of(archive)
+    flags: dict[str, Any] = {
         "expects": _expects_words(archives, counts),
-        "settled": bool(counts.get("rows")) and not counts.get("elsewhere"),
+        "settled": (bool(counts.get("rows")) and not counts.get("elsewhere"))
+        or bool(inner and f"{folder}{inner}" in images),
     }
-    return {name: True for name, is_so in flags.items() if is_so}
+    if not inner and not flags["settled"]:
+        below = loose[bisect_left(loose, folder) : bisect_left(loose, f"{folder}\U0010ffff")]
+        flags["unsure"] = "".join(f"{key_hash(key):016x}" for key in below)
+    return {name: value for name, value in flags.items() if value}
+
+
+def told_flags(flags: Mapping[str, Any]) -> str:
+    """What of them decides words, for an archive's identity."""
+    settled = ":settled" if flags.get("settled") else ""
+    unsure = flags.get("unsure", "")
+    return f"{settled}:{sha256(unsure.encode()).hexdigest()[:16]}" if unsure else settled
+
+
+class _Paths(Container[str]):
+    """Members of an archive that, unpacked in its place, lie where these paths are."""
+
+    def __init__(self, archive: str, told: str) -> None:
+        self._folder = _folder_of(archive)
+        self._marks = frozenset(int(told[at : at + 16], 16) for at in range(0, len(told), 16))
+
+    def __contains__(self, name: object) -> bool:
+        return bool(self._marks) and key_hash(f"{self._folder}{name}") in self._marks
+
+
+def _folder_of(key: str) -> str:
+    return f"{key.rpartition('/')[0]}/".lstrip("/")
 
 
 def archive_slices(

@@ -14,7 +14,7 @@ from vlm_assets.archives.limits import ArchiveLimits, DamagedArchiveError, Missi
 from vlm_assets.archives.names import Encodings, is_archive_name, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.trees import CaptionRule
-from vlm_assets.sources._archives import PathGlobs, member_events, tables_beside
+from vlm_assets.sources._archives import PathGlobs, member_events, tables_beside, told_flags
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason
@@ -94,7 +94,7 @@ def archive_item(
         payload["tables_sha256"] = [digests[key] for key in tables]
         payload["among_others"] = is_among_others
         payload.update(flags)
-        words += f":{is_among_others}"
+        words += f":{is_among_others}{told_flags(flags)}"
     identity = "+".join(f"{part['size']}:{digests[part['key']]}" for part in parts) + told + words
     return Item(archive.key, identity, payload, sum(part["size"] or 0 for part in parts))
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from vlm_assets.captions.sidecars import match_sidecars
 from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
-from vlm_assets.sources._archives import among_others, beside_flags, tables_near
+from vlm_assets.sources._archives import among_others, beside_flags, loose_paths, tables_near, told_flags
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
 
@@ -94,19 +94,15 @@ def with_captions(
             beside = {key: by_key[key] for one in said for key in one.beside if key != item.key}
             items.append(_with(item, payload, told, "beside", dict(sorted(beside.items()))))
         crowded = among_others(item.key for item in found.archives)
-        archives = [
-            _with(
-                item,
-                {
-                    **({"among_others": True} if item.key in crowded else {}),
-                    **beside_flags(found.archives, captions.counts),
-                },
-                rule.told,
-                "tables",
-                {key: owner_of[key] for key in tables_of[item.key]},
-            )
-            for item in found.archives
-        ]
+        archives = []
+        named = (item.key for item in items if item.payload.get("captions") and item.key in pictures)
+        loose = loose_paths(named, (one.key for one in found.archives))
+        for item in found.archives:
+            flags = beside_flags(item.key, found.archives, captions.counts, pictures, loose)
+            told = rule.told + (told_flags(flags) if tables_of[item.key] else "")
+            is_crowded = {"among_others": True} if item.key in crowded else {}
+            tables = {key: owner_of[key] for key in tables_of[item.key]}
+            archives.append(_with(item, {**is_crowded, **flags}, told, "tables", tables))
         left_out = _left_out(found, captions.companions | shared, owner_of)
         result = Sorted(items, archives, left_out)
         return Said(result, captions.counts, _gone(found, result))

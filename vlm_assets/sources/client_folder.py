@@ -19,6 +19,7 @@ from vlm_assets.sources._archives import (
     archive_slices,
     beside_flags,
     data_file_hints,
+    loose_paths,
     tables_near,
 )
 from vlm_assets.sources._folder_archives import (
@@ -120,6 +121,7 @@ class ClientFolder:
         with FileHashes(context.cache_dir / _HASHES, workers=context.settings.worker_count) as hashes:
             digest_of = dict(zip(hashed, hashes.hash_many(paths), strict=True))
         items = [_item(key, names, spec.path, digest_of, said[key]) for key in said]
+        loose_named = loose_paths((key for key in said if said[key]), (one.key for one in archives))
         crowded = among_others(one.key for one in archives)
         containers = [
             archive_item(
@@ -131,7 +133,9 @@ class ClientFolder:
                 tables_of[one.key],
                 said_by=rule.told,
                 is_among_others=one.key in crowded,
-                flags=beside_flags(archives, attributes.get("captions", {})),
+                flags=beside_flags(
+                    one.key, archives, attributes.get("captions", {}), tree.images, loose_named
+                ),
             )
             for one in archives
         ]

@@ -282,3 +282,49 @@ def test_packed_images_are_named_as_what_they_hold(upstream: Upstream) -> None:
         "a.jpg": ("bir", JPEG + b"a"), "b.jpg": ("iki", JPEG + b"b"),
     }  # fmt: skip
     assert (fetched.rejects, listed.upstream, listed.companions) == ([], 3, 1)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"b.jpg.gz": gzip.compress(JPEG + b"b"), "metadata.csv": table("a.jpg,bir", "b.jpg,iki")},
+        {"metadata.csv": ROWS},
+    ],
+    ids=["rows-of-both", "all-rows-are-of-loose-images"],
+)
+def test_a_name_means_the_loose_image_not_the_packed_one(upstream: Upstream, files: dict[str, bytes]) -> None:
+    both = {"a.jpg": JPEG, "a.jpg.gz": gzip.compress(JPEG + b"a")}
+    _, fetched = upstream.fetched({**both, **files}, text="metadata")
+    said = {one.origin.rpartition("/")[2]: (one.text, dict(one.remarks)) for one in fetched.records}
+    assert said.pop("b.jpg.gz!b.jpg", ("iki", {})) == ("iki", {})
+    assert said == {"a.jpg": ("bir", {}), "a.jpg.gz!a.jpg": (None, {"words_withheld": 1})}
+
+
+def test_a_name_means_the_loose_or_packed_image_not_a_member(upstream: Upstream) -> None:
+    members = {f"{name}__jpg": JPEG + name.encode() for name in "abc"}
+    files = {
+        "p/a.jpg": JPEG, "p/c.jpg.gz": gzip.compress(JPEG), "p/x.zip": pack(**members),
+        "p/metadata.csv": table("a.jpg,bir", "b.jpg,iki", "c.jpg,uc", "x/a.jpg,dort"),
+    }  # fmt: skip
+    if upstream.kind == "github_release":  # has no folders
+        files = {name.removeprefix("p/"): data for name, data in files.items()}
+    _, fetched = upstream.fetched(files, text="metadata")
+    said = {one.origin.rpartition("/")[2]: (one.text, *one.remarks) for one in fetched.records}
+    assert said == {
+        "a.jpg": ("bir",), "x.zip!a.jpg": ("dort",), "x.zip!b.jpg": ("iki",), "x.zip!c.jpg": (None, "words_withheld"),
+        "c.jpg.gz!c.jpg": ("uc",),
+    }  # fmt: skip
+
+
+def test_only_wanted_loose_images_take_words_from_members_and_change_their_archive(tmp_path: Path) -> None:
+    upstream = Upstream("client_folder", lambda files: {"path": put(tmp_path / "in", files)}, tmp_path)
+    packed = {"x.zip": pack(a__jpg=JPEG, b__jpg=JPEG), "metadata.csv": table("a.jpg,bir", "b.jpg,iki")}
+    keys = {"text": "metadata", "exclude": ["no/*"]}
+    before, _ = upstream.fetched(packed, **keys)
+    after, fetched = upstream.fetched({**packed, "a.jpg": JPEG}, **keys)
+    assert {one.key: one.text for one in fetched.records} == {
+        "a.jpg": "bir", "x.zip/a.jpg": None, "x.zip/b.jpg": "iki",
+    }  # fmt: skip
+    assert identities(before)["x.zip"] != identities(after)["x.zip"]
+    keys["exclude"] = ["a.jpg"]
+    assert [one.text for one in upstream.fetched(packed, **keys)[1].records] == ["bir", "iki"]
