@@ -55,6 +55,8 @@ class Followed:
     reason: RejectReason = RejectReason.NOT_FOUND
     detail: str = ""
     transient: bool = False
+    data: bytes | None = None
+    """Its bytes, where they lie in no file of their own."""
 
 
 class Follow(Protocol):
@@ -146,9 +148,10 @@ def _with_file(cell: Cell, files: Mapping[str, Followed]) -> Cell:
     if cell.wants is None:
         return cell
     file = files[cell.wants]
-    if file.path is None:
+    data = file.data if file.data is not None else file.path
+    if data is None:
         return replace(cell, problem=file.detail, reason=file.reason, transient=file.transient)
-    return replace(cell, data=file.path, origin=file.origin)
+    return replace(cell, data=data, origin=file.origin)
 
 
 def _cell(value: Any, shape: ImageShape, name: str, follow: Follow | None) -> Cell:

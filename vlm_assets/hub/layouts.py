@@ -22,14 +22,16 @@ from vlm_assets.hub.client import HubFileError, HubRepo
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.contents import with_contents
 from vlm_assets.hub.left_out import FilesApart, files_apart, may_be_named
-from vlm_assets.hub.listed_tables import TableGroup
+from vlm_assets.hub.listed_tables import ZIPS, TableGroup
 from vlm_assets.hub.loose import IMAGEFOLDER, RepoFiles, files_beside, loose_events, loose_items
-from vlm_assets.hub.packed import PACKED, packed_words, tables_for
+from vlm_assets.hub.member_names import MemberNames
+from vlm_assets.hub.packed import PACKED, packed_words, tables_of_split
 from vlm_assets.hub.readers import TABLE_FORMATS, Reading, read_data_file
 from vlm_assets.hub.remote_contents import LOOKED_AT, formats_by_content, unnamed_files
 from vlm_assets.hub.repo_files import RepoFile
-from vlm_assets.hub.repo_tables import following, repo_tables
+from vlm_assets.hub.repo_tables import following, ranged, repo_tables
 from vlm_assets.hub.splits import DataSplit, find_splits
+from vlm_assets.hub.zip_members import WithMembers, ZipMembers, listed_zips
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
@@ -137,19 +139,29 @@ def list_repo(
                 formats=formats,
             )
             where = f"source {spec.name}: {spec.repo}"
-            files = RepoFiles(tree, lambda path: io.BytesIO(read(path)), where, context.cache_dir)
+            looked_at = context.cache_dir / "looked_at"
+            names = MemberNames(
+                lambda file: ranged(repo, file, sha, looked_at), fetch, context.settings.max_image_bytes,
+                rule.reading.encoding,
+            )  # fmt: skip
+            files = RepoFiles(tree, lambda path: io.BytesIO(read(path)), where, context.cache_dir, names)
             listed, captions = _listed(splits, files, rule)
             sizes = {path: file.size_bytes for path, file in tree.items()}
             own = rule.tables not in ((), METADATA_NAMES)
             tables = {path for path in tree if own and rule.may_own(nfc(path))}
             unwanted = _unwanted(spec, tree, _card(tree, read), formats)
             if wanted is not None:
-                looks = repo_tables(repo, sha, tree, fetch, context.cache_dir, wanted, reading)
                 candidates = may_be_named(tree, listed) - tables - unwanted
+                has_tables = any(split.format in TABLE_FORMATS for split, _ in listed)
+                zips = listed_zips([tree[one] for one in candidates], names) if has_tables else ZipMembers()
+                looks = repo_tables(repo, sha, tree, fetch, context.cache_dir, wanted, reading, zips)
                 groups = [TableGroup(split.format, split.features or {}, found) for split, found in listed]
-                items, named = looks.checked(groups, set(map(nfc, candidates)))
+                items, named = looks.checked(groups, WithMembers(set(map(nfc, candidates)), zips.found))
                 listed = [(split, found) for (split, _), found in zip(listed, items, strict=True)]
                 tables |= {path for path in candidates if nfc(path) in named}
+                tables |= {
+                    one["path"] for _, found in listed for item in found for one in item.payload.get(ZIPS, ())
+                }
             apart = files_apart(sizes, listed, tables, unwanted, formats)
             unread = len(unnamed_files(tree)) - LOOKED_AT
             if unread > 0:
@@ -175,7 +187,7 @@ def _listed(
     for split in splits:
         if split.format != IMAGEFOLDER:
             of_config = [one for one in splits if one.config == split.config]
-            items[split.config, split.split] = _items(split, of_config, files.tree, rule)
+            items[split.config, split.split] = _items(split, of_config, files, rule)
     return [(one, items[one.config, one.split]) for one in splits], captions
 
 
@@ -203,7 +215,9 @@ def fetch_items(spec: ImageSpec, items: Sequence[Item], context: FetchContext) -
     with (
         SyncGuest(context.settings, spec, context.locks_dir) as guest,
         FileHashes(context.cache_dir / "hub.sqlite") as hashes,
-        following(HubRepo.open(spec.repo, context.settings, guest), context, hashes) as follow_of,
+        following(
+            HubRepo.open(spec.repo, context.settings, guest), context, hashes, spec.encoding
+        ) as follow_of,
     ):
         for item, outcome in fetched(spec, items, context):
             if not isinstance(outcome, HubFileError):
@@ -307,10 +321,10 @@ def _ahead(
             future.cancel()
 
 
-def _items(
-    split: DataSplit, splits: Sequence[DataSplit], tree: Mapping[str, RepoFile], rule: CaptionRule
-) -> list[Item]:
+def _items(split: DataSplit, splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule) -> list[Item]:
     """Data files and archives of a split; of `splits` of its config."""
+    tree = files.tree
+    tables = tables_of_split(split, splits, tree, rule, files.names) if split.format in PACKED else {}
     name = f"{split.config}/{split.split}"
     shared = _short_hash(split.features) if split.features and split.format in TABLE_FORMATS else ""
     items: list[Item] = []
@@ -322,9 +336,9 @@ def _items(
             payload["parts"] = [asdict(part) for part in parts]
         else:
             payload["file"] = asdict(parts[0])
-        if split.format in PACKED and (tables := tables_for(path, split, splits, tree, rule)):
-            payload["tables"] = tables
-            identity += [_short_hash(tables)]
+        if told := tables.get(path):
+            payload["tables"] = told
+            identity += [_short_hash(told)]
         items.append(Item(nfc(path), "+".join(identity), payload, sum(one.size_bytes for one in parts)))
     return items
 

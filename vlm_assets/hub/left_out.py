@@ -16,6 +16,8 @@ from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item
 
 _CARDS: Final = frozenset({"README.md", ".huggingface.yaml"})
+_PACKED: Final = ("archive,", "webdataset,")
+"""How the details of archives that no split takes begin."""
 _ABOUT: Final = re.compile(
     r"(readme|licen[cs]e|copying|notice|citation|changelog|authors)([._-].*)?|.*\.(md|py)"
     r"|dataset_infos?\.json|dataset_dict\.json|state\.json",
@@ -126,6 +128,12 @@ def _hints(left_out: Sequence[LeftOut], *, has_images: bool) -> Iterator[str]:
     if not lost:
         return
     yield f"{len(lost)} data files are in no split, the first is {lost[0]}; see what is left out"
+    packed = [one.key for one in left_out if one.detail.startswith(_PACKED)]
+    if packed and not has_images:
+        yield (
+            f"if rows name what is in {packed[0]}: of the archives beside tables only zips without archives inside "
+            "are looked into; a copy of the repository on this machine is read by client_folder, with text: TABLE"
+        )
     tables = sorted({PurePosixPath(key).name for key in lost if is_table_name(key)})
     if has_images and tables:
         yield f"tables beside the images may hold their captions: say text: {' or '.join(tables[:5])}"

@@ -1,7 +1,7 @@
 """What the rows of tables name, and whether the catalogue can be right about their columns: asked when listing."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +13,13 @@ from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.looks import TableLook
 from vlm_assets.hub.named_files import NamedFiles
 from vlm_assets.hub.readers import TABLE_FORMATS
+from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.words.records import Item
 
 FOLLOWS: Final = "follows"
 """In the payload of a table whose rows may name files."""
+ZIPS: Final = "zips"
+"""Beside it: the zips in which such files may be."""
 NAMED: Final = "named"
 """Beside it, where they are held to them: the identities of these files by key."""
 
@@ -40,11 +43,13 @@ class TablesListed:
     """Opens a table; None where that would be a download of its own."""
     identities: Callable[[Sequence[str]], Iterable[str]]
     """What changes with the content of the files of these keys."""
+    packed: Callable[[Collection[str] | None], Sequence[RepoFile]] = lambda keys: ()  # noqa: ARG005 - has none
+    """The zips in which these files are; None: all that there are."""
     holds: bool = False
     """Items keep the identities of files that their rows name (`NAMED`): upstream may replace them at any time."""
 
     def checked(
-        self, groups: Sequence[TableGroup], candidates: set[str]
+        self, groups: Sequence[TableGroup], candidates: Collection[str]
     ) -> tuple[list[list[Item]], set[str]]:
         """The items of each group with the identities of files that rows name, and the keys of these files.
 
@@ -67,18 +72,23 @@ class TablesListed:
             done.append(self._named_by_all(group, candidates, named) if candidates else group.items)
         return done, named
 
-    def _named_by_all(self, group: TableGroup, candidates: set[str], named: set[str]) -> list[Item]:
+    def _named_by_all(self, group: TableGroup, candidates: Collection[str], named: set[str]) -> list[Item]:
         items: list[Item] = []
         finds = True
         for item in group.items:
             look = self.look(group, item) if finds else None
-            found = set() if look is None else self._named(look, item) & candidates
-            finds = finds and (bool(found) or bool(items))
+            found = set() if look is None else {key for key in self._named(look, item) if key in candidates}
+            zips = self.packed(None if finds and look is None else found)
+            finds = finds and (look is None or bool(found) or bool(items))
             named |= found
             told = sorted(found)
             identities = [[key, one] for key, one in zip(told, self.identities(told), strict=True)]
-            identity = f"{item.identity}+{_short(identities)}" if found else item.identity
+            if zips and look is None:
+                identities = [[one.path, one.identity] for one in zips]
+            identity = f"{item.identity}+{_short(identities)}" if identities else item.identity
             payload = {**item.payload, FOLLOWS: True, **({NAMED: dict(identities)} if self.holds else {})}
+            if zips:
+                payload[ZIPS] = [asdict(one) for one in zips]
             items.append(replace(item, identity=identity, payload=payload))
         return items
 

@@ -19,6 +19,7 @@ from vlm_assets.captions.trees import (
     caption_payload,
     tree_captions,
 )
+from vlm_assets.hub.member_names import MemberNames
 from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.splits import DataSplit
 from vlm_assets.words.errors import Reject
@@ -37,6 +38,7 @@ class RepoFiles:
     """Reads one whole, out of the cache where it can."""
     where: str
     spool_dir: Path
+    names: MemberNames
 
     def by_key(self) -> dict[str, RepoFile]:
         """By NFC path."""

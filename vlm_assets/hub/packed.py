@@ -1,15 +1,18 @@
 """Images in a repository's archives: which tables speak of an archive, and its members as records."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from vlm_assets.archives.captions import TablesBeside, member_captions
+from vlm_assets.archives.captions import EVERY, TablesBeside, member_captions
 from vlm_assets.archives.members import Found
+from vlm_assets.archives.names import packed_image_name
 from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
+from vlm_assets.hub.member_names import MemberNames, unsure_names
 from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.splits import DataSplit
 from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason
@@ -20,6 +23,7 @@ ARCHIVE: Final = "archive"
 WEBDATASET: Final = "webdataset"
 PACKED: Final = frozenset({ARCHIVE, WEBDATASET})
 """Formats of files that tables beside them may speak of the inside of."""
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,43 @@ def tables_for(
     return told
 
 
+def tables_of_split(
+    split: DataSplit,
+    splits: Sequence[DataSplit],
+    tree: Mapping[str, RepoFile],
+    rule: CaptionRule,
+    names: MemberNames,
+) -> dict[str, dict[str, Any]]:
+    """`tables_for` each archive of a split, and which of its members another file could be meant by.
+
+    Raises:
+        SourceError: the Hub cannot be reached.
+    """
+    told = {path: tables_for(path, split, splits, tree, rule) for path in split.files}
+    unfolded = [path for path, one in told.items() if one.get("files") and one["unfolded"]]
+    loose = [nfc(file) for one in splits if one.format == "imagefolder" for file in one.files]
+    if not unfolded or (len(told) == 1 and not loose):
+        return told
+    parts = [[tree[part] for part in split.parts.get(path, (path,))] for path in told]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hub-names") as pool:
+        members = dict(zip(told, pool.map(names.of, told, parts), strict=True))
+    unsure = unsure_names(members, loose)
+    for path in unfolded:
+        if unsure[path]:
+            told[path] |= {"unsure": unsure[path], "optional": sorted(told[path]["files"])}
+    return told
+
+
 def packed_words(told: Mapping[str, Any], rule: CaptionRule, paths: Sequence[Path]) -> PackedWords:
     """What `tables_for` told, with the tables' files in the same order."""
     files = told.get("files", {})
     names = told.get("names") or [*rule.tables, *(key.rpartition("/")[2] for key in files)]
+    unsure = told.get("unsure", ())
     beside = TablesBeside(
         {key: partial(_opened, path) for key, path in zip(files, paths, strict=True)},
         frozenset(told.get("optional", ())),
         unfolded=told.get("unfolded", True),
+        unsure=EVERY if unsure is True else frozenset(unsure),
     )
     return PackedWords(replace(rule, tables=tuple(dict.fromkeys(names)) if rule.tables else ()), beside)
 
@@ -88,6 +121,8 @@ def packed_records(
 ) -> Iterator[Event]:
     """All images of an archive, one sample a caption. A member's folder is its label where no row names one.
 
+    That of a packed image (`cat/a.jpg.gz`) is its own.
+
     Raises:
         SourceError: the archive cannot be read to its end, or what may hold words not for certain.
     """
@@ -108,7 +143,7 @@ def packed_records(
             elif captions.only_named_beside(member.name):
                 yield Companion(f"{item}/{member.name}")
             else:
-                folder = PurePosixPath(member.name).parent.name
+                folder = PurePosixPath(item if packed_image_name(item) else member.name).parent.name
                 extra = {"label": folder} if folder else None
                 key = f"{item}/{member.name}"
                 for event in captions.events(member, item, key, origin, first_record=record, extra=extra):

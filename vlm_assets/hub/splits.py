@@ -16,6 +16,7 @@ from fsspec import (  # type: ignore[import-untyped]  # ships no types
     register_implementation,
 )
 
+from vlm_assets.archives.names import packed_image_name
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.words.errors import SourceError
@@ -137,7 +138,12 @@ def _with_metadata(
 
 
 def format_of(path: str) -> str | None:
-    """Reader of a data file by its name, compression suffixes aside; None where there is none."""
+    """Reader of a data file by its name, compression suffixes aside; None where there is none.
+
+    `a.jpg.gz` is an archive of one image, as folders read it.
+    """
+    if packed_image_name(path):
+        return "archive"
     suffixes = [suffix.lower() for suffix in PurePosixPath(path).suffixes]
     while suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.demo.services.huggingface import HubService
-from vlm_assets.demo.services.pictures import picture
+from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
+from vlm_assets.hub import repo_tables, zip_members
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
 from vlm_assets.sources.hf_disk import SOURCE as DISK
 from vlm_assets.sources.hf_disk import HfDiskSpec
@@ -19,6 +20,7 @@ from vlm_assets.sources.hf_image_urls import SOURCE as URLS
 from vlm_assets.sources.hf_image_urls import HfImageUrlsSpec
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Listed
+from vlm_assets_tests.archives.made import raw_zip
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, settings_of
 
 A, B, C = (picture(name).data for name in "abc")
@@ -99,6 +101,88 @@ def test_a_row_that_names_nothing_is_a_reject(hub: HubService, tmp_path: Path) -
         (1, "not_found"), (2, "not_found"), (3, "no_image"),
     ]  # fmt: skip
     assert "lies outside" in fetched.rejects[1].detail
+
+
+def talk(name: str) -> dict[str, Any]:
+    said = [{"from": "human", "value": "<image>\nne?"}, {"from": "gpt", "value": name}]
+    return {"id": name, "image": name, "conversations": said}
+
+
+ZIPS: dict[str, tuple[dict[str, bytes], tuple[str, str]]] = {
+    "folder-inside": (
+        {"images.zip": zip_of([("images/a.jpg", A), ("images/b.jpg", B)])}, ("images/a.jpg", "images/b.jpg")
+    ),
+    "folder-of-its-name": ({"images.zip": zip_of([("a.jpg", A), ("b.jpg", B)])}, ("images/a.jpg", "images/b.jpg")),
+    "in-its-place": ({"images.zip": zip_of([("0/a.jpg", A), ("0/b.jpg", B)])}, ("0/a.jpg", "./0/b.jpg")),
+    "several": (
+        {"p/0.zip": zip_of([("a.jpg", A)]), "p/1.zip": zip_of([("b.jpg", B)]), "p/2.zip": zip_of([("c.jpg", C)])},
+        ("p/a.jpg", "p/1/b.jpg"),
+    ),
+    "and-loose": ({"q/b.jpg": B, "q.zip": zip_of([("q/a.jpg", A), ("q/b.jpg", C)])}, ("q/a.jpg", "q/b.jpg")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_large", [False, True], ids=["looked-at", "too-large-to-look-at"])
+@pytest.mark.parametrize(("zips", "names"), ZIPS.values(), ids=ZIPS)
+def test_named_images_in_zips_beside_are_images_of_their_rows(
+    hub: HubService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    zips: dict[str, bytes],
+    names: tuple[str, str],
+    is_large: bool,  # noqa: FBT001
+) -> None:
+    if is_large:
+        monkeypatch.setattr(repo_tables, "LOOKED_AT_BYTES", 0)
+    files = {"README.md": CARD, "data/talks.json": json.dumps([*map(talk, names)]).encode(), **zips}
+    listed, fetched = fetched_of(hub, tmp_path, files)
+    assert (fetched.images, fetched.rejects) == ([A, B], [])
+    assert [one.messages[-1]["content"][0]["text"] for one in fetched.records if one.messages] == [*names]
+    if not is_large:
+        unused = [one.key for one in listed.left_out]
+        assert unused == (["p/2.zip"] if "p/2.zip" in zips else [])
+
+
+def test_a_name_in_two_zips_is_a_reject(hub: HubService, tmp_path: Path) -> None:
+    zips = {"0.zip": zip_of([("a.jpg", A)]), "1.zip": zip_of([("a.jpg", B), ("b.jpg", B)])}
+    zips["2.zip"] = raw_zip([(b"c.jpg", A), (b"c.jpg", C)])
+    rows = json.dumps([*map(talk, ("b.jpg", "a.jpg", "0/a.jpg", "c.jpg"))]).encode()
+    _, fetched = fetched_of(hub, tmp_path, {"README.md": CARD, "data/talks.json": rows, **zips})
+    assert fetched.images == [B, A]
+    assert [(one.record, str(one.reason)) for one in fetched.rejects] == [
+        (1, "not_found"), (3, "not_found"),
+    ]  # fmt: skip
+
+
+def test_what_to_do_about_other_archives_is_told(hub: HubService, tmp_path: Path) -> None:
+    files = {"README.md": CARD, "data/t.csv": b"image,text\nx/a.jpg,bir\nimages/b.jpg,iki\n", **IMAGES}
+    _, listed = listed_of(hub, tmp_path, {**files, "x.tar": tar_of([("a.jpg", A)])})
+    assert [one for one in listed.hints if one.startswith("if rows name what is in x.tar")]
+
+
+@pytest.mark.parametrize("limit", [0, 2**30], ids=["too-large-to-look-at", "looked-at"])
+def test_a_zip_that_changes_changes_the_table_that_names_its_members(
+    hub: HubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(repo_tables, "LOOKED_AT_BYTES", limit)
+    files = {"README.md": CARD, "data/talks.json": json.dumps([talk("a.jpg")]).encode()}
+    first, again, other = (
+        identities(listed_of(hub, tmp_path, {**files, "i.zip": zip_of([("a.jpg", image)])})[1])
+        for image in (A, A, B)
+    )
+    assert first == again != other
+
+
+def test_a_member_that_is_damaged_is_a_reject(
+    hub: HubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = bytearray(zip_of([("a.jpg", A), ("b.jpg", B)]))
+    packed[60] ^= 1
+    files = {"README.md": CARD, "data/talks.json": json.dumps([talk("a.jpg"), talk("b.jpg")]).encode()}
+    monkeypatch.setattr(zip_members, "_IN_MEMORY_BYTES", 0)
+    _, fetched = fetched_of(hub, tmp_path, {**files, "i.zip": bytes(packed)})
+    assert fetched.images == [B]
+    assert [(one.record, str(one.reason)) for one in fetched.rejects] == [(0, "checksum")]
 
 
 def test_a_named_file_that_changes_changes_its_table(hub: HubService, tmp_path: Path) -> None:

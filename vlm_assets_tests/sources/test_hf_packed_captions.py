@@ -1,5 +1,6 @@
 """Captions of images in a Hub repository's archives: inside them, beside them, above them."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,67 @@ def test_a_table_beside_several_archives_of_a_split(hub, tmp_path):
     assert said(fetched_of(tmp_path)) == {
         "data/train-0.zip/0.jpg": "sifir", "data/train-0.zip/1.jpg": None, "data/train-1.zip/2.jpg": "iki",
     }  # fmt: skip
+
+
+CARD = b"""---
+configs:
+- config_name: default
+  data_files: [{split: train, path: train.zip}, {split: test, path: test/*.jpg}]
+---
+"""
+LIKE = b"file_name,text\n0.jpg,sifir\n1.jpg,bir\ntrain-1/0.jpg,iki\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "texts", "withheld"),
+    [
+        (
+            {"train-0.zip": packed("0.jpg", "1.jpg"), "train-1.zip": packed("0.jpg"), "metadata.csv": LIKE},
+            {"train-0.zip/0.jpg": None, "train-0.zip/1.jpg": "bir", "train-1.zip/0.jpg": "iki"},
+            ["train-0.zip/0.jpg"],
+        ),
+        (
+            {"train-0.tar": tar_of([("0.jpg", JPEG), ("1.jpg", JPEG)]), "train-1.tar": tar_of([("0.jpg", JPEG)]),
+             "metadata.csv": LIKE},
+            {"train-0.tar/0.jpg": None, "train-0.tar/1.jpg": "bir", "train-1.tar/0.jpg": "iki"},
+            ["train-0.tar/0.jpg"],
+        ),
+        (
+            {"README.md": CARD, "test/0.jpg": JPEG, "train.zip": packed("test/0.jpg", "1.jpg"),
+             "metadata.csv": b"file_name,text\ntest/0.jpg,sifir\n1.jpg,bir\n"},
+            {"train.zip/test/0.jpg": None, "train.zip/1.jpg": "bir"},
+            ["train.zip/test/0.jpg"],
+        ),
+    ],
+    ids=["zips", "tars", "loose"],
+)  # fmt: skip
+def test_a_name_that_two_files_have_gives_neither_its_text(
+    hub: HubService,
+    tmp_path: Path,
+    files: dict[str, bytes],
+    texts: dict[str, str | None],
+    withheld: list[str],
+) -> None:
+    hub.add("org/set", files)
+    one = fetched_of(tmp_path)
+    assert said(one) == texts
+    assert [record.key for record in one.records if record.remarks == {"words_withheld": 1}] == withheld
+
+
+def test_packed_images_are_read_as_folders_read_them(hub: HubService, tmp_path: Path) -> None:
+    packed_images = {f"kedi/{name}.jpg.gz": gzip.compress(JPEG + name.encode()) for name in "ab"}
+    hub.add("org/set", {**packed_images, "kedi/metadata.csv": b"file_name,text\na.jpg,bir\n"})
+    fetched = fetched_of(tmp_path)
+    assert {record.key: (record.text, record.extra) for record in fetched.records} == {
+        "kedi/a.jpg.gz/a.jpg": ("bir", {"label": "kedi"}),
+        "kedi/b.jpg.gz/b.jpg": (None, {"label": "kedi"}),
+    }
+    assert fetched.images == [JPEG + b"a", JPEG + b"b"]
+    hub.add("org/set", {**packed_images, **{f"kedi/{name}.jpg": JPEG for name in "abc"}})
+    listed = SOURCE.list(spec_of(), list_context(tmp_path))
+    assert [(one.key, one.detail) for one in listed.left_out] == [
+        (name, "archive, which no split takes") for name in packed_images
+    ]
 
 
 SPLITS = {"train.zip": packed("0.jpg"), "test.zip": packed("0.jpg")}
