@@ -20,6 +20,23 @@ def killed(options: PageOptions, folder: Path) -> Handler:
     return _dying(options, folder, signal.SIGKILL)
 
 
+def once(options: PageOptions, folder: Path) -> Handler:
+    """By its limit of processor time, over each page of each document when that is looked at first."""
+    module: Any = worker
+    decide = module.decide
+
+    def look(document: Any, page: int, *more: Any) -> Any:
+        try:
+            Path(os.environ["PAGE_DEATHS"], f"{document.path.name}-{page}").touch(exist_ok=False)
+        except FileExistsError:
+            return decide(document, page, *more)
+        os.kill(os.getpid(), signal.SIGXCPU)
+        raise AssertionError("it lives")
+
+    module.decide = look
+    return worker.page_worker(options, folder)
+
+
 def _dying(options: PageOptions, folder: Path, deadly: int) -> Handler:
     module: Any = worker
     decide = module.decide

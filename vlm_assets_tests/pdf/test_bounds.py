@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from vlm_assets.allocation.step import allocate
+from vlm_assets.corpus.build import build_corpus
+from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.due import Due
 from vlm_assets.pdf.ends import process_end
 from vlm_assets.pdf.facts import LARGE_PAGE_PIXELS, PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.words.errors import RejectReason
-from vlm_assets_tests.pdf.builders import drawing
+from vlm_assets_tests.pdf.builders import drawing, scan
 from vlm_assets_tests.workplace import ingest, install
 
 Results = list[PageImage | PageFault]
@@ -150,6 +153,47 @@ def test_a_slice_whose_pages_all_failed_once_becomes_the_one_it_would_have_been(
     assert second.due is Due.RETRY
     assert second.manifest.content_hash == quiet.manifest.content_hash
     assert second.manifest.version == quiet.manifest.version
+
+
+POPPLER_ONCE = """#!/bin/sh
+page=$(echo "$*" | sed 's/.*\\/in\\/\\([a-z.]*\\) .*-f \\([0-9]*\\) .*/poppler-\\1-\\2/')
+if mkdir "$PAGE_DEATHS/$page" 2>/dev/null; then kill -s XCPU $$; fi
+exec {real} "$@"
+"""
+"""Dies by its limit of processor time when it is asked for a page first."""
+
+
+def test_a_corpus_of_pages_that_all_ran_out_of_time_once_is_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    drawing(folder / "a.pdf", pages=2, size_pt=(60, 80))
+    scan(folder / "b.pdf")
+    source = {
+        "name": "papers", "kind": "pdf_folder", "category": "photos", "subcategory": "street",
+        "licence": "CC0-1.0", "path": folder, "dpi": 60,
+    }  # fmt: skip
+
+    def corpus_in(base: Path) -> CorpusManifest:
+        installation = install(base, source, corpus={"targets": {"3": 3}})
+        outcomes = ingest(installation, "papers")
+        assert [one.manifest.rejects for one in outcomes.values()] == [{}]
+        return build_corpus(allocate(installation, "3").path, installation.root)
+
+    quiet = corpus_in(tmp_path / "quiet")
+    deaths, programs = tmp_path / "deaths", tmp_path / "bin"
+    deaths.mkdir()
+    programs.mkdir()
+    (programs / "pdftoppm").write_text(POPPLER_ONCE.format(real=shutil.which("pdftoppm")))
+    (programs / "pdftoppm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PAGE_DEATHS", str(deaths))
+    monkeypatch.setattr("vlm_assets.pdf.pool._HANDLER", "vlm_assets_tests.pdf.dying:once")
+    busy = corpus_in(tmp_path / "busy")
+    assert (busy.rows, busy.root_hash) == (3, quiet.root_hash)
+    drawn = {"a.pdf-0", "a.pdf-1", "poppler-a.pdf-1", "poppler-a.pdf-2"}
+    assert {path.name for path in deaths.iterdir()} == {*drawn, "b.pdf-0"}
 
 
 @pytest.mark.parametrize(
