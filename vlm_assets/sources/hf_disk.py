@@ -224,7 +224,7 @@ class _HeldFollow(_DiskFollow):
     def __init__(
         self, root: Path, files: Mapping[str, str], table: str, held: HeldFiles, digests: Mapping[str, str]
     ) -> None:
-        super().__init__(root, files, table)
+        super().__init__(root, {**{key: key for key in digests}, **files}, table)  # what is gone is named so
         self._held = held
         self._digests = digests
         self.listed: dict[Path, str] = {}

@@ -165,7 +165,10 @@ class KaggleSource:
         reading = Reading(limits, encoding=spec.encoding, spool_dir=context.spool_dir)
         with path.open("rb") as file:
             archive = ZipArchive(file, budget, encoding=spec.encoding)
-            entries = _entries_of(items, archive, where)
+            entries = _entries_of(items, archive)
+            if entries is None:
+                _kept_directory(spec, dataset, context.cache_dir).unlink(missing_ok=True)
+                raise SourceError(f"{where} is not the archive that was listed; list again")
             for item in items:
                 origin = f"kaggle://{dataset.owner}/{dataset.name}/{item.key}"
                 if "parts" in item.payload:
@@ -199,12 +202,8 @@ def _is_archive(item: Item, entries: "Mapping[int, Entry]") -> bool:
         return False
 
 
-def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "dict[int, Entry]":
-    """The items' entries by their place in the directory.
-
-    Raises:
-        SourceError: it is not the directory that was listed.
-    """
+def _entries_of(items: Sequence[Item], archive: "ZipArchive") -> "dict[int, Entry] | None":
+    """The items' entries by their place in the directory; None where it is not the directory that was listed."""
     expected = {
         part["index"]: part["crc_size"]
         for item in items
@@ -215,9 +214,7 @@ def _entries_of(items: Sequence[Item], archive: "ZipArchive", where: str) -> "di
         for entry in archive.directory()
         if expected.get(entry.index) == [entry.crc, entry.size_bytes]
     }
-    if len(found) != len(expected):
-        raise SourceError(f"{where} is not the archive that was listed; list again")
-    return found
+    return found if len(found) == len(expected) else None
 
 
 def _loose(
@@ -305,14 +302,19 @@ class _Directory:
     members: list[KaggleMember]
 
 
+def _kept_directory(spec: KaggleSpec, dataset: "KaggleDataset", cache_dir: Path) -> Path:
+    """Where a listing keeps the directory; gone once a fetch found another, or every listing would give it again."""
+    encoding = spec.encoding if isinstance(spec.encoding, str) else "+".join(spec.encoding or ("names",))
+    return cache_dir / f"{_file_name(dataset)}.{encoding}.json"
+
+
 def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext) -> _Directory:
     """All members of the archive, in its order; kept in the cache, for a version never changes.
 
     Raises:
         SourceError: the archive is no zip, or cannot be had.
     """
-    encoding = spec.encoding if isinstance(spec.encoding, str) else "+".join(spec.encoding or ("names",))
-    kept = context.cache_dir / f"{_file_name(dataset)}.{encoding}.json"
+    kept = _kept_directory(spec, dataset, context.cache_dir)
     if kept.exists() and not context.force:
         try:
             archive_bytes, members = orjson.loads(kept.read_bytes())

@@ -22,6 +22,8 @@ from vlm_assets.words.records import Event, Item, Listed, ListedSlice
 
 _DOCUMENTS_PER_SLICE: Final = 200
 _HASHES: Final = "sha256.db"
+_NOT_READ: Final = frozenset({RejectReason.CHANGED, RejectReason.NOT_FOUND})
+"""Transient, of a document that was another or gone before it was opened."""
 
 
 class PdfFolderSpec(PagesSpec):
@@ -102,16 +104,16 @@ class PdfFolder:
                 held.replaced(item, files[item.key]) or Document(item.key, spec.path / _name(item), item.key)
                 for item in items
             )
-            replaced: set[str] = set()
+            not_read: set[str] = set()
             for event in page_records(documents, options, context):
                 size_bytes = sizes.pop(event.item, None)
                 if size_bytes is not None:
                     context.progress(1, size_bytes)
-                if isinstance(event, Reject) and event.reason is RejectReason.CHANGED:
-                    replaced.add(event.item)
+                if isinstance(event, Reject) and event.transient and event.reason in _NOT_READ:
+                    not_read.add(event.item)
                 yield event
             for item in items:
-                if item.key not in replaced:
+                if item.key not in not_read:
                     held.check(item, files[item.key])
 
 

@@ -1,6 +1,7 @@
 """Files that are replaced after they were listed, or while they are read: not committed under the old identity."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from vlm_assets_tests.workplace import STREET, expect_error, install, picture, r
 A, B, OTHER = picture(1), picture(2), picture(3)
 
 
-def zipped(*images: bytes) -> bytes:
+def zipped(*members: bytes, suffix: str = "jpg") -> bytes:
     out = io.BytesIO()
     with ZipFile(out, "w") as archive:
-        for number, data in enumerate(images):
-            archive.writestr(f"{number}.jpg", data)
+        for number, data in enumerate(members):
+            archive.writestr(f"{number}.{suffix}", data)
     return out.getvalue()
 
 
@@ -71,6 +72,9 @@ CASES: dict[str, tuple[dict[str, Any], Files, str, Callable[[], bytes]]] = {
         "metadata.csv", lambda: b"file_name,text\na.zip/0.jpg,two\n",
     ),
     "a document": (PDFS, {"a.pdf": lambda: pdf("a"), "b.pdf": lambda: pdf("b")}, "a.pdf", lambda: pdf("longer")),
+    "an archive of documents": (
+        PDFS, {"a.zip": lambda: zipped(pdf("a"), suffix="pdf")}, "a.zip", lambda: zipped(pdf("longer"), suffix="pdf"),
+    ),
     "a file that rows name": (
         DISK,
         {"data.parquet": lambda: parquet(named("a.jpg"), inline(B)), "a.jpg": lambda: A}, "a.jpg", lambda: OTHER,
@@ -129,6 +133,52 @@ def test_what_was_replaced_since_it_was_listed_is_due_again(
     before = built(installation, relist(installation))
     assert digests(before) != digests(again)
     assert len(digests(before)) == len(digests(again))
+
+
+def same_size(path: Path) -> None:
+    """Other bytes in place, under the same size and date, as a copy that keeps dates leaves them."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(same_size, RejectReason.CHANGED), (gone, RejectReason.NOT_FOUND)],
+    ids=lambda one: one.__name__ if callable(one) else "",
+)
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_else_is_committed_under_the_identity_that_was_listed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    change: Callable[[Path], None],
+    reason: RejectReason,
+):
+    """Of a file that is another or gone; it may be back tomorrow, so its item stays due."""
+    monkeypatch.chdir(tmp_path)
+    keys, files, name, _ = CASES[case]
+    installation, listing = listed(tmp_path, keys, files)
+    change(tmp_path / "in" / name)
+    held = built(installation, listing)
+    assert rejects(held) == [(reason, True)]
+    assert sum(one.manifest.transient_rejects for one in held) == 1
+
+
+@pytest.mark.parametrize("change", [same_size, gone])
+def test_a_data_file_that_is_another_or_gone_commits_nothing(tmp_path: Path, change: Callable[[Path], None]):
+    files: Files = {"data.parquet": lambda: parquet(inline(A), inline(B))}
+    installation, listing = listed(tmp_path, DISK, files)
+    change(tmp_path / "in" / "data.parquet")
+    assert "data.parquet is unreadable or not the file" in expect_error(lambda: built(installation, listing))
+    assert not list(installation.root.path.glob("datasets/street/*/metadata.json"))
 
 
 DURING: dict[str, tuple[str, Any, str]] = {

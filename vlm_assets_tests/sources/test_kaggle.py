@@ -159,6 +159,19 @@ def test_a_wrong_md5_never_gets_in(kaggle: KaggleService, tmp_path: Path) -> Non
     assert not list((tmp_path / "cache").glob("*.zip*"))
 
 
+def test_an_archive_replaced_under_its_version_is_refused_and_listed_anew(
+    kaggle: KaggleService, tmp_path: Path
+) -> None:
+    listed, other = listed_of(tmp_path), picture("b").data
+    versions = kaggle.datasets["org/pets"].versions
+    versions[0] = zip_of([("cat/a.jpg", other), *FILES[1:]])
+    with pytest.raises(SourceError, match="is not the archive that was listed; list again"):
+        fetch_slice(SOURCE, spec_of(), tmp_path, listed, "cat")
+    again = listed_of(tmp_path)
+    assert identities(again) != identities(listed)
+    assert fetch_slice(SOURCE, spec_of(), tmp_path, again, "cat").image(0) == other
+
+
 def test_a_download_cut_by_a_kill_continues(kaggle: KaggleService, tmp_path: Path) -> None:
     listed = listed_of(tmp_path)
     settings = settings_of(tmp_path, http_attempts=1)
