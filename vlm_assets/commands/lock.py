@@ -40,9 +40,8 @@ def lock(
         errors.print(difference, markup=False, soft_wrap=True)
     for name, digest in report.targets.items():
         console.print(f"{name}: root hash {digest}", soft_wrap=True)
-    told = (
-        f"{len(report.differences)} differences" if report.differences else "as locked" if check else "locked"
-    )
+    count = len(report.differences)
+    told = f"{count} difference{'s' if count > 1 else ''}" if count else "as locked" if check else "locked"
     console.print(f"{report.path}: {report.slices} slices, {told}", markup=False, soft_wrap=True)
     if not check:
         console.print(f"publish {report.items_file} with it; it is not for git", markup=False, soft_wrap=True)

@@ -149,11 +149,16 @@ def _show_upstream_changes(*, as_json: bool) -> None:
             for one in result.slices
         ]
         columns = ["source", "slice", "#added", "#gone", "#changed", "first"]
-        console.print(table(f"upstream since {result.lock}", columns, lines))
-        console.print(", ".join(f"{count:,} {name}" for name, count in result.totals.items()))
+        if lines:
+            console.print(table(f"upstream since {result.lock}", columns, lines))
+        totals = ", ".join(f"{count:,} {name}" for name, count in result.totals.items())
+        told = totals if lines else f"upstream has nothing else than {result.lock}"
+        console.print(told, markup=False, soft_wrap=True)
+        for name in result.not_locked:
+            console.print(f"source {name}: in the catalogue, not locked", markup=False, soft_wrap=True)
         for name, told in result.unlisted.items():
             console.print(f"NOT LISTED {name}: {told}", markup=False, soft_wrap=True)
-    raise typer.Exit(1 if result.unlisted else 0)
+    raise typer.Exit(result.exit_code)
 
 
 def _first_items(change: "SliceChange") -> str:

@@ -254,7 +254,7 @@ def catalog_differences(installation: Installation, lock: CorpusLock) -> Iterato
     """Sources, keys that change bytes, and all that a target's inputs hash is over."""
     enabled = {spec.name: spec for spec in installation.catalog.sources if spec.enabled}
     for name in sorted(enabled.keys() ^ lock.sources.keys()):
-        yield f"source {name}: {'in the catalogue, not locked' if name in enabled else 'locked, not enabled'}"
+        yield unmatched_source(installation, name, locked=name in lock.sources)
     for name in sorted(enabled.keys() & lock.sources.keys()):
         locked = lock.sources[name]
         now = _locked_source(installation, enabled[name], locked.revision, locked.buckets, locked.slices)
@@ -269,7 +269,18 @@ def catalog_differences(installation: Installation, lock: CorpusLock) -> Iterato
         elif target.inputs_hash != inputs_hash(
             installation.catalog, name, supply, takedowns, base_dir=installation.catalog_dir
         ):
-            yield f"target {name}: rows, quotas, policies, lists or labels are others than when it was locked"
+            yield (
+                f"target {name}: rows, quotas, policies, lists or labels are others than when it was locked, or the "
+                "lock's slices are"
+            )
+
+
+def unmatched_source(installation: Installation, name: str, *, locked: bool) -> str:
+    """What to say of a source that is in the lock alone, or in what the catalogue enables."""
+    if not locked:
+        return f"source {name}: in the catalogue, not locked"
+    known = any(spec.name == name for spec in installation.catalog.sources)
+    return f"source {name}: locked, {'not enabled' if known else 'not in the catalogue'}"
 
 
 def _supply(lock: CorpusLock) -> list[SupplySlice]:

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from vlm_assets.ingest.listing import list_items
 from vlm_assets.installation.opening import Installation
-from vlm_assets.operate.lock import lock_file_of
+from vlm_assets.operate.lock import lock_file_of, unmatched_source
 from vlm_assets.store.corpus_lock import Locked, items_path, read_lock
 from vlm_assets.words.errors import ConfigError, SourceError, StoreError
 from vlm_assets.words.records import Item
@@ -30,7 +30,9 @@ class LockDiff(BaseModel):
     """Path."""
     slices: list[SliceChange] = []
     unlisted: dict[str, str] = {}
-    """Sources that could not be listed, and why."""
+    """Sources of the lock that could not be listed, and why."""
+    not_locked: list[str] = []
+    """Sources that the catalogue enables and the lock does not know: nothing to compare them with."""
 
     @property
     def totals(self) -> dict[str, int]:
@@ -38,6 +40,11 @@ class LockDiff(BaseModel):
         return {
             name: sum(len(getattr(one, name)) for one in self.slices) for name in ("added", "gone", "changed")
         }
+
+    @property
+    def exit_code(self) -> int:
+        """0: all of the lock was compared, whatever came out."""
+        return 1 if self.unlisted else 0
 
 
 def diff_lock(installation: Installation) -> LockDiff:
@@ -50,19 +57,31 @@ def diff_lock(installation: Installation) -> LockDiff:
     locked = Locked(read_lock(lock_file), items_path(lock_file))
     if not locked.items_path.is_file():
         raise StoreError(f"{locked.items_path}: no such file; `build --locked` brings it from the remote")
-    result = LockDiff(lock=str(lock_file))
-    for spec in installation.catalog.sources:
-        if not spec.active or spec.name not in locked.lock.sources:
+    active = {spec.name: spec for spec in installation.catalog.sources if spec.active}
+    result = LockDiff(lock=str(lock_file), not_locked=sorted(active.keys() - locked.lock.sources.keys()))
+    for name in sorted(locked.lock.sources):
+        if name not in active:
+            result.unlisted[name] = _why_not(installation, name)
             continue
+        spec = active[name]
         try:
             now = list_items(
                 installation, spec, installation.root.cache_of(spec.name), locked.source(spec.name).buckets
             )
         except (SourceError, ConfigError) as error:
-            result.unlisted[spec.name] = str(error)
+            result.unlisted[name] = str(error)
             continue
-        result.slices += _changes(locked, spec.name, now)
+        result.slices += _changes(locked, name, now)
     return result
+
+
+def _why_not(installation: Installation, name: str) -> str:
+    held = any(spec.name == name and spec.enabled for spec in installation.catalog.sources)
+    return (
+        f"source {name}: locked, held by the catalogue"
+        if held
+        else unmatched_source(installation, name, locked=True)
+    )
 
 
 def _changes(locked: Locked, source: str, now: Mapping[str, Sequence[Item]]) -> list[SliceChange]:

@@ -40,6 +40,8 @@ def test_a_locked_build_gives_the_locked_corpora_or_names_what_changed(
     assert locked.exit_code == 0, locked.output
     assert re.findall(r"[0-9a-f]{64}", locked.stdout) == [built.root_hash]
     assert run(monkeypatch, owner, "lock", "--check").exit_code == 0
+    same = run(monkeypatch, owner, "diff", "--lock")
+    assert (same.exit_code, " ".join(same.stdout.split())[:31]) == (0, "upstream has nothing else than ")
 
     shutil.copytree(owner / "catalog", reader / "catalog")
     install(reader, source, corpus={"targets": {"5": 5}})
