@@ -8,11 +8,12 @@ All that excludes, counts or queues processes of a machine is made of this; `rem
 """
 
 import fcntl
+import logging
 import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,10 @@ from vlm_assets.words.errors import LockHeldError
 
 _FLOCK: Final = struct.Struct("@hhqqi4x")
 _POLL_S: Final = 0.2
+_UNSAID_S: Final = 1.0
+"""A wait shorter than this is not worth a line: most locks are held for moments."""
+
+logger = logging.getLogger(__name__)
 
 
 def lock(descriptor: int, byte: int = 0, *, shared: bool = False, wait: bool = False) -> bool:
@@ -108,28 +113,27 @@ class Slots:
 
 @contextmanager
 def hold_lock(
-    path: Path | Sequence[Path], purpose: str, *, wait_s: float = 0.0,
-    told: Callable[[str], None] | None = None, taken: str = "",
-) -> Iterator[None]:  # fmt: skip
+    path: Path | Sequence[Path], purpose: str, *, wait_s: float = 0.0, taken: str = ""
+) -> Iterator[None]:
     """Holds the lock, of several whichever is free, for the block. `purpose` is words for those who find it held.
 
-    `told` hears once for whom it waits, when it must. The holders are named after the words `taken`.
+    A wait that lasts is logged once, with those it is for. The holders are named after the words `taken`.
 
     Raises:
         LockHeldError: still held after `wait_s`; names pid, host and start of each holder.
     """
     paths = [path] if isinstance(path, Path) else path
-    deadline = time.monotonic() + wait_s
+    began, said = time.monotonic(), False
     with ExitStack() as stack:
         while holders := _take_first(stack, paths, purpose):
             words = f"{taken}{' '.join(holders)} Wait for it, or stop that process."
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            waited_s = time.monotonic() - began
+            if waited_s >= wait_s:
                 raise LockHeldError(words)
-            if told is not None:
-                told(words)
-                told = None
-            time.sleep(min(_POLL_S, left_s))
+            if not said and waited_s >= _UNSAID_S:
+                logger.warning("Waiting: %s", words)
+                said = True
+            time.sleep(min(_POLL_S, wait_s - waited_s))
         yield
 
 

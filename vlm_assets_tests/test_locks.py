@@ -63,17 +63,28 @@ def test_slots_are_counted_over_all_holders(tmp_path):
 def test_one_of_several_locks_is_taken_or_all_holders_named(tmp_path, monkeypatch):
     monkeypatch.setattr("vlm_assets.locks._POLL_S", 0.001)
     paths = [tmp_path / "a", tmp_path / "b"]
-    heard: list[str] = []
     with (
         hold_lock(paths[0], "first"),
-        hold_lock(paths, "second", told=heard.append),
+        hold_lock(paths, "second"),
         pytest.raises(LockHeldError) as raised,
-        hold_lock(paths, "third", taken="both are taken. ", wait_s=0.02, told=heard.append),
+        hold_lock(paths, "third", taken="both are taken. ", wait_s=0.02),
     ):
         pass
     assert str(raised.value).startswith("both are taken. a: held by pid")
     assert "(first). b: held by pid" in str(raised.value)
-    assert heard == [str(raised.value)]
+
+
+@pytest.mark.parametrize(("unsaid_s", "lines"), [(0.0, 1), (3600.0, 0)], ids=["lasts", "a moment"])
+def test_a_wait_that_lasts_is_said_once(tmp_path, monkeypatch, caplog, unsaid_s, lines):
+    monkeypatch.setattr("vlm_assets.locks._POLL_S", 0.001)
+    monkeypatch.setattr("vlm_assets.locks._UNSAID_S", unsaid_s)
+    with (
+        hold_lock(tmp_path / "x", "first"),
+        pytest.raises(LockHeldError) as raised,
+        hold_lock(tmp_path / "x", "second", wait_s=0.02),
+    ):
+        pass
+    assert [record.getMessage() for record in caplog.records] == [f"Waiting: {raised.value}"] * lines
 
 
 def _hold(path: Path, told: Connection) -> None:

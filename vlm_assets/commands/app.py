@@ -61,7 +61,7 @@ def installed(*, test_mode: bool = False) -> "Installation":
     """The installation of the settings, with its log files open; in `test_mode` its data root is made if missing."""
     from vlm_assets.installation.opening import open_installation
     from vlm_assets.installation.trial import make_test_root
-    from vlm_assets.operate.logs import configure_logging
+    from vlm_assets.operate.logs import configure_logging, show_waits
     from vlm_assets.settings import load_settings
 
     settings = load_settings(test_mode=True) if test_mode else load_settings()
@@ -69,6 +69,7 @@ def installed(*, test_mode: bool = False) -> "Installation":
         make_test_root(settings)
     installation = open_installation(settings)
     configure_logging(installation.settings, installation.root.logs)
+    show_waits(errors)
     return installation
 
 

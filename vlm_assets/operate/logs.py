@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from vlm_assets.locks import locked
+from vlm_assets import locks
 from vlm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MAX_BYTES: Final = 20_000_000
 KEPT_FILES: Final = 5
@@ -112,7 +115,7 @@ class SubsystemHandler(logging.Handler):
 
     def _rotate(self, path: Path) -> None:
         """`x.log` becomes `x.log.1` and so on; whoever waited for the lock finds it done."""
-        with locked(path.with_suffix(".lock")):
+        with locks.locked(path.with_suffix(".lock")):
             if not path.exists() or path.stat().st_size <= self._max_bytes // 2:
                 return
             for number in range(self._kept - 1, 0, -1):
@@ -131,3 +134,24 @@ def configure_logging(settings: Settings, folder: Path) -> None:
             logger.removeHandler(handler)
     logger.addHandler(SubsystemHandler(folder, as_json=settings.log_format == "json"))
     logger.setLevel(settings.log_level)
+
+
+class WaitHandler(logging.Handler):
+    """Prints for whom a lock is waited for."""
+
+    def __init__(self, console: "Console") -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self._console.print(record.getMessage(), markup=False, soft_wrap=True)
+
+
+def show_waits(console: "Console") -> None:
+    """From now on whoever waits at this console reads for whom. Called again, it is another console."""
+    logger = logging.getLogger(locks.__name__)
+    for handler in list(logger.handlers):
+        if isinstance(handler, WaitHandler):
+            logger.removeHandler(handler)
+    logger.addHandler(WaitHandler(console))

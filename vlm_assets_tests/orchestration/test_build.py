@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.sources.client_folder import ClientFolder
 from vlm_assets_tests.workplace import STREET, fill, install, picture
@@ -79,15 +78,6 @@ def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
 def test_a_source_alone_builds_no_corpus(tmp_path):
     code, told = build(city(tmp_path), sources=["street"])
     assert (code, "Building" in told, "What came out" in told) == (0, False, False)
-
-
-def test_a_holder_is_named_and_nothing_waits(tmp_path):
-    installation = city(tmp_path)
-    with hold_lock(installation.root.locks / "fetch.street", "slices of street"):
-        code, told = build(installation)
-    assert code == 1
-    assert "held by pid" in told
-    assert "never committed" in told
 
 
 def test_ctrl_c_ends_a_build_and_the_next_one_goes_on(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Two at the same thing: one works, the other waits or stops with the name of the first; a dead one blocks nobody."""
 
-import logging
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     patient = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
     monkeypatch.setattr("vlm_assets.locks.time", patient)
+    monkeypatch.setattr("vlm_assets.locks._UNSAID_S", 0.0)
     return event
 
 
@@ -165,15 +167,64 @@ def test_a_run_of_scattered_slices_waits_for_the_source_and_says_for_whom(line, 
     assert line.materialized("street") == {"s0": 1, "s1": 1}
 
 
-def test_a_command_beside_a_build_names_it(tmp_path, monkeypatch):
+def test_a_command_waits_for_whoever_holds_what_it_needs_and_says_for_whom(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    installation = city(tmp_path)
-    out = StringIO()
-    with held_elsewhere(installation.root.locks / "slice.street.s1", "slice street/s1") as holder:
+    monkeypatch.setattr("vlm_assets.locks._UNSAID_S", 0.0)
+    installation, out = city(tmp_path), StringIO()
+    needed = ("fetch.street", "slice.street.s1", "build.small.4", "allocation.small.4", "corpus.small.4")
+    with ExitStack() as stack:
+        holders = {
+            name: stack.enter_context(held_elsewhere(installation.root.locks / name, "the other"))
+            for name in needed
+        }
+
+        over = threading.Event()
+
+        def said(words: str) -> bool:
+            return words in out.getvalue() or over.is_set()
+
+        def let_go() -> None:
+            for name, holder in holders.items():
+                told = f"Waiting: {name}: held by pid {holder.pid} on "
+                until(partial(said, told), told)
+                holder.kill()
+
+        thread, _ = in_background(let_go)
         code = run_build(installation, targets=[], sources=[], console=Console(file=out, width=200))
-    assert code == 1
-    assert_names(out.getvalue(), holder)
-    assert (installation.root.slice("street", "s0") / "metadata.json").is_file()
+        over.set()
+        thread.join()
+    assert code == 0, out.getvalue()
+    assert out.getvalue().count("Waiting: ") == len(needed)
+
+
+BUILD = """
+import sys
+from vlm_assets.cli import main
+sys.argv = ["vlm-assets", "build", "--json"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_two_first_builds_at_once_both_make_the_corpus(tmp_path):
+    installation = city(tmp_path)
+    environment = {
+        **os.environ, "DAGSTER_HOME": str(tmp_path / "home"), "VLM_CATALOG": str(tmp_path / "catalog"),
+        "VLM_DATA_ROOT": str(tmp_path / "data"),
+    }  # fmt: skip
+    (tmp_path / "home").mkdir()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [one.communicate(timeout=HANG_S) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    roots = {target["root_hash"] for out, _ in said for target in json.loads(out)["targets"]}
+    assert len(roots) == 1
+    assert "Traceback" not in said[0][1] + said[1][1]
+    assert len(list((installation.root.corpus("small", "4").parent / ".versions").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -194,13 +245,13 @@ def test_kind_slots_come_from_the_environment(monkeypatch):
     assert load_settings(None).kind_slots == {"pdf_folder": 4}
 
 
-def test_a_taken_kind_is_waited_for_or_told_with_its_holders(tmp_path, caplog):
-    log = logging.getLogger("vlm_assets.test")
+def test_a_taken_kind_is_waited_for_or_told_with_its_holders(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("vlm_assets.locks._UNSAID_S", 0.0)
     paths = [tmp_path / "kinds" / f"kaggle.{number}" for number in (0, 1)]
     with held_elsewhere(paths[0], "a/s0") as first, hold_lock(paths[1], "b/s0"), caplog.at_level("INFO"):
         with (
             pytest.raises(LockHeldError) as raised,
-            hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=0, log=log),
+            hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=0),
         ):
             pass
         assert f"pid {first.pid} on " in str(raised.value)
@@ -215,7 +266,7 @@ def test_a_taken_kind_is_waited_for_or_told_with_its_holders(tmp_path, caplog):
 
         thread = threading.Thread(target=end_first)
         thread.start()
-        with hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=HANG_S, log=log):
+        with hold_kind_slot(tmp_path, "kaggle", 2, "c/s0", wait_s=HANG_S):
             assert killed.is_set()
         thread.join()
 

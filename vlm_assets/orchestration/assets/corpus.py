@@ -12,6 +12,7 @@ from typing import Any, Final
 import dagster as dg
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.groups import LINE_GROUP, catalog_references, owners_of
 from vlm_assets.orchestration.assets.metadata_line import corpus_metadata
@@ -19,7 +20,7 @@ from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.assets.thumbnails import corpus_thumbnails
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, CORPUS_POOL
 from vlm_assets.orchestration.run.ecs import TARGET
-from vlm_assets.orchestration.run.locks import hold_or_wait, lock_wait_s
+from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.orchestration.run.progress import ProgressLines
 from vlm_assets.orchestration.run.resources import ProgressSink
 from vlm_assets.remote.line import line_remote
@@ -57,7 +58,7 @@ def plan_shards(
     purpose = f"planning corpus {name}/{target}"
     with (
         logging_where(context.run.run_id, f"{name}/{target}"),
-        hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log),
+        hold_lock(lock, purpose, wait_s=lock_wait_s(context.run)),
     ):
         staging, work = plan(root.allocation(name, target), root, tombstones_in_force(root))
     pending = [shard.bits for shard in remote.to_write(staging, pending_shards(staging))]
@@ -138,7 +139,7 @@ def seal(
     )
     with (
         logging_where(context.run.run_id, f"{corpus.name}/{target}"),
-        hold_or_wait(lock, purpose, wait_s=lock_wait_s(context.run), log=context.log),
+        hold_lock(lock, purpose, wait_s=lock_wait_s(context.run)),
     ):
         late = write(here, workers=installation.settings.worker_count)
         manifest = seal_corpus(here, keep_versions=corpus.keep_versions)

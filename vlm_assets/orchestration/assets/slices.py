@@ -12,6 +12,7 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.metadata import slice_metadata, source_state
 from vlm_assets.orchestration.assets.takedowns import finish_before
@@ -26,7 +27,7 @@ from vlm_assets.orchestration.run.asked import FetchConfig
 from vlm_assets.orchestration.run.budgets import meter_of
 from vlm_assets.orchestration.run.kind_slots import hold_kind_slot, slots_of
 from vlm_assets.orchestration.run.locked import locked_by
-from vlm_assets.orchestration.run.locks import hold_or_wait, lock_wait_s
+from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.orchestration.run.progress import ProgressLines
 from vlm_assets.orchestration.run.resources import ProgressSink
 from vlm_assets.orchestration.run.threads import run_all
@@ -135,7 +136,7 @@ def _built(
         raise dg.Failure(f"{spec.name} is {state}", allow_retries=False)
     wait_s = lock_wait_s(context.run)
     lock = installation.root.locks / f"fetch.{spec.name}"
-    with hold_or_wait(lock, f"slices of {spec.name}", wait_s=wait_s, log=context.log):
+    with hold_lock(lock, f"slices of {spec.name}", wait_s=wait_s):
         remote = line_remote(installation)
         remote.before_slices()
         finish_before(installation, context.log.warning)
@@ -144,12 +145,7 @@ def _built(
         try:
             for key in keys:
                 with hold_kind_slot(
-                    installation.root.locks,
-                    spec.kind,
-                    slots,
-                    f"{spec.name}/{key}",
-                    wait_s=wait_s,
-                    log=context.log,
+                    installation.root.locks, spec.kind, slots, f"{spec.name}/{key}", wait_s=wait_s
                 ):
                     built = _build_one(
                         context, installation, progress, spec, listing, key, remote, locked, asked

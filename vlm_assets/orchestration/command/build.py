@@ -17,7 +17,7 @@ from rich.console import Console
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.operate.logs import configure_logging
+from vlm_assets.operate.logs import configure_logging, show_waits
 from vlm_assets.orchestration.assets.targets import refreshed_targets
 from vlm_assets.orchestration.checks.audited import last_audit
 from vlm_assets.orchestration.command.build_report import INTERRUPTED, build_summary, show_build
@@ -45,7 +45,8 @@ from vlm_assets.orchestration.names import (
 from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JOB, slices_config
 from vlm_assets.orchestration.night.ranges import slice_runs
 from vlm_assets.orchestration.run.home import dagster_home
-from vlm_assets.orchestration.run.pending import due_slices, target_states
+from vlm_assets.orchestration.run.locks import WAIT_S
+from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
 from vlm_assets.words.errors import AllocationError
 
@@ -144,30 +145,42 @@ class _Build:
     def build_targets(self, targets: tuple[str, ...]) -> bool:
         """Allocation, corpus and checks of the targets whose inputs have changed; whether all are sound."""
         try:
-            states = target_states(self.installation, targets, self.locked)
+            for state in target_states(self.installation, targets, self.locked):
+                if self.is_done(state):
+                    self.say(f"{state.target} is up to date")
+                else:
+                    self.build_target(state.target)
         except AllocationError as error:
             self.say(f"No corpus: {error}")
             return False
-        for state in states:
-            if not state.up_to_date:
-                self.say(f"Building {state.target}: allocation, corpus, checks")
-                self.run([RunWish(state.target, job=CORPUS_JOB, partition=state.target, tags=self.tags({}))])
-            elif not last_audit(self.instance, state.target).complete:
-                self.say(f"{state.target} is up to date, but was not audited since: checks")
-                self.run(
-                    [
-                        RunWish(
-                            f"audit of {state.target}",
-                            job=AUDIT_JOB,
-                            partition=state.target,
-                            tags=self.tags({}),
-                        )
-                    ]
-                )
-            else:
-                self.say(f"{state.target} is up to date")
         sound = [self.sound(target) for target in targets]  # all of them tell what they found
         return all(sound)
+
+    def is_done(self, state: TargetState) -> bool:
+        """Whether a target was built from the present inputs and audited since."""
+        return state.up_to_date and last_audit(self.instance, state.target).complete
+
+    def build_target(self, target: str) -> None:
+        """Allocation, corpus and checks of a target, or the checks alone; nothing where another build did it.
+
+        From plan to checks no other build is at the target: the steps alone would let one seal, and remove, the
+        shards that the other is about to write.
+
+        Raises:
+            AllocationError: see `target_states`.
+        """
+        lock = self.installation.root.locks / f"build.{self.installation.catalog.corpus.name}.{target}"
+        with hold_lock(lock, f"building {target}", wait_s=WAIT_S):
+            [state] = target_states(self.installation, (target,), self.locked)
+            if self.is_done(state):
+                self.say(f"{target} is up to date: another build made it")
+            elif state.up_to_date:
+                self.say(f"{target} is up to date, but was not audited since: checks")
+                wish = RunWish(f"audit of {target}", job=AUDIT_JOB, partition=target, tags=self.tags({}))
+                self.run([wish])
+            else:
+                self.say(f"Building {target}: allocation, corpus, checks")
+                self.run([RunWish(target, job=CORPUS_JOB, partition=target, tags=self.tags({}))])
 
     def build_locked(self, lock: "CorpusLock", targets: tuple[str, ...]) -> bool:
         """The corpora of the lock from its slices; none where these are not all there. Whether all are the same."""
@@ -229,6 +242,7 @@ def run_build(
             instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
         queued = daemon_serves(instance, home, installation)
         configure_logging(installation.settings, installation.root.logs)
+        show_waits(console)
         if history_lost(installation, instance):
             done = reconcile(installation, instance)
             console.print(

@@ -1,11 +1,10 @@
-"""Runs in this process, one after the other: no queue, no pools; the core's locks keep others out."""
+"""Runs in this process, one after the other: no queue, no pools; whoever holds what they need is waited for."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import dagster as dg
 
-from vlm_assets.orchestration.names import LOCK_WAIT_TAG
 from vlm_assets.orchestration.run.runs import (
     RunOutcome,
     RunWish,
@@ -20,7 +19,7 @@ _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class RunHere:
-    """A `Runner` on an instance and definitions; does not wait for lock holders, but names them."""
+    """A `Runner` on an instance and definitions."""
 
     def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions) -> None:
         self._instance = instance
@@ -38,7 +37,7 @@ class RunHere:
         result = job_of(self._defs, wish).execute_in_process(
             instance=self._instance,
             asset_selection=list(wish.assets) or None,
-            tags={LOCK_WAIT_TAG: "0", **tags_of(wish)},
+            tags=tags_of(wish),
             run_config={**_QUIET, **wish.config},
             raise_on_error=False,
         )

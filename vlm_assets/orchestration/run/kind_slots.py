@@ -4,7 +4,6 @@ A pool has one run a source; this is what keeps ten sources of PDFs from startin
 own limits know neither the kinds of a run for scattered slices nor the runs of a command beside the daemon.
 """
 
-import logging
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -31,9 +30,9 @@ def slots_of(kind: str, settings: Settings) -> int:
 
 
 def hold_kind_slot(
-    locks_dir: Path, kind: str, count: int, purpose: str, *, wait_s: float, log: logging.Logger
+    locks_dir: Path, kind: str, count: int, purpose: str, *, wait_s: float
 ) -> AbstractContextManager[None]:
-    """Holds one of `count` slots of a kind for the block; when it must wait, the log names the holders first.
+    """Holds one of `count` slots of a kind for the block; when it must wait, the log names the holders.
 
     Raises:
         LockHeldError: all are still held after `wait_s`; names pid, host and start of each holder.
@@ -42,6 +41,5 @@ def hold_kind_slot(
         [locks_dir / "kinds" / f"{kind}.{number}" for number in range(count)],
         purpose,
         wait_s=wait_s,
-        told=lambda holders: log.info("Waiting: %s", holders),
         taken=f"all {count} slots of kind {kind} are taken. ",
     )
