@@ -47,6 +47,8 @@ class TablesBeside:
     settled: bool = False
     """Whether all rows are known to name files beside the archive: then no name has to say which one it means, and
     none without the archive's own means a member."""
+    stemmed: bool = True
+    """Whether its name without the suffix means it: not where another archive beside has the same."""
     unsure: Container[str] = frozenset()
     """Members that a name without the archive's own does not mean, for it means another file too."""
 
@@ -147,6 +149,7 @@ def member_captions(
             beside=bool(beside.open),
             unfolded=beside.unfolded,
             unsure=EVERY if beside.settled else beside.unsure,
+            stemmed=beside.stemmed,
         )
         inside = {f"{archive}/{name}": name for name in texts.places}
 
@@ -225,21 +228,23 @@ class _Paths(Collection[str]):
         beside: bool,
         unfolded: bool,
         unsure: Container[str] = frozenset(),
+        stemmed: bool = True,
     ) -> None:
         folder = f"{archive.rpartition('/')[0]}/".lstrip("/")
         self._names = names
         self._own = f"{archive_stem(archive)}/"
         """Where the archive holds a folder of its own name, no other one is meant by it."""
-        self._sure = [f"{archive}/"]
-        """What may stand before a member's name."""
+        self._prefixes = {f"{archive}/": True}
+        """What may stand before a member's name, and whether it is this archive that it means."""
         self._unfolded: tuple[str, str] | None = None
         """What may stand before one, and what the name must begin with then."""
         self._unsure = unsure
         self.asked: set[str] = set()
         """Members that a table may mean, and that it may not name so."""
         if beside:
-            self._sure.append(f"{folder}{self._own}")
+            self._prefixes[f"{folder}{self._own}"] = stemmed
             self._unfolded = (folder, "" if unfolded else self._own)
+        self._stemmed = stemmed
 
     def member(self, path: object) -> str | None:
         """The member that a path means."""
@@ -250,18 +255,19 @@ class _Paths(Collection[str]):
         """The members that a path may name, and whether it means them."""
         if not isinstance(path, str):
             return
-        for prefix in self._sure:
+        for prefix, is_sure in self._prefixes.items():
             if path.startswith(prefix) and (name := path[len(prefix) :]) in self._names:
-                yield name, True
+                yield name, is_sure
         if self._unfolded is None:
             return
         prefix, start = self._unfolded
         if path.startswith(f"{prefix}{start}") and (name := path[len(prefix) :]) in self._names:
-            yield name, name.startswith(self._own) or name not in self._unsure
+            is_own = name.startswith(self._own)
+            yield name, self._stemmed if is_own else name not in self._unsure
 
     def of(self, name: str) -> list[str]:
         """All paths of a member."""
-        prefixes = [*self._sure, *([self._unfolded[0]] if self._unfolded else [])]
+        prefixes = [*self._prefixes, *([self._unfolded[0]] if self._unfolded else [])]
         return [path for path in (f"{prefix}{name}" for prefix in prefixes) if self.member(path) is not None]
 
     def __contains__(self, path: object) -> bool:
@@ -314,7 +320,7 @@ def _refusal(archive: str, names: Collection[str], beside: TablesBeside) -> Call
         if table in beside.open and named:
             raise SourceError(
                 f"{row.place} names {named[0]!r}, and there are other archives beside; name it "
-                f"{archive_stem(archive)}/{named[0]}"
+                f"{archive_stem(archive) if beside.stemmed else archive.rpartition('/')[2]}/{named[0]}"
             )
 
     return missed

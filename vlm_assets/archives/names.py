@@ -1,7 +1,8 @@
 """What a member's name says: its text, whether it is safe, whether it is an image, an archive or rubbish. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -64,6 +65,13 @@ def archive_stem(name: str) -> str:
     base = name.rpartition("/")[2]
     suffixes = [suffix for suffix in ARCHIVE_SUFFIXES if base.lower().endswith(suffix)]
     return base[: -len(max(suffixes, key=len))] if suffixes else base
+
+
+def of_one_stem(archives: Iterable[str]) -> set[str]:
+    """Those that unpack into a folder into which another of them does: `a/set.zip` beside `a/set.tar`."""
+    folder_of = {key: f"{key.rpartition('/')[0]}/{archive_stem(key)}" for key in archives}
+    count = Counter(folder_of.values())
+    return {key for key, folder in folder_of.items() if count[folder] > 1}
 
 
 def is_compressed_name(name: str) -> bool:

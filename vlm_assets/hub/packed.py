@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from vlm_assets.archives.captions import EVERY, TablesBeside, member_captions
 from vlm_assets.archives.members import Found
-from vlm_assets.archives.names import packed_image_name
+from vlm_assets.archives.names import of_one_stem, packed_image_name
 from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.member_names import MemberNames, unsure_names
@@ -73,6 +73,9 @@ def tables_of_split(
         SourceError: the Hub cannot be reached.
     """
     told = {path: tables_for(path, split, splits, tree, rule) for path in split.files}
+    packed = [path for one in splits if one.format in PACKED for path in one.files]
+    for path in of_one_stem(packed) & told.keys():
+        told[path] |= {"same_stem": True} if told[path].get("files") else {}
     unfolded = [path for path, one in told.items() if one.get("files") and one["unfolded"]]
     loose = [nfc(file) for one in splits if one.format == "imagefolder" for file in one.files]
     if not unfolded or (len(told) == 1 and not loose):
@@ -96,6 +99,7 @@ def packed_words(told: Mapping[str, Any], rule: CaptionRule, paths: Sequence[Pat
         {key: partial(_opened, path) for key, path in zip(files, paths, strict=True)},
         frozenset(told.get("optional", ())),
         unfolded=told.get("unfolded", True),
+        stemmed=not told.get("same_stem", False),
         unsure=EVERY if unsure is True else frozenset(unsure),
     )
     return PackedWords(replace(rule, tables=tuple(dict.fromkeys(names)) if rule.tables else ()), beside)

@@ -161,11 +161,12 @@ def tables_beside(open_tables: "Mapping[str, Callable[[], IO[bytes]]]", item: It
         optional,
         unfolded=not payload.get("among_others", False),
         settled=payload.get("settled", False),
+        stemmed=not payload.get("same_stem", False),
         unsure=_Paths(item.key, payload.get("unsure", "")),
     )
 
 
-def _expects_words(archives: Collection[Any], counts: Mapping[str, Any]) -> bool:
+def _expects_words(archives: Collection[str], counts: Mapping[str, Any]) -> bool:
     """Whether the tables must speak of an archive's members: it is the only one, and they speak of nothing else."""
     return len(archives) == 1 and not counts.get("joined")
 
@@ -181,15 +182,15 @@ def loose_paths(named: Iterable[str], archives: Iterable[str]) -> list[str]:
 
 def beside_flags(
     archive: str,
-    archives: Collection[Any],
+    archives: Collection[str],
     counts: Mapping[str, Any],
     images: Collection[str],
     loose: Sequence[str],
 ) -> dict[str, Any]:
     """What the listing knows of the tables beside an archive, for its payload; only what is so.
 
-    `images`: keys of loose ones. A table that names `a.jpg` means that, not what is in `a.jpg.gz` beside it, nor a
-    member `a.jpg`; `loose`: see `loose_paths`.
+    `archives`: keys of all; `images`: keys of loose ones. A table that names `a.jpg` means that, not what is in
+    `a.jpg.gz` beside it, nor a member `a.jpg`; `loose`: see `loose_paths`.
     """
     inner = packed_image_name(archive)
     folder = _folder_of(archive)
@@ -206,9 +207,9 @@ def beside_flags(
 
 def told_flags(flags: Mapping[str, Any]) -> str:
     """What of them decides words, for an archive's identity."""
-    settled = ":settled" if flags.get("settled") else ""
+    told = "".join(f":{name}" for name in ("settled", "same_stem") if flags.get(name))
     unsure = flags.get("unsure", "")
-    return f"{settled}:{sha256(unsure.encode()).hexdigest()[:16]}" if unsure else settled
+    return f"{told}:{sha256(unsure.encode()).hexdigest()[:16]}" if unsure else told
 
 
 class _Paths(Container[str]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from vlm_assets.archives.names import of_one_stem
 from vlm_assets.captions.sidecars import match_sidecars
 from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.sources._archives import among_others, beside_flags, loose_paths, tables_near, told_flags
@@ -93,12 +94,14 @@ def with_captions(
             payload, told = caption_payload(said)
             beside = {key: by_key[key] for one in said for key in one.beside if key != item.key}
             items.append(_with(item, payload, told, "beside", dict(sorted(beside.items()))))
-        crowded = among_others(item.key for item in found.archives)
+        packed = [item.key for item in found.archives]
+        crowded, alike = among_others(packed), of_one_stem(packed)
         archives = []
         named = (item.key for item in items if item.payload.get("captions") and item.key in pictures)
-        loose = loose_paths(named, (one.key for one in found.archives))
+        loose = loose_paths(named, packed)
         for item in found.archives:
-            flags = beside_flags(item.key, found.archives, captions.counts, pictures, loose)
+            flags = beside_flags(item.key, packed, captions.counts, pictures, loose)
+            flags |= {"same_stem": True} if item.key in alike else {}
             told = rule.told + (told_flags(flags) if tables_of[item.key] else "")
             is_crowded = {"among_others": True} if item.key in crowded else {}
             tables = {key: owner_of[key] for key in tables_of[item.key]}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
-from vlm_assets.archives.names import is_image_name, is_opened, is_unread_archive
+from vlm_assets.archives.names import is_image_name, is_opened, is_unread_archive, of_one_stem
 from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
@@ -121,8 +121,9 @@ class ClientFolder:
         with FileHashes(context.cache_dir / _HASHES, workers=context.settings.worker_count) as hashes:
             digest_of = dict(zip(hashed, hashes.hash_many(paths), strict=True))
         items = [_item(key, names, spec.path, digest_of, said[key]) for key in said]
-        loose_named = loose_paths((key for key in said if said[key]), (one.key for one in archives))
-        crowded = among_others(one.key for one in archives)
+        packed_keys = [one.key for one in archives]
+        loose_named = loose_paths((key for key in said if said[key]), packed_keys)
+        crowded, alike = among_others(packed_keys), of_one_stem(packed_keys)
         containers = [
             archive_item(
                 one,
@@ -133,9 +134,10 @@ class ClientFolder:
                 tables_of[one.key],
                 said_by=rule.told,
                 is_among_others=one.key in crowded,
-                flags=beside_flags(
-                    one.key, archives, attributes.get("captions", {}), tree.images, loose_named
-                ),
+                flags={
+                    **beside_flags(one.key, packed_keys, captions.counts, tree.images, loose_named),
+                    **({"same_stem": True} if one.key in alike else {}),
+                },
             )
             for one in archives
         ]

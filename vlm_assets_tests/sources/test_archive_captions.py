@@ -328,3 +328,13 @@ def test_only_wanted_loose_images_take_words_from_members_and_change_their_archi
     assert identities(before)["x.zip"] != identities(after)["x.zip"]
     keys["exclude"] = ["a.jpg"]
     assert [one.text for one in upstream.fetched(packed, **keys)[1].records] == ["bir", "iki"]
+
+
+def test_the_stem_of_two_archives_means_neither(upstream: Upstream) -> None:
+    files = {
+        "x.zip": pack(a__jpg=JPEG, b__jpg=JPEG + b"b"), "x.cbz": pack(a__jpg=JPEG + b"y"),
+        "metadata.csv": table("x/a.jpg,bir", "x.zip/b.jpg,iki", "x.cbz/a.jpg,uc"),
+    }  # fmt: skip
+    _, fetched = upstream.fetched(files, text="metadata")
+    said = {one.origin.rpartition("/")[2]: (one.text, *one.remarks) for one in fetched.records}
+    assert said == {"x.zip!a.jpg": (None, "words_withheld"), "x.zip!b.jpg": ("iki",), "x.cbz!a.jpg": ("uc",)}

@@ -145,8 +145,14 @@ LIKE = b"file_name,text\n0.jpg,sifir\n1.jpg,bir\ntrain-1/0.jpg,iki\n"
             {"train.zip/test/0.jpg": None, "train.zip/1.jpg": "bir"},
             ["train.zip/test/0.jpg"],
         ),
+        (
+            {"train.zip": packed("0.jpg"), "train.cbz": packed("0.jpg"),
+             "metadata.csv": b"file_name,text\ntrain/0.jpg,sifir\ntrain.cbz/0.jpg,bir\n"},
+            {"train.zip/0.jpg": None, "train.cbz/0.jpg": "bir"},
+            ["train.zip/0.jpg"],
+        ),
     ],
-    ids=["zips", "tars", "loose"],
+    ids=["zips", "tars", "loose", "stems"],
 )  # fmt: skip
 def test_a_name_that_two_files_have_gives_neither_its_text(
     hub: HubService,
