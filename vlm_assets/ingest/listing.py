@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -29,6 +29,9 @@ from vlm_assets.words.manifest import Listing, ListingSlice
 from vlm_assets.words.records import Item, Listed, ListedSlice
 
 logger = logging.getLogger("vlm_assets.listing")
+
+_LOCK_WAIT_S: Final = 24 * 3600.0
+"""For who lists the same source; a list of many millions, or an archive page by page, takes hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def refresh_listing(
         ListingShrunkError: more than `shrink_tolerance` of the items are gone, and that was not accepted.
     """
     root = installation.root
-    with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=600):
+    with hold_lock(root.locks / f"listing.{spec.name}", f"listing {spec.name}", wait_s=_LOCK_WAIT_S):
         previous = read_listing(root, spec.name)
         with ItemTable.beside(root, spec.name) as table:
             made = _list(
