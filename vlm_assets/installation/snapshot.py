@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from vlm_assets.catalog.spec import Catalog, CorpusSpec
 from vlm_assets.sources.registry import source_of
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot, temporary_beside
 
@@ -25,7 +26,7 @@ def write_snapshot(root: DataRoot, catalog: Catalog) -> Path:
     path.parent.mkdir(exist_ok=True)
     temporary = temporary_beside(path)
     # Not through `store.arrow_files`, which loads pyarrow: the code location writes this while it loads.
-    with temporary.open("wb") as stream:
+    with temporary.open("wb") as stream, naming(temporary):
         stream.write(_dump(catalog))
         stream.flush()
         os.fsync(stream.fileno())

@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from vlm_assets.remote.bucket import Bucket, broken_connections
 from vlm_assets.remote.names import object_key
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import RemoteError, write_error
 from vlm_assets.words.manifest import FileEntry
 
@@ -89,7 +90,8 @@ def _fetch(bucket: Bucket, entry: FileEntry, part: Path, on_received: OnReceived
                 raise RemoteError(f"{object_key(entry.blake3)}: {size} of {entry.size_bytes} bytes: {cut}")
             logger.warning("%s: cut at %d bytes: %s", object_key(entry.blake3), size, cut)
             time.sleep(_FIRST_WAIT_S * 2 ** (cuts - 1))
-        os.fsync(file.fileno())
+        with naming(part):
+            os.fsync(file.fileno())
     return size, digest.hexdigest()
 
 

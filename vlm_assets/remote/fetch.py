@@ -25,6 +25,7 @@ from vlm_assets.store.slices import file_hash
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import place_version
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import DiskFullError, RemoteError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.words.manifest import FileEntry
@@ -224,7 +225,7 @@ def _link(source: Path, target: Path, entry: FileEntry) -> None:
         if error.errno not in {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}:
             raise
         shutil.copyfile(source, target)
-        with target.open("rb") as file:
+        with target.open("rb") as file, naming(target):
             os.fsync(file.fileno())
         if file_hash(target) != entry.blake3:
             raise StoreError(f"{target}: the copy of {source} differs from it") from error

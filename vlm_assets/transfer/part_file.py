@@ -14,6 +14,7 @@ from vlm_assets.transfer.answers import Headers, length_said
 from vlm_assets.transfer.encodings import NotCodedError, OverCapError, codings_of, decoded_pieces
 from vlm_assets.transfer.http import FaultError, TransferError
 from vlm_assets.transfer.politeness import Fault
+from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import RejectReason, StoreError, write_error
 
 _CONTENT_RANGE: Final = re.compile(r"^bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
@@ -227,7 +228,8 @@ class PartFile:
 
     def finish(self) -> None:
         """Sync and give the file its name."""
-        os.fsync(self._fd)
+        with naming(self._path):
+            os.fsync(self._fd)
         if self._plain is not None:
             self._plain.replace(self._dest)
             self._plain = None
@@ -237,7 +239,8 @@ class PartFile:
         self._note.unlink(missing_ok=True)
         folder = os.open(self._dest.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            with naming(self._dest.parent):
+                os.fsync(folder)
         finally:
             os.close(folder)
 

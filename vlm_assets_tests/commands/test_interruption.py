@@ -16,9 +16,9 @@ DEAF = """
 import sys, time
 from vlm_assets.commands.interruption import ended_by_ctrl_c
 with ended_by_ctrl_c(["verify"], grace_s=float(sys.argv[2])):
-    print("begun", flush=True)
     while True:
         try:
+            print("begun", flush=True)
             {doing}
         except KeyboardInterrupt:
             {then}
