@@ -196,6 +196,7 @@ class Short:
         return ran, words
 
 
+@pytest.mark.slow
 def test_a_quiet_night_lists_only_and_a_source_that_is_down_stops_no_other(
     tmp_path: Path, github: GitHubService, instance: dg.DagsterInstance
 ):

@@ -33,6 +33,7 @@ def run_ids(instance: dg.DagsterInstance) -> set[str]:
     return {run.run_id for run in instance.get_runs()}
 
 
+@pytest.mark.slow
 def test_a_run_goes_when_all_that_it_made_was_made_again(tmp_path, instance):
     line = Line(city(tmp_path), instance)
     later = time.time() + 91 * DAY_S

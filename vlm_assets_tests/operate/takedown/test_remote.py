@@ -180,6 +180,7 @@ def another_version(installation: Installation, name: str) -> None:
     commit_version(staging, link, manifest.model_copy(update={"revision": "another"}))
 
 
+@pytest.mark.slow
 def test_what_came_back_between_two_looks_is_found_refused_and_purged(
     copy: Shared, server: S3Server, tmp_path: Path
 ):
