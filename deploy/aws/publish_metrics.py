@@ -70,7 +70,7 @@ def hours_since_night(settings: Settings, now: float) -> float:
     """Reads Dagster's storage."""
     import dagster as dg  # noqa: PLC0415, TID251 - the other figures are taken without it
 
-    from vlm_assets.orchestration.night.schedules import NIGHTLY  # noqa: PLC0415
+    from vlm_assets.orchestration.night.schedules import NIGHTLY  # noqa: PLC0415 - loads Dagster
 
     with dg.DagsterInstance.get() as instance:
         nights = dg.RunsFilter(tags={"dagster/schedule_name": NIGHTLY})
@@ -81,9 +81,9 @@ def hours_since_night(settings: Settings, now: float) -> float:
 
 def slices_due(settings: Settings) -> int:
     """Over the sources in use."""
-    from vlm_assets.operate.status import due_slices  # noqa: PLC0415 - reads pyarrow's manifests
+    from vlm_assets.operate.status import uncommitted_slices  # noqa: PLC0415 - reads pyarrow's manifests
 
-    return due_slices(open_installation(settings))
+    return uncommitted_slices(open_installation(settings))
 
 
 def stale_hours(root: DataRoot, now: float) -> float:

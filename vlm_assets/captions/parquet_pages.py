@@ -15,7 +15,8 @@ FREE_BYTES: Final = 256 * 2**20
 """Unpacked together, this much is nobody's business."""
 RATIO: Final = 50
 """Beyond that, a batch or pages may unpack to so many times their bytes: image formats do not pack so well."""
-_BATCH_BYTES: Final = 256 * 2**20
+BATCH_BYTES: Final = 256 * 2**20
+"""What is read together unpacks to so much."""
 _TAIL_BYTES: Final = 8
 _MOST_FOOTER_BYTES: Final = 64 * 2**20
 _MOST_VALUES: Final = 8_000_000
@@ -102,7 +103,7 @@ def rows_at_once(group: RowGroup, data: Bytes, where: str) -> int:
                 of_a_row += page.unpacked * max(1, chunk.values // max(group.rows, 1))
         unpacked, packed = unpacked + largest.unpacked, packed + largest.packed
     judge(packed, unpacked, f"{where}: pages")
-    return max(1, _BATCH_BYTES // max(of_a_row, 1))
+    return max(1, BATCH_BYTES // max(of_a_row, 1))
 
 
 def check_columns(group: RowGroup, names: Sequence[str], where: str) -> None:

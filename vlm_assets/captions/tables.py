@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, Final, Literal, NamedTuple, cast
 
 from vlm_assets.captions.json_rows import json_line_rows, json_rows
-from vlm_assets.captions.parquet_pages import FileBytes, row_groups, rows_at_once
+from vlm_assets.captions.parquet_pages import BATCH_BYTES, FileBytes, row_groups, rows_at_once
 from vlm_assets.captions.separated import (
     Layout,
     Quotes,
@@ -34,7 +34,6 @@ _FORMATS: Final = {
 }  # fmt: skip
 _USUAL_SEPARATORS: Final = {".tsv": "\t", ".tab": "\t"}
 _BATCH_ROWS: Final = 1024
-_BATCH_BYTES: Final = 256 * 2**20
 _LOOKED_AT_ROWS: Final = 1000
 """Rows of a JSON file whose keys are its columns."""
 
@@ -187,7 +186,7 @@ def _parquet_batches(file: Any, stream: IO[bytes], where: str) -> Iterator[Any]:
     for number, group in enumerate(groups):
         rows = min(_BATCH_ROWS, rows_at_once(group, FileBytes(stream), where))
         for batch in file.iter_batches(batch_size=rows, row_groups=[number], use_threads=False):
-            if batch.nbytes > _BATCH_BYTES:
+            if batch.nbytes > BATCH_BYTES:
                 raise BombError(f"{where}: {batch.num_rows} rows of {batch.nbytes} bytes; no table of words")
             yield batch
 

@@ -216,9 +216,9 @@ def _zstd(packed: IO[bytes]) -> IO[bytes]:
 
 
 def _lz4(packed: IO[bytes]) -> IO[bytes]:
-    import pyarrow as pa  # noqa: PLC0415 - for CSV alone
+    import lz4.frame  # noqa: PLC0415 - for lz4 alone
 
-    return cast("IO[bytes]", pa.CompressedInputStream(packed, "lz4"))
+    return cast("IO[bytes]", lz4.frame.open(packed))
 
 
 _PACKED: Final[dict[bytes, Callable[[IO[bytes]], IO[bytes]]]] = {

@@ -22,6 +22,27 @@ def located(problems: Sequence[Problem], directory: Path) -> list[Problem]:
     return [_located(one, directory, trees) for one in problems]
 
 
+def source_lines(path: Path) -> dict[str, int]:
+    """Lines of the entries under `sources`, from 1, by their names; none of a file that cannot be read."""
+    found: dict[str, int] = {}
+    for entry in _children(_tree(path), "sources"):
+        for name in _children(entry, "name"):
+            found.setdefault(str(name.value), name.start_mark.line + 1)
+    return found
+
+
+def _children(node: Any, key: str) -> list[Any]:
+    """What stands under a key of a map: the elements of a list, or the one value."""
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    values = [value for one, value in node.value if one.value == key]
+    return [
+        child
+        for value in values
+        for child in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+    ]
+
+
 def _located(problem: Problem, directory: Path, trees: dict[str, Any]) -> Problem:
     if problem.line is not None or not problem.file.endswith((".yaml", ".yml")):
         return problem

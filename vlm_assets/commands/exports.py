@@ -1,6 +1,5 @@
 """A sealed corpus taken away: other formats."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,14 +7,8 @@ import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.takedowns import finish_quietly
+from vlm_assets.exports.formats import Format
 from vlm_assets.operate.tables import shown_progress, size
-
-
-class ExportFormat(StrEnum):
-    """What `export --format` takes."""
-
-    PARQUET = "parquet"
-    WEBDATASET = "webdataset"
 
 
 @app.command()
@@ -24,9 +17,7 @@ def export(
         Path, typer.Option(help="A new folder, or that of an earlier export to bring up to date.")
     ],
     target: Annotated[str | None, typer.Option(help="The largest, if none is given.")] = None,
-    form: Annotated[
-        ExportFormat, typer.Option("--format", help="Parquet or tars of samples.")
-    ] = ExportFormat.PARQUET,
+    form: Annotated[Format, typer.Option("--format", help="Parquet or tars of samples.")] = Format.PARQUET,
     *,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +31,7 @@ def export(
         done = export_corpus(
             installation,
             name,
-            form.value,
+            form,
             out,
             workers=installation.settings.worker_count,
             progress=advance,

@@ -19,12 +19,14 @@ INTERRUPTED: Final = 130
 GRACE_S: Final = 7.0
 """So long a command may take to end by itself."""
 _AGAIN: Final = "the same command goes on from there"
-_STAYS: Final[Mapping[str, str]] = {
+STAYS: Final[Mapping[str, str]] = {
     "add": "The catalogue is as it was; run it again.",
     "audit": "Nothing was changed; run it again.",
     "backup": f"What has arrived at the remote stays; {_AGAIN}.",
     "build": f"Slices, shards and downloads that are finished stay; {_AGAIN}.",
     "demo": f"What is finished stays; {_AGAIN}.",
+    "export": f"Files that are finished stay; {_AGAIN}.",
+    "init": f"What was written stays; {_AGAIN}.",
     "lock": "The lock is as it was; run it again.",
     "migrate": f"What is brought up to date stays; {_AGAIN}.",
     "prune": f"What was removed is gone, everything else is whole; {_AGAIN}.",
@@ -33,13 +35,16 @@ _STAYS: Final[Mapping[str, str]] = {
     "takedown": "What was begun is on record: vlm-assets takedown --finish goes on, and so does the next build.",
     "verify": f"What was hashed is remembered; {_AGAIN}.",
 }
+"""What to say of the others, by name."""
+READERS: Final = frozenset({"check", "diff", "docs", "pin", "plan", "show", "status", "unpin"})
+"""Commands that change nothing, or one small file in one step."""
 _READS: Final = "Nothing was changed; run it again."
 
 
 def what_stays(words: Sequence[str]) -> str:
     """One line for the command that these words of the command line begin with."""
     name = next((word for word in words if not word.startswith("-")), "")
-    return f"Interrupted. {_STAYS.get(name, _READS)}"
+    return f"Interrupted. {STAYS.get(name, _READS)}"
 
 
 @contextmanager

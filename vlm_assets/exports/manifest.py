@@ -1,13 +1,11 @@
 """`export.json`: what an export is made of, and what stands in it."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict
 
+from vlm_assets.exports.formats import Format
 from vlm_assets.words.manifest import FileEntry
 
 MANIFEST = "export.json"
-Format = Literal["parquet", "webdataset"]
 
 
 class ExportedShard(BaseModel):

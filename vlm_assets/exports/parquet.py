@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vlm_assets.words.schema import IMAGES_TYPE, SAMPLE_SCHEMA
+from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 ROW_GROUP_BYTES: Final = 100_000_000
 """Of encoded images a row group, one row at least: readers fetch whole ones, the Hub's viewer none above 286 MiB."""
@@ -71,7 +71,7 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def _image_bytes(batch: pa.RecordBatch) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Bytes of all images of each row."""
-    images = batch.column("images").cast(IMAGES_TYPE)
+    images = batch.column("images")
     sizes = pc.binary_length(images.flatten().field("bytes")).to_numpy(zero_copy_only=False)
     totals = np.zeros(batch.num_rows, np.int64)
     np.add.at(totals, pc.list_parent_indices(images).to_numpy(), sizes)

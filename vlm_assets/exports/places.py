@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from vlm_assets.exports.manifest import Format
+from vlm_assets.exports.formats import Format
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.words.layout import DataRoot
 

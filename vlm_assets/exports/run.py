@@ -10,7 +10,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name
-from vlm_assets.exports.manifest import MANIFEST, ExportedShard, ExportManifest, Format
+from vlm_assets.exports.formats import Format
+from vlm_assets.exports.manifest import MANIFEST, ExportedShard, ExportManifest
 from vlm_assets.exports.parquet import write_parquet
 from vlm_assets.exports.places import ExportPlace, remember_place
 from vlm_assets.exports.webdataset import write_tar
@@ -28,7 +29,6 @@ from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 FORMAT_VERSION: Final = 1
 """Raised where equal rows would give other bytes; all files are then written anew."""
-_SUFFIX: Final[Mapping[Format, str]] = {"parquet": "parquet", "webdataset": "tar"}
 
 Progress = Callable[[int, int], None]
 """Told bytes of the corpus done and in all, after each file."""
@@ -142,7 +142,7 @@ class _Export:
     done: dict[str, ExportedShard] = field(default_factory=dict)
 
     def run(self, workers: int, progress: Progress) -> Exported:
-        names = {f"data/r{bits}.{_SUFFIX[self.form]}": bits for bits in sorted(self.corpus.shards)}
+        names = {f"data/r{bits}.{self.form.suffix}": bits for bits in sorted(self.corpus.shards)}
         (self.out / "data").mkdir(exist_ok=True)
         removed = self._remove_others(names)
         self.done = dict(self._kept(names))
@@ -218,7 +218,9 @@ class _Export:
     def _fill(self, file: HashingFile, batches: Iterator[pa.RecordBatch], bits: str) -> int:
         sink = cast("BinaryIO", file)
         return (
-            write_parquet(batches, sink) if self.form == "parquet" else write_tar(batches, sink, f"r{bits}-")
+            write_parquet(batches, sink)
+            if self.form is Format.PARQUET
+            else write_tar(batches, sink, f"r{bits}-")
         )
 
     def _tell(self, *, complete: bool) -> ExportManifest:
@@ -241,7 +243,5 @@ def _card(corpus: CorpusManifest, form: Format) -> str:
     files = "- config_name: default\n  data_files:\n  - split: train\n    path: data/*.parquet\n"
     configs = f"---\nconfigs:\n{files}---\n\n"
     told = f"{corpus.rows:,} rows of the corpus with root hash `{corpus.root_hash}`, as {form}"
-    return (
-        f"{configs if form == 'parquet' else ''}# {corpus.corpus} {corpus.target}\n\n{told}. `{MANIFEST}` lists the "
-        "files with their hashes.\n"
-    )
+    head = configs if form is Format.PARQUET else ""
+    return f"{head}# {corpus.corpus} {corpus.target}\n\n{told}. `{MANIFEST}` lists the files with their hashes.\n"

@@ -10,6 +10,7 @@ import orjson
 from vlm_assets.hub.client import HubRepo
 from vlm_assets.hub.contents import HEAD_BYTES, format_of_head, is_unnamed
 from vlm_assets.hub.repo_files import RepoFile
+from vlm_assets.words.layout import temporary_beside
 
 LOOKED_AT: Final = 1000
 """Files without a known suffix that a listing asks for the first bytes of: the first by path, on every machine."""
@@ -44,7 +45,7 @@ def formats_by_content(
         with ThreadPoolExecutor(at_once, thread_name_prefix="hub-heads") as pool:
             known |= dict(zip([file.identity for file in unknown], pool.map(look, unknown), strict=True))
         kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".tmp")
-        partial.write_bytes(orjson.dumps(known))
-        partial.replace(kept)
+        beside = temporary_beside(kept)
+        beside.write_bytes(orjson.dumps(known))
+        beside.replace(kept)
     return {file.path: form for file in unnamed if (form := known.get(file.identity))}

@@ -94,9 +94,9 @@ def read_status(installation: Installation) -> Status:
     )
 
 
-def due_slices(installation: Installation) -> int:
+def uncommitted_slices(installation: Installation) -> int:
     """Slices new, changed or never committed, over the sources that are fetched; reads summaries alone."""
-    fetched = [spec.name for spec in installation.catalog.sources if spec.enabled and not spec.hold]
+    fetched = [spec.name for spec in installation.catalog.sources if spec.active]
     return sum(
         _due(read_listing(installation.root, name), summarise_source(installation.root, name).slices)
         for name in fetched

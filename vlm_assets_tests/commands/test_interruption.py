@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-from vlm_assets.commands.interruption import what_stays
+from vlm_assets.cli import app
+from vlm_assets.commands.interruption import READERS, STAYS, what_stays
 from vlm_assets_tests.workplace import STREET, install
 
 DEAF = """
@@ -42,6 +44,12 @@ def began(program: str, *words: str, **environment: str) -> "subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_of_every_command_it_is_known_what_stays():
+    commands = set(get_command(app).commands)  # type: ignore[attr-defined]  # a click group
+    assert STAYS.keys() | READERS == commands
+    assert not STAYS.keys() & READERS
 
 
 @pytest.mark.parametrize("name", ENDS)

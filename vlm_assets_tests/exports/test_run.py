@@ -15,7 +15,8 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from vlm_assets.allocation.step import allocate, tombstones_in_force
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.exports import run
-from vlm_assets.exports.manifest import MANIFEST, ExportManifest, Format
+from vlm_assets.exports.formats import Format
+from vlm_assets.exports.manifest import MANIFEST, ExportManifest
 from vlm_assets.exports.run import Exported, export_corpus
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown import TakedownOrder, take_down
@@ -24,7 +25,7 @@ from vlm_assets.store.tombstones import write_tombstone
 from vlm_assets.words.errors import CorpusError, StoreError, TakenDownError
 from vlm_assets_tests.workplace import expect_error, ingest, install, picture
 
-FORMATS: tuple[Format, ...] = ("parquet", "webdataset")
+FORMATS = tuple(Format)
 COUNT = 60
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TURNS = pa.list_(pa.struct([("user", pa.string()), ("assistant", pa.string())]))
@@ -102,8 +103,8 @@ def webdataset_rows(out: Path) -> list[dict[str, Any]]:
 
 
 ROWS: dict[Format, Callable[[Path], list[dict[str, Any]]]] = {
-    "parquet": parquet_rows,
-    "webdataset": webdataset_rows,
+    Format.PARQUET: parquet_rows,
+    Format.WEBDATASET: webdataset_rows,
 }
 
 
@@ -121,7 +122,7 @@ def test_every_row_is_that_of_the_corpus(sealed, tmp_path, form):
 
 
 def test_datasets_opens_the_folder(sealed, tmp_path):
-    export_corpus(sealed, "t", "parquet", tmp_path / "out")
+    export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     whole = datasets.load_from_disk(str(sealed.root.corpus("small", "t").resolve()))
     assert {name: part.num_rows for name, part in loaded.items()} == {"train": COUNT}
@@ -166,22 +167,22 @@ def test_a_cut_export_goes_on_and_ends_with_the_same_bytes(sealed, tmp_path, mon
 
 
 def test_a_file_that_rotted_is_written_again(sealed, tmp_path):
-    done = export_corpus(sealed, "t", "parquet", tmp_path / "out")
+    done = export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
     name = next(iter(done.manifest.files))
     data = bytearray((tmp_path / "out" / name).read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "out" / name).write_bytes(data)
-    assert export_corpus(sealed, "t", "parquet", tmp_path / "out").written == 1
-    assert ROWS["parquet"](tmp_path / "out") == corpus_rows(sealed)
+    assert export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out").written == 1
+    assert ROWS[Format.PARQUET](tmp_path / "out") == corpus_rows(sealed)
 
 
 def test_growth_writes_the_shards_that_changed(fresh, tmp_path):
-    before = export_corpus(fresh, "t", "parquet", tmp_path / "out")
+    before = export_corpus(fresh, "t", Format.PARQUET, tmp_path / "out")
     add_rows(tmp_path, range(COUNT, COUNT + 1), "b")
-    grown = export_corpus(seal(tmp_path), "t", "parquet", tmp_path / "out")
+    grown = export_corpus(seal(tmp_path), "t", Format.PARQUET, tmp_path / "out")
     assert grown.manifest.rows == COUNT + 1
     assert grown.kept >= len(before.manifest.files) - 2
-    assert ROWS["parquet"](tmp_path / "out") == corpus_rows(fresh)
+    assert ROWS[Format.PARQUET](tmp_path / "out") == corpus_rows(fresh)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -201,7 +202,7 @@ def test_a_takedown_names_the_exports_and_the_next_one_is_without_the_row(fresh,
 def test_what_holds_a_row_that_was_taken_down_is_not_exported(fresh, tmp_path):
     row = corpus_rows(fresh)[0]["id"]
     write_tombstone(fresh.root, tombstone_of(fresh.root, TakedownOrder(id=row)))
-    told = expect_error(lambda: export_corpus(fresh, "t", "parquet", tmp_path / "out"), TakenDownError)
+    told = expect_error(lambda: export_corpus(fresh, "t", Format.PARQUET, tmp_path / "out"), TakenDownError)
     assert row in told
     assert not (tmp_path / "out").exists()
 
@@ -215,7 +216,7 @@ def test_a_damaged_shard_is_named(fresh, tmp_path, workers):
     path.chmod(0o644)
     path.write_bytes(data)
     told = expect_error(
-        lambda: export_corpus(fresh, "t", "parquet", tmp_path / "out", workers=workers), StoreError
+        lambda: export_corpus(fresh, "t", Format.PARQUET, tmp_path / "out", workers=workers), StoreError
     )
     assert path.name in told
     assert "vlm-assets verify" in told
@@ -224,15 +225,15 @@ def test_a_damaged_shard_is_named(fresh, tmp_path, workers):
 def test_places_that_cannot_be_are_told(sealed, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").touch()
-    told = expect_error(lambda: export_corpus(sealed, "t", "parquet", tmp_path / "photos"), StoreError)
+    told = expect_error(lambda: export_corpus(sealed, "t", Format.PARQUET, tmp_path / "photos"), StoreError)
     assert "holiday.jpg" in told
     assert (tmp_path / "photos" / "holiday.jpg").exists()
-    told = expect_error(lambda: export_corpus(sealed, "10", "parquet", tmp_path / "out"), CorpusError)
+    told = expect_error(lambda: export_corpus(sealed, "10", Format.PARQUET, tmp_path / "out"), CorpusError)
     assert "build --target 10" in told
 
 
 def test_another_format_in_the_same_folder_leaves_nothing_of_the_first(sealed, tmp_path):
-    export_corpus(sealed, "t", "parquet", tmp_path / "out")
-    done: Exported = export_corpus(sealed, "t", "webdataset", tmp_path / "out")
+    export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
+    done: Exported = export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "out")
     assert done.removed == len(done.manifest.files)
     assert {path.suffix for path in (tmp_path / "out" / "data").iterdir()} == {".tar"}

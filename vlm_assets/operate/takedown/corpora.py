@@ -55,8 +55,12 @@ class Corpora:
                 continue
             if self.holds(version):
                 self._rewrite(link, version)
-            elif not (version / CARD_FILE).is_file():
+            elif self._lacks_its_card(version):
                 self._write_card(link.parent.name, link.name)
+
+    def _lacks_its_card(self, version: Path) -> bool:
+        """Whether a takedown has written it, and not its card."""
+        return not (version / CARD_FILE).is_file() and read_manifest(version, CorpusManifest).holes > 0
 
     def _rewrite(self, link: Path, version: Path) -> None:
         corpus, target = link.parent.name, link.name

@@ -6,7 +6,7 @@ evidence on disk, as for the sensors. A listing, a fetch and an audit each say a
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.metadata import source_state, table
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE, FAILED, dataset_key
+from vlm_assets.orchestration.run.check_events import as_event
 from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
@@ -94,20 +95,6 @@ def _stands(state: TargetState, waiting: Mapping[str, int]) -> dg.AssetCheckResu
     else:
         told = f"{target} has what its sources list: no slice is due, its inputs are those of now."
     return _corpus(passed=state.up_to_date and not waiting, told=told, waiting=waiting)
-
-
-def as_event(result: dg.AssetCheckResult, partition: str | None = None) -> dg.AssetCheckEvaluation:
-    """A result as an event, for runs that do not make the check themselves."""
-    return dg.AssetCheckEvaluation(
-        asset_key=cast("dg.AssetKey", result.asset_key),
-        check_name=cast("str", result.check_name),
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-        blocking=False,
-        partition=partition,
-    )
 
 
 def tell_due(context: Context, installation: Installation, spec: SourceSpec) -> None:

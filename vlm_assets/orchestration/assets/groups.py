@@ -1,6 +1,6 @@
 """How assets are shown: groups, kinds, tags, owners, links and places in the catalogue. For eyes only."""
 
-import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.definitions.utils import is_valid_owner
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.catalog.yaml_places import source_lines
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.metadata import source_state
 from vlm_assets.settings import Settings
@@ -52,16 +53,14 @@ def source_metadata(spec: SourceSpec, installation: Installation) -> dict[str, A
 def catalog_references(directory: Path, source: str | None = None) -> dict[str, Any]:
     """Code references to a source's entry in the catalogue, or to `corpus.yaml`; none where the files are gone."""
     if source is None:
-        found = [(path, 1) for path in [directory / "corpus.yaml"] if path.is_file()]
+        found = {path: 1 for path in [directory / "corpus.yaml"] if path.is_file()}
     else:
-        found = [
-            place
-            for path in sorted((directory / "sources").glob("*.yaml"))
-            for place in _places(path, source)
-        ]
+        files = [path for path in sorted((directory / "sources").glob("*.yaml")) if path.is_file()]
+        lines = {path: _source_lines(path, path.stat().st_mtime_ns) for path in files}
+        found = {path: told[source] for path, told in lines.items() if source in told}
     references = [
         dg.LocalFileCodeReference(file_path=str(path.absolute()), line_number=line, label="the catalogue")
-        for path, line in found
+        for path, line in found.items()
     ]
     return (
         {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=references)}
@@ -70,11 +69,8 @@ def catalog_references(directory: Path, source: str | None = None) -> dict[str, 
     )
 
 
-def _places(path: Path, source: str) -> list[tuple[Path, int]]:
-    """Where a file names a source."""
-    entry = re.compile(rf"""[\s{{,-]*["']?name["']?\s*:\s*["']?{re.escape(source)}["']?\s*([,}}#].*)?""")
-    try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return [(path, number) for number, line in enumerate(lines, 1) if entry.fullmatch(line)]
+@cache
+def _source_lines(path: Path, changed_ns: int) -> dict[str, int]:
+    """`source_lines` of a file as it was when it was changed."""
+    del changed_ns
+    return source_lines(path)

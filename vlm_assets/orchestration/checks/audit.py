@@ -22,10 +22,11 @@ from pydantic import Field
 from vlm_assets.audit.findings import FindingName, Severity, finding_names, severity_of
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.assets.due import as_event, corpus_due, sealed_targets, tell
+from vlm_assets.orchestration.assets.due import corpus_due, sealed_targets, tell
 from vlm_assets.orchestration.assets.metadata import shortened
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE
+from vlm_assets.orchestration.run.check_events import as_event
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.remote.line import line_remote
 

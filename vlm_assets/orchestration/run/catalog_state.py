@@ -12,6 +12,7 @@ from typing import Final
 import dagster as dg
 
 from vlm_assets.orchestration.names import CATALOG_KEY, PARSES
+from vlm_assets.orchestration.run.check_events import as_event
 from vlm_assets.words.errors import Problem
 
 _SHOWN: Final = 20
@@ -50,16 +51,7 @@ def report_catalog(notes: Path, faults: Sequence[Problem], served: str) -> None:
     note = notes / _NOTE
     if not os.environ.get("DAGSTER_HOME") or not (faults or note.exists()):
         return
-    result = catalog_result(faults, served)
-    event = dg.AssetCheckEvaluation(
-        asset_key=CATALOG_KEY,
-        check_name=PARSES,
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-        blocking=False,
-    )
+    event = as_event(catalog_result(faults, served))
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(event)
     if faults:
