@@ -248,7 +248,7 @@ def test_a_parquet_table_that_unpacks_to_far_more_is_refused(monkeypatch):
 
 def test_rows_of_a_parquet_table_that_its_dictionary_makes_large_come_few_at_a_time(monkeypatch):
     monkeypatch.setattr(parquet_pages, "BATCH_BYTES", 2**20)
-    monkeypatch.setattr(tables, "_BATCH_BYTES", 2**21)
+    monkeypatch.setattr(tables, "BATCH_BYTES", 2**21)
     sink = io.BytesIO()
     text = "".join(map(chr, range(1000, 20_000)))
     pq.write_table(pa.table({"text": [text] * 200}), sink)
