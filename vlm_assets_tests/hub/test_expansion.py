@@ -23,7 +23,7 @@ TEXT = b"".join(b"%08d" % number for number in range(2**18))
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A MiB is much here."""
     monkeypatch.setattr(parquet_pages, "FREE_BYTES", 2**20)
-    monkeypatch.setattr(parquet_pages, "_BATCH_BYTES", 2**20)
+    monkeypatch.setattr(parquet_pages, "BATCH_BYTES", 2**20)
     monkeypatch.setattr(limits, "_FREE_BYTES", 2**20)
 
 
