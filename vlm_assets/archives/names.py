@@ -55,8 +55,10 @@ def is_opened(name: str) -> bool:
 
 def packed_image_name(name: str) -> str:
     """`a.jpg`, without its folders, of `in/a.jpg.gz`; "" of any other name."""
-    base = name.rpartition("/")[2]
-    inner = base[: -len(suffix_of(base))] if suffix_of(base) in COMPRESSED_SUFFIXES else ""
+    suffix = suffix_of(name)
+    if suffix not in COMPRESSED_SUFFIXES:
+        return ""
+    inner = name.rpartition("/")[2][: -len(suffix)]
     return inner if is_image_name(inner) else ""
 
 

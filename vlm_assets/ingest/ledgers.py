@@ -67,14 +67,11 @@ class Ledgers:
     ) -> None:
         """Takes in what items that are entered held besides records, once all are; of kept ones it is known."""
         self.left_out = {entry.key: by_item[entry.key] for entry in self.items if by_item.get(entry.key)}
-        self.items = [
-            replace(
-                entry,
-                left_out=len(self.left_out.get(entry.key, ())),
-                companions=companions.get(entry.key, entry.companions),
-            )
-            for entry in self.items
-        ]
+        for place, entry in enumerate(self.items):
+            beyond = len(self.left_out.get(entry.key, ()))
+            beside = companions.get(entry.key, entry.companions)
+            if (beyond, beside) != (entry.left_out, entry.companions):
+                self.items[place] = replace(entry, left_out=beyond, companions=beside)
 
     def check_tolerance(self, rows: int, tolerance: float) -> None:
         """Returns where the share of rejects and unread members is no larger than the source tolerates.

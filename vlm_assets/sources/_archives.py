@@ -54,6 +54,8 @@ class PathGlobs:
 
     def lets_through(self, path: str) -> bool:
         """Whether a file is wanted; of a member: it is, or its whole archive is."""
+        if not self.exclude and "*" in self.include:
+            return True
         if any(fnmatchcase(path, glob) for glob in self.exclude):
             return False
         return any(fnmatchcase(path, glob) for glob in self.include)

@@ -227,8 +227,7 @@ def _item(
     identity = [f"{size}:{digest}", told] if told else [f"{size}:{digest}"]
     if names[key] != key:  # on disk not in NFC, or not UTF-8
         payload["name_hex"] = os.fsencode(names[key]).hex()
-    beside = sorted({other for one in captions for other in one.beside} - {key})
-    if beside:
+    if beside := sorted({other for one in captions for other in one.beside} - {key}):
         payload["beside"] = {
             other: os.fsencode(names[other]).hex() if names[other] != other else None for other in beside
         }

@@ -262,9 +262,7 @@ class Schedule:
         """A turn, or None with the host put where it belongs meanwhile."""
         while host.delayed and host.delayed[0][0] <= now:
             host.pending.insert(_LATER, heapq.heappop(host.delayed)[2])
-        if self._abandon(host, now):
-            return None
-        if host.active >= host.width:
+        if host.active >= host.width or self._abandon(host, now):
             return None
         while host.pending and (verdict := self._veto(host.next_job())) is not None:
             self.vetoed.append((host.pending.popleft(), verdict))

@@ -49,8 +49,9 @@ class ItemColumns(Sequence[Item]):
         """
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
+        written = self.payloads[place]
         try:
-            payload = orjson.loads(self.payloads[place])
+            payload = {} if written == "{}" else orjson.loads(written)
         except orjson.JSONDecodeError as error:
             raise StoreError(
                 f"item {self.keys[place]}: its payload in the listing is damaged; list again"
