@@ -27,7 +27,8 @@ from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.guarded_clients import guarded_transport
-from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
+from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, StoreError, is_full, of_the_disk

@@ -5,7 +5,6 @@ A message is about one run. The webhook gets JSON whose `text` chat services sho
 
 import logging
 import re
-import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import orjson
 
 from vlm_assets.operate.logs import redact
 from vlm_assets.settings import Settings
+from vlm_assets.transfer.tls import tls_context
 
 logger = logging.getLogger("vlm_assets.notify")
 
@@ -99,9 +99,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _post(settings: Settings, url: str, failure: Failure) -> str:
-    context = ssl.create_default_context()
-    if settings.ca_bundle is not None:
-        context.load_verify_locations(settings.ca_bundle)
+    context = tls_context(settings.ca_bundle)
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
     body = orjson.dumps({"text": failure.text, **asdict(failure), "slices": list(failure.slices)})
     told = ""

@@ -28,7 +28,8 @@ from requests.adapters import HTTPAdapter
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.guarded_clients import guard_adapter
 from vlm_assets.transfer.http import TransferError, user_agent
-from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
+from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.errors import SourceError
 

@@ -6,7 +6,6 @@ server answered, and shares rate and pauses of a host with every other process o
 
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -124,11 +123,3 @@ class SyncGuest:
         if gate is None:
             gate = self._gates[host] = HostGate(self._locks_dir, host)
         return gate
-
-
-def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
-    """Verification against the system's certificates and those of the settings' bundle."""
-    context = ssl.create_default_context()
-    if ca_bundle is not None:
-        context.load_verify_locations(ca_bundle)
-    return context

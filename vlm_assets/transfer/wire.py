@@ -14,6 +14,7 @@ from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.guard import Guard, GuardedResolver
 from vlm_assets.transfer.http import user_agent
 from vlm_assets.transfer.lenient import LenientClient
+from vlm_assets.transfer.tls import shared_tls_context
 from vlm_assets.words.contexts import SourceSettings
 
 _THREADS: Final = 32
@@ -38,9 +39,7 @@ class Wire:
             ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
         )
         resolver = GuardedResolver(self.guard)
-        tls = ssl.create_default_context()
-        if self._settings.ca_bundle is not None:
-            tls.load_verify_locations(self._settings.ca_bundle)
+        tls = shared_tls_context(self._settings.ca_bundle)
         # Bytes as they were published: a body re-encoded under way is another body.
         headers = {"User-Agent": user_agent(self._settings), "Accept": "*/*", "Accept-Encoding": "identity"}
         self._session = _open_session(self._settings.http_timeout_s, resolver, tls, headers)

@@ -19,7 +19,8 @@ from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.guarded_clients import guard_adapter, guarded_transport
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.kaggle import Kaggle, KaggleDataset
-from vlm_assets.transfer.sync_guest import SyncGuest, tls_context
+from vlm_assets.transfer.sync_guest import SyncGuest
+from vlm_assets.transfer.tls import tls_context
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError
 from vlm_assets_tests.odd_servers import OddServer, answer

@@ -1,8 +1,11 @@
 """HTTP as real servers speak it: what is an answer to a browser is one here."""
 
 import gzip
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,12 @@ from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.transfer.redirects import next_hop
+from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason
-from vlm_assets_tests.odd_servers import OddServer, Question, Raw, answer
+from vlm_assets_tests.odd_servers import Answer, OddServer, Question, Raw, answer
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
 from vlm_assets_tests.transfer.odd_answers import TAKEN
+from vlm_assets_tests.transfer.patience import be_brisk
 
 NAMES = sorted(TAKEN)
 PICTURE = jpeg("a picture", 9000)
@@ -42,11 +47,34 @@ def content(result: Fetched | Reject) -> bytes:
     return result.body if isinstance(result.body, bytes) else result.body.read_bytes()
 
 
+Told = tuple[Fetched | Reject, Counter[str]]
+"""What became of a URL, and what its server was asked."""
+
+
+def told_of(scripts: Mapping[str, Mapping[str, Answer]], folder: Path, target: str = "/a") -> dict[str, Told]:
+    """`target` of each script, from a server of its own, all in one fetch: their waits go by at once."""
+    with ExitStack() as stack:
+        be_brisk(stack.enter_context(pytest.MonkeyPatch.context()).setattr)
+        servers = {name: stack.enter_context(OddServer(dict(script))) for name, script in scripts.items()}
+        context = FetchContext(
+            quick_settings(max_image_bytes=2_000_000), "web", "all", "r", {},
+            folder / "cache", folder / "spool", folder / "locks",
+        )  # fmt: skip
+        urls = [UrlItem(name, one.url(target)) for name, one in servers.items()]
+        results = fetch_urls(urls, context, HostLimits())
+        return {name: (found, servers[name].counts) for name, found in zip(servers, results, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory) -> dict[str, Told]:
+    return told_of({name: {"/a": TAKEN[name](PICTURE)} for name in NAMES}, tmp_path_factory.mktemp("taken"))
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_what_browsers_take_is_taken_with_two_requests_at_most(server, fetch, name):
-    server.script["/a"] = TAKEN[name](PICTURE)
-    assert content(fetch(server.url("/a"))) == PICTURE
-    assert server.counts["/a"] <= 2
+def test_what_browsers_take_is_taken_with_two_requests_at_most(taken, name):
+    found, asked = taken[name]
+    assert content(found) == PICTURE
+    assert asked["/a"] <= 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,49 +172,65 @@ REFUSED: dict[str, tuple[Raw, RejectReason, bool, int]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory) -> dict[str, Told]:
+    scripts = {name: {"/a": said} for name, (said, *_) in REFUSED.items()}
+    return told_of(scripts, tmp_path_factory.mktemp("refused"))
+
+
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_is_no_picture_is_refused_for_its_true_reason(server, fetch, name):
-    server.script["/a"], reason, transient, asked = REFUSED[name]
-    result = fetch(server.url("/a"), max_image_bytes=2_000_000)
+def test_what_is_no_picture_is_refused_for_its_true_reason(refused, name):
+    (result, counts), (_, reason, transient, asked) = refused[name], REFUSED[name]
     assert isinstance(result, Reject)
-    assert (result.reason, result.transient, server.counts["/a"]) == (reason, transient, asked), result
+    assert (result.reason, result.transient, counts["/a"]) == (reason, transient, asked), result
 
 
-@pytest.mark.parametrize(
-    ("location", "target"),
-    [
-        pytest.param("b.jpg", "/x/b.jpg", id="relative"),
-        pytest.param("./b.jpg", "/x/b.jpg", id="here"),
-        pytest.param("../b.jpg", "/b.jpg", id="up"),
-        pytest.param("../../../b.jpg", "/b.jpg", id="too-far-up"),
-        pytest.param("/b.jpg", "/b.jpg", id="absolute-path"),
-        pytest.param("?page=2", "/x/a?page=2", id="query"),
-        pytest.param("//{host}/b.jpg", "/b.jpg", id="same-scheme"),
-        pytest.param("http://{host}/b.jpg", "/b.jpg", id="absolute"),
-        pytest.param("HTTP://{host}/b.jpg", "/b.jpg", id="scheme-in-capitals"),
-        pytest.param("http://{host}", "/", id="no-path"),
-        pytest.param("http://{host}?b=1", "/?b=1", id="no-path-but-query"),
-        pytest.param("  /b.jpg \t", "/b.jpg", id="spaces-around"),
-        pytest.param("/b.jpg#top", "/b.jpg", id="fragment"),
-        pytest.param("/a b c.jpg", "/a%20b%20c.jpg", id="spaces-inside"),
-        pytest.param("/a%20b.jpg?s=%2Fx%3D", "/a%20b.jpg?s=%2Fx%3D", id="escapes-stay"),
-        pytest.param("/100%.jpg", "/100%25.jpg", id="stray-percent"),
-        pytest.param("/çiçek.jpg".encode(), "/%C3%A7i%C3%A7ek.jpg", id="utf-8"),
-        pytest.param("/çiçek.jpg".encode("cp1254"), "/%E7i%E7ek.jpg", id="code-page"),
-        pytest.param('/a"b<c>|d.jpg', "/a%22b%3Cc%3E%7Cd.jpg", id="characters-of-no-url"),
-        pytest.param("/a;b=1,c:d@e.jpg", "/a;b=1,c:d@e.jpg", id="characters-of-a-url"),
-    ],
-)
-@pytest.mark.parametrize("status", ["301 Moved", "307 Temporary Redirect"])
-def test_redirects_lead_where_browsers_go(server, fetch, location, target, status):
-    line = (
-        location
-        if isinstance(location, bytes)
-        else location.replace("{host}", f"127.0.0.1:{server.port}").encode()
-    )
-    server.script["/x/a"] = answer(b"", b"Location: " + line, status=status)
-    server.script[target] = answer(PICTURE)
-    assert content(fetch(server.url("/x/a"))) == PICTURE
+LEADS: dict[str, tuple[str | bytes, str]] = {
+    "relative": ("b.jpg", "/x/b.jpg"),
+    "here": ("./b.jpg", "/x/b.jpg"),
+    "up": ("../b.jpg", "/b.jpg"),
+    "too-far-up": ("../../../b.jpg", "/b.jpg"),
+    "absolute-path": ("/b.jpg", "/b.jpg"),
+    "query": ("?page=2", "/x/a?page=2"),
+    "same-scheme": ("//{host}/b.jpg", "/b.jpg"),
+    "absolute": ("http://{host}/b.jpg", "/b.jpg"),
+    "scheme-in-capitals": ("HTTP://{host}/b.jpg", "/b.jpg"),
+    "no-path": ("http://{host}", "/"),
+    "no-path-but-query": ("http://{host}?b=1", "/?b=1"),
+    "spaces-around": ("  /b.jpg \t", "/b.jpg"),
+    "fragment": ("/b.jpg#top", "/b.jpg"),
+    "spaces-inside": ("/a b c.jpg", "/a%20b%20c.jpg"),
+    "escapes-stay": ("/a%20b.jpg?s=%2Fx%3D", "/a%20b.jpg?s=%2Fx%3D"),
+    "stray-percent": ("/100%.jpg", "/100%25.jpg"),
+    "utf-8": ("/çiçek.jpg".encode(), "/%C3%A7i%C3%A7ek.jpg"),
+    "code-page": ("/çiçek.jpg".encode("cp1254"), "/%E7i%E7ek.jpg"),
+    "characters-of-no-url": ('/a"b<c>|d.jpg', "/a%22b%3Cc%3E%7Cd.jpg"),
+    "characters-of-a-url": ("/a;b=1,c:d@e.jpg", "/a;b=1,c:d@e.jpg"),
+}
+STATUSES = ("301 Moved", "307 Temporary Redirect")
+
+
+@pytest.fixture(scope="module")
+def led(tmp_path_factory) -> dict[str, Told]:
+    def script(location: str | bytes, target: str, status: str) -> dict[str, Any]:
+        def leads(asked: Question) -> Raw:
+            named = location
+            if isinstance(named, str):
+                named = named.replace("{host}", asked.headers["host"]).encode()
+            return answer(b"", b"Location: " + named, status=status)
+
+        return {"/x/a": leads, target: answer(PICTURE)}
+
+    scripts = {f"{name} {status}": script(*LEADS[name], status) for name in LEADS for status in STATUSES}
+    return told_of(scripts, tmp_path_factory.mktemp("led"), "/x/a")
+
+
+@pytest.mark.parametrize("name", LEADS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_redirects_lead_where_browsers_go(led, name, status):
+    found, asked = led[f"{name} {status}"]
+    assert content(found) == PICTURE
+    assert asked == {"/x/a": 1, LEADS[name][1]: 1}
 
 
 @pytest.mark.parametrize(

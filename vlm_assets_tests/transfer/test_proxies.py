@@ -20,7 +20,7 @@ from vlm_assets.transfer.guarded_clients import guard_adapter, guarded_transport
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.transfer.proxies import Proxies
-from vlm_assets.transfer.sync_guest import tls_context
+from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.errors import ConfigError, Reject, RejectReason
 from vlm_assets_tests.odd_servers import OddServer, answer

@@ -1,25 +1,24 @@
-import ssl
+"""The certificates that connections trust are read once, and again when the bundle changes."""
+
+import os
 
 import pytest
 
-from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
-from vlm_assets.transfer.politeness import HostLimits
-from vlm_assets.words.errors import Reject, RejectReason
-from vlm_assets_tests.servers import FaultServer, Reply
-from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
+from vlm_assets.transfer.tls import shared_tls_context
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-def test_tls_is_verified_with_the_extra_bundle(certificate, context, trusted):
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(certificate)
-    settings = quick_settings(ca_bundle=certificate if trusted else None)
-    with FaultServer({"/a": Reply(body=jpeg("a"))}, tls=server_side) as server:
-        url = server.url("/a")
-        (result,) = fetch_urls([UrlItem(url, url)], context(settings), HostLimits())
-        if trusted:
-            assert isinstance(result, Fetched)
-        else:
-            assert isinstance(result, Reject)
-            assert (result.reason, result.transient, len(server.log)) == (RejectReason.UNREACHABLE, True, 0)
-            assert "certificate refused" in result.detail
+def test_the_same_bundle_is_read_once_and_another_version_of_it_anew(certificate):
+    first = shared_tls_context(certificate)
+    assert shared_tls_context(certificate) is first
+    assert shared_tls_context(None) is not first
+    os.utime(certificate, ns=(0, 1))
+    again = shared_tls_context(certificate)
+    assert again is not first
+    assert again.cert_store_stats() == first.cert_store_stats()
+
+
+def test_a_bundle_that_is_gone_is_an_error_though_it_was_read_before(certificate):
+    shared_tls_context(certificate)
+    certificate.unlink()
+    with pytest.raises(FileNotFoundError):
+        shared_tls_context(certificate)
