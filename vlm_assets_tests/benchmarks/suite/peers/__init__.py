@@ -1,0 +1,1 @@
+"""Scripts of peers, each run by the Python of its own environment; they import nothing of the project."""
