@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
+from vlm_assets.catalog.base import OnlySpec
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import Problem
 from vlm_assets.words.nearest import did_you_mean
@@ -22,6 +23,7 @@ def check_rules(
         *_sources_without_quota(corpus, sources, places),
         *_quotas_without_source(corpus, sources),
         *_mixed_weights(corpus, sources, places),
+        *_annotations(corpus, sources),
     ]
 
 
@@ -62,6 +64,27 @@ def _names(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Proble
         for category in corpus.dedup.near_bits.keys() - corpus.quotas.keys():
             told = f"no such category in quotas; {did_you_mean(category, corpus.quotas)}"
             yield Problem(_CORPUS, f"dedup.near_bits.{category}", told)
+
+
+def _annotations(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+    names = [one.name for one in corpus.annotations]
+    for number, one in enumerate(corpus.annotations):
+        key = f"annotations[{number}]"
+        if one.name in names[:number]:
+            yield Problem(_CORPUS, f"{key}.name", f"{one.name!r} is there already; a name stands once")
+        yield from check_only(one.only, f"{key}.only", corpus, sources)
+
+
+def check_only(
+    only: OnlySpec, key: str, corpus: CorpusSpec, sources: Sequence[SourceSpec]
+) -> Iterator[Problem]:
+    """Categories and sources that are named and that there are not."""
+    for name in sorted(set(only.category).difference(corpus.quotas)):
+        told = f"no category {name!r} in quotas; {did_you_mean(name, corpus.quotas)}"
+        yield Problem(_CORPUS, f"{key}.category", told)
+    known = {spec.name for spec in sources}
+    for name in sorted(set(only.source).difference(known)):
+        yield Problem(_CORPUS, f"{key}.source", f"no source {name!r}; {did_you_mean(name, known)}")
 
 
 def _sources_without_quota(

@@ -6,25 +6,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from vlm_assets.catalog.annotations import AnnotationSpec
+from vlm_assets.catalog.base import Name, Spec
 from vlm_assets.catalog.fractions import Share
 from vlm_assets.images.facts import DEFAULT_FORMATS, FORMATS
 from vlm_assets.images.plugins import missing_plugins
 from vlm_assets.words.hosts import HostSpec
 from vlm_assets.words.layout import nfc
 
-NAME_PATTERN = r"^[a-z0-9_]+$"
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
 _ALSO_CALLED = {
     "HEIC": "HEIF",
     "JPG": "JPEG",
@@ -59,14 +50,6 @@ _SIZE_SCHEMA = {
 Size = Annotated[
     int, BeforeValidator(parse_size), Field(gt=0), WithJsonSchema(_SIZE_SCHEMA, mode="validation")
 ]
-
-
-class Spec(BaseModel):
-    """Base of every spec: frozen, no unknown keys. What is text may look like a number: `tag: 2024`."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, coerce_numbers_to_str=True
-    )
 
 
 _MAP_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
@@ -346,6 +329,8 @@ class CorpusSpec(Spec):
     """Bits that a dhash may differ in from one of those."""
     min_side_px: int = Field(0, ge=0)
     """Images with a shorter side stay out."""
+    annotations: tuple[AnnotationSpec, ...] = ()
+    """Values of records, computed or imported."""
     formats: tuple[str, ...] = Field(DEFAULT_FORMATS, validate_default=True)
     """Admitted formats of images; others are rejects."""
     require_complete: bool = True

@@ -59,12 +59,17 @@ def _missing_paths(
         ("corpus.yaml", f"decontaminate[{i}]", path)
         for i, path in enumerate(corpus.decontaminate if corpus else ())
     ]
+    scores = [
+        Problem("corpus.yaml", f"annotations[{i}].path", f"no file matches {one.path}; is the volume mounted?")
+        for i, one in enumerate(corpus.annotations if corpus else ())
+        if one.imported and not one.files()
+    ]
     for spec in sources:
         file, _, place = places[spec.name].partition(": ")
         if spec.active:
             named += [(file, f"{place}.{key}", path) for key, path in _paths_of(spec)]
     told = ((file, key, unreadable(path)) for file, key, path in named)
-    return [Problem(file, key, why) for file, key, why in told if why]
+    return [Problem(file, key, why) for file, key, why in told if why] + scores
 
 
 def unreadable(path: Path) -> str:
@@ -94,7 +99,10 @@ def _load_corpus(directory: Path) -> tuple[CorpusSpec | None, list[Problem]]:
     if not isinstance(content, dict):
         return None, [Problem(shown, "", "expected a mapping with name, seed, targets, quotas")]
     spec, problems = _validate(CorpusSpec, content, shown, "")
-    return None if spec is None else _absolute(spec, directory), problems
+    if spec is None:
+        return None, problems
+    annotations = tuple(one.below(directory) for one in spec.annotations)
+    return _absolute(spec.model_copy(update={"annotations": annotations}), directory), problems
 
 
 def _validate(

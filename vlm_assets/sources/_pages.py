@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlm_assets.catalog.spec import SourceSpec, Spec
+from vlm_assets.catalog.base import Spec
+from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.words.contexts import SourceSettings
 

@@ -86,6 +86,10 @@ class StoreError(OperationError):
     """What lies on disk is not what its manifest says, or cannot be written."""
 
 
+class AnnotationError(StoreError):
+    """A file of annotations is damaged, or values are not what their annotator declares; names file or annotator."""
+
+
 class LockHeldError(StoreError):
     """Another live process holds the lock; the message names its pid, host and start."""
 

@@ -131,6 +131,15 @@ class DataRoot:
         """Symlink to the slice's current version."""
         return self.source(source) / slice_name
 
+    @property
+    def annotations(self) -> Path:
+        """Values of records, by annotator, source and slice."""
+        return self.path / "annotations"
+
+    def annotation(self, name: str, source: str, slice_name: str) -> Path:
+        """The values that one annotator gives the records of a slice."""
+        return self.annotations / name / source / f"{slice_name}.parquet"
+
     def allocation(self, corpus: str, target: str) -> Path:
         """Symlink to the target's current plan."""
         return self.path / "allocations" / corpus / target

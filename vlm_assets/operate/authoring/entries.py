@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.catalog.spec import NAME_PATTERN, CorpusSpec, SourceSpec
+from vlm_assets.catalog.base import NAME_PATTERN
+from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
 from vlm_assets.installation.load import parse_catalog
 from vlm_assets.operate.authoring.looks import Look, look_at
 from vlm_assets.operate.authoring.start import EXAMPLE_FILE, example_text, slug, sources_line

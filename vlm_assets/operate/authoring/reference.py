@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.audit.findings import FindingName, severity_of
+from vlm_assets.catalog.annotations import AnnotationSpec
+from vlm_assets.catalog.base import OnlySpec
 from vlm_assets.catalog.spec import (
     CorpusSpec,
     DedupSpec,
@@ -55,6 +57,7 @@ of the code that built them. Findings of severity *error* block; `renderer` is a
 """
 _PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "A node of `quotas`": QuotaNode, "`dedup`": DedupSpec, "`licences`": LicencePolicy, "`shard`": ShardSpec,
+    "An entry of `annotations`": AnnotationSpec, "`only`": OnlySpec,
 }  # fmt: skip
 _SOURCE_PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "`subcategory_from`": SubcategoryFrom, "`terms`": TermsSpec, "A host of `hosts`": HostSpec,

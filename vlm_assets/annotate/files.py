@@ -1,0 +1,202 @@
+"""The file of one annotator's values for one slice: its format, its writer, its reader.
+
+`annotations/<name>/<source>/<slice>.parquet`: `id`, then the value columns, one row a record in the slice's order. Of
+annotators that look at images each value is a list, one entry an image. Null: there is no value.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.words.errors import AnnotationError, of_the_disk
+
+FORMAT: Final = 1
+HEADER_KEY: Final = b"vlm_annotation"
+"""Key of the schema's metadata under which the header stands, as JSON."""
+ID: Final = "id"
+VALUE_TYPES: Final = (pa.bool_(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string())
+"""What a value can be; of images, lists of these."""
+
+
+class AnnotationState(StrEnum):
+    """What of an annotator's values for a slice is there."""
+
+    FRESH = "fresh"
+    """Of this version of the annotator, and of what the slice has now."""
+    STALE = "stale"
+    """Of another version of the annotator, or of other content."""
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+class Header(BaseModel):
+    """What a file says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    annotator: str
+    version: str
+    """Of the annotator; of imported values a hash of the files they come from."""
+    source: str
+    slice: str
+    content_hash: str
+    """Of the slice whose records were looked at."""
+    rows: int
+    values_hash: str
+    """`values_hash` of the table: what of the values counts in an inputs hash, whatever wrote the file."""
+    failed: dict[str, int] = {}
+    """Images or words that the annotator broke on, by how; their values are null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The values of a slice."""
+
+    header: Header
+    table: pa.Table
+    """`id` and the value columns."""
+
+
+def write_annotation(path: Path, header: Header, table: pa.Table) -> Header:
+    """Puts the values at `path` in one step; what was there before is there until then. Returns the header written.
+
+    `header.rows` and `header.values_hash` are taken from the table. Equal values give equal bytes.
+
+    Raises:
+        AnnotationError: the table is not of this format.
+        DiskFullError, StoreError: it cannot be written.
+    """
+    check_columns(table.schema, str(path))
+    header = header.model_copy(update={"rows": table.num_rows, "values_hash": values_hash(table)})
+    table = table.combine_chunks().replace_schema_metadata({HEADER_KEY: _dumped(header)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, bytes(sink.getvalue()))
+    return header
+
+
+def read_header(path: Path) -> Header | None:
+    """The header alone; None where there is no file. The values are not looked at.
+
+    Raises:
+        AnnotationError: damaged, or no file of this format.
+    """
+    try:
+        return _header(pq.read_schema(path), path)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_annotation(path: Path) -> Annotation | None:
+    """Header and values, looked at in full; None where there is no file.
+
+    Raises:
+        AnnotationError: damaged, no file of this format, or its values are not those it was written with.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read().combine_chunks()
+        table.validate(full=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, error) from error
+    header = _header(table.schema, path)
+    check_columns(table.schema, str(path))
+    if table.num_rows != header.rows or values_hash(table) != header.values_hash:
+        raise _damaged(path, "its values are not those that it was written with")
+    return Annotation(header, table.replace_schema_metadata(None))
+
+
+def annotation_state(path: Path, version: str, content_hash: str) -> AnnotationState:
+    """Whether the file has the values of this version of its annotator for this content. Reads the header alone."""
+    try:
+        header = read_header(path)
+    except AnnotationError:
+        return AnnotationState.DAMAGED
+    if header is None:
+        return AnnotationState.MISSING
+    fresh = header.version == version and header.content_hash == content_hash
+    return AnnotationState.FRESH if fresh else AnnotationState.STALE
+
+
+def is_per_image(kind: pa.DataType) -> bool:
+    """Whether a value column has a value for each image of a record."""
+    return bool(pa.types.is_list(kind))
+
+
+def check_columns(schema: pa.Schema, where: str) -> None:
+    """Returns where these are `id` and value columns.
+
+    Raises:
+        AnnotationError: they are not.
+    """
+    if schema.names[:1] != [ID] or schema.field(0).type != pa.string() or len(schema.names) < 2:
+        raise AnnotationError(f"{where}: expected a column id of strings, then values; got {schema.names}")
+    for field in list(schema)[1:]:
+        kind = field.type.value_type if is_per_image(field.type) else field.type
+        if kind not in VALUE_TYPES:
+            raise AnnotationError(f"{where}: column {field.name} is of {field.type}, which is no kind of value")
+
+
+def values_hash(table: pa.Table) -> str:
+    """blake3 over ids and values with the columns' names and types; whatever file or chunks they lie in."""
+    digest = blake3()
+    for field in table.schema:
+        column = table.column(field.name).combine_chunks()
+        array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+        digest.update(orjson.dumps([field.name, str(field.type), len(array)]))
+        _feed(digest, array)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, array: pa.Array) -> None:
+    """Which values there are, and those, without what lies in memory below a null."""
+    digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+    present = array.drop_null()
+    if is_per_image(array.type):
+        digest.update(present.value_lengths().to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        _feed(digest, present.flatten())
+    elif pa.types.is_string(array.type):
+        texts = [text.encode() for text in present.to_pylist()]
+        digest.update(np.array([len(text) for text in texts], "<i8").tobytes())
+        digest.update(b"".join(texts))
+    else:
+        digest.update(present.to_numpy(zero_copy_only=False).tobytes())
+
+
+def _dumped(header: Header) -> bytes:
+    return orjson.dumps(header.model_dump(), option=orjson.OPT_SORT_KEYS)
+
+
+def _header(schema: pa.Schema, path: Path) -> Header:
+    told = (schema.metadata or {}).get(HEADER_KEY)
+    if told is None:
+        raise _damaged(path, "it says nothing of its annotator")
+    try:
+        header = Header.model_validate_json(told)
+    except ValidationError as error:
+        raise _damaged(path, error) from error
+    if header.format != FORMAT:
+        raise _damaged(path, f"it is of format {header.format}, this program reads {FORMAT}")
+    return header
+
+
+def _damaged(path: Path, error: object) -> AnnotationError:
+    if isinstance(error, OSError) and of_the_disk(error):
+        return AnnotationError(f"{path}: cannot be read: {error.strerror}")
+    told = " ".join(str(error).split())[:200]
+    return AnnotationError(f"{path} is damaged: {told}. `vlm-assets annotate` computes it anew")
