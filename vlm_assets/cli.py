@@ -7,6 +7,7 @@ from pwd import getpwuid
 
 from dotenv import load_dotenv
 
+import vlm_assets.commands.annotate
 import vlm_assets.commands.docs
 import vlm_assets.commands.exports
 import vlm_assets.commands.keep

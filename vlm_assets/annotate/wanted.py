@@ -2,25 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 
 from vlm_assets.annotate.files import ID
 from vlm_assets.annotators.protocol import Reads
 from vlm_assets.annotators.registry import annotator_of
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.spec import Catalog, SourceSpec
-from vlm_assets.transfer.files import FileHashes
+from vlm_assets.store.slices import file_hash
 from vlm_assets.words.errors import AnnotationError
-from vlm_assets.words.layout import DataRoot
 
 IMAGE_SHA256: Final = "image_sha256"
-_HASHES: Final = "annotations.db"
-"""In the cache: hashes of imported files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +49,38 @@ class Wanted:
         return self.spec.only.covers(source.name, source.category)
 
 
-def wanted_annotations(catalog: Catalog, root: DataRoot) -> list[Wanted]:
+def wanted_annotations(catalog: Catalog) -> list[Wanted]:
     """Every annotation of the catalogue. Imported files are hashed once while they stay as they are.
 
     Raises:
         AnnotationError: imported files are missing or cannot be read.
     """
-    return [Wanted(spec, _version(spec, root)) for spec in catalog.corpus.annotations]
+    return [Wanted(spec, annotation_version(spec)) for spec in catalog.corpus.annotations]
 
 
-def _version(spec: AnnotationSpec, root: DataRoot) -> str:
+def annotation_version(spec: AnnotationSpec) -> str:
+    """The version that the files of an annotation are to be of.
+
+    Raises:
+        AnnotationError: imported files are missing or cannot be read.
+    """
     if not spec.imported:
         return str(annotator_of(spec.name).version)
-    files = scores_of(spec)
-    with FileHashes(root.cache / _HASHES) as hashes:
-        digests = hashes.hash_many(files)
-    for path, digest in zip(files, digests, strict=True):
-        if not digest:
-            raise AnnotationError(f"annotation {spec.name}: {path} cannot be read")
+    digests = []
+    for path in scores_of(spec):
+        try:
+            found = path.stat()
+            digests.append(_blake3_of(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+        except OSError as error:
+            raise AnnotationError(f"annotation {spec.name}: {path}: cannot be read: {error.strerror}") from error
     told = "\n".join((str(spec.key), *sorted(digests)))
-    return f"import-{sha256(told.encode()).hexdigest()[:16]}"
+    return f"import-{blake3(told.encode()).hexdigest()[:16]}"
+
+
+@cache
+def _blake3_of(path: Path, *_changed: int) -> str:
+    """Of a file as it was when it was changed."""
+    return file_hash(path)
 
 
 def scores_of(spec: AnnotationSpec) -> list[Path]:

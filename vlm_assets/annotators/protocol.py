@@ -32,6 +32,10 @@ class Annotator(Protocol[Seen_contra]):
     """The value columns, as of one image or one record: no lists. A column that can be used in a filter is a number,
     a truth value or a string."""
 
+    cost_s: ClassVar[float]
+    """Seconds of one core for 1,000 images, or the words of 1,000 records, beside decoding, as `bench_annotate`
+    measured them: for plans."""
+
     def missing(self) -> str:
         """What must be installed before it can work, in words for a person; "" where nothing is missing."""
         ...

@@ -17,6 +17,7 @@ from vlm_assets.allocation.inputs import target_rows
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.step import tombstones_in_force
 from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
+from vlm_assets.annotate.costs import AnnotationForecast, annotation_forecasts
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.listing import list_without_writing
@@ -87,6 +88,7 @@ class Forecast(BaseModel):
     """True where every slice is committed: the grants are those of the build. Else supplies are item counts."""
     sources: list[SourceForecast]
     nodes: list[NodeForecast]
+    annotations: list[AnnotationForecast]
     fetch_bytes: int
     corpus_bytes: int
     disk_needed_bytes: int
@@ -132,6 +134,7 @@ def forecast(
         exact=exact,
         sources=sources,
         nodes=nodes,
+        annotations=annotation_forecasts(installation),
         fetch_bytes=fetch_bytes,
         corpus_bytes=corpus_bytes,
         disk_needed_bytes=disk,

@@ -73,13 +73,14 @@ class _Pruning:
 
     def source_names(self) -> list[str]:
         """Every source with a folder, of the catalogue or not."""
-        folders = (self._root.path / "datasets", self._root.cache)
+        folders = [self._root.path / "datasets", self._root.cache, *self._root.annotations.glob("*")]
         return sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir()})
 
     def source(self, name: str, *, retired: bool) -> None:
         """Caches, staging, old versions and, if asked for, retired slices of a source."""
         listing = read_listing(self._root, name)
         busy = len(self.report.kept)
+        hidden: set[str] = set()
         for key in self._slice_keys(name):
             lock = self._root.locks / f"slice.{name}.{key}"
             try:
@@ -88,13 +89,22 @@ class _Pruning:
                     self._remove(self._root.source(name) / STAGING / key)
                     if retired and listing is not None and key in listing.retired:
                         self._hide(self._root.slice(name, key))
+                        hidden.add(key)
             except LockHeldError as error:
                 self.report.kept.append(str(error))
         if len(self.report.kept) == busy:
             self._cache(name)
         self._versions(name)
+        self._annotations(name, hidden)
         if listing is not None and not self._dry_run:
             refresh_summary(self._root, name, listing)
+
+    def _annotations(self, name: str, hidden: Collection[str]) -> None:
+        """Values of slices that no name shows."""
+        for path in sorted(self._root.annotations.glob(f"*/{name}/*.parquet")):
+            key = path.name.removesuffix(".parquet")
+            if key in hidden or current_version(self._root.slice(name, key)) is None:
+                self._remove(path)
 
     def _hide(self, link: Path) -> None:
         """Takes a slice's symlink away, after which its version is needed by plans alone."""

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.annotate.states import AnnotationStatus, annotation_statuses
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.rights import Rights, read_rights
@@ -73,6 +74,7 @@ class Status(BaseModel):
     catalog_hash: str
     free_bytes: int
     sources: list[SourceStatus]
+    annotations: list[AnnotationStatus]
     targets: list[TargetStatus]
     rights: Rights
     seconds: float
@@ -88,6 +90,7 @@ def read_status(installation: Installation) -> Status:
         catalog_hash=catalog.hash,
         free_bytes=shutil.disk_usage(installation.root.path).free,
         sources=[_source_status(installation, spec) for spec in catalog.sources],
+        annotations=annotation_statuses(installation),
         targets=[_target_status(installation, target) for target in catalog.corpus.targets],
         rights=read_rights(installation, in_force),
         seconds=round(time.monotonic() - clock, 3),

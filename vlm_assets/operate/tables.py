@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from vlm_assets.annotate.costs import AnnotationForecast
+    from vlm_assets.annotate.states import AnnotationStatus
     from vlm_assets.audit.findings import Finding
     from vlm_assets.ingest.rights import Rights
     from vlm_assets.operate.forecast import Forecast
@@ -129,6 +131,7 @@ def show_status(console: Console, status: "Status") -> None:
             ],
         )
     )  # fmt: skip
+    show_annotations(console, status.annotations)
     console.print(
         table(
             "Targets",
@@ -144,6 +147,25 @@ def show_status(console: Console, status: "Status") -> None:
     )  # fmt: skip
     for line in (line for t in status.targets for line in t.outcome.told):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def show_annotations(console: Console, annotations: Sequence["AnnotationStatus"]) -> None:
+    """Slices by state; nothing where the catalogue names no annotations."""
+    rows = [
+        (one.name, one.source, one.fresh, one.stale, one.missing, one.damaged, reasons(one.failed), one.problem)
+        for one in annotations
+    ]
+    columns = ["annotation", "source", "#fresh", "#stale", "#missing", "#damaged", "without values", "problem"]
+    if rows:
+        console.print(table("Annotations, slices by state", columns, rows))
+
+
+def show_annotation_costs(console: Console, costs: Sequence["AnnotationForecast"]) -> None:
+    """What is due of annotations; nothing where the catalogue names none."""
+    rows = [(one.name, one.source, one.slices, one.seen, f"{one.core_hours:.3f}", one.problem) for one in costs]
+    columns = ["annotation", "source", "#slices due", "#images or records", "#hours of a core", "problem"]
+    if rows:
+        console.print(table("What annotating would take", columns, rows))
 
 
 def show_rights(console: Console, rights: "Rights") -> None:
@@ -212,6 +234,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
                 f"{one.name}: listed {one.listing_days:.0f} days ago; what upstream got since is not in here"
             )
             console.print(told, markup=False, soft_wrap=True)
+    show_annotation_costs(console, plan.annotations)
     if plan.disk_needed_bytes > plan.disk_free_bytes:
         console.print("[bold red]There is not enough room on this volume.")
 

@@ -15,12 +15,14 @@ from typing import IO, Any, Final, Literal
 import orjson
 from blake3 import blake3
 
+from vlm_assets.annotate.files import read_annotation
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.prune import left_half_done
 from vlm_assets.operate.takedown import litter, unfinished_takedowns
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.disk import named_disk_errors
+from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH
 
@@ -125,6 +127,7 @@ def verify(
                 root, wanted, done, notes, report, workers or installation.settings.worker_count, progress
             )
         path.unlink(missing_ok=True)
+    _look_at_annotations(root, report)
     report.problems.sort(key=lambda one: one.path)
     report.leftovers += [_name(root, path) for path in litter(root)]
     report.leftovers += [_name(root, one.path) for one in left_half_done(root) if one.abandoned]
@@ -157,6 +160,19 @@ def _everything(root: DataRoot, report: VerifyReport) -> Iterator[_Wanted]:
                     _name(root, path), "manifest", path.stem, found, "A takedown was edited: give it again."
                 )
             )
+
+
+def _look_at_annotations(root: DataRoot, report: VerifyReport) -> None:
+    """Each file of values against the hash that it has of them."""
+    for path in sorted(root.annotations.glob("*/*/*.parquet")):
+        try:
+            found = read_annotation(path)
+        except AnnotationError as error:
+            told = "vlm-assets annotate computes it anew."
+            report.problems.append(VerifyProblem(_name(root, path), "hash", "its own values", str(error), told))
+            found = None
+        report.files += 1
+        report.size_bytes += path.stat().st_size if found is not None else 0
 
 
 def _version(root: DataRoot, folder: Path, report: VerifyReport, advice: str) -> Iterator[_Wanted]:

@@ -42,6 +42,7 @@ def litter(root: DataRoot) -> list[Path]:
         ".remote",
         "*/*",
         f"*/*/{VERSIONS}/*",
+        "annotations/*/*",
     )
     found = [
         path

@@ -42,6 +42,8 @@ class Receipt(BaseModel):
     """Whether any row on this machine is, or was, what the order names."""
     corpora: tuple[CorpusRewrite, ...] = ()
     slices_emptied: tuple[str, ...] = ()
+    annotations_emptied: tuple[str, ...] = ()
+    """Files of values that were changed or removed, below the data root."""
     listings_emptied: tuple[str, ...] = ()
     """Sources whose listing, or an older one, had words of the rows."""
     versions_deleted: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from vlm_assets.exports.places import exports_before
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.operate.takedown.annotations import empty_annotations
 from vlm_assets.operate.takedown.corpora import Corpora
 from vlm_assets.operate.takedown.leftovers import clean_caches, clear_staging, remove_uncommitted
 from vlm_assets.operate.takedown.listings import emptied_listings, empty_listings
@@ -194,6 +195,7 @@ class _Takedown:
     forget: Previews
     corpora: Corpora = field(init=False)
     emptied: list[str] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
     listings: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     previews: list[str] = field(default_factory=list)
@@ -222,6 +224,7 @@ class _Takedown:
             ("waiting for builds under way", self._clear_staging),
             ("looking at corpora", self.corpora.rewrite),
             ("emptying slices", self._empty_slices),
+            ("emptying annotations", self._empty_annotations),
             ("emptying listings", self._empty_listings),
             ("deleting old slice versions", self._delete_old_slices),
             ("deleting old corpus versions", self.corpora.delete_old),
@@ -241,6 +244,9 @@ class _Takedown:
 
     def _empty_slices(self) -> None:
         self.emptied += [name for name, _ in empty_slices(self.root, self.hashes, self.ids)]
+
+    def _empty_annotations(self) -> None:
+        self.annotations += empty_annotations(self.root, self.hashes, self.ids, self._sources())
 
     def _empty_listings(self) -> None:
         self.listings += empty_listings(self.root)
@@ -290,6 +296,7 @@ class _Takedown:
             found=bool(self.tombstone.ids),
             corpora=tuple(self.corpora.rewritten),
             slices_emptied=tuple(self.emptied),
+            annotations_emptied=tuple(self.annotations),
             listings_emptied=tuple(self.listings),
             versions_deleted=(*self.deleted, *self.corpora.deleted, *remote.deleted),
             caches_cleaned=tuple(self.caches),

@@ -1,0 +1,82 @@
+"""What annotating costs before it is done: images and texts that are due, and hours of one core for them."""
+
+from pydantic import BaseModel
+
+from vlm_assets.annotate.files import AnnotationState, annotation_state
+from vlm_assets.annotate.wanted import annotation_version
+from vlm_assets.annotators.picture import DECODE_COST_S
+from vlm_assets.annotators.protocol import Reads
+from vlm_assets.annotators.registry import annotator_of
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.ingest.summary import summarise_source
+from vlm_assets.installation.opening import Installation
+from vlm_assets.store.listings import read_listing
+from vlm_assets.words.errors import AnnotationError
+
+
+class AnnotationForecast(BaseModel):
+    """What one annotation of one source would take. Of slices not fetched yet an item counts as one image."""
+
+    name: str
+    """`decoding`: of all annotations of images together, once."""
+    source: str
+    slices: int = 0
+    """Not fresh: committed ones, and those that a build would fetch."""
+    seen: int = 0
+    """Images, or records, that would be looked at."""
+    core_hours: float = 0.0
+    problem: str = ""
+
+
+def annotation_forecasts(installation: Installation) -> list[AnnotationForecast]:
+    """Of every annotation of the catalogue, for every source that it covers and that is not disabled."""
+    found: list[AnnotationForecast] = []
+    for source in installation.catalog.sources:
+        if source.enabled:
+            found += _of_source(installation, source)
+    return found
+
+
+def _of_source(installation: Installation, source: SourceSpec) -> list[AnnotationForecast]:
+    annotations = [
+        one
+        for one in installation.catalog.corpus.annotations
+        if one.only.covers(source.name, source.category)
+    ]
+    found: list[AnnotationForecast] = []
+    decoded = AnnotationForecast(name="decoding", source=source.name)
+    for one in annotations:
+        forecast = AnnotationForecast(name=one.name, source=source.name)
+        found.append(forecast)
+        of_images = not one.imported and annotator_of(one.name).reads is Reads.IMAGES
+        try:
+            version = annotation_version(one)
+        except AnnotationError as error:
+            forecast.problem = str(error)
+            continue
+        forecast.slices, forecast.seen = _due(installation, one.name, version, source.name, images=of_images)
+        if not one.imported:
+            forecast.core_hours = _hours(annotator_of(one.name).cost_s, forecast.seen)
+        if of_images and forecast.seen > decoded.seen:
+            decoded.slices, decoded.seen = forecast.slices, forecast.seen
+    decoded.core_hours = _hours(DECODE_COST_S, decoded.seen)
+    return [*found, decoded] if decoded.seen else found
+
+
+def _hours(cost_s: float, seen: int) -> float:
+    return round(cost_s * seen / 1000 / 3600, 4)
+
+
+def _due(installation: Installation, name: str, version: str, source: str, *, images: bool) -> tuple[int, int]:
+    listing = read_listing(installation.root, source)
+    committed = summarise_source(installation.root, source).slices
+    slices = seen = 0
+    for key in listing.slices if listing is not None else committed:
+        one = committed.get(key)
+        if one is None and listing is not None:
+            slices, seen = slices + 1, seen + listing.slices[key].items
+            continue
+        path = installation.root.annotation(name, source, key)
+        if one is not None and annotation_state(path, version, one.content_hash) is not AnnotationState.FRESH:
+            slices, seen = slices + 1, seen + (one.images if images else one.rows)
+    return slices, seen

@@ -1,0 +1,88 @@
+"""Annotates what is due of some sources, slice by slice: a failed slice fails alone."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+from pydantic import BaseModel
+
+from vlm_assets.annotate.slice import Annotating
+from vlm_assets.annotate.states import committed_slices, due_slices
+from vlm_assets.annotate.wanted import Wanted, wanted_annotations
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.installation.opening import Installation
+from vlm_assets.words.errors import VlmAssetsError
+
+Progress = Callable[[str, int, int], None]
+"""Told the slice that is begun, how many are done, and how many there are."""
+
+
+class AnnotateReport(BaseModel):
+    """What was annotated. `files`: written, by annotation; `broken`: images or words without values, by annotation."""
+
+    slices: int = 0
+    files: dict[str, int] = {}
+    broken: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    """Slices that failed, and why."""
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> Literal[0, 1]:
+        """0 all is fresh, 1 a slice failed."""
+        return 1 if self.failed else 0
+
+
+def annotate(
+    installation: Installation,
+    *,
+    sources: Collection[str] | None = None,
+    names: Collection[str] | None = None,
+    force: bool = False,
+    workers: int = 0,
+    wait_s: float = 0.0,
+    progress: Progress = lambda name, done, total: None,  # noqa: ARG005 - does nothing
+) -> AnnotateReport:
+    """Brings annotations up to date, all or some; run again after any end, it goes on with what is not fresh.
+
+    Raises:
+        AnnotationError: an annotator cannot work on this machine, or imported files are not there.
+    """
+    clock = time.monotonic()
+    report = AnnotateReport()
+    wanted = [
+        one for one in wanted_annotations(installation.catalog) if names is None or one.name in names
+    ]
+    chosen = [
+        spec for spec in installation.catalog.sources if spec.enabled and (sources is None or spec.name in sources)
+    ]
+    work = [
+        (spec.name, key, due) for spec in chosen for key, due in _due(installation, wanted, spec, force=force).items()
+    ]
+    needed = {one.name: one for _, _, due in work for one in due}
+    with Annotating(installation, list(needed.values()), workers=workers) as annotating:
+        for number, (source, key, due) in enumerate(work):
+            progress(f"{source}/{key}", number, len(work))
+            try:
+                done = annotating.slice(source, key, due, force=force, wait_s=wait_s).done
+            except VlmAssetsError as error:
+                report.failed[f"{source}/{key}"] = str(error)
+                continue
+            report.slices += bool(done)
+            report.files = dict(Counter(report.files) + Counter(done.keys()))
+            broken = {name: sum(header.failed.values()) for name, header in done.items() if header.failed}
+            report.broken = dict(Counter(report.broken) + Counter(broken))
+    report.seconds = round(time.monotonic() - clock, 3)
+    return report
+
+
+def _due(
+    installation: Installation, wanted: Sequence[Wanted], spec: SourceSpec, *, force: bool
+) -> dict[str, list[Wanted]]:
+    covering = [one for one in wanted if one.covers(spec)]
+    if not covering:
+        return {}
+    if force:
+        return dict.fromkeys(committed_slices(installation, spec.name), covering)
+    return due_slices(installation, covering, spec.name)
