@@ -4,6 +4,7 @@ import dagster as dg
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.allocation import allocation_asset
+from vlm_assets.orchestration.assets.annotation import annotation_assets
 from vlm_assets.orchestration.assets.backup import backup_asset
 from vlm_assets.orchestration.assets.catalog import catalog_asset
 from vlm_assets.orchestration.assets.corpus import corpus_asset
@@ -14,6 +15,7 @@ from vlm_assets.orchestration.checks.audit import corpus_checks
 from vlm_assets.orchestration.checks.catalog import parses
 from vlm_assets.orchestration.night.jobs import line_jobs
 from vlm_assets.orchestration.night.schedules import nightly_schedule
+from vlm_assets.orchestration.night.sensor_annotations import annotation_jobs, annotation_sensors
 from vlm_assets.orchestration.night.sensor_backup import backup_sensor
 from vlm_assets.orchestration.night.sensor_failures import failure_sensors
 from vlm_assets.orchestration.night.sensors import line_sensors
@@ -27,22 +29,24 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
     """All assets, checks, jobs, schedules and sensors of a catalogue."""
     ignore_preview_notices()
     catalog, settings = installation.catalog, installation.settings
-    jobs = line_jobs(catalog)
+    jobs, annotating = line_jobs(catalog), annotation_jobs(catalog)
     return dg.Definitions(
         assets=[
             catalog_asset(installation),
             listing_asset(installation),
             *(dataset_asset(spec, installation) for spec in catalog.sources),
+            *annotation_assets(installation),
             allocation_asset(installation),
             corpus_asset(installation),
             report_asset(installation),
             backup_asset(catalog),
         ],
         asset_checks=[parses, corpus_checks(catalog)],
-        jobs=[*jobs.flat, *TRIAL_JOBS],
+        jobs=[*jobs.flat, *annotating, *TRIAL_JOBS],
         schedules=[nightly_schedule(installation)],
         sensors=[
             *line_sensors(installation, jobs),
+            *annotation_sensors(installation, annotating),
             backup_sensor(installation, jobs),
             *failure_sensors(installation),
         ],

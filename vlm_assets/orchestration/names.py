@@ -9,6 +9,7 @@ import dagster as dg
 
 LISTING: Final = "listing"
 DATASET: Final = "dataset"
+ANNOTATION: Final = "annotation"
 ALLOCATION_KEY: Final = dg.AssetKey("allocation")
 CORPUS_KEY: Final = dg.AssetKey("corpus")
 REPORT_KEY: Final = dg.AssetKey("report")
@@ -60,6 +61,11 @@ def listing_key(source: str) -> dg.AssetKey:
 def dataset_key(source: str) -> dg.AssetKey:
     """`dataset/<source>`."""
     return dg.AssetKey([DATASET, source])
+
+
+def annotation_key(name: str, source: str) -> dg.AssetKey:
+    """`annotation/<name>/<source>`."""
+    return dg.AssetKey([ANNOTATION, name, source])
 
 
 def slices_partitions(source: str) -> str:

@@ -18,6 +18,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import configure_logging, show_waits
+from vlm_assets.orchestration.assets.annotation import annotations_of
 from vlm_assets.orchestration.assets.targets import refreshed_targets
 from vlm_assets.orchestration.checks.audited import last_audit
 from vlm_assets.orchestration.command.build_report import INTERRUPTED, build_summary, show_build
@@ -38,6 +39,7 @@ from vlm_assets.orchestration.names import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     SOURCE_TAG,
+    annotation_key,
     dataset_key,
     listing_key,
     slices_partitions,
@@ -46,9 +48,9 @@ from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JO
 from vlm_assets.orchestration.night.ranges import slice_runs
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.orchestration.run.locks import WAIT_S
-from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
+from vlm_assets.orchestration.run.pending import TargetState, annotation_ranges, due_slices, target_states
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
-from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.errors import AllocationError, AnnotationError
 
 if TYPE_CHECKING:
     from vlm_assets.store.corpus_lock import CorpusLock, Locked
@@ -117,6 +119,28 @@ class _Build:
             self.run(wishes)
         else:
             self.say("Every slice is up to date")
+
+    def annotate(self) -> None:
+        """Annotates what is not fresh of these sources; says nothing where the catalogue names no annotations."""
+        wishes: list[RunWish] = []
+        for spec in self.sources:
+            names = [one.name for one in annotations_of(spec, self.installation.catalog.corpus.annotations)]
+            if not names:
+                continue
+            order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
+            try:
+                ranges, due = annotation_ranges(self.installation, spec, order)
+            except AnnotationError as error:
+                self.say(f"{spec.name} is not annotated: {error}")
+                continue
+            if ranges:
+                self.say(f"Annotating {spec.name}: {due} slices")
+            for first, last in ranges:
+                tags = self.tags({SOURCE_TAG: spec.name, RANGE_START_TAG: first, RANGE_END_TAG: last})
+                keys = tuple(annotation_key(name, spec.name) for name in names)
+                wishes.append(RunWish(f"annotations of {spec.name} from {first}", assets=keys, tags=tags))
+        if wishes:
+            self.run(wishes)
 
     def slice_wishes(self, spec: SourceSpec, due: set[str]) -> list[RunWish]:
         """Runs over the due slices of a source."""
@@ -268,6 +292,7 @@ def run_build(
             if not failed_only:
                 build.list_sources(accept_shrink=accept_shrink)
             build.fetch()
+            build.annotate()
             if locked is not None:
                 sound = build.build_locked(locked.lock, chosen)
             else:

@@ -11,10 +11,13 @@ from rich.console import Console
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.allocation.step import AllocationOutcome
+from vlm_assets.annotate.files import read_header
+from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.outcome import target_outcome
+from vlm_assets.orchestration.assets.annotation import annotation_event, annotations_of
 from vlm_assets.orchestration.assets.listing import register_slices
 from vlm_assets.orchestration.assets.metadata import manifest_metadata
 from vlm_assets.orchestration.assets.metadata_line import allocation_metadata, corpus_metadata
@@ -31,6 +34,7 @@ from vlm_assets.orchestration.names import (
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.manifest import SliceManifest
 
 
@@ -89,6 +93,7 @@ def _on_disk(installation: Installation) -> Iterator[dg.AssetMaterialization]:
     for spec in installation.catalog.sources:
         yield from _listing(installation, spec.name)
         yield from _slices(installation, spec.name)
+        yield from _annotations(installation, spec)
     for target in installation.catalog.corpus.targets:
         yield from _allocation(installation, target)
         yield from _corpus(installation, target)
@@ -120,6 +125,18 @@ def _slices(installation: Installation, source: str) -> Iterator[dg.AssetMateria
                 metadata=manifest_metadata(manifest, str(version)),
                 tags=slice_tags(source, manifest.content_hash),
             )
+
+
+def _annotations(installation: Installation, spec: SourceSpec) -> Iterator[dg.AssetMaterialization]:
+    for one in annotations_of(spec, installation.catalog.corpus.annotations):
+        for key in summarise_source(installation.root, spec.name).slices:
+            path = installation.root.annotation(one.name, spec.name, key)
+            try:
+                header = read_header(path)
+            except AnnotationError:  # `status` tells, and `annotate` computes it anew
+                continue
+            if header is not None:
+                yield annotation_event(installation, one.name, spec.name, key, header)
 
 
 def _allocation(installation: Installation, target: str) -> Iterator[dg.AssetMaterialization]:

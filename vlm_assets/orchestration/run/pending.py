@@ -3,13 +3,15 @@
 The sensors and the build command decide by the same functions, so they agree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
-from vlm_assets.words.layout import VERSIONS
+from vlm_assets.words.layout import MANIFEST, VERSIONS
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
     from vlm_assets.ingest.due import Due
@@ -69,6 +71,43 @@ def _with_manifests(installation: Installation, sources: tuple[str, ...] | None 
     from vlm_assets.remote.mirror import mirrored
 
     return mirrored(installation, sources)
+
+
+def annotations_state(installation: Installation) -> str:
+    """A hash that is another whenever annotations may be due: catalogue, versions, and when slices were committed.
+
+    Raises:
+        AnnotationError: imported files are not there.
+    """
+    from vlm_assets.annotate.wanted import wanted_annotations
+
+    wanted = [(one.name, one.version) for one in wanted_annotations(installation.catalog)]
+    summaries = [
+        (path.parent.name, path.stat().st_mtime_ns)
+        for path in sorted((installation.root.path / "datasets").glob(f"*/{MANIFEST}"))
+    ]
+    return sha256(repr((installation.catalog.hash, wanted, summaries)).encode()).hexdigest()
+
+
+def annotation_ranges(
+    installation: Installation, spec: SourceSpec, order: Sequence[str]
+) -> tuple[list[tuple[str, str]], int]:
+    """First and last partition key of each run over what is to be annotated of a source, and how many slices that is.
+
+    A fresh slice between due ones is only looked at. `order`: of the partitions.
+
+    Raises:
+        AnnotationError: imported files are not there.
+    """
+    from vlm_assets.annotate.states import due_slices
+    from vlm_assets.annotate.wanted import wanted_annotations
+
+    wanted = [one for one in wanted_annotations(installation.catalog) if one.covers(spec)]
+    due = due_slices(installation, wanted, spec.name) if wanted and spec.enabled else {}
+    keys = [key for key in order if key in due]
+    most = installation.settings.slices_per_run
+    parts = [keys[start : start + most] for start in range(0, len(keys), most)]
+    return [(part[0], part[-1]) for part in parts], len(keys)
 
 
 @dataclass(frozen=True, slots=True)
