@@ -31,7 +31,7 @@ _DOUBLED: Final = re.compile("|".join(map(re.escape, _sequences())))
 _ICELANDIC: Final = re.compile("[ýþðÝÞÐ]")
 _PROOF_OF_OTHERS: Final = re.compile("[áíúæåøÁÍÚÆÅØ]")
 """Letters of the languages that have ý, þ or ð; Turkish has none of them."""
-_LOST: Final = re.compile("\ufffd|(?<=\\w)\\?(?=\\w)|[\x80-\x9f]")
+_LOST: Final = re.compile("\ufffd|(?<=[^\\W\\d_])\\?(?=[a-zçğıöşü])(?!\\w*=)|[\x80-\x9f]")
 """Replacement characters, question marks within words, C1 controls."""
 
 

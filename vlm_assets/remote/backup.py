@@ -11,6 +11,7 @@ import orjson
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.snapshot import write_snapshot
 from vlm_assets.locks import hold_lock
+from vlm_assets.remote.annotations import annotation_files, plan_annotation
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import HeldLease, hold_work_lease, prune_mark
@@ -142,6 +143,7 @@ class _Backup:
         for name in names_on_disk(self._root):
             if scope.name(name):
                 yield from self._name(inventory, name)
+        yield from self._annotations(inventory, scope)
         yield from self._pins(inventory, scope)
         if scope.storage and scope.everything:
             yield from self._storage(inventory)
@@ -174,6 +176,13 @@ class _Backup:
                 yield push
         except VlmAssetsError as error:
             self.report.failed[str(name)] = str(error)
+
+    def _annotations(self, inventory: Inventory, scope: Scope) -> Iterator[Push]:
+        for path in annotation_files(self._root, scope.source):
+            try:
+                yield plan_annotation(self._root, inventory, self._memory, path)
+            except StoreError as error:
+                self.report.failed[path.relative_to(self._root.path).as_posix()] = str(error)
 
     def _pins(self, inventory: Inventory, scope: Scope) -> Iterator[Push]:
         """Pins, and the versions that they protect where those are no longer shown."""

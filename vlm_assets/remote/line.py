@@ -45,6 +45,9 @@ class NoRemote:
     def after_slice(self, source: str, slice_key: str) -> None:
         """The slice's version is at the remote."""
 
+    def after_annotations(self, source: str, slice_key: str) -> None:
+        """The slice's annotations are at the remote."""
+
     def before_allocation(self) -> None:
         """Takedowns, listings and slices of other machines are here."""
 

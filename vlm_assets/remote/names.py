@@ -8,6 +8,7 @@
 <prefix>/listings/<source>.json                    as on disk; its item table is an object
 <prefix>/tombstones/<hash>.json, catalogs/<hash>.json
 <prefix>/locks/<hash>.lock                         a `corpus.lock`; its items file is an object
+<prefix>/annotations/<name>/<source>/<slice>.parquet    as on disk
 <prefix>/dagster/<host>/storage/…                  a name like the others: Dagster's SQLite files of that host
 <prefix>/leases/…                                  who is at work: `leases`
 """
@@ -25,6 +26,7 @@ LISTINGS: Final = "listings/"
 TOMBSTONES: Final = "tombstones/"
 CATALOGS: Final = "catalogs/"
 LOCKS: Final = "locks/"
+ANNOTATIONS: Final = "annotations/"
 DAGSTER: Final = "dagster"
 AREAS: Final = ("datasets", "allocations", "corpora")
 PINS: Final = ".pins"

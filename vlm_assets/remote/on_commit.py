@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.snapshot import write_snapshot
+from vlm_assets.remote.annotations import annotation_files, plan_annotation
 from vlm_assets.remote.bucket import Bucket, Listed, open_remote
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import hold_work_lease, prune_mark
@@ -13,7 +14,7 @@ from vlm_assets.remote.listings import ListingPushes, plan_catalogs
 from vlm_assets.remote.local import StoredVersion, current_on_disk
 from vlm_assets.remote.locks import plan_locks
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import CATALOGS, LISTINGS, LOCKS, TOMBSTONES, Name, object_key
+from vlm_assets.remote.names import ANNOTATIONS, CATALOGS, LISTINGS, LOCKS, TOMBSTONES, Name, object_key
 from vlm_assets.remote.push import Push, Pusher, plan_version
 from vlm_assets.remote.takedowns import plan_tombstones, pull_tombstones
 from vlm_assets.store.corpus_lock import lock_path, read_lock
@@ -109,6 +110,37 @@ def push_tombstones(installation: Installation, *, bucket: Bucket | None = None)
         return plan_tombstones(root, take_inventory(bucket, [TOMBSTONES]))
 
     return _run(root, bucket, Memory(root, bucket.address), plan, "push of takedowns")
+
+
+@named_disk_errors
+def push_annotations(
+    installation: Installation, slices: Collection[tuple[str, str]] | None = None, *, bucket: Bucket | None = None
+) -> bool:
+    """Pushes annotations that the remote lacks, all or those of some (source, slice); False where it had them.
+
+    Raises:
+        LockHeldError: a prune of the remote is under way.
+        RemoteError: the remote refused.
+        StoreError: a file is damaged, or has values of what was taken down.
+    """
+    bucket = bucket or open_remote(installation.settings)
+    root = installation.root
+    memory = Memory(root, bucket.address)
+    every = annotation_files(root, lambda _: True)
+    wanted = [
+        path
+        for path in every
+        if slices is None or (path.parent.name, path.name.removesuffix(".parquet")) in slices
+    ]
+    if not wanted:
+        return False
+
+    def plan() -> list[Push]:
+        keys = [path.relative_to(root.path).as_posix() for path in wanted]
+        inventory = take_inventory(bucket, [ANNOTATIONS] if slices is None else keys)
+        return [plan_annotation(root, inventory, memory, path) for path in wanted]
+
+    return _run(root, bucket, memory, plan, "push of annotations")
 
 
 def push_lock(installation: Installation, name: str, *, bucket: Bucket | None = None) -> bool:

@@ -16,13 +16,14 @@ from typing import Final
 
 import orjson
 
+from vlm_assets.remote.annotations import orphans
 from vlm_assets.remote.bucket import Bucket, Listed, open_remote
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import HeldLease, dead_work_leases, hold_prune_lease
 from vlm_assets.remote.locks import lock_of_bytes
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import LISTINGS, LOCKS, OBJECTS, PINS, Name, object_key
+from vlm_assets.remote.names import ANNOTATIONS, LISTINGS, LOCKS, OBJECTS, PINS, Name, object_key
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.report import PruneReport
 from vlm_assets.remote.staged import STAGED, StagedShard
@@ -48,6 +49,7 @@ class PruneOrder:
         release_pins: Pins that this machine does not have are removed first.
         grace_s: Objects that nothing names are left alone while they are younger.
         for_good: Whatever goes, goes with every stored version of it, and uploads that did not end go too.
+        forget: Keys of annotations that go with every stored version of them: after a takedown.
         dry_run: Tell, delete nothing.
     """
 
@@ -57,6 +59,7 @@ class PruneOrder:
     release_pins: bool = False
     grace_s: float = 86_400.0
     for_good: bool = False
+    forget: frozenset[str] = frozenset()
     dry_run: bool = False
 
 
@@ -127,6 +130,7 @@ class _Prune:
             if str(name) in self._order.purge:
                 self._doomed.purged |= files
             self._report.versions.append(f"{name}@{version}")
+        self._doomed.keys += [*sorted(self._order.forget), *orphans(self._inventory, self._dropped)]
         objects = self._dead_objects(live)
         self._report.objects = len(objects)
         self._report.object_bytes = sum(one.size_bytes for one in objects)
@@ -275,7 +279,10 @@ class _Prune:
         if self._for_good:
             _abort_uploads(self._bucket)
             gone = {self._bucket.full_key(object_key(h)) for h in self._doomed.purged - live}
-            self._delete_keys(_stored_versions(self._bucket, gone))
+            self._delete_keys(_stored_versions(self._bucket, OBJECTS, gone))
+            forgotten = {self._bucket.full_key(key) for key in self._order.forget}
+            if forgotten:
+                self._delete_keys(_stored_versions(self._bucket, ANNOTATIONS, forgotten))
 
     def _delete_keys(self, entries: Iterable[dict[str, str]]) -> None:
         """Deletes, a thousand a request, as long as the lease holds.
@@ -304,12 +311,12 @@ def _abort_uploads(bucket: Bucket) -> None:
         start = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
 
-def _stored_versions(bucket: Bucket, gone: Collection[str]) -> Iterator[dict[str, str]]:
-    """Every stored version of the objects that went, and of objects deleted at any time before."""
+def _stored_versions(bucket: Bucket, area: str, gone: Collection[str]) -> Iterator[dict[str, str]]:
+    """Every stored version of the keys that went, and of keys of that area deleted at any time before."""
     start: dict[str, str] = {}
     deleted: set[str] = set()
     while True:
-        answer = bucket.call("list_object_versions", Prefix=bucket.full_key(OBJECTS), **start)
+        answer = bucket.call("list_object_versions", Prefix=bucket.full_key(area), **start)
         entries = [*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())]
         deleted |= {one["Key"] for one in answer.get("DeleteMarkers", ()) if one["IsLatest"]}
         for one in entries:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.remote.annotations import tainted
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.download import fetch_object
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import AREAS, DAGSTER, Name
-from vlm_assets.remote.on_commit import push_listing, push_names, push_tombstones
+from vlm_assets.remote.names import ANNOTATIONS, AREAS, DAGSTER, Name
+from vlm_assets.remote.on_commit import push_annotations, push_listing, push_names, push_tombstones
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
@@ -81,7 +82,8 @@ class _Purge:
         root = self._root
         for source in listings:
             push_listing(self._installation, source, bucket=self._bucket)
-        inventory = take_inventory(self._bucket, [f"{area}/" for area in (*AREAS, DAGSTER)])
+        areas = [ANNOTATIONS, *(f"{area}/" for area in (*AREAS, DAGSTER))]
+        inventory = take_inventory(self._bucket, areas)
         holding = self._holding(inventory)
         corpora = [one for one in holding if one.area == "corpora"]
         plans = [Name("allocations", one.group, one.leaf) for one in corpora]
@@ -94,8 +96,10 @@ class _Purge:
             purge=frozenset(map(str, [*holding, *hosts])),
             drop=frozenset(map(str, hosts)),
             for_good=True,
+            forget=frozenset(tainted(root, inventory)),
         )
         report = prune_remote(self._installation.settings, order, bucket=self._bucket)
+        push_annotations(self._installation, bucket=self._bucket)
         outstanding = [*self._pinned(report.outstanding), *self._shown()]
         remarks = [f"remote {one}: Dagster's storage there may have had previews; the next backup brings it again"
                    for one in hosts]  # fmt: skip

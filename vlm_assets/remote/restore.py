@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.locks import hold_lock
+from vlm_assets.remote.annotations import keys_of, restore_annotation
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.fetch import Fetcher, check_room, read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
@@ -141,6 +142,7 @@ class _Restore:
             self._make_room(wanted)
             self._listings()
             self._each(self._restore_name, wanted, lambda stored: str(stored.name))
+            self._annotations()
             self._pins()
             self._summaries()
             self._storage()
@@ -310,6 +312,16 @@ class _Restore:
             self._fetcher.fetch_version(stored)
             return True
         return bool(self._fetcher.mend_version(stored, directory, thorough=self._options.thorough))
+
+    def _annotations(self) -> None:
+        if self._scope.slices:
+            self._each(self._restore_annotation, keys_of(self._inventory, self._scope.source), str)
+
+    def _restore_annotation(self, key: str) -> None:
+        if restore_annotation(self._bucket, self._root, self._memory, key):
+            self.report.done.append(key)
+        else:
+            self.report.unchanged += 1
 
     def _pins(self) -> None:
         keys = [key for key in self._inventory.keys if key.startswith("corpora/") and f"/{PINS}/" in key]

@@ -16,7 +16,7 @@ from vlm_assets.remote.hydrate import follow_remote, hydrate_due_slice, hydrate_
 from vlm_assets.remote.line import NoRemote
 from vlm_assets.remote.locks import pull_items, pull_lock
 from vlm_assets.remote.names import Name
-from vlm_assets.remote.on_commit import push_listing, push_lock, push_plan, push_slice, push_target
+from vlm_assets.remote.on_commit import push_annotations, push_listing, push_lock, push_plan, push_slice, push_target
 from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.corpus_lock import CorpusLock, items_path
@@ -81,6 +81,11 @@ class SharedRemote(NoRemote):
         """Also for a slice that was committed before: a push that failed is made good."""
         if self._push:
             push_slice(self._installation, source, slice_key, bucket=self._bucket)
+
+    def after_annotations(self, source: str, slice_key: str) -> None:
+        """As a slice."""
+        if self._push:
+            push_annotations(self._installation, {(source, slice_key)}, bucket=self._bucket)
 
     def before_allocation(self) -> None:
         """Of all sources that the catalogue enables, as far as the remote has them."""

@@ -2,25 +2,17 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import pyarrow as pa
-
-from vlm_assets.annotate.files import ID, read_annotation, write_annotation
+from vlm_assets.annotate.files import read_annotation
 from vlm_assets.annotate.slice import annotation_lock
+from vlm_assets.annotate.taken_down import make_null, slice_of, with_values
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.slices import INDEX_FILE
-from vlm_assets.store.taken_down import covered_rows
-from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import DataRoot
-from vlm_assets.words.manifest import SliceManifest
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
 _ENDING: Final = ".parquet"
-
-Bool = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def empty_annotations(
@@ -33,27 +25,27 @@ def empty_annotations(
     """
     changed = []
     for source, key in _slices(root):
-        with hold_lock(
-            annotation_lock(root, source, key), f"takedown in annotations of {source}/{key}", wait_s=_LOCK_WAIT_S
-        ):
+        purpose = f"takedown in annotations of {source}/{key}"
+        with hold_lock(annotation_lock(root, source, key), purpose, wait_s=_LOCK_WAIT_S):
             for path in root.annotations.glob(f"*/{source}/.{key}{_ENDING}.*.tmp"):
                 path.unlink(missing_ok=True)  # of a killed process: who holds the lock is at no other
-            version = current_version(root.slice(source, key))
             for path in sorted(root.annotations.glob(f"*/{source}/{key}{_ENDING}")):
-                if _empty(path, version, hashes, ids, drop_older=source in affected):
+                if _empty(root, path, hashes, ids, drop_older=source in affected):
                     changed.append(path.relative_to(root.path).as_posix())
     return changed
 
 
 def _slices(root: DataRoot) -> Iterator[tuple[str, str]]:
-    found = {(path.parent.name, path.name.removesuffix(_ENDING)) for path in root.annotations.glob("*/*/*.parquet")}
+    found = {
+        (path.parent.name, path.name.removesuffix(_ENDING)) for path in root.annotations.glob("*/*/*.parquet")
+    }
     for path in root.annotations.glob("*/*/.*.tmp"):
         found.add((path.parent.name, path.name[1:].rpartition(f"{_ENDING}.")[0]))
     yield from sorted(found)
 
 
 def _empty(
-    path: Path, version: Path | None, hashes: frozenset[str], ids: frozenset[str], *, drop_older: bool
+    root: DataRoot, path: Path, hashes: frozenset[str], ids: frozenset[str], *, drop_older: bool
 ) -> bool:
     """Whether the file was changed, or removed."""
     try:
@@ -63,29 +55,12 @@ def _empty(
         return True
     if found is None:
         return False
-    manifest = None if version is None else read_manifest(version, SliceManifest)
-    if version is None or manifest is None or manifest.content_hash != found.header.content_hash:
+    version = slice_of(root, found)
+    if version is None:
         if drop_older:
             path.unlink(missing_ok=True)
         return drop_older
-    rows = covered_rows(version / INDEX_FILE, ids, hashes)
-    gone = np.isin(np.arange(found.table.num_rows), rows)
-    if not _has_values(found.table, gone):
-        return False
-    write_annotation(path, found.header, _emptied(found.table, gone))
-    return True
-
-
-def _has_values(table: pa.Table, gone: Bool) -> bool:
-    return any(
-        (table.column(name).is_valid().to_numpy() & gone).any() for name in table.schema.names if name != ID
-    )
-
-
-def _emptied(table: pa.Table, gone: Bool) -> pa.Table:
-    # `take` copies what stays: nothing of a null is left in the buffers.
-    places = pa.array(np.arange(table.num_rows), mask=gone)
-    columns = [
-        table.column(name) if name == ID else table.column(name).take(places) for name in table.schema.names
-    ]
-    return pa.table(columns, schema=table.schema)
+    gone = with_values(found, version, ids, hashes)
+    if gone.any():
+        make_null(path, found, gone)
+    return bool(gone.any())

@@ -122,6 +122,8 @@ def annotate_slices(
                     remote.before_slice(listing, key)
                 with logging_where(context.run.run_id, f"{source}/{key}"):
                     result = annotating.slice(source, key, wait_s=lock_wait_s(context.run))
+                if result.done:
+                    remote.after_annotations(source, key)
             except VlmAssetsError as error:
                 failures[key] = str(error)
                 context.log.error("%s/%s failed: %s", source, key, error)
