@@ -34,6 +34,7 @@ def check(*, as_json: Json = False) -> None:
     from vlm_assets.operate.renderers import examine_renderers
 
     problems = problems_of_everything()
+    problems += [] if problems else _problems_of_annotations()
     problems += _problems_of_remote()
     renderers = [] if problems else examine_renderers(open_installation())
     problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
@@ -49,6 +50,15 @@ def check(*, as_json: Json = False) -> None:
         show_renderer(one)
     console.print("settings and catalogue are fine")
     raise typer.Exit(int(any(one.elsewhere for one in renderers)))
+
+
+def _problems_of_annotations() -> list[Problem]:
+    """What annotators and imported files lack; settings and catalogue are sound."""
+    from vlm_assets.annotate.checks import annotation_problems
+    from vlm_assets.installation.opening import open_installation
+
+    installation = open_installation()
+    return annotation_problems(installation.catalog.corpus, installation.catalog_dir)
 
 
 def _problems_of_remote() -> list[Problem]:

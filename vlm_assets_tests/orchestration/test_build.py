@@ -96,3 +96,16 @@ def test_ctrl_c_ends_a_build_and_the_next_one_goes_on(tmp_path, monkeypatch):
     assert "Building" not in told
     code, told = build(installation, sources=["street"])
     assert code == 0, told
+
+
+def test_annotations_are_made_between_fetch_and_corpus(tmp_path):
+    installation = city(tmp_path)
+    base = installation.catalog_dir.parent
+    wanted = {"targets": {"5": 5}, "annotations": [{"name": "jpeg"}]}
+    installation = install(base, {**STREET, "path": base / "in"}, corpus=wanted)
+    code, told = build(installation)
+    assert code == 0, told
+    assert told.index("Fetching street") < told.index("Annotating street: 3 slices") < told.index("Building 5")
+    assert len(list(installation.root.annotations.rglob("*.parquet"))) == 3
+    code, again = build(installation)
+    assert (code, "Annotating" in again) == (0, False)

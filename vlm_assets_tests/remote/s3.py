@@ -71,6 +71,15 @@ class S3Server:
         body: bytes = self.client().get_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}")["Body"].read()
         return body
 
+    def every_version(self, key: str) -> list[bytes]:
+        """What the bucket has stored of a key, earlier versions included."""
+        client, full = self.client(), f"{PREFIX}/{key}"
+        found = client.list_object_versions(Bucket=BUCKET, Prefix=full).get("Versions", ())
+        stored = [
+            client.get_object(Bucket=BUCKET, Key=full, VersionId=one["VersionId"])["Body"].read() for one in found
+        ]
+        return [bytes(one) for one in stored]
+
     def put(self, key: str, data: bytes) -> None:
         self.client().put_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}", Body=data)
 

@@ -1,0 +1,65 @@
+"""What the annotators of words say."""
+
+from typing import Any
+
+import pytest
+
+from vlm_assets.annotators.registry import annotator_names, annotator_of
+
+SOUND = "Çarşıda yağmur başladı; ığdır'dan gelen öğrenciler şemsiyesizdi."
+
+
+def values(name: str, text: str) -> dict[str, Any] | None:
+    [found] = annotator_of(name).annotate([text])
+    return None if found is None else dict(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "characters", "words", "lines"),
+    [("", 0, 0, 0), ("bir sokak", 9, 2, 1), ("bir\n\n iki üç \n", 13, 3, 2)],
+    ids=["empty", "one line", "several"],
+)
+def test_length(text: str, characters: int, words: int, lines: int):
+    assert values("length", text) == {"characters": characters, "words": words, "lines": lines}
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        (SOUND, 0, 0),
+        ("A street in the rain, without any accent.", 0, 0),
+        ("Það er rigning í bænum og þar býr ég.", 0, 0),
+        (SOUND.encode().decode("cp1254", "ignore"), 0.1, 1),
+        (SOUND.encode().decode("cp1252", "ignore"), 0.1, 1),
+        (SOUND.encode().decode("latin-1"), 0.1, 1),
+        (SOUND.encode("cp1254").decode("latin-1"), 0.1, 1),
+        (SOUND.encode("cp1254").decode("utf-8", "replace"), 0.1, 1),
+        (SOUND.encode("latin-1", "replace").decode("latin-1"), 0.05, 1),
+    ],
+    ids=[
+        "Turkish", "English", "Icelandic", "UTF-8 as 1254", "UTF-8 as 1252", "UTF-8 as Latin-1", "1254 as Latin-1",
+        "1254 as UTF-8", "lost to question marks",
+    ],
+)  # fmt: skip
+def test_mojibake(text: str, low: float, high: float):
+    found = values("charset", text)
+    assert found is not None
+    assert low <= found["mojibake"] <= high
+
+
+@pytest.mark.parametrize("text", ["https://example.org/a?id=1&b=2", "Neden?Bilmem. 1?2"], ids=["address", "sentence"])
+def test_a_question_mark_is_not_a_lost_letter(text: str):
+    assert values("charset", text) == {"mojibake": 0, "lost": 0}
+
+
+def test_without_letters_there_is_nothing_to_be_damaged():
+    assert values("charset", "12 – 34") == {"mojibake": None, "lost": 0}
+
+
+@pytest.mark.parametrize("name", annotator_names())
+def test_an_annotator_is_what_its_module_is_called(name: str):
+    annotator = annotator_of(name)
+    assert annotator.name == name
+    assert annotator.version >= 1
+    assert annotator.columns.names
+    assert annotator.cost_s > 0
