@@ -1,5 +1,6 @@
 """The reference page: every setting, key, default, column, reason and finding, as the code has them."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.audit.findings import FindingName, severity_of
+from vlm_assets.annotators.registry import annotator_names, annotator_of
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import OnlySpec
 from vlm_assets.catalog.spec import (
@@ -50,6 +52,10 @@ asset's page, and the audit's finding `upstream` adds them up. `unknown_type`, `
 """
 _EXCLUDED: Final = """\
 Beyond quotas and rank (`not selected`), `grants.json` counts these, tested in this order.
+"""
+_ANNOTATORS: Final = """\
+Values of images are lists, one entry an image; of words there is one value a record, over its text and its messages.
+Null: there is no value. An expression says `<name>.<column>`.
 """
 _AUDIT: Final = """\
 `vlm-assets audit` and the asset checks on `corpus` count again from shards, slices, listings and catalogue, with none
@@ -114,6 +120,7 @@ def _sections() -> Iterator[str]:
     yield from ("## corpus.yaml", "", *_key_table(keys_of(CorpusSpec)))
     for title, part in _PARTS.items():
         yield from (f"### {title}", "", *_key_table(keys_of(part)))
+    yield from _annotators()
     yield from ("## sources/*.yaml", "", "A list `sources:` of entries. Every kind has these keys:", "")
     yield from _key_table(keys_of(SourceSpec))
     for title, part in _SOURCE_PARTS.items():
@@ -126,6 +133,19 @@ def _sections() -> Iterator[str]:
     yield from _reasons("What is left out before it is an item", _LEFT_OUT, LeftOutReason)
     yield from _reasons("Why a sample is not in the corpus", _EXCLUDED, ExclusionReason)
     yield from _findings()
+
+
+def _annotators() -> Iterator[str]:
+    rows = []
+    for annotator in map(annotator_of, annotator_names()):
+        columns = ", ".join(f"`{one.name}` {one.type}" for one in annotator.columns)
+        rows.append((f"`{annotator.name}`", str(annotator.reads), columns, _in_one_line(type(annotator))))
+    yield from ("### Built-in annotators", "", _ANNOTATORS)
+    yield from _table(("name", "reads", "columns", "what"), rows)
+
+
+def _in_one_line(told: object) -> str:
+    return " ".join((inspect.getdoc(told) or "").split()).replace("|", "\\|")
 
 
 def _key_table(keys: Sequence[Key]) -> Iterator[str]:
