@@ -12,7 +12,7 @@ from vlm_assets.words.errors import AnnotationError, Problem
 
 
 def annotation_problems(corpus: CorpusSpec, directory: Path) -> list[Problem]:
-    """Every annotator that cannot work here, every imported file that cannot be used. Reads headers of files alone."""
+    """Every annotator that cannot work here, every imported file that cannot be used. Reads headers alone."""
     found = [
         Problem("corpus.yaml", f"annotations[{number}]", told)
         for number, spec in enumerate(corpus.annotations)

@@ -67,7 +67,9 @@ def _hours(cost_s: float, seen: int) -> float:
     return round(cost_s * seen / 1000 / 3600, 4)
 
 
-def _due(installation: Installation, name: str, version: str, source: str, *, images: bool) -> tuple[int, int]:
+def _due(
+    installation: Installation, name: str, version: str, source: str, *, images: bool
+) -> tuple[int, int]:
     listing = read_listing(installation.root, source)
     committed = summarise_source(installation.root, source).slices
     slices = seen = 0

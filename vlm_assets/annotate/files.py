@@ -149,7 +149,9 @@ def check_columns(schema: pa.Schema, where: str) -> None:
     for field in list(schema)[1:]:
         kind = field.type.value_type if is_per_image(field.type) else field.type
         if kind not in VALUE_TYPES:
-            raise AnnotationError(f"{where}: column {field.name} is of {field.type}, which is no kind of value")
+            raise AnnotationError(
+                f"{where}: column {field.name} is of {field.type}, which is no kind of value"
+            )
 
 
 def values_hash(table: pa.Table) -> str:

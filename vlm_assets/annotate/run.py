@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class AnnotateReport(BaseModel):
-    """What was annotated. `files`: written, by annotation; `broken`: images or words without values, by annotation."""
+    """What was annotated. By annotation `files`: written; `broken`: images or words that it broke on."""
 
     slices: int = 0
     files: dict[str, int] = {}
@@ -51,14 +51,16 @@ def annotate(
     """
     clock = time.monotonic()
     report = AnnotateReport()
-    wanted = [
-        one for one in wanted_annotations(installation.catalog) if names is None or one.name in names
-    ]
+    wanted = [one for one in wanted_annotations(installation.catalog) if names is None or one.name in names]
     chosen = [
-        spec for spec in installation.catalog.sources if spec.enabled and (sources is None or spec.name in sources)
+        spec
+        for spec in installation.catalog.sources
+        if spec.enabled and (sources is None or spec.name in sources)
     ]
     work = [
-        (spec.name, key, due) for spec in chosen for key, due in _due(installation, wanted, spec, force=force).items()
+        (spec.name, key, due)
+        for spec in chosen
+        for key, due in _due(installation, wanted, spec, force=force).items()
     ]
     needed = {one.name: one for _, _, due in work for one in due}
     with Annotating(installation, list(needed.values()), workers=workers) as annotating:

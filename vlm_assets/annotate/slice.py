@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vlm_assets.annotate.files import Header, read_annotation, write_annotation
 from vlm_assets.annotate.imports import Scores
-from vlm_assets.annotate.pool import Answer, AnnotatorPool
+from vlm_assets.annotate.pool import AnnotatorPool, Answer
 from vlm_assets.annotate.values import table_of
 from vlm_assets.annotate.wanted import IMAGE_SHA256, Wanted, filed_schema
 from vlm_assets.annotators.protocol import Reads, Values
@@ -110,7 +110,9 @@ class Annotating:
             content = _Slice.of(self._root, version)
             kept = {} if force else {one.name: header for one in wanted if (header := content.fresh(one))}
             due = [one for one in wanted if one.name not in kept]
-            done = {one.name: content.write(one, table, failed) for one, table, failed in self._due(content, due)}
+            done = {
+                one.name: content.write(one, table, failed) for one, table, failed in self._due(content, due)
+            }
         seconds = time.monotonic() - clock
         if done:
             logger.info("%s/%s: %s in %.1f s", source, key, ", ".join(sorted(done)), seconds)
@@ -226,8 +228,12 @@ class _Slice:
         for part in pool.in_order(lambda batch: pool.ask(names, batch), shown(counts)):
             answer.add(part)
         if len(counts) != len(self.ids):
-            raise StoreError(f"{self.version} is damaged: {len(counts)} rows, {len(self.ids)} in {INDEX_FILE}")
-        return {name: _by_record(counts, values, reads) for name, values in answer.values.items()}, answer.failed
+            raise StoreError(
+                f"{self.version} is damaged: {len(counts)} rows, {len(self.ids)} in {INDEX_FILE}"
+            )
+        return {
+            name: _by_record(counts, values, reads) for name, values in answer.values.items()
+        }, answer.failed
 
     def _rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """These columns of every row, in order, one batch in memory at a time; {} of those that are taken down."""

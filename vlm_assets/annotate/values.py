@@ -61,4 +61,6 @@ def _check_names(name: str, schema: pa.Schema, record: str, row: Values | Sequen
     for one in row if isinstance(row, Sequence) else (row,):
         if one is not None and not known.issuperset(one):
             more = ", ".join(sorted(set(one) - known))
-            raise AnnotationError(f"annotator {name}: {record}: gave {more}, declares {', '.join(sorted(known))}")
+            raise AnnotationError(
+                f"annotator {name}: {record}: gave {more}, declares {', '.join(sorted(known))}"
+            )

@@ -72,7 +72,9 @@ def annotation_version(spec: AnnotationSpec) -> str:
             found = path.stat()
             digests.append(_blake3_of(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
         except OSError as error:
-            raise AnnotationError(f"annotation {spec.name}: {path}: cannot be read: {error.strerror}") from error
+            raise AnnotationError(
+                f"annotation {spec.name}: {path}: cannot be read: {error.strerror}"
+            ) from error
     told = "\n".join((str(spec.key), *sorted(digests)))
     return f"import-{blake3(told.encode()).hexdigest()[:16]}"
 

@@ -17,8 +17,8 @@ _EVEN: Final = 12
 class Border:
     """`top`, `bottom`, `left`, `right`: the bars' heights and widths, as shares of the image's. `share`: of its area.
 
-    A bar is of lines that are even in themselves and like the outermost one. Of an image that is even as a whole all are
-    bars: `share` is 1.
+    A bar is of lines that are even in themselves and like the outermost one. Of an image that is even as a whole all
+    are bars: `share` is 1.
     """
 
     name: ClassVar[str] = "border"

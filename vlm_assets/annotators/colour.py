@@ -16,7 +16,7 @@ from vlm_assets.annotators.protocol import Reads, Values
 
 
 class Colour:
-    """`colourfulness`: 0 of grey images; about 15 slightly, 45 averagely, 80 highly colourful in the paper's words."""
+    """`colourfulness`: 0 of grey images; about 15 slightly, 45 averagely, 80 highly colourful, says the paper."""
 
     name: ClassVar[str] = "colour"
     version: ClassVar[int] = 1
@@ -34,7 +34,7 @@ class Colour:
 
 
 def colourfulness(rgb: Pixels) -> float | None:
-    """Of the opponent channels red − green and (red + green) / 2 − blue; the second is taken twice, in whole numbers."""
+    """Of the opponent channels red − green and (red + green) / 2 − blue, the second one doubled to whole numbers."""
     red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
     red_green, yellow_blue = red - green, red + green - 2 * blue
     first, second = variance(red_green), variance(yellow_blue)

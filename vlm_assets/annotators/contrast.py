@@ -13,7 +13,7 @@ from vlm_assets.annotators.protocol import Reads, Values
 
 
 class Contrast:
-    """`rms`: standard deviation of the luma, as a share of its range (0 of a flat image, 0.5 of half black, half white).
+    """`rms`: standard deviation of the luma, as a share of its range: 0 of a flat image, 0.5 of half black/white.
 
     `spread`: between its 1st and 99th percentile, as a share of its range.
     """

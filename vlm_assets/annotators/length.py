@@ -9,7 +9,7 @@ from vlm_assets.annotators.protocol import Reads, Values
 
 
 class Length:
-    """`characters` (code points in NFC as they are kept), `words` (parted by white space), `lines` that are not empty."""
+    """`characters` (code points), `words` (parted by white space), `lines` that are not empty."""
 
     name: ClassVar[str] = "length"
     version: ClassVar[int] = 1

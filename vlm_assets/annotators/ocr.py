@@ -1,7 +1,7 @@
 """`ocr`: the words that stand in an image, read by Tesseract with its Turkish data. An annotation, never `text`.
 
-Tesseract is a program of the system: what it reads follows from its version too, so a catalogue that filters by it has
-the same corpus only where the same Tesseract is installed.
+Tesseract is a program of the system: what it reads follows from its version too, so a catalogue that filters by it
+has the same corpus only where the same Tesseract is installed.
 """
 
 import os
@@ -28,7 +28,7 @@ _WORD: Final = "5"
 
 
 class Ocr:
-    """`text`: words, a line each line; `confidence`: their mean, 0 to 100, null where there are none; `words`: number."""
+    """`text`: the words, a line each line; `confidence`: 0 to 100, their mean, null where there are none; `words`."""
 
     name: ClassVar[str] = "ocr"
     version: ClassVar[int] = 1
@@ -70,7 +70,7 @@ def _tsv(picture: Picture) -> str:
         capture_output=True,
         check=True,
         env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-        preexec_fn=lambda: bound_cpu_time(_CPU_S),  # noqa: PLW1509 - the worker has one thread
+        preexec_fn=lambda: bound_cpu_time(_CPU_S),
     )
     return done.stdout.decode("utf-8", "replace")
 

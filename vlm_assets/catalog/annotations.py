@@ -28,7 +28,9 @@ class AnnotationSpec(Spec):
             raise ValueError("imported values need both path and key, built-in annotators neither")
         if self.path is None and self.name not in annotator_names():
             told = did_you_mean(self.name, annotator_names())
-            raise ValueError(f"no built-in annotator {self.name!r}; {told}; imported values need path and key")
+            raise ValueError(
+                f"no built-in annotator {self.name!r}; {told}; imported values need path and key"
+            )
         return self
 
     @property

@@ -26,6 +26,4 @@ class OnlySpec(Spec):
 
     def covers(self, source: str, category: str) -> bool:
         """Whether it is for the source of that name, which is of that category."""
-        return (not self.source or source in self.source) and (
-            not self.category or category in self.category
-        )
+        return (not self.source or source in self.source) and (not self.category or category in self.category)

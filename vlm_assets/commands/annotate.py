@@ -34,8 +34,12 @@ def annotate(
     if as_json:
         print_json({**report.model_dump(mode="json"), "exit_code": report.exit_code})
     else:
-        written = reasons(report.files) or "everything is fresh" if known else "the catalogue names no annotations"
-        console.print(f"{report.slices:,} slices annotated in {report.seconds:.1f} s: {written}", soft_wrap=True)
+        written = (
+            reasons(report.files) or "everything is fresh" if known else "the catalogue names no annotations"
+        )
+        console.print(
+            f"{report.slices:,} slices annotated in {report.seconds:.1f} s: {written}", soft_wrap=True
+        )
         if report.broken:
             console.print(f"without values, for the annotator broke on them: {reasons(report.broken)}")
         for slice_name, told in report.failed.items():

@@ -104,7 +104,8 @@ def _show_receipt(receipt: "Receipt") -> None:
     console.print(
         f"takedown {receipt.tombstone}: {len(receipt.ids)} rows, {len(receipt.image_sha256)} images, "
         f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied, "
-        f"{len(receipt.annotations_emptied)} annotations, {len(receipt.listings_emptied)} listings, previews of {len(receipt.previews_cleaned)} slices removed",
+        f"{len(receipt.annotations_emptied)} annotations, {len(receipt.listings_emptied)} listings, "
+        f"previews of {len(receipt.previews_cleaned)} slices removed",
         markup=False,
         soft_wrap=True,
     )

@@ -60,7 +60,9 @@ def _missing_paths(
         for i, path in enumerate(corpus.decontaminate if corpus else ())
     ]
     scores = [
-        Problem("corpus.yaml", f"annotations[{i}].path", f"no file matches {one.path}; is the volume mounted?")
+        Problem(
+            "corpus.yaml", f"annotations[{i}].path", f"no file matches {one.path}; is the volume mounted?"
+        )
         for i, one in enumerate(corpus.annotations if corpus else ())
         if one.imported and not one.files()
     ]

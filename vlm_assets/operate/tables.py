@@ -152,17 +152,37 @@ def show_status(console: Console, status: "Status") -> None:
 def show_annotations(console: Console, annotations: Sequence["AnnotationStatus"]) -> None:
     """Slices by state; nothing where the catalogue names no annotations."""
     rows = [
-        (one.name, one.source, one.fresh, one.stale, one.missing, one.damaged, reasons(one.failed), one.problem)
+        (
+            one.name,
+            one.source,
+            one.fresh,
+            one.stale,
+            one.missing,
+            one.damaged,
+            reasons(one.failed),
+            one.problem,
+        )
         for one in annotations
     ]
-    columns = ["annotation", "source", "#fresh", "#stale", "#missing", "#damaged", "without values", "problem"]
+    columns = [
+        "annotation",
+        "source",
+        "#fresh",
+        "#stale",
+        "#missing",
+        "#damaged",
+        "without values",
+        "problem",
+    ]
     if rows:
         console.print(table("Annotations, slices by state", columns, rows))
 
 
 def show_annotation_costs(console: Console, costs: Sequence["AnnotationForecast"]) -> None:
     """What is due of annotations; nothing where the catalogue names none."""
-    rows = [(one.name, one.source, one.slices, one.seen, f"{one.core_hours:.3f}", one.problem) for one in costs]
+    rows = [
+        (one.name, one.source, one.slices, one.seen, f"{one.core_hours:.3f}", one.problem) for one in costs
+    ]
     columns = ["annotation", "source", "#slices due", "#images or records", "#hours of a core", "problem"]
     if rows:
         console.print(table("What annotating would take", columns, rows))

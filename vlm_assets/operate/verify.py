@@ -169,7 +169,9 @@ def _look_at_annotations(root: DataRoot, report: VerifyReport) -> None:
             found = read_annotation(path)
         except AnnotationError as error:
             told = "vlm-assets annotate computes it anew."
-            report.problems.append(VerifyProblem(_name(root, path), "hash", "its own values", str(error), told))
+            report.problems.append(
+                VerifyProblem(_name(root, path), "hash", "its own values", str(error), told)
+            )
             found = None
         report.files += 1
         report.size_bytes += path.stat().st_size if found is not None else 0

@@ -16,7 +16,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket
 from vlm_assets.remote.inventory import Inventory
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import ANNOTATIONS, Name
+from vlm_assets.remote.names import Name
 from vlm_assets.remote.push import Push, Write, unchanged
 from vlm_assets.store.arrow_files import write_bytes
 from vlm_assets.store.tombstones import read_tombstones
@@ -89,7 +89,9 @@ def restore_annotation(bucket: Bucket, root: DataRoot, memory: Memory, key: str)
         try:
             write_bytes(temporary, content.data)
             if not may_be_shown(root, temporary, takedowns.ids, takedowns.image_sha256):
-                raise TakenDownError(f"{key}: the remote's file has values of what was taken down; left there")
+                raise TakenDownError(
+                    f"{key}: the remote's file has values of what was taken down; left there"
+                )
             temporary.replace(path)
         except TakenDownError:
             raise

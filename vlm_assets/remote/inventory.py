@@ -41,7 +41,14 @@ class Inventory:
         return dict(found)
 
 
-_SMALL = ("annotations/", "listings/", "tombstones/", "catalogs/", "locks/", *(f"{area}/" for area in (*AREAS, DAGSTER)))
+_SMALL = (
+    "annotations/",
+    "listings/",
+    "tombstones/",
+    "catalogs/",
+    "locks/",
+    *(f"{area}/" for area in (*AREAS, DAGSTER)),
+)
 
 
 def take_inventory(bucket: Bucket, prefixes: Iterable[str] = (*_SMALL, OBJECTS)) -> Inventory:

@@ -114,7 +114,10 @@ def push_tombstones(installation: Installation, *, bucket: Bucket | None = None)
 
 @named_disk_errors
 def push_annotations(
-    installation: Installation, slices: Collection[tuple[str, str]] | None = None, *, bucket: Bucket | None = None
+    installation: Installation,
+    slices: Collection[tuple[str, str]] | None = None,
+    *,
+    bucket: Bucket | None = None,
 ) -> bool:
     """Pushes annotations that the remote lacks, all or those of some (source, slice); False where it had them.
 

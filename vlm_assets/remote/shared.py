@@ -16,7 +16,14 @@ from vlm_assets.remote.hydrate import follow_remote, hydrate_due_slice, hydrate_
 from vlm_assets.remote.line import NoRemote
 from vlm_assets.remote.locks import pull_items, pull_lock
 from vlm_assets.remote.names import Name
-from vlm_assets.remote.on_commit import push_annotations, push_listing, push_lock, push_plan, push_slice, push_target
+from vlm_assets.remote.on_commit import (
+    push_annotations,
+    push_listing,
+    push_lock,
+    push_plan,
+    push_slice,
+    push_target,
+)
 from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.corpus_lock import CorpusLock, items_path

@@ -67,7 +67,10 @@ def with_annotations(installation: Installation, *annotations: dict[str, Any]) -
     """The installation with another list of annotations in its catalogue."""
     base = installation.catalog_dir.parent
     again = install(
-        base, {**STREET, "path": base / "in", "text": "sidecar"}, corpus={"annotations": list(annotations)}, workers=1
+        base,
+        {**STREET, "path": base / "in", "text": "sidecar"},
+        corpus={"annotations": list(annotations)},
+        workers=1,
     )
     return replace(again, root=installation.root)
 
@@ -76,11 +79,20 @@ def sha256s(installation: Installation, key: str = "a") -> dict[str, str]:
     """Of each picture by id."""
     with pa.memory_map(str(installation.root.slice("street", key) / "index.arrow")) as file:
         table = pa.ipc.open_file(file).read_all()
-    return dict(zip(table["id"].to_pylist(), [one[0]["sha256"] for one in table["image_facts"].to_pylist()], strict=True))
+    return dict(
+        zip(
+            table["id"].to_pylist(),
+            [one[0]["sha256"] for one in table["image_facts"].to_pylist()],
+            strict=True,
+        )
+    )
 
 
 def states(installation: Installation) -> dict[str, tuple[int, int, int, int]]:
-    return {one.name: (one.fresh, one.stale, one.missing, one.damaged) for one in annotation_statuses(installation)}
+    return {
+        one.name: (one.fresh, one.stale, one.missing, one.damaged)
+        for one in annotation_statuses(installation)
+    }
 
 
 def test_values_stand_by_id_those_of_images_as_lists(made: Installation):
@@ -157,7 +169,10 @@ def test_a_takedown_leaves_no_value(annotated: Installation):
     before = column(annotated, "blur")
     receipt = take_down(annotated, TakedownOrder(id=gone))
     assert receipt.complete
-    assert set(receipt.annotations_emptied) == {"annotations/blur/street/a.parquet", "annotations/length/street/a.parquet"}
+    assert set(receipt.annotations_emptied) == {
+        "annotations/blur/street/a.parquet",
+        "annotations/length/street/a.parquet",
+    }
     after = column(annotated, "blur")
     assert after["laplacian"] == [None, *before["laplacian"][1:]]
     assert column(annotated, "length")["words"][0] is None
@@ -195,7 +210,9 @@ def scores(installation: Installation, **columns: Any) -> None:
 def test_imported_values_join_by_image_or_by_id(annotated: Installation, key: str):
     known = sha256s(annotated)
     keys = list(known.values() if key == "image_sha256" else known)
-    scores(annotated, **{key: [*keys[:2], "ab" * 32], "p": [0.25, float("nan"), 1.0], "tag": ["x", None, "y"]})
+    scores(
+        annotated, **{key: [*keys[:2], "ab" * 32], "p": [0.25, float("nan"), 1.0], "tag": ["x", None, "y"]}
+    )
     imported = with_annotations(annotated, {"name": "nsfw", "path": "scores/*.parquet", "key": key})
     assert annotate(imported).files == {"nsfw": 2}
     found = column(imported, "nsfw")
@@ -227,7 +244,10 @@ def test_new_scores_are_taken_over(annotated: Installation):
         ({"image_sha256": [None], "p": [1]}, "image_sha256 is None, expected 64 hex digits"),
         ({"sha256": ["ab" * 32], "p": [1]}, "has no column image_sha256; it has sha256, p"),
         ({"image_sha256": ["ab" * 32]}, "no column of .* beside image_sha256 holds numbers"),
-        ({"image_sha256": ["ab" * 32] * 2, "p": [1, 2]}, "rows 0 and 1 .* of the same image_sha256 and differ"),
+        (
+            {"image_sha256": ["ab" * 32] * 2, "p": [1, 2]},
+            "rows 0 and 1 .* of the same image_sha256 and differ",
+        ),
     ],
     ids=["no hash", "null", "no key", "no values", "contradiction"],
 )
@@ -253,7 +273,9 @@ def test_files_that_are_not_there(annotated: Installation):
         annotate(imported)
 
 
-def test_an_annotator_that_gives_what_it_does_not_declare(annotated: Installation, monkeypatch: pytest.MonkeyPatch):
+def test_an_annotator_that_gives_what_it_does_not_declare(
+    annotated: Installation, monkeypatch: pytest.MonkeyPatch
+):
     schema = pa.schema([("laplacian", pa.int32())])
     monkeypatch.setattr(blur.Blur, "columns", schema)
     report = annotate(annotated)

@@ -70,7 +70,11 @@ def test_no_rows(path: Path):
 
 @pytest.mark.parametrize(
     ("version", "content", "state"),
-    [("1", "ab", AnnotationState.FRESH), ("2", "ab", AnnotationState.STALE), ("1", "cd", AnnotationState.STALE)],
+    [
+        ("1", "ab", AnnotationState.FRESH),
+        ("2", "ab", AnnotationState.STALE),
+        ("1", "cd", AnnotationState.STALE),
+    ],
 )
 def test_states(path: Path, version: str, content: str, state: AnnotationState):
     assert annotation_state(path, version, content) is AnnotationState.MISSING

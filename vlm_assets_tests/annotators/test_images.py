@@ -116,7 +116,11 @@ def test_every_mode_is_seen_over_white_in_eight_bits(image: Image.Image, brightn
 def test_a_large_picture_is_seen_at_working_size(form: str, size: tuple[int, int]):
     height, width = encoded(flat(size=size), form).grey.shape
     longer = max(height, width)
-    assert longer == max(size) if max(size) < WORKING_SIDE_PX else WORKING_SIDE_PX <= longer < 2 * WORKING_SIDE_PX
+    assert (
+        longer == max(size)
+        if max(size) < WORKING_SIDE_PX
+        else WORKING_SIDE_PX <= longer < 2 * WORKING_SIDE_PX
+    )
     assert width / height == pytest.approx(size[0] / size[1], rel=0.02)
 
 

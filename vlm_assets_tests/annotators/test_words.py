@@ -47,7 +47,9 @@ def test_mojibake(text: str, low: float, high: float):
     assert low <= found["mojibake"] <= high
 
 
-@pytest.mark.parametrize("text", ["https://example.org/a?id=1&b=2", "Neden?Bilmem. 1?2"], ids=["address", "sentence"])
+@pytest.mark.parametrize(
+    "text", ["https://example.org/a?id=1&b=2", "Neden?Bilmem. 1?2"], ids=["address", "sentence"]
+)
 def test_a_question_mark_is_not_a_lost_letter(text: str):
     assert values("charset", text) == {"mojibake": 0, "lost": 0}
 

@@ -53,7 +53,9 @@ def show_costs(count: int, side_px: int) -> None:
     images = made_jpegs(count, side_px)
     pictures = [Picture("JPEG", data) for data in images]
     size = pictures[0].opened.size
-    print(f"{count} JPEGs of {size[0]} x {size[1]}, {sum(map(len, images)) / count / 1000:.0f} kB; s for 1,000")
+    print(
+        f"{count} JPEGs of {size[0]} x {size[1]}, {sum(map(len, images)) / count / 1000:.0f} kB; s for 1,000"
+    )
     decoding = seconds(lambda: [one.rgb is one.grey for one in pictures])
     print(f"  {'decoding, to RGB and grey':28} {1000 * decoding / count:8.2f}")
     words = TURKISH * (1 + 1000 // len(TURKISH))
@@ -102,7 +104,9 @@ def show_languages() -> None:
     kinds = list(dict.fromkeys((language, kind) for language, kind, _ in LINES))
     counts = Counter((language, kind) for language, kind, _ in LINES)
     print(f"\nlanguage of {len(LINES)} lines: share told right")
-    print(f"  {'':26}" + "".join(f"{f'{a} {b}':>16}" for a, b in kinds) + f"{'s for 1,000':>14}{'to load':>10}")
+    print(
+        f"  {'':26}" + "".join(f"{f'{a} {b}':>16}" for a, b in kinds) + f"{'s for 1,000':>14}{'to load':>10}"
+    )
     for name, (package, load) in IDENTIFIERS.items():
         try:
             told = version(package)
@@ -160,12 +164,16 @@ def show_ocr() -> None:
         raise RuntimeError("Tesseract gave nothing")
     wanted, got = " ".join(lines), " ".join(str(found["text"]).split())
     rate = edit_distance(wanted, got) / len(wanted)
-    print(f"  {len(lines)} lines: character error rate {rate:.3f}, confidence {found['confidence']:.1f}, {took:.1f} s")
+    print(
+        f"  {len(lines)} lines: character error rate {rate:.3f}, confidence {found['confidence']:.1f}, {took:.1f} s"
+    )
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--pixels", type=int, default=900, help="height of the images")
     parser.add_argument("--languages", action="store_true")

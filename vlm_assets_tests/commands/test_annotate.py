@@ -70,8 +70,14 @@ def test_names_that_there_are_not(words: tuple[str, ...], message: str):
         ({"name": "blurr"}, "annotations.0: no built-in annotator 'blurr'; did you mean blur?"),
         ({"name": "nsfw", "path": "scores.parquet"}, "imported values need both path and key"),
         ({"name": "nsfw", "path": "none/*.parquet", "key": "id"}, "annotations[0].path: no file matches"),
-        ({"name": "nsfw", "path": "scores.parquet", "key": "image_sha256"}, "has no column image_sha256; it has id"),
-        ({"name": "blur", "only": {"category": ["photo"]}}, "annotations[0].only.category: no category 'photo'"),
+        (
+            {"name": "nsfw", "path": "scores.parquet", "key": "image_sha256"},
+            "has no column image_sha256; it has id",
+        ),
+        (
+            {"name": "blur", "only": {"category": ["photo"]}},
+            "annotations[0].only.category: no category 'photo'",
+        ),
         ({"name": "blur", "only": {"source": ["strete"]}}, "annotations[0].only.source: no source 'strete'"),
     ],
     ids=["no annotator", "no key", "no file", "no column", "no category", "no source"],

@@ -105,7 +105,9 @@ def test_annotations_are_made_between_fetch_and_corpus(tmp_path):
     installation = install(base, {**STREET, "path": base / "in"}, corpus=wanted)
     code, told = build(installation)
     assert code == 0, told
-    assert told.index("Fetching street") < told.index("Annotating street: 3 slices") < told.index("Building 5")
+    assert (
+        told.index("Fetching street") < told.index("Annotating street: 3 slices") < told.index("Building 5")
+    )
     assert len(list(installation.root.annotations.rglob("*.parquet"))) == 3
     code, again = build(installation)
     assert (code, "Annotating" in again) == (0, False)

@@ -76,7 +76,8 @@ class S3Server:
         client, full = self.client(), f"{PREFIX}/{key}"
         found = client.list_object_versions(Bucket=BUCKET, Prefix=full).get("Versions", ())
         stored = [
-            client.get_object(Bucket=BUCKET, Key=full, VersionId=one["VersionId"])["Body"].read() for one in found
+            client.get_object(Bucket=BUCKET, Key=full, VersionId=one["VersionId"])["Body"].read()
+            for one in found
         ]
         return [bytes(one) for one in stored]
 

@@ -28,7 +28,9 @@ def annotating(installation: Installation) -> Installation:
 
 def files(installation: Installation) -> dict[str, bytes]:
     root = installation.root
-    return {str(path.relative_to(root.path)): path.read_bytes() for path in root.annotations.rglob("*.parquet")}
+    return {
+        str(path.relative_to(root.path)): path.read_bytes() for path in root.annotations.rglob("*.parquet")
+    }
 
 
 @pytest.fixture
@@ -63,7 +65,9 @@ def test_a_takedown_leaves_no_stored_version(first: Installation, machine: NewRo
     assert files(second) == files(first)
 
 
-def test_what_was_pushed_before_a_takedown_is_not_taken_in(first: Installation, machine: NewRoot, s3: S3Server):
+def test_what_was_pushed_before_a_takedown_is_not_taken_in(
+    first: Installation, machine: NewRoot, s3: S3Server
+):
     found = read_annotation(first.root.path / KEY)
     assert found is not None
     before = (first.root.path / KEY).read_bytes()

@@ -9,8 +9,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from vlm_assets.allocation.reasons import ExclusionReason
-from vlm_assets.audit.findings import FindingName, severity_of
 from vlm_assets.annotators.registry import annotator_names, annotator_of
+from vlm_assets.audit.findings import FindingName, severity_of
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import OnlySpec
 from vlm_assets.catalog.spec import (

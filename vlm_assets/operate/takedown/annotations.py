@@ -39,8 +39,10 @@ def _slices(root: DataRoot) -> Iterator[tuple[str, str]]:
     found = {
         (path.parent.name, path.name.removesuffix(_ENDING)) for path in root.annotations.glob("*/*/*.parquet")
     }
-    for path in root.annotations.glob("*/*/.*.tmp"):
-        found.add((path.parent.name, path.name[1:].rpartition(f"{_ENDING}.")[0]))
+    found |= {
+        (path.parent.name, path.name[1:].rpartition(f"{_ENDING}.")[0])
+        for path in root.annotations.glob("*/*/.*.tmp")
+    }
     yield from sorted(found)
 
 

@@ -1,7 +1,7 @@
-"""`annotation/<name>/<source>`: what an annotator says of a source's slices; a partition is a slice, as of its dataset.
+"""`annotation/<name>/<source>`: what an annotator says of a source's slices; its partitions are the dataset's.
 
-One subsettable multi-asset a source: what is asked for together looks at each image once. How a slice is annotated lies
-in `annotate.slice`. Nothing here fetches.
+One subsettable multi-asset a source: what is asked for together looks at each image once. How a slice is annotated
+lies in `annotate.slice`. Nothing here fetches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -126,7 +126,7 @@ def annotate_slices(
                     remote.after_annotations(source, key)
             except VlmAssetsError as error:
                 failures[key] = str(error)
-                context.log.error("%s/%s failed: %s", source, key, error)
+                context.log.error("%s/%s failed: %s", source, key, error)  # noqa: TRY400 - one of ours: no trace
                 for name in names:
                     context.log_event(_failure(name, source, key, str(error)))
                 continue

@@ -42,7 +42,10 @@ def annotation_jobs(catalog: Catalog) -> list[dg.UnresolvedAssetJobDefinition]:
         dg.define_asset_job(
             annotation_job_name(spec.name),
             dg.AssetSelection.assets(
-                *(annotation_key(one.name, spec.name) for one in annotations_of(spec, catalog.corpus.annotations))
+                *(
+                    annotation_key(one.name, spec.name)
+                    for one in annotations_of(spec, catalog.corpus.annotations)
+                )
             ),
             description=f"A range of slices of {spec.name}, annotated.",
         )
@@ -68,11 +71,15 @@ def annotation_sensors(
         words = fault_words(installation)
         busy = unfinished(context.instance)
         if busy:
-            return result(context, [], [*words, f"waiting for {busy} unfinished runs of the line"], context.cursor)
+            return result(
+                context, [], [*words, f"waiting for {busy} unfinished runs of the line"], context.cursor
+            )
         try:
             state = annotations_state(installation)
             if state == context.cursor:
-                return result(context, [], [*words, "nothing was fetched or changed since the last look"], state)
+                return result(
+                    context, [], [*words, "nothing was fetched or changed since the last look"], state
+                )
             found = [
                 (spec, *_requests(context.instance, installation, spec, state))
                 for spec in annotated_sources(installation.catalog)
