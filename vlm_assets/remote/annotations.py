@@ -1,4 +1,4 @@
-"""Annotations at the remote: each file under its path, as on disk. They can be computed again, so the last one stands.
+"""Annotations at the remote: each file under its path, as on disk. They can be computed again: the last one stands.
 
 What is taken down is neither sent nor taken in, and a takedown removes every stored version of a file that had it.
 """
@@ -20,7 +20,7 @@ from vlm_assets.remote.names import Name
 from vlm_assets.remote.push import Push, Write, unchanged
 from vlm_assets.store.arrow_files import write_bytes
 from vlm_assets.store.tombstones import read_tombstones
-from vlm_assets.words.errors import RemoteError, StoreError, TakenDownError
+from vlm_assets.words.errors import AnnotationError, RemoteError, TakenDownError
 from vlm_assets.words.layout import DataRoot, temporary_beside
 
 _KEY: Final = re.compile(r"annotations/(?P<name>[a-z0-9_]+)/(?P<source>[a-z0-9_]+)/(?P<slice>[^/]+)\.parquet")
@@ -88,17 +88,15 @@ def restore_annotation(bucket: Bucket, root: DataRoot, memory: Memory, key: str)
         temporary = temporary_beside(path)
         try:
             write_bytes(temporary, content.data)
-            if not may_be_shown(root, temporary, takedowns.ids, takedowns.image_sha256):
-                raise TakenDownError(
-                    f"{key}: the remote's file has values of what was taken down; left there"
-                )
-            temporary.replace(path)
-        except TakenDownError:
-            raise
-        except StoreError as error:
+            clean = may_be_shown(root, temporary, takedowns.ids, takedowns.image_sha256)
+            if clean:
+                temporary.replace(path)
+        except AnnotationError as error:
             raise RemoteError(f"{key} at the remote: {error}") from error
         finally:
             temporary.unlink(missing_ok=True)
+    if not clean:
+        raise TakenDownError(f"{key}: the remote's file has values of what was taken down; left there")
     memory.note(key, content.etag, blake3(content.data).hexdigest(), own=True)
     return True
 
@@ -106,7 +104,7 @@ def restore_annotation(bucket: Bucket, root: DataRoot, memory: Memory, key: str)
 def tainted(root: DataRoot, inventory: Inventory) -> list[str]:
     """Keys whose every stored version goes after a takedown: of its sources, all that the remote has.
 
-    A slice's file there may be of before the takedown whoever pushed it, and is small: what is clean here is sent again.
+    A file there may be of before the takedown whoever pushed it, and is small: what is clean here is sent again.
     """
     affected = {one.partition("/")[0] for one in read_tombstones(root).ids}
     return keys_of(inventory, lambda source: source in affected)

@@ -13,16 +13,13 @@ from vlm_assets.annotators.ocr import ANNOTATOR, read_tsv
 from vlm_assets_tests.annotators.test_images import encoded
 
 HEAD = "level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\twidth\theight\tconf\ttext"
-PAGE = "\n".join(
-    [
-        HEAD,
-        "1\t1\t0\t0\t0\t0\t0\t0\t9\t9\t-1\t",
-        "5\t1\t1\t1\t1\t1\t0\t0\t9\t9\t96.5\tYAĞMUR",
-        "5\t1\t1\t1\t1\t2\t0\t0\t9\t9\t90.5\tyağdı",
-        "5\t1\t1\t1\t1\t3\t0\t0\t9\t9\t95\t ",
-        "5\t1\t1\t1\t2\t1\t0\t0\t9\t9\t80\tdün",
-    ]
-)
+PAGE = f"""{HEAD}
+1\t1\t0\t0\t0\t0\t0\t0\t9\t9\t-1\t
+5\t1\t1\t1\t1\t1\t0\t0\t9\t9\t96.5\tYAĞMUR
+5\t1\t1\t1\t1\t2\t0\t0\t9\t9\t90.5\tyağdı
+5\t1\t1\t1\t1\t3\t0\t0\t9\t9\t95\t\x20
+5\t1\t1\t1\t2\t1\t0\t0\t9\t9\t80\tdün
+"""
 PROGRAM = """#!/bin/sh
 if [ "$1" = --list-langs ]; then echo "List of languages:"; echo {languages}; exit 0; fi
 cat > {folder}/asked.ppm; echo "$@" > {folder}/words

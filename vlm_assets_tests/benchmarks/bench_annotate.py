@@ -3,8 +3,8 @@
     python -m vlm_assets_tests.benchmarks.bench_annotate [--images N] [--pixels PX] [--languages] [--ocr]
 
 Prints processor seconds for 1,000 images of about a megapixel (decoding apart, once for all), and for the words of
-1,000 records; `--languages` the share of lines that each language identifier which is installed gets right, beside its
-cost; `--ocr` the character error rate of Tesseract on pages of Turkish that are drawn here.
+1,000 records; `--languages` the share of lines that each language identifier which is installed gets right, beside
+its cost; `--ocr` the character error rate of Tesseract on pages of Turkish that are drawn here.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Lines of captions and pages whose language is known: Turkish, Ottoman Turkish in Latin letters, English, and others.
+"""Lines of captions and pages whose language is known: Turkish, Ottoman Turkish in Latin letters, English, others.
 
-Written for this purpose. `short`: captions of a few words; `long`: a sentence; `ottoman`: words and spellings of before
-the reform of the language, as transcriptions have them; `plain`: Turkish typed without its letters.
+Written for this purpose. `short`: captions of a few words; `long`: a sentence; `ottoman`: words and spellings of
+before the reform of the language, as transcriptions have them; `plain`: Turkish typed without its letters.
 """
 
 from typing import Final
@@ -80,12 +80,21 @@ The museum is open to visitors every day from nine to five except on Tuesdays.
 In the lower left corner of the picture sits a small girl who wears a blue apron.
 """
 _OTHERS = {
-    "de": "Zwei Menschen gehen mit Regenschirmen über die nasse Straße.|Auf dem Tisch steht eine Tasse Kaffee neben "
-    "einem Buch.|Das Museum ist außer dienstags täglich von neun bis fünf geöffnet.",
-    "fr": "Deux personnes marchent sous la pluie avec des parapluies.|Une tasse de café est posée sur la table à côté "
-    "d'un livre.|Le musée est ouvert tous les jours sauf le mardi.",
-    "az": "Yağışda iki nəfər çətirlə küçədə gəzir.|Stolun üstündə kitabın yanında bir fincan qəhvə var.|Muzey həftənin "
-    "ikinci günündən başqa hər gün açıqdır.",
+    "de": """
+Zwei Menschen gehen mit Regenschirmen über die nasse Straße.
+Auf dem Tisch steht eine Tasse Kaffee neben einem Buch.
+Das Museum ist außer dienstags täglich von neun bis fünf geöffnet.
+""",
+    "fr": """
+Deux personnes marchent sous la pluie avec des parapluies.
+Une tasse de café est posée sur la table à côté d'un livre.
+Le musée est ouvert tous les jours sauf le mardi.
+""",
+    "az": """
+Yağışda iki nəfər çətirlə küçədə gəzir.
+Stolun üstündə kitabın yanında bir fincan qəhvə var.
+Muzey həftənin ikinci günündən başqa hər gün açıqdır.
+""",
 }
 
 
@@ -100,6 +109,6 @@ LINES: Final[list[tuple[str, str, str]]] = [
     *_lines("tr", "ottoman", _OTTOMAN),
     *_lines("en", "short", _ENGLISH_SHORT),
     *_lines("en", "long", _ENGLISH_LONG),
-    *((language, "long", line) for language, text in _OTHERS.items() for line in text.split("|")),
+    *(line for language, text in _OTHERS.items() for line in _lines(language, "long", text)),
 ]
 """(ISO 639-1 code, kind, line)."""

@@ -23,15 +23,17 @@ def empty_annotations(
     To be called once the slices are emptied: whoever annotates later sees nothing more of the rows, and whoever is at
     it is waited for. Files that are damaged, and those of the sources `affected` that are of older content, go.
     """
-    changed = []
+    changed: list[str] = []
     for source, key in _slices(root):
         purpose = f"takedown in annotations of {source}/{key}"
         with hold_lock(annotation_lock(root, source, key), purpose, wait_s=_LOCK_WAIT_S):
             for path in root.annotations.glob(f"*/{source}/.{key}{_ENDING}.*.tmp"):
                 path.unlink(missing_ok=True)  # of a killed process: who holds the lock is at no other
-            for path in sorted(root.annotations.glob(f"*/{source}/{key}{_ENDING}")):
-                if _empty(root, path, hashes, ids, drop_older=source in affected):
-                    changed.append(path.relative_to(root.path).as_posix())
+            changed += [
+                path.relative_to(root.path).as_posix()
+                for path in sorted(root.annotations.glob(f"*/{source}/{key}{_ENDING}"))
+                if _empty(root, path, hashes, ids, drop_older=source in affected)
+            ]
     return changed
 
 
