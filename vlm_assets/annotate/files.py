@@ -121,10 +121,16 @@ def read_annotation(path: Path) -> Annotation | None:
     return Annotation(header, table.replace_schema_metadata(None))
 
 
-def annotation_state(path: Path, version: str, content_hash: str) -> AnnotationState:
-    """Whether the file has the values of this version of its annotator for this content. Reads the header alone."""
+def annotation_state(
+    path: Path, version: str, content_hash: str, *, thorough: bool = False
+) -> AnnotationState:
+    """Whether the file has the values of this version of its annotator for this content.
+
+    Reads the header alone, unless `thorough`: damage to values goes unnoticed by it.
+    """
     try:
-        header = read_header(path)
+        found = read_annotation(path) if thorough else None
+        header = found.header if found is not None else read_header(path)
     except AnnotationError:
         return AnnotationState.DAMAGED
     if header is None:

@@ -87,4 +87,4 @@ def _due(
         return {}
     if force:
         return dict.fromkeys(committed_slices(installation, spec.name), covering)
-    return due_slices(installation, covering, spec.name)
+    return due_slices(installation, covering, spec.name, thorough=True)

@@ -76,16 +76,21 @@ def committed_slices(installation: Installation, source: str) -> dict[str, Slice
     return {key: one for key, one in committed.items() if listing is None or key in listing.slices}
 
 
-def due_slices(installation: Installation, wanted: list[Wanted], source: str) -> dict[str, list[Wanted]]:
-    """By slice the annotations that are not fresh; slices of which all are fresh are left out."""
+def due_slices(
+    installation: Installation, wanted: list[Wanted], source: str, *, thorough: bool = False
+) -> dict[str, list[Wanted]]:
+    """By slice the annotations that are not fresh; slices of which all are fresh are left out.
+
+    `thorough`: fresh files are read in full, and damaged ones counted as due.
+    """
     due = {}
     for key, committed in committed_slices(installation, source).items():
+        paths = {one.name: installation.root.annotation(one.name, source, key) for one in wanted}
+        content = committed.content_hash
         lacking = [
             one
             for one in wanted
-            if annotation_state(
-                installation.root.annotation(one.name, source, key), one.version, committed.content_hash
-            )
+            if annotation_state(paths[one.name], one.version, content, thorough=thorough)
             is not AnnotationState.FRESH
         ]
         if lacking:

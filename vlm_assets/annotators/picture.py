@@ -13,7 +13,7 @@ from vlm_assets.images.plugins import load_plugin
 Pixels = NDArray[np.uint8]
 WORKING_SIDE_PX: Final = 1024
 """The longer side of what is looked at lies between this and twice this, if the image is as large: values of large
-and small images can be compared, and cost is bounded. Whoever changes it raises the versions of all these annotators."""
+and small images can be compared, and cost is bounded. Whoever changes it raises all annotators' versions."""
 DECODE_COST_S: Final = 10.0
 """Seconds of one core to decode 1,000 images of about a megapixel, as `bench_annotate` measured: for plans."""
 _WHITE: Final = (255, 255, 255)

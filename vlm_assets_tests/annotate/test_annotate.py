@@ -136,8 +136,9 @@ def test_what_is_fresh_is_not_done_again(annotated: Installation):
         (lambda root: root.annotation("blur", "street", "a").unlink(), {"blur": 1}),
         (lambda root: root.annotation("length", "street", "b").write_bytes(b"PAR1 torn"), {"length": 1}),
         (lambda root: shutil.rmtree(root.annotations), {"blur": 2, "length": 2}),
+        (lambda root: tamper(root.annotation("blur", "street", "a")), {"blur": 1}),
     ],
-    ids=["missing", "damaged", "all gone"],
+    ids=["missing", "damaged", "all gone", "tampered"],
 )
 def test_what_is_not_fresh_is_done(
     annotated: Installation, change: Callable[[DataRoot], None], files: dict[str, int]
@@ -183,11 +184,16 @@ def test_a_takedown_leaves_no_value(annotated: Installation):
     assert other in after["id"]
 
 
-def test_verify_and_prune_know_them(annotated: Installation):
-    path = annotated.root.annotation("blur", "street", "a")
+def tamper(path: Path) -> None:
+    """Other values under the old header."""
     table = pq.read_table(path)
     changed = table.set_column(1, "laplacian", pa.array([[1.0]] * 3, pa.list_(pa.float32())))
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+
+
+def test_verify_and_prune_know_them(annotated: Installation):
+    path = annotated.root.annotation("blur", "street", "a")
+    tamper(path)
     [problem] = verify(annotated).problems
     assert (problem.path, problem.what) == ("annotations/blur/street/a.parquet", "hash")
     annotated.root.slice("street", "b").unlink()
