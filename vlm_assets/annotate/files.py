@@ -109,6 +109,7 @@ def read_annotation(path: Path) -> Annotation | None:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read().combine_chunks()
+        table = table.cast(_plain(table.schema))
         table.validate(full=True)
     except FileNotFoundError:
         return None
@@ -160,13 +161,23 @@ def check_columns(schema: pa.Schema, where: str) -> None:
             )
 
 
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """With lists as Arrow makes them: Parquet calls their elements something else."""
+    fields = [
+        pa.field(one.name, pa.list_(one.type.value_type) if is_per_image(one.type) else one.type)
+        for one in schema
+    ]
+    return pa.schema(fields, metadata=schema.metadata)
+
+
 def values_hash(table: pa.Table) -> str:
     """blake3 over ids and values with the columns' names and types; whatever file or chunks they lie in."""
     digest = blake3()
     for field in table.schema:
         column = table.column(field.name).combine_chunks()
         array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-        digest.update(orjson.dumps([field.name, str(field.type), len(array)]))
+        kind = [str(field.type.value_type)] if is_per_image(field.type) else str(field.type)
+        digest.update(orjson.dumps([field.name, kind, len(array)]))
         _feed(digest, array)
     return digest.hexdigest()
 

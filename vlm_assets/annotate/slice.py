@@ -222,10 +222,14 @@ class _Slice:
         self, pool: AnnotatorPool, reads: Reads, names: Sequence[str]
     ) -> tuple[dict[str, list[Any]], dict[str, Counter[str]]]:
         """By annotator the values of each record, or of each of its images, and how many it broke on, by how."""
-        shown = self._images if reads is Reads.IMAGES else self._words
         counts: list[int | None] = []
+        show = self._images if reads is Reads.IMAGES else self._words
         answer = Answer({name: [] for name in names}, {name: Counter() for name in names})
-        for part in pool.in_order(lambda batch: pool.ask(names, batch), shown(counts)):
+
+        def ask(batch: Sequence[Any]) -> Answer:
+            return pool.ask(names, batch)
+
+        for part in pool.in_order(ask, show(counts)):
             answer.add(part)
         if len(counts) != len(self.ids):
             raise StoreError(
@@ -245,7 +249,7 @@ class _Slice:
                     yield {} if number in self.gone else wanted.slice(place, 1).to_pylist()[0]
                     number += 1
 
-    def _images(self, counts: list[int | None]) -> Iterator[list[tuple[str, bytes]]]:
+    def _images(self, counts: list[int | None]) -> Iterator[Sequence[Any]]:
         """All images in batches. Fills in how many each row has: None where its content is gone."""
         batch: list[tuple[str, bytes]] = []
         size = 0
@@ -261,7 +265,7 @@ class _Slice:
         if batch:
             yield batch
 
-    def _words(self, counts: list[int | None]) -> Iterator[list[str]]:
+    def _words(self, counts: list[int | None]) -> Iterator[Sequence[Any]]:
         """The words of all records that have any, in batches."""
         batch: list[str] = []
         size = 0

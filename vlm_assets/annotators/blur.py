@@ -25,7 +25,7 @@ class Blur:
     version: ClassVar[int] = 1
     reads: ClassVar[Reads] = Reads.IMAGES
     columns: ClassVar[pa.Schema] = pa.schema([("laplacian", pa.float32())])
-    cost_s: ClassVar[float] = 10.0
+    cost_s: ClassVar[float] = 8.0
 
     def missing(self) -> str:
         """Nothing; see `Annotator.missing`."""

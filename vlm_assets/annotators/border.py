@@ -27,7 +27,7 @@ class Border:
     columns: ClassVar[pa.Schema] = pa.schema(
         [(name, pa.float32()) for name in ("share", "top", "bottom", "left", "right")]
     )
-    cost_s: ClassVar[float] = 2.0
+    cost_s: ClassVar[float] = 0.5
 
     def missing(self) -> str:
         """Nothing; see `Annotator.missing`."""

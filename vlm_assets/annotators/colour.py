@@ -22,7 +22,7 @@ class Colour:
     version: ClassVar[int] = 1
     reads: ClassVar[Reads] = Reads.IMAGES
     columns: ClassVar[pa.Schema] = pa.schema([("colourfulness", pa.float32())])
-    cost_s: ClassVar[float] = 10.0
+    cost_s: ClassVar[float] = 16.0
 
     def missing(self) -> str:
         """Nothing; see `Annotator.missing`."""

@@ -61,7 +61,7 @@ def _tsv(picture: Picture) -> str:
     """What Tesseract says of the whole picture, in grey; it decodes nothing of a stranger's itself."""
     image = Picture(picture.form, picture.data).opened.convert("L")
     dpi = picture.opened.info.get("dpi", (0, 0))[0]
-    resolution = ["--dpi", str(int(dpi))] if 70 <= dpi <= 2400 else []
+    resolution = ["--dpi", str(round(dpi))] if 70 <= dpi <= 2400 else []
     out = BytesIO()
     image.save(out, "PPM")
     done = subprocess.run(

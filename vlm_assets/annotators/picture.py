@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 WORKING_SIDE_PX: Final = 1024
 """The longer side of what is looked at lies between this and twice this, if the image is as large: values of large
 and small images can be compared, and cost is bounded. Whoever changes it raises all annotators' versions."""
-DECODE_COST_S: Final = 10.0
+DECODE_COST_S: Final = 15.0
 """Seconds of one core to decode 1,000 images of about a megapixel, as `bench_annotate` measured: for plans."""
 _WHITE: Final = (255, 255, 255)
 
@@ -66,7 +66,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     values: NDArray[Any] = np.nan_to_num(np.asarray(image).astype(np.float64)).clip(0)
     top = values.max(initial=0.0)
     scaled = values * (255.0 / top) if top > 255 else values
-    return Image.fromarray(scaled.astype(np.uint8))
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_source, console, errors, installed, print_json
+from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.tables import reasons, shown_steps
+from vlm_assets.words.nearest import did_you_mean
 
 
 @app.command()
@@ -18,8 +20,6 @@ def annotate(
 ) -> None:
     """Compute the annotations of the catalogue that are not fresh. Fetches nothing. Exit 1 where a slice failed."""
     from vlm_assets.annotate.run import annotate as annotate_slices
-    from vlm_assets.commands.takedowns import finish_quietly
-    from vlm_assets.words.nearest import did_you_mean
 
     installation = installed()
     known = [one.name for one in installation.catalog.corpus.annotations]

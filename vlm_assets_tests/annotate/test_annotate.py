@@ -60,7 +60,7 @@ def column(installation: Installation, name: str, key: str = "a") -> dict[str, l
     """Values by column, in the order of the slice."""
     found = read_annotation(installation.root.annotation(name, "street", key))
     assert found is not None
-    return found.table.to_pydict()
+    return dict(found.table.to_pydict())
 
 
 def with_annotations(installation: Installation, *annotations: dict[str, Any]) -> Installation:
@@ -284,7 +284,7 @@ def test_an_annotator_that_gives_what_it_does_not_declare(
 ):
     schema = pa.schema([("laplacian", pa.int32())])
     monkeypatch.setattr(blur.Blur, "columns", schema)
-    report = annotate(annotated)
+    report = annotate(annotated, force=True)
     assert report.exit_code == 1
     assert set(report.failed) == {"street/a", "street/b"}
     assert "annotator blur: street/a/a/" in report.failed["street/a"]

@@ -105,7 +105,7 @@ def test_a_tampered_value_is_damage(path: Path, change: pa.Table):
         read_annotation(path)
 
 
-@pytest.mark.parametrize("place", [0, 60, -40, -1], ids=["magic", "page", "footer", "end"])
+@pytest.mark.parametrize("place", [60, -6, -1], ids=["page", "length of the footer", "end"])
 def test_a_flipped_byte_is_damage_that_names_the_file(path: Path, place: int):
     write_annotation(path, header(), TABLE)
     data = bytearray(path.read_bytes())

@@ -100,7 +100,7 @@ def test_a_picture_too_small_for_a_neighbourhood_has_no_sharpness(size: tuple[in
         (Image.new("LA", (9, 9), (77, 0)), 255),
         (flat((10, 10, 10, 0)), 255),
         (flat((10, 10, 10, 255)), 10),
-        (flat((60, 60, 60)).convert("P"), 60),
+        (flat((60, 60, 60)).convert("P", palette=Image.Palette.ADAPTIVE), 60),
         (Image.fromarray(np.full((9, 9), 40_000, np.uint16)), 255),
         (Image.fromarray(np.full((9, 9), 99, np.uint16)), 99),
     ],
@@ -125,9 +125,14 @@ def test_a_large_picture_is_seen_at_working_size(form: str, size: tuple[int, int
 
 
 def test_a_picture_is_decoded_once(monkeypatch: pytest.MonkeyPatch):
-    opened: list[int] = []
+    opened: list[Any] = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: opened.append(1) or real(*args, **kwargs))
+
+    def opening(*args: Any, **kwargs: Any) -> Image.Image:
+        opened.append(args)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", opening)
     picture = encoded(noise())
     for name in ("blur", "contrast", "colour", "border", "aspect"):
         annotator_of(name).annotate([picture])

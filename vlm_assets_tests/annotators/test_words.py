@@ -16,7 +16,7 @@ def values(name: str, text: str) -> dict[str, Any] | None:
 
 @pytest.mark.parametrize(
     ("text", "characters", "words", "lines"),
-    [("", 0, 0, 0), ("bir sokak", 9, 2, 1), ("bir\n\n iki üç \n", 13, 3, 2)],
+    [("", 0, 0, 0), ("bir sokak", 9, 2, 1), ("bir\n\n iki üç \n", 14, 3, 2)],
     ids=["empty", "one line", "several"],
 )
 def test_length(text: str, characters: int, words: int, lines: int):
@@ -56,6 +56,30 @@ def test_a_question_mark_is_not_a_lost_letter(text: str):
 
 def test_without_letters_there_is_nothing_to_be_damaged():
     assert values("charset", "12 – 34") == {"mojibake": None, "lost": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Yağmurda iki kişi yürüyor", "tr"),
+        ("Cocuklar okulun bahcesinde top oynuyorlar", "tr"),
+        ("Mezkûr vapurun yarın sabah limanımıza\nmuvâsalatı kuvvetle memûldür.", "tr"),
+        ("KIRMIZI ÇİZGİYİ GEÇMEYİNİZ", "tr"),
+        ("Two people walking in the rain", "en"),
+        ("x" * 200 + " " + "Das Museum ist außer dienstags täglich geöffnet. " * 100, "de"),
+    ],
+    ids=["Turkish", "without its letters", "Ottoman", "capitals", "English", "long"],
+)
+def test_language(text: str, code: str):
+    found = values("language", text)
+    assert found is not None
+    assert found["code"] == code
+    assert 0.3 < found["confidence"] <= 1
+
+
+@pytest.mark.parametrize("text", ["", " 12:30\n — ", "🙂"], ids=["empty", "numbers", "picture"])
+def test_words_without_letters_are_in_no_language(text: str):
+    assert values("language", text) is None
 
 
 @pytest.mark.parametrize("name", annotator_names())

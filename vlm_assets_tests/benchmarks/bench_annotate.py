@@ -13,6 +13,7 @@ import io
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -66,13 +67,13 @@ def show_costs(count: int, side_px: int) -> None:
             continue
         seen: Sequence[Any] = pictures if annotator.reads is Reads.IMAGES else words[:1000]
         annotator.annotate(seen[:1])  # what it loads once
-        took = 1000 * seconds(lambda of=annotator, what=seen: of.annotate(what)) / len(seen)
+        took = 1000 * seconds(partial(annotator.annotate, seen)) / len(seen)
         print(f"  {name:28} {took:8.2f}   declared {annotator.cost_s:g}")
 
 
 def _py3langid() -> Callable[[str], str]:
     module = importlib.import_module("py3langid.langid")
-    identifier = module.LanguageIdentifier.from_pickled_model(module.MODEL_FILE, norm_probs=True)
+    identifier = module.LanguageIdentifier.from_model_file(module.MODEL_FILE, norm_probs=True)
     return lambda text: str(identifier.classify(text)[0])
 
 
@@ -118,7 +119,7 @@ def show_languages() -> None:
         identify("bir")
         loading = time.perf_counter() - began
         right: Counter[tuple[str, str]] = Counter()
-        took = seconds(lambda of=identify, to=right: _judge(of, to))
+        took = seconds(partial(_judge, identify, right))
         shares = "".join(f"{right[one] / counts[one]:16.2f}" for one in kinds)
         print(f"  {f'{name} {told}':26}{shares}{1000 * took / len(LINES):14.2f}{loading:10.1f}")
 

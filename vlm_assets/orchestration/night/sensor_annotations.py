@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.installation.opening import Installation
@@ -36,7 +37,7 @@ def annotated_sources(catalog: Catalog) -> list[SourceSpec]:
     return [spec for spec in catalog.sources if annotations_of(spec, catalog.corpus.annotations)]
 
 
-def annotation_jobs(catalog: Catalog) -> list[dg.UnresolvedAssetJobDefinition]:
+def annotation_jobs(catalog: Catalog) -> list[UnresolvedAssetJobDefinition]:
     """One job for each source that is annotated."""
     return [
         dg.define_asset_job(
@@ -54,7 +55,7 @@ def annotation_jobs(catalog: Catalog) -> list[dg.UnresolvedAssetJobDefinition]:
 
 
 def annotation_sensors(
-    installation: Installation, jobs: list[dg.UnresolvedAssetJobDefinition]
+    installation: Installation, jobs: list[UnresolvedAssetJobDefinition]
 ) -> list[dg.SensorDefinition]:
     """The sensor, where there is anything to annotate."""
     if not jobs:
