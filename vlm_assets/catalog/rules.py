@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from vlm_assets.catalog.base import OnlySpec
+from vlm_assets.catalog.expressions import IMAGE_FACTS
+from vlm_assets.catalog.filters import annotations_read, built_in_columns, filter_faults
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import Problem
 from vlm_assets.words.nearest import did_you_mean
@@ -24,6 +26,7 @@ def check_rules(
         *_quotas_without_source(corpus, sources),
         *_mixed_weights(corpus, sources, places),
         *_annotations(corpus, sources),
+        *_filters(corpus, sources),
     ]
 
 
@@ -73,6 +76,22 @@ def _annotations(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[
         if one.name in names[:number]:
             yield Problem(_CORPUS, f"{key}.name", f"{one.name!r} is there already; a name stands once")
         yield from check_only(one.only, f"{key}.only", corpus, sources)
+
+
+def _filters(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+    """All that can be told without looking at files: filters that read imported values are left to `check`."""
+    imported = {one.name for one in corpus.annotations if one.imported}
+    told = {name: one for name, one in corpus.filters.items() if not one.annotations & imported}
+    built_in = {one.name for one in corpus.annotations} & annotations_read(told)
+    columns = built_in_columns(built_in)
+    for name, why in filter_faults(told, columns, [one.name for one in corpus.annotations]):
+        yield Problem(_CORPUS, f"filters.{name}.keep", why)
+    for number, annotation in enumerate(corpus.annotations):
+        if annotation.name == IMAGE_FACTS:
+            why = f"{IMAGE_FACTS} is what every row has of its images; take another name"
+            yield Problem(_CORPUS, f"annotations[{number}].name", why)
+    for name, one in corpus.filters.items():
+        yield from check_only(one.only, f"filters.{name}.only", corpus, sources)
 
 
 def check_only(

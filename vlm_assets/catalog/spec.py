@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import Name, Spec
+from vlm_assets.catalog.filters import MAX_FILTERS, FilterSpec
 from vlm_assets.catalog.fractions import Share
 from vlm_assets.images.facts import DEFAULT_FORMATS, FORMATS
 from vlm_assets.images.plugins import missing_plugins
@@ -331,6 +332,8 @@ class CorpusSpec(Spec):
     """Images with a shorter side stay out."""
     annotations: tuple[AnnotationSpec, ...] = ()
     """Values of records, computed or imported."""
+    filters: dict[Name, FilterSpec] = Field(default_factory=dict, max_length=MAX_FILTERS)
+    """Expressions over values of rows and images, by name; rows that fail one stay out."""
     formats: tuple[str, ...] = Field(DEFAULT_FORMATS, validate_default=True)
     """Admitted formats of images; others are rejects."""
     require_complete: bool = True

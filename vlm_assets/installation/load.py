@@ -125,7 +125,7 @@ def _validate(
 
 
 def _mend(content: Any, location: tuple[int | str, ...], *, missing: bool) -> None:
-    """Takes a faulty key out, or puts a placeholder for a missing licence, so that the rest can be looked at."""
+    """Takes a faulty key out, or puts a placeholder for what must be there, so that the rest can be looked at."""
     *path, last = location or ("",)
     for step in path:
         content = content.get(step) if isinstance(content, dict) else None
@@ -133,6 +133,8 @@ def _mend(content: Any, location: tuple[int | str, ...], *, missing: bool) -> No
         return
     if missing and last == "licence":
         content[last] = "unknown"
+    elif last == "keep":
+        content[last] = "true"
     else:
         content.pop(last, None)
 

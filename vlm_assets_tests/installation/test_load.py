@@ -1,3 +1,4 @@
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -119,6 +120,52 @@ def test_a_bad_quota_is_told(tmp_path, quotas, told):
         corpus={"quotas": {"photos": {"share": 1, "subcategories": quotas}}},
     )
     assert any(told in problem for problem in problems_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("filters", "told"),
+    [
+        pytest.param({"sharp": {"keep": "min(blur.laplacian) >= 30"}}, None, id="fine"),
+        pytest.param({"sharp": {}}, "filters.sharp.keep: missing; it is mandatory", id="empty"),
+        pytest.param({"sharp": {"keep": "a ="}}, "filters.sharp.keep: not an expression: ", id="syntax"),
+        pytest.param(
+            {"sharp": {"keep": "blur.laplacian >= 30"}},
+            "filters.sharp.keep: `blur.laplacian >= 30` speaks of images, and a record may have several",
+            id="of images",
+        ),
+        pytest.param(
+            {"sharp": {"keep": "min(blur.laplac) >= 30"}},
+            "filters.sharp.keep: no column 'blur.laplac'; did you mean blur.laplacian?",
+            id="column",
+        ),
+        pytest.param(
+            {"sharp": {"keep": "min(contrast.rms) >= 30"}},
+            "filters.sharp.keep: the values of contrast are not among `annotations`; add `- {name: contrast}` there",
+            id="not annotated",
+        ),
+        pytest.param(
+            {"sharp": {"keep": "image_count > 1", "missing": "maybe"}},
+            "filters.sharp.missing: expected keep, drop or error, got 'maybe'",
+            id="missing",
+        ),
+        pytest.param(
+            {"sharp": {"keep": "image_count > 1", "only": {"source": ["stret"]}}},
+            "filters.sharp.only.source: no source 'stret'; did you mean street?",
+            id="source",
+        ),
+        pytest.param({"Sharp!": {"keep": "true"}}, "filters.Sharp!: 'Sharp!' is no name", id="name"),
+        pytest.param({"s": {"keep": "min(scores.x) > 1"}}, None, id="imported, which check looks at"),
+    ],
+)
+def test_a_bad_filter_is_told_with_its_line(tmp_path, filters, told):
+    annotations = [{"name": "blur"}, {"name": "scores", "path": "scores.parquet", "key": "id"}]
+    write_catalog(tmp_path, {**STREET, "path": "x"}, corpus={"annotations": annotations, "filters": filters})
+    if told is None:
+        assert load_catalog(tmp_path).corpus.filters
+        return
+    [problem] = problems_of(tmp_path)
+    assert told in problem
+    assert re.match(r"corpus\.yaml:\d+:\d+: ", problem)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ quotas:                        # categories, subcategories below them; shares of
 
 # min_side_px: 64              # smaller images stay out
 # licences: {{deny: [unknown]}}
+# annotations: [{{name: blur}}]  # values of rows and images, computed or imported
+# filters: {{sharp: {{keep: "min(blur.laplacian) >= 30", missing: keep}}}}   # what is true of the rows that stay
 """
 EXAMPLE: Final = """\
 {schema}
