@@ -1,13 +1,12 @@
 """`grants.json`: what every node of the tree asked for, could have, lost to which reason, and was given."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.tree import Bounds, Node, Path
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.manifest import Manifest
@@ -37,7 +36,9 @@ class NodeGrant(BaseModel):
     rows: int
     """Admitted rows whose label leads here; at a category also rows of its sources that lead nowhere."""
     excluded: dict[str, int]
-    """Of these by `ExclusionReason`; reasons without rows are left out."""
+    """Of these by reason (see `reasons_of`); reasons without rows are left out."""
+    missing: dict[str, int] = {}
+    """By filter: rows that lack a value it needs and that no earlier reason excludes; it keeps or drops them."""
     supply: int
     """rows - excluded."""
     granted: int
@@ -86,7 +87,8 @@ class Figures:
     bounds: Mapping[Path, Bounds]
     granted: Mapping[Path, int]
     rows: Mapping[Path, int]
-    excluded: Mapping[Path, Mapping[ExclusionReason, int]]
+    excluded: Mapping[Path, Mapping[str, int]]
+    missing: Mapping[Path, Mapping[str, int]] = field(default_factory=dict)
 
 
 def node_grants(root: Node, figures: Figures) -> tuple[NodeGrant, ...]:
@@ -116,6 +118,7 @@ def _node_grant(node: Node, parent: Node, quota: Fraction, figures: Figures) -> 
         capacity=figures.bounds[path].cap,
         rows=figures.rows.get(path, 0),
         excluded={name: rows for name, rows in figures.excluded.get(path, {}).items() if rows},
+        missing=dict(figures.missing.get(path, {})),
         supply=node.supply,
         granted=figures.granted[path],
         shortfall=max(0, figures.asked[path] - figures.granted[path]),
@@ -161,7 +164,7 @@ def cause_of(node: Node, parent: Node, figures: Figures) -> str:
 def source_totals(
     sources: Sequence[str],
     admitted: Mapping[str, int],
-    excluded: Mapping[str, Mapping[ExclusionReason, int]],
+    excluded: Mapping[str, Mapping[str, int]],
     selected: Mapping[str, int],
     nodes: Sequence[NodeGrant],
 ) -> tuple[SourceTotal, ...]:

@@ -1,12 +1,19 @@
-"""What the catalogue's sources have on disk for an allocation: committed slices, and what is missing."""
+"""What sources have on disk for an allocation: committed slices, values that filters read, and what is missing."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from vlm_assets.allocation.supply import SupplySlice
-from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.allocation.supply import SliceValues, SupplySlice
+from vlm_assets.annotate.files import AnnotationState, Header, annotation_state, read_header
+from vlm_assets.annotate.wanted import Wanted, annotation_version
+from vlm_assets.catalog.filters import annotations_read
+from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.ingest.summary import SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
+from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import Listing
 
@@ -17,24 +24,94 @@ class Supply:
 
     slices: tuple[SupplySlice, ...]
     incomplete: tuple[str, ...]
+    """Held sources count with what they have."""
+    unannotated: tuple[str, ...] = ()
+    """What filters read and is not there, or not of what the slices have now; of held sources too."""
 
 
 def gather_supply(installation: Installation) -> Supply:
-    """Reads summaries and listings, no index. Retired slices and disabled sources are left out.
+    """Reads summaries, listings and headers of annotations, no index. Retired slices, disabled sources are left out.
 
     A held source counts with what it has. A slice whose newer content failed to arrive counts with its old version.
     """
     slices: list[SupplySlice] = []
-    incomplete: list[str] = []
+    wanted, unannotated = _wanted(installation)
+    incomplete = list(unannotated)
     for spec in installation.catalog.sources:
         if not spec.enabled:
             continue
         listing = read_listing(installation.root, spec.name)
         summary = summarise_source(installation.root, spec.name)
-        slices += _slices_of(installation, spec, listing, summary)
+        found = _slices_of(installation, spec, listing, summary)
+        needed = [one for one in wanted if one.covers(spec) and _reads(installation.catalog, one, spec)]
+        found, lacking = _with_values(installation, found, needed)
+        slices += found
+        unannotated += lacking
         if not spec.hold:
-            incomplete += _missing(spec, listing, summary)
-    return Supply(tuple(sorted(slices, key=lambda s: (s.source, s.slice))), tuple(incomplete))
+            incomplete += [*_missing(spec, listing, summary), *lacking]
+    ordered = sorted(slices, key=lambda s: (s.source, s.slice))
+    return Supply(tuple(ordered), tuple(incomplete), tuple(unannotated))
+
+
+def _wanted(installation: Installation) -> tuple[list[Wanted], list[str]]:
+    """The annotations whose values some filter reads, and in words those whose imported files are not there."""
+    read = annotations_read(installation.catalog.corpus.filters)
+    found, lacking = [], []
+    for spec in installation.catalog.corpus.annotations:
+        if spec.name in read:
+            try:
+                found.append(Wanted(spec, annotation_version(spec)))
+            except AnnotationError as error:
+                lacking.append(str(error))
+    return found, lacking
+
+
+def _reads(catalog: Catalog, wanted: Wanted, spec: SourceSpec) -> bool:
+    """Whether some filter reads this annotation of this source."""
+    return any(
+        wanted.name in one.annotations and one.only.covers(spec.name, spec.category)
+        for one in catalog.corpus.filters.values()
+    )
+
+
+def _with_values(
+    installation: Installation, slices: Sequence[SupplySlice], wanted: Sequence[Wanted]
+) -> tuple[list[SupplySlice], list[str]]:
+    """The slices with the values that are there for what they have now, and in words where some are not."""
+    found = []
+    lacking: Counter[tuple[str, str, AnnotationState]] = Counter()
+    examples: dict[tuple[str, str, AnnotationState], str] = {}
+    for entry in slices:
+        values = []
+        for one in wanted:
+            path = installation.root.annotation(one.name, entry.source, entry.slice)
+            header = _fresh_header(path, one.version, entry)
+            if header is not None:
+                values.append(SliceValues(one.name, header.values_hash, path))
+            elif entry.rows:
+                key = (one.name, entry.source, annotation_state(path, one.version, entry.content_hash))
+                lacking[key] += 1
+                examples.setdefault(key, entry.slice)
+        found.append(replace(entry, values=tuple(sorted(values, key=lambda one: one.annotation))))
+    told = [
+        f"annotation {name}: the values of {count} slices of {source}, which a filter reads, are {state}, among them "
+        f"{examples[name, source, state]}; run vlm-assets annotate"
+        for (name, source, state), count in lacking.items()
+    ]
+    return found, told
+
+
+def _fresh_header(path: Path, version: str, entry: SupplySlice) -> Header | None:
+    """What a file says of itself, where it is of this version and of what the slice has now."""
+    try:
+        header = read_header(path)
+    except AnnotationError:
+        return None
+    if header is None or (header.version, header.content_hash, header.rows) != (
+        version, entry.content_hash, entry.rows
+    ):  # fmt: skip
+        return None
+    return header
 
 
 def _slices_of(

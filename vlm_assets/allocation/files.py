@@ -17,7 +17,6 @@ from vlm_assets.allocation.manifest import (
     AllocatedSlice,
     AllocationManifest,
 )
-from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.rows import Cell
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import ShardSpec
@@ -70,7 +69,7 @@ class AllocationPlan:
     cells: tuple[Cell, ...]
     grants: tuple[int, ...]
     """By cell."""
-    excluded: Mapping[ExclusionReason, int]
+    excluded: Mapping[str, int]
     certificate: Certificate
     tombstones: tuple[str, ...]
     inputs: bytes
@@ -122,7 +121,7 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
             )
             for cell, grant in zip(plan.cells, plan.grants, strict=True)
         ),
-        excluded={str(reason): rows for reason, rows in plan.excluded.items()},
+        excluded=dict(plan.excluded),
         tombstones=plan.tombstones,
         files={PLAN_FILE: entry, GRANTS_FILE: grants, INPUTS_FILE: inputs},
     )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from vlm_assets.allocation.supply import SupplySlice, checked_supply
+from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import nfc
@@ -65,7 +66,7 @@ def inputs_bytes(
         AllocationError: no such target; a list that cannot be read; supply of a source that is not enabled.
     """
     corpus = catalog.corpus
-    content = {
+    content: dict[str, Any] = {
         "algorithm": ALGORITHM_VERSION,
         "seed": corpus.seed,
         "rows": target_rows(catalog, target),
@@ -94,6 +95,13 @@ def inputs_bytes(
         ],
         "tombstones": sorted(tombstones.hashes),
     }
+    if corpus.filters:  # without any, nothing is planned anew
+        content["filters"] = {name: _filter(one) for name, one in corpus.filters.items()}
+        content["values"] = [
+            [one.annotation, entry.source, entry.slice, one.values_hash]
+            for entry in checked_supply(catalog, supply)
+            for one in entry.values
+        ]
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
@@ -124,6 +132,11 @@ def _quotas(nodes: dict[str, QuotaNode]) -> dict[str, Any]:
         }
         for name, node in nodes.items()
     }
+
+
+def _filter(spec: FilterSpec) -> dict[str, Any]:
+    only = {"category": sorted(set(spec.only.category)), "source": sorted(set(spec.only.source))}
+    return {"keep": spec.keep.strip(), "missing": spec.missing, "only": only}
 
 
 def _source(spec: SourceSpec) -> dict[str, Any]:

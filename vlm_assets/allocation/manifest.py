@@ -72,7 +72,7 @@ class AllocationManifest(Manifest):
     cells: tuple[AllocatedCell, ...]
     """Sorted by (category, subcategory, source). `plan.arrow` counts into it."""
     excluded: dict[str, int]
-    """Rows by `ExclusionReason`, every reason named."""
+    """Rows by reason (see `reasons.reasons_of`), every reason named."""
     tombstones: tuple[str, ...] = ()
     """P: the takedowns that the plan was made with."""
     files: dict[str, FileEntry] = Field(default_factory=dict)

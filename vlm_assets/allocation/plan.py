@@ -20,7 +20,7 @@ from vlm_assets.allocation.duplicates import exact_duplicates
 from vlm_assets.allocation.files import AllocationPlan, PlannedSlice, read_plan, write_plan
 from vlm_assets.allocation.inputs import decontamination_files, inputs_bytes, target_rows
 from vlm_assets.allocation.likeness import like_benchmark, near_duplicates
-from vlm_assets.allocation.reasons import CODES, REASONS, ExclusionReason
+from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.rows import NO_CELL, Cell, Places, RowReader, RowTable, read_decontamination
 from vlm_assets.allocation.sampling import by_rank, outside_lowest_keys, select_lowest
 from vlm_assets.allocation.supply import SupplySlice, checked_supply
@@ -107,7 +107,8 @@ def plan_allocation(
         cells=tuple(table.cells[number] for number in kept),
         grants=tuple(grants[number] for number in kept),
         excluded={
-            reason: sum(by_reason[reason] for by_reason in counts.excluded.values()) for reason in REASONS
+            reason: sum(by_reason[reason] for by_reason in counts.excluded.values())
+            for reason in table.reasons
         },
         certificate=certificate,
         tombstones=tuple(sorted(tombstones.hashes)),
@@ -148,7 +149,7 @@ class _Counts:
     """Rows by source, cell and reason."""
 
     admitted: Mapping[str, int]
-    excluded: Mapping[str, Mapping[ExclusionReason, int]]
+    excluded: Mapping[str, Mapping[str, int]]
     """By source; every reason named."""
     by_cell: NDArray[np.int64]
     """Shape (cells + 1, reasons + 1): column 0 is the supply, the last line rows without a cell."""
@@ -157,10 +158,10 @@ class _Counts:
 
     @classmethod
     def of(cls, table: RowTable) -> "_Counts":
-        width = len(REASONS) + 1
+        width = len(table.reasons) + 1
         by_cell = np.zeros((len(table.cells) + 1, width), dtype=np.int64)
         admitted: dict[str, int] = {}
-        excluded: dict[str, Mapping[ExclusionReason, int]] = {}
+        excluded: dict[str, Mapping[str, int]] = {}
         cellless: dict[str, NDArray[np.int64]] = {}
         for source, (begin, end) in table.sources.items():
             reason = table.reason[begin:end]
@@ -169,7 +170,7 @@ class _Counts:
             by_cell += matrix
             admitted[source] = end - begin
             totals = matrix.sum(axis=0).tolist()
-            excluded[source] = {name: totals[code] for name, code in CODES.items()}
+            excluded[source] = {name: totals[code] for code, name in enumerate(table.reasons, start=1)}
             cellless[source] = matrix[-1]
         return cls(admitted, excluded, by_cell, cellless)
 
@@ -208,13 +209,13 @@ def _figures(corpus: CorpusSpec, root: Node, seats: int, table: RowTable, counts
     asked = asked_of(root, seats)
     granted = clipped(root, asked) if corpus.shortfall == "report" else grants_of(root, seats, bounds)
     rows: dict[NodePath, int] = {}
-    excluded: dict[NodePath, dict[ExclusionReason, int]] = {}
+    excluded: dict[NodePath, dict[str, int]] = {}
 
     def add(path: NodePath, line: NDArray[np.int64]) -> None:
         for depth in range(1, len(path) + 1):
             rows[path[:depth]] = rows.get(path[:depth], 0) + int(line.sum())
-            by_reason = excluded.setdefault(path[:depth], dict.fromkeys(REASONS, 0))
-            for name, code in CODES.items():
+            by_reason = excluded.setdefault(path[:depth], dict.fromkeys(table.reasons, 0))
+            for code, name in enumerate(table.reasons, start=1):
                 by_reason[name] += int(line[code])
 
     for number, cell in enumerate(table.cells):
@@ -224,7 +225,19 @@ def _figures(corpus: CorpusSpec, root: Node, seats: int, table: RowTable, counts
     for source, line in counts.cellless.items():
         if line.any() and source in categories:
             add((categories[source],), line)
-    return Figures(asked, bounds, granted, rows, excluded)
+    return Figures(asked, bounds, granted, rows, excluded, _missing(table))
+
+
+def _missing(table: RowTable) -> dict[NodePath, dict[str, int]]:
+    """Rows that lack a value a filter needs, by node and filter."""
+    found: dict[NodePath, dict[str, int]] = {}
+    for name, by_cell in table.missing.items():
+        for number in np.flatnonzero(by_cell[:-1]).tolist():
+            path = _path(table.cells[number])
+            for depth in range(1, len(path) + 1):
+                counts = found.setdefault(path[:depth], {})
+                counts[name] = counts.get(name, 0) + int(by_cell[number])
+    return found
 
 
 def _judge(corpus: CorpusSpec, target: str, seats: int, granted: int, nodes: Sequence[NodeGrant]) -> None:

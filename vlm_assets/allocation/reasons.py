@@ -1,5 +1,6 @@
 """Why an admitted row takes no part in an allocation."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -27,6 +28,12 @@ class ExclusionReason(StrEnum):
     """Under `exact: image`: the same images as a row of higher precedence, but other text or messages."""
 
 
-REASONS: Final = tuple(ExclusionReason)
-CODES: Final = {reason: code for code, reason in enumerate(REASONS, start=1)}
-"""Reason to its number in a table's `reason` column; 0 there means not excluded."""
+FILTER_PREFIX: Final = "filter:"
+"""Before the name of a filter; its reason is tested after `min_side`."""
+
+
+def reasons_of(filters: Iterable[str]) -> tuple[str, ...]:
+    """Every reason of a catalogue with these filters, in the order in which they are tested; filters by name."""
+    fixed = [str(reason) for reason in ExclusionReason]
+    place = fixed.index(ExclusionReason.MIN_SIDE) + 1
+    return (*fixed[:place], *(f"{FILTER_PREFIX}{name}" for name in sorted(filters)), *fixed[place:])

@@ -21,8 +21,9 @@ from vlm_assets.allocation.columns import (
     validity,
     words_of_hex,
 )
+from vlm_assets.allocation.filters import RowFilters
 from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_BYTES
-from vlm_assets.allocation.reasons import CODES, ExclusionReason
+from vlm_assets.allocation.reasons import ExclusionReason, reasons_of
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
 from vlm_assets.words.errors import AllocationError
@@ -64,8 +65,10 @@ class RowTable:
     cells: tuple[Cell, ...]
     cell: NDArray[np.uint32]
     """Number of the row's cell; NO_CELL where its label gives none."""
+    reasons: tuple[str, ...]
+    """Those that a row can be excluded for, in the order in which they are tested."""
     reason: NDArray[np.uint8]
-    """`reasons.CODES`; 0 where not excluded."""
+    """1 and more: the place in `reasons`, counted from 1; 0 where not excluded."""
     key: tuple[Words, Words]
     """The first 128 bits of the row key, as two little-endian words. Keys equal in these are equal."""
     words: Words | None
@@ -79,15 +82,21 @@ class RowTable:
     """Of records of several images: row and dhash of each image that is not flat."""
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Rows of each source: first, and one past the last."""
+    missing: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    """By filter: rows that no earlier reason excludes and that lack a value it needs, a number a cell."""
 
     @property
     def rows(self) -> int:
         """All rows, excluded ones too."""
         return int(self.starts[-1])
 
-    def exclude(self, places: Places, reason: ExclusionReason) -> None:
+    def code(self, reason: str) -> int:
+        """The number of a reason in `reason`."""
+        return self.reasons.index(reason) + 1
+
+    def exclude(self, places: Places, reason: str) -> None:
         """Excludes rows that no earlier reason excludes."""
-        self.reason[places] = CODES[reason]
+        self.reason[places] = self.code(reason)
 
     def slice_numbers(self, places: Places) -> NDArray[np.int64]:
         """The slice of each of these rows."""
@@ -142,7 +151,7 @@ def _fixed_subcategories(spec: SourceSpec) -> frozenset[str] | None:
 
 
 class RowReader:
-    """Reads the supply into a `RowTable`, one batch at a time, and tests the reasons up to `too_large`.
+    """Reads the supply into a `RowTable`, one batch at a time, and tests the reasons up to `decontaminate`.
 
     `with_dhash`: also keep what nearness needs. `decontaminate`: hex hashes to exclude for that reason.
     """
@@ -167,12 +176,15 @@ class RowReader:
         self._tombstoned_ids = tombstones.ids
         self._decontaminate = words_of_hex(decontaminate)
         self._room_bytes = _room_bytes(catalog.corpus, self._cells)
+        self._reasons = reasons_of(catalog.corpus.filters)
+        self._filters = RowFilters(catalog)
 
     def read(self, supply: Sequence[SupplySlice]) -> RowTable:
         """The table over `supply`.
 
         Raises:
-            AllocationError: an index is missing, damaged, or has not as many rows as its slice's manifest says.
+            AllocationError: an index is missing, damaged, or has not as many rows as its slice's manifest says; so of
+                values that filters read; rows lack such values where a filter says `missing: error`.
         """
         ordered = precedence_order(self._corpus, supply)
         starts = np.zeros(len(ordered) + 1, dtype=np.int64)
@@ -182,6 +194,7 @@ class RowReader:
             begin, end = int(starts[number]), int(starts[number + 1])
             first, _ = table.sources.get(entry.source, (begin, end))
             table.sources[entry.source] = (first, end)
+            self._filters.begin(entry)
             for batch in index_batches(entry.path, self._columns(entry)):
                 if begin + batch.num_rows <= end:
                     self._add(table, entry, begin, batch)
@@ -191,6 +204,7 @@ class RowReader:
                     f"{entry.path}: the index has {begin - int(starts[number])} rows, the manifest {entry.rows}; "
                     "run `vlm-assets verify`"
                 )
+        self._filters.refuse_missing(table.ids)
         return table
 
     def _empty(self, ordered: tuple[SupplySlice, ...], starts: Places) -> RowTable:
@@ -204,6 +218,7 @@ class RowReader:
             starts=starts,
             cells=self._cells,
             cell=np.full(rows, NO_CELL, dtype=np.uint32),
+            reasons=self._reasons,
             reason=np.zeros(rows, dtype=np.uint8),
             key=(words(), words()),
             words=words() if self._exact == "image" else None,
@@ -229,7 +244,7 @@ class RowReader:
             names.append("min_side_px")
         if self._with_dhash:
             names += ["dhash", "messages_sha256"]
-        return names
+        return [*names, *self._filters.columns(entry)]
 
     def _ids_taken_down(self, entry: SupplySlice) -> list[str]:
         prefix = f"{entry.source}/{entry.slice}/"
@@ -247,6 +262,7 @@ class RowReader:
             if entry.multi_image_rows:
                 table.further.append(_further_pictures(batch.column("image_facts"), begin))
         self._exclude(table, span, self._tests(entry, batch, table.cell[span]))
+        self._count_missing(table, entry, span)
 
     def _add_keys(self, table: RowTable, span: slice, batch: pa.RecordBatch) -> None:
         if self._exact == "none":
@@ -278,9 +294,9 @@ class RowReader:
 
     def _tests(
         self, entry: SupplySlice, batch: pa.RecordBatch, cell: NDArray[np.uint32]
-    ) -> Mapping[ExclusionReason, NDArray[np.bool_]]:
+    ) -> Mapping[str, NDArray[np.bool_]]:
         """Rows that each reason holds for, in the order of the reasons."""
-        tests: dict[ExclusionReason, NDArray[np.bool_]] = {}
+        tests: dict[str, NDArray[np.bool_]] = {}
         if len(self._tombstoned):
             tests[ExclusionReason.TOMBSTONE] = _with_image_of(batch, self._tombstoned)
         if taken_down := self._ids_taken_down(entry):
@@ -291,6 +307,7 @@ class RowReader:
             tests[ExclusionReason.LICENCE] = np.ones(batch.num_rows, dtype=bool)
         if self._corpus.min_side_px:
             tests[ExclusionReason.MIN_SIDE] = numbers(batch.column("min_side_px")) < self._corpus.min_side_px
+        tests |= self._filters.tests(entry, batch)
         tests[ExclusionReason.TOO_LARGE] = (
             numbers(batch.column("row_bytes")) > self._room_bytes[np.minimum(cell, len(self._cells))]
         )
@@ -299,10 +316,21 @@ class RowReader:
         return tests
 
     @staticmethod
-    def _exclude(table: RowTable, span: slice, tests: Mapping[ExclusionReason, NDArray[np.bool_]]) -> None:
+    def _exclude(table: RowTable, span: slice, tests: Mapping[str, NDArray[np.bool_]]) -> None:
         reason = table.reason[span]
         for name, holds in tests.items():
-            reason[holds & (reason == 0)] = CODES[name]
+            reason[holds & (reason == 0)] = table.code(name)
+
+    def _count_missing(self, table: RowTable, entry: SupplySlice, span: slice) -> None:
+        """Of the rows that no reason before the filter excludes."""
+        reason = table.reason[span]
+        for name, missing in self._filters.missing().items():
+            rows = missing & ((reason == 0) | (reason >= table.code(name)))
+            if rows.any():
+                cells = np.minimum(table.cell[span][rows], len(table.cells)).astype(np.int64)
+                counts = np.bincount(cells, minlength=len(table.cells) + 1)
+                table.missing[name] = counts + table.missing.get(name, np.int64(0))
+                self._filters.note_missing(name, entry, span.start + np.flatnonzero(rows))
 
 
 def _with_image_of(batch: pa.RecordBatch, listed: Words) -> NDArray[np.bool_]:

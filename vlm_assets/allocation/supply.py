@@ -11,6 +11,16 @@ from vlm_assets.words.manifest import SliceManifest
 
 
 @dataclass(frozen=True, slots=True)
+class SliceValues:
+    """The values of one annotation for a slice, which some filter reads."""
+
+    annotation: str
+    values_hash: str
+    """Of ids and values, whatever file they lie in."""
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class SupplySlice:
     """One committed slice of an enabled source that takes part. `path` is the real version folder, no symlink."""
 
@@ -23,7 +33,9 @@ class SupplySlice:
     items_per_slice: int
     path: Path
     multi_image_rows: int = 0
-    """Where it is 0, no list of the index is read."""
+    """Where it is 0, no list of the index is read but by filters."""
+    values: tuple[SliceValues, ...] = ()
+    """Of the annotations that filters read, as far as they are there for this content; by name."""
 
     @classmethod
     def of(cls, manifest: SliceManifest, path: Path) -> "SupplySlice":

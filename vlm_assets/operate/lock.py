@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.step import complete_supply, tombstones_in_force
-from vlm_assets.allocation.supply import SupplySlice
+from vlm_assets.allocation.supply import SliceValues, SupplySlice
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.listing import config_fingerprint
@@ -74,11 +74,13 @@ def write_lock(installation: Installation, targets: Sequence[str] = ()) -> LockR
         StoreError: slices are not as they are listed, or corpora not as the catalogue and the slices say; names them.
     """
     lock_file = lock_file_of(installation)
-    sealed, faults = _targets(installation, targets)
+    supply = complete_supply(installation).slices
+    sealed, faults = _targets(installation, targets, supply)
+    values = {(one.source, one.slice): {v.annotation: v.values_hash for v in one.values} for one in supply}
     sources: dict[str, LockedSource] = {}
     for spec in installation.catalog.sources:
         if spec.enabled:
-            sources[spec.name], more = _source(installation, spec)
+            sources[spec.name], more = _source(installation, spec, values)
             faults += more
     if faults:
         told = "\n  ".join(faults)
@@ -107,10 +109,11 @@ def _report(lock_file: Path, lock: CorpusLock) -> LockReport:
     )  # fmt: skip
 
 
-def _targets(installation: Installation, names: Sequence[str]) -> tuple[dict[str, LockedTarget], list[str]]:
+def _targets(
+    installation: Installation, names: Sequence[str], supply: Sequence[SupplySlice]
+) -> tuple[dict[str, LockedTarget], list[str]]:
     """The sealed corpora, and in words which of them were made from something else than what is there."""
     corpus, base = installation.catalog.corpus, installation.catalog_dir
-    supply = complete_supply(installation).slices
     takedowns = tombstones_in_force(installation.root)
     found: dict[str, LockedTarget] = {}
     faults: list[str] = []
@@ -136,7 +139,9 @@ def sealed_corpus(installation: Installation, target: str) -> CorpusManifest | N
     return None if version is None else read_manifest(version, CorpusManifest)
 
 
-def _source(installation: Installation, spec: SourceSpec) -> tuple[LockedSource, list[str]]:
+def _source(
+    installation: Installation, spec: SourceSpec, values: Mapping[tuple[str, str], dict[str, str]]
+) -> tuple[LockedSource, list[str]]:
     """A source as it is listed and committed, and in words where these differ.
 
     Raises:
@@ -158,6 +163,7 @@ def _source(installation: Installation, spec: SourceSpec) -> tuple[LockedSource,
         slices[key] = LockedSlice(
             fingerprint=listed.fingerprint, content_hash=one.content_hash, items=one.items, container=one.container,
             items_per_slice=one.items_per_slice, renderer=one.renderer,
+            values=values.get((spec.name, key), {}),
         )  # fmt: skip
     return _locked_source(installation, spec, listing.revision, listing.buckets, slices), faults
 
@@ -289,6 +295,7 @@ def _supply(lock: CorpusLock) -> list[SupplySlice]:
         SupplySlice(
             source=source, slice=key, version="", content_hash=one.content_hash, rows=0, container=one.container,
             items_per_slice=one.items_per_slice, path=Path(),
+            values=tuple(SliceValues(name, told, Path()) for name, told in sorted(one.values.items())),
         )
         for source, key in lock.slices
         for one in (lock.sources[source].slices[key],)

@@ -55,6 +55,8 @@ class LockedSlice(BaseModel):
     items_per_slice: int = 1
     renderer: str | None = None
     """Renderer identity of what was drawn for it."""
+    values: dict[str, str] = Field(default_factory=dict)
+    """By annotation, the hash of its values that filters read."""
 
 
 class LockedSource(BaseModel):

@@ -34,7 +34,7 @@ def nodes_of(
     root = build_tree(corpus(quotas), cells)
     bounds = bounds_of(root)
     rows: dict[tuple[str, ...], int] = {}
-    out: dict[tuple[str, ...], dict[ExclusionReason, int]] = {}
+    out: dict[tuple[str, ...], dict[str, int]] = {}
     for cell in cells:
         lost = excluded.get(cell.path, {})
         for depth in range(1, len(cell.path) + 1):
@@ -153,7 +153,7 @@ def test_lines_of_sources_add_up_and_say_why_nothing_was_taken():
     nodes = nodes_of(STREET_AND_SEA, [cell("street", 4), cell("sea", 0, "b")], 10, {
         ("photos", "sea", "b"): {LICENCE: 3},
     })  # fmt: skip
-    excluded = {"b": {LICENCE: 3, TOMBSTONE: 0}}
+    excluded: dict[str, dict[str, int]] = {"b": {LICENCE: 3, TOMBSTONE: 0}}
     lines = source_totals(["a", "b", "c"], {"a": 6, "b": 3, "c": 2}, excluded, {"a": 4}, list(nodes.values()))
     assert [one.model_dump() for one in lines] == [
         {"source": "a", "admitted": 6, "selected": 4, "excluded": {}, "not_selected": 2, "cause": ""},
