@@ -148,7 +148,8 @@ def check_licences(recount: Recount) -> Verdict:
     )
 
 
-def _selected_though(recount: Recount, *reasons: str) -> tuple[int, list[str]]:
+def selected_though(recount: Recount, *reasons: str) -> tuple[int, list[str]]:
+    """How many rows the plan selects that should be excluded for one of these reasons, and examples."""
     count = 0
     examples: list[str] = []
     for reason in reasons:
@@ -160,7 +161,7 @@ def _selected_though(recount: Recount, *reasons: str) -> tuple[int, list[str]]:
 
 def check_exclusions(recount: Recount) -> Verdict:
     """Reasons that have no finding of their own."""
-    count, examples = _selected_though(recount, "unmapped_label", "min_side", "too_large", "max_samples")
+    count, examples = selected_though(recount, "unmapped_label", "min_side", "too_large", "max_samples")
     return Verdict(
         "no selected row is unmapped, too small, too large, or beyond max_samples",
         f"{count} selected rows are",
@@ -174,7 +175,7 @@ def check_duplicates(recount: Recount) -> Verdict:
     rules = recount.evidence.rules
     if rules.exact == "none":
         return Verdict("nothing: `dedup.exact` is none", "not looked for")
-    count, examples = _selected_though(recount, "duplicate")
+    count, examples = selected_though(recount, "duplicate")
     key = recount.supply.key
     place = np.flatnonzero(recount.present > 0)
     if not any_repeated(key[place, 0]):
@@ -208,7 +209,7 @@ def check_decontamination(recount: Recount) -> Verdict:
         tells = np.flatnonzero(supply.telling[place])
         bits = rules.content["decontaminate_bits"]
         bad[tells] |= near_benchmark(supply.dhash[place[tells]], benchmark, bits)
-    count, examples = _selected_though(recount, "decontaminate")
+    count, examples = selected_though(recount, "decontaminate")
     found = place[bad]
     examples += [f"{name}: a benchmark image" for name in recount.names_of(found)]
     return Verdict(
@@ -275,7 +276,7 @@ def check_tombstones(recount: Recount) -> Verdict:
     faults += [f"{name}: taken down and present" for name in recount.names_of(by_id)]
     left = list(chain.from_iterable(_content_left(recount, covered)))
     faults += [*left, *(_lost_folders(evidence.root.path) if known else ())]
-    count, examples = _selected_though(recount, "tombstone")
+    count, examples = selected_though(recount, "tombstone")
     return Verdict(
         f"none of {len(known)} takedowns has a row here, or content in a slice of the plan",
         f"{max(len(present), len(by_id))} rows present, {count} selected, {len(left)} with content in slices",

@@ -3,6 +3,7 @@
 The models here take the keys that the audit judges and ignore others; they are not the writers' models.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +18,17 @@ from blake3 import blake3
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vlm_assets.annotate.files import read_header
+from vlm_assets.annotate.wanted import Wanted, wanted_annotations
 from vlm_assets.audit.rules import Rules, SupplyEntry, declared_rules
 from vlm_assets.audit.words import I64, Bool
+from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.tombstones import StoredTombstones, Tombstone, read_tombstones
 from vlm_assets.store.versions import current_version
-from vlm_assets.words.errors import StoreError
+from vlm_assets.words.errors import AnnotationError, StoreError
 from vlm_assets.words.layout import MANIFEST, VERSIONS
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH, FileEntry, SliceManifest
 
@@ -232,21 +236,65 @@ class Evidence:
 
     def _supply_now(self) -> list[SupplyEntry]:
         entries = []
+        wanted = self._wanted_annotations()
         for spec in self.installation.catalog.sources:
             if not spec.enabled:
                 continue
             listing = read_listing(self.root, spec.name)
             entries += [
-                SupplyEntry(spec.name, name, one.content_hash, one.container, one.items_per_slice)
+                SupplyEntry(
+                    spec.name,
+                    name,
+                    one.content_hash,
+                    one.container,
+                    one.items_per_slice,
+                    values=self._values_now(spec, name, one.content_hash, wanted),
+                )
                 for name, one in summarise_source(self.root, spec.name).slices.items()
                 if listing is None or name in listing.slices
             ]
         return entries
 
+    def _wanted_annotations(self) -> list[Wanted]:
+        """Those that filters of the catalogue name."""
+        catalog = self.installation.catalog
+        texts = " ".join(one.keep for one in catalog.corpus.filters.values())
+        if not any(f"{one.name}." in texts for one in catalog.corpus.annotations):
+            return []
+        try:
+            return wanted_annotations(catalog)
+        except AnnotationError as error:
+            raise UnjudgedError(str(error)) from error
+
+    def _values_now(
+        self, spec: SourceSpec, key: str, content_hash: str, wanted: Sequence[Wanted]
+    ) -> tuple[tuple[str, str], ...]:
+        """Hashes of the values that filters read of a slice, as far as they are of its content."""
+        found = []
+        for one in wanted:
+            read = any(
+                re.search(rf"\b{one.name}\.", each.keep) and each.only.covers(spec.name, spec.category)
+                for each in self.installation.catalog.corpus.filters.values()
+            )
+            if not read or not one.covers(spec):
+                continue
+            try:
+                header = read_header(self.root.annotation(one.name, spec.name, key))
+            except AnnotationError:
+                continue
+            if header is not None and (header.version, header.content_hash) == (one.version, content_hash):
+                found.append((one.name, header.values_hash))
+        return tuple(found)
+
     @cached_property
     def tombstones(self) -> StoredTombstones:
         """All takedowns on record now."""
         return read_tombstones(self.root)
+
+    @cached_property
+    def takedowns_since_plan(self) -> StoredTombstones:
+        """Those on record now that the plan was not made with."""
+        return self.takedowns(sorted(set(self.tombstones.names).difference(self.plan.tombstones)))
 
     def takedowns(self, names: Sequence[str]) -> StoredTombstones:
         """The named takedowns.

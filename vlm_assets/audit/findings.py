@@ -62,6 +62,8 @@ class FindingName(StrEnum):
     """Every row has its source's licence, and the policy admits it."""
     EXCLUSIONS = "exclusions"
     """No row is selected that is unmapped, too small, too large, or beyond its source's `max_samples`."""
+    FILTERS = "filters"
+    """Values that filters read are those of the plan and of the slices' content; no row is selected that fails."""
     DUPLICATES = "duplicates"
     """No two rows are duplicates under the declared policy, and the copy of highest precedence stayed."""
     DECONTAMINATION = "decontamination"

@@ -100,7 +100,8 @@ class Recount:
 
         def make() -> Scan:
             tracer = _or_why(lambda: Tracer(self.evidence, self.rows, self._planned_or_none()))
-            reader = _or_why(lambda: SupplyReader(self.evidence))
+            planned = self._planned_or_none()
+            reader = _or_why(lambda: SupplyReader(self.evidence, planned))
             return scan_slices(self.evidence, tracer, reader, self.threads)
 
         return self._once("scan", make)
@@ -125,6 +126,11 @@ class Recount:
     def supply(self) -> SupplyRows:
         """The supply of its plan with exclusions."""
         return _judged(self._scan.supply)
+
+    @property
+    def filter_faults(self) -> Sequence[str]:
+        """Why values that filters read are not those that the plan read."""
+        return self._scan.filter_faults
 
     @property
     def slice_facts(self) -> Sequence[SliceFacts | UnjudgedError | None]:

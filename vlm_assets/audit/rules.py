@@ -13,10 +13,13 @@ from typing import Any, Final
 
 import orjson
 
+from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.layout import nfc
 
 ALGORITHM: Final = 2
+_BEFORE_FILTERS: Final = ("tombstone", "unmapped_label", "licence", "min_side")
+_AFTER_FILTERS: Final = ("too_large", "decontaminate", "max_samples", "duplicate", "duplicate_other_words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class SupplyEntry:
     content_hash: str
     container: bool
     items_per_slice: int
+    values: tuple[tuple[str, str], ...] = ()
+    """Annotation and hash of its values, of those that filters read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,12 @@ class Rules:
     def seed(self) -> int:
         """Seed of all ranks."""
         return int(self.content["seed"])
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why a row may be excluded, in the order in which the reasons are tested; filters by name."""
+        filters = (f"filter:{name}" for name in sorted(self.content.get("filters", {})))
+        return (*_BEFORE_FILTERS, *filters, *_AFTER_FILTERS)
 
     @property
     def target_rows(self) -> int:
@@ -136,8 +147,20 @@ def declared_rules(
     corpus = catalog.corpus
     lists = [sha256((catalog_dir / path).read_bytes()).hexdigest() for path in corpus.decontaminate]
     allow = corpus.licences.allow
+    ordered = sorted(supply, key=lambda one: (one.source, one.slice))
+    filters: dict[str, Any] = {}
+    if corpus.filters:
+        filters = {
+            "filters": {name: _filter(one) for name, one in corpus.filters.items()},
+            "values": [
+                [annotation, one.source, one.slice, values_hash]
+                for one in ordered
+                for annotation, values_hash in sorted(one.values)
+            ],
+        }
     return Rules(
         {
+            **filters,
             "algorithm": ALGORITHM,
             "seed": corpus.seed,
             "rows": corpus.targets[target],
@@ -159,11 +182,19 @@ def declared_rules(
             "sources": {spec.name: _source(spec) for spec in catalog.sources if spec.enabled},
             "supply": [
                 [one.source, one.slice, one.content_hash, one.container, one.items_per_slice]
-                for one in sorted(supply, key=lambda one: (one.source, one.slice))
+                for one in ordered
             ],
             "tombstones": sorted(tombstones),
         }
     )
+
+
+def _filter(spec: FilterSpec) -> dict[str, Any]:
+    return {
+        "keep": spec.keep.strip(),
+        "missing": spec.missing,
+        "only": {"category": sorted({*spec.only.category}), "source": sorted({*spec.only.source})},
+    }
 
 
 def _shard(corpus: CorpusSpec) -> dict[str, int]:
@@ -202,8 +233,9 @@ def _source(spec: SourceSpec) -> dict[str, Any]:
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What changed between two inputs, one line each, in words; the supply slice by slice."""
     lines = list(_supply_differences(then["supply"], now["supply"]))
+    lines += _value_differences(then.get("values", ()), now.get("values", ()))
     for key in sorted(then.keys() | now.keys()):
-        if key != "supply":
+        if key not in ("supply", "values"):
             lines += _differences(key, then.get(key), now.get(key))
     return lines
 
@@ -219,6 +251,20 @@ def _supply_differences(then: Sequence[Sequence[Any]], now: Sequence[Sequence[An
             yield f"slice {name}: committed since"
         elif before[key] != after[key]:
             yield f"slice {name}: fetched again with other content"
+
+
+def _value_differences(then: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> Iterator[str]:
+    before = {(one[0], one[1], one[2]): one[3] for one in then}
+    after = {(one[0], one[1], one[2]): one[3] for one in now}
+    for key in sorted(before.keys() | after.keys()):
+        annotation, *place = key
+        name = f"annotation {annotation} of {'/'.join(place)}"
+        if key not in after:
+            yield f"{name}: not there, or not of what the slice has now"
+        elif key not in before:
+            yield f"{name}: annotated since"
+        elif before[key] != after[key]:
+            yield f"{name}: annotated again, with other values"
 
 
 def _differences(key: str, then: Any, now: Any) -> Iterator[str]:

@@ -39,6 +39,8 @@ class Scan:
     """By slice; None where its content is gone."""
     lineage: Lineage | UnjudgedError
     supply: SupplyRows | UnjudgedError
+    filter_faults: tuple[str, ...] = ()
+    """Why values that filters read are not those that the plan read."""
 
 
 def scan_slices(
@@ -61,7 +63,9 @@ def scan_slices(
 
     tasks = enumerate(evidence.slices)
     facts = tuple(ahead(lambda task: of_slice(*task), tasks, threads))
-    return Scan(facts, _lineage(tracer, facts), _supply(reader, facts, threads))
+    supply = _supply(reader, facts, threads)
+    faults = reader.filter_faults if isinstance(reader, SupplyReader) else []
+    return Scan(facts, _lineage(tracer, facts), supply, tuple(faults))
 
 
 def _lineage(

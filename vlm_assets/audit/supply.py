@@ -18,16 +18,11 @@ from numpy.typing import NDArray
 from vlm_assets.audit.corpus_rows import images_of, with_image_of
 from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_duplicates, with_other_words
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
+from vlm_assets.audit.filters import FilterRecount
 from vlm_assets.audit.near import near_pairs, telling
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64, Bool, fixed_words, numbers, ranks, words_of
 from vlm_assets.store.slices import INDEX_FILE
-
-REASONS: Final = (
-    "tombstone", "unmapped_label", "licence", "min_side", "too_large", "decontaminate", "max_samples", "duplicate",
-    "duplicate_other_words",
-)  # fmt: skip
-"""In the order in which they are tested; a row counts under the first that holds."""
 
 _WINDOW_OVERHEAD: Final = 16 * 1024
 _SHARD_OVERHEAD: Final = 64 * 1024
@@ -54,8 +49,10 @@ class SupplyRows:
     """Number in `cells`; -1 where the label gives none."""
     cells: list[tuple[str, str, str]]
     """(category, subcategory, source)."""
+    reasons: tuple[str, ...]
+    """In the order in which they are tested; a row counts under the first that holds."""
     reason: NDArray[np.uint8]
-    """0, or 1 + the place in `REASONS`."""
+    """0, or 1 + the place in `reasons`."""
     words: U64 | None
     """First word of content_sha256 under `exact: image`: equal keys whose words differ are told apart."""
     dhash: U64 | None
@@ -63,17 +60,29 @@ class SupplyRows:
     """Rows of one image with a dhash that is not of a flat one."""
     silent: Bool | None
     """Rows without messages."""
+    unsure: int = 0
+    """Rows that were taken down since the plan, and with them the values that told whether a filter excluded them."""
+
+    def code(self, reason: str) -> int:
+        """What `reason` holds where a row is excluded for it."""
+        return self.reasons.index(reason) + 1
+
+    @property
+    def filter_codes(self) -> tuple[int, int]:
+        """The first and the last code of a filter."""
+        codes = [code for code, name in enumerate(self.reasons, start=1) if name.startswith("filter:")]
+        return codes[0], codes[-1]
 
     def excluded(self, reason: str) -> Bool:
         """Rows that are excluded for this reason."""
-        return np.asarray(self.reason == REASONS.index(reason) + 1)
+        return np.asarray(self.reason == self.code(reason))
 
 
 class SupplyReader:
     """Counts one corpus's supply again under the rules that it was planned with."""
 
-    def __init__(self, evidence: Evidence) -> None:
-        """Checks that everything the recount needs is there.
+    def __init__(self, evidence: Evidence, planned: Bool | None = None) -> None:
+        """Checks that everything the recount needs is there. `planned`: supply rows that the plan selects.
 
         Raises:
             UnjudgedError: the content of a slice, a takedown, or a decontamination list of then is gone.
@@ -89,6 +98,11 @@ class SupplyReader:
                 f"{strange[0].claim.name}: in the plan, and its source is not in the plan's inputs"
             )
         self._starts = evidence.starts
+        self._filters = FilterRecount(evidence)
+        self._planned = planned
+        self._unsure = 0
+        since = evidence.takedowns_since_plan
+        self._images_since, self._ids_since = words_of(since.image_sha256), sorted(since.ids)
         takedowns = evidence.takedowns(evidence.plan.tombstones)
         self._images_down, self._ids_down = words_of(takedowns.image_sha256), sorted(takedowns.ids)
         self._benchmark = read_benchmark(benchmark_files(evidence, self._rules))
@@ -109,6 +123,7 @@ class SupplyReader:
             key=words if self._rules.exact == "image" else np.empty((total, 2), np.uint64),
             cell=np.full(total, -1, np.int32),
             cells=[],
+            reasons=self._rules.reasons,
             reason=np.zeros(total, np.uint8),
             words=np.empty(total, np.uint64) if self._rules.exact == "image" else None,
             dhash=np.zeros(total, np.uint64) if with_dhash else None,
@@ -122,9 +137,8 @@ class SupplyReader:
         columns = ["images_sha256", "row_bytes"]
         if rules.exact != "none":
             columns.append("content_sha256")
-        if found.has_lists and (
-            len(self._images_down) or len(self._benchmark.sha) or len(self._benchmark.dhash)
-        ):
+        listed = (self._images_down, self._benchmark.sha, self._benchmark.dhash, self._images_since)
+        if found.has_lists and any(map(len, listed)):
             columns.append("image_facts")
         if rules.sources[found.claim.source]["subcategory"] is None:
             columns.append("label")
@@ -134,12 +148,10 @@ class SupplyReader:
             columns += ["dhash", "messages_sha256"]
         if rules.exact == "none" or self._down_in(found):
             columns.append("id")
-        return columns
+        return [*columns, *self._filters.columns(found)]
 
     def _down_in(self, found: FoundSlice) -> list[str]:
-        prefix = f"{found.claim.name}/"
-        begin = bisect_left(self._ids_down, prefix)
-        return list(takewhile(lambda one: one.startswith(prefix), self._ids_down[begin:]))
+        return _of_slice(found, self._ids_down)
 
     def enter(self, number: int, at: int, batch: pa.RecordBatch, sha: U64) -> None:
         """Takes in the rows of slice `number` from its row `at` on; several slices at once may be entered."""
@@ -161,11 +173,14 @@ class SupplyReader:
             rows.dhash[span] = numbers(column)
             rows.telling[span] = telling(rows.dhash[span]) & column.is_valid().to_numpy(zero_copy_only=False)
         reason = rows.reason[span]
-        for name, holds in self._tests(found, batch, sha, cell):
-            reason[holds & (reason == 0)] = REASONS.index(name) + 1
+        for name, holds in self._tests(found, batch, sha, cell, self._filters.tests(number, at, batch)):
+            reason[holds & (reason == 0)] = rows.code(name)
+        if len(self._images_since) or self._ids_since:
+            self._without_values(found, batch, sha, reason, span)
 
     def entered(self, number: int, count: int) -> None:
         """All rows of a slice were entered; there are so many in its index."""
+        self._filters.done(number)
         if count != self._slices[number].claim.rows:
             self._wrong_rows[number] = count
 
@@ -179,13 +194,21 @@ class SupplyReader:
             found = self._slices[number]
             path = _directory(found) / INDEX_FILE
             raise UnjudgedError(f"{path}: {count} rows, the plan says {found.claim.rows}")
+        if self._filters.faults:
+            raise UnjudgedError(self.filter_faults[0])
         rows = self._rows
+        rows.unsure = self._unsure
         self._number_cells(rows)
         self._mark_near_benchmark(rows)
         self._mark_max_samples(rows)
         if self._rules.exact != "none":
             self._mark_duplicates(rows, threads)
         return rows
+
+    @property
+    def filter_faults(self) -> list[str]:
+        """Why values that filters read are not those that the plan read; known when all slices were entered."""
+        return [told for _, one in sorted(self._filters.faults.items()) for told in one]
 
     def _number_cells(self, rows: SupplyRows) -> None:
         """By name: so far in the order in which threads met them."""
@@ -227,7 +250,12 @@ class SupplyReader:
             return self._cell_numbers[source, subcategory]
 
     def _tests(
-        self, found: FoundSlice, batch: pa.RecordBatch, sha: U64, cell: NDArray[np.int32]
+        self,
+        found: FoundSlice,
+        batch: pa.RecordBatch,
+        sha: U64,
+        cell: NDArray[np.int32],
+        filtered: Iterator[tuple[str, Bool]],
     ) -> Iterator[tuple[str, Bool]]:
         """Reasons that may hold for rows of this slice, and for which they do."""
         content = self._rules.content
@@ -242,6 +270,7 @@ class SupplyReader:
             yield "licence", np.ones(batch.num_rows, bool)
         if content["min_side_px"]:
             yield "min_side", numbers(batch.column("min_side_px")) < content["min_side_px"]
+        yield from filtered
         names = [(c, s, source["licence"]) for c, s, _ in list(self._cells)]
         extra = np.array([sum(len(text.encode()) for text in one) for one in names] + [0], np.int64)
         planned = numbers(batch.column("row_bytes")) + extra[cell]
@@ -251,6 +280,26 @@ class SupplyReader:
             yield "decontaminate", with_image_of(batch, sha, self._benchmark.sha)
         if "image_facts" in batch.schema.names and len(self._benchmark.dhash):
             yield "decontaminate", self._with_picture_of(batch)
+
+    def _without_values(
+        self, found: FoundSlice, batch: pa.RecordBatch, sha: U64, reason: NDArray[np.uint8], span: slice
+    ) -> None:
+        """Rows that were taken down since the plan have no values any more: the plan is believed.
+
+        One that it selects passed the filters. One that it does not may have failed one, and is taken to have.
+        """
+        if self._planned is None or not self._filters.reads_values(found):
+            return
+        down = with_image_of(batch, sha, self._images_since)
+        if ids := _of_slice(found, self._ids_since):
+            down |= pc.is_in(batch.column("id"), value_set=pa.array(ids)).to_numpy(zero_copy_only=False)
+        first, last = self._rows.filter_codes
+        passed = (reason == 0) | (reason >= first)
+        reason[down & self._planned[span] & passed] = 0
+        unsure = down & ~self._planned[span] & passed
+        reason[unsure & ((reason == 0) | (reason > last))] = first
+        with self._new_cell:
+            self._unsure += int(unsure.sum())
 
     def _with_picture_of(self, batch: pa.RecordBatch) -> Bool:
         """Records of several images one of which is near a benchmark image."""
@@ -270,7 +319,7 @@ class SupplyReader:
         near = near_benchmark(
             rows.dhash[open_rows], self._benchmark, self._rules.content["decontaminate_bits"]
         )
-        rows.reason[open_rows[near]] = REASONS.index("decontaminate") + 1
+        rows.reason[open_rows[near]] = rows.code("decontaminate")
 
     def _mark_max_samples(self, rows: SupplyRows) -> None:
         for source, spec in self._rules.sources.items():
@@ -288,7 +337,7 @@ class SupplyReader:
             distinct = np.unique(rank)
             if len(distinct) > limit:
                 beyond = rank >= distinct[limit]
-                rows.reason[places[beyond]] = REASONS.index("max_samples") + 1
+                rows.reason[places[beyond]] = rows.code("max_samples")
 
     def _mark_duplicates(self, rows: SupplyRows, threads: int) -> None:
         order = Precedence(self._rules, self._slices, self._starts)
@@ -298,10 +347,10 @@ class SupplyReader:
         if rows.dhash is not None and self._rules.max_near_bits:
             near = self._near_duplicates(rows, np.flatnonzero(left), order)
         for dropped in (near, exact):
-            rows.reason[dropped] = REASONS.index("duplicate") + 1
+            rows.reason[dropped] = rows.code("duplicate")
         if rows.words is not None:
             other = with_other_words(rows.key, rows.words, exact, left)
-            rows.reason[other] = REASONS.index("duplicate_other_words") + 1
+            rows.reason[other] = rows.code("duplicate_other_words")
 
     def _near_duplicates(self, rows: SupplyRows, everything: I64, order: "Precedence") -> I64:
         if rows.dhash is None or rows.telling is None or rows.silent is None:
@@ -311,6 +360,12 @@ class SupplyReader:
         bits = of_cell[rows.cell[places]]
         places, bits = places[bits > 0], bits[bits > 0]
         return near_duplicates(rows.dhash[places], rows.sha[places], bits, places, order)
+
+
+def _of_slice(found: FoundSlice, ids: Sequence[str]) -> list[str]:
+    """Those of sorted ids that are of one slice."""
+    prefix = f"{found.claim.name}/"
+    return list(takewhile(lambda one: one.startswith(prefix), ids[bisect_left(ids, prefix) :]))
 
 
 def _directory(found: FoundSlice) -> Path:

@@ -644,6 +644,7 @@ def test_workers_find_what_one_process_finds(good, tmp_path, monkeypatch):
 def test_there_are_mutations_for_every_finding_of_files_rows_and_slices():
     named = {name for _, expected, _ in MUTATIONS.values() for name in expected.split()}
     by_bug = {"quotas", "ranks", "duplicates", "decontamination", "exclusions"}  # test_buggy_allocator
+    by_bug |= {"filters"}  # test_filters
     assert named | by_bug == {str(name) for name in FindingName}
     assert len(MUTATIONS) >= 25
 

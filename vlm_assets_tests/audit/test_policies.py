@@ -36,6 +36,13 @@ POLICIES: dict[str, dict[str, Any]] = {
     "one row": {"targets": {TARGET: 1, "t12": 12}},
     "allow": {"licences": {"allow": ["CC0-1.0"]}},
     "benchmark by likeness": {"decontaminate_bits": 16},
+    "filters": {
+        "filters": {
+            "small": {"keep": "image_bytes < 925 or any(image_facts.format == 'PNG')"},
+            "said": {"keep": "has_text", "only": {"source": ["street"]}},
+        },
+        "targets": {TARGET: 1000, "t12": 12},
+    },
     "count": {
         "quotas": {
             "photos": {"share": 1, "subcategories": {"street": {"count": 4}, "nature": {"share": 1, "subcategories": {
