@@ -19,7 +19,14 @@ from vlm_assets.commands.app import (
 )
 from vlm_assets.commands.remote import prune_remote
 from vlm_assets.commands.takedowns import finish_quietly
-from vlm_assets.operate.tables import show_forecast, show_rights, show_status, shown_steps, size
+from vlm_assets.operate.tables import (
+    show_forecast,
+    show_rights,
+    show_status,
+    show_what_if,
+    shown_steps,
+    size,
+)
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError
 
 if TYPE_CHECKING:
@@ -32,10 +39,13 @@ def check(*, as_json: Json = False) -> None:
     """Look over settings and catalogue, and what draws pages here; tell every fault at once, with file and key."""
     from vlm_assets.installation.opening import open_installation, problems_of_everything
     from vlm_assets.operate.renderers import examine_renderers
+    from vlm_assets.operate.what_if import problems_of_filters
 
     problems = problems_of_everything()
     problems += [] if problems else _problems_of_annotations()
     problems += _problems_of_remote()
+    if not problems:
+        problems += problems_of_filters(open_installation())
     renderers = [] if problems else examine_renderers(open_installation())
     problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
     if as_json:
@@ -92,9 +102,35 @@ def show_renderer(one: "RendererReport") -> None:
 
 
 @app.command()
-def plan(target: Target = None, *, as_json: Json = False) -> None:
+def plan(
+    target: Target = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A filter as NAME: EXPRESSION: what it would cost of what is committed, by source and subcategory."
+        ),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
     """Show what a build would fetch, need and grant. Writes nothing."""
+    if what_if:
+        show_what_would_be(target, what_if, as_json=as_json)
     show_plan(installed(), target, as_json=as_json)
+
+
+def show_what_would_be(target: str | None, filters: list[str], *, as_json: bool) -> NoReturn:
+    """Prints what filters would exclude, and ends the command."""
+    from vlm_assets.operate.what_if import what_if
+
+    installation = installed()
+    result = what_if(installation, chosen_target(installation, target), filters)
+    if as_json:
+        lines = [{**one.model_dump(mode="json"), "lost": one.lost} for one in result.lines]
+        print_json({**result.model_dump(mode="json"), "lines": lines})
+    else:
+        show_what_if(console, result)
+    raise typer.Exit(0)
 
 
 def show_plan(installation: "Installation", target: str | None, *, as_json: bool) -> NoReturn:

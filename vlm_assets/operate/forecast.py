@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from vlm_assets.allocation.committed import gather_supply
+from vlm_assets.allocation.committed import Supply, gather_supply
 from vlm_assets.allocation.inputs import target_rows
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.step import tombstones_in_force
@@ -85,7 +85,8 @@ class Forecast(BaseModel):
     target: str
     target_rows: int
     exact: bool
-    """True where every slice is committed: the grants are those of the build. Else supplies are item counts."""
+    """True where every slice is committed and annotated: the grants are those of the build. Else supplies are counts
+    of items and rows, which no filter saw."""
     sources: list[SourceForecast]
     nodes: list[NodeForecast]
     annotations: list[AnnotationForecast]
@@ -96,6 +97,8 @@ class Forecast(BaseModel):
     old one."""
     disk_free_bytes: int
     hours: float
+    unannotated: list[str] = []
+    """Values that filters read and that are not there yet, in words."""
     problems: list[str]
 
 
@@ -117,10 +120,11 @@ def forecast(
         progress(spec.name, number, len(enabled))
         one, supplies[spec.name] = _forecast_source(installation, spec)
         sources.append(one)
-    exact = not any(one.due or one.problem for one in sources)
+    supply = gather_supply(installation)
+    exact = not any(one.due or one.problem for one in sources) and not supply.unannotated
     unknown = {one.name for one in sources if one.unknown_labels}
     nodes = (
-        _exact_nodes(installation, target)
+        _exact_nodes(installation, target, supply)
         if exact
         else _estimated_nodes(installation, target, supplies, unknown)
     )
@@ -140,6 +144,7 @@ def forecast(
         disk_needed_bytes=disk,
         disk_free_bytes=shutil.disk_usage(installation.root.path).free,
         hours=round(max((one.hours for one in sources), default=0.0) + writing_hours, 3),
+        unannotated=list(supply.unannotated),
         problems=[f"{one.name}: {one.problem}" for one in sources if one.problem],
     )
 
@@ -238,10 +243,10 @@ def _request_hours(installation: Installation, spec: SourceSpec, one: SourceFore
     return round(one.requests / rate / 3600, 3)
 
 
-def _exact_nodes(installation: Installation, target: str) -> list[NodeForecast]:
+def _exact_nodes(installation: Installation, target: str, supply: Supply) -> list[NodeForecast]:
     """Grants of the plan that a build would make now."""
     plan = plan_allocation(
-        installation.catalog, target, gather_supply(installation).slices, tombstones_in_force(installation.root),
+        installation.catalog, target, supply.slices, tombstones_in_force(installation.root),
         base_dir=installation.catalog_dir,
     )  # fmt: skip
     return [

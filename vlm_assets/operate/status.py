@@ -62,6 +62,8 @@ class TargetStatus(BaseModel):
     shards: int | None = None
     data_bytes: int | None = None
     root_hash: str | None = None
+    excluded: dict[str, int] = {}
+    """By the plan in force: rows by reason, filters as `filter:<name>`."""
     path: str | None = None
     outcome: TargetOutcome
     """What it asked for and got."""
@@ -173,7 +175,9 @@ def _target_status(installation: Installation, target: str) -> TargetStatus:
     )
     planned = current_version(installation.root.allocation(corpus.name, target))
     if planned is not None:
-        status.granted = read_manifest(planned, AllocationManifest).granted_rows
+        plan = read_manifest(planned, AllocationManifest)
+        status.granted = plan.granted_rows
+        status.excluded = {reason: rows for reason, rows in plan.excluded.items() if rows}
     link = installation.root.corpus(corpus.name, target)
     sealed = current_version(link)
     if sealed is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlm_assets.operate.forecast import Forecast
     from vlm_assets.operate.lineage import RowLineage
     from vlm_assets.operate.status import Status
+    from vlm_assets.operate.what_if import WhatIf
 
 _GAP: Final = 3
 """Columns of a terminal between two of a table."""
@@ -135,11 +136,11 @@ def show_status(console: Console, status: "Status") -> None:
     console.print(
         table(
             "Targets",
-            ["target", "#asked", "#granted", "#rows", "#holes", "#shards", "#data", "root hash"],
+            ["target", "#asked", "#granted", "#rows", "#holes", "#shards", "#data", "root hash", "excluded"],
             [
                 (
                     t.name, t.target_rows, *("–" if v is None else v for v in (t.granted, t.rows, t.holes, t.shards)),
-                    size(t.data_bytes), (t.root_hash or "–")[:16],
+                    size(t.data_bytes), (t.root_hash or "–")[:16], reasons(t.excluded),
                 )
                 for t in status.targets
             ],
@@ -255,8 +256,34 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
             )
             console.print(told, markup=False, soft_wrap=True)
     show_annotation_costs(console, plan.annotations)
+    for told in plan.unannotated:
+        console.print(told, markup=False, soft_wrap=True)
     if plan.disk_needed_bytes > plan.disk_free_bytes:
         console.print("[bold red]There is not enough room on this volume.")
+
+
+def show_what_if(console: Console, result: "WhatIf") -> None:
+    """Rows lost a source and subcategory, and what that leaves of the grants."""
+    asked = "; ".join(f"{name}: {one.keep} (missing: {one.missing})" for name, one in result.filters.items())
+    console.print(
+        table(
+            f"{result.target} with {asked}",
+            ["source", "subcategory", "#rows", "#fail", "#missing", "#could be taken", "#then", "#lost", "#granted",
+             "#granted then"],
+            [
+                (
+                    one.source, one.subcategory, one.rows, one.fails, one.missing, one.supply_now, one.supply_then,
+                    one.lost, one.granted_now, one.granted_then,
+                )
+                for one in result.lines
+            ],
+        )
+    )  # fmt: skip
+    lost = sum(one.lost for one in result.lines)
+    granted = [sum(getattr(one, name) for one in result.lines) for name in ("granted_now", "granted_then")]
+    console.print(f"{lost:,} rows lost; {granted[0]:,} granted now, {granted[1]:,} then")
+    for told in result.unannotated:
+        console.print(told, markup=False, soft_wrap=True)
 
 
 def _counted(count: int | None) -> int | str:

@@ -13,6 +13,7 @@ from vlm_assets.annotators.registry import annotator_names, annotator_of
 from vlm_assets.audit.findings import FindingName, severity_of
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import OnlySpec
+from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import (
     CorpusSpec,
     DedupSpec,
@@ -51,7 +52,8 @@ asset's page, and the audit's finding `upstream` adds them up. `unknown_type`, `
 `nested_too_deep` count towards `reject_tolerance`; name what you do not want in `exclude`.
 """
 _EXCLUDED: Final = """\
-Beyond quotas and rank (`not selected`), `grants.json` counts these, tested in this order.
+Beyond quotas and rank (`not selected`), `grants.json` counts these, tested in this order. Between `min_side` and
+`too_large` come the filters by name, as `filter:<name>`.
 """
 _ANNOTATORS: Final = """\
 Values of images are lists, one entry an image; of words there is one value a record, over its text and its messages.
@@ -63,7 +65,7 @@ of the code that built them. Findings of severity *error* block; `renderer` is a
 """
 _PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "A node of `quotas`": QuotaNode, "`dedup`": DedupSpec, "`licences`": LicencePolicy, "`shard`": ShardSpec,
-    "An entry of `annotations`": AnnotationSpec, "`only`": OnlySpec,
+    "An entry of `annotations`": AnnotationSpec, "A filter of `filters`": FilterSpec, "`only`": OnlySpec,
 }  # fmt: skip
 _SOURCE_PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "`subcategory_from`": SubcategoryFrom, "`terms`": TermsSpec, "A host of `hosts`": HostSpec,
