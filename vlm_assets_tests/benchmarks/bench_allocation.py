@@ -1,11 +1,12 @@
 """Allocation at scale: committed index files of N rows, then the real plan with cold caches.
 
-    python -m vlm_assets_tests.benchmarks.bench_allocation --rows 2e6 [--near-bits 4] [--keep DIR]
+    python -m vlm_assets_tests.benchmarks.bench_allocation --rows 2e6 [--near-bits 4] [--filters] [--keep DIR]
 
 Writes indexes only (about 400 bytes a row; it says beforehand how much) into a folder that it removes afterwards,
 or keeps and uses again with `--keep`. 100 sources of skewed sizes, a tenth of the rows duplicates of others, some
 near ones, some labels without a map entry. Prints one table: time and memory of the plan, beside reading the
-same columns with pyarrow alone.
+same columns with pyarrow alone. `--filters`: annotates the rows with made values (about 100 bytes a row more), and
+plans a second time with three filters over three annotations.
 """
 
 import argparse
@@ -17,8 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,10 @@ import pyarrow as pa
 
 from vlm_assets.allocation.columns import index_batches
 from vlm_assets.allocation.plan import plan_allocation, read_plan, write_plan
-from vlm_assets.allocation.supply import SupplySlice
+from vlm_assets.allocation.supply import SliceValues, SupplySlice
+from vlm_assets.annotate.files import Header, write_annotation
+from vlm_assets.catalog.annotations import AnnotationSpec
+from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, DedupSpec, QuotaNode, SourceSpec, SubcategoryFrom
 from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.words.keys import Words, splitmix64_array
@@ -37,6 +42,12 @@ SOURCES = 100
 BATCH_ROWS = 65_536
 BYTES_A_ROW = 400
 LABELS = ("0", "1", "2", "junk")
+FILTERS = {
+    "sharp": FilterSpec(keep="min(blur.laplacian) >= 30", missing="keep"),
+    "rich": FilterSpec(keep="min(entropy.bits) > 0.5 and max(entropy.bits) <= 7.9", missing="drop"),
+    "worded": FilterSpec(keep="5 <= length.characters <= 1900 or min_side_px >= 1024", missing="keep"),
+}
+ANNOTATED = {"blur": ("laplacian", 1000.0), "entropy": ("bits", 8.0), "length": ("characters", 2000)}
 
 _HEX = np.frombuffer(b"".join(b"%02x%02x" % (n & 255, n >> 8) for n in range(65536)), dtype=np.uint32)
 _DIGITS = np.frombuffer(b"".join(b"%04d" % n for n in range(10_000)), dtype=np.uint32)
@@ -51,7 +62,7 @@ def sizes(rows: int) -> list[list[int]]:
     return [[len(part) for part in np.array_split(np.empty(n), -(-n // cap))] for n in per_source.tolist()]
 
 
-def catalog(rows: int, near_bits: int) -> Catalog:
+def catalog(rows: int, near_bits: int, *, filtered: bool = False) -> Catalog:
     """Four categories, twenty subcategories, a third of the sources by label."""
     shares = {"photos": "0.4", "documents": "0.3", "charts": "0.2", "maps": "0.1"}
     quotas = {
@@ -82,6 +93,8 @@ def catalog(rows: int, near_bits: int) -> Catalog:
         quotas=quotas,
         dedup=DedupSpec(exact="image", near_bits=near_bits, precedence=("source050", "source003")),
         min_side_px=64,
+        annotations=tuple(AnnotationSpec(name=name) for name in ANNOTATED) if filtered else (),
+        filters=FILTERS if filtered else {},
     )
     return Catalog(corpus=corpus, sources=sources, hash="0" * 64)
 
@@ -109,6 +122,41 @@ def generate(root: Path, rows: int) -> list[SupplySlice]:
                 path=path,
             )
             supply.append(entry)
+    return supply
+
+
+def annotate(entry: SupplySlice) -> tuple[SliceValues, ...]:
+    """Made values of three annotations: two of images, one of words; a hundredth of the records has none."""
+    random = np.random.default_rng(entry.rows)
+    ids = pa.chunked_array([batch.column(0) for batch in index_batches(entry.path, ["id"])], pa.string())
+    found = []
+    for name, (column, top) in ANNOTATED.items():
+        lacking = random.random(entry.rows) < 0.01
+        if name == "length":
+            values = pa.array(random.integers(0, int(top), entry.rows), pa.int64(), mask=lacking)
+        else:
+            flat = pa.array((random.random(entry.rows) * top).astype(np.float32), mask=lacking)
+            values = pa.ListArray.from_arrays(pa.array(np.arange(entry.rows + 1, dtype=np.int32)), flat)
+        header = Header(
+            annotator=name, version="1", source=entry.source, slice=entry.slice, content_hash=entry.content_hash,
+            rows=0, values_hash="",
+        )  # fmt: skip
+        path = entry.path / f"{name}.parquet"
+        written = write_annotation(path, header, pa.table({"id": ids, column: values}))
+        found.append(SliceValues(name, written.values_hash, path))
+    return tuple(found)
+
+
+def supply_under(root: Path, *, filtered: bool) -> list[SupplySlice]:
+    """What was generated there, with its values where they are wanted."""
+    supply = []
+    for entry in json.loads((root / "supply.json").read_text()):
+        values = tuple(
+            SliceValues(one["annotation"], one["values_hash"], Path(one["path"])) for one in entry["values"]
+        )
+        supply.append(
+            SupplySlice(**{**entry, "path": Path(entry["path"]), "values": values if filtered else ()})
+        )
     return supply
 
 
@@ -193,9 +241,10 @@ def _digests(words: Words, salt: int) -> pa.Array:
 def drop_caches(supply: Sequence[SupplySlice]) -> None:
     """Asks the kernel to forget the index files; nobody else's pages."""
     for entry in supply:
-        descriptor = os.open(entry.path / "index.arrow", os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
+        for path in (entry.path / "index.arrow", *(one.path for one in entry.values)):
+            descriptor = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
 
 
 def peak_mib() -> int:
@@ -206,10 +255,8 @@ def peak_mib() -> int:
 
 def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
     """One case in this process; prints one line of JSON."""
-    supply = [
-        SupplySlice(**{**entry, "path": Path(entry["path"])})
-        for entry in json.loads((root / "supply.json").read_text())
-    ]
+    filtered = case == "filtered"
+    supply = supply_under(root, filtered=filtered)
     began, began_cpu = time.perf_counter(), time.process_time()
     figures: dict[str, float] = {}
     if case == "columns":
@@ -222,7 +269,9 @@ def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
         ]
         figures["rows"] = sum(batch.num_rows for one in supply for batch in index_batches(one.path, names))
     else:
-        plan = plan_allocation(catalog(rows, near_bits), "half", supply, Tombstones(), base_dir=None)
+        plan = plan_allocation(
+            catalog(rows, near_bits, filtered=filtered), "half", supply, Tombstones(), base_dir=None
+        )
         figures["plan_s"] = time.perf_counter() - began
         out = root / "plan"
         shutil.rmtree(out, ignore_errors=True)
@@ -239,26 +288,26 @@ def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
     print(json.dumps(figures))
 
 
-def run(root: Path, rows: int, near_bits: int) -> None:
+def run(root: Path, rows: int, near_bits: int, *, filtered: bool) -> None:
     """Generates what is missing, runs every case cold and warm in its own process, prints the table."""
     if not (root / "supply.json").exists():
         print(f"needs {rows * BYTES_A_ROW / 1e9:.1f} GB under {root}", flush=True)
         began = time.perf_counter()
         supply = generate(root, rows)
-        (root / "supply.json").write_text(
-            json.dumps([asdict(one) | {"path": str(one.path)} for one in supply])
-        )
+        if filtered:
+            supply = [replace(one, values=annotate(one)) for one in supply]
+        (root / "supply.json").write_text(json.dumps([asdict(one) for one in supply], default=str))
         print(
             f"generated {rows:,} rows in {time.perf_counter() - began:.0f} s, {len(supply)} slices",
             flush=True,
         )
-    supply = [
-        SupplySlice(**{**entry, "path": Path(entry["path"])})
-        for entry in json.loads((root / "supply.json").read_text())
-    ]
+    supply = supply_under(root, filtered=filtered)
+    if filtered and not all(one.values for one in supply):
+        raise SystemExit(f"{root} was generated without --filters; name another folder")
+    cases = ("columns", "plan", *(("filtered",) if filtered else ()))
     print(f"{'case':24}{'seconds':>9}{'CPU s':>8}{'MiB':>7}{'rows':>12}{'duplicates':>12}{'ratio':>7}")
     reading = 0.0
-    for case, cold in (("columns", True), ("plan", True), ("columns", False), ("plan", False)):
+    for cold, case in product((True, False), cases):
         if cold:
             drop_caches(supply)
         arguments = ["--rows", str(rows), "--near-bits", str(near_bits), "--keep", str(root), "--case", case]
@@ -282,17 +331,18 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=lambda text: int(float(text)), default=2_000_000)
     parser.add_argument("--near-bits", type=int, default=0)
+    parser.add_argument("--filters", action="store_true")
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--case", choices=["columns", "plan"], help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=["columns", "plan", "filtered"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
         measure(given.keep, given.rows, given.near_bits, given.case)
     elif given.keep:
         given.keep.mkdir(parents=True, exist_ok=True)
-        run(given.keep, given.rows, given.near_bits)
+        run(given.keep, given.rows, given.near_bits, filtered=given.filters)
     else:
         with tempfile.TemporaryDirectory(prefix="bench_allocation.") as folder:
-            run(Path(folder), given.rows, given.near_bits)
+            run(Path(folder), given.rows, given.near_bits, filtered=given.filters)
 
 
 if __name__ == "__main__":
