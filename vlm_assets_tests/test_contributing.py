@@ -21,6 +21,7 @@ COPIED: Final = (
 HOW_TOS: Final = ("A new kind of source", "A new column", "A new finding", "A new exclusion")
 _STEP: Final = re.compile(r"^(Create|In|Run)(?: `([^`]+)`)?:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BETWEEN: Final = "…\n"
+_TESTS: Final = ".venv/bin/python -m pytest -q -n 0 "
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ def checkout(tmp_path: Path) -> Path:
     top.mkdir()
     for name in COPIED:
         if (TOP / name).is_dir():
-            shutil.copytree(TOP / name, top / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                TOP / name, top / name
+            )  # with what is compiled: it goes by size and time, which stay
         else:
             shutil.copy2(TOP / name, top / name)
     return top
@@ -103,8 +106,25 @@ def test_the_page_has_these_how_tos():
     assert set(re.findall(r"^## (A new .+)$", PAGE, re.MULTILINE)) == set(HOW_TOS)
 
 
+def once(commands: list[str]) -> list[str]:
+    """The same commands, each once; those that run whole test files as one, last."""
+    tests = [
+        command for command in commands if command.startswith(_TESTS) and " -" not in command[len(_TESTS) :]
+    ]
+    paths = dict.fromkeys(path for command in tests for path in command[len(_TESTS) :].split())
+    return [*dict.fromkeys(command for command in commands if command not in tests), _TESTS + " ".join(paths)]
+
+
+def test_the_how_tos_do_what_they_say(checkout: Path):
+    commands = once([command for title in HOW_TOS for command in follow(checkout, title)])
+    files = " ".join(dict.fromkeys(path for title in HOW_TOS for path in python_files(title)))
+    for command in (f".venv/bin/ruff check {files}", f".venv/bin/ruff format --check {files}", *commands):
+        run(checkout, command)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("title", HOW_TOS)
-def test_a_how_to_does_what_it_says(checkout: Path, title: str):
+def test_a_how_to_does_what_it_says_alone(checkout: Path, title: str):
     commands = follow(checkout, title)
     assert commands
     files = " ".join(python_files(title))
