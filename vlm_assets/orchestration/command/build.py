@@ -134,7 +134,7 @@ class _Build:
                 self.say(f"{spec.name} is not annotated: {error}")
                 continue
             if ranges:
-                self.say(f"Annotating {spec.name}: {due} slices")
+                self.say(f"Annotating {spec.name}: {due} slice{'s' if due > 1 else ''}")
             for first, last in ranges:
                 tags = self.tags({SOURCE_TAG: spec.name, RANGE_START_TAG: first, RANGE_END_TAG: last})
                 keys = tuple(annotation_key(name, spec.name) for name in names)
@@ -151,7 +151,7 @@ class _Build:
         order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
         wishes = []
         for run in slice_runs(order, due, self.installation.settings.slices_per_run):
-            label = f"{spec.name}: {len(run.keys)} slices from {run.keys[0]}"
+            label = f"{spec.name} from slice {run.keys[0]} on"
             if run.contiguous:
                 ends = {RANGE_START_TAG: run.keys[0], RANGE_END_TAG: run.keys[-1]}
                 wishes.append(RunWish(label, assets=(dataset_key(spec.name),), tags={**tags, **ends}))
