@@ -11,11 +11,12 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vlm_assets.remote.names import RemoteAddress
@@ -135,8 +136,50 @@ class Bucket:
 
     def size_of(self, key: str) -> int | None:
         """Size of an object; None where there is none."""
-        answer = absent_as_none(lambda: self.call("head_object", key))
+        answer = self.head(key)
         return None if answer is None else int(answer["ContentLength"])
+
+    def head(self, key: str) -> Any:
+        """What the store says of an object; None where there is none."""
+        return absent_as_none(lambda: self.call("head_object", key))
+
+    def send_file(self, key: str, path: Path, metadata: Mapping[str, str]) -> None:
+        """Makes a file the object, in parts where it is large (boto3's own transfer), compared by SHA-256.
+
+        Raises:
+            RemoteError: it was refused.
+        """
+        from boto3.exceptions import Boto3Error  # noqa: PLC0415 - half a second, where a remote is asked
+        from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - half a second, where a remote is asked
+
+        config = TransferConfig(
+            max_concurrency=self.concurrency, max_bandwidth=int(self.pace.bytes_per_s) or None
+        )
+        extra = {"Metadata": dict(metadata), "ChecksumAlgorithm": "SHA256"}
+        where = f"upload {self.address} {key}"
+        try:
+            retried(
+                lambda: self._client.upload_file(
+                    str(path), self.address.bucket, self.full_key(key), ExtraArgs=extra, Config=config
+                ),
+                where,
+            )
+        except Boto3Error as error:
+            raise RemoteError(f"{where}: {error}") from error
+
+    def abort_uploads(self, prefix: str) -> None:
+        """Ends uploads in parts below a prefix that nobody will go on with, and frees their bytes."""
+        start: dict[str, str] = {}
+        while True:
+            answer = self.call("list_multipart_uploads", Prefix=self.full_key(prefix), **start)
+            for one in answer.get("Uploads", ()):
+                key = one["Key"].removeprefix(self.address.prefix)
+                self.call("abort_multipart_upload", key, UploadId=one["UploadId"])
+            if not answer.get("IsTruncated"):
+                return
+            start = {
+                "KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"],
+            }  # fmt: skip
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object below a prefix, sorted by key."""

@@ -42,8 +42,8 @@ class RemoteAddress:
     prefix: str
 
     @classmethod
-    def parse(cls, url: str) -> Self:
-        """The address that a setting names.
+    def parse(cls, url: str, *, place: str = "settings") -> Self:
+        """The address that a setting names, or `place`.
 
         Raises:
             ConfigError: not of that form.
@@ -51,9 +51,8 @@ class RemoteAddress:
         scheme, _, rest = url.partition("://")
         bucket, _, prefix = rest.partition("/")
         if scheme != "s3" or not bucket:
-            raise ConfigError(
-                Problem("settings", "VLM_REMOTE", f"{url!r} is not of the form s3://bucket/prefix")
-            )
+            key = "VLM_REMOTE" if place == "settings" else ""
+            raise ConfigError(Problem(place, key, f"{url!r} is not of the form s3://bucket/prefix"))
         prefix = prefix.strip("/")
         return cls(bucket, f"{prefix}/" if prefix else "")
 
