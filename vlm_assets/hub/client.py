@@ -13,10 +13,9 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from hashlib import sha1
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -64,7 +63,7 @@ class HubRepo:
     @classmethod
     def open(cls, name: str, settings: SourceSettings, guest: SyncGuest) -> "HubRepo":
         """Prepares the client library; asks nothing yet. `HF_ENDPOINT` is read now, not at import."""
-        _prepare(settings.ca_bundle)
+        prepare(settings.ca_bundle)
         return cls(name, os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/"), settings, guest)
 
     def resolve(self, revision: str | None) -> str:
@@ -186,19 +185,19 @@ class HubRepo:
         patience = self.guest.patience
         for tries in range(1, patience.attempts + 1):
             try:
-                with _as_guest(self.guest):
+                with as_guest(self.guest):
                     return call()
             except SourceError:
                 raise
             except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
                 # hf_hub_download wraps: LocalEntryNotFoundError, ValueError with the reason as __cause__.
-                chain = list(_causes(error))
+                chain = list(causes_of(error))
                 full = next((e for e in chain if isinstance(e, OSError) and is_full(e)), None)
                 if full is not None:
                     raise DiskFullError(f"no room for {what} of {self.name}: {full.strerror}") from None
-                cause = next((e for e in chain if _status(e) is not None), error)
+                cause = next((e for e in chain if status_of(e) is not None), error)
                 # RuntimeError: another thread's failed connection closes the client that all threads share.
-                passing = _status(cause) is None and any(
+                passing = status_of(cause) is None and any(
                     isinstance(e, (httpx2.TransportError, OSError, RuntimeError)) for e in chain
                 )
                 if not passing or tries == patience.attempts:
@@ -208,7 +207,7 @@ class HubRepo:
 
     def _explain(self, error: BaseException, what: str) -> SourceError:
         """An error that says what to do and quotes no URL, header or token."""
-        status, name = _status(error), type(error).__name__
+        status, name = status_of(error), type(error).__name__
         where = f"Hugging Face dataset {self.name} ({what})"
         signed_in = "with the given token" if self._token else "and no token is set"
         if name == "GatedRepoError":
@@ -233,7 +232,7 @@ class HubRepo:
             )
         if status == 403:
             return SourceError(f"{where}: forbidden {signed_in}; the token needs read access to gated repos")
-        got = f"status {status}" if status else f"{name}: {_one_line(str(error))}"
+        got = f"status {status}" if status else f"{name}: {one_line(str(error))}"
         return SourceError(f"{where} cannot be read: {got}. Tried {self.guest.patience.attempts} times")
 
 
@@ -248,18 +247,17 @@ def verified(path: Path, file: RepoFile, hashes: FileHashes) -> bool:
             return False
         if file.sha256 is not None:
             return hashes.sha256(path.resolve()) == file.sha256
-        content = path.read_bytes()
+        return file.is_made_of(path.read_bytes())
     except OSError as error:
         if of_the_disk(error):  # no fault of the Hub's file, which would be a reject for good
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         return False
-    return sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id  # noqa: S324 - git's own hash
 
 
 _current = threading.local()
 
 
-class _as_guest:  # noqa: N801 - reads as a verb in `with`
+class as_guest:  # noqa: N801 - reads as a verb in `with`
     """Whose patience and limits the requests of this thread follow."""
 
     def __init__(self, guest: SyncGuest) -> None:
@@ -277,12 +275,12 @@ def _present() -> SyncGuest | None:
 
 
 @cache
-def _prepare(ca_bundle: Path | None) -> None:
+def prepare(ca_bundle: Path | None) -> None:
     """Once a process: requests through the polite client; no Xet, no telemetry, no counters, no URLs in logs.
 
-    Xet is off because its transfers pass by the client's patience and keep a second cache under ~/.cache.
+    Xet is off because its transfers pass by the client's patience and keep a second cache under ~/.cache; `writer`
+    has it on while it sends.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "FALSE")
@@ -316,6 +314,12 @@ def _polite_client(context: ssl.SSLContext) -> Any:
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]  # re-exported untyped
 
     class PoliteClient(httpx2.Client):
+        def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
+            """Files that are sent go by the name that httpx2 still has for them; huggingface_hub uses the old one."""
+            if options.get("data") is not None and not isinstance(options["data"], Mapping):
+                options["content"] = options.pop("data")
+            return super().build_request(method, url, **options)
+
         def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
             guest = _present()
             if guest is None:
@@ -329,7 +333,8 @@ def _polite_client(context: ssl.SSLContext) -> Any:
                 limit = parse_ratelimit_headers(headers)
                 if response.status_code == 429 and limit is not None and "Retry-After" not in headers:
                     headers = httpx2.Headers({"Retry-After": str(limit.reset_in_seconds + 1)})
-                if not guest.tries_again(host, response.status_code, headers, tries):
+                whole = isinstance(request.stream, httpx2.ByteStream)  # a file that is sent is read once
+                if not whole or not guest.tries_again(host, response.status_code, headers, tries):
                     break
                 response.close()
             if response.is_closed:
@@ -373,7 +378,8 @@ def _host(url: Any) -> str:
     return host_key(wire_url(str(url)))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, each once."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -382,7 +388,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
+    """Of the answer that the error is about; None where there was none."""
     response = getattr(error, "response", None)
     return None if response is None else int(response.status_code)
 
@@ -391,5 +398,6 @@ _URL: Final = re.compile(r"https?://\S+")
 _QUERY: Final = re.compile(r"(https?://[^\s?]+)\?\S+")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """At most 200 characters, without URLs."""
     return _URL.sub("<url>", " ".join(text.split()))[:200]

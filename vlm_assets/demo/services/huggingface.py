@@ -81,9 +81,9 @@ class HubStorage(Service):
 class HubService(Service):
     """The Hub itself. `storage` is a second service, started by whoever starts this one."""
 
-    def __init__(self, port: int = 0, storage_port: int = 0) -> None:
+    def __init__(self, port: int = 0, storage_port: int = 0, storage: HubStorage | None = None) -> None:
         super().__init__(port)
-        self.storage = HubStorage(storage_port)
+        self.storage = storage or HubStorage(storage_port)
         self.repos: dict[str, HubRepo] = {}
 
     def start(self) -> "HubService":
