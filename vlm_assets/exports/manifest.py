@@ -9,17 +9,21 @@ MANIFEST = "export.json"
 
 
 class ExportedShard(BaseModel):
-    """A finished file, and the corpus file that it was made of."""
+    """A finished file, and the corpus files that it was made of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard_blake3: str
+    index_blake3: str = ""
+    """Of the index, which decides which rows are wanted; empty where all are."""
     rows: int
     file: FileEntry
+    sha256: str = ""
+    """Of a file at the Hub, which knows files by it."""
 
 
 class ExportManifest(BaseModel):
-    """What stands in an export's folder; rewritten after each file, so that a killed export goes on."""
+    """What stands in an export; rewritten after each file, so that a killed export goes on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,8 +31,15 @@ class ExportManifest(BaseModel):
     format_version: int
     corpus: str
     target: str
+    where: str | None = None
+    """The expression that each row of it satisfies."""
     root_hash: str
     complete: bool
     rows: int
     files: dict[str, ExportedShard]
-    """By path below the folder."""
+    """By path below the export's place."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(one.file.size_bytes for one in self.files.values())

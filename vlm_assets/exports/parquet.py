@@ -7,19 +7,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 ROW_GROUP_BYTES: Final = 100_000_000
-"""Of encoded images a row group, one row at least: readers fetch whole ones, the Hub's viewer none above 286 MiB."""
+"""Of values a row group, one row at least: readers fetch whole ones, the Hub's viewer none above 286 MiB."""
+_CHUNKS: Final = {"min_chunk_size": 2 * 2**10, "max_chunk_size": 8 * 2**10, "norm_level": 0}
+"""Of pages. Small, so that an image is a page by itself: by Arrow's own sizes (256 KiB to 1 MiB) pages hold several,
+and after a row that came in their cuts, and with them the headers between images, differ for megabytes."""
+
+I64 = NDArray[np.int64]
 _IMAGE_LEAF: Final = "images.list.element.bytes"
 
 
 def write_parquet(batches: Iterable[pa.RecordBatch], file: BinaryIO) -> int:
-    """Writes rows with content-defined chunking and a page index; returns how many. Holds one row group.
+    """Writes rows with content-defined chunking and a page index; returns how many. Holds two row groups.
 
     Pages are cut by content (Arrow's `use_content_defined_chunking`), so a store that keeps chunks once sends little
-    of a file in which a few rows changed. Encoded images are not compressed again, and stand in no dictionary.
+    of a file in which a few rows changed. Where record batches end decides nothing: a row group has one array a
+    column, for the chunker would cut where an array ends. Encoded images are not compressed again, and stand in no
+    dictionary.
     """
     words = [leaf for leaf in _leaves() if leaf != _IMAGE_LEAF]
     rows = 0
@@ -30,10 +38,10 @@ def write_parquet(batches: Iterable[pa.RecordBatch], file: BinaryIO) -> int:
         use_dictionary=words,
         write_statistics=words,
         write_page_index=True,
-        use_content_defined_chunking=True,
+        use_content_defined_chunking=_CHUNKS,
     ) as writer:
         for group in _row_groups(batches):
-            writer.write_table(group, row_group_size=group.num_rows)
+            writer.write_table(group.combine_chunks(), row_group_size=group.num_rows)
             rows += group.num_rows
     return rows
 
@@ -47,11 +55,11 @@ def _leaves() -> list[str]:
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The rows in tables of up to `ROW_GROUP_BYTES` of images; where batches end decides nothing."""
+    """The rows in tables of up to `ROW_GROUP_BYTES`; where batches end decides nothing."""
     waiting: list[pa.RecordBatch] = []
     held = 0
     for batch in batches:
-        ends = np.cumsum(_image_bytes(batch))
+        ends = np.cumsum(_row_bytes(batch))
         start = 0
         while start < batch.num_rows:
             before = int(ends[start - 1]) if start else 0
@@ -69,10 +77,23 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting, SAMPLE_SCHEMA)
 
 
-def _image_bytes(batch: pa.RecordBatch) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Bytes of all images of each row."""
-    images = batch.column("images")
-    sizes = pc.binary_length(images.flatten().field("bytes")).to_numpy(zero_copy_only=False)
-    totals = np.zeros(batch.num_rows, np.int64)
-    np.add.at(totals, pc.list_parent_indices(images).to_numpy(), sizes)
-    return totals
+def _row_bytes(batch: pa.RecordBatch) -> I64:
+    """Bytes of all values of each row, before compression."""
+    return _added([_value_bytes(column) for column in batch.columns])
+
+
+def _value_bytes(values: pa.Array) -> I64:
+    kind = values.type
+    if pa.types.is_list(kind):
+        within = _value_bytes(values.flatten())
+        owners = pc.list_parent_indices(values).to_numpy()
+        return np.bincount(owners, within, minlength=len(values)).astype(np.int64)
+    if pa.types.is_struct(kind):
+        return _added([_value_bytes(child) for child in values.flatten()])
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return np.asarray(pc.binary_length(values).fill_null(0).to_numpy(), np.int64)
+    return np.full(len(values), kind.bit_width // 8, np.int64)
+
+
+def _added(sizes: list[I64]) -> I64:
+    return np.asarray(np.sum(sizes, axis=0, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""An export of a corpus into a folder: only what is not there yet, each file proven, the manifest last."""
+"""An export of a corpus to a place: only what is not there yet, each file proven, the manifest last."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -10,24 +10,24 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name
+from vlm_assets.exports.destinations import DATA, Destination, destination_of, refuse_other_content
 from vlm_assets.exports.formats import Format
 from vlm_assets.exports.manifest import MANIFEST, ExportedShard, ExportManifest
 from vlm_assets.exports.parquet import write_parquet
 from vlm_assets.exports.places import ExportPlace, remember_place
+from vlm_assets.exports.rows import Bool, check_hash, shard_batches, wanted_rows
 from vlm_assets.exports.webdataset import write_tar
+from vlm_assets.exports.where import Where
 from vlm_assets.installation.opening import Installation
-from vlm_assets.locks import hold_lock
-from vlm_assets.store.arrow_files import HashingFile, replace_file, sync_directory
-from vlm_assets.store.slices import file_hash
-from vlm_assets.store.sound_files import stream_batches
+from vlm_assets.store.arrow_files import HashingFile
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import CorpusError, StoreError
-from vlm_assets.words.schema import SAMPLE_SCHEMA
+from vlm_assets.words.manifest import FileEntry
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Raised where equal rows would give other bytes; all files are then written anew."""
 
 Progress = Callable[[int, int], None]
@@ -41,18 +41,13 @@ def no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What came of an export. Sizes in bytes."""
+    """What came of an export."""
 
-    folder: Path
+    out: str
     manifest: ExportManifest
     written: int
     kept: int
     removed: int
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all its files."""
-        return sum(one.file.size_bytes for one in self.manifest.files.values())
 
 
 @named_disk_errors
@@ -60,31 +55,39 @@ def export_corpus(
     installation: Installation,
     target: str,
     form: Format,
-    out: Path,
+    out: Path | str,
     *,
+    where: Where | None = None,
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Exported:
-    """Makes `out` hold the target's sealed corpus in that format: a file a shard below `data/`.
+    """Makes `out`, a folder or `s3://bucket/prefix`, hold the sealed corpus in that format: a file a shard.
 
-    Files that an earlier export of the same shards left, be it a killed one, are hashed and kept; what belongs to no
-    shard any more is removed. The data root remembers where exports were made, so that a takedown can name them.
+    All rows, or those for which `where` is true. Files that an earlier export of the same shards left, be it a killed
+    one, are kept; what belongs to no shard any more is removed. The data root remembers where exports were made, so
+    that a takedown can name them.
 
     Raises:
-        CorpusError: nothing is sealed, or the corpus is empty.
+        ConfigError: `out` is no place.
+        CorpusError: nothing is sealed, or no row of it is wanted.
         TakenDownError: the corpus still holds a row that was taken down.
         StoreError: `out` holds something else, or a shard is not what the corpus says.
-        DiskFullError: no room; what is finished stays and is kept the next time.
+        DiskFullError, RemoteError: no room, no answer; what is finished stays and is kept the next time.
     """
     takedowns = read_tombstones(installation.root)
+    destination = destination_of(installation.root, installation.settings, str(out))
     version, corpus = sealed_corpus(installation, target, takedowns)
-    out = out.absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    with hold_lock(out / ".lock", f"exporting into {out}"):
+    wanted = None if where is None else wanted_rows(version, corpus, where)
+    with destination.alone():
         place = ExportPlace(
-            out=str(out), format=form, corpus=corpus.corpus, target=corpus.target, takedowns=takedowns.names
+            out=destination.name,
+            format=form,
+            corpus=corpus.corpus,
+            target=corpus.target,
+            where=where.text if where else None,
+            takedowns=takedowns.names,
         )
-        export = _Export(version, corpus, form, out, _found(out))
+        export = _Export(version, corpus, place, destination, wanted, found_export(destination))
         remember_place(installation.root, place.model_copy(update={"takedowns": ()}))
         done = export.run(workers, progress)
         remember_place(installation.root, place)
@@ -111,23 +114,22 @@ def sealed_corpus(
     return version, manifest
 
 
-def _found(out: Path) -> ExportManifest | None:
-    """What an earlier export says of the folder; None where it is empty.
+def found_export(destination: Destination) -> ExportManifest | None:
+    """What an earlier export says of the place; None where it is empty.
 
     Raises:
-        StoreError: the folder holds something else.
+        StoreError: the place holds something else.
     """
-    try:
-        return ExportManifest.model_validate_json((out / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        others = sorted(path.name for path in out.iterdir() if path.name != ".lock")
-        if others:
-            raise StoreError(
-                f"{out} is not empty and holds no export ({others[0]}); name another folder"
-            ) from None
+    data = destination.read(MANIFEST)
+    if data is None:
+        refuse_other_content(destination)
         return None
+    try:
+        return ExportManifest.model_validate_json(data)
     except ValidationError as error:
-        raise StoreError(f"{out / MANIFEST} is no manifest of an export; name another folder") from error
+        raise StoreError(
+            f"{destination.name}/{MANIFEST} is no manifest of an export; name another place"
+        ) from error
 
 
 @dataclass(slots=True)
@@ -136,19 +138,21 @@ class _Export:
 
     version: Path
     corpus: CorpusManifest
-    form: Format
-    out: Path
+    place: ExportPlace
+    destination: Destination
+    wanted: Mapping[str, Bool] | None
     before: ExportManifest | None
     done: dict[str, ExportedShard] = field(default_factory=dict)
 
     def run(self, workers: int, progress: Progress) -> Exported:
-        names = {f"data/r{bits}.{self.form.suffix}": bits for bits in sorted(self.corpus.shards)}
-        (self.out / "data").mkdir(exist_ok=True)
-        removed = self._remove_others(names)
+        bits_of = self.corpus.shards if self.wanted is None else self.wanted
+        names = {f"{DATA}r{bits}.{self.place.format.suffix}": bits for bits in sorted(bits_of)}
+        removed = self.destination.cleared(frozenset(names))
         self.done = dict(self._kept(names))
         kept = len(self.done)
+        total = sum(self._size(bits) for bits in names.values())
         read = sum(self._size(names[name]) for name in self.done)
-        progress(read, self.corpus.data_bytes)
+        progress(read, total)
         self._tell(complete=False)
         with ThreadPoolExecutor(workers, thread_name_prefix="export") as pool:
             missing = {
@@ -161,87 +165,91 @@ class _Export:
                     self.done[missing[future]] = future.result()
                     self._tell(complete=False)
                     read += self._size(names[missing[future]])
-                    progress(read, self.corpus.data_bytes)
+                    progress(read, total)
             finally:
                 pool.shutdown(cancel_futures=True)
-        replace_file(self.out / "README.md", _card(self.corpus, self.form).encode())
-        return Exported(self.out, self._tell(complete=True), len(missing), kept, removed)
+        self.destination.write("README.md", self._card().encode())
+        return Exported(self.destination.name, self._tell(complete=True), len(missing), kept, removed)
 
     def _size(self, bits: str) -> int:
         return self.corpus.shards[bits].data.size_bytes
 
-    def _remove_others(self, names: Mapping[str, str]) -> int:
-        """Removes files of shards that are no more, and what a killed export was writing."""
-        others = [path for path in (self.out / "data").iterdir() if f"data/{path.name}" not in names]
-        for path in others:
-            path.unlink()
-        return sum(not path.name.startswith(".") for path in others)
-
     def _kept(self, names: Mapping[str, str]) -> Iterator[tuple[str, ExportedShard]]:
-        """Files that are there, of the same shards, and hash to what was written."""
+        """Files that are there, of the same shards and rows, and are what was written."""
         before = self.before
-        if before is None or (before.format, before.format_version) != (self.form, FORMAT_VERSION):
+        if before is None or (before.format, before.format_version, before.where) != (
+            self.place.format,
+            FORMAT_VERSION,
+            self.place.where,
+        ):
             return
         for name, bits in names.items():
             told = before.files.get(name)
-            path = self.out / name
-            if (
-                told is None
-                or told.shard_blake3 != self.corpus.shards[bits].data.blake3
-                or not path.is_file()
-            ):
-                continue
-            if path.stat().st_size == told.file.size_bytes and file_hash(path) == told.file.blake3:
+            made_of = (told.shard_blake3, told.index_blake3) if told else None
+            if told and made_of == self._made_of(bits) and self.destination.holds(name, told.file):
                 yield name, told
+
+    def _made_of(self, bits: str) -> tuple[str, str]:
+        shard = self.corpus.shards[bits]
+        return shard.data.blake3, "" if self.wanted is None else shard.index.blake3
 
     def _write(self, name: str, bits: str) -> ExportedShard:
         """One file, complete or not there."""
-        path, shard = self.out / name, self.corpus.shards[bits]
-        source = self.version / data_name(bits)
-        if file_hash(source) != shard.data.blake3:
-            raise StoreError(f"{source} is not what the corpus says; run `vlm-assets verify`")
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.unlink(missing_ok=True)
-        file = HashingFile(temporary)
-        try:
-            rows = self._fill(file, stream_batches(source, SAMPLE_SCHEMA), bits)
-            file.close()
-        except BaseException:
-            file.abandon()
-            raise
-        if rows != shard.rows or file.entry is None:
-            raise StoreError(f"{source} holds {rows} rows, the corpus says {shard.rows}")
-        temporary.replace(path)
-        sync_directory(path.parent)
-        return ExportedShard(shard_blake3=shard.data.blake3, rows=rows, file=file.entry)
-
-    def _fill(self, file: HashingFile, batches: Iterator[pa.RecordBatch], bits: str) -> int:
-        sink = cast("BinaryIO", file)
-        return (
-            write_parquet(batches, sink)
-            if self.form is Format.PARQUET
-            else write_tar(batches, sink, f"r{bits}-")
-        )
+        shard = self.corpus.shards[bits]
+        check_hash(self.version / data_name(bits), shard.data.blake3)
+        mask = None if self.wanted is None else self.wanted[bits]
+        batches = shard_batches(self.version, bits, shard, mask)
+        rows, entry = write_file(self.destination.temporary(name), batches, self.place.format, f"r{bits}-")
+        self.destination.put(name, entry)
+        data, index = self._made_of(bits)
+        return ExportedShard(shard_blake3=data, index_blake3=index, rows=rows, file=entry)
 
     def _tell(self, *, complete: bool) -> ExportManifest:
         told = ExportManifest(
-            format=self.form,
+            format=self.place.format,
             format_version=FORMAT_VERSION,
             corpus=self.corpus.corpus,
             target=self.corpus.target,
+            where=self.place.where,
             root_hash=self.corpus.root_hash,
             complete=complete,
             rows=sum(one.rows for one in self.done.values()),
             files=dict(sorted(self.done.items())),
         )
-        replace_file(self.out / MANIFEST, told.model_dump_json(indent=1).encode())
+        self.destination.write(MANIFEST, told.model_dump_json(indent=1).encode())
         return told
 
+    def _card(self) -> str:
+        """Says to `datasets` which files are rows, and to people what this is."""
+        files = f"- config_name: default\n  data_files:\n  - split: train\n    path: {DATA}*.parquet\n"
+        head = f"---\nconfigs:\n{files}---\n\n" if self.place.format is Format.PARQUET else ""
+        rows = sum(one.rows for one in self.done.values())
+        where = f", those where `{self.place.where}`" if self.place.where else ""
+        told = (
+            f"{rows:,} rows of the corpus with root hash `{self.corpus.root_hash}`{where}, as {self.place.format}. "
+            f"`{MANIFEST}` lists the files with their hashes."
+        )
+        return f"{head}# {self.corpus.corpus} {self.corpus.target}\n\n{told}\n"
 
-def _card(corpus: CorpusManifest, form: Format) -> str:
-    """Says to `datasets` which files are rows, and to people what this is."""
-    files = "- config_name: default\n  data_files:\n  - split: train\n    path: data/*.parquet\n"
-    configs = f"---\nconfigs:\n{files}---\n\n"
-    told = f"{corpus.rows:,} rows of the corpus with root hash `{corpus.root_hash}`, as {form}"
-    head = configs if form is Format.PARQUET else ""
-    return f"{head}# {corpus.corpus} {corpus.target}\n\n{told}. `{MANIFEST}` lists the files with their hashes.\n"
+
+def write_file(
+    path: Path, batches: Iterator[pa.RecordBatch], form: Format, prefix: str
+) -> tuple[int, FileEntry]:
+    """A new file with these rows, synced, or none: how many there are, size and hash.
+
+    Raises:
+        DiskFullError: there is no room.
+    """
+    path.unlink(missing_ok=True)
+    file = HashingFile(path)
+    try:
+        sink = cast("BinaryIO", file)
+        parquet = form is Format.PARQUET
+        rows = write_parquet(batches, sink) if parquet else write_tar(batches, sink, prefix)
+        file.close()
+    except BaseException:
+        file.abandon()
+        raise
+    if file.entry is None:
+        raise StoreError(f"{path} was closed before it was written")
+    return rows, file.entry

@@ -1,116 +1,29 @@
 """A corpus in the formats of others: row by row the same, read by the formats' own libraries."""
 
-import hashlib
-import json
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from vlm_assets.allocation.step import allocate, tombstones_in_force
-from vlm_assets.corpus.build import build_corpus
-from vlm_assets.exports import run
+from vlm_assets.exports import parquet, run
 from vlm_assets.exports.formats import Format
 from vlm_assets.exports.manifest import MANIFEST, ExportManifest
 from vlm_assets.exports.run import Exported, export_corpus
-from vlm_assets.installation.opening import Installation
+from vlm_assets.exports.where import Where
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.operate.takedown.order import tombstone_of
 from vlm_assets.store.tombstones import write_tombstone
 from vlm_assets.words.errors import CorpusError, StoreError, TakenDownError
-from vlm_assets_tests.workplace import expect_error, ingest, install, picture
+from vlm_assets_tests.exports.corpora import COUNT, add_rows, corpus_rows, seal
+from vlm_assets_tests.exports.reading import ROWS, contents
+from vlm_assets_tests.workplace import expect_error
 
 FORMATS = tuple(Format)
-COUNT = 60
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-TURNS = pa.list_(pa.struct([("user", pa.string()), ("assistant", pa.string())]))
-
-
-def upstream(number: int) -> dict[str, Any]:
-    """One to three pictures, a conversation over them in every second row."""
-    forms = ("JPEG", "PNG", "WEBP")[: 1 + number % 3]
-    pictures = [picture(10 * number + n, size=(64, 48), form=form) for n, form in enumerate(forms)]
-    turns = [{"user": "<image>" * len(pictures) + " kaç?", "assistant": f"{number} — ğİş"}]
-    return {
-        "images": [{"bytes": one, "path": None} for one in pictures],
-        "texts": turns if number % 2 else None,
-        "note": f"not {number}",
-    }
-
-
-def add_rows(base: Path, numbers: range, name: str) -> None:
-    schema = pa.schema([("images", pa.list_(IMAGE)), ("texts", TURNS), ("note", pa.string())])
-    table = pa.Table.from_pylist([upstream(n) for n in numbers], schema)
-    (base / "upstream").mkdir(exist_ok=True)
-    pq.write_table(table, base / "upstream" / f"{name}.parquet")
-
-
-def seal(base: Path) -> Installation:
-    source = {
-        "name": "talks", "kind": "hf_disk", "path": str(base / "upstream"), "category": "photos",
-        "subcategory": "street", "licence": "CC0-1.0",
-    }  # fmt: skip
-    corpus = {
-        "targets": {"t": 1000},
-        "shortfall": "report",
-        "shard": {"max_bytes": 150_000, "block_rows": 4, "window_bytes": 30_000},
-    }
-    installation = install(base, source, corpus=corpus)
-    ingest(installation, "talks")
-    plan = allocate(installation, "t")
-    build_corpus(plan.path, installation.root, tombstones_in_force(installation.root))
-    return installation
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    base = tmp_path_factory.mktemp("sealed")
-    add_rows(base, range(COUNT), "a")
-    return seal(base)
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Installation:
-    add_rows(tmp_path, range(COUNT), "a")
-    return seal(tmp_path)
-
-
-def corpus_rows(installation: Installation) -> list[dict[str, Any]]:
-    corpus = datasets.load_from_disk(str(installation.root.corpus("small", "t").resolve()))
-    return list(corpus.cast_column("images", datasets.List(datasets.Image(decode=False))))
-
-
-def parquet_rows(out: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted((out / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
-
-
-def webdataset_rows(out: Path) -> list[dict[str, Any]]:
-    rows = []
-    for path in sorted((out / "data").iterdir()):
-        with path.open("rb") as stream:  # the library's own opener leaves files open
-            samples = list(group_by_keys(tar_file_expander([{"url": path.name, "stream": stream}])))
-        for sample in samples:
-            row = json.loads(sample["json"])
-            row["images"] = [{"bytes": sample[suffix], "path": None} for suffix in row["images"]]
-            assert sample.get("txt", b"").decode() == (row["text"] or "")
-            rows.append(row)
-    return rows
-
-
-ROWS: dict[Format, Callable[[Path], list[dict[str, Any]]]] = {
-    Format.PARQUET: parquet_rows,
-    Format.WEBDATASET: webdataset_rows,
-}
-
-
-def contents(out: Path) -> dict[str, str]:
-    files = (path for path in out.rglob("*") if path.is_file() and path.name != ".lock")
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -237,3 +150,63 @@ def test_another_format_in_the_same_folder_leaves_nothing_of_the_first(sealed, t
     done: Exported = export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "out")
     assert done.removed == len(done.manifest.files)
     assert {path.suffix for path in (tmp_path / "out" / "data").iterdir()} == {".tar"}
+
+
+SOME = "image_count > 1 and has_messages"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_only_rows_that_are_asked_for(sealed, tmp_path, form):
+    where = Where.parse(SOME)
+    wanted = [row for row in corpus_rows(sealed) if len(row["images"]) > 1 and row["messages"]]
+    done = export_corpus(sealed, "t", form, tmp_path / "out", where=where)
+    assert ROWS[form](tmp_path / "out") == wanted
+    assert (done.manifest.rows, done.manifest.where) == (len(wanted), SOME)
+    again = export_corpus(sealed, "t", form, tmp_path / "out", where=where)
+    assert (again.written, again.kept) == (0, len(done.manifest.files))
+    other = export_corpus(sealed, "t", form, tmp_path / "out")
+    assert (other.kept, other.manifest.rows) == (0, COUNT)
+    assert ROWS[form](tmp_path / "out") == corpus_rows(sealed)
+
+
+def test_rows_that_nobody_has_are_an_error(sealed, tmp_path):
+    where = Where.parse("category == 'art'")
+    told = expect_error(
+        lambda: export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out", where=where), CorpusError
+    )
+    assert "category == 'art'" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_has_what_stores_and_viewers_ask_for(sealed, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 20_000)
+    export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
+    for path in (tmp_path / "out" / "data").iterdir():
+        told = pq.read_metadata(path)
+        groups = [told.row_group(number) for number in range(told.num_row_groups)]
+        assert all(group.total_byte_size < 60_000 or group.num_rows == 1 for group in groups)
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        assert all(column.has_column_index or "bytes" in column.path_in_schema for column in columns)
+        assert all(column.has_offset_index for column in columns)
+        images = [one for one in columns if one.path_in_schema == "images.list.element.bytes"]
+        assert {one.compression for one in images} == {"UNCOMPRESSED"}
+    assert ROWS[Format.PARQUET](tmp_path / "out") == corpus_rows(sealed)
+
+
+def killed_at(installation, out: Path, form: Format, step: int) -> "subprocess.CompletedProcess[str]":
+    words = [installation.root.path, installation.catalog_dir, out, form, step]
+    command = [sys.executable, "-m", "vlm_assets_tests.exports.killed_export", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("form", FORMATS)
+def test_killed_anywhere_it_ends_with_the_same_bytes(sealed, tmp_path, form):
+    """A real SIGKILL before and after writes, syncs and renames; twelve places along the way."""
+    steps = int(killed_at(sealed, tmp_path / "whole", form, 0).stdout)
+    for step in range(1, steps, steps // 12):
+        out = tmp_path / f"killed-{step}"
+        assert killed_at(sealed, out, form, step).returncode == -signal.SIGKILL
+        export_corpus(sealed, "t", form, out)
+        assert contents(out) == contents(tmp_path / "whole"), step

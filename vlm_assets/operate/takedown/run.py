@@ -10,7 +10,8 @@ from typing import Final
 import orjson
 from pydantic import ValidationError
 
-from vlm_assets.exports.places import exports_before
+from vlm_assets.exports.places import exports_before, remove_cut_work
+from vlm_assets.exports.publishing.takedowns import publish_again
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.annotations import empty_annotations
@@ -40,8 +41,8 @@ Previews = Callable[[Collection[tuple[str, str]]], Sequence[str]]
 """Forgets what a UI keeps of these (source, slice); returns what it cleaned, in words."""
 
 _ELSEWHERE: Final = (
-    "Originals in folders of clients, and exports that other machines made, are outside this data root: remove the "
-    "rows there too."
+    "Originals in folders of clients, and what other machines exported or published, are outside this data root: "
+    "remove the rows there too."
 )
 _NOWHERE: Final = (
     "no row on this machine has what was asked for. It is on record: it is never fetched, and kept out should it "
@@ -229,6 +230,7 @@ class _Takedown:
             ("deleting old slice versions", self._delete_old_slices),
             ("deleting old corpus versions", self.corpora.delete_old),
             ("removing what cut runs left", self._remove_uncommitted),
+            ("looking at what was published", self._publish_again),
             ("emptying caches", self._clean_caches),
             ("removing previews", self._forget_previews),
         ):
@@ -236,7 +238,8 @@ class _Takedown:
             step()
         if not self.tombstone.ids:
             self.remarks.append(f"{self.tombstone.asked}: {_NOWHERE}")
-        self.remarks += [f"exported before: {one}" for one in exports_before(self.root, self.tombstone.name)]
+        others = [one for one in exports_before(self.root, self.tombstone.name) if one.repo is None]
+        self.remarks += [f"exported before: {one}" for one in others]
         self.remarks.append(_ELSEWHERE)
 
     def _clear_staging(self) -> None:
@@ -252,7 +255,13 @@ class _Takedown:
         self.listings += empty_listings(self.root)
 
     def _remove_uncommitted(self) -> None:
-        self.deleted += remove_uncommitted(self.root)
+        self.deleted += [*remove_uncommitted(self.root), *remove_cut_work(self.root)]
+
+    def _publish_again(self) -> None:
+        again = publish_again(self.installation, self.tombstone.name, self.progress)
+        self.deleted += again.deleted
+        self.outstanding += again.outstanding
+        self.remarks += again.remarks
 
     def _delete_old_slices(self) -> None:
         for source in source_folders(self.root):
