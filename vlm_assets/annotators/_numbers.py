@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def variance(values: NDArray[Any]) -> float | None:
-    """Of whole numbers below 2^20 in magnitude; None of none."""
+    """Of whole numbers whose squares sum up to less than 2^53; None of none."""
     count = values.size
     if not count:
         return None
-    flat = values.ravel().astype(np.int64)
+    flat = values.ravel().astype(np.float64)  # several times as fast as integers, and exact below that bound
     total, squares = int(flat.sum()), int(np.dot(flat, flat))
     return (squares * count - total * total) / (count * count)

@@ -20,7 +20,7 @@ class Blank:
     version: ClassVar[int] = 1
     reads: ClassVar[Reads] = Reads.IMAGES
     columns: ClassVar[pa.Schema] = pa.schema([("share", pa.float32()), ("ground", pa.int32())])
-    cost_s: ClassVar[float] = 2.0
+    cost_s: ClassVar[float] = 3.0
 
     def missing(self) -> str:
         """Nothing; see `Annotator.missing`."""

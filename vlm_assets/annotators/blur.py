@@ -38,7 +38,7 @@ class Blur:
 
 def laplacian(grey: Pixels) -> NDArray[Any]:
     """Of every pixel that has four neighbours."""
-    values = grey.astype(np.int32)
+    values = grey.astype(np.int16)
     around = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]
     return np.asarray(around - 4 * values[1:-1, 1:-1])
 

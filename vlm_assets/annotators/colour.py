@@ -35,7 +35,7 @@ class Colour:
 
 def colourfulness(rgb: Pixels) -> float | None:
     """Of the opponent channels red − green and (red + green) / 2 − blue, the second one doubled to whole numbers."""
-    red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
+    red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
     red_green, yellow_blue = red - green, red + green - 2 * blue
     first, second = variance(red_green), variance(yellow_blue)
     if first is None or second is None:

@@ -22,7 +22,7 @@ class Contrast:
     version: ClassVar[int] = 1
     reads: ClassVar[Reads] = Reads.IMAGES
     columns: ClassVar[pa.Schema] = pa.schema([("rms", pa.float32()), ("spread", pa.float32())])
-    cost_s: ClassVar[float] = 3.0
+    cost_s: ClassVar[float] = 4.0
 
     def missing(self) -> str:
         """Nothing; see `Annotator.missing`."""

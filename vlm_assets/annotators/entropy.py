@@ -18,7 +18,7 @@ class Entropy:
     version: ClassVar[int] = 1
     reads: ClassVar[Reads] = Reads.IMAGES
     columns: ClassVar[pa.Schema] = pa.schema([("bits", pa.float32())])
-    cost_s: ClassVar[float] = 2.0
+    cost_s: ClassVar[float] = 3.0
 
     def missing(self) -> str:
         """Nothing; see `Annotator.missing`."""

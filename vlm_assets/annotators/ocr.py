@@ -36,7 +36,7 @@ class Ocr:
     columns: ClassVar[pa.Schema] = pa.schema(
         [("text", pa.string()), ("confidence", pa.float32()), ("words", pa.int32())]
     )
-    cost_s: ClassVar[float] = 5_000.0
+    cost_s: ClassVar[float] = 2_000.0
 
     def missing(self) -> str:
         """See `Annotator.missing`."""
@@ -59,11 +59,10 @@ def _languages() -> frozenset[str]:
 
 def _tsv(picture: Picture) -> str:
     """What Tesseract says of the whole picture, in grey; it decodes nothing of a stranger's itself."""
-    image = Picture(picture.form, picture.data).opened.convert("L")
     dpi = picture.opened.info.get("dpi", (0, 0))[0]
     resolution = ["--dpi", str(round(dpi))] if 70 <= dpi <= 2400 else []
     out = BytesIO()
-    image.save(out, "PPM")
+    picture.whole().save(out, "PPM")
     done = subprocess.run(
         [_PROGRAM, "stdin", "stdout", "-l", LANGUAGE, *resolution, "tsv"],
         input=out.getvalue(),

@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 WORKING_SIDE_PX: Final = 1024
 """The longer side of what is looked at lies between this and twice this, if the image is as large: values of large
 and small images can be compared, and cost is bounded. Whoever changes it raises all annotators' versions."""
-DECODE_COST_S: Final = 15.0
+DECODE_COST_S: Final = 20.0
 """Seconds of one core to decode 1,000 images of about a megapixel, as `bench_annotate` measured: for plans."""
 _WHITE: Final = (255, 255, 255)
 
@@ -26,6 +26,11 @@ class Picture:
         self.form = form
         """As `image_facts` has it: `JPEG`."""
         self.data = data
+
+    def whole(self) -> Image.Image:
+        """Decoded anew, at its own size, in grey over white."""
+        load_plugin(self.form)
+        return _over_white(_in_eight_bits(Image.open(BytesIO(self.data), formats=[self.form]))).convert("L")
 
     @cached_property
     def opened(self) -> Image.Image:
