@@ -209,7 +209,9 @@ def _plain(column: pa.Array) -> pa.Array:
     """Doubles without NaN, strings in NFC, truth values."""
     if pa.types.is_boolean(column.type):
         return column
-    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.float64(), safe=False)
+    if pa.types.is_floating(column.type):
         return _no_nan(column.cast(pa.float64(), safe=False))
     return pc.utf8_normalize(column.cast(pa.string()), form="NFC")
 

@@ -2,7 +2,7 @@
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -20,6 +20,7 @@ from vlm_assets.allocation.values import checked_kinds, read_values
 from vlm_assets.catalog.expressions import ROW_COLUMNS, parsed
 from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog
+from vlm_assets.store.ahead import ahead
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.schema import NO_WORDS
 
@@ -44,7 +45,7 @@ class _Filter:
 
 
 class RowFilters:
-    """Tests the rows of one slice after the other: `begin` with a slice, then its batches in their order."""
+    """Tests the rows of one slice after the other: `begin` with its values, then its batches in their order."""
 
     def __init__(self, catalog: Catalog) -> None:
         """Looks that every filter asks for what there is.
@@ -74,14 +75,24 @@ class RowFilters:
             found.add("image_count")
         return sorted(found)
 
-    def begin(self, entry: SupplySlice) -> None:
-        """Reads the values that the filters need of the slice.
+    def values(self, slices: Sequence[SupplySlice]) -> Generator[Mapping[str, pa.Array]]:
+        """What `begin` takes of each slice, in their order; read ahead in a thread where there is anything to read.
 
         Raises:
-            AllocationError: a file is damaged, or of other rows than the slice.
+            AllocationError: a file is damaged, or of other rows than its slice.
         """
+        if any(entry.values for entry in slices):
+            yield from ahead(self._values_of, slices, 1)
+        else:
+            yield from map(self._values_of, slices)
+
+    def _values_of(self, entry: SupplySlice) -> Mapping[str, pa.Array]:
         names = {name for one in self._of_source[entry.source] for name in one.names}
-        self._values, self._at = read_values(entry, names.difference(ROW_COLUMNS), self._kinds), 0
+        return read_values(entry, names.difference(ROW_COLUMNS), self._kinds)
+
+    def begin(self, values: Mapping[str, pa.Array]) -> None:
+        """The batches that follow are of the slice with these values."""
+        self._values, self._at = values, 0
 
     def tests(self, entry: SupplySlice, batch: pa.RecordBatch) -> dict[str, Bool]:
         """By reason, the rows of the slice's next batch that fail."""

@@ -1,6 +1,7 @@
 """All rows of the supply as a table of numbers, and the exclusions that look at one row alone."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -190,22 +191,26 @@ class RowReader:
         starts = np.zeros(len(ordered) + 1, dtype=np.int64)
         np.cumsum([entry.rows for entry in ordered], out=starts[1:])
         table = self._empty(ordered, starts)
-        for number, entry in enumerate(ordered):
-            begin, end = int(starts[number]), int(starts[number + 1])
-            first, _ = table.sources.get(entry.source, (begin, end))
-            table.sources[entry.source] = (first, end)
-            self._filters.begin(entry)
-            for batch in index_batches(entry.path, self._columns(entry)):
-                if begin + batch.num_rows <= end:
-                    self._add(table, entry, begin, batch)
-                begin += batch.num_rows
-            if begin != end:
-                raise AllocationError(
-                    f"{entry.path}: the index has {begin - int(starts[number])} rows, the manifest {entry.rows}; "
-                    "run `vlm-assets verify`"
-                )
+        with closing(self._filters.values(ordered)) as values:
+            for number, (entry, of_slice) in enumerate(zip(ordered, values, strict=True)):
+                begin, end = int(starts[number]), int(starts[number + 1])
+                first, _ = table.sources.get(entry.source, (begin, end))
+                table.sources[entry.source] = (first, end)
+                self._filters.begin(of_slice)
+                self._read_slice(table, entry, begin, end)
         self._filters.refuse_missing(table.ids)
         return table
+
+    def _read_slice(self, table: RowTable, entry: SupplySlice, begin: int, end: int) -> None:
+        at = begin
+        for batch in index_batches(entry.path, self._columns(entry)):
+            if at + batch.num_rows <= end:
+                self._add(table, entry, at, batch)
+            at += batch.num_rows
+        if at != end:
+            raise AllocationError(
+                f"{entry.path}: the index has {at - begin} rows, the manifest {entry.rows}; run `vlm-assets verify`"
+            )
 
     def _empty(self, ordered: tuple[SupplySlice, ...], starts: Places) -> RowTable:
         rows = int(starts[-1])
