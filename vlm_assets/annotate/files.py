@@ -122,6 +122,21 @@ def read_annotation(path: Path) -> Annotation | None:
     return Annotation(header, table.replace_schema_metadata(None))
 
 
+def without_values(data: bytes, where: str) -> bytes:
+    """A file with the header of this one and no rows: as much as `read_header` looks at.
+
+    Raises:
+        AnnotationError: it is no file of this format.
+    """
+    try:
+        schema = pq.read_schema(pa.BufferReader(data))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(Path(where), error) from error
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    return bytes(sink.getvalue())
+
+
 def annotation_state(
     path: Path, version: str, content_hash: str, *, thorough: bool = False
 ) -> AnnotationState:

@@ -7,9 +7,12 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from blake3 import blake3
 
+from vlm_assets.annotate.files import without_values
+from vlm_assets.catalog.filters import annotations_read
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, open_remote
@@ -24,6 +27,8 @@ from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.slices import RUN_FILE
 from vlm_assets.store.versions import current_version, swap_link
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
+
+_ANNOTATIONS: Final = "annotations/"
 
 
 def mirrored(
@@ -43,7 +48,10 @@ def mirrored(
         root.path.mkdir(parents=True, exist_ok=True)
         root.marker.touch()
         prefixes = ["datasets/", "corpora/", LISTINGS]
-        if sources is not None:
+        if sources is None:
+            read = sorted(annotations_read(installation.catalog.corpus.filters))
+            prefixes += [f"{_ANNOTATIONS}{name}/" for name in read]
+        else:
             prefixes = [
                 *(f"datasets/{one}/" for one in sources),
                 *(f"{LISTINGS}{one}.json" for one in sources),
@@ -71,9 +79,18 @@ class _Mirror:
         with ThreadPoolExecutor(self.bucket.concurrency, "vlm-mirror") as pool:
             list(pool.map(self._listing, [key for key in self.inventory.keys if key.startswith(LISTINGS)]))
             list(pool.map(self._name, names))
+            list(
+                pool.map(
+                    self._annotation, [key for key in self.inventory.keys if key.startswith(_ANNOTATIONS)]
+                )
+            )
         for name in set(names_on_disk(self.root)) - set(names):
             if f"{name}/".startswith(prefixes):
                 name.link(self.root).unlink()
+        for path in self.root.annotations.rglob("*.parquet"):
+            key = path.relative_to(self.root.path).as_posix()
+            if key.startswith(prefixes) and key not in self.inventory.keys:
+                path.unlink()
 
     def _listing(self, key: str) -> None:
         etag, path = self.inventory.keys[key].etag, self.root.path / key
@@ -84,6 +101,18 @@ class _Mirror:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, content.data)
             self.memory.note(key, content.etag, blake3(content.data).hexdigest())
+
+    def _annotation(self, key: str) -> None:
+        """What the file says of itself, for that decides; its values are content, and stay where they are."""
+        etag, path = self.inventory.keys[key].etag, self.root.path / key
+        if self.memory.content(key, etag) is not None and path.is_file():
+            return
+        content = self.bucket.get(key)
+        if content is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, without_values(content.data, key))
+        self.memory.note(key, content.etag, blake3(content.data).hexdigest())
 
     def _name(self, name: Name) -> None:
         version = shown_version(self.bucket, self.memory, name, self.inventory.keys[name.current].etag)

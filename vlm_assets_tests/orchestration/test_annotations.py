@@ -13,6 +13,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.reconcile import reconcile
 from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.names import (
+    ALLOCATION_KEY,
     RANGE_END_TAG,
     RANGE_START_TAG,
     annotation_key,
@@ -28,12 +29,12 @@ WANTED: list[dict[str, Any]] = [{"name": "aspect"}, {"name": "jpeg", "only": {"s
 ASPECT = annotation_key("aspect", "street")
 
 
-def city(base: Path, annotations: list[dict[str, Any]]) -> Installation:
+def city(base: Path, annotations: list[dict[str, Any]], **corpus: Any) -> Installation:
     for number in range(3):
         fill(base / "in" / f"s{number}", 2, start=10 * number)
     nature = {**STREET, "name": "nature", "path": base / "in", "enabled": False}
     street = {**STREET, "path": base / "in"}
-    return install(base, street, nature, corpus={"annotations": annotations}, workers=1)
+    return install(base, street, nature, corpus={"annotations": annotations, **corpus}, workers=1)
 
 
 @pytest.fixture
@@ -58,6 +59,19 @@ def test_an_asset_for_each_annotation_that_covers_a_source(tmp_path: Path):
     assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
     assert node.partitions_def.name == slices_partitions("street")
     assert node.pools == {source_pool("street")}
+
+
+def test_an_allocation_follows_those_that_filters_read(tmp_path: Path):
+    def upstream(**filters: Any) -> set[dg.AssetKey]:
+        installation = city(tmp_path, [{"name": "aspect"}, {"name": "blur"}], filters=filters)
+        graph = build_definitions(installation).get_repository_def().asset_graph
+        return set(graph.get(ALLOCATION_KEY).parent_keys)
+
+    street = {dataset_key("street")}
+    wide = {"keep": "min(aspect.ratio) > 1"}
+    assert upstream() == upstream(large={"keep": "image_count > 1"}) == street
+    assert upstream(wide=wide) == {*street, ASPECT}
+    assert upstream(wide={**wide, "only": {"source": ["nature"]}}) == street
 
 
 def test_without_annotations_nothing_of_them_is_there(tmp_path: Path):

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.annotate.files import read_annotation
 from vlm_assets.annotate.run import annotate
 from vlm_assets.catalog.annotations import AnnotationSpec
+from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.remote.backup import backup
+from vlm_assets.remote.mirror import mirrored
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.remote.restore import restore
 from vlm_assets_tests.remote.conftest import NewRoot
@@ -24,6 +28,23 @@ def annotating(installation: Installation) -> Installation:
     corpus = catalog.corpus.model_copy(update={"annotations": (AnnotationSpec(name="aspect"),)})
     object.__setattr__(installation, "catalog", catalog.model_copy(update={"corpus": corpus}))
     return installation
+
+
+def test_a_machine_without_data_knows_which_values_a_plan_would_read(first: Installation, machine: NewRoot):
+    filters = {"wide": FilterSpec(keep="min(aspect.ratio) > 1")}
+    corpus = first.catalog.corpus.model_copy(update={"filters": filters})
+    object.__setattr__(first, "catalog", first.catalog.model_copy(update={"corpus": corpus}))
+    second = machine("b", empty=True)
+    object.__setattr__(second, "catalog", first.catalog)
+    for _ in range(2):
+        supply = gather_supply(mirrored(second))
+        assert supply.incomplete == ()
+        assert supply.unannotated == ()
+        assert [one.values[0].values_hash for one in supply.slices] == [
+            one.values[0].values_hash for one in gather_supply(first).slices
+        ]
+    seen = supply.slices[0].values[0].path
+    assert pq.read_table(seen).num_rows == 0
 
 
 def files(installation: Installation) -> dict[str, bytes]:

@@ -5,13 +5,15 @@ How rows are granted lies in `allocation`. A plan whose inputs have not changed 
 
 import dagster as dg
 
+from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
+from vlm_assets.orchestration.assets.annotation import annotations_of
 from vlm_assets.orchestration.assets.groups import LINE_GROUP, catalog_references, owners_of
 from vlm_assets.orchestration.assets.metadata_line import allocation_metadata
 from vlm_assets.orchestration.assets.takedowns import finish_before
 from vlm_assets.orchestration.assets.targets import target_partitions
-from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_POOL, dataset_key
+from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_POOL, annotation_key, dataset_key
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.orchestration.run.locked import locked_by
 from vlm_assets.orchestration.run.locks import lock_wait_s
@@ -29,7 +31,8 @@ def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
             dg.AssetDep(dataset_key(spec.name), partition_mapping=dg.AllPartitionMapping())
             for spec in catalog.sources
             if spec.enabled
-        ],
+        ]
+        + [dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping()) for key in _values_read(catalog)],
         partitions_def=target_partitions(catalog),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         pool=CORPUS_POOL,
@@ -66,3 +69,16 @@ def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
         )
 
     return allocation
+
+
+def _values_read(catalog: Catalog) -> list[dg.AssetKey]:
+    """The annotations whose values filters read."""
+    return [
+        annotation_key(one.name, spec.name)
+        for spec in catalog.sources
+        for one in annotations_of(spec, catalog.corpus.annotations)
+        if any(
+            one.name in each.annotations and each.only.covers(spec.name, spec.category)
+            for each in catalog.corpus.filters.values()
+        )
+    ]
