@@ -209,7 +209,7 @@ def _damage(document: Document, image: pikepdf.Stream, max_pixels: int) -> Damag
         found = Damage(RejectReason.CORRUPT, f"{type(error).__name__}: {error}", certain=False)
     if found is None:
         return None
-    return replace(found, detail=found.detail.replace(str(document.path), document.path.name)[:200])
+    return replace(found, detail=document.held.told(found.detail)[:200])
 
 
 def _needs(document: Document, page: int) -> FontNeeds:

@@ -10,6 +10,7 @@ import pikepdf
 
 from vlm_assets.pdf.damage import Damage
 from vlm_assets.pdf.disputed import DisputeReader
+from vlm_assets.pdf.held import HeldFile
 from vlm_assets.pdf.page_fonts import FontReader
 from vlm_assets.pdf.render import RenderError, open_pdfium
 from vlm_assets.pdf.structure import ImageFinder
@@ -36,6 +37,8 @@ class Document:
     """One open document; kept between requests, so that a long one is opened once a worker."""
 
     path: Path
+    held: HeldFile
+    """What all readers open."""
     structure: pikepdf.Pdf | None
     """None where only pdfium can open it: then every page is rendered."""
     pages: int
@@ -55,7 +58,7 @@ class Document:
             RenderError: pdfium cannot open it.
         """
         if self.opened is None:
-            self.opened = open_pdfium(self.path)
+            self.opened = open_pdfium(self.held)
         return self.opened
 
     def close(self) -> None:
@@ -79,35 +82,35 @@ def open_document(path: Path) -> Document:
         OSError: it cannot be read, but is there.
     """
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
+        held = HeldFile.of(path)
     except FileNotFoundError as error:
         raise DocumentError(RejectReason.NOT_FOUND, "the file is gone") from error
-    _refuse_other_files(head)
+    with held.path.open("rb") as stream:
+        _refuse_other_files(stream.read(_HEAD))
     try:
-        opened = pikepdf.open(path)
+        opened = pikepdf.open(held.path)
         pages = len(opened.pages)
     except pikepdf.PasswordError as error:
-        return _open_encrypted(path, error)
+        return _open_encrypted(path, held, error)
     except (pikepdf.PdfError, ValueError, TypeError, RuntimeError) as error:
-        return _open_damaged(path, error)
+        return _open_damaged(path, held, error)
     if pages == 0:
         opened.close()
-        return _open_damaged(path, None)
-    if _was_cut(path, opened):
+        return _open_damaged(path, held, None)
+    if _was_cut(held.path, opened):
         opened.close()
         raise DocumentError(RejectReason.TRUNCATED, "the end of the file is missing; some pages may be lost")
-    return Document(path, opened, pages)
+    return Document(path, held, opened, pages)
 
 
-def _open_encrypted(path: Path, error: Exception) -> Document:
+def _open_encrypted(path: Path, held: HeldFile, error: Exception) -> Document:
     """Opens what qpdf wants a password for, if only the attachments are behind it (ISO 32000-2, 7.6.5)."""
     try:
-        opened = open_pdfium(path)
+        opened = open_pdfium(held)
     except RenderError as second:
         why = "" if "password" in str(second).lower() else f"; {second}"
         raise DocumentError(RejectReason.ENCRYPTED, f"needs a password{why}") from error
-    return Document(path, _without_encryption(path), len(opened), opened)
+    return Document(path, held, _without_encryption(held.path), len(opened), opened)
 
 
 def _without_encryption(path: Path) -> pikepdf.Pdf | None:
@@ -139,13 +142,13 @@ def _refuse_other_files(head: bytes) -> None:
     raise DocumentError(RejectReason.UNREADABLE, f"not a PDF: {what}, begins with {head[:16]!r}")
 
 
-def _open_damaged(path: Path, error: Exception | None) -> Document:
+def _open_damaged(path: Path, held: HeldFile, error: Exception | None) -> Document:
     """What qpdf refuses (`error`), or finds no page in (None), is tried with pdfium, which repairs more."""
-    told = str(error or "no page").replace(str(path), path.name)
-    if _has_no_end(path):
+    told = held.told(str(error or "no page"))
+    if _has_no_end(held.path):
         raise DocumentError(RejectReason.TRUNCATED, f"the end of the file is missing: {told}")
     try:
-        opened = open_pdfium(path)
+        opened = open_pdfium(held)
     except RenderError as second:
         told = f"{told}; {second}"
         if any(sign in told.lower() for sign in _CERTIFICATES):
@@ -157,7 +160,7 @@ def _open_damaged(path: Path, error: Exception | None) -> Document:
     if not len(opened):
         opened.close()
         raise DocumentError(RejectReason.EMPTY, "a document without pages")
-    return Document(path, _copied(path, opened), len(opened), opened)
+    return Document(path, held, _copied(held.path, opened), len(opened), opened)
 
 
 def _copied(path: Path, opened: Any) -> pikepdf.Pdf | None:

@@ -142,7 +142,7 @@ class Drawer:
         cpu_s = max(self._options.cpu_s(self._pixels(page)) for page in pages)
         first, last, hang_s = pages[0].page, pages[-1].page, self._options.hang_s
         run = render_poppler(
-            self._document.path,
+            self._document.held,
             first,
             last,
             self._folder,

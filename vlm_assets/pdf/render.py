@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vlm_assets.pdf.facts import JPEG_QUALITY
+from vlm_assets.pdf.held import HeldFile
 from vlm_assets.workers.bounds import bound_cpu_time, die_with_parent
 
 _NUMBERED: Final = re.compile(r"-(\d+)\.jpg$")
@@ -37,7 +38,7 @@ class PopplerRun:
 
 
 def render_poppler(
-    document: Path, first: int, last: int, folder: Path, *, dpi: float, cpu_s: float, hang_s: float
+    document: HeldFile, first: int, last: int, folder: Path, *, dpi: float, cpu_s: float, hang_s: float
 ) -> PopplerRun:
     """Renders the zero-based pages `first`..`last` in one Poppler process, which may use `cpu_s` of processor time.
 
@@ -46,11 +47,11 @@ def render_poppler(
     pdf2image = _pdf2image()
     for leftover in folder.glob(f"{_PREFIX}*"):
         leftover.unlink()
-    _START.cpu_s = cpu_s
+    _START.cpu_s, _START.descriptors = cpu_s, document.descriptors
     hung = False
     try:
         pdf2image.convert_from_path(
-            document,
+            document.path,
             dpi=dpi,
             output_folder=folder,
             output_file=_PREFIX,
@@ -105,11 +106,12 @@ def render_pdfium(document: Any, page: int, file: Path, *, dpi: float) -> None:
         rgb.save(file, "JPEG", quality=JPEG_QUALITY, dpi=(round(dpi), round(dpi)))
 
 
-def open_pdfium(document: Path) -> Any:
+def open_pdfium(document: HeldFile) -> Any:
     """The document in pypdfium2, forms ready to be drawn, with the product's fonts for those it lacks.
 
     Raises:
         RenderError: pdfium cannot open it.
+        MemoryError: there is no memory for it.
     """
     import pypdfium2 as pdfium
 
@@ -117,7 +119,7 @@ def open_pdfium(document: Path) -> Any:
 
     use_own_fonts()
     try:
-        opened = pdfium.PdfDocument(document)
+        opened = pdfium.PdfDocument(document.mapped() or document.path)
         opened.init_forms()
     except pdfium.PdfiumError as error:
         raise RenderError(_one_line(f"pdfium: {error}")) from error
@@ -132,6 +134,8 @@ class _Start:
     """
 
     cpu_s: float = 0.0
+    descriptors: tuple[int, ...] = ()
+    """What the program opens by name."""
     worker: int = 0
     process: subprocess.Popen[bytes] | None = None
     told: bytes = b""
@@ -139,7 +143,9 @@ class _Start:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.worker, self.told = os.getpid(), b""
         start: Any = subprocess.Popen
-        self.process = process = start(*arguments, preexec_fn=self._prepare, **options)
+        self.process = process = start(
+            *arguments, preexec_fn=self._prepare, pass_fds=self.descriptors, **options
+        )
         listen = process.communicate
 
         def communicate(*given: Any, **named: Any) -> tuple[bytes, bytes]:

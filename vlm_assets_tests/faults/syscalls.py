@@ -69,6 +69,13 @@ _CALLS: Final[Mapping[str, _Where]] = {
     "chmod": _Where((90, None), path=0),
     "fchmodat": _Where((268, 53), path=1, folder=0),
 }  # fmt: skip
+_READS: Final[Mapping[str, _Where]] = {
+    "read": _Where((0, 63), descriptor=0),
+    "readv": _Where((19, 65), descriptor=0),
+    "pread64": _Where((17, 67), descriptor=0),
+    "preadv": _Where((295, 69), descriptor=0),
+    "preadv2": _Where((327, 286), descriptor=0),
+}
 NEEDS_SPACE: Final = frozenset(
     {"write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile", "copy_file_range", "fallocate", "open",
      "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat"}
@@ -76,7 +83,8 @@ NEEDS_SPACE: Final = frozenset(
 """What a full disk refuses."""
 _HERE: Final = {"x86_64": 0, "aarch64": 1}.get(platform.machine(), -1)
 _BY_NUMBER: Final = {} if _HERE < 0 else {
-    number: (name, where) for name, where in _CALLS.items() if (number := where.numbers[_HERE]) is not None
+    number: (name, where)
+    for name, where in {**_CALLS, **_READS}.items() if (number := where.numbers[_HERE]) is not None
 }  # fmt: skip
 
 
@@ -91,15 +99,17 @@ class Call:
     """Absolute; of a rename or link the new name. Empty where it is gone."""
 
 
-def ask_before_each() -> int:
+def ask_before_each(*, reads: bool = False) -> int:
     """From now on calls of this process, and of what it starts, wait for an answer; the listener's descriptor.
+
+    `reads`: not calls that change the disk, but those that read from it.
 
     Raises:
         OSError: this kernel, or what this process runs in, does not allow it.
     """
     if not _BY_NUMBER:
         raise OSError(0, f"no numbers of calls on {platform.machine()}")
-    program = b"".join(_filter())
+    program = b"".join(_filter(_READS if reads else _CALLS))
     code = ctypes.create_string_buffer(program)
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code)))
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -110,16 +120,17 @@ def ask_before_each() -> int:
     return listener
 
 
-def _filter() -> list[bytes]:
+def _filter(wanted_calls: Mapping[str, _Where]) -> list[bytes]:
     """Berkeley packet filter: standard streams and files that are not made pass, as does what is not in the table."""
 
     def step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("HBBI", code, yes, no, value)
 
     load, equal, greater, has, give = 0x20, 0x15, 0x25, 0x45, 0x06
-    streams = [number for number, (name, _) in _BY_NUMBER.items() if name in {"write", "writev"}]
-    opens = [number for number, (name, _) in _BY_NUMBER.items() if name == "open"]
-    others = [number for number in _BY_NUMBER if number not in (*streams, *opens)]
+    asked = {number: name for number, (name, _) in _BY_NUMBER.items() if name in wanted_calls}
+    streams = [number for number, name in asked.items() if name in {"write", "writev"}]
+    opens = [number for number, name in asked.items() if name == "open"]
+    others = [number for number in asked if number not in (*streams, *opens)]
     end = [
         step(load, 16), step(greater, 2, 2, 3),  # write: the descriptor
         step(load, 32), step(has, os.O_CREAT, 0, 1),  # open: the flags

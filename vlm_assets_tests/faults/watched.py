@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -92,6 +92,12 @@ def forked(action: Callable[[], int], said: Path) -> Ended:
     return _waited(_fork(action, said), said)
 
 
+def together(actions: Sequence[tuple[Callable[[], int], Path]]) -> list[Ended]:
+    """Actions with the files that they say something into, each in a fork, all at the same time."""
+    children = [(_fork(action, said), said) for action, said in actions]
+    return [_waited(child, said) for child, said in children]
+
+
 def warmed(action: Callable[[], int], said: Path) -> Ended:
     """The action in a fork, whose modules are imported here too: later forks have them."""
     names = said.with_suffix(".modules")
@@ -110,8 +116,12 @@ def warmed(action: Callable[[], int], said: Path) -> Ended:
     return ended
 
 
-def watched(action: Callable[[], int], said: Path, below: Path, faults: Faults | None = None) -> Ended:
+def watched(
+    action: Callable[[], int], said: Path, below: Path, faults: Faults | None = None, *, reads: bool = False
+) -> Ended:
     """The action in a fork of which each call below a folder is counted, until everything it started is gone too.
+
+    Calls are those that change the disk, or with `reads` those that read from it.
 
     Raises:
         OSError: the kernel does not allow it.
@@ -120,7 +130,7 @@ def watched(action: Callable[[], int], said: Path, below: Path, faults: Faults |
 
     def guarded() -> int:
         near.close()
-        listener = ask_before_each()
+        listener = ask_before_each(reads=reads)
         socket.send_fds(far, [b"."], [listener])
         os.close(listener)
         far.close()

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageCms
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.embedded import EmbeddedImage, embedded_image
 from vlm_assets.pdf.facts import PageOptions
+from vlm_assets.pdf.held import HeldFile
 from vlm_assets.pdf.render import open_pdfium, render_pdfium, render_poppler
 from vlm_assets.pdf.structure import ImageFinder, OneImagePage, look_at, one_image
 from vlm_assets_tests.pdf.builders import (
@@ -257,8 +258,10 @@ def _taken(path: Path) -> EmbeddedImage:
 def _rendered(path: Path, folder: Path, renderer: str) -> Image.Image:
     options = PageOptions(dpi=DPI, renderer="poppler")
     if renderer == "poppler":
-        return Image.open(render_poppler(path, 0, 0, folder, dpi=options.dpi, cpu_s=60, hang_s=600).files[0])
-    document = open_pdfium(path)
+        return Image.open(
+            render_poppler(HeldFile.of(path), 0, 0, folder, dpi=options.dpi, cpu_s=60, hang_s=600).files[0]
+        )
+    document = open_pdfium(HeldFile.of(path))
     render_pdfium(document, 0, folder / "page.jpg", dpi=options.dpi)
     document.close()
     return Image.open(folder / "page.jpg")
