@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from vlm_assets.ingest.retries import is_due
 from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.manifest import ListingSlice, RunRecord
@@ -88,7 +89,7 @@ def slice_due(
         return Due.FORCED
     if manifest.listing_fingerprint != listed.fingerprint:
         return Due.CHANGED
-    if manifest.transient_rejects and run is not None and run.next_retry <= now:
+    if manifest.transient_rejects and run is not None and is_due(run.next_retry, now):
         return Due.RETRY
     if accept_drift and manifest.rejects.get(RejectReason.DRIFTED):
         return Due.RELEASED

@@ -1,6 +1,5 @@
 """The two ledgers of a slice under way: what became of each item, and every reject with its reason."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.ingest.retries import retry_at
+from vlm_assets.ingest.retries import due_at
 from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.errors import UNREAD, LeftOut, Reject, RejectReason, RejectToleranceError, SourceError
@@ -136,7 +135,7 @@ def _entry(reject: Reject, earlier: int) -> RejectEntry:
     """A reject with its attempts; a transient one is due by the common schedule, never before upstream allows."""
     attempts = earlier + 1
     transient = reject.transient and not (reject.tries and attempts >= reject.tries)
-    due = max(retry_at(attempts), math.ceil(reject.not_before)) if transient else 0
+    due = due_at(attempts, reject.not_before) if transient else 0
     return RejectEntry(reject.item, reject.record, reject.reason, reject.detail, attempts, transient, due)
 
 

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from vlm_assets.remote.bucket import Bucket, ConditionUnmetError
+from vlm_assets.words.clock import has_come
 from vlm_assets.words.errors import LeaseLostError, LockHeldError, RemoteError
 from vlm_assets.words.manifest import Manifest
 
@@ -31,6 +32,8 @@ _LIFE_S: Final = 900.0
 _MARGIN_S: Final = 120.0
 """Before its end nothing is begun under a lease any more."""
 _TURN_S: Final = _LIFE_S / 5
+_SKEW_S: Final = 900.0
+"""Stores refuse whoever's clock is further off than that (S3: RequestTimeTooSkewed)."""
 
 
 _PROCESS: Final = secrets.token_hex(4)
@@ -61,6 +64,11 @@ class Lease(Manifest):
     pid: int
     since: str
     until: float
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody may hold it. One that ends later than any lease was left by a clock that ran ahead."""
+        return not has_come(self.until, time.time(), longest_s=_LIFE_S + _SKEW_S)
 
     def __str__(self) -> str:
         """Words for a message."""
@@ -159,7 +167,7 @@ def hold_work_lease(bucket: Bucket, purpose: str) -> Iterator[HeldLease]:
         held = HeldLease(bucket, key, lease, bucket.put(key, lease.to_bytes()), began_s)
         with _renewed(held):
             found = read_lease(bucket, PRUNE)
-            if found is not None and found[0].until > time.time():
+            if found is not None and found[0].live:
                 raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
             held.mark = None if found is None else found[1]
             yield held
@@ -174,7 +182,7 @@ def hold_prune_lease(bucket: Bucket) -> Iterator[HeldLease]:
     """
     lease, began_s = _new("prune"), time.monotonic()
     found = read_lease(bucket, PRUNE)
-    if found is not None and found[0].until > time.time():
+    if found is not None and found[0].live:
         raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
     try:
         etag = bucket.put(PRUNE, lease.to_bytes(), replaces=found[1] if found else None, new=found is None)
@@ -184,7 +192,7 @@ def hold_prune_lease(bucket: Bucket) -> Iterator[HeldLease]:
     with _renewed(held):
         for listed in bucket.list(_WORK):
             other = read_lease(bucket, listed.key)
-            if other is not None and other[0].until > time.time():
+            if other is not None and other[0].live:
                 raise LockHeldError(f"{bucket.address}: {other[0]}; wait for it")
         yield held
 
@@ -192,7 +200,7 @@ def hold_prune_lease(bucket: Bucket) -> Iterator[HeldLease]:
 def dead_work_leases(bucket: Bucket) -> list[str]:
     """Keys of work leases that are nobody's."""
     found = ((one.key, read_lease(bucket, one.key)) for one in bucket.list(_WORK))
-    return [key for key, lease in found if lease is not None and lease[0].until <= time.time()]
+    return [key for key, lease in found if lease is not None and not lease[0].live]
 
 
 @contextmanager

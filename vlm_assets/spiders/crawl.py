@@ -89,9 +89,9 @@ def crawl(task: CrawlTask, settings: SourceSettings, *, force: bool = False) -> 
 
 
 def _is_stale(folder: Path) -> bool:
-    """Whether the index in a folder is older than a day, or there is none."""
+    """Whether the index in a folder is older than a day, or of a clock that ran ahead, or there is none."""
     try:
-        return time.time() - (folder / INDEX_FILE).stat().st_mtime > _STALE_S
+        return not 0 <= time.time() - (folder / INDEX_FILE).stat().st_mtime <= _STALE_S
     except FileNotFoundError:
         return True
 

@@ -136,7 +136,8 @@ class BudgetMeter(Meter):
     def _remove_old(self) -> None:
         nights = sorted(self._path.parent.glob(f"{self.budget.source}@*.json"))
         for path in nights[:-_KEPT_NIGHTS]:
-            path.unlink(missing_ok=True)
+            if path != self._path:  # nights of a clock that ran ahead are later
+                path.unlink(missing_ok=True)
 
 
 def read_usage(folder: Path, budget: Budget) -> Usage:

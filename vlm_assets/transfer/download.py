@@ -223,7 +223,7 @@ class _Download:
                 self._finish(index, stored)
                 continue
             known = self._spool.rejects.get(item.key)
-            if known is not None and not (known.transient and known.not_before <= now):
+            if known is not None and not (known.transient and self._put_off.is_over(known.not_before, now)):
                 self._finish(index, known)
                 continue
             try:

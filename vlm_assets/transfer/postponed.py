@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vlm_assets.transfer.politeness import GiveUp, Patience, utc
+from vlm_assets.transfer.politeness import MAX_PAUSE_S, GiveUp, Patience, utc
 from vlm_assets.transfer.schedule import Host, Job
 from vlm_assets.transfer.spool import HostNote
+from vlm_assets.words.clock import has_come
 from vlm_assets.words.errors import PostponedError, RejectReason
 
 VISITS: Final = 4
 """In a row that a host may give no good answer, at 10 minutes, 40, 160, 640 from each other, before it is let go."""
 _TOLD_HOSTS: Final = 3
+_SLACK_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -38,7 +40,12 @@ class PutOff:
     def still(self, host: str, now: float) -> HostNote | None:
         """The note of an earlier visit, where its pause has not ended."""
         note = self._notes.get(host)
-        return note if note is not None and note.until > now else None
+        return note if note is not None and not self.is_over(note.until, now) else None
+
+    def is_over(self, until: float, now: float) -> bool:
+        """Whether a pause on record is over, or longer than any that is put there."""
+        longest_s = max(MAX_PAUSE_S, self._patience.max_wait_s * 4.0 ** (VISITS - 1)) + _SLACK_S
+        return has_come(until, now, longest_s=longest_s)
 
     def add_unvisited(self, host: str, index: int) -> None:
         """Put off an item of a host whose pause has not ended."""

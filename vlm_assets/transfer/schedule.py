@@ -19,6 +19,8 @@ from vlm_assets.transfer.slots import HostGate
 from vlm_assets.words.errors import RejectReason
 
 _SLOT_POLL_S: Final = 0.05
+_SET_BACK_S: Final = 1.0
+"""By less, clocks are corrected all the time."""
 _YIELD_EVERY_S: Final = 1.0
 _YIELD_S: Final = 0.15
 _log = logging.getLogger("vlm_assets.transfer")
@@ -171,6 +173,7 @@ class Schedule:
         self._asleep: list[tuple[float, int, Host]] = []
         self._count = 0
         self._order = 0
+        self._latest = 0.0
         self.vetoed: list[tuple[Job, GiveUp]] = []
         """Jobs that may not be asked for; the caller empties it after each `take`."""
         self.put_off: list[tuple[Job, Host, GiveUp]] = []
@@ -217,6 +220,9 @@ class Schedule:
 
     def take(self, now: float) -> Turn | None:
         """The next request that may be sent now, or None: ask again at `wake_at` or after a release."""
+        if now < self._latest - _SET_BACK_S:
+            self._set_back(self._latest - now)
+        self._latest = now
         while self._asleep and self._asleep[0][0] <= now:
             host = heapq.heappop(self._asleep)[2]
             host.placed = False
@@ -252,6 +258,16 @@ class Schedule:
         if not host.placed and (host.pending or host.delayed) and host.active < host.width:
             host.placed = True
             self._ready.append(host)
+
+    def _set_back(self, by_s: float) -> None:
+        """The clock was set back under the run: what was to come in a second comes in a second, not years later."""
+        self._asleep = [(until - by_s, order, host) for until, order, host in self._asleep]
+        for host in self._hosts.values():
+            host.delayed = [(due - by_s, order, job) for due, order, job in host.delayed]
+            host.resting_until -= by_s
+            host.last_ok -= by_s if host.last_ok else 0.0
+            host.last_wave -= by_s
+            host.checked_at -= by_s
 
     def _sleep(self, host: Host, until: float) -> None:
         host.placed = True

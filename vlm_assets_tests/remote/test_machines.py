@@ -2,6 +2,7 @@ import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -284,3 +285,23 @@ def test_listings_of_one_run_are_pushed_side_by_side(machine: NewRoot, s3: S3Ser
         list(pool.map(lambda _: push_listing(one, "street"), range(12)))
     assert "listings/street.json" in s3.listed("listings/")
     assert list(one.root.path.rglob(".*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "held"),
+    [(600.0, True), (-1.0, False), (20 * 365 * 86_400.0, False)],
+    ids=["live", "past", "of-a-clock-that-ran-ahead"],
+)
+def test_a_lease_holds_for_as_long_as_one_may_live(
+    proxy: FaultProxy, s3: S3Server, *, ahead_s: float, held: bool
+):
+    left = Lease(purpose="backup", host="other", pid=1, since="", until=time.time() + ahead_s)
+    s3.put("leases/work/other.1.x.0", left.to_bytes())
+    s3.put(PRUNE, left.to_bytes())
+    bucket = open_bucket(proxy.endpoint)
+    for hold in (hold_prune_lease, lambda bucket: hold_work_lease(bucket, "backup")):
+        with ExitStack() as stack:
+            if held:
+                stack.enter_context(pytest.raises(LockHeldError, match="pid 1 on other"))
+            with hold(bucket) as lease:
+                lease.check()

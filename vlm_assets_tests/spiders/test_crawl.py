@@ -23,8 +23,8 @@ from cryptography.x509.oid import NameOID
 from vlm_assets.demo.newspaper_site import BASE_PATH, NewspaperSite
 from vlm_assets.demo.services.base import Fault, Reply
 from vlm_assets.settings import load_settings
-from vlm_assets.spiders.crawl import crawl, spiders
-from vlm_assets.spiders.model import CrawlTask
+from vlm_assets.spiders.crawl import _is_stale, crawl, spiders
+from vlm_assets.spiders.model import INDEX_FILE, CrawlTask
 from vlm_assets.words.errors import SourceError
 from vlm_assets_tests.odd_servers import OddServer
 from vlm_assets_tests.sources.held_site import HeldSite, first, two_at_once
@@ -312,3 +312,16 @@ def test_tls_is_verified_and_an_extra_ca_bundle_counts(tmp_path: Path) -> None:
         assert paths(site) == []
         trusting = load_settings(env_file=None, ca_bundle=certificate)
         assert len(crawl(task_of(tmp_path, site), trusting)) == 3
+
+
+@pytest.mark.parametrize(
+    ("age_s", "stale"),
+    [(0.0, False), (80_000.0, False), (90_000.0, True), (-7_200.0, True)],
+    ids=["new", "of-today", "of-yesterday", "of-a-clock-that-ran-ahead"],
+)
+def test_an_index_is_asked_for_anew_after_a_day(tmp_path: Path, *, age_s: float, stale: bool):
+    assert _is_stale(tmp_path)
+    index = tmp_path / INDEX_FILE
+    index.touch()
+    os.utime(index, (time.time() - age_s - 1,) * 2)
+    assert _is_stale(tmp_path) is stale

@@ -164,3 +164,13 @@ def test_outside_of_a_meter_nothing_is_counted():
     meter.request()
     meter.received(10, cut=True)
     assert not meter.spent
+
+
+def test_nights_of_a_clock_that_ran_ahead_take_no_night_its_ledger(tmp_path):
+    for day in range(1, 21):
+        meter_in(tmp_path, f"2046-01-{day:02d}").request()
+    meter_in(tmp_path, max_requests=2).request()
+    again = meter_in(tmp_path, max_requests=2)
+    again.request()
+    with pytest.raises(BudgetSpentError):
+        again.request()

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
-from vlm_assets.transfer.politeness import MAX_PAUSE_S, HostLimits
-from vlm_assets.transfer.postponed import VISITS
+from vlm_assets.transfer.politeness import MAX_PAUSE_S, HostLimits, Patience
+from vlm_assets.transfer.postponed import VISITS, PutOff
 from vlm_assets.transfer.slots import host_folder
-from vlm_assets.transfer.spool import Spool
+from vlm_assets.transfer.spool import HostNote, Spool
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import PostponedError, Reject, RejectReason
 from vlm_assets_tests.servers import FaultServer, Reply, Script
@@ -150,3 +150,18 @@ def test_a_forced_fetch_forgets_what_was_put_off(context):
             fetch(urls, context())
         server.script.update({f"/{n}": good(n) for n in range(40)})
         assert all(isinstance(one, Fetched) for one in fetch(urls, context(force=True)))
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "waits"),
+    [
+        pytest.param(-1.0, False, id="over"),
+        pytest.param(600.0 * 64, True, id="the-longest-pause-of-a-host"),
+        pytest.param(MAX_PAUSE_S, True, id="the-longest-that-a-server-may-ask-for"),
+        pytest.param(20 * 365 * 86_400.0, False, id="of-a-clock-that-ran-ahead"),
+    ],
+)
+def test_a_pause_on_record_holds_unless_another_clock_wrote_it(ahead_s, waits):
+    now, patience = 1_800_000_000.0, Patience(attempts=3, base_s=1.0, cap_s=60.0, max_wait_s=600.0)
+    note = HostNote(3, now + ahead_s, "x")
+    assert PutOff({"a": note}, patience).still("a", now) == (note if waits else None)

@@ -194,3 +194,42 @@ def test_who_has_slots_lets_others_in(make, tmp_path):
     assert schedule.take(NOW + 2) is None
     assert other.take_slot(2) is not None
     other.close()
+
+
+YEARS_S = 20 * 365 * 86_400.0
+
+
+@pytest.mark.parametrize("back_s", [7_200.0, YEARS_S])
+def test_a_clock_that_is_set_back_under_the_run_makes_nothing_wait_for_it(make, back_s):
+    schedule = make(a=1, b=1)
+    schedule.add_later("a", Job(9, "late", URL("http://a/9")), NOW + 5)
+    schedule.host("b").resting_until = NOW + 7
+    assert drain(schedule, NOW) == ["a0"]
+    now = NOW - back_s
+    assert drain(schedule, now) == []
+    assert schedule.wake_at == now + 5
+    assert drain(schedule, now + 5) == ["late"]
+    assert drain(schedule, now + 7) == ["b0"]
+    assert schedule.empty
+
+
+def test_a_clock_that_is_corrected_by_little_shifts_nothing(make):
+    schedule = make(a=0)
+    schedule.add_later("a", Job(9, "late", URL("http://a/9")), NOW + 5)
+    for now in (NOW, NOW - 0.5, NOW - 0.9, NOW + 4.9):
+        assert drain(schedule, now) == []
+    assert schedule.wake_at == NOW + 5
+
+
+@pytest.mark.parametrize("jump_s", [-YEARS_S, YEARS_S, -7_200.0])
+def test_a_host_is_given_up_for_as_many_failures_as_before_a_jump(make, jump_s):
+    schedule = make(concurrency=1, a=20)
+    host = schedule.host("a")
+    jobs = [Job(index, f"a{index}", URL(f"http://a/{index}")) for index in range(9)]
+    host.succeeded(NOW)
+    drain(schedule, NOW)
+    drain(schedule, NOW + jump_s)
+    for second in range(2, 60, 2):
+        at = NOW + jump_s + second
+        host.failed(jobs[second // 2 % 9], at, at + 1, "status 500", PATIENCE, 0.5)
+    assert host.waves == 29

@@ -20,6 +20,7 @@ from vlm_assets.installation.snapshot import read_snapshot, write_snapshot
 from vlm_assets.installation.trial import check_instance
 from vlm_assets.operate.logs import configure_logging
 from vlm_assets.orchestration.run.catalog_state import report_catalog
+from vlm_assets.orchestration.run.clock import forget_future_ticks_here
 from vlm_assets.settings import load_settings
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.layout import DataRoot
@@ -85,6 +86,7 @@ def open_service() -> Installation:
     os.environ[SNAPSHOT_VARIABLE] = installation.catalog.hash
     if _is_code_server():
         _announce(installation)
+        forget_future_ticks_here()
         report_catalog(_notes_dir(installation.root), faults, installation.catalog.hash)
     return installation
 
