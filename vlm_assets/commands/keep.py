@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, console, errors, installed, print_json
-from vlm_assets.commands.takedowns import finish_quietly
+from vlm_assets.commands.takedowns import finish_quietly, finish_restored, holds_rows
 from vlm_assets.operate.tables import shown_transfer, size
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ def restore(
     from vlm_assets.remote.restore import restore as fetch
     from vlm_assets.settings import load_settings
 
+    settings = load_settings()
+    had_rows = holds_rows(settings.root)
     with shown_transfer("restore") as progress:
         report = fetch(
-            load_settings(),
+            settings,
             sources=source or None,
             targets=target or None,
             options=RestoreOptions(overwrite=overwrite, thorough=thorough),
@@ -73,10 +75,12 @@ def restore(
             console.print(f"{name}: root hash {digest}", soft_wrap=True)
         for name, told in report.kept.items():
             console.print(f"kept {name}: {told}", markup=False, soft_wrap=True)
-    _tell(report, "restored", as_json=as_json)
+    # What came was looked at; what lay here before may be what another machine has taken down.
+    outstanding = finish_restored(settings) if had_rows else 0
+    _tell(report, "restored", as_json=as_json, at_least=outstanding)
 
 
-def _tell(report: "TransferReport", verb: str, *, as_json: bool) -> None:
+def _tell(report: "TransferReport", verb: str, *, as_json: bool, at_least: int = 0) -> None:
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -88,7 +92,7 @@ def _tell(report: "TransferReport", verb: str, *, as_json: bool) -> None:
         )
         for name, told in report.failed.items():
             errors.print(f"FAILED {name}: {told}", markup=False, soft_wrap=True)
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(max(report.exit_code, at_least))
 
 
 @app.command()

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from vlm_assets.commands.app import console, errors, print_json
+from vlm_assets.words.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlm_assets.installation.opening import Installation
     from vlm_assets.operate.takedown import Preview, Receipt, TakedownOrder
+    from vlm_assets.settings import Settings
+    from vlm_assets.words.layout import DataRoot
 
 _SHOWN = 10
 
@@ -80,6 +83,32 @@ def finish_quietly(
         lambda told: errors.print(told, markup=False, soft_wrap=True),
         attempted=attempted,
     )
+
+
+def holds_rows(root: "DataRoot") -> bool:
+    """Whether there is a slice, a corpus or a listing on this machine."""
+    return any(any(root.path.glob(one)) for one in ("listings/*.json", "datasets/*/*", "corpora/*/*"))
+
+
+def finish_restored(settings: "Settings") -> int:
+    """Carries out here what a restore has heard of from the remote. Returns the exit code: 1 where some is left."""
+    from vlm_assets.installation.opening import open_installation
+    from vlm_assets.operate.takedown import unfinished_takedowns
+
+    names = unfinished_takedowns(settings.root, attempted=False)
+    if not names:
+        return 0
+    try:
+        installation = open_installation(settings)
+    except ConfigError as error:
+        errors.print(
+            f"OUTSTANDING: {len(names)} takedowns of other machines are not carried out on this one, since its "
+            f"catalogue does not open: {error}. When it does: vlm-assets takedown --finish",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return 1
+    receipts = finish_quietly(installation, pull=False, attempted=False)
+    return max((one.exit_code for one in receipts), default=0)
 
 
 def _show_preview(preview: "Preview") -> None:

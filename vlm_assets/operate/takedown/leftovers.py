@@ -16,7 +16,7 @@ from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 _AREAS: Final = ("datasets", "allocations", "corpora")
 _LOCK_WAIT_S: Final = 24 * 3600.0
 _LITTER_S: Final = 3600.0
-"""A file under way is renamed within seconds."""
+"""A file under way is renamed within seconds. One that is hours younger than now is of a clock that ran ahead."""
 _KEPT_IN_CACHE: Final = (".db", ".db-wal", ".db-shm")
 """Hashes of files: no content, and dear to compute again."""
 
@@ -33,7 +33,7 @@ def uncommitted_folders(root: DataRoot) -> list[Path]:
 
 def litter(root: DataRoot) -> list[Path]:
     """Temporary files and links that killed processes left beside what they were to replace; none of a live one."""
-    before = time.time() - _LITTER_S
+    now = time.time()
     places = (
         "listings",
         "tombstones",
@@ -49,7 +49,7 @@ def litter(root: DataRoot) -> list[Path]:
         for place in places
         for ending in ("tmp", "link")
         for path in root.path.glob(f"{place}/.*.{ending}")
-        if path.lstat().st_mtime < before
+        if abs(now - path.lstat().st_mtime) > _LITTER_S
     ]
     return sorted(set(found))
 
@@ -80,7 +80,7 @@ class HalfDone:
 
 
 def half_done(root: DataRoot) -> list[HalfDone]:
-    """Folders in which versions are made before they are committed, and objects on their way from the remote."""
+    """Folders in which versions are made before they are committed, and what is on its way to or from the remote."""
     found = [
         HalfDone(path, root.locks / _lock_of(area, path))
         for area in _AREAS
@@ -88,6 +88,7 @@ def half_done(root: DataRoot) -> list[HalfDone]:
     ]
     remote = root.path / ".remote"
     found += [HalfDone(path, root.locks / "restore") for path in sorted((remote / "objects").glob("*"))]
+    found += [HalfDone(path, root.locks / "backup") for path in sorted((remote / "storage").glob("*"))]
     return found + [HalfDone(path, root.locks / "takedown") for path in sorted((remote / "look").glob("*"))]
 
 

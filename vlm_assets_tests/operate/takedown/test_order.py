@@ -1,5 +1,8 @@
+from typing import Any
+
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from vlm_assets.images.facts import ImageFacts, ProbePolicy
 from vlm_assets.images.probe import ImageProber
@@ -76,3 +79,29 @@ def test_an_image_is_hashed_as_the_samples_were(tmp_path, size):
         facts = prober.probe(data)
     assert isinstance(facts, ImageFacts)
     assert order._picture(tmp_path / "found.jpg").dhash == facts.dhash
+
+
+@pytest.mark.parametrize(
+    "asked", [{"like_bits": 0}, {"like_bits": 16}, {"image": 1}], ids=["no-bit", "most-bits", "first-image"]
+)
+def test_the_least_and_the_most_that_may_be_asked(asked: dict[str, Any]):
+    assert TakedownOrder(sha256="0" * 64, **asked).model_dump(include=set(asked)) == asked
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"like_bits": -1},
+        {"like_bits": 17},
+        {"image": 0},
+        {"image": -1},
+        {"sha256": "0" * 63},
+        {"sha256": "G" * 64},
+    ],
+    ids=["fewer-than-no-bits", "too-many-bits", "image-0", "image-before-0", "short-hash", "no-hash"],
+)
+def test_an_order_that_means_nothing_is_refused(asked: dict[str, Any]):
+    """`--image 0` would mean the last image of the record, or every one."""
+    [name] = asked
+    with pytest.raises(ValidationError, match=name):
+        TakedownOrder(**{"sha256": "0" * 64, **asked})

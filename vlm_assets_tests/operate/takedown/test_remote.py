@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vlm_assets.commands.takedowns import finish_restored, holds_rows
 from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.operate.takedown import Receipt, TakedownOrder, finish_takedowns, take_down
 from vlm_assets.remote import bucket as bucket_module
@@ -168,6 +169,26 @@ def test_a_machine_that_never_heard_of_it_brings_nothing_back(copy: Shared, serv
     assert all(one.complete for one in finish_takedowns(late))
     assert backup(late, take_over=True).failed == {}
     assert stored_with(server, image) == []
+
+
+def files_with(root: Path, data: bytes) -> list[str]:
+    return [path.name for path in root.rglob("*") if path.is_file() and data in path.read_bytes()]
+
+
+def test_a_restore_that_hears_of_a_takedown_carries_it_out_here(
+    copy: Shared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    row, other = a_row(copy), other_machine(copy, tmp_path)
+    image, late = image_of(row), other.installation.settings
+    assert take(copy.installation, row).complete
+    assert holds_rows(late.root)
+    restore(late)
+    assert files_with(other.base / "data", image)
+    assert finish_restored(late.model_copy(update={"catalog": tmp_path / "none"})) == 1
+    assert "1 takedowns of other machines are not carried out" in capsys.readouterr().err
+    assert finish_restored(late) == 0
+    assert files_with(other.base / "data", image) == []
+    assert finish_restored(late) == 0
 
 
 def another_version(installation: Installation, name: str) -> None:
