@@ -23,8 +23,9 @@ from vlm_assets.orchestration.assets.targets import refreshed_targets
 from vlm_assets.orchestration.checks.audited import last_audit
 from vlm_assets.orchestration.command.build_report import INTERRUPTED, build_summary, show_build
 from vlm_assets.orchestration.command.console import progress_on
-from vlm_assets.orchestration.command.daemon import daemon_serves
+from vlm_assets.orchestration.command.daemon import daemon_serves, is_local
 from vlm_assets.orchestration.command.locked import open_lock, slices_as_locked, targets_as_locked, targets_of
+from vlm_assets.orchestration.command.lost_runs import fail_lost_runs
 from vlm_assets.orchestration.command.reconcile import history_lost, reconcile
 from vlm_assets.orchestration.command.run_here import RunHere
 from vlm_assets.orchestration.command.run_queued import RunQueued
@@ -274,6 +275,8 @@ def run_build(
                 f"{done.materializations} materializations are given back to it",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
+        if is_local(instance) and (lost := fail_lost_runs(instance)):
+            console.print(f"{len(lost)} runs had no process any more, and are marked as failed", markup=False)
         runner: Runner
         if queued:
             console.print("A daemon is at work: the runs are queued. Ctrl-C leaves them to it.")

@@ -51,12 +51,12 @@ def _same(served: Served, installation: Installation) -> bool:
 def _alive(instance: dg.DagsterInstance, home: Path) -> bool:
     """A fresh heartbeat, and not one that a stopped daemon of this machine has left behind."""
     heartbeat = instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
-    if heartbeat is None or time.time() - heartbeat.timestamp > _FRESH_S:
+    if heartbeat is None or abs(time.time() - heartbeat.timestamp) > _FRESH_S:
         return False
-    return _daemon_process(home) or not _is_local(instance)
+    return _daemon_process(home) or not is_local(instance)
 
 
-def _is_local(instance: dg.DagsterInstance) -> bool:
+def is_local(instance: dg.DagsterInstance) -> bool:
     """Whether only processes of this machine can use the instance: SQLite."""
     return "sqlite" in type(instance.run_storage).__module__
 

@@ -1,10 +1,12 @@
 """Runs in this process, one after the other: no queue, no pools; whoever holds what they need is waited for."""
 
+import socket
 from collections.abc import Sequence
 from typing import Final
 
 import dagster as dg
 
+from vlm_assets.orchestration.names import HOST_TAG
 from vlm_assets.orchestration.run.runs import (
     RunOutcome,
     RunWish,
@@ -37,7 +39,7 @@ class RunHere:
         result = job_of(self._defs, wish).execute_in_process(
             instance=self._instance,
             asset_selection=list(wish.assets) or None,
-            tags=tags_of(wish),
+            tags={**tags_of(wish), HOST_TAG: socket.gethostname()},
             run_config={**_QUIET, **wish.config},
             raise_on_error=False,
         )
