@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from vlm_assets.words.disk import naming_database
+
 _SETTLED_S: Final = 0.1
 """A file touched more recently may change again within one tick of the file system's clock: not cached."""
 _FLUSH_ROWS: Final = 2000
@@ -47,7 +49,8 @@ class FileHashes:
             self._db = _open(cache_file)
         except sqlite3.DatabaseError:  # torn by a full disk: a cache is not worth an error
             cache_file.unlink(missing_ok=True)
-            self._db = _open(cache_file)
+            with naming_database(cache_file):
+                self._db = _open(cache_file)
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +120,7 @@ class FileHashes:
             return ""
 
     def _known(self, key: _Key) -> str | None:
-        with self._lock:
+        with self._lock, naming_database(self._file):
             if key in self._fresh:
                 return self._fresh[key]
             row = self._db.execute(
@@ -137,7 +140,7 @@ class FileHashes:
     def _flush(self) -> None:
         if self._fresh:
             rows = [(*key, digest) for key, digest in self._fresh.items()]
-            with self._db:
+            with naming_database(self._file), self._db:
                 self._db.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?)", rows)
             self._fresh.clear()
 

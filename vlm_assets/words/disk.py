@@ -32,6 +32,21 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def naming_database(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What sqlite says is said of this file: its own errors have no name.
+
+    Raises:
+        DiskFullError: the volume is full.
+        StoreError: anything else.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        kind = DiskFullError if "full" in str(error) else StoreError
+        raise kind(f"{os.fspath(path)}: {error}") from error
+
+
 def named_disk_errors(step: Callable[Params, Result]) -> Callable[Params, Result]:
     """The step, which raises `DiskFullError` or `StoreError` where it raised what the disk said, raw.
 
@@ -43,15 +58,13 @@ def named_disk_errors(step: Callable[Params, Result]) -> Callable[Params, Result
     @wraps(step)
     def named(*args: Params.args, **kwargs: Params.kwargs) -> Result:
         try:
-            return step(*args, **kwargs)
+            with naming_database(f"{step.__name__}: a database under the data root"):
+                return step(*args, **kwargs)
         except OSError as error:
             if error.errno not in _OF_THE_DISK:
                 raise
             # Of two names the second is the one that could not be made: a link's first is what it points at.
             where = error.filename2 or error.filename or f"{step.__name__}: a file"
             raise write_error(where, error) from error
-        except sqlite3.DatabaseError as error:
-            kind = DiskFullError if "full" in str(error) else StoreError
-            raise kind(f"{step.__name__}: a database under the data root: {error}") from error
 
     return named

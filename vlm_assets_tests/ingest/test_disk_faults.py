@@ -147,10 +147,12 @@ def test_what_others_say_stays(raised: Exception):
 
 
 def test_a_database_of_hashes_that_cannot_be_written_is_named(made: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(_: FileHashes) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    class Full:
+        def execute(self, *_: object) -> Any:
+            raise sqlite3.OperationalError("database or disk is full")
 
+    monkeypatch.setattr("vlm_assets.transfer.files._open", lambda _: Full())
+    monkeypatch.setattr(FileHashes, "close", lambda _: None)
     installation = install(made, {**STREET, "path": made / "in"})
-    monkeypatch.setattr(FileHashes, "_flush", full)
-    with pytest.raises(DiskFullError, match="database"):
+    with pytest.raises(DiskFullError, match=r"/cache/.*\.db: database or disk is full"):
         refresh_listing(installation, installation.catalog.source("street"), force=True)
