@@ -2,10 +2,12 @@
 
 `python -m vlm_assets_tests.faults.soak FOLDER --minutes 60` (or `--actions N`). At the end the weather clears, and
 what stands there must be what an undisturbed build makes of the same inputs. Memory and open files of each process
-are told after each action: they must not grow with the number of actions.
+are told after each action: they must not grow with the number of actions. `--only fetch,build` does these alone, one
+after the other in calm weather, and tells what each kind leaves behind.
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -14,13 +16,16 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pyarrow as pa
 
 from vlm_assets.allocation.step import allocate, tombstones_in_force
 from vlm_assets.corpus.build import build_corpus
@@ -84,6 +89,10 @@ class Told:
     """Most that a process grew after it was warm, per 100 actions."""
     files: int = 0
     """Most files that a process had open between two actions."""
+    grown_by: dict[str, list[float]] = field(default_factory=dict)
+    """MiB that each action of a kind left in a warm process."""
+    files_by: dict[str, int] = field(default_factory=dict)
+    """Files that all actions of a kind left open."""
     root_hash: str = ""
     undisturbed: str = ""
 
@@ -140,15 +149,20 @@ ACTIONS: dict[str, tuple[int, Action]] = {
 }
 
 
-def work(place: Place, seed: int, left: Callable[[], bool]) -> int:
+def work(place: Place, seed: int, left: Callable[[], bool], only: Sequence[str] = ()) -> int:
     """One action after the other until none is left; a line of JSON for each."""
     place.settle()
     draw, process = random.Random(seed), psutil.Process()
     names, weights = list(ACTIONS), [weight for weight, _ in ACTIONS.values()]
+    in_turn = cycle(only)
     while left():
-        name = draw.choices(names, weights)[0]
+        name = next(in_turn) if only else draw.choices(names, weights)[0]
         outcome = attempt(partial(act, name, place, draw))
-        told = {"action": name, **outcome, "rss": process.memory_info().rss, "files": process.num_fds()}
+        arrow = pa.total_allocated_bytes()
+        told = {
+            "action": name, **outcome, "rss": process.memory_info().rss, "files": process.num_fds(),
+            "objects": len(gc.get_objects()), "arrow": arrow, "threads": process.num_threads(),
+        }  # fmt: skip
         print(json.dumps(told), flush=True)
     return 0
 
@@ -208,7 +222,8 @@ def soak(place: Place, seed: int, *, minutes: float, actions: int) -> Told:
 def take_in(told: Told, said: str) -> None:
     """What one process told, action by action; its last line may be cut."""
     told.processes += 1
-    sizes = []
+    sizes: list[float] = []
+    before: dict[str, Any] = {}
     for line in said.splitlines():
         try:
             one = json.loads(line)
@@ -220,6 +235,11 @@ def take_in(told: Told, said: str) -> None:
         if "problem" in one:
             told.problems.append(f"{one['action']}: {one['problem']}")
         sizes.append(one["rss"] / 2**20)
+        if len(sizes) > _WARM_ACTIONS:
+            told.grown_by.setdefault(one["action"], []).append((one["rss"] - before["rss"]) / 2**20)
+            more = told.files_by.get(one["action"], 0) + one["files"] - before["files"]
+            told.files_by[one["action"]] = more
+        before = one
         told.files = max(told.files, one["files"])
     if len(sizes) >= 2 * _WARM_ACTIONS:
         warm, late = sizes[_WARM_ACTIONS // 2 : _WARM_ACTIONS], sizes[-_WARM_ACTIONS // 2 :]
@@ -250,11 +270,41 @@ def ended_as(place: Place, told: Told, orders: list[str] | None = None) -> str:
     return ended.said.rpartition("root hash ")[2].strip()
 
 
+def alone(place: Place, only: Sequence[str], actions: int) -> str:
+    """So many actions of these kinds in turn, in one process and calm weather; what they leave behind, in words."""
+    place.make()
+    place.remote = "soak" if "backup" in only else ""
+    warmed(lambda: calm(place), place.said)
+    count = iter(range(actions))
+    ended = forked(partial(work, place, 1, lambda: next(count, None) is not None, only), place.said)
+    lines = [json.loads(line) for line in ended.said.splitlines() if line.startswith("{")]
+    marks = [lines[at] for at in range(len(only) - 1, len(lines), max(1, len(lines) // 8))]
+    kept = [shown_mark(one) for one in marks]
+    told = Told()
+    take_in(told, ended.said)
+    return "\n".join([*kept, *told.problems, report(told)])
+
+
+def shown_mark(one: dict[str, Any]) -> str:
+    size_mib, arrow_mib = one["rss"] / 2**20, one["arrow"] / 2**20
+    counts = ", ".join(f"{one[name]} {name}" for name in ("objects", "files", "threads"))
+    return f"{size_mib:.1f} MiB, of it Arrow {arrow_mib:.1f}, {counts}"
+
+
+def kinds(told: Told) -> str:
+    """What each kind of action left behind, in words."""
+    return ", ".join(
+        f"{name} {sum(grown) * 100 / len(grown):+.1f} MiB {told.files_by[name]:+d} files ({len(grown)})"
+        for name, grown in sorted(told.grown_by.items())
+    )
+
+
 def report(told: Told) -> str:
     """Counts in words."""
     done = f"{told.actions.total()} actions in {told.processes} processes ({shown(told.actions)})"
     went = f"met {shown(told.met)}; failed {shown(told.failed)}; {len(told.problems)} problems"
     flat = f"memory +{told.grown_mib:.1f} MiB in 100 actions, at most {told.files} open files"
+    flat += f" (by kind in 100 of it, warm: {kinds(told)})" if told.grown_by else ""
     return f"{done}; {went}; {flat}; root hash {told.root_hash[:12]}, undisturbed {told.undisturbed[:12]}"
 
 
@@ -269,9 +319,13 @@ def main(words: list[str]) -> int:
     asked.add_argument("--minutes", type=float, default=0.0)
     asked.add_argument("--actions", type=int, default=30)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--only", type=lambda text: text.split(","))
     given = asked.parse_args(words)
     given.folder.mkdir(parents=True, exist_ok=True)
     with served() as servers:
+        if given.only:
+            print(alone(Place(given.folder, servers), given.only, given.actions))
+            return 0
         told = soak(Place(given.folder, servers), given.seed, minutes=given.minutes, actions=given.actions)
     for one in told.problems:
         print(one, file=sys.stderr)

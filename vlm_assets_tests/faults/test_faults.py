@@ -59,7 +59,7 @@ def test_forty_points_were_tried(tried: tuple[list[Trial], str], record_property
 @pytest.mark.slow
 @pytest.mark.timeout(4 * LONG_HANG_S)
 def test_hundreds_of_points_are_borne(tmp_path: Path, record_property):
-    trials, told = run_faults(tmp_path, "--all", "--every", os.environ.get("VLM_TEST_EVERY_FAULT", "13"))
+    trials, told = run_faults(tmp_path, "--all", "--every", os.environ.get("TEST_EVERY_FAULT", "13"))
     record_property("told", f"faults: {told}")
     assert len({(one.step, one.mode, one.number) for one in trials if one.point}) >= 300
     assert [one for one in trials if one.problems] == []
@@ -113,10 +113,11 @@ def test_the_fault_is_met_where_it_was_put(
     assert {path.name for path in (tmp_path / "data").iterdir()} == left
 
 
+# Names that begin with VLM_ are settings, and others than those there are refused.
 SOAKS = [
     pytest.param(("--actions", "20"), id="20-actions"),
     pytest.param(
-        ("--minutes", os.environ.get("VLM_TEST_SOAK_MINUTES", "60")),
+        ("--minutes", os.environ.get("TEST_SOAK_MINUTES", "60")),
         id="an-hour",
         marks=[pytest.mark.slow, pytest.mark.timeout(4 * LONG_HANG_S)],
     ),

@@ -50,6 +50,8 @@ class Trials:
     """The trials of one place, whose kept data roots are made first, each in a fork."""
 
     place: Place
+    _untidied: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the undisturbed step leaves; `_wanted`: after `verify` and `prune`."""
     _wanted: dict[str, dict[str, str]] = field(default_factory=dict)
     _litter: dict[str, set[str]] = field(default_factory=dict)
     """In the data root after the undisturbed step: what the next step goes on with."""
@@ -78,7 +80,8 @@ class Trials:
         _expect(ended, step.name)
         if problems := self._said_after(step):
             raise AssertionError(f"{step.name}, undisturbed: {problems}")
-        self._litter[step.name] = {one for one in contents(self.place.root) if _is_litter(one)}
+        self._litter[step.name] = {one for one in contents(self.place.root) if is_litter(one)}
+        self._untidied[step.name] = self._outcome(step)
         self._tidy()
         self._wanted[step.name] = self._outcome(step)
         return ended.points
@@ -115,12 +118,13 @@ class Trials:
             trial.problems.append(f"rerun: exit {again.code}: {again.said[-1_500:]}")
         else:
             trial.problems += self._said_after(step)
-            left = {one for one in contents(place.root) if _is_litter(one)} - self._litter[step.name]
+            left = {one for one in contents(place.root) if is_litter(one)} - self._litter[step.name]
             if fault.mode is Mode.KILL:  # that one is for `prune`: it may be another process's
                 left = {one for one in left if not one.endswith((".tmp", ".link"))}
             trial.problems += [f"left by the rerun: {one}" for one in sorted(left)]
-        trial.problems += self._tidy()
-        trial.problems += self._differences(step)
+        if self._outcome(step) not in (self._untidied[step.name], self._wanted[step.name]):
+            trial.problems += self._tidy()
+            trial.problems += self._differences(step)
         return trial
 
     def _tidy(self) -> list[str]:
@@ -134,11 +138,11 @@ class Trials:
         verified, _ = json.JSONDecoder().raw_decode(ended.said)
         named = set(verified["leftovers"])
         after = contents(place.root)
-        strange = [one for one in after if _is_litter(one) and not _is_resumed(one)]
+        strange = [one for one in after if is_litter(one) and not _is_resumed(one)]
         unnamed = {
             one
             for one in before.keys() - after.keys()
-            if _is_litter(one) and not _is_resumed(one) and not any(_is_in(one, name) for name in named)
+            if is_litter(one) and not _is_resumed(one) and not any(_is_in(one, name) for name in named)
         }  # fmt: skip
         problems += [f"prune leaves {one}" for one in strange]
         problems += [f"verify does not name {one}" for one in sorted(unnamed)]
@@ -207,7 +211,7 @@ def _judge(fault: Fault, ended: Ended) -> list[str]:
     return problems
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
     """Temporary files and links, and what is in a staging folder or a spool: these folders themselves stay."""
     inside = any(f"/{folder}/" in name.rstrip("/") for folder in (".staging", "spool", "objects"))
     return name.endswith((".tmp", ".link")) or inside
@@ -227,7 +231,7 @@ def _age(root: Path) -> None:
     before = time.time() - _HOURS_S
     for folder, names, files in os.walk(root):
         for name in (*names, *files):
-            if _is_litter(name):
+            if is_litter(name):
                 with suppress(OSError):
                     os.utime(Path(folder, name), (before, before), follow_symlinks=False)
 
