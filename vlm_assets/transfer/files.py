@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from vlm_assets.words.disk import naming_database
+from vlm_assets.words.errors import write_error
 
 _SETTLED_S: Final = 0.1
 """A file touched more recently may change again within one tick of the file system's clock: not cached."""
@@ -44,7 +45,10 @@ class FileHashes:
         self._fresh: dict[_Key, str] = {}
         self.files_read = 0
         """Files that the cache did not know."""
-        cache_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            cache_file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # not to be taken for what is said of the files that are hashed
+            raise write_error(cache_file.parent, error) from error
         try:
             self._db = _open(cache_file)
         except sqlite3.DatabaseError:  # torn by a full disk: a cache is not worth an error

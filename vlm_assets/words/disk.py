@@ -3,9 +3,11 @@
 import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from vlm_assets.words.errors import DiskFullError, StoreError, write_error
@@ -43,8 +45,17 @@ def naming_database(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        kind = DiskFullError if "full" in str(error) else StoreError
-        raise kind(f"{os.fspath(path)}: {error}") from error
+        full = "full" in str(error) or ("unable to open" in str(error) and _is_full(Path(path).parent))
+        raise (DiskFullError if full else StoreError)(f"{os.fspath(path)}: {error}") from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a file has no room there: sqlite says of its journal only that it cannot be opened."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room."):
+            return False
+    except OSError as error:
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def named_disk_errors(step: Callable[Params, Result]) -> Callable[Params, Result]:

@@ -1,18 +1,21 @@
 """SIGKILL, EIO and ENOSPC at calls of every step that changes the disk: the same bytes in the end, and no litter."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets_tests.faults.steps import STEPS
-from vlm_assets_tests.faults.trials import Trial, from_line
+from vlm_assets_tests.faults.trials import Trial
 from vlm_assets_tests.faults.watched import Ended, Fault, Mode, watched
 from vlm_assets_tests.waiting import LONG_HANG_S
 
@@ -27,42 +30,53 @@ def watched_or_skipped(action: Callable[[], int], base: Path, fault: Fault | Non
         pytest.skip(f"the kernel lets no process watch the calls of another here: {error}")
 
 
-def run_faults(base: Path, *words: str) -> tuple[list[Trial], str]:
-    """Runs the trials in a process of their own; what came of each, and their counts."""
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one process tried: each trial, what was tried besides by name, and the trials' counts."""
+
+    trials: list[Trial]
+    beside: dict[str, dict[str, Any]]
+    counts: str
+
+
+def run_faults(base: Path, *words: str) -> Ran:
+    """Runs the trials in a process of their own."""
     watched_or_skipped(lambda: 0, base)
     command = [sys.executable, "-m", "vlm_assets_tests.faults.run", str(base / "faults"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    trials = [from_line(line) for line in done.stdout.splitlines()]
     assert done.returncode in {0, 1}, done.stderr
-    assert trials, done.stderr
-    return trials, done.stderr.strip()
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines, done.stderr
+    beside = {line["name"]: line for line in lines if "name" in line}
+    return Ran([Trial(**line) for line in lines if "name" not in line], beside, done.stderr.strip())
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Trial], str]:
-    return run_faults(tmp_path_factory.mktemp("tried"))
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Everything of the default run: what has to be loaded is loaded once."""
+    return run_faults(tmp_path_factory.mktemp("tried"), "--soak", "14", "--machines", "4")
 
 
 @pytest.mark.parametrize("step", DEFAULT)
-def test_each_step_bears_what_happens(tried: tuple[list[Trial], str], step: str):
-    trials = [one for one in tried[0] if one.step == step]
+def test_each_step_bears_what_happens(tried: Ran, step: str):
+    trials = [one for one in tried.trials if one.step == step]
     assert trials
     assert [one for one in trials if one.problems] == []
 
 
-def test_forty_points_were_tried(tried: tuple[list[Trial], str], record_property):
-    record_property("told", f"faults: {tried[1]}")
-    assert len([one for one in tried[0] if one.point]) >= 40
-    assert {one.mode for one in tried[0]} == set(Mode)
+def test_forty_points_were_tried(tried: Ran, record_property):
+    record_property("told", f"faults: {tried.counts}")
+    assert len([one for one in tried.trials if one.point]) >= 40
+    assert {one.mode for one in tried.trials} == set(Mode)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * LONG_HANG_S)
 def test_hundreds_of_points_are_borne(tmp_path: Path, record_property):
-    trials, told = run_faults(tmp_path, "--all", "--every", os.environ.get("TEST_EVERY_FAULT", "13"))
-    record_property("told", f"faults: {told}")
-    assert len({(one.step, one.mode, one.number) for one in trials if one.point}) >= 300
-    assert [one for one in trials if one.problems] == []
+    ran = run_faults(tmp_path, "--all", "--every", os.environ.get("TEST_EVERY_FAULT", "13"))
+    record_property("told", f"faults: {ran.counts}")
+    assert len({(one.step, one.mode, one.number) for one in ran.trials if one.point}) >= 300
+    assert [one for one in ran.trials if one.problems] == []
 
 
 def writes(folder: Path) -> int:
@@ -113,21 +127,29 @@ def test_the_fault_is_met_where_it_was_put(
     assert {path.name for path in (tmp_path / "data").iterdir()} == left
 
 
+@pytest.mark.parametrize("name", ["soak", "machines"])
+def test_what_ends_in_the_middle_ends_as_what_is_undisturbed(tried: Ran, name: str, record_property):
+    """A soak of one machine, and two machines on one bucket: `two_machines` says what must hold."""
+    record_property("told", tried.beside[name]["told"])
+    assert tried.beside[name]["problems"] == []
+
+
 # Names that begin with VLM_ are settings, and others than those there are refused.
-SOAKS = [
-    pytest.param(("--actions", "20"), id="20-actions"),
+LONG = [
+    pytest.param("soak", ("--minutes", os.environ.get("TEST_SOAK_MINUTES", "60")), id="soak-an-hour"),
     pytest.param(
-        ("--minutes", os.environ.get("TEST_SOAK_MINUTES", "60")),
-        id="an-hour",
-        marks=[pytest.mark.slow, pytest.mark.timeout(4 * LONG_HANG_S)],
+        "two_machines", ("--seed", "2", "--actions", os.environ.get("TEST_MACHINE_ACTIONS", "400")),
+        id="machines-400-actions",
     ),
-]
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("size", SOAKS)
-def test_a_soak_ends_as_an_undisturbed_build(tmp_path: Path, size: tuple[str, str], record_property):
+@pytest.mark.slow
+@pytest.mark.timeout(4 * LONG_HANG_S)
+@pytest.mark.parametrize(("program", "size"), LONG)
+def test_so_it_does_for_long(tmp_path: Path, program: str, size: tuple[str, ...], record_property):
     watched_or_skipped(lambda: 0, tmp_path)
-    command = [sys.executable, "-m", "vlm_assets_tests.faults.soak", str(tmp_path / "soak"), *size]
+    command = [sys.executable, "-m", f"vlm_assets_tests.faults.{program}", str(tmp_path / "long"), *size]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    record_property("told", f"soak: {done.stdout.strip()}")
+    record_property("told", f"{program}: {done.stdout.strip()}")
     assert done.returncode == 0, done.stdout + done.stderr

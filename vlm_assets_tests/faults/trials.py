@@ -258,11 +258,6 @@ def as_line(trial: Trial) -> str:
     return json.dumps(asdict(trial))
 
 
-def from_line(line: str) -> Trial:
-    """The trial again."""
-    return Trial(**json.loads(line))
-
-
 def summary(trials: Sequence[Trial]) -> str:
     """How many points were tried, a step and a mode."""
     counts = Counter((one.step, one.mode) for one in trials if one.point)

@@ -19,7 +19,7 @@ from vlm_assets.ingest.slice import build_slice
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
 from vlm_assets.transfer.files import FileHashes
-from vlm_assets.words.disk import named_disk_errors
+from vlm_assets.words.disk import named_disk_errors, naming_database
 from vlm_assets.words.errors import DiskFullError, OperationError, StoreError
 from vlm_assets_tests.workplace import STREET, fill, install
 
@@ -156,3 +156,32 @@ def test_a_database_of_hashes_that_cannot_be_written_is_named(made: Path, monkey
     installation = install(made, {**STREET, "path": made / "in"})
     with pytest.raises(DiskFullError, match=r"/cache/.*\.db: database or disk is full"):
         refresh_listing(installation, installation.catalog.source("street"), force=True)
+
+
+def test_a_cache_whose_folder_cannot_be_made_is_no_list_that_cannot_be_read(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An error of a source would say that upstream is at fault."""
+    installation = install(made, {**STREET, "path": made / "in"})
+    shutil.rmtree(made / "data" / "cache", ignore_errors=True)
+    with (
+        failing(monkeypatch, Path, "mkdir", Fault(BROKEN, 1, made / "data" / "cache")),
+        pytest.raises(StoreError, match=r"/cache/street"),
+    ):
+        refresh_listing(installation, installation.catalog.source("street"), force=True)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(SPACE, DiskFullError), (BROKEN, StoreError)])
+def test_a_database_that_sqlite_cannot_open_is_told_by_what_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StoreError]
+):
+    def failed(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", failed)
+    with (
+        pytest.raises(StoreError, match=r"/a\.db: unable to open") as told,
+        naming_database(tmp_path / "a.db"),
+    ):
+        raise sqlite3.OperationalError("unable to open database file")
+    assert type(told.value) is kind
