@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from vlm_assets.annotate.slice import Annotating
 from vlm_assets.annotate.states import committed_slices, due_slices
-from vlm_assets.annotate.wanted import Wanted, wanted_annotations
+from vlm_assets.annotate.wanted import Wanted, usable_annotations
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.words.errors import VlmAssetsError
@@ -25,7 +25,7 @@ class AnnotateReport(BaseModel):
     files: dict[str, int] = {}
     broken: dict[str, int] = {}
     failed: dict[str, str] = {}
-    """Slices that failed, and why."""
+    """Slices of which something failed, annotations that cannot be made here, and why."""
     seconds: float = 0.0
 
     @property
@@ -46,12 +46,15 @@ def annotate(
 ) -> AnnotateReport:
     """Brings annotations up to date, all or some; run again after any end, it goes on with what is not fresh.
 
-    Raises:
-        AnnotationError: an annotator cannot work on this machine, or imported files are not there.
+    An annotation that cannot be made on this machine (a program, imported files that are not there) fails alone.
     """
     clock = time.monotonic()
     report = AnnotateReport()
-    wanted = [one for one in wanted_annotations(installation.catalog) if names is None or one.name in names]
+    usable, lacking = usable_annotations(installation.catalog)
+    wanted = [one for one in usable if names is None or one.name in names]
+    report.failed = {
+        f"annotation {name}": why for name, why in lacking.items() if names is None or name in names
+    }
     chosen = [
         spec
         for spec in installation.catalog.sources
@@ -67,10 +70,13 @@ def annotate(
         for number, (source, key, due) in enumerate(work):
             progress(f"{source}/{key}", number, len(work))
             try:
-                done = annotating.slice(source, key, due, force=force, wait_s=wait_s).done
+                result = annotating.slice(source, key, due, force=force, wait_s=wait_s)
             except VlmAssetsError as error:
                 report.failed[f"{source}/{key}"] = str(error)
                 continue
+            done = result.done
+            if result.failed:
+                report.failed[f"{source}/{key}"] = "; ".join(dict.fromkeys(result.failed.values()))
             report.slices += bool(done)
             report.files = dict(Counter(report.files) + Counter(done.keys()))
             broken = {name: sum(header.failed.values()) for name, header in done.items() if header.failed}

@@ -29,6 +29,7 @@ from vlm_assets.words.errors import AnnotationError, StoreError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets.words.schema import SAMPLE_SCHEMA
+from vlm_assets.workers.errors import WorkerError
 
 logger = logging.getLogger("vlm_assets.annotate")
 
@@ -45,6 +46,8 @@ class SliceAnnotations:
     """By annotator, computed now."""
     kept: Mapping[str, Header] = field(default_factory=dict)
     """Fresh already."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """By annotator, why there are no values: the others stand."""
     committed: bool = True
     """Whether there is a slice: one that was never fetched has nothing to be annotated."""
     seconds: float = 0.0
@@ -67,18 +70,11 @@ class Annotating:
     """
 
     def __init__(self, installation: Installation, wanted: Sequence[Wanted], *, workers: int = 0) -> None:
-        """Of these annotations, in as many processes at once.
-
-        Raises:
-            AnnotationError: an annotator cannot work on this machine; says what to install.
-        """
+        """Of these annotations, which are usable, in as many processes at once."""
         self._root = installation.root
         self._wanted = wanted
         settings = installation.settings
         names = [one.name for one in wanted if not one.spec.imported]
-        for name in names:
-            if lacks := annotator_of(name).missing():
-                raise AnnotationError(f"annotator {name}: {lacks}")
         self._pool = AnnotatorPool(names, workers or settings.worker_count, cpu_s=settings.decoder_timeout_s)
         self._scores: dict[str, Scores] = {}
 
@@ -94,8 +90,9 @@ class Annotating:
     ) -> SliceAnnotations:
         """Brings the annotations of a slice up to date, all or those of `wanted`; looks at nothing that is fresh.
 
+        An annotator, or imported files, that give what they must not fail alone.
+
         Raises:
-            AnnotationError: an annotator or imported files give what they must not.
             StoreError: the slice is damaged.
             LockHeldError: somebody else annotates it, for longer than `wait_s`.
         """
@@ -110,29 +107,42 @@ class Annotating:
             content = _Slice.of(self._root, version)
             kept = {} if force else {one.name: header for one in wanted if (header := content.fresh(one))}
             due = [one for one in wanted if one.name not in kept]
-            done = {
-                one.name: content.write(one, table, failed) for one, table, failed in self._due(content, due)
-            }
+            done, failed = self._made(content, due)
         seconds = time.monotonic() - clock
         if done:
             logger.info("%s/%s: %s in %.1f s", source, key, ", ".join(sorted(done)), seconds)
-        return SliceAnnotations(done, kept, seconds=seconds)
+        return SliceAnnotations(done, kept, failed, seconds=seconds)
 
-    def _due(
-        self, content: "_Slice", due: Sequence[Wanted]
-    ) -> Iterator[tuple[Wanted, pa.Table, Mapping[str, int]]]:
-        for one in due:
-            if one.spec.imported:
+    def _made(self, content: "_Slice", due: Sequence[Wanted]) -> tuple[dict[str, Header], dict[str, str]]:
+        """What is written now, and why the others are not."""
+        done: dict[str, Header] = {}
+        faults: dict[str, str] = {}
+        for one in (one for one in due if one.spec.imported):
+            try:
                 if one.name not in self._scores:
                     self._scores[one.name] = Scores.read(one.spec)
-                yield one, content.imported(one, self._scores[one.name]), {}
-        computed = [one for one in due if not one.spec.imported]
+                done[one.name] = content.write(one, content.imported(one, self._scores[one.name]), {})
+            except AnnotationError as error:
+                faults[one.name] = str(error)
         for reads in Reads:
-            named = {one.name: one for one in computed if annotator_of(one.name).reads is reads}
-            if named:
-                rows, failed = content.computed(self._pool, reads, list(named))
-                for name, one in named.items():
-                    yield one, table_of(name, filed_schema(one.spec), content.ids, rows[name]), failed[name]
+            named = {
+                one.name: one
+                for one in due
+                if not one.spec.imported and annotator_of(one.name).reads is reads
+            }
+            try:
+                rows, broken = content.computed(self._pool, reads, list(named)) if named else ({}, {})
+            except (AnnotationError, WorkerError) as error:
+                faults |= dict.fromkeys(named, str(error))
+                continue
+            for name, values in rows.items():
+                one = named[name]
+                try:
+                    table = table_of(name, filed_schema(one.spec), content.ids, values)
+                    done[name] = content.write(one, table, broken[name])
+                except AnnotationError as error:
+                    faults[name] = str(error)
+        return done, faults
 
     def close(self) -> None:
         """Ends the processes."""

@@ -58,6 +58,23 @@ def wanted_annotations(catalog: Catalog) -> list[Wanted]:
     return [Wanted(spec, annotation_version(spec)) for spec in catalog.corpus.annotations]
 
 
+def usable_annotations(catalog: Catalog) -> tuple[list[Wanted], dict[str, str]]:
+    """Every annotation of the catalogue that can be made on this machine; of the others, by name, why not."""
+    found: list[Wanted] = []
+    lacking: dict[str, str] = {}
+    for spec in catalog.corpus.annotations:
+        lacks = "" if spec.imported else annotator_of(spec.name).missing()
+        if lacks:
+            lacking[spec.name] = f"annotator {spec.name}: {lacks}"
+            continue
+        try:
+            columns_of(spec)
+            found.append(Wanted(spec, annotation_version(spec)))
+        except AnnotationError as error:
+            lacking[spec.name] = str(error)
+    return found, lacking
+
+
 def annotation_version(spec: AnnotationSpec) -> str:
     """The version that the files of an annotation are to be of.
 

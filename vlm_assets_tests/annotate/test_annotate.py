@@ -1,6 +1,7 @@
 """Annotating committed slices: done once, done again when content or version change, never past a takedown."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.annotate.files import AnnotationState, read_annotation
-from vlm_assets.annotate.run import AnnotateReport, annotate
+from vlm_assets.annotate.run import annotate
 from vlm_assets.annotate.states import annotation_statuses
 from vlm_assets.annotate.wanted import value_columns
 from vlm_assets.annotators import blur
@@ -24,7 +25,6 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.operate.verify import verify
-from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
@@ -259,24 +259,26 @@ def test_new_scores_are_taken_over(annotated: Installation):
 )
 def test_imported_files_that_cannot_be_used(annotated: Installation, columns: dict[str, Any], told: str):
     scores(annotated, **columns)
-    imported = with_annotations(annotated, *SCORES)
-
-    def failed() -> AnnotateReport:
-        report = annotate(imported)
-        if report.failed:
-            raise AnnotationError("; ".join(report.failed.values()))
-        return report
-
-    with pytest.raises(AnnotationError, match=told):
-        failed()
+    imported = with_annotations(annotated, *SCORES, {"name": "jpeg"})
+    report = annotate(imported)
+    assert re.search(told, "; ".join(report.failed.values()))
+    assert (report.exit_code, report.files) == (1, {"jpeg": 2}), "what others give is taken"
 
 
 def test_files_that_are_not_there(annotated: Installation):
     shutil.rmtree(annotated.catalog_dir / "scores", ignore_errors=True)
     imported = with_annotations(annotated, *SCORES)
     assert "no file matches" in annotation_statuses(imported)[0].problem
-    with pytest.raises(AnnotationError, match="no file matches"):
-        annotate(imported)
+    [(name, told)] = annotate(imported).failed.items()
+    assert name == "annotation nsfw"
+    assert "no file matches" in told
+
+
+def test_a_program_that_is_not_there(annotated: Installation, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    report = annotate(with_annotations(annotated, {"name": "ocr"}, {"name": "jpeg"}))
+    assert (report.files, report.exit_code) == ({"jpeg": 2}, 1)
+    assert "tesseract is not installed" in report.failed["annotation ocr"]
 
 
 def test_an_annotator_that_gives_what_it_does_not_declare(

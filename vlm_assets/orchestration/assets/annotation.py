@@ -106,14 +106,15 @@ def annotate_slices(
         dg.Failure: after the last slice, naming those that failed; the others stand.
     """
     from vlm_assets.annotate.slice import Annotating
-    from vlm_assets.annotate.wanted import wanted_annotations
+    from vlm_assets.annotate.wanted import usable_annotations
     from vlm_assets.store.listings import read_listing
 
     remote = line_remote(installation)
     remote.before_slices()
     finish_before(installation, context.log.warning)
     listing = read_listing(installation.root, source)
-    wanted = [one for one in wanted_annotations(installation.catalog) if one.name in names]
+    usable, lacking = usable_annotations(installation.catalog)
+    wanted = [one for one in usable if one.name in names]
     failures: dict[str, str] = {}
     with Annotating(installation, wanted) as annotating:
         for key in keys:
@@ -124,15 +125,18 @@ def annotate_slices(
                     result = annotating.slice(source, key, wait_s=lock_wait_s(context.run))
                 if result.done:
                     remote.after_annotations(source, key)
+                faults = {**lacking, **result.failed}
             except VlmAssetsError as error:
-                failures[key] = str(error)
-                context.log.error("%s/%s failed: %s", source, key, error)  # noqa: TRY400 - one of ours: no trace
-                for name in names:
-                    context.log_event(_failure(name, source, key, str(error)))
-                continue
+                faults = dict.fromkeys(names, str(error))
             for name in names:
-                header = result.headers.get(name)
-                context.log_event(annotation_event(installation, name, source, key, header))
+                if name in faults:
+                    context.log_event(_failure(name, source, key, faults[name]))
+                else:
+                    header = result.headers.get(name)
+                    context.log_event(annotation_event(installation, name, source, key, header))
+            if told := "; ".join(dict.fromkeys(faults[name] for name in names if name in faults)):
+                failures[key] = told
+                context.log.error("%s/%s failed: %s", source, key, told)
     if failures:
         told = "\n".join(f"{key}: {message}" for key, message in failures.items())
         raise dg.Failure(

@@ -49,9 +49,15 @@ from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JO
 from vlm_assets.orchestration.night.ranges import slice_runs
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.orchestration.run.locks import WAIT_S
-from vlm_assets.orchestration.run.pending import TargetState, annotation_ranges, due_slices, target_states
+from vlm_assets.orchestration.run.pending import (
+    TargetState,
+    annotation_ranges,
+    annotations_lacking,
+    due_slices,
+    target_states,
+)
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
-from vlm_assets.words.errors import AllocationError, AnnotationError
+from vlm_assets.words.errors import AllocationError
 
 if TYPE_CHECKING:
     from vlm_assets.store.corpus_lock import CorpusLock, Locked
@@ -123,17 +129,17 @@ class _Build:
 
     def annotate(self) -> None:
         """Annotates what is not fresh of these sources; says nothing where the catalogue names no annotations."""
+        wanted = self.installation.catalog.corpus.annotations
+        lacking = annotations_lacking(self.installation) if wanted else {}
+        for told in lacking.values():
+            self.say(f"Not made here: {told}")
         wishes: list[RunWish] = []
         for spec in self.sources:
-            names = [one.name for one in annotations_of(spec, self.installation.catalog.corpus.annotations)]
+            names = [one.name for one in annotations_of(spec, wanted) if one.name not in lacking]
             if not names:
                 continue
             order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
-            try:
-                ranges, due = annotation_ranges(self.installation, spec, order)
-            except AnnotationError as error:
-                self.say(f"{spec.name} is not annotated: {error}")
-                continue
+            ranges, due = annotation_ranges(self.installation, spec, order)
             if ranges:
                 self.say(f"Annotating {spec.name}: {due} slice{'s' if due > 1 else ''}")
             for first, last in ranges:

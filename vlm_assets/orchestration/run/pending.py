@@ -74,14 +74,11 @@ def _with_manifests(installation: Installation, sources: tuple[str, ...] | None 
 
 
 def annotations_state(installation: Installation) -> str:
-    """A hash that is another whenever annotations may be due: catalogue, versions, and when slices were committed.
+    """A hash that is another whenever annotations may be due: catalogue, versions, and when slices were committed."""
+    from vlm_assets.annotate.wanted import usable_annotations
 
-    Raises:
-        AnnotationError: imported files are not there.
-    """
-    from vlm_assets.annotate.wanted import wanted_annotations
-
-    wanted = [(one.name, one.version) for one in wanted_annotations(installation.catalog)]
+    usable, lacking = usable_annotations(installation.catalog)
+    wanted = [*((one.name, one.version) for one in usable), *sorted(lacking)]
     summaries = [
         (path.parent.name, path.stat().st_mtime_ns)
         for path in sorted((installation.root.path / "datasets").glob(f"*/{MANIFEST}"))
@@ -89,20 +86,26 @@ def annotations_state(installation: Installation) -> str:
     return sha256(repr((installation.catalog.hash, wanted, summaries)).encode()).hexdigest()
 
 
+def annotations_lacking(installation: Installation) -> dict[str, str]:
+    """Annotations of the catalogue that cannot be made on this machine, by name, and why not."""
+    from vlm_assets.annotate.wanted import usable_annotations
+
+    return usable_annotations(installation.catalog)[1]
+
+
 def annotation_ranges(
     installation: Installation, spec: SourceSpec, order: Sequence[str]
 ) -> tuple[list[tuple[str, str]], int]:
     """First and last partition key of each run over what is to be annotated of a source, and how many slices that is.
 
-    A fresh slice between due ones is only looked at. `order`: of the partitions.
-
-    Raises:
-        AnnotationError: imported files are not there.
+    A fresh slice between due ones is only looked at, an annotation that cannot be made here is left out. `order`: of
+    the partitions.
     """
     from vlm_assets.annotate.states import due_slices
-    from vlm_assets.annotate.wanted import wanted_annotations
+    from vlm_assets.annotate.wanted import usable_annotations
 
-    wanted = [one for one in wanted_annotations(installation.catalog) if one.covers(spec)]
+    usable, _ = usable_annotations(installation.catalog)
+    wanted = [one for one in usable if one.covers(spec)]
     due = due_slices(installation, wanted, spec.name) if wanted and spec.enabled else {}
     keys = [key for key in order if key in due]
     most = installation.settings.slices_per_run
