@@ -80,7 +80,7 @@ class Evaluation:
                 return _Part(_constant(value))
             case ast.Name(id=name) if name in TRUTHS:
                 return _Part(pa.scalar(TRUTHS[name]))
-            case ast.Name() | ast.Attribute():
+            case ast.Name() | ast.Attribute() | ast.Subscript():
                 return self._named(name_of(node))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self._with(pc.invert, operand)

@@ -49,11 +49,18 @@ def tree_of(text: str) -> ast.expr:
 
 def names_of(tree: ast.expr) -> set[str]:
     """What it names: `min_side_px`, `blur.laplacian`."""
-    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Subscript))}
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    named = (node for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Name)))
-    found = {ast.unparse(node) for node in named if id(node) not in inner | called}
+    named = (node for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Name, ast.Subscript)))
+    found = {_written(node) for node in named if id(node) not in inner | called}
     return found - {"true", "false"}
+
+
+def _written(node: ast.expr) -> str:
+    """`blur.laplacian`, also where it is written `blur["laplacian"]`."""
+    if isinstance(node, ast.Subscript):
+        return f"{ast.unparse(node.value)}.{ast.literal_eval(node.slice)}"
+    return ast.unparse(node)
 
 
 class Telling:
@@ -96,8 +103,8 @@ class Telling:
                 return Said(np.array(value), np.array(not value))
             case ast.Name(id="true" | "false" as word):
                 return Said(np.array(word == "true"), np.array(word == "false"))
-            case ast.Name() | ast.Attribute():
-                values = self._named(ast.unparse(node), images=images)
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                values = self._named(_written(node), images=images)
                 return Said(values == 1.0, values == 0.0)
         raise UnjudgedError(f"filter: {ast.unparse(node)} is none of the language")
 
@@ -146,8 +153,8 @@ class Telling:
                 return np.array(unicodedata.normalize("NFC", text), object)
             case ast.Constant(value=value):
                 return np.array(float(value))  # type: ignore[arg-type]
-            case ast.Name() | ast.Attribute():
-                return self._named(ast.unparse(node), images=images)
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                return self._named(_written(node), images=images)
             case ast.UnaryOp(op=ast.USub(), operand=inner):
                 return -self._values(inner, images=images)
             case ast.BinOp(left=left, op=op, right=right):

@@ -5,7 +5,6 @@ what kind each part has. Who evaluates it walks the same tree over whole columns
 """
 
 import ast
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
         case ast.Constant():
             _check_constant(node)
             return []
-        case ast.Name() | ast.Attribute():
+        case ast.Name() | ast.Attribute() | ast.Subscript():
             name_of(node)
             return []
         case ast.BoolOp():
@@ -134,7 +133,9 @@ def _check_constant(node: ast.Constant) -> None:
     value = node.value
     if isinstance(value, (bool, str)):
         return
-    if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= _MAX_NUMBER:
+    if (
+        isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER
+    ):  # no infinite one, and no NaN is a literal
         return
     told = "a missing value is said by the key `missing`" if value is None else f"there are: {_USED}"
     raise ExpressionError(f"{_shown(node)} is no value of the language; {told}")
@@ -183,13 +184,17 @@ def function_of(call: ast.Call) -> str:
 
 
 def name_of(node: ast.expr) -> str:
-    """`min_side_px`, or `sharpness.laplacian`.
+    """`min_side_px`, or `blur.laplacian`; `scores["clip-score"]` is `scores.clip-score`.
 
     Raises:
         ExpressionError: something before the point that is no name.
     """
     if isinstance(node, ast.Attribute):
         return f"{name_of(node.value)}.{node.attr}"
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        column = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if isinstance(column, str):
+            return f"{node.value.id}.{column}"
     if isinstance(node, ast.Name):
         return node.id
     raise ExpressionError(f"{_shown(node)} is not part of the language; there are: {_USED}")
@@ -201,7 +206,7 @@ def names_in(tree: ast.expr) -> frozenset[str]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, (ast.Name, ast.Attribute)):
+        if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
             found.add(name_of(node))
         else:
             waiting += _parts(node)
@@ -230,7 +235,7 @@ def _kind(node: ast.expr, columns: Mapping[str, ColumnKind]) -> ColumnKind:
             return _kind_of_constant(node)
         case ast.Name(id="true" | "false"):
             return ColumnKind(Kind.TRUTH)
-        case ast.Name() | ast.Attribute():
+        case ast.Name() | ast.Attribute() | ast.Subscript():
             name = name_of(node)
             if name not in columns:
                 raise ExpressionError(f"no column {name!r}; {did_you_mean(name, columns)}")

@@ -83,6 +83,7 @@ T, F, N = True, False, None
         ("all(i.n > n)", [T, N, F, N]),
         ("any(i.n > min(i.n) + 1)", [F, T, N, N]),
         ("any(i.t in ['y'])", [F, T, T, N]),
+        ("any(i['t'] == 'y') and max(i['n']) > 3", [F, T, N, N]),
         ("any(not b)", None),
     ],
 )

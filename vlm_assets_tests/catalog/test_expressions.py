@@ -19,6 +19,7 @@ COLUMNS = {
     "blank.is_blank": ColumnKind(Kind.TRUTH, of_images=True),
     "language.code": ColumnKind(Kind.TEXT),
     "language.share": ColumnKind(Kind.NUMBER),
+    "scores.clip-score (%)": ColumnKind(Kind.NUMBER),
 }
 
 
@@ -38,6 +39,8 @@ COLUMNS = {
         "has_messages == false",
         "\n min_side_px > -1 \n",
         "any(image_facts.width_px > min(image_facts.height_px))",
+        "scores['clip-score (%)'] > 20",
+        'min(blur["laplacian"]) > 0x10',
     ],
 )
 def test_what_may_be_said(text):
@@ -60,6 +63,14 @@ def test_what_may_be_said(text):
         ("lambda: 1", "is not part of the language"),
         ("f'{min_side_px}' == label", "is not part of the language"),
         ("label[0] == 'a'", "is not part of the language"),
+        ("blur[label] == 1", "is not part of the language"),
+        ("blur['a']['b'] == 1", "is not part of the language"),
+        ("scores['clip'] > 20", "no column 'scores.clip'; did you mean scores.clip-score (%)?"),
+        ("image_bytes > " + "9" * 999, "is no value of the language"),
+        ("image_bytes > 1j", "is no value of the language"),
+        ("image_bytes > ...", "is no value of the language"),
+        ("any(has_text)(1)", "no function"),
+        ("label == '\udcff'", "not an expression"),
         ("(1).real > 0", "is not part of the language"),
         ("min_side_px ** 2 > 1", "is not part of the language"),
         ("min_side_px % 2 == 1", "is not part of the language"),
@@ -100,9 +111,7 @@ def test_what_may_not_be_said(text, told):
 
 
 def test_the_names_in_an_expression():
-    text = (
-        "true and any(blur.laplacian > 3 or image_facts.format in ['min']) and min(blur.x) > language.share"
-    )
+    text = "true and any(blur.laplacian > 3 or image_facts.format in ['min']) and min(blur['x']) > language.share"
     assert names_in(parsed(text)) == {"blur.laplacian", "blur.x", "image_facts.format", "language.share"}
 
 

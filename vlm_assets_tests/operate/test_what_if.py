@@ -1,5 +1,6 @@
 """What a filter would cost, what `check` says of imported values, and where counts of filters are shown."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.allocation.step import allocate
+from vlm_assets.annotators.blur import Blur
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.card import write_card
 from vlm_assets.installation.opening import Installation
@@ -125,6 +128,18 @@ def test_counts_stand_in_status_plan_card_and_lock(fetched):
     assert check_lock(fetched).differences == []
     other = installed(fetched.root.path.parent, {"sharp": {**FILTERS["sharp"], "keep": "true"}})
     assert "target 20: rows, quotas, policies" in check_lock(other).differences[0]
+
+
+def test_values_of_another_version_are_stale_and_held_sources_count_with_what_they_have(fetched, monkeypatch):
+    monkeypatch.setattr(Blur, "version", 2)
+    supply = gather_supply(fetched)
+    assert [one.values for one in supply.slices] == [(), ()]
+    assert [("are stale" in one, "run vlm-assets annotate" in one) for one in supply.incomplete] == [
+        (True, True)
+    ] * 2
+    sources = tuple(spec.model_copy(update={"hold": True}) for spec in fetched.catalog.sources)
+    held = gather_supply(replace(fetched, catalog=fetched.catalog.model_copy(update={"sources": sources})))
+    assert (held.incomplete, len(held.unannotated)) == ((), 2)
 
 
 def test_check_looks_at_imported_values(tmp_path):
