@@ -1,5 +1,7 @@
 """A corpus at a Hub on loopback: what is sent, what is shown, what a takedown leaves."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +11,9 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
+from vlm_assets.cli import app
 from vlm_assets.demo.services.base import Fault
 from vlm_assets.exports.publishing.report import decision_figures
 from vlm_assets.exports.publishing.run import decide, publish_corpus
@@ -182,3 +186,32 @@ def test_without_a_token_that_may_write_it_says_which_to_set(sealed):
     told = expect_error(lambda: publish_corpus(replace(sealed, settings=other), "t", REPO), RemoteError)
     assert "VLM_HF_TOKEN" in told
     assert REPO in told
+
+
+@pytest.fixture
+def called(sealed, monkeypatch) -> Callable[..., Result]:
+    """The program, with the sealed corpus and the token."""
+    monkeypatch.setenv("VLM_CATALOG", str(sealed.catalog_dir))
+    monkeypatch.setenv("VLM_DATA_ROOT", str(sealed.root.path))
+    monkeypatch.setenv("VLM_HF_TOKEN", SETTINGS["hf_token"])
+    monkeypatch.setenv("VLM_ALLOW_PRIVATE_HOSTS", "127.0.0.1")
+    return lambda *words: CliRunner().invoke(app, list(words))
+
+
+def test_the_commands_say_what_they_would_do_and_did(hub, called, tmp_path):
+    words = ("publish", "--repo", REPO, "--target", "t", "--where", "category == 'art'")
+    told = json.loads(called(*words, "--dry-run", "--json").stdout)
+    assert (told["rows"], told["configs"][1]) == (30, {"config": "art", "split": "train", "rows": 30})
+    shown_to_people = called(*words, "--dry-run").stdout
+    assert "config art, split train: 30 rows" in shown_to_people
+    assert "Nothing was sent" in shown_to_people
+    assert written(hub) == []
+    done = json.loads(called(*words, "--json").stdout)
+    assert (done["manifest"]["rows"], done["commit"]) == (30, hub.repos[REPO].commits[-1].sha)
+    assert "0 files of earlier commits are deleted" in called(*words, "--forget-history").stdout
+    misspelt = called("export", "--out", str(tmp_path / "out"), "--where", "categry == 'art'")
+    assert "did you mean category?" in str(misspelt.exception)
+    exported = called(
+        "export", "--target", "t", "--out", str(tmp_path / "out"), "--where", "category == 'art'"
+    )
+    assert exported.stdout.startswith("30 rows in")
