@@ -1,5 +1,6 @@
 """Where an export is made: a folder, or a prefix of an S3 bucket. A name that is there is complete."""
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 DATA: Final = "data/"
 """Below it lie the files with rows; everything else is told by `export.json` or derived from it."""
+CARD: Final = "README.md"
+_CUT: Final = re.compile(rf"\.(?:{re.escape(MANIFEST)}|{re.escape(CARD)})\..*tmp")
 _HASH: Final = "blake3"
 
 
@@ -95,7 +98,14 @@ class _Folder:
             yield
 
     def first(self) -> str | None:
-        return min((path.name for path in self._path.iterdir() if path.name != ".lock"), default=None)
+        data = self._path / DATA
+        empty = data.is_dir() and not any(data.iterdir())  # made before there is a manifest
+        own = {".lock", *(path.name for path in self._cut()), *([data.name] if empty else ())}
+        return min((path.name for path in self._path.iterdir() if path.name not in own), default=None)
+
+    def _cut(self) -> list[Path]:
+        """Small files that a killed export was writing."""
+        return [path for path in self._path.iterdir() if _CUT.fullmatch(path.name)]
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -109,7 +119,7 @@ class _Folder:
     def cleared(self, keep: frozenset[str]) -> int:
         (self._path / DATA).mkdir(exist_ok=True)
         others = [path for path in (self._path / DATA).iterdir() if f"{DATA}{path.name}" not in keep]
-        for path in others:
+        for path in [*others, *self._cut()]:
             path.unlink()
         return sum(not path.name.startswith(".") for path in others)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name
-from vlm_assets.exports.destinations import DATA, Destination, destination_of, refuse_other_content
+from vlm_assets.exports.destinations import CARD, DATA, Destination, destination_of, refuse_other_content
 from vlm_assets.exports.formats import Format
 from vlm_assets.exports.manifest import MANIFEST, ExportedShard, ExportManifest
 from vlm_assets.exports.parquet import write_parquet
@@ -168,7 +168,7 @@ class _Export:
                     progress(read, total)
             finally:
                 pool.shutdown(cancel_futures=True)
-        self.destination.write("README.md", self._card().encode())
+        self.destination.write(CARD, self._card().encode())
         return Exported(self.destination.name, self._tell(complete=True), len(missing), kept, removed)
 
     def _size(self, bits: str) -> int:

@@ -71,7 +71,8 @@ def test_a_cut_export_goes_on_and_ends_with_the_same_bytes(sealed, tmp_path, mon
         patch.setattr(run._Export, "_write", cut)
         with pytest.raises(Cut):
             export_corpus(sealed, "t", form, tmp_path / "out")
-    (tmp_path / "out" / "data" / ".r000.parquet.tmp").write_bytes(b"half")
+    for name in ("data/.r000.parquet.tmp", ".export.json.0a1b2c3d.tmp", ".README.md.0a1b2c3d.tmp"):
+        (tmp_path / "out" / name).write_bytes(b"half")
     told = ExportManifest.model_validate_json((tmp_path / "out" / MANIFEST).read_bytes())
     assert (told.complete, len(told.files)) == (False, 3)
     done = export_corpus(sealed, "t", form, tmp_path / "out")
@@ -133,6 +134,13 @@ def test_a_damaged_shard_is_named(fresh, tmp_path, workers):
     )
     assert path.name in told
     assert "vlm-assets verify" in told
+
+
+def test_one_that_was_killed_before_its_manifest_goes_on(sealed, tmp_path):
+    (tmp_path / "out" / "data").mkdir(parents=True)
+    (tmp_path / "out" / ".export.json.0a1b2c3d.tmp").write_bytes(b"half")
+    done = export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
+    assert contents(tmp_path / "out").keys() == {"README.md", MANIFEST, *done.manifest.files}
 
 
 def test_places_that_cannot_be_are_told(sealed, tmp_path):
