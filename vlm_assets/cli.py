@@ -13,6 +13,7 @@ import vlm_assets.commands.exports
 import vlm_assets.commands.keep
 import vlm_assets.commands.line
 import vlm_assets.commands.lock
+import vlm_assets.commands.papers
 import vlm_assets.commands.setup
 import vlm_assets.commands.start
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands

@@ -139,7 +139,7 @@ def test_a_column_is_declared_once_and_filled_once():
         "vlm_assets/ingest/rows.py",
         "vlm_assets/words/manifest.py",  # the version
         "vlm_assets/operate/migration.py",
-        "vlm_assets/operate/authoring/reference.py",  # for people
+        "vlm_assets/words/column_words.py",  # for people
         "vlm_assets/orchestration/assets/metadata.py",  # for people
     }
 

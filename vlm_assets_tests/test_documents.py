@@ -14,9 +14,9 @@ from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
 from vlm_assets.cli import app
 from vlm_assets.commands.docs import reference
 from vlm_assets.operate.authoring.keys import keys_of
-from vlm_assets.operate.authoring.reference import COLUMN_WORDS
 from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import kinds, source_of
+from vlm_assets.words.column_words import COLUMN_WORDS
 from vlm_assets.words.schema import COLUMNS, FACT_NAMES, FLAT_COLUMNS, Role
 
 TOP = Path(__file__).resolve().parent.parent

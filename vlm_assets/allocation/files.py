@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.certificate import Certificate
+from vlm_assets.allocation.examples import EXAMPLES_FILE, Examples, examples_bytes
 from vlm_assets.allocation.inputs import ALGORITHM_VERSION
 from vlm_assets.allocation.manifest import (
     AllocatedCell,
@@ -74,6 +75,8 @@ class AllocationPlan:
     tombstones: tuple[str, ...]
     inputs: bytes
     """What `inputs_hash` is the sha256 of."""
+    examples: Examples
+    """Rows that each reason excludes, a few."""
 
 
 def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
@@ -89,6 +92,7 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
         entry = file.finish()
     grants = write_bytes(directory / GRANTS_FILE, plan.certificate.to_bytes())
     inputs = write_bytes(directory / INPUTS_FILE, plan.inputs)
+    examples = write_bytes(directory / EXAMPLES_FILE, examples_bytes(plan.examples))
     return AllocationManifest(
         corpus=plan.corpus,
         target=plan.target,
@@ -123,7 +127,7 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
         ),
         excluded=dict(plan.excluded),
         tombstones=plan.tombstones,
-        files={PLAN_FILE: entry, GRANTS_FILE: grants, INPUTS_FILE: inputs},
+        files={PLAN_FILE: entry, GRANTS_FILE: grants, INPUTS_FILE: inputs, EXAMPLES_FILE: examples},
     )
 
 

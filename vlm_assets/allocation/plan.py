@@ -17,6 +17,7 @@ from vlm_assets.allocation.certificate import (
     source_totals,
 )
 from vlm_assets.allocation.duplicates import exact_duplicates
+from vlm_assets.allocation.examples import excluded_examples
 from vlm_assets.allocation.files import AllocationPlan, PlannedSlice, read_plan, write_plan
 from vlm_assets.allocation.inputs import decontamination_files, inputs_bytes, target_rows
 from vlm_assets.allocation.likeness import like_benchmark, near_duplicates
@@ -113,6 +114,7 @@ def plan_allocation(
         certificate=certificate,
         tombstones=tuple(sorted(tombstones.hashes)),
         inputs=inputs,
+        examples=excluded_examples(table, corpus.seed),
     )
 
 

@@ -15,11 +15,12 @@ from vlm_assets.audit.evidence import INPUTS_FILE, Evidence, UnjudgedError, vers
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.once_read import read_hash
 from vlm_assets.audit.recount import Recount
+from vlm_assets.store.papers import DERIVED_FILES
 from vlm_assets.store.slices import file_hash
 from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
-_DERIVED: Final = frozenset({MANIFEST, "README.md", "croissant.json", "report.html"})
+_DERIVED: Final = frozenset({MANIFEST, *DERIVED_FILES})
 _STATE: Final = ("state.json", "dataset_info.json")
 _ALWAYS_HASHED_BYTES: Final = 16 * 2**20
 _CONFIDENCE: Final = 0.95

@@ -86,21 +86,22 @@ def _sum_faults(recount: Recount, sums: dict[str, dict[str, int | Sums]]) -> Ite
             name = f"{cell.category}/{cell.subcategory}/{cell.source}"
             yield f"cell {name}: {counted} rows, the plan grants {cell.grant}"
     for line in recount.evidence.grants.get("sources", ()):
-        counted_line = sums.get(line["source"])
+        counted_line = sums.get(line.get("source"))
         if counted_line is None:
-            yield f"source {line['source']}: in grants.json, not in the plan's inputs"
+            yield f"source {line.get('source')}: in grants.json, not in the plan's inputs"
             continue
         for key in ("admitted", "selected", "excluded", "not_selected"):
-            if _differ(line[key], counted_line[key], 0 if key in ("admitted", "selected") else slack):
-                yield f"source {line['source']}: {key} {counted_line[key]}, grants.json says {line[key]}"
+            if _differ(line.get(key), counted_line[key], 0 if key in ("admitted", "selected") else slack):
+                yield f"source {line['source']}: {key} {counted_line[key]}, grants.json says {line.get(key)}"
     for node in recount.evidence.grants.get("nodes", ()):
-        if node["level"] != "source":
+        if node.get("level") != "source":
             continue
-        *categories, source = node["path"]
+        *categories, source = node.get("path") or ["", ""]
         cell_name = (categories[0], "/".join(categories[1:]), source)
         for key, counts in (("granted", recount.selected_by_cell), ("supply", recount.supply_by_cell)):
-            if _differ(node[key], counts.get(cell_name, 0), slack if key == "supply" else 0):
-                yield f"{'/'.join(node['path'])}: {key} {counts.get(cell_name, 0)}, grants.json says {node[key]}"
+            if _differ(node.get(key), counts.get(cell_name, 0), slack if key == "supply" else 0):
+                name = "/".join([*categories, source])
+                yield f"{name}: {key} {counts.get(cell_name, 0)}, grants.json says {node.get(key)}"
 
 
 def _differ(claimed: int | Sums, counted: int | Sums, slack: int) -> bool:

@@ -80,6 +80,8 @@ class FindingName(StrEnum):
     """What was drawn here was drawn under one renderer identity: in every slice, and (a warning) in the corpus."""
     FONTS = "fonts"
     """No page of the corpus lacks a glyph that it asks for; those drawn with other fonts are counted."""
+    PAPERS = "papers"
+    """Card, Croissant, summary and report say what the ledgers say, and show nothing that was taken down."""
     RIGHTS = "rights"
     """Every licence in the corpus names terms; no declared source waits for terms to be accepted."""
 

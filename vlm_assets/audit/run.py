@@ -10,6 +10,7 @@ from typing import Final
 
 from vlm_assets.audit import (
     checks_files,
+    checks_papers,
     checks_plan,
     checks_rows,
     checks_slices,
@@ -125,7 +126,9 @@ def _judge_all(
 
 
 def _checks() -> Mapping[FindingName, Callable[..., Verdict]]:
-    modules = (checks_files, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream)
+    modules = (
+        checks_files, checks_papers, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream,
+    )  # fmt: skip
     found = {name: function for module in modules for name, function in vars(module).items()}
     return {name: found[f"check_{name}"] for name in finding_names()}
 

@@ -6,7 +6,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import Name, Spec
@@ -305,6 +312,27 @@ class ShardSpec(Spec):
     """Bytes of images in one record batch."""
 
 
+class PapersSpec(Spec):
+    """What people say of the corpus in its papers (card, Croissant, summary, report); it decides nothing else."""
+
+    languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    """Languages of its words, as ISO 639 codes: tr, en."""
+    description: str = ""
+    """What it is, in a sentence or two."""
+    controller: str = ""
+    """Who answers for personal data in it: name and address."""
+    contact: str = ""
+    """Where people ask for a takedown; unset, the contact of the settings."""
+    purpose: str = ""
+    """What it is made and used for."""
+    legal_basis: str = ""
+    """On which personal data in it are processed."""
+    retention: str = ""
+    """How long it is kept."""
+    recipients: str = ""
+    """Whom it is handed to, and in which countries they are."""
+
+
 class CorpusSpec(Spec):
     """`corpus.yaml`."""
 
@@ -342,6 +370,8 @@ class CorpusSpec(Spec):
     """How the corpus is cut into files."""
     keep_versions: int = Field(2, ge=1)
     """Versions of a corpus that stay."""
+    papers: PapersSpec = Field(default_factory=PapersSpec)
+    """What its papers say that no ledger knows."""
 
     @field_validator("formats")
     @classmethod

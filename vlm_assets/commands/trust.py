@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm_assets.commands.app import Json, Target, app, chosen_target, console, installed, print_json
+from vlm_assets.commands.app import Json, Target, app, chosen_target, console, errors, installed, print_json
 from vlm_assets.commands.remote import verify_remote
 from vlm_assets.commands.takedowns import carry_out, finish_here
 from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, shown_steps, size, table
@@ -92,18 +92,45 @@ def verify(
 
 @app.command()
 def show(
-    sample_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or the sha256 of an image.")],
+    sample_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="An id, or the sha256 of an image.")
+    ] = None,
     *,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG", help="Draw a contact sheet here: of these rows, or without ID of a corpus."
+        ),
+    ] = None,
+    target: Target = None,
     as_json: Json = False,
 ) -> None:
     """Show where a row comes from: item, revision, licence, the run that fetched it, the corpora that have it."""
     from vlm_assets.operate.lineage import show_row
 
-    rows = show_row(installed(), sample_id)
+    if sample_id is None:
+        if sheet is None:
+            raise typer.BadParameter("name an ID, or a place for a contact sheet with --sheet")
+        _draw_corpus(sheet, target)
+        return
+    installation = installed()
+    rows = show_row(installation, sample_id)
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
         show_lineage(console, rows)
+    if sheet is not None:
+        from vlm_assets.operate.sheets import sheet_of_rows
+
+        errors.print(str(sheet_of_rows(installation, rows, sheet)), markup=False, soft_wrap=True)
+
+
+def _draw_corpus(sheet: Path, target: str | None) -> None:
+    from vlm_assets.operate.sheets import sheet_of_corpus
+
+    installation = installed()
+    drawn = sheet_of_corpus(installation, chosen_target(installation, target), sheet)
+    console.print(str(drawn), markup=False, soft_wrap=True)
 
 
 @app.command()

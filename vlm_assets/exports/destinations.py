@@ -12,6 +12,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.remote.bucket import Bucket, Content, s3_client
 from vlm_assets.remote.names import RemoteAddress
 from vlm_assets.store.arrow_files import replace_file, sync_directory
+from vlm_assets.store.papers import CROISSANT_FILE
 from vlm_assets.store.slices import file_hash
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 DATA: Final = "data/"
 """Below it lie the files with rows; everything else is told by `export.json` or derived from it."""
 CARD: Final = "README.md"
-_CUT: Final = re.compile(rf"\.(?:{re.escape(MANIFEST)}|{re.escape(CARD)})\..*tmp")
+_CUT: Final = re.compile(rf"\.(?:{re.escape(MANIFEST)}|{re.escape(CARD)}|{re.escape(CROISSANT_FILE)})\..*tmp")
 _HASH: Final = "blake3"
 
 

@@ -19,7 +19,9 @@ from vlm_assets.exports.rows import Bool, check_hash, shard_batches, wanted_rows
 from vlm_assets.exports.webdataset import write_tar
 from vlm_assets.exports.where import Where
 from vlm_assets.installation.opening import Installation
+from vlm_assets.papers.croissant import croissant_of_parquet
 from vlm_assets.store.arrow_files import HashingFile
+from vlm_assets.store.papers import CROISSANT_FILE
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
@@ -169,6 +171,9 @@ class _Export:
             finally:
                 pool.shutdown(cancel_futures=True)
         self.destination.write(CARD, self._card().encode())
+        if self.place.format is Format.PARQUET:
+            rows = sum(one.rows for one in self.done.values())
+            self.destination.write(CROISSANT_FILE, croissant_of_parquet(self.corpus, rows))
         return Exported(self.destination.name, self._tell(complete=True), len(missing), kept, removed)
 
     def _size(self, bits: str) -> int:

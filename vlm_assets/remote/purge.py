@@ -13,11 +13,13 @@ from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.download import fetch_object
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
+from vlm_assets.remote.local import StoredVersion
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import ANNOTATIONS, AREAS, DAGSTER, Name
 from vlm_assets.remote.on_commit import push_annotations, push_listing, push_names, push_tombstones
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.prune import PruneOrder, prune_remote
+from vlm_assets.store.papers import SHOWN_FILE, shown_rows
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
 from vlm_assets.store.taken_down import covered_rows, taken_down_in
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
@@ -85,15 +87,16 @@ class _Purge:
         areas = [ANNOTATIONS, *(f"{area}/" for area in (*AREAS, DAGSTER))]
         inventory = take_inventory(self._bucket, areas)
         holding = self._holding(inventory)
+        stale = self._stale_papers(inventory, holding)
         corpora = [one for one in holding if one.area == "corpora"]
         plans = [Name("allocations", one.group, one.leaf) for one in corpora]
-        here = [one for one in (*holding, *plans) if one.link(root).is_symlink()]
+        here = [one for one in (*holding, *stale, *plans) if one.link(root).is_symlink()]
         push_names(self._installation, sorted(here), bucket=self._bucket)
         hosts = [name for name in inventory.names() if name.area == DAGSTER]
         order = PruneOrder(
             keep_versions=_EVERY,
             grace_s=0.0,
-            purge=frozenset(map(str, [*holding, *hosts])),
+            purge=frozenset(map(str, [*holding, *stale, *hosts])),
             drop=frozenset(map(str, hosts)),
             for_good=True,
             forget=frozenset(tainted(root, inventory)),
@@ -111,6 +114,16 @@ class _Purge:
             name
             for name, versions in sorted(inventory.versions().items())
             if name.area in {"datasets", "corpora"} and any(self._look.holds(name, one) for one in versions)
+        ]
+
+    def _stale_papers(self, inventory: Inventory, holding: Collection[Name]) -> list[Name]:
+        """Corpora that are clean here, and whose papers at the remote still show what was taken down."""
+        return [
+            name
+            for name, versions in sorted(inventory.versions().items())
+            if name.area == "corpora"
+            and name not in holding
+            and any(self._look.papers_hold(name, one) for one in versions if inventory.tag(name.beside(one)))
         ]
 
     def _pinned(self, labels: Collection[str]) -> list[str]:
@@ -168,13 +181,36 @@ class RemoteLook:
             logger.warning("%s@%s: %s; taken to hold the rows", name, version, error)
             return True
 
+    def papers_hold(self, name: Name, version: str) -> bool:
+        """Whether the papers of a version at the remote show what was taken down; unreadable ones are taken to."""
+        stored = read_remote_version(self._bucket, name, version)
+        folder = self._root.path / ".remote" / "look" / f"{name.leaf}-{version}-papers"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            return self._shown_by_papers(stored, folder)
+        except StoreError as error:
+            logger.warning("%s@%s: %s; taken to show the rows", name, version, error)
+            return True
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _shown_by_papers(self, stored: StoredVersion, folder: Path) -> bool:
+        entry = stored.beside.files.get(SHOWN_FILE)
+        if entry is None:
+            return False
+        fetch_object(self._bucket, entry, folder / SHOWN_FILE)
+        return bool(shown_rows(folder, self._takedowns.ids, self._takedowns.image_sha256))
+
     def _fetched(self, name: Name, version: str) -> bool:
-        """Looks at its indexes, and only where they have covered rows at what they show."""
+        """Looks at its papers and indexes, and only where these have covered rows at what they show."""
         stored = read_remote_version(self._bucket, name, version)
         folder = self._root.path / ".remote" / "look" / f"{name.leaf}-{version}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
+            if self._shown_by_papers(stored, folder):
+                return True
             for path in (path for path in stored.files if path.startswith("index")):
                 fetch_object(self._bucket, stored.files[path], folder / path)
                 covered = covered_rows(folder / path, self._takedowns.ids, self._takedowns.image_sha256)

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.remote.names import names_on_disk, pins_on_disk
+from vlm_assets.store.papers import DERIVED_FILES
 from vlm_assets.words.layout import DataRoot
 
 _BESIDE: Final = {
     "datasets": ("run.json",),
     "allocations": (),
-    "corpora": ("README.md", "croissant.json", "report.html"),
+    "corpora": DERIVED_FILES,
 }
 """Files that may change after the commit, by area. By time: they hold clocks or are written once."""
 

@@ -32,7 +32,7 @@ from vlm_assets.sources._folder_archives import (
 )
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOutReason, Reject, SourceError
@@ -77,7 +77,11 @@ class ClientFolder:
     version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = ClientFolderSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset()
+        requests=Requests.NONE,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset(),
+        obtained=Obtained.PRIVATE,
     )
 
     def list(self, spec: ClientFolderSpec, context: ListContext) -> Listed:

@@ -23,7 +23,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import NO_IMAGES, data_file_hints, member_events, tables_beside
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of, nfc, slice_key
@@ -57,7 +57,11 @@ class GithubRelease:
     version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = GithubReleaseSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.ONE_AN_ITEM, renders_pages=False, memory_mib=8_192, badges=frozenset({"github"})
+        requests=Requests.ONE_AN_ITEM,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset({"github"}),
+        obtained=Obtained.PUBLIC,
     )
 
     def list(self, spec: GithubReleaseSpec, context: ListContext) -> Listed:

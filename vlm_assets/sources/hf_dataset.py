@@ -17,7 +17,7 @@ from vlm_assets.captions.trees import METADATA, SIDECAR
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Event, Item, Listed, ListedSlice
@@ -67,6 +67,7 @@ class HfDataset:
         renders_pages=False,
         memory_mib=8_192,
         badges=frozenset({"huggingface"}),
+        obtained=Obtained.PUBLIC,
     )
 
     def list(self, spec: HfDatasetSpec, context: ListContext) -> Listed:

@@ -20,7 +20,7 @@ from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOutReason, RejectReason, SourceError
@@ -52,7 +52,11 @@ class HfDisk:
     version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = HfDiskSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.NONE, renders_pages=False, memory_mib=8_192, badges=frozenset({"huggingface"})
+        requests=Requests.NONE,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset({"huggingface"}),
+        obtained=Obtained.PRIVATE,
     )
 
     def list(self, spec: HfDiskSpec, context: ListContext) -> Listed:

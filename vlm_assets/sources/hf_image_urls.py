@@ -13,7 +13,7 @@ from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.records import Item, Listed, Record
@@ -74,6 +74,7 @@ class HfImageUrls:
         renders_pages=False,
         memory_mib=8_192,
         badges=frozenset({"huggingface"}),
+        obtained=Obtained.CRAWLED,
     )
 
     def list(self, spec: HfImageUrlsSpec, context: ListContext) -> Listed:

@@ -11,7 +11,7 @@ from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -54,7 +54,11 @@ class ImageUrls:
     version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = ImageUrlsSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.ONE_AN_ITEM, renders_pages=False, memory_mib=8_192, badges=frozenset()
+        requests=Requests.ONE_AN_ITEM,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset(),
+        obtained=Obtained.CRAWLED,
     )
 
     def list(self, spec: ImageUrlsSpec, context: ListContext) -> Listed:

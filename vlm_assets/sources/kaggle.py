@@ -44,7 +44,7 @@ from vlm_assets.sources._archives import (
 )
 from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, read_members_of, sort_out
 from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record, RecordImage
@@ -99,7 +99,11 @@ class KaggleSource:
     version: ClassVar[int] = 2
     spec_type: ClassVar[type[SourceSpec]] = KaggleSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.ONE_A_SOURCE, renders_pages=False, memory_mib=8_192, badges=frozenset()
+        requests=Requests.ONE_A_SOURCE,
+        renders_pages=False,
+        memory_mib=8_192,
+        badges=frozenset(),
+        obtained=Obtained.PUBLIC,
     )
 
     def list(self, spec: KaggleSpec, context: ListContext) -> Listed:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.spiders.crawl import crawl, default_base_url, spiders
 from vlm_assets.spiders.model import CrawlTask
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -64,7 +64,11 @@ class Newspapers:
     version: ClassVar[int] = 4
     spec_type: ClassVar[type[SourceSpec]] = NewspapersSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.ONE_AN_ITEM, renders_pages=True, memory_mib=16_384, badges=frozenset()
+        requests=Requests.ONE_AN_ITEM,
+        renders_pages=True,
+        memory_mib=16_384,
+        badges=frozenset(),
+        obtained=Obtained.CRAWLED,
     )
 
     def list(self, spec: NewspapersSpec, context: ListContext) -> Listed:

@@ -13,7 +13,7 @@ from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources._packed_documents import is_pdf_head, is_pdf_name, packed_pages
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOutReason, Reject, RejectReason, SourceError
@@ -46,7 +46,11 @@ class PdfFolder:
     version: ClassVar[int] = 4
     spec_type: ClassVar[type[SourceSpec]] = PdfFolderSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.NONE, renders_pages=True, memory_mib=16_384, badges=frozenset()
+        requests=Requests.NONE,
+        renders_pages=True,
+        memory_mib=16_384,
+        badges=frozenset(),
+        obtained=Obtained.PRIVATE,
     )
 
     def list(self, spec: PdfFolderSpec, context: ListContext) -> Listed:

@@ -23,6 +23,17 @@ class Requests(StrEnum):
     """Each item by itself."""
 
 
+class Obtained(StrEnum):
+    """How a kind comes by its data, in the classes of the EU's template for summaries of training data."""
+
+    PUBLIC = "public_datasets"
+    """Datasets that somebody publishes for anybody to download."""
+    CRAWLED = "crawled"
+    """Asked for from the servers of many, address by address."""
+    PRIVATE = "private_datasets"
+    """Handed over by a third party, or lying on this machine's disks already."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What fetching a kind takes, for whoever plans or places its work. No field has a default: each kind tells all.
@@ -38,6 +49,8 @@ class Traits:
     """Of a machine that works on one slice at a time."""
     badges: frozenset[str]
     """Further kinds, for which the UI has a picture."""
+    obtained: Obtained
+    """What a summary of training data files it under."""
 
 
 class Source(Protocol[SpecT_contra]):

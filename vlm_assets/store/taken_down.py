@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vlm_assets.store.papers import shown_rows
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.tombstones import StoredTombstones
@@ -87,14 +88,14 @@ def taken_down_in(folder: Path, takedowns: StoredTombstones) -> list[str]:
     """Ids of rows in a version of a slice or corpus that are taken down and whose content is still there.
 
     A folder without an index, as that of a plan, has none. In a corpus such a row is left out and not emptied, so
-    whichever is found is one too many.
+    whichever is found is one too many; and so is one that its papers show.
 
     Raises:
         StoreError: a file is damaged.
     """
     if not takedowns.ids and not takedowns.image_sha256:
         return []
-    found: list[str] = []
+    found = shown_rows(folder, takedowns.ids, takedowns.image_sha256)
     for path in sorted(folder.glob("index*.arrow")):
         rows = covered_rows(path, takedowns.ids, takedowns.image_sha256)
         if len(rows) and path.name == INDEX_FILE:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.allocation.churn import Change, churn
+from vlm_assets.allocation.examples import EXAMPLES, read_examples
 from vlm_assets.allocation.files import PLAN_SCHEMA, read_plan, write_plan
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.allocation.plan import plan_allocation
@@ -52,11 +53,32 @@ def test_a_plan_reads_back_as_it_was_written(tmp_path):
     assert AllocationManifest.from_bytes(plan.manifest.to_bytes()) == plan.manifest
 
 
+def test_a_few_rows_of_each_reason_are_named(tmp_path):
+    cat = catalog([source("a", max_samples=30), source("b")], targets={"t": 25})
+    supply = [
+        commit(tmp_path, "a", "s", rows(0, 50)),
+        commit(tmp_path, "b", "s", [*rows(60, 62), *rows(0, 50)]),  # all but the first two again
+    ]
+    plan = stored(cat, supply, tmp_path / "plan")
+    found = read_examples(plan.directory)
+    assert {name: len(some) for name, some in found.items()} == {
+        "max_samples": EXAMPLES,
+        "duplicate": EXAMPLES,
+    }
+    assert {one[:2] for one in found["max_samples"]} == {("a", "s")}
+    assert {one[:2] for one in found["duplicate"]} == {("b", "s")}
+    assert min(row for _, _, row in found["duplicate"]) >= 2
+    chosen = {("a", "s", row) for one in plan.slices() for row in one.row.tolist() if one.ordinal == 0}
+    assert not chosen & set(found["max_samples"])
+    (plan.directory / "excluded.json").unlink()
+    assert read_examples(plan.directory) == {}
+
+
 def test_equal_inputs_give_equal_bytes_and_no_floats(tmp_path):
     cat = catalog([source("a", weight="1/3"), source("b", weight="2")], targets={"t": 7})
     supply = [commit(tmp_path, "b", "t", rows(0, 20)), commit(tmp_path, "a", "s", rows(10, 40))]
     one, other = stored(cat, supply, tmp_path / "1"), stored(cat, supply[::-1], tmp_path / "2")
-    for name in ("plan.arrow", "grants.json", "metadata.json"):
+    for name in ("plan.arrow", "grants.json", "excluded.json", "metadata.json"):
         assert (one.directory / name).read_bytes() == (other.directory / name).read_bytes()
 
     def kinds(value):

@@ -19,10 +19,10 @@ from PIL import Image
 from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
-from vlm_assets.corpus.card import write_card
 from vlm_assets.images.dhash import dhash
 from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.operate.takedown import finish_takedowns
+from vlm_assets.papers.write import write_papers
 from vlm_assets.settings import load_settings
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import swap_link
@@ -108,12 +108,12 @@ _made: list[Installation] = []
 
 
 def good_once(factory: pytest.TempPathFactory) -> Installation:
-    """The good corpus, and a smaller one, with their cards: made once a test session. Only to be copied or read."""
+    """The good corpus, and a smaller one, with their papers: made once a test session. Only to be copied or read."""
     if not _made:
         installation = good_corpus(factory.mktemp("good"))
         build(installation, "t12")
         for target in (TARGET, "t12"):
-            write_card(installation, target)
+            write_papers(installation, target)
         finish_takedowns(installation)
         _made.append(installation)
     return _made[0]

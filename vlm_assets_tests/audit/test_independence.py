@@ -19,6 +19,7 @@ PACKAGE = Path(vlm_assets.__file__).parent
 FORBIDDEN = (
     "vlm_assets.allocation",
     "vlm_assets.corpus",
+    "vlm_assets.papers",
     "vlm_assets.words.keys",
     "vlm_assets.allocation.committed",
     "dagster",

@@ -21,6 +21,7 @@ from vlm_assets.audit.run import audit_corpus
 from vlm_assets.ingest.slice import build_slice
 from vlm_assets.installation.opening import open_installation
 from vlm_assets.settings import load_settings
+from vlm_assets.store.papers import DERIVED_FILES, remove_papers
 from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets_tests.audit.breaking import (
@@ -598,10 +599,67 @@ def test_a_quick_audit_hashes_small_data_files_whole(good, tmp_path):
     assert "shard_files" in {str(f.name) for f in findings if f.failed}
 
 
+def edit_summary(b: Broken, change: Callable[[Any], None]) -> None:
+    path = b.corpus / "summary.json"
+    content = orjson.loads(path.read_bytes())
+    change(content)
+    path.write_bytes(orjson.dumps(content))
+
+
+@mutation("papers")
+def a_licence_with_a_row_more_in_the_summary(b: Broken) -> None:
+    edit_summary(b, lambda content: content["licences"]["CC0-1.0"].update(rows=99))
+
+
+@mutation("papers")
+def a_reject_less_in_the_summary(b: Broken) -> None:
+    edit_summary(b, lambda content: content["processing"].update(rejects={}))
+
+
+@mutation("papers")
+def a_private_source_told_to_be_public(b: Broken) -> None:
+    def swap(content: Any) -> None:
+        sources = content["sources"]
+        sources["public_datasets"], sources["private_datasets"] = sources["private_datasets"], []
+
+    edit_summary(b, swap)
+
+
+@mutation("papers")
+def another_count_in_croissant(b: Broken) -> None:
+    path = b.corpus / "croissant.json"
+    path.write_bytes(path.read_bytes().replace(b'"composition/present": 9', b'"composition/present": 8'))
+
+
+@mutation("papers")
+def rows_that_the_header_of_the_card_does_not_have(b: Broken) -> None:
+    path = b.corpus / "README.md"
+    path.write_text(path.read_text("utf-8").replace("num_examples: 30", "num_examples: 31"), "utf-8")
+
+
+@mutation("papers")
+def a_report_of_another_corpus(b: Broken) -> None:
+    path = b.corpus / "report.html"
+    path.write_text(path.read_text("utf-8").replace(b.manifest["root_hash"], "0" * 64), "utf-8")
+
+
+@mutation("papers")
+def a_paper_that_is_gone(b: Broken) -> None:
+    (b.corpus / "summary.json").unlink()
+
+
+@mutation("papers")
+def papers_cut_while_they_were_written(b: Broken) -> None:
+    path = b.corpus / "papers.json"
+    path.write_bytes(path.read_bytes().replace(b'"complete": true', b'"complete": false'))
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_mutation_is_caught_by_name(good, tmp_path, name):
     break_it, expected, _why = MUTATIONS[name]
     broken = copy_of(good, tmp_path)
+    if "papers" not in expected:
+        remove_papers(broken.corpus)  # they are of the good one
     break_it(broken)
     findings = audit_corpus(broken.installation, TARGET, full=True)
     told = {str(f.name): (f.observed, list(f.examples)) for f in findings if f.failed}
@@ -615,7 +673,7 @@ def test_no_byte_of_corpus_or_plan_changes_unseen(good, tmp_path, seed):
     random = Random(seed)
     broken = copy_of(good, tmp_path)
     folder = broken.corpus if seed % 3 else broken.plan
-    path = random.choice([p for p in sorted(folder.iterdir()) if p.suffix != ".md"])
+    path = random.choice([p for p in sorted(folder.iterdir()) if p.name not in DERIVED_FILES])
     content = bytearray(path.read_bytes())
     for _ in range(random.choice((1, 1, 8))):
         content[random.randrange(len(content))] ^= 1 << random.randrange(8)
@@ -629,6 +687,7 @@ def test_no_byte_of_corpus_or_plan_changes_unseen(good, tmp_path, seed):
 def test_workers_find_what_one_process_finds(good, tmp_path, monkeypatch):
     monkeypatch.setattr("vlm_assets.audit.run._IN_PROCESS_BYTES", 0)
     broken = copy_of(good, tmp_path)
+    remove_papers(broken.corpus)
     swap_two_images(broken)
     installation = open_installation(
         load_settings(None, catalog=tmp_path / "catalog", data_root=tmp_path / "data", workers=2)

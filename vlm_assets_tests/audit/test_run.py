@@ -4,6 +4,7 @@ import pytest
 
 from vlm_assets.audit import (
     checks_files,
+    checks_papers,
     checks_plan,
     checks_rows,
     checks_slices,
@@ -15,7 +16,15 @@ from vlm_assets.audit.findings import FindingName, Verdict, exit_code, finding_n
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets_tests.audit.breaking import TARGET, good_once
 
-MODULES = (checks_files, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream)
+MODULES = (
+    checks_files,
+    checks_papers,
+    checks_plan,
+    checks_rows,
+    checks_slices,
+    checks_state,
+    checks_upstream,
+)
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,12 @@ def test_one_that_was_killed_before_its_manifest_goes_on(sealed, tmp_path):
     (tmp_path / "out" / "data").mkdir(parents=True)
     (tmp_path / "out" / ".export.json.0a1b2c3d.tmp").write_bytes(b"half")
     done = export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
-    assert contents(tmp_path / "out").keys() == {"README.md", MANIFEST, *done.manifest.files}
+    assert contents(tmp_path / "out").keys() == {
+        "README.md",
+        "croissant.json",
+        MANIFEST,
+        *done.manifest.files,
+    }
 
 
 def test_places_that_cannot_be_are_told(sealed, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 import pytest
 
-from vlm_assets.corpus.card import write_card
+from vlm_assets.papers.write import write_papers
 from vlm_assets_tests.exports.corpora import COUNT, corpus_rows
 
 TOP = Path(__file__).resolve().parents[2]
@@ -102,7 +102,7 @@ def test_a_training_goes_on_with_the_next_row_on_other_ranks_too(read):
 
 
 def test_the_card_says_the_one_call_that_opens_the_folder(sealed):
-    card = write_card(sealed, "t").path.read_text("utf-8")
+    card = write_papers(sealed, "t").card.read_text("utf-8")
     (snippet,) = re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
     exec(snippet.replace("<data root>", str(sealed.root.path)), names)  # noqa: S102 - the card's own code

@@ -3,10 +3,10 @@
 import pytest
 
 from vlm_assets.audit.run import audit_corpus
-from vlm_assets.corpus.card import write_card
 from vlm_assets.ingest.rights import source_terms
 from vlm_assets.operate.status import read_status
 from vlm_assets.orchestration.assets.metadata_line import rights_table, terms_table
+from vlm_assets.papers.write import write_papers
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once
 from vlm_assets_tests.audit.test_mutations import _edit_catalog
 from vlm_assets_tests.orchestration.kit import rows_of
@@ -52,12 +52,12 @@ def test_the_audit_warns_of_terms_that_nobody_accepted(broken):
 
 
 def test_the_card_and_its_page_list_them(broken):
-    card = write_card(broken.installation, TARGET)
-    text = card.path.read_text("utf-8")
+    papers = write_papers(broken.installation, TARGET)
+    text = papers.card.read_text("utf-8")
     assert "| street | client_folder | open | https://example.org/terms |  |" in text
     assert f"| accepted | https://example.org/rules | {ACCEPTED} |" in text
-    [name] = card.figures["takedowns"]["names"]
+    [name] = papers.figures["takedowns"]["names"]
     assert name in text
-    terms = rows_of(terms_table(card.figures).value)
+    terms = rows_of(terms_table(papers.figures).value)
     assert ["street", "https://example.org/terms", "NOT ACCEPTED"] in terms
-    assert "CC-BY-4.0" in {row[0] for row in rows_of(rights_table(card.figures).value)}
+    assert "CC-BY-4.0" in {row[0] for row in rows_of(rights_table(papers.figures).value)}

@@ -1,6 +1,5 @@
 import pytest
 
-from vlm_assets.corpus.card import card_figures, render_card, write_card
 from vlm_assets.corpus.diff import diff_corpora
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.operate.lineage import show_row
@@ -85,21 +84,3 @@ def test_diff_counts_per_source_and_subcategory(good):
     assert back.totals == {"added": 0, "removed": 18, "kept": 12}
     with pytest.raises(StoreError, match="there are targets t12, t30 and versions"):
         diff_corpora(good, "t13", TARGET)
-
-
-def test_the_card_counts_what_is_there(good):
-    figures = card_figures(good.root, good.root.corpus("good", TARGET).resolve())
-    assert figures["rows"] == 30
-    assert sum(one["present"] for one in figures["composition"]) == 30
-    assert sum(one["rows"] for one in figures["licences"].values()) == 30
-    assert next(one for one in figures["sources"] if one["source"] == "murky")["why_none"]
-    assert figures["excluded"]["duplicate"] == 1
-    assert figures["rejects"] == {"truncated": 1}
-    card = write_card(good, TARGET)
-    text = card.path.read_text("utf-8")
-    assert text == render_card(figures)
-    import yaml
-
-    header = yaml.safe_load(text.split("---\n")[1])
-    assert header["license"] == ["cc-by-4.0", "cc0-1.0"]
-    assert header["size_categories"] == ["n<1K"]

@@ -14,13 +14,13 @@ from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.allocation.step import allocate
 from vlm_assets.annotators.blur import Blur
 from vlm_assets.corpus.build import build_corpus
-from vlm_assets.corpus.card import write_card
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.lock import check_lock, write_lock
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status, show_what_if
 from vlm_assets.operate.what_if import problems_of_filters, what_if
+from vlm_assets.papers.write import write_papers
 from vlm_assets.words.errors import AllocationError, ConfigError
 from vlm_assets_tests.annotate.made import write_blur
 from vlm_assets_tests.workplace import STREET, expect_error, fill, ingest, install
@@ -121,8 +121,8 @@ def test_counts_stand_in_status_plan_card_and_lock(fetched):
     plan = forecast(fetched, "20")
     assert plan.exact
     assert "filter:sharp 3" in shown(show_forecast, plan)
-    card = write_card(fetched, "20")
-    assert "| filter:sharp | 6 |" in card.path.read_text("utf-8")
+    papers = write_papers(fetched, "20")
+    assert "| filter:sharp | 6 |" in papers.card.read_text("utf-8")
     lock = write_lock(fetched, ["20"])
     assert lock.exit_code == 0
     assert check_lock(fetched).differences == []

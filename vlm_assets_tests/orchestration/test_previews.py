@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from vlm_assets.images.thumbnails import thumbnail
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.orchestration.assets.previews import forget_previews
-from vlm_assets.orchestration.assets.thumbnails import _thumbnail
+from vlm_assets.orchestration.assets.thumbnails import SIDE_PX, data_url
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, dataset_key
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
@@ -16,9 +17,9 @@ from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 def small(number: int) -> bytes:
     """The preview of a picture as the event log holds it."""
-    url = _thumbnail(picture(number), "JPEG")
-    assert url
-    return url.encode()
+    made = thumbnail(picture(number), {"format": "JPEG", "width_px": 64, "height_px": 48}, SIDE_PX)
+    assert made
+    return data_url(made).encode()
 
 
 def held(home: Path, what: bytes) -> list[str]:

@@ -27,7 +27,7 @@ MADE_UP = """
 from typing import ClassVar
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources.protocol import Requests, Traits
+from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.records import Item, Listed, ListedSlice
 
 
@@ -40,7 +40,8 @@ class Well:
     version: ClassVar[int] = 1
     spec_type: ClassVar[type[SourceSpec]] = WellSpec
     traits: ClassVar[Traits] = Traits(
-        requests=Requests.{requests}, renders_pages={pages}, memory_mib={memory}, badges=frozenset({{"water"}})
+        requests=Requests.{requests}, renders_pages={pages}, memory_mib={memory}, badges=frozenset({{"water"}}),
+        obtained=Obtained.PRIVATE,
     )
 
     def list(self, spec, context):

@@ -1,17 +1,18 @@
 """The card of a published repository: the corpus's own, with the files, configs and the call that opens them here."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vlm_assets.corpus.card import CARD_FILE
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.exports.manifest import MANIFEST
 from vlm_assets.exports.publishing.plan import PlannedFile, configs, rows_by_config
 from vlm_assets.exports.where import Where
 from vlm_assets.images.plugins import READER_LINES
+from vlm_assets.store.papers import CARD_FILE
 
 _FENCE = "---\n"
 
@@ -51,11 +52,18 @@ def _opening(
 
 
 def _corpus_card(version: Path) -> tuple[dict[str, Any], str]:
-    """Header of the corpus's card and its sections; both empty where there is none yet."""
+    """Header of the corpus's card and its sections; both empty where there is none yet.
+
+    Without what is of the corpus's own files (columns, sizes), and without samples: these may be rows that are not
+    published, and would stay in the repository's history.
+    """
     try:
         text = (version / CARD_FILE).read_text("utf-8")
     except FileNotFoundError:
         return {}, ""
     _, head, body = text.split(_FENCE, 2) if text.startswith(_FENCE) else ("", "", text)
     sections = body.find("\n## ")
-    return yaml.safe_load(head) or {}, body[sections + 1 :] if sections >= 0 else ""
+    header = yaml.safe_load(head) or {}
+    header.pop("dataset_info", None)
+    kept = body[sections + 1 :] if sections >= 0 else ""
+    return header, re.sub(r"^## Samples\n.*?(?=^## |\Z)", "", kept, flags=re.MULTILINE | re.DOTALL)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.corpus.build import build_corpus
-from vlm_assets.corpus.card import CARD_FILE, write_card
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion
 from vlm_assets.operate.takedown.rows import versions_in
+from vlm_assets.papers.write import write_papers
+from vlm_assets.store.papers import SHOWN_FILE
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest, remove_version
@@ -47,7 +48,7 @@ class Corpora:
     def rewrite(self) -> None:
         """Rewrites those in force that have the rows, from the slice versions that their plans name.
 
-        One that was rewritten by a run which was cut before its card gets the card now.
+        One that was rewritten by a run which was cut before its papers gets the papers now.
         """
         for link in corpus_links(self.root):
             version = current_version(link)
@@ -55,12 +56,12 @@ class Corpora:
                 continue
             if self.holds(version):
                 self._rewrite(link, version)
-            elif self._lacks_its_card(version):
-                self._write_card(link.parent.name, link.name)
+            elif self._lacks_its_papers(version):
+                self._write_papers(link.parent.name, link.name)
 
-    def _lacks_its_card(self, version: Path) -> bool:
-        """Whether a takedown has written it, and not its card."""
-        return not (version / CARD_FILE).is_file() and read_manifest(version, CorpusManifest).holes > 0
+    def _lacks_its_papers(self, version: Path) -> bool:
+        """Whether a takedown has written it, and not its papers."""
+        return not (version / SHOWN_FILE).is_file() and read_manifest(version, CorpusManifest).holes > 0
 
     def _rewrite(self, link: Path, version: Path) -> None:
         corpus, target = link.parent.name, link.name
@@ -90,14 +91,14 @@ class Corpora:
                 shards_kept=len(kept),
             )
         )
-        self._write_card(corpus, target)
+        self._write_papers(corpus, target)
 
-    def _write_card(self, corpus: str, target: str) -> None:
+    def _write_papers(self, corpus: str, target: str) -> None:
         declared = self.installation.catalog.corpus
         if corpus != declared.name or target not in declared.targets:
-            self.remarks.append(f"corpus {corpus}/{target} is not in the catalogue: it has no card now")
+            self.remarks.append(f"corpus {corpus}/{target} is not in the catalogue: it has no papers now")
             return
-        write_card(self.installation, target)
+        write_papers(self.installation, target)
 
     def holds(self, version: Path) -> bool:
         """Whether a corpus version has a covered row; what cannot be read is taken to have one."""

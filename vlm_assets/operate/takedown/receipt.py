@@ -48,6 +48,8 @@ class Receipt(BaseModel):
     """Sources whose listing, or an older one, had words of the rows."""
     versions_deleted: tuple[str, ...] = ()
     caches_cleaned: tuple[str, ...] = ()
+    papers_cleaned: tuple[str, ...] = ()
+    """Corpus versions whose papers showed one of the rows."""
     previews_cleaned: tuple[str, ...] = ()
     """Partitions (source/slice) whose small pictures were taken out of the UI's event log."""
     pinned: tuple[PinnedVersion, ...] = ()

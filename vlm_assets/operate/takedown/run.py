@@ -19,6 +19,7 @@ from vlm_assets.operate.takedown.corpora import Corpora
 from vlm_assets.operate.takedown.leftovers import clean_caches, clear_staging, remove_uncommitted
 from vlm_assets.operate.takedown.listings import emptied_listings, empty_listings
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
+from vlm_assets.operate.takedown.papers import clean_papers
 from vlm_assets.operate.takedown.receipt import Receipt
 from vlm_assets.operate.takedown.rows import source_folders, versions_in
 from vlm_assets.operate.takedown.slices import empty_slices
@@ -199,6 +200,7 @@ class _Takedown:
     annotations: list[str] = field(default_factory=list)
     listings: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    papers: list[str] = field(default_factory=list)
     previews: list[str] = field(default_factory=list)
     caches: list[str] = field(default_factory=list)
     outstanding: list[str] = field(default_factory=list)
@@ -229,6 +231,7 @@ class _Takedown:
             ("emptying listings", self._empty_listings),
             ("deleting old slice versions", self._delete_old_slices),
             ("deleting old corpus versions", self.corpora.delete_old),
+            ("looking at papers", self._clean_papers),
             ("removing what cut runs left", self._remove_uncommitted),
             ("looking at what was published", self._publish_again),
             ("emptying caches", self._clean_caches),
@@ -253,6 +256,9 @@ class _Takedown:
 
     def _empty_listings(self) -> None:
         self.listings += empty_listings(self.root)
+
+    def _clean_papers(self) -> None:
+        self.papers += clean_papers(self.installation, self.ids, self.hashes, self.progress)
 
     def _remove_uncommitted(self) -> None:
         self.deleted += [*remove_uncommitted(self.root), *remove_cut_work(self.root)]
@@ -309,6 +315,7 @@ class _Takedown:
             listings_emptied=tuple(self.listings),
             versions_deleted=(*self.deleted, *self.corpora.deleted, *remote.deleted),
             caches_cleaned=tuple(self.caches),
+            papers_cleaned=tuple(self.papers),
             previews_cleaned=tuple(self.previews),
             pinned=tuple(self.corpora.pinned),
             outstanding=(*self.corpora.outstanding, *self.outstanding, *remote.outstanding),

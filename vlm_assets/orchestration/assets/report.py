@@ -1,4 +1,4 @@
-"""`report`: the corpus's card with its figures; a partition is a target. What the card says lies in `corpus.card`."""
+"""`report`: the papers of a corpus, with their figures; a partition is a target. What they say lies in `papers`."""
 
 import dagster as dg
 
@@ -24,38 +24,40 @@ def report_asset(installed: Installation) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name=LINE_GROUP,
         op_tags=TARGET.tags,
-        kinds={"markdown"},
+        kinds={"markdown", "html"},
         owners=owners_of(installed.settings),
         metadata={
             **catalog_references(installed.catalog_dir),
             "dagster/uri": str(installed.root.path / "corpora"),
         },
         description=(
-            "Writes the card (`README.md`) into the sealed corpus: composition, quotas asked and granted, rejects "
-            "and exclusions by reason, licences, churn against the corpus before, hashes."
+            "Writes the papers into the sealed corpus: the report (`report.html`, for people), the card "
+            "(`README.md`), `croissant.json` and `summary.json`: composition, quotas asked and granted, rejects and "
+            "exclusions by reason, licences, churn against the corpus before, hashes."
         ),
     )
     def report(
         context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult[None]:
-        from vlm_assets.corpus.card import write_card
+        from vlm_assets.papers.write import write_papers
 
         remote = line_remote(installation)
         remote.before_reading(context.partition_key)
         with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
-            card = write_card(installation, context.partition_key)
+            papers = write_papers(installation, context.partition_key)
         remote.after_seal(context.partition_key)
-        text = card.path.read_text("utf-8").split("---", 2)[-1]  # without the header that the Hub reads
+        text = papers.card.read_text("utf-8").split("---", 2)[-1]  # without the header that the Hub reads
         return dg.MaterializeResult(
             metadata={
-                **card_tables(card.figures),
-                "licences": rights_table(card.figures),
-                "terms": terms_table(card.figures),
-                "terms to accept": sum(one["state"] != "accepted" for one in card.figures["terms"]),
-                "takedowns": card.figures["takedowns"]["in_plan"] + card.figures["takedowns"]["since"],
+                **card_tables(papers.figures),
+                "licences": rights_table(papers.figures),
+                "terms": terms_table(papers.figures),
+                "terms to accept": sum(one["state"] != "accepted" for one in papers.figures["terms"]),
+                "takedowns": papers.figures["takedowns"]["in_plan"] + papers.figures["takedowns"]["since"],
                 "card": dg.MetadataValue.md(text),
-                "figures": card.figures,
-                "path": placed(str(card.path)),
+                "figures": papers.figures,
+                "path": placed(str(papers.card)),
+                "report": placed(str(papers.report)),
             }
         )
 

@@ -135,7 +135,8 @@ def test_cut_short_anywhere_the_next_command_finishes_it(copy, monkeypatch):
     row = a_row(copy, "street")
     steps = [
         (run, "clear_staging"), (corpora.Corpora, "rewrite"), (run, "empty_slices"), (run, "empty_listings"),
-        (versions, "remove_tree"), (corpora.Corpora, "delete_old"), (run, "remove_uncommitted"),
+        (versions, "remove_tree"), (corpora.Corpora, "delete_old"), (run, "clean_papers"),
+        (run, "remove_uncommitted"),
         (run, "clean_caches"),
     ]  # fmt: skip
     for number, (where, step) in enumerate(steps):
@@ -156,7 +157,7 @@ def test_cut_short_anywhere_the_next_command_finishes_it(copy, monkeypatch):
 def test_cut_between_a_corpus_and_its_card_the_next_command_writes_the_card(copy, monkeypatch):
     installation = copy.installation
     with monkeypatch.context() as patch:
-        patch.setattr(corpora, "write_card", cut)
+        patch.setattr(corpora, "write_papers", cut)
         with pytest.raises(CutError):
             take_down(installation, TakedownOrder(id=a_row(copy)["id"]))
     assert not (version(installation) / "README.md").exists()

@@ -1,0 +1,32 @@
+"""The papers of a sealed corpus: what people, the Hub and regulators read of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm_assets.commands.app import Json, app, chosen_target, console, errors, installed, print_json
+from vlm_assets.commands.takedowns import finish_quietly
+from vlm_assets.operate.tables import size
+
+
+@app.command()
+def report(
+    target: Annotated[str | None, typer.Argument(help="The largest, if none is given.")] = None,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Copy the page here too, a file or a folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a corpus's papers anew: report.html for people, card, croissant.json, summary.json."""
+    from vlm_assets.papers.write import copy_page, write_papers
+
+    installation = installed()
+    name = chosen_target(installation, target)
+    finish_quietly(installation)
+    written = write_papers(installation, name, lambda step: errors.print(f"{name}: {step}", markup=False))
+    page = copy_page(written.report, out) if out is not None else written.report
+    if as_json:
+        print_json({"report": str(page), "folder": str(written.folder), "figures": written.figures})
+        return
+    console.print(f"{page}, {size(page.stat().st_size)}", markup=False, soft_wrap=True)
+    console.print(f"card, croissant.json and summary.json: {written.folder}", markup=False, soft_wrap=True)

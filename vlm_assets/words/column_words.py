@@ -1,0 +1,45 @@
+"""What each column holds, in words for people: the reference, the card, Croissant."""
+
+from collections.abc import Mapping
+from typing import Final
+
+COLUMN_WORDS: Final[Mapping[str, str]] = {
+    "images": "The original encoded bytes, one image or more, in upstream's order; null after a takedown.",
+    "text": "Plain text or caption.",
+    "messages": "A conversation, with its images in their places.",
+    "extra": "JSON object of the other upstream columns.",
+    "id": "`<source>/<slice>/<key>`; ends in `#page=N`, `#frame=N`, `#caption=N` or `#image=N` where that is a part.",
+    "label": "Raw upstream label: a folder, or a column's value.",
+    "category": "As the catalogue has it.",
+    "subcategory": "As the catalogue makes it of source and label, as `street/night`.",
+    "source": "Name of the source.",
+    "slice": "Its partition key.",
+    "origin": "URL, archive member, or `file.pdf#page=3`.",
+    "licence": "Of the source, as the catalogue has it.",
+    "image_facts": "Beside `images`, one each; the fields are below.",
+    "image_count": "Number of images.",
+    "images_upstream": "How many images upstream's record had.",
+    "image_bytes": "Bytes of all its encoded images.",
+    "min_side_px": "The shortest side of any of its images.",
+    "dhash": "Of a single image; null where it was not decoded, or of several images.",
+    "images_sha256": "Of one image its sha256, of several the sha256 over theirs.",
+    "text_sha256": "Of the text's UTF-8; of nothing where there is none.",
+    "messages_sha256": "Of the conversation's compact JSON; of nothing where there is none.",
+    "content_sha256": "Over the three before.",
+    "row_bytes": "Upper bound of the row's Arrow bytes, without category, subcategory and licence.",
+    "item_hash": "First 8 bytes of the sha256 of the item's key.",
+    "record": "Place of the record in its item; rejected ones count.",
+    "digest": "Of all columns but category, subcategory and licence; outlives a takedown.",
+    "image_facts.name": "Column, member or file that the image came from; null where the record is the image.",
+    "image_facts.origin": "Where it came from, if that is not the record's origin.",
+    "image_facts.sha256": "Hex, of the encoded bytes.",
+    "image_facts.dhash": "Perceptual hash of 64 bits; null where the image was not decoded.",
+    "image_facts.width_px": "As stored, before EXIF orientation.",
+    "image_facts.height_px": "As stored, before EXIF orientation.",
+    "image_facts.orientation": "EXIF, 1 to 8; null where there is none.",
+    "image_facts.frames": "1 for a still.",
+    "image_facts.format": "As Pillow names it.",
+    "image_facts.dpi": "Of pages, and of images that tell.",
+    "image_facts.size_bytes": "Of the encoded image.",
+}
+"""What each column holds; those of `image_facts` under its name."""
