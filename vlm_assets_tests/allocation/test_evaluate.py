@@ -161,7 +161,7 @@ def figures(draw, depth: int, *, of_images=False) -> str:
 
 
 @given(batches(), truths())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_allocator_and_audit_agree(batch: Any, text: str):
     check_kinds(parsed(text), KINDS)
     columns, counts = batch

@@ -17,8 +17,9 @@ from vlm_assets.audit.findings import Finding
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown import finish_takedowns
+from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets_tests.annotate.made import write_blur
-from vlm_assets_tests.audit.breaking import TARGET, Broken, build, copy_of, failed, good_once, take_down
+from vlm_assets_tests.audit.breaking import TARGET, Broken, build, copy_of, failed, good_once
 from vlm_assets_tests.workplace import expect_error, picture
 
 FILTERS = {
@@ -167,7 +168,9 @@ def test_a_filter_that_the_allocator_forgets_is_a_finding(filtered, tmp_path, mo
 def test_a_takedown_since_is_none(filtered, tmp_path):
     broken = copy_of(filtered.installation, tmp_path)
     for number in (3, 8, 14):  # selected, without a value, failed
-        take_down(broken.installation, picture(number))
+        digest = sha256(picture(number)).hexdigest()
+        order = Tombstone(asked=f"sha256:{digest}", image_sha256=(digest,))
+        write_tombstone(broken.installation.root, order)
     finish_takedowns(broken.installation)
     header = read_annotation(values_of(broken)).header  # type: ignore[union-attr]
     assert header.values_hash not in (broken.plan / "inputs.json").read_text("utf-8")
