@@ -17,7 +17,13 @@ from vlm_assets.corpus.manifest import (
 from vlm_assets.corpus.order import ORDER_VERSION
 from vlm_assets.corpus.staging import CorpusPlan, ShardResult, Staging
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
-from vlm_assets.store.versions import commit_version, current_version, read_manifest, remove_version
+from vlm_assets.store.versions import (
+    commit_version,
+    current_version,
+    read_manifest,
+    remove_version,
+    swap_link,
+)
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
@@ -30,11 +36,19 @@ PINS = ".pins"
 def seal(staging_path: Path, *, keep_versions: int = 2) -> CorpusManifest:
     """Makes the staged shards the target's corpus; returns its manifest. The caller holds the corpus lock.
 
+    One that was cut after it had placed the version goes on from there.
+
     Raises:
         CorpusError: a shard is missing or changed; names those.
     """
     staging = Staging(staging_path)
     plan = staging.read_plan()
+    link = DataRoot(Path(plan.data_root)).corpus(plan.corpus, plan.target)
+    placed = None if staging.files.is_dir() else _placed(plan, link)
+    if placed is not None:
+        swap_link(link, Path(VERSIONS) / placed.version)
+        _clean_up(link, keep_versions)
+        return placed
     results = _results(staging, plan)
     files = {data_name(bits): result.data.entry for bits, result in results.items()}
     files |= {index_name(bits): result.index.entry for bits, result in results.items()}
@@ -45,10 +59,25 @@ def seal(staging_path: Path, *, keep_versions: int = 2) -> CorpusManifest:
         (staging.files / name).unlink(missing_ok=True)
         files[name] = write_bytes(staging.files / name, content)
     manifest = _manifest(plan, results, files, root)
-    link = DataRoot(Path(plan.data_root)).corpus(plan.corpus, plan.target)
     commit_version(staging.files, link, manifest)
     _clean_up(link, keep_versions)
     return manifest
+
+
+def _placed(plan: CorpusPlan, link: Path) -> CorpusManifest | None:
+    """The version that was made of this plan, where there is one."""
+    shards = {shard.bits: shard.inputs_digest for shard in plan.shards}
+    for folder in sorted((link.parent / VERSIONS).glob("*")):
+        try:
+            found = read_manifest(folder, CorpusManifest)
+        except StoreError:
+            continue
+        made_of = found.target, found.allocation_version, found.tombstones
+        if made_of == (plan.target, plan.allocation_version, plan.tombstones) and shards == {
+            bits: shard.inputs_digest for bits, shard in found.shards.items()
+        }:
+            return found
+    return None
 
 
 def _results(staging: Staging, plan: CorpusPlan) -> dict[str, ShardResult]:

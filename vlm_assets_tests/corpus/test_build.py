@@ -530,3 +530,27 @@ def test_an_error_in_one_shard_is_raised_and_what_is_complete_stays(root):
         write_shards(staging, workers=2)
     written = {path.stem for path in (staging / "done").iterdir()}
     assert f"r{broken}" not in written
+
+
+@pytest.mark.parametrize(
+    "cut", ["vlm_assets.store.versions.swap_link", "vlm_assets.corpus.seal._clean_up"], ids=["placed", "shown"]
+)
+def test_a_seal_that_was_cut_after_it_had_placed_the_version_goes_on(root, monkeypatch, cut):
+    """The step is tried again alone, and the files are no longer where shards are written."""
+    plan = plan_rows(root, commit_sources(root, range(40)))
+    staging, _ = plan_shards(plan, root, Tombstones())
+    write_shards(staging, workers=1)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cut, stop)
+        seal(staging)
+    manifest = seal(staging)
+    shown = current_version(root.corpus("corpus", "t"))
+    assert shown is not None
+    assert read_manifest(shown, CorpusManifest) == manifest
+    assert not staging.exists()
+    with pytest.raises(CorpusError):
+        seal(staging)

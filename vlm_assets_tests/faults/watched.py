@@ -169,6 +169,7 @@ class _Watch:
         while True:
             [(_, events)] = poll.poll(1_000) or [(0, 0)]
             if events & select.POLLIN:
+                deadline = time.monotonic() + _HANG_S  # whoever calls does not hang, however long it takes
                 if call := next_call(self._listener):
                     own = Path(f"/proc/{self._child}/task/{call.thread}").exists()
                     error = self._judge(call)
