@@ -3,7 +3,6 @@
 Reads a staging folder; writes a corpus version, swaps the symlink, removes versions that are no longer kept.
 """
 
-import shutil
 from pathlib import Path
 
 from vlm_assets.corpus.manifest import (
@@ -24,7 +23,7 @@ from vlm_assets.store.versions import (
     remove_version,
     swap_link,
 )
-from vlm_assets.words.disk import named_disk_errors
+from vlm_assets.words.disk import named_disk_errors, remove_tree
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.words.manifest import FileEntry
@@ -139,7 +138,7 @@ def _manifest(
 def _clean_up(link: Path, keep_versions: int) -> None:
     """Removes this target's staging folders and the versions beyond those kept."""
     for path in (link.parent / STAGING).glob(f"{link.name}-*"):
-        shutil.rmtree(path)
+        remove_tree(path)
     prune_versions(link, keep_versions)
 
 

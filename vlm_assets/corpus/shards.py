@@ -5,7 +5,6 @@ plan. No row data is touched.
 """
 
 import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +36,7 @@ from vlm_assets.corpus.slice_files import by_slice
 from vlm_assets.corpus.staging import WINDOW_SCHEMA, CorpusPlan, PlanSlice, ShardPlan, Staging
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.versions import read_manifest
-from vlm_assets.words.disk import named_disk_errors
+from vlm_assets.words.disk import named_disk_errors, remove_tree
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
@@ -150,7 +149,7 @@ class _Planner:
         self._planned = planned
         cells = [cell_digest(c.category, c.subcategory, c.licence) for c in allocation.cells]
         self._cell_digests = np.frombuffer(b"".join(cells), "V32")
-        shutil.rmtree(staging.path / "windows")
+        remove_tree(staging.path / "windows")
         staging.create()
 
     @cached_property

@@ -3,7 +3,6 @@
 Nothing that a symlink shows, a plan in force draws from, a pin protects or a live process holds is touched.
 """
 
-import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.disk import named_disk_errors
+from vlm_assets.words.disk import remove_tree as remove_folder
 from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 
@@ -230,7 +230,7 @@ def remove_tree(root: DataRoot, path: Path, report: PruneReport, *, dry_run: boo
     size_bytes = _folder_bytes(path)
     if not dry_run and path.is_dir():
         (path / MANIFEST).unlink(missing_ok=True)  # without it the folder was never committed
-        shutil.rmtree(path)
+        remove_folder(path)
     elif not dry_run:
         path.unlink()
     report.removed.append(path.relative_to(root.path).as_posix())

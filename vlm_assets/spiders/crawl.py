@@ -24,6 +24,7 @@ from vlm_assets.spiders.model import (
 )
 from vlm_assets.transfer.proxies import Proxies
 from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.disk import remove_tree
 from vlm_assets.words.errors import SourceError
 
 _STALE_S: Final = 86400.0
@@ -84,7 +85,7 @@ def crawl(task: CrawlTask, settings: SourceSettings, *, force: bool = False) -> 
         for link in links
         if is_wanted(link, task.titles)
     ]
-    shutil.rmtree(task.folder)
+    remove_tree(task.folder)
     return titles
 
 

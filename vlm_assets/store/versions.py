@@ -1,12 +1,12 @@
 """Immutable versions behind symlinks: what a name shows is complete, and changes in one step."""
 
-import shutil
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from vlm_assets.store.arrow_files import sync_directory, write_bytes
+from vlm_assets.words.disk import remove_tree
 from vlm_assets.words.errors import StoreError, of_the_disk
 from vlm_assets.words.layout import MANIFEST, VERSIONS, temporary_beside
 from vlm_assets.words.manifest import Manifest
@@ -31,7 +31,7 @@ def place_version(staging: Path, versions: Path, version: str, manifest: bytes) 
     versions.mkdir(parents=True, exist_ok=True)
     target = versions / version
     if (target / MANIFEST).is_file():
-        shutil.rmtree(staging)
+        remove_tree(staging)
         return target
     (staging / MANIFEST).unlink(missing_ok=True)
     write_bytes(staging / MANIFEST, manifest)
@@ -39,7 +39,7 @@ def place_version(staging: Path, versions: Path, version: str, manifest: bytes) 
         path.chmod(0o755 if path.is_dir() else 0o444)
     sync_directory(staging)
     if target.exists():  # left by a crash between copy and manifest on a foreign file system
-        shutil.rmtree(target)
+        remove_tree(target)
     staging.rename(target)
     sync_directory(versions)
     return target
@@ -49,15 +49,6 @@ def remove_version(path: Path) -> None:
     """Deletes a version; its manifest goes first, so that what is left of a cut deletion was never committed."""
     (path / MANIFEST).unlink()
     remove_tree(path)
-
-
-def remove_tree(path: Path) -> None:
-    """Deletes a folder that nobody commits. Errors name the whole path: `rmtree` tells names below a descriptor."""
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        error.filename = str(path / str(error.filename or ""))
-        raise
 
 
 def swap_link(link: Path, target: Path) -> None:

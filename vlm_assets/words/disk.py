@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -56,6 +57,15 @@ def _is_full(folder: Path) -> bool:
             return False
     except OSError as error:
         return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def remove_tree(path: Path) -> None:
+    """Deletes a folder that nobody commits. Errors name the whole path: `rmtree` tells names below a descriptor."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        error.filename = str(path / str(error.filename or ""))
+        raise
 
 
 def named_disk_errors(step: Callable[Params, Result]) -> Callable[Params, Result]:

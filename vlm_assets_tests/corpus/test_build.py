@@ -533,7 +533,9 @@ def test_an_error_in_one_shard_is_raised_and_what_is_complete_stays(root):
 
 
 @pytest.mark.parametrize(
-    "cut", ["vlm_assets.store.versions.swap_link", "vlm_assets.corpus.seal._clean_up"], ids=["placed", "shown"]
+    "cut",
+    ["vlm_assets.store.versions.swap_link", "vlm_assets.corpus.seal._clean_up"],
+    ids=["placed", "shown"],
 )
 def test_a_seal_that_was_cut_after_it_had_placed_the_version_goes_on(root, monkeypatch, cut):
     """The step is tried again alone, and the files are no longer where shards are written."""
@@ -544,9 +546,10 @@ def test_a_seal_that_was_cut_after_it_had_placed_the_version_goes_on(root, monke
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(cut, stop)
-        seal(staging)
+        with pytest.raises(KeyboardInterrupt):
+            seal(staging)
     manifest = seal(staging)
     shown = current_version(root.corpus("corpus", "t"))
     assert shown is not None

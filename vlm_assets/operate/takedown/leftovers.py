@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.versions import remove_tree
+from vlm_assets.words.disk import remove_tree
 from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 
