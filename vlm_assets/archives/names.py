@@ -95,7 +95,7 @@ def is_junk(name: str) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether the name, or that of a folder above it, begins with a dot."""
-    return any(part.startswith(".") for part in name.split("/"))
+    return name.startswith(".") or "/." in name
 
 
 def safe_name(name: str) -> tuple[str, str]:

@@ -31,8 +31,11 @@ def caption_events(
     `open_image` gives the other images of rows that name several, by key. `extra` stands below the captions' own.
     A row that names an image which is not there, or whose conversation is none, is a reject.
     """
-    told = captions or [{}]
-    for number, said in enumerate(told):
+    if not captions:
+        whole = dict(extra) if extra else None
+        yield Record(item, first_record, key, [image], origin, extra=whole, images_upstream=1)
+        return
+    for number, said in enumerate(captions):
         record = first_record + number
         targets = said.get("images") or []
         missing = [
@@ -52,7 +55,7 @@ def caption_events(
             continue
         beside = {column: dict(talk.beside)} if talk is not None and talk.beside else {}
         yield Record(
-            item, record, caption_key(key, number + 1, len(told)), images, origin,
+            item, record, caption_key(key, number + 1, len(captions)), images, origin,
             text=said.get("text"), messages=None if talk is None else talk.messages,
             extra={**(extra or {}), **(said.get("extra") or {}), **beside} or None, images_upstream=len(images),
             remarks={} if talk is None else {str(change): count for change, count in talk.changes.items()},

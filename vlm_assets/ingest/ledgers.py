@@ -49,7 +49,8 @@ class Ledgers:
             else:
                 records += 1
                 rows += 1
-                remarks.update(result.pop("remarks"))
+                if said := result.pop("remarks"):
+                    remarks.update(said)
                 yield result
         if whole and rows:
             raise SourceError(f"{self.slice_name}: item {item.key!r} is both rejected and admitted")

@@ -73,7 +73,8 @@ def _chunks(events: Iterable[Record | Reject]) -> Iterator[list[Record | Reject]
     for event in events:
         chunk.append(event)
         if isinstance(event, Record):
-            size_bytes += sum(len(image.data) for image in event.images if isinstance(image.data, bytes))
+            for image in event.images:
+                size_bytes += len(image.data) if isinstance(image.data, bytes) else 0
         if len(chunk) >= _CHUNK_RECORDS or size_bytes >= _CHUNK_BYTES:
             yield chunk
             chunk, size_bytes = [], 0

@@ -29,11 +29,13 @@ class TakenRows:
 
     def strip(self, row: Row) -> Row:
         """The row, emptied where it was taken down: an image that comes in again by another way stays out."""
-        return without_content(row) if row in self else row
+        return without_content(row) if self and row in self else row
 
 
 def is_taken(item: Item, taken: TakenUrls) -> bool:
     """Whether a takedown names an address that the item is fetched from: `url` or one of `urls` in its payload."""
+    if not taken:
+        return False
     urls = [item.payload.get("url"), *item.payload.get("urls", ())]
     return any(isinstance(url, str) and url in taken for url in urls)
 

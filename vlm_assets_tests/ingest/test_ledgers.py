@@ -1,3 +1,4 @@
+import math
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item
 
 HOUR_S = 3600
-FAR = 4_000_000_000.5
+IN_TEN_DAYS = math.floor(time.time()) + 10 * 86400 + 0.5
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_attempts_and_the_next_one_are_the_ledgers_business(earlier, said, attem
 
 
 def test_nothing_is_due_before_upstream_allows_it():
-    assert entered(0, transient=True, not_before=FAR).next_retry == 4_000_000_001
+    assert entered(0, transient=True, not_before=IN_TEN_DAYS).next_retry == math.ceil(IN_TEN_DAYS)
 
 
 def entered(earlier: int, **said: Any) -> RejectEntry:
