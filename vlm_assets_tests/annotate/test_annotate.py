@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vlm_assets.annotate.files import AnnotationState, read_annotation
+from vlm_assets.annotate import slice as module
+from vlm_assets.annotate.files import AnnotationState, read_annotation, write_annotation
 from vlm_assets.annotate.run import annotate
 from vlm_assets.annotate.states import annotation_statuses
 from vlm_assets.annotate.wanted import value_columns
@@ -26,6 +27,7 @@ from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.operate.verify import verify
 from vlm_assets.words.layout import DataRoot
+from vlm_assets_tests.annotate.in_process import annotate_in_process
 from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
 SCORES = [{"name": "nsfw", "path": "scores/*.parquet", "key": "image_sha256"}]
@@ -49,8 +51,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 
 @pytest.fixture
-def annotated(made: Installation, tmp_path: Path) -> Installation:
+def annotated(made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """A copy of it, to be changed."""
+    annotate_in_process(monkeypatch)
     root = tmp_path / "data"
     shutil.copytree(made.root.path, root, symlinks=True)
     return replace(made, root=DataRoot(root), settings=made.settings.model_copy(update={"data_root": root}))
@@ -311,17 +314,43 @@ annotate(open_installation())
 """
 
 
-def test_a_kill_loses_what_was_under_way_alone(annotated: Installation):
-    annotated = with_annotations(annotated, *WANTED)
-    wanted = {path: path.read_bytes() for path in sorted(annotated.root.annotations.rglob("*.parquet"))}
-    for path in wanted:
-        path.unlink()
+def cut_in_process(annotated: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends the second write of a file."""
+    calls: list[Path] = []
+
+    def write(path: Path, *rest: Any) -> Any:
+        calls.append(path)
+        if len(calls) == 2:
+            (path.parent / f".{path.name}.0a1b.tmp").write_bytes(b"torn")
+            raise KeyboardInterrupt
+        return write_annotation(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_annotation", write)
+        with pytest.raises(KeyboardInterrupt):
+            annotate(annotated)
+
+
+def killed(annotated: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same by SIGKILL."""
+    del monkeypatch
     environment = {
         **os.environ, "VLM_CATALOG": str(annotated.catalog_dir), "VLM_DATA_ROOT": str(annotated.root.path),
         "VLM_WORKERS": "1",
     }  # fmt: skip
     cut = subprocess.run([sys.executable, "-c", CUT, "1"], env=environment, check=False)
     assert cut.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("end", [cut_in_process, pytest.param(killed, marks=pytest.mark.slow)])
+def test_an_end_loses_what_was_under_way_alone(
+    annotated: Installation, monkeypatch: pytest.MonkeyPatch, end: Callable[..., None]
+):
+    annotated = with_annotations(annotated, *WANTED)
+    wanted = {path: path.read_bytes() for path in sorted(annotated.root.annotations.rglob("*.parquet"))}
+    for path in wanted:
+        path.unlink()
+    end(annotated, monkeypatch)
     done = {path: path.stat().st_ino for path in wanted if path.exists()}
     assert len(done) == 1
     assert annotate(annotated).slices == 2

@@ -16,7 +16,7 @@ from vlm_assets.workers.errors import WorkerDiedError
 def pool() -> Iterator[AnnotatorPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "HANDLER", "vlm_assets_tests.annotate.handlers:odd")
-        with AnnotatorPool(["good", "bad"], 2, cpu_s=0.5) as made:
+        with AnnotatorPool(["good", "bad"], 2, cpu_s=0.2) as made:
             yield made
 
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from vlm_assets import cli
+from vlm_assets_tests.annotate.in_process import annotate_in_process
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, write_catalog
 
 WANTED: list[dict[str, Any]] = [{"name": "aspect", "only": {"source": ["street"]}}, {"name": "jpeg"}]
@@ -22,6 +23,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     installation = install(base, {**STREET, "path": fill(base / "in", 3)}, corpus={"annotations": WANTED})
     ingest(installation)
     with pytest.MonkeyPatch.context() as patch:
+        annotate_in_process(patch)
         patch.setenv("VLM_CATALOG", str(installation.catalog_dir))
         patch.setenv("VLM_DATA_ROOT", str(installation.root.path))
         patch.setenv("VLM_WORKERS", "1")

@@ -10,6 +10,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from vlm_assets.annotators import aspect
 from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.assets.listing import register_slices
 from vlm_assets.orchestration.command.reconcile import reconcile
 from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.names import (
@@ -22,8 +23,9 @@ from vlm_assets.orchestration.names import (
     source_pool,
 )
 from vlm_assets.orchestration.night.sensor_annotations import DUE_ANNOTATIONS
+from vlm_assets_tests.annotate.in_process import annotate_in_process
 from vlm_assets_tests.orchestration.kit import Line, Ticks, failure_of, instance_in
-from vlm_assets_tests.workplace import STREET, fill, install
+from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
 WANTED: list[dict[str, Any]] = [{"name": "aspect"}, {"name": "jpeg", "only": {"source": ["nature"]}}]
 ASPECT = annotation_key("aspect", "street")
@@ -38,11 +40,17 @@ def city(base: Path, annotations: list[dict[str, Any]], **corpus: Any) -> Instal
 
 
 @pytest.fixture
-def line(tmp_path: Path, instance: dg.DagsterInstance) -> Line:
+def line(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Line:
+    annotate_in_process(monkeypatch)
     made = Line(city(tmp_path, WANTED), instance)
-    made.list_sources("street")
-    made.fetch("street")
+    reported(made, *ingest(made.installation))
     return made
+
+
+def reported(line: Line, *keys: str) -> None:
+    """Has the instance know of slices that were fetched without it."""
+    register_slices(line.instance, "street", keys)
+    reconcile(line.installation, line.instance)
 
 
 def annotate(line: Line, *keys: dg.AssetKey) -> dg.ExecuteInProcessResult:
@@ -119,15 +127,14 @@ def test_the_night_annotates_what_was_fetched_once(line: Line, tmp_path: Path):
     job = line.defs.resolve_job_def(request.job_name)
     assert job.execute_in_process(instance=line.instance, tags=request.tags).success
     fill(tmp_path / "in" / "s1", 3, start=500)
-    line.list_sources("street")
-    line.fetch("street", ["s1"])
+    reported(line, *ingest(line.installation))
     [request], _ = ticks.tick()
     assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("s1", "s1")
 
 
-def test_a_new_instance_learns_of_them(line: Line, tmp_path: Path):
+def test_a_new_instance_learns_of_them(line: Line, tmp_path: Path, made_home: Path):
     annotate(line)
-    with instance_in(tmp_path / "other") as instance:
+    with instance_in(tmp_path / "other", made_home) as instance:
         reconcile(line.installation, instance)
         again = Line(line.installation, instance)
         assert {event.partition for event in again.events(ASPECT)} == {"s0", "s1", "s2"}

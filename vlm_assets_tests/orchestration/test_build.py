@@ -98,6 +98,7 @@ def test_ctrl_c_ends_a_build_and_the_next_one_goes_on(tmp_path, monkeypatch):
     assert code == 0, told
 
 
+@pytest.mark.slow
 def test_annotations_are_made_between_fetch_and_corpus(tmp_path):
     installation = city(tmp_path)
     base = installation.catalog_dir.parent
