@@ -13,6 +13,8 @@ from typing import Any
 import datasets
 import pytest
 
+from vlm_assets.exports.formats import Format
+from vlm_assets.exports.run import export_corpus
 from vlm_assets.papers.write import write_papers
 from vlm_assets_tests.exports.corpora import COUNT, corpus_rows
 
@@ -22,7 +24,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 APART = re.compile(r"^(?:import|from) (?:torch|trl|transformers)\b", re.MULTILINE)
 PLACE = 'FOLDER = Path("/data/vlm/corpora/turkish_vlm/1k")'
 PACKAGES = [
-    "trl==1.16.0", "torch==2.13.0", "accelerate",
+    "trl==1.16.0", "torch==2.13.0", "accelerate", "megatron-energon==7.4.1",
     *(f"{name}=={version(name)}" for name in ("datasets", "pillow")),
 ]  # fmt: skip
 SEEN = """
@@ -31,7 +33,8 @@ for batch in loader(FOLDER, int(sys.argv[1])):
     print(json.dumps([[row["id"], [image.size for image in row["images"]]] for row in batch]))
 """
 TRAINED = """
-import json
+import json, sys
+from transformers import Trainer
 
 class Seen(torch.nn.Module):
     def __init__(self):
@@ -115,7 +118,7 @@ def test_the_card_says_the_one_call_that_opens_the_folder(sealed):
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with torch and TRL."""
+    """The interpreter of an environment with torch, TRL, and Energon, which needs torch."""
     folder = tmp_path_factory.mktemp("training")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
@@ -151,7 +154,21 @@ def test_pytorch_and_trl_read_it_in_order_over_ranks_and_go_on(sealed, tmp_path,
     assert [one for one, _ in read] == ids[24 : COUNT // 8 * 8]
     assert all(size == [64, 48] for _, sizes in read for size in sizes)
 
-    trained = page(BLOCKS, folder) + TRAINED
+    # The page is for machines with a GPU.
+    here = ("output_dir=", "use_cpu=True, bf16=False, gradient_checkpointing=False, output_dir=")
+    trained = page(BLOCKS, folder).replace(*here) + TRAINED
     first = ran(python, trained, tmp_path, "3")
     second = ran(python, trained, tmp_path, "6", "on")
     assert [*chain(*first, *second)] == list(range(24))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_energon_prepares_the_tars(sealed, tmp_path, python):
+    done = export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "out")
+    options = ["--non-interactive", "--split-ratio", "1,0,0", "--sample-type", "CrudeWebdataset"]
+    command = [str(python.with_name("energon")), "prepare", str(tmp_path / "out"), *options]
+    subprocess.run(command, check=True, env=plain_environment(), capture_output=True)
+    told = json.loads((tmp_path / "out" / ".nv-meta" / ".info.json").read_bytes())
+    assert told["shard_counts"] == {name: one.rows for name, one in done.manifest.files.items()}
+    assert export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "out").written == 0
