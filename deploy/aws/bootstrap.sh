@@ -61,7 +61,8 @@ if [ -z "$P" ]; then
   say "Services"
   install -m 0644 "$APP"/deploy/systemd/*.service "$APP"/deploy/systemd/*.timer /etc/systemd/system/
   systemctl daemon-reload
-  systemctl enable --now vlm-environment vlm-metrics.timer vlm-logs.timer
+  systemctl enable --now vlm-environment
+  for unit in "$APP"/deploy/systemd/*.timer; do systemctl enable --now "$(basename "$unit")"; done
   if /usr/local/bin/vlm-assets check; then
     systemctl enable --now vlm-code-server vlm-daemon vlm-webserver
   else

@@ -40,5 +40,7 @@ install_python_packages
 install -m 0644 deploy/systemd/*.service deploy/systemd/*.timer /etc/systemd/system/
 install -m 0755 deploy/aws/as-service.sh /usr/local/bin/vlm-assets
 systemctl daemon-reload
+systemctl enable vlm-environment
+for unit in deploy/systemd/*.timer; do systemctl enable --now "$(basename "$unit")"; done  # a version may bring new ones
 systemctl start vlm-code-server vlm-daemon vlm-webserver
 echo "at $1: $(git describe --always)"

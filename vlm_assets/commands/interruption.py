@@ -33,6 +33,7 @@ STAYS: Final[Mapping[str, str]] = {
     "prune": f"What was removed is gone, everything else is whole; {_AGAIN}.",
     "publish": f"The repository is as it was, and what was sent is not sent twice; {_AGAIN}.",
     "reconcile": f"What was given back stays; {_AGAIN}.",
+    "rename": f"Slices that were moved stay; {_AGAIN}.",
     "report": "Papers that are finished stay; run it again.",
     "restore": f"What has arrived and was verified stays; {_AGAIN}.",
     "takedown": "What was begun is on record: vlm-assets takedown --finish goes on, and so does the next build.",

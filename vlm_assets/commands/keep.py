@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm_assets.commands.app import Json, app, console, errors, installed, print_json
+from vlm_assets.commands.app import Json, app, chosen_source, console, errors, installed, print_json
 from vlm_assets.commands.takedowns import finish_quietly, finish_restored, holds_rows
-from vlm_assets.operate.tables import shown_transfer, size
+from vlm_assets.operate.tables import shown_steps, shown_transfer, size
 
 if TYPE_CHECKING:
     from vlm_assets.remote.report import TransferReport
@@ -116,9 +116,8 @@ def migrate(
     from vlm_assets.operate.migration import migrate as bring_up
 
     installation = installed()
-    report = bring_up(
-        installation, apply=apply, progress=lambda name: errors.print(name, markup=False, soft_wrap=True)
-    )
+    with shown_steps("migrate") as progress:
+        report = bring_up(installation, apply=apply, progress=progress)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -138,3 +137,37 @@ def migrate(
         if left and not apply:
             console.print("vlm-assets migrate --apply does it")
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def rename(
+    old: Annotated[str, typer.Argument(help="The source's name before: the catalogue has it no more.")],
+    new: Annotated[str, typer.Argument(help="Its name now, in the catalogue.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Move what was fetched under a source's old name to its new one in the catalogue. Fetches nothing."""
+    from vlm_assets.operate.rename import rename_source
+    from vlm_assets.orchestration.command.reconcile import reconcile_here
+    from vlm_assets.remote.line import line_remote
+
+    installation = installed()
+    remote = line_remote(installation)
+    finish_quietly(installation)
+    with shown_steps("rename") as progress:
+        report = rename_source(installation, old, chosen_source(installation, new), progress)
+    remote.after_listing(new)
+    for key in report.moved:
+        remote.after_slice(new, key)
+    reconcile_here(installation, errors)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    more = f", {len(report.kept)} were there" if report.kept else ""
+    console.print(f"{old} is {new} now: {len(report.moved)} slices moved{more}; nothing was fetched")
+    console.print(
+        "vlm-assets build brings corpora up to date; vlm-assets prune then frees what they drew from"
+    )
+    if installation.settings.remote:
+        told = f"the remote has {old} still: vlm-assets prune --remote --drop datasets/{old}"
+        console.print(told, markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, errors, installed, print_json
+from vlm_assets.operate.tables import shown_steps
 
 
 @app.command()
@@ -29,9 +30,12 @@ def lock(
     if check:
         if target:
             raise typer.BadParameter("--check compares all of the lock, without --target")
-        report = check_lock(installation)
+        with shown_steps("lock") as progress:
+            report = check_lock(installation, progress)
     else:
-        report = write_lock(installation, [chosen_target(installation, name) for name in target or ()])
+        targets = [chosen_target(installation, name) for name in target or ()]
+        with shown_steps("lock") as progress:
+            report = write_lock(installation, targets, progress)
         line_remote(installation).after_lock(report.name)
     if as_json:
         print_json({**report.model_dump(mode="json"), "exit_code": report.exit_code})

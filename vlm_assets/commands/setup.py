@@ -174,7 +174,8 @@ def prune(
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --remote: names that go altogether, such as corpora/NAME/TARGET or datasets/SOURCE."
+            help="With --remote: names that go altogether, such as corpora/NAME/TARGET, or datasets/SOURCE "
+            "with its listing."
         ),
     ] = None,
     release_pins: Annotated[
@@ -185,12 +186,16 @@ def prune(
     retired: Annotated[
         bool, typer.Option("--retired", help="Also slices that are no longer listed.")
     ] = False,
+    removed: Annotated[
+        bool, typer.Option("--removed", help="Also all of sources that the catalogue has no more.")
+    ] = False,
     runs: Annotated[
         bool, typer.Option("--runs", help="Also old Dagster runs whose results were superseded.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove what nothing needs: caches, old versions, leftovers of cut runs."""
+    from vlm_assets.installation.removed import removed_sources
     from vlm_assets.operate.prune import prune_data_root
 
     if remote:
@@ -198,10 +203,14 @@ def prune(
     if keep is not None or drop or release_pins:
         raise typer.BadParameter("--keep, --drop and --release-pins need --remote")
     installation = installed()
-    names = [chosen_source(installation, name) for name in source or ()] or None
+    gone = removed_sources(installation) if removed else {}
+    names = [name if name in gone else chosen_source(installation, name) for name in source or ()] or None
     if not dry_run:
         finish_quietly(installation, pull=False)
-    report = prune_data_root(installation, sources=names, retired=retired, dry_run=dry_run)
+    with shown_steps("prune") as progress:
+        report = prune_data_root(
+            installation, sources=names, retired=retired, removed=removed, dry_run=dry_run, progress=progress
+        )
     if runs:
         from vlm_assets.orchestration.run.retention import prune_runs_here
 
@@ -219,3 +228,10 @@ def prune(
             console.print(f"{len(report.runs)} superseded Dagster runs {told[0]}")
         for kept in report.kept:
             console.print(kept, markup=False, soft_wrap=True)
+        _tell_of_remote(installation, [name for name in gone if names is None or name in names])
+
+
+def _tell_of_remote(installation: "Installation", removed: list[str]) -> None:
+    if installation.settings.remote and removed:
+        dropped = " ".join(f"--drop datasets/{name}" for name in removed)
+        console.print(f"the remote has them still: vlm-assets prune --remote {dropped}", soft_wrap=True)

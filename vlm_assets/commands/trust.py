@@ -252,10 +252,9 @@ def pin(
 
 @app.command()
 def unpin(
-    version: Annotated[str, typer.Argument(help="The version's hash: the last part of the path.")],
+    version: Annotated[str, typer.Argument(help="The version's hash, or the path that pin printed.")],
 ) -> None:
     """Take a pin away; a later build or prune may then remove the version."""
     from vlm_assets.corpus.pins import unpin_version
 
-    unpin_version(installed(), version)
-    console.print(f"{version} is no longer pinned")
+    console.print(f"{unpin_version(installed(), version)} is no longer pinned")

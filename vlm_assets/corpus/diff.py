@@ -17,6 +17,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, key_hash
+from vlm_assets.words.nearest import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,9 +71,10 @@ def find_corpus(installation: Installation, name: str) -> Path:
             return path
     targets = sorted(p.name for p in folder.iterdir() if p.is_symlink()) if folder.is_dir() else []
     versions = sorted(p.parent.name for p in folder.glob(f"{VERSIONS}/*/{MANIFEST}"))
+    near = nearest(version, [*targets, *versions])
     raise StoreError(
-        f"no corpus {name!r}; there are targets {', '.join(targets) or 'none'} and versions "
-        f"{', '.join(versions) or 'none'}"
+        f"no corpus {name!r}; {f'did you mean {near}? ' if near else ''}there are targets "
+        f"{', '.join(targets) or 'none'} and versions {', '.join(versions) or 'none'}"
     )
 
 

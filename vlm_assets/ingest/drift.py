@@ -57,19 +57,26 @@ class DriftGuard:
     _without_row: dict[str, Memory] = field(default_factory=dict)
 
     def judge(
-        self, key: str, outcomes: Iterable[tuple[Record | Reject, Row | Reject]]
+        self,
+        key: str,
+        outcomes: Iterable[tuple[Record | Reject, Row | Reject]],
+        told: Callable[[Row], None] = lambda row: None,  # noqa: ARG005 - does nothing
     ) -> Iterator[Row | Reject]:
-        """An item's results; rows with another picture than before become rejects with reason `drifted`."""
+        """An item's results; rows with another picture than before become rejects with reason `drifted`.
+
+        `told` is given each row that became one.
+        """
         memory = self.memories.get(key)
         if memory is None:
             yield from (result for _, result in outcomes)
             return
         latest, rows = memory, 0
         for event, result in outcomes:
-            told = "" if _meant(event) or isinstance(result, Reject) else self._difference(memory, result)
-            if told and not isinstance(result, Reject):
+            words = "" if _meant(event) or isinstance(result, Reject) else self._difference(memory, result)
+            if words and not isinstance(result, Reject):
+                told(result)
                 latest = replace(memory, now_sha256=result["images_sha256"].hex(), now_dhash=result["dhash"])
-                yield Reject(key, RejectReason.DRIFTED, told, result["record"])
+                yield Reject(key, RejectReason.DRIFTED, words, result["record"])
             else:
                 rows += not isinstance(result, Reject)
                 yield result

@@ -179,6 +179,15 @@ def _read(data: bytes | Path, max_bytes: int) -> bytes:
         raise _BadImageError(reason, error.strerror or str(error), transient=True) from error
 
 
+def readable_images(record: Record, max_bytes: int) -> Iterator[bytes]:
+    """The encoded bytes of a record's images, without those that cannot be read; one at a time."""
+    for image in record.images:
+        try:
+            yield _read(image.data, max_bytes)
+        except _BadImageError:
+            continue
+
+
 def _row(record: Record, assignment: Assignment, images: list[bytes], facts: list[Row]) -> Row:
     spec = assignment.spec
     label = assignment.label_of(record)

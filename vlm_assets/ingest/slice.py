@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from threading import Event
@@ -27,7 +28,7 @@ from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.locked import SliceLock, lock_of
 from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
-from vlm_assets.ingest.rows import Assignment, rows_of
+from vlm_assets.ingest.rows import Assignment, Outcome, readable_images, rows_of
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.ingest.taken_items import TakenRows, at_the_door, is_taken
 from vlm_assets.installation.opening import Installation
@@ -76,6 +77,8 @@ class SliceOptions:
     max_records: int | None = None
     cancelled: Event = field(default_factory=Event)
     progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
+    on_reject: Callable[[RejectReason, Iterator[bytes]], None] = lambda reason, images: None  # noqa: ARG005 - does nothing
+    """Is told of each rejected record, with its images that can be read and are not taken down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +285,9 @@ class _SliceBuild:
             left_out, frames = LeftOutOfItems(plan.fetched), Frames()
             self._left_out, self._companions = left_out.by_item, left_out.companions
             events = self._events(plan, left_out, frames)
-            outcomes = rows_of(events, Assignment(self._spec, self._key), prober, settings)
+            outcomes = self._told_rejects(
+                rows_of(events, Assignment(self._spec, self._key), prober, settings)
+            )
             fresh = groupby(frames.told(outcomes), key=lambda outcome: outcome[0].item)
             following = next(fresh, None)
             for item in items:
@@ -301,7 +306,7 @@ class _SliceBuild:
                         )
                     yield from self._counted(item, self._lock.hold(item, ()) if self._lock else ())
                     continue
-                results = self._drift.judge(item.key, following[1])
+                results = self._drift.judge(item.key, following[1], self._tell_drifted)
                 yield from self._counted(item, self._lock.hold(item, results) if self._lock else results)
                 following = next(fresh, None)
             if following is not None:
@@ -311,6 +316,21 @@ class _SliceBuild:
         if plan.kept and self._last is not None:
             before = read_slice_left_out(self._last.path)
             self._left_out.update({key: before[key] for key in plan.kept.keys() & before.keys()})
+
+    def _told_rejects(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Passes outcomes on, and tells of the rejects among them."""
+        limit = self._installation.settings.max_image_bytes
+        for event, result in outcomes:
+            if isinstance(event, Record) and isinstance(result, Reject):
+                self._options.on_reject(result.reason, self._untaken(readable_images(event, limit)))
+            yield event, result
+
+    def _tell_drifted(self, row: Row) -> None:
+        self._options.on_reject(RejectReason.DRIFTED, self._untaken(row["images"]))
+
+    def _untaken(self, images: Iterable[bytes]) -> Iterator[bytes]:
+        taken = self._takedowns.image_sha256
+        return (data for data in images if not taken or sha256(data).hexdigest() not in taken)
 
     def _counted(self, item: Item, results: Iterable[Row | Reject]) -> Iterator[Row]:
         for row in self._ledgers.count(item, iter(results)):

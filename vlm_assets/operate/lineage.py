@@ -1,5 +1,6 @@
 """From a row of a corpus back to where it came from. Reads only; looks at the disk, never at upstream."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,15 +12,20 @@ from pydantic import BaseModel, ValidationError
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_items, read_listing
+from vlm_assets.store.renames import read_renames, under_new_names
 from vlm_assets.store.slices import INDEX_FILE, data_file_names, read_items_ledger
 from vlm_assets.store.tombstones import Tombstone, read_tombstones
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot, key_hash
 from vlm_assets.words.manifest import SliceManifest
+from vlm_assets.words.nearest import did_you_mean, nearest
 from vlm_assets.words.schema import COLUMN_NAMES
 
 _HEX: Final = 64
+_HEXADECIMAL: Final = re.compile("[0-9a-fA-F]+")
+_COMPARED: Final = 20_000
+"""Rows that are compared with an id that is not there; a second of work."""
 
 
 class Fetch(BaseModel):
@@ -74,17 +80,20 @@ class RowLineage(BaseModel):
 def show_row(installation: Installation, sample_id: str) -> list[RowLineage]:
     """The lineage of the row with this id, or of every row whose image has this sha256 (64 hex digits).
 
-    Rows of slices that are in force, then of older versions where the row is in no current one.
+    Rows of slices that are in force, then of older versions where the row is in no current one; by an id from before
+    a rename of its source too.
 
     Raises:
         StoreError: no such row; tells the source's slices where the id names a source.
     """
     root = installation.root
     by_hash = len(sample_id) == _HEX and "/" not in sample_id
-    found = [_lineage(root, version, row) for version, row in _find(root, sample_id, by_hash=by_hash)]
-    if not found:
-        raise StoreError(_not_found(root, sample_id))
-    return found
+    sample_id = sample_id.lower() if by_hash else sample_id
+    now = [] if by_hash else sorted(under_new_names({sample_id}, read_renames(root)))
+    for wanted in (*now, sample_id):
+        if found := [_lineage(root, version, row) for version, row in _find(root, wanted, by_hash=by_hash)]:
+            return found
+    raise StoreError(_not_found(root, sample_id))
 
 
 def _find(root: DataRoot, wanted: str, *, by_hash: bool) -> Iterator[tuple[Path, int]]:
@@ -120,12 +129,14 @@ def _find(root: DataRoot, wanted: str, *, by_hash: bool) -> Iterator[tuple[Path,
 
 def _rows_where(path: Path, column: str, wanted: str) -> list[int]:
     try:
-        with pa.memory_map(str(path)) as mapped:
-            values = pa.ipc.open_file(mapped).read_all().column(column)
-            rows = _matching(values, wanted)
+        return _matching(_index(path).column(column), wanted)
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise StoreError(f"{path}: {error}; run `vlm-assets verify`") from error
-    return rows
+
+
+def _index(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as mapped:
+        return pa.ipc.open_file(mapped).read_all()
 
 
 def _matching(values: pa.ChunkedArray, wanted: str) -> list[int]:
@@ -143,13 +154,33 @@ def _only_hash(values: dict[str, Any]) -> str | None:
 
 
 def _not_found(root: DataRoot, sample_id: str) -> str:
-    source = sample_id.split("/", 1)[0]
-    folder = root.source(source)
-    if "/" in sample_id and folder.is_dir():
-        slices = sorted(p.name for p in folder.iterdir() if p.is_symlink())
-        shown = ", ".join(slices[:10]) + (", …" if len(slices) > 10 else "")
-        return f"no row {sample_id!r}; source {source} has the slices {shown}, ids are <source>/<slice>/<key>"
-    return f"no row {sample_id!r} under {root.path}; give an id <source>/<slice>/<key>, or an image's sha256 in hex"
+    """What is not there, with what is: the nearest source, slice or row, or how many digits a hash has."""
+    if "/" not in sample_id:
+        digits = len(sample_id) if _HEXADECIMAL.fullmatch(sample_id) else 0
+        told = f"; a sha256 has {_HEX} hex digits, this has {digits}" if digits not in (0, _HEX) else ""
+        wanted = "give an id <source>/<slice>/<key>, or an image's sha256"
+        return f"no row {sample_id!r} under {root.path}{told}; {wanted}"
+    source, name, key = (*sample_id.split("/", 2), "")[:3]
+    sources = sorted(p.name for p in (root.path / "datasets").glob("*") if p.is_dir())
+    if source not in sources:
+        return f"no row {sample_id!r}: no source {source!r}; {did_you_mean(source, sources)}"
+    slices = sorted(p.name for p in root.source(source).iterdir() if p.is_symlink())
+    if name not in slices:
+        return f"no row {sample_id!r}: source {source} has no slice {name!r}; {did_you_mean(name, slices)}"
+    near = _nearest_row(root.slice(source, name), key)
+    told = f"did you mean {near}?" if near else "ids are <source>/<slice>/<key>"
+    return f"no row {sample_id!r} in slice {source}/{name}; {told}"
+
+
+def _nearest_row(link: Path, key: str) -> str | None:
+    """Of the slice's first rows, the id whose key is most like this one."""
+    version = current_version(link)
+    if version is None:
+        return None
+    ids = _index(version / INDEX_FILE).column("id").slice(0, _COMPARED).to_pylist()
+    by_key = {one.split("/", 2)[2]: one for one in ids}
+    near = nearest(key, by_key)
+    return by_key[near] if near else None
 
 
 def _lineage(root: DataRoot, version: Path, row: int) -> RowLineage:

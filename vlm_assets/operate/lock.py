@@ -1,7 +1,7 @@
 """`vlm-assets lock`: writes down what corpora were made from; and whether what stands there still is so."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version as version_of
 from itertools import accumulate
 from pathlib import Path
@@ -41,6 +41,9 @@ from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, SliceManifest
 from vlm_assets.words.tombstones import Tombstones
 
+Progress = Callable[[str, int, int], None]
+"""Is told what comes next, how much is over, how much there is."""
+
 
 class LockReport(BaseModel):
     """What was locked, or how a lock differs from what is here: a line each."""
@@ -65,10 +68,18 @@ def lock_file_of(installation: Installation) -> Path:
     return installation.catalog_dir / LOCK_FILE
 
 
-def write_lock(installation: Installation, targets: Sequence[str] = ()) -> LockReport:
+def no_progress(name: str, done: int, total: int) -> None:
+    """Tells nobody."""
+    del name, done, total
+
+
+def write_lock(
+    installation: Installation, targets: Sequence[str] = (), progress: Progress = no_progress
+) -> LockReport:
     """Writes `corpus.lock` and its items file beside the catalogue, and keeps both in the data root.
 
-    `targets`: all that are sealed if none is named. Written over only where they differ.
+    `targets`: all that are sealed if none is named. Written over only where they differ. `progress` is told of each
+    slice.
 
     Raises:
         StoreError: slices are not as they are listed, or corpora not as the catalogue and the slices say; names them.
@@ -90,7 +101,7 @@ def write_lock(installation: Installation, targets: Sequence[str] = ()) -> LockR
     temporary = items_path(lock_file).with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
     takedowns = read_tombstones(installation.root)
-    entry = _write_items(installation, temporary, sources, takedowns)
+    entry = _write_items(installation, temporary, sources, takedowns, progress)
     temporary.replace(items_path(lock_file))
     lock = CorpusLock(
         corpus=installation.catalog.corpus.name, product=version_of("vlm-assets"), pyarrow=pa.__version__,
@@ -183,25 +194,31 @@ def _locked_source(
 
 
 def _write_items(
-    installation: Installation, path: Path, sources: Mapping[str, LockedSource], takedowns: StoredTombstones
+    installation: Installation,
+    path: Path,
+    sources: Mapping[str, LockedSource],
+    takedowns: StoredTombstones,
+    progress: Progress,
 ) -> FileEntry:
+    every = [
+        (name, key, locked)
+        for name, source in sorted(sources.items())
+        for key, locked in sorted(source.slices.items())
+    ]
     with LockItemsWriter(path) as writer:
-        for name, source in sorted(sources.items()):
-            for key, locked in sorted(source.slices.items()):
-                version = current_version(installation.root.slice(name, key))
-                if not locked.items:
-                    continue
-                if (
-                    version is None
-                    or read_manifest(version, SliceManifest).content_hash != locked.content_hash
-                ):
-                    raise StoreError(
-                        f"{name}/{key}: changed while it was locked; run it again when no build runs"
-                    )
-                index = IndexFile(version / INDEX_FILE).read_all()
-                ledger = read_items_ledger(version)
-                down = _taken_down(version, index, ledger, takedowns)
-                writer.add(name, key, ledger, read_rejects(version), index, down)
+        for number, (name, key, locked) in enumerate(every):
+            progress(f"{name}/{key}", number, len(every))
+            version = current_version(installation.root.slice(name, key))
+            if not locked.items:
+                continue
+            if version is None or read_manifest(version, SliceManifest).content_hash != locked.content_hash:
+                raise StoreError(
+                    f"{name}/{key}: changed while it was locked; run it again when no build runs"
+                )
+            index = IndexFile(version / INDEX_FILE).read_all()
+            ledger = read_items_ledger(version)
+            down = _taken_down(version, index, ledger, takedowns)
+            writer.add(name, key, ledger, read_rejects(version), index, down)
     if writer.entry is None:
         raise StoreError(f"{path}: not finished")
     return writer.entry
@@ -222,7 +239,7 @@ def _taken_down(
     return found
 
 
-def check_lock(installation: Installation) -> LockReport:
+def check_lock(installation: Installation, progress: Progress = no_progress) -> LockReport:
     """How the catalogue's lock differs from the catalogue, from this program, and from what is built here.
 
     Needs no data: a target's inputs are hashed from the catalogue and the locked slices alone. What the data root
@@ -237,7 +254,7 @@ def check_lock(installation: Installation) -> LockReport:
     report.differences = [
         *program_differences(lock),
         *catalog_differences(installation, lock),
-        *_built_differences(installation, lock),
+        *_built_differences(installation, lock, progress),
         *_items_differences(lock_file, lock),
     ]
     return report
@@ -302,9 +319,10 @@ def _supply(lock: CorpusLock) -> list[SupplySlice]:
     ]  # fmt: skip
 
 
-def _built_differences(installation: Installation, lock: CorpusLock) -> Iterator[str]:
+def _built_differences(installation: Installation, lock: CorpusLock, progress: Progress) -> Iterator[str]:
     """What is committed or sealed in the data root and is not as locked."""
-    for name, source in lock.sources.items():
+    for number, (name, source) in enumerate(lock.sources.items()):
+        progress(name, number, len(lock.sources))
         committed = summarise_source(installation.root, name).slices
         for key, locked in source.slices.items():
             if key in committed and not is_as_locked(committed[key], locked):

@@ -104,13 +104,16 @@ def migrate(
     installation: Installation,
     *,
     apply: bool = False,
-    progress: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - does nothing
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,  # noqa: ARG005 - does nothing
 ) -> MigrationReport:
-    """Finds everything of another schema version; with `apply`, brings it to this one or takes it out of force."""
+    """Finds everything of another schema version; with `apply`, brings it to this one or takes it out of force.
+
+    `progress` is told of each: its name, how many are over, how many there are.
+    """
     root = installation.root
     report = MigrationReport(applied=apply, found=list(outdated(root)))
-    for one in report.found if apply else ():
-        progress(f"{one.kind} {one.name}")
+    for number, one in enumerate(report.found if apply else ()):
+        progress(f"{one.kind} {one.name}", number, len(report.found))
         try:
             named_disk_errors(_ACTIONS[one.kind])(installation, one)
         except (VlmAssetsError, OSError, pa.ArrowInvalid, ValidationError, KeyError, ValueError) as error:

@@ -4,7 +4,8 @@ Nothing that a symlink shows, a plan in force draws from, a pin protects or a li
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -14,6 +15,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import prune_versions
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
+from vlm_assets.installation.removed import removed_sources
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown import HalfDone, half_done, litter
 from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
@@ -23,6 +25,14 @@ from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.disk import remove_tree as remove_folder
 from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
+
+Progress = Callable[[str, int, int], None]
+"""Is told what comes next, how much is over, how much there is."""
+
+
+def no_progress(name: str, done: int, total: int) -> None:
+    """Tells nobody."""
+    del name, done, total
 
 
 class PruneReport(BaseModel):
@@ -35,23 +45,37 @@ class PruneReport(BaseModel):
     """Ids of Dagster runs that went."""
 
 
+def source_names(root: DataRoot) -> list[str]:
+    """Every source with a folder or a listing, of the catalogue or not."""
+    folders = (root.path / "datasets", root.cache, *root.annotations.glob("*"))
+    names = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    return sorted(names | {path.stem for path in root.listings.glob("*.json")})
+
+
 @named_disk_errors
 def prune_data_root(
     installation: Installation,
     *,
     sources: Collection[str] | None = None,
     retired: bool = False,
+    removed: bool = False,
     dry_run: bool = False,
+    progress: Progress = no_progress,
 ) -> PruneReport:
     """Cleans the whole data root, or the folders of some sources.
 
     Listings and summaries stay; a slice's cache goes only while nobody builds the slice. With `retired`, slices that
-    upstream no longer lists are removed too. `dry_run` removes nothing, and reports the same.
+    upstream no longer lists are removed too; with `removed`, all of sources that the catalogue has no more. `dry_run`
+    removes nothing, and reports the same. `progress` is told of each slice.
     """
-    pruning = _Pruning(installation, dry_run=dry_run)
-    names = sorted(sources) if sources is not None else pruning.source_names()
+    names = sorted(sources) if sources is not None else source_names(installation.root)
+    pruning = _Pruning(installation, names, progress, dry_run=dry_run)
+    gone = removed_sources(installation) if removed else {}
     for name in names:
-        pruning.source(name, retired=retired)
+        if name in gone:
+            pruning.removed(name)
+        else:
+            pruning.source(name, retired=retired)
     if sources is None:
         pruning.allocations()
         pruning.corpora()
@@ -62,48 +86,77 @@ def prune_data_root(
 
 
 class _Pruning:
-    def __init__(self, installation: Installation, *, dry_run: bool) -> None:
+    def __init__(
+        self, installation: Installation, sources: Sequence[str], progress: Progress, *, dry_run: bool
+    ) -> None:
         self._installation = installation
         self._root: DataRoot = installation.root
+        self._progress = progress
+        self._slices = sum(len(self._slice_keys(name)) for name in sources)
+        self._looked_at = 0
         self._planned = _planned_versions(self._root)
         self._dry_run = dry_run
         self._gone: set[Path] = set()
         """Versions of slices that are shown no more."""
+        self._hidden: set[str] = set()
+        """Their names."""
         self.report = PruneReport()
-
-    def source_names(self) -> list[str]:
-        """Every source with a folder, of the catalogue or not."""
-        folders = [self._root.path / "datasets", self._root.cache, *self._root.annotations.glob("*")]
-        return sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir()})
 
     def source(self, name: str, *, retired: bool) -> None:
         """Caches, staging, old versions and, if asked for, retired slices of a source."""
         listing = read_listing(self._root, name)
+        going = listing.retired if retired and listing is not None else ()
+        if self._clear_slices(name, going):
+            self._cache(name)
+        self._versions(name)
+        self._annotations(name)
+        if listing is not None and not self._dry_run:
+            refresh_summary(self._root, name, listing)
+
+    def removed(self, name: str) -> None:
+        """All of a source that the catalogue has no more, but for versions that plans in force draw from."""
+        if not self._clear_slices(name, self._slice_keys(name)):
+            return
+        for path in sorted(self._root.listings.glob(f"{name}.*")):  # a name has no dot
+            self._remove(path)
+        self._remove(self._root.cache_of(name))
+        self._versions(name)
+        self._annotations(name)
+        folder = self._root.source(name)
+        planned = [one for one in sorted(self._planned[name]) if (folder / VERSIONS / one).is_dir()]
+        if planned:
+            told = f"{len(planned)} versions stay for the plans in force; build, then prune"
+            self.report.kept.append(f"datasets/{name}: {told}")
+        for file in (MANIFEST, "dataset_dict.json"):
+            self._remove(folder / file)
+        if not self._dry_run:
+            for path in (folder / STAGING, folder / VERSIONS, folder):
+                with suppress(OSError):  # not empty, or never there
+                    path.rmdir()
+
+    def _clear_slices(self, name: str, going: Collection[str]) -> bool:
+        """Spools and staging of a source's slices, and the names of those that go; False where some are at work."""
         busy = len(self.report.kept)
-        hidden: set[str] = set()
         for key in self._slice_keys(name):
+            self._progress(f"{name}/{key}", self._looked_at, self._slices)
+            self._looked_at += 1
             lock = self._root.locks / f"slice.{name}.{key}"
             try:
                 with hold_lock(lock, f"pruning {name}/{key}"):
                     self._remove(self._root.cache_of(name) / "spool" / key)
                     self._remove(self._root.source(name) / STAGING / key)
-                    if retired and listing is not None and key in listing.retired:
+                    if key in going:
                         self._hide(self._root.slice(name, key))
-                        hidden.add(key)
+                        self._hidden.add(f"{name}/{key}")
             except LockHeldError as error:
                 self.report.kept.append(str(error))
-        if len(self.report.kept) == busy:
-            self._cache(name)
-        self._versions(name)
-        self._annotations(name, hidden)
-        if listing is not None and not self._dry_run:
-            refresh_summary(self._root, name, listing)
+        return len(self.report.kept) == busy
 
-    def _annotations(self, name: str, hidden: Collection[str]) -> None:
+    def _annotations(self, name: str) -> None:
         """Values of slices that no name shows."""
         for path in sorted(self._root.annotations.glob(f"*/{name}/*.parquet")):
             key = path.name.removesuffix(".parquet")
-            if key in hidden or current_version(self._root.slice(name, key)) is None:
+            if f"{name}/{key}" in self._hidden or current_version(self._root.slice(name, key)) is None:
                 self._remove(path)
 
     def _hide(self, link: Path) -> None:

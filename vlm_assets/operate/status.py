@@ -16,6 +16,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.rights import Rights, read_rights
 from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
+from vlm_assets.installation.removed import removed_sources
 from vlm_assets.operate.outcome import TargetOutcome, target_outcome
 from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
@@ -51,6 +52,15 @@ class SourceStatus(BaseModel):
     cache_bytes: int
 
 
+class RemovedSource(BaseModel):
+    """A source that lies here and that the catalogue has no more; no plan draws from it anew."""
+
+    name: str
+    slices: int
+    rows: int
+    data_bytes: int
+
+
 class TargetStatus(BaseModel):
     """One target: what was planned and what is sealed."""
 
@@ -77,6 +87,7 @@ class Status(BaseModel):
     free_bytes: int
     sources: list[SourceStatus]
     annotations: list[AnnotationStatus]
+    removed: list[RemovedSource]
     targets: list[TargetStatus]
     rights: Rights
     seconds: float
@@ -93,6 +104,7 @@ def read_status(installation: Installation) -> Status:
         free_bytes=shutil.disk_usage(installation.root.path).free,
         sources=[_source_status(installation, spec) for spec in catalog.sources],
         annotations=annotation_statuses(installation),
+        removed=[_removed(installation, name) for name in removed_sources(installation)],
         targets=[_target_status(installation, target) for target in catalog.corpus.targets],
         rights=read_rights(installation, in_force),
         seconds=round(time.monotonic() - clock, 3),
@@ -147,6 +159,14 @@ def _source_status(installation: Installation, spec: SourceSpec) -> SourceStatus
         data_bytes=sum(one.data_bytes for one in in_force.values()),
         cache_bytes=_folder_bytes(installation.root.cache_of(spec.name)),
     )
+
+
+def _removed(installation: Installation, name: str) -> RemovedSource:
+    slices = summarise_source(installation.root, name).slices.values()
+    return RemovedSource(
+        name=name, slices=len(slices), rows=sum(one.rows for one in slices),
+        data_bytes=sum(one.data_bytes for one in slices),
+    )  # fmt: skip
 
 
 def _state(

@@ -1,6 +1,7 @@
 """Figures as tables for a person: what the commands print. Decides nothing."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +134,13 @@ def show_status(console: Console, status: "Status") -> None:
         )
     )  # fmt: skip
     show_annotations(console, status.annotations)
+    for gone in status.removed:
+        console.print(
+            f"{gone.name}: not in the catalogue any more; {gone.slices:,} slices, {gone.rows:,} rows, "
+            f"{size(gone.data_bytes)} lie here. vlm-assets rename {gone.name} NEW moves them to a new name, "
+            "vlm-assets prune --removed deletes them",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
     console.print(
         table(
             "Targets",
@@ -386,24 +394,29 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def shown_steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar of steps on a terminal; nothing elsewhere. Gives (name of the step, steps before it, steps) -> None."""
+    """A bar of steps with their rate and the time left on a terminal; nothing elsewhere.
+
+    Gives (name of the step, steps before it, steps) -> None.
+    """
     errors = Console(stderr=True)
     if not errors.is_terminal:
         yield lambda name, done, total: None  # noqa: ARG005 - does nothing
         return
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415 - `--help` shows none
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415 - `--help` shows none
 
     columns = (
         *Progress.get_default_columns()[:2],
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors, transient=True) as bars:
-        task = bars.add_task(what, total=None)
+        task, begun = bars.add_task(what, total=None, rate=""), time.monotonic()
 
         def show(name: str, done: int, total: int) -> None:
-            bars.update(task, description=f"{what}: {name}", completed=done, total=total)
+            rate = f"{done / (time.monotonic() - begun):,.1f}/s" if done else ""
+            bars.update(task, description=f"{what}: {name}", completed=done, total=total, rate=rate)
 
         yield show
 

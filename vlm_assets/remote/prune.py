@@ -232,9 +232,19 @@ class _Prune:
                 raise RemoteError(f"{key} disappeared from the remote")
             if key.startswith(LOCKS):
                 found.add(lock_of_bytes(key, content.data).items_file.blake3)
+                continue
+            tables = Listing.from_bytes(content.data).tables.values()
+            if self._drops_listing(key):
+                self._doomed.keys.append(key)
+                self._doomed.dropped.update(tables)
             else:
-                found.update(Listing.from_bytes(content.data).tables.values())
+                found.update(tables)
         return found
+
+    def _drops_listing(self, key: str) -> bool:
+        """A source that goes altogether takes its listing along: that has words of its rows."""
+        source = key.removeprefix(LISTINGS).removesuffix(".json")
+        return f"datasets/{source}" in {one.rstrip("/") for one in self._order.drop}
 
     def _staged(self) -> set[str]:
         """Objects of shards that are not sealed yet; those left behind for longer than the grace time go.

@@ -146,7 +146,8 @@ class _Purge:
             if self._look.holds(name, shown):
                 found.append(
                     f"remote {self._bucket.address}: {name} shows version {shown} of another machine, which holds "
-                    f"the rows. There, or here after vlm-assets restore: {self._again}"
+                    f"the rows. There, or here after vlm-assets restore: {self._again}; of a source that is in no "
+                    f"catalogue any more: vlm-assets prune --remote --drop {name.area}/{name.group}"
                 )
         return found
 

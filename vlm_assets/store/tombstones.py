@@ -17,7 +17,8 @@ class Tombstone(Manifest):
     """One takedown: what was asked, and everything it was found to cover. Holds no clock."""
 
     asked: str
-    """`url:…`, `sha256:…`, `id:…` or `like:<sha256>`, as the operator gave it; `lock:…`: what a lock leaves out."""
+    """`url:…`, `sha256:…`, `id:…` or `like:<sha256>`, as the operator gave it; `lock:…`: what a lock leaves out;
+    `renamed:…`: what that takedown means under the new name of a source."""
     only_row: bool = False
     """Covers the named rows alone, not equal images in other places."""
     reason: str = ""

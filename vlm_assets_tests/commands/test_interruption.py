@@ -5,14 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from vlm_assets.allocation.step import allocate
 from vlm_assets.cli import app
 from vlm_assets.commands.interruption import READERS, STAYS, what_stays
-from vlm_assets_tests.workplace import STREET, install
+from vlm_assets.corpus.build import build_corpus
+from vlm_assets_tests.commands.interrupted import STOPPED, TRIES
+from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
 DEAF = """
 import sys, time
@@ -33,13 +37,17 @@ ENDS = {
 }
 
 
-def began(program: str, *words: str, **environment: str) -> "subprocess.Popen[str]":
+WITHIN_S = 10.0
+
+
+def began(program: str, *words: str, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("VLM_", "DAGSTER_", "HF_"))
     }
     return subprocess.Popen(
         [sys.executable, "-c", program, *words],
         env={**clean, **environment},
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,6 +58,7 @@ def test_of_every_command_it_is_known_what_stays():
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]  # a click group
     assert STAYS.keys() | READERS == commands
     assert not STAYS.keys() & READERS
+    assert TRIES.keys() == commands
 
 
 @pytest.mark.parametrize("name", ENDS)
@@ -92,3 +101,62 @@ def test_a_plan_that_waits_for_a_server(tmp_path: Path):
     assert process.returncode == 130, told
     assert told.strip().endswith(what_stays(["plan"]))
     assert "Traceback" not in told
+
+
+def tried(name: str, base: Path) -> None:
+    """Interrupts the command at its place; it ends in time, with 130 and what stays, and no trace."""
+    environment = {
+        "VLM_CATALOG": str(base / "catalog"), "VLM_DATA_ROOT": str(base / "data"), "VLM_CONTACT": "a@example.org",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    if name in {"backup", "restore"}:
+        environment |= {
+            "VLM_REMOTE": "s3://bucket/prefix",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+        }
+    one = TRIES[name]
+    process = began(STOPPED, one.place, *one.words, cwd=base, **environment)
+    assert process.stderr is not None
+    said: list[str] = []
+    while said[-1:] != ["begun\n"]:
+        said.append(process.stderr.readline())
+        assert said[-1], "".join(said)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert time.monotonic() - begun < WITHIN_S
+    assert process.returncode == 130, told
+    assert told.strip().endswith(what_stays([name]))
+    assert "Traceback" not in "".join(said) + told
+    if one.afterwards is not None:
+        again = began("from vlm_assets.cli import main; main()", *one.words, cwd=base, **environment)
+        out, told = again.communicate()
+        assert again.returncode == one.afterwards, out + told
+
+
+@pytest.mark.parametrize("name", [name for name, one in TRIES.items() if one.cheap])
+def test_some_commands_are_interrupted_at_work(tmp_path: Path, name: str):
+    fill(tmp_path / "in", 1)
+    install(tmp_path, {**STREET, "path": tmp_path / "in"})
+    tried(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRIES)
+def test_every_command_is_interrupted_at_work(tmp_path: Path, name: str):
+    """On two targets that are built; of a source that was renamed since, where that is what the command is for."""
+    fill(tmp_path / "in", 30)
+    source = {**STREET, "path": tmp_path / "in"}
+    corpus = {"targets": {"10": 10, "20": 20}}
+    if name == "rename":
+        ingest(install(tmp_path, {**source, "name": "old"}, corpus=corpus), "old")
+        install(tmp_path, source, corpus=corpus)
+    elif name != "build":
+        installation = install(tmp_path, source, corpus=corpus)
+        ingest(installation)
+        for target in ("10", "20"):
+            build_corpus(allocate(installation, target).path, installation.root)
+    else:
+        install(tmp_path, source, corpus=corpus)
+    tried(name, tmp_path)

@@ -71,6 +71,18 @@ def test_scripts_pass_shellcheck(script: Path):
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("name", ["bootstrap.sh", "upgrade.sh"])
+def test_every_timer_that_a_version_brings_is_enabled(name: str):
+    lines = (DEPLOY / "aws" / name).read_text("utf-8").splitlines()
+    enabling = [line for line in lines if "systemctl enable" in line and "echo" not in line]
+    said = _run(
+        "bash", "-c", "\n".join(['systemctl() { echo "$@"; }', f"APP={TOP}", *enabling]), cwd=TOP
+    ).stdout
+    timers = [path.name for path in (DEPLOY / "systemd").glob("*.timer")]
+    assert [one for one in (*timers, "vlm-environment") if one not in said.split()] == []
+    assert "enable --now vlm-logs.timer" in said
+
+
 def test_the_container_file_passes_hadolint():
     result = _run(_tool("hadolint"), DEPLOY / "ecs/Dockerfile")
     assert result.returncode == 0, result.stdout

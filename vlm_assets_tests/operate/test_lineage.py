@@ -1,9 +1,12 @@
+import re
+
 import pytest
 
 from vlm_assets.corpus.diff import diff_corpora
+from vlm_assets.corpus.pins import pin_version, unpin_version
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.operate.lineage import show_row
-from vlm_assets.words.errors import StoreError
+from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once, sha_of
 from vlm_assets_tests.workplace import ingest, picture
 
@@ -59,11 +62,46 @@ def test_the_run_that_fetched_is_named_after_the_slice_was_fetched_again(good, t
 
 @pytest.mark.parametrize(
     ("wanted", "told"),
-    [("street/root/none", "has the slices root"), ("nowhere", "give an id"), ("0" * 64, "no row")],
+    [
+        ("street/root/0005.jpg", "did you mean street/root/0005.jpeg?"),
+        ("street/rot/0005.jpeg", "source street has no slice 'rot'; did you mean root?"),
+        ("stret/root/0005.jpeg", "no source 'stret'; did you mean street?"),
+        ("street/root/none", "ids are <source>/<slice>/<key>"),
+        ("street", "give an id"),
+        ("0" * 64, "give an id <source>/<slice>/<key>, or an image's sha256"),
+        ("0" * 63, "a sha256 has 64 hex digits, this has 63"),
+    ],
 )
-def test_what_is_not_there_is_said_with_what_is(good, wanted, told):
-    with pytest.raises(StoreError, match=told):
+def test_what_is_not_there_is_said_with_what_was_meant(good, wanted, told):
+    with pytest.raises(StoreError, match=re.escape(told)):
         show_row(good, wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("t31", "did you mean t30?"),
+        ("t13", "there are targets t12, t30 and versions"),
+        (lambda version: version[:5], "did you mean {version}?"),
+    ],
+    ids=["target", "all", "beginning of a version"],
+)
+def test_a_corpus_that_is_not_there(good, wanted, told):
+    version = good.root.corpus("good", TARGET).resolve().name
+    name = wanted if isinstance(wanted, str) else wanted(version)
+    with pytest.raises(StoreError, match=re.escape(told.format(version=version))):
+        diff_corpora(good, name, TARGET)
+
+
+def test_a_pin_is_taken_away_by_its_path_and_others_are_guessed(good, tmp_path):
+    b = copy_of(good, tmp_path)
+    path = pin_version(b.installation, TARGET, "a trainer")
+    for given in (TARGET, path.name[:-1] + "x", path.name[:4]):
+        with pytest.raises(CorpusError, match=rf"did you mean {path.name}\?.*{path.name} \({TARGET}\)"):
+            unpin_version(b.installation, given)
+    assert unpin_version(b.installation, str(path)) == path.name
+    with pytest.raises(CorpusError, match="pinned: none"):
+        unpin_version(b.installation, path.name)
 
 
 def test_taken_down_rows_say_so(good):
@@ -82,5 +120,3 @@ def test_diff_counts_per_source_and_subcategory(good):
     assert grown.to_json()["rows"]
     back = diff_corpora(good, TARGET, f"t12@{good.root.corpus('good', 't12').resolve().name}")
     assert back.totals == {"added": 0, "removed": 18, "kept": 12}
-    with pytest.raises(StoreError, match="there are targets t12, t30 and versions"):
-        diff_corpora(good, "t13", TARGET)

@@ -73,7 +73,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     base = tmp_path_factory.mktemp("made")
     installation = install(base, {**SOURCE, "path": upstream(base / "in")}, corpus=CORPUS)
     manifest = corpus_of(installation)
-    write_lock(installation, ["10"])
+    steps: list[tuple[str, int, int]] = []
+    report = write_lock(installation, ["10"], lambda *step: steps.append(step))
+    assert [(number, of) for _, number, of in steps] == [(n, report.slices) for n in range(report.slices)]
     return Made(base, installation, manifest)
 
 

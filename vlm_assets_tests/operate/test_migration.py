@@ -65,7 +65,9 @@ def test_it_is_told_first_then_done_without_fetching(old):
     ]  # fmt: skip
     assert told(migrate(old)) == [(*one, False) for one in wanted]
     assert sorted(p for p in old.root.path.rglob("*") if "logs" not in p.parts) == before
-    report = migrate(old, apply=True)
+    steps: list[tuple[str, int, int]] = []
+    report = migrate(old, apply=True, progress=lambda *step: steps.append(step))
+    assert steps == [(f"{kind} {name}", number, 4) for number, (kind, name, _) in enumerate(wanted)]
     assert told(report) == [(*one, True) for one in wanted]
     assert report.exit_code == 0
     assert told(migrate(old)) == []

@@ -9,10 +9,12 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from vlm_assets.audit.findings import finding_names
+from vlm_assets.orchestration.assets import due
 from vlm_assets.orchestration.checks.audited import last_audit
 from vlm_assets.orchestration.command.run_here import RunHere
 from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key, listing_key
 from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB
+from vlm_assets.orchestration.run.pending import due_slices
 from vlm_assets.orchestration.run.runs import RunWish
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, install, picture
@@ -100,6 +102,33 @@ def test_states_follow_a_source_through_its_days(line: Line, folder: Path):
     assert "built from other inputs" in last(line, CORPUS_KEY, "due", "3")[1]
     assert run(line, CORPUS_JOB, partition_key="3").success
     assert last(line, CORPUS_KEY, "due", "3")[0] is Status.SUCCEEDED
+
+
+def test_a_fetch_looks_at_no_other_source(tmp_path: Path, made_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the others lack is in the corpus's check all the same, as their own checks said."""
+    names = ("one", "other", "third")
+    for number, name in enumerate(names):
+        fill(tmp_path / name, 2, start=10 * number)
+    sources = [{**STREET, "name": name, "path": tmp_path / name} for name in names]
+    installation = install(tmp_path, *sources, corpus={"targets": TARGETS, "require_complete": False})
+    with instance_in(tmp_path / "home", made_home) as instance:
+        line = Line(installation, instance)
+        assert line.list_sources(*names).success
+        assert line.fetch("one").success
+        assert run(line, CORPUS_JOB, partition_key="3").success
+        looked_at: list[str] = []
+
+        def look(installation: Any, spec: Any, **options: Any) -> Any:
+            looked_at.append(spec.name)
+            return due_slices(installation, spec, **options)
+
+        monkeypatch.setattr(due, "due_slices", look)
+        assert line.fetch("other").success
+        assert looked_at == ["other"]
+        assert "1 slices are due (third 1)" in last(line, CORPUS_KEY, "due", "3")[1]
+        assert line.fetch("third").success
+        assert looked_at == ["other", "third"]
+        assert "built from other inputs" in last(line, CORPUS_KEY, "due", "3")[1]
 
 
 def test_checks_that_are_executed_without_a_target_judge_every_sealed_one(line: Line):

@@ -6,6 +6,7 @@ from vlm_assets.remote.local import current_on_disk
 from vlm_assets.remote.names import Name, object_key
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.remote.restore import restore
+from vlm_assets.store.listings import read_listing
 from vlm_assets.words.errors import LockHeldError
 from vlm_assets_tests.remote.conftest import NewRoot, tree
 from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, FaultProxy, S3Server, open_bucket
@@ -120,3 +121,17 @@ def test_no_prune_while_someone_uploads(machine: NewRoot, proxy: FaultProxy):
     one = machine("a")
     with hold_work_lease(open_bucket(proxy.endpoint), "backup"), pytest.raises(LockHeldError):
         prune_remote(one.settings)
+
+
+def test_a_source_that_goes_altogether_takes_its_listing_along(machine: NewRoot, s3: S3Server):
+    one = machine("a")
+    backup(one)
+    listing = read_listing(one.root, "street")
+    assert listing is not None
+    tables = [object_key(digest) for digest in listing.tables.values()]
+    assert {"listings/street.json", *tables} <= set(s3.listed())
+    gone = frozenset({"datasets/street/", "allocations", "corpora"})
+    prune_remote(one.settings, PruneOrder(grace_s=0, drop=gone))
+    left = set(s3.listed())
+    assert not [key for key in left if key.startswith(("datasets/street/", "listings/street"))]
+    assert not left & set(tables)

@@ -61,15 +61,18 @@ sources:
 def write_catalog(folder: Path) -> list[Path]:
     """Writes a catalogue into an empty or new folder, its JSON Schemas included; returns the files to edit.
 
+    `corpus.yaml` is written last: without it, what a cut run wrote is no catalogue yet and is written again.
+
     Raises:
         FileExistsError: a catalogue is there.
         OSError: it cannot be written.
     """
     corpus, example = folder / CORPUS_FILE, folder / EXAMPLE_FILE
-    for path in (corpus, example.parent):
+    others = [path for path in sorted(example.parent.glob("*.y*ml")) if path != example]
+    for path in (corpus, *others):
         if path.exists():
             raise FileExistsError(f"{path} is there already")
-    example.parent.mkdir(parents=True)
+    example.parent.mkdir(parents=True, exist_ok=True)
     write_schemas(folder)
     replace_file(example, example_text().encode())
     place = folder.absolute()

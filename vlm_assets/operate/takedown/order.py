@@ -16,6 +16,7 @@ from vlm_assets.images.dhash import dhash, reduce_decode
 from vlm_assets.images.plugins import load_plugin
 from vlm_assets.images.sniff import sniff
 from vlm_assets.operate.takedown.rows import image_tables
+from vlm_assets.store.renames import read_renames, under_all_names
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot, nfc
@@ -78,6 +79,7 @@ def tombstone_of(root: DataRoot, order: TakedownOrder) -> Tombstone:
             ids |= set(earlier.ids)
             hashes |= set(earlier.image_sha256)
             urls |= set(earlier.urls)
+    ids = under_all_names(ids, read_renames(root))
     return Tombstone(
         asked=asked,
         only_row=order.only_row,

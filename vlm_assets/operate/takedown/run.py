@@ -21,6 +21,7 @@ from vlm_assets.operate.takedown.listings import emptied_listings, empty_listing
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
 from vlm_assets.operate.takedown.papers import clean_papers
 from vlm_assets.operate.takedown.receipt import Receipt
+from vlm_assets.operate.takedown.renamed import record_under_new_names
 from vlm_assets.operate.takedown.rows import source_folders, versions_in
 from vlm_assets.operate.takedown.slices import empty_slices
 from vlm_assets.remote.purge import purge_remote, push_record
@@ -36,6 +37,9 @@ from vlm_assets.words.manifest import SliceManifest
 logger = logging.getLogger("vlm_assets.takedown")
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
+
+_ORDERS: Final = ("url", "sha256", "id", "like")
+"""What a person may ask for; the others follow from renames and locks."""
 
 Progress = Callable[[str], None]
 Previews = Callable[[Collection[tuple[str, str]]], Sequence[str]]
@@ -113,9 +117,13 @@ def finish_takedowns(
 ) -> list[Receipt]:
     """Carries out what is unfinished; nothing where nothing is. Receipts in the order of the takedowns.
 
+    Takedowns of other machines may name rows as they were called before a rename here: these are put on record first.
+
     Raises:
         StoreError, CorpusError: as `take_down`.
     """
+    if record_under_new_names(installation.root) and installation.settings.remote:
+        push_record(installation)
     if not unfinished_takedowns(installation.root, attempted=attempted):
         return []
     with _alone(installation.root):
@@ -181,7 +189,7 @@ def _purge_remote(installation: Installation, asked: Sequence[str], progress: Pr
     progress("purging the remote")
     key, value = asked[0].split(":", 1)
     one = f"vlm-assets takedown --{key} {'IMAGE' if key == 'like' else value}"
-    again = one if len(asked) == 1 else "vlm-assets takedown --finish"
+    again = one if len(asked) == 1 and key in _ORDERS else "vlm-assets takedown --finish"
     purged = purge_remote(installation, emptied_listings(installation.root), again=again)
     return _AtRemote(tuple(f"remote {one}" for one in purged.deleted), purged.outstanding, purged.remarks)
 

@@ -63,12 +63,22 @@ def dataset_asset(spec: SourceSpec, installation: Installation) -> dg.AssetsDefi
     ) -> Iterator[dg.AssetCheckResult]:
         source = installation.catalog.source(spec.name)
         try:
-            materialize_slices(context, installation, progress, source, context.partition_keys, config)
+            try:
+                materialize_slices(context, installation, progress, source, context.partition_keys, config)
+            finally:
+                due = _told_due(context, installation, source)
         except dg.Failure:
-            yield dataset_due(installation, context.instance, source)
+            yield due
             raise
-        finally:
-            tell_corpora_due(context, installation)
-        yield dataset_due(installation, context.instance, source)
+        yield due
 
     return dataset
+
+
+def _told_due(
+    context: dg.AssetExecutionContext, installation: Installation, spec: SourceSpec
+) -> dg.AssetCheckResult:
+    """What is due of the source, after the corpora have been told."""
+    result = dataset_due(installation, context.instance, spec)
+    tell_corpora_due(context, installation, [result])
+    return result

@@ -1,7 +1,9 @@
 """The checks `due`: on a dataset, slices that wait to be fetched or could not be; on a corpus, what it lacks.
 
 Dagster's own freshness looks at an asset as a whole, not at its partitions. What is due is decided in `pending`, by
-evidence on disk, as for the sensors. A listing, a fetch and an audit each say anew what is so.
+evidence on disk, as for the sensors. A listing, a fetch and an audit each say anew what is so: an audit looks at all
+sources, the others at those that they touched. Of the rest they take what the source's own check said last, for a
+backfill of 100,000 slices is thousands of runs.
 """
 
 import time
@@ -15,7 +17,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.metadata import source_state, table
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE, FAILED, dataset_key
 from vlm_assets.orchestration.run.check_events import as_event
-from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
+from vlm_assets.orchestration.run.pending import due_slices, target_states
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
@@ -24,6 +26,8 @@ _NAMED: Final = 3
 _SHOWN: Final = 50
 _LONGEST: Final = 300
 _EVENTS: Final = 1_000
+_DUE: Final = "due"
+"""Name of the figure in a dataset's check."""
 
 
 def dataset_due_spec(source: str) -> dg.AssetCheckSpec:
@@ -58,7 +62,7 @@ def dataset_due(
         {"slice": key, "why": why, "failed": failed.get(key, "")[:_LONGEST]}
         for key, why in sorted(due.items(), key=lambda pair: (pair[0] not in failed, pair[0]))
     ]
-    facts = {"due": len(due), "failed": len(failed), **({"slices": table(rows[:_SHOWN])} if rows else {})}
+    facts = {_DUE: len(due), "failed": len(failed), **({"slices": table(rows[:_SHOWN])} if rows else {})}
     return _result(dataset_key(spec.name), passed=not due, severe=bool(failed), told=told, facts=facts)
 
 
@@ -67,46 +71,84 @@ def corpus_due(installation: Installation, target: str) -> dg.AssetCheckResult:
     return corpora_due(installation, (target,))[target]
 
 
-def corpora_due(installation: Installation, targets: Sequence[str]) -> dict[str, dg.AssetCheckResult]:
-    """`corpus_due` of several targets, with one look at the sources."""
+def corpora_due(
+    installation: Installation, targets: Sequence[str], told: Mapping[str, int] | None = None
+) -> dict[str, dg.AssetCheckResult]:
+    """`corpus_due` of several targets, with one look at the sources. `told`: slices due of those not to look at."""
     waiting: dict[str, int] = {}
     try:
         for spec in installation.catalog.sources:
-            if due := due_slices(installation, spec, now=time.time()):
-                waiting[spec.name] = len(due)
+            if due := _due_of(installation, spec, told or {}):
+                waiting[spec.name] = due
+        if waiting:  # whatever they bring, it is not in there: their supply need not be hashed
+            return {target: _stands(target, up_to_date=False, waiting=waiting) for target in targets}
         states = target_states(installation, tuple(targets))
     except AllocationError as error:
-        told = f"Cannot be built again now: {error}"
-        return {target: _corpus(passed=False, told=told, waiting=waiting) for target in targets}
+        said = f"Cannot be built again now: {error}"
+        return {target: _corpus(passed=False, told=said, waiting=waiting) for target in targets}
     except VlmAssetsError as error:
-        told = f"Cannot be told: {error}"
-        return {target: _corpus(passed=False, told=told, waiting=waiting) for target in targets}
-    return {state.target: _stands(state, waiting) for state in states}
+        said = f"Cannot be told: {error}"
+        return {target: _corpus(passed=False, told=said, waiting=waiting) for target in targets}
+    return {state.target: _stands(state.target, up_to_date=state.up_to_date, waiting={}) for state in states}
 
 
-def _stands(state: TargetState, waiting: Mapping[str, int]) -> dg.AssetCheckResult:
-    target = state.target
+def _due_of(installation: Installation, spec: SourceSpec, told: Mapping[str, int]) -> int:
+    return told[spec.name] if spec.name in told else len(due_slices(installation, spec, now=time.time()))
+
+
+def _stands(target: str, *, up_to_date: bool, waiting: Mapping[str, int]) -> dg.AssetCheckResult:
     if waiting:
         number = sum(waiting.values())
         named = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
         told = f"{target} stands on stale data: {number:,} slices are due ({named}); what they bring is not in it."
-    elif not state.up_to_date:
+    elif not up_to_date:
         told = f"{target} was built from other inputs than there are now: the next refresh builds it again."
     else:
         told = f"{target} has what its sources list: no slice is due, its inputs are those of now."
-    return _corpus(passed=state.up_to_date and not waiting, told=told, waiting=waiting)
+    return _corpus(passed=up_to_date and not waiting, told=told, waiting=waiting)
 
 
-def tell_due(context: Context, installation: Installation, spec: SourceSpec) -> None:
-    """Logs what is due of a source as an event of this run."""
-    tell(context, as_event(dataset_due(installation, context.instance, spec)))
+def tell_due(context: Context, installation: Installation, spec: SourceSpec) -> dg.AssetCheckResult:
+    """Logs what is due of a source as an event of this run; gives it too."""
+    result = dataset_due(installation, context.instance, spec)
+    tell(context, as_event(result))
+    return result
 
 
-def tell_corpora_due(context: Context, installation: Installation) -> None:
-    """Logs for every sealed corpus whether it has what its sources list now."""
+def tell_corpora_due(
+    context: Context, installation: Installation, looked_at: Sequence[dg.AssetCheckResult]
+) -> None:
+    """Logs for every sealed corpus whether it has what its sources list now.
+
+    `looked_at`: what was found of the sources that this run touched. No other source is looked at whose own check
+    has said how many of its slices are due.
+    """
     targets = sealed_targets(installation)
-    for target, result in corpora_due(installation, targets).items() if targets else ():
+    if not targets:
+        return
+    sources = [spec.name for spec in installation.catalog.sources]
+    told = _told_last(context.instance, sources) | _counts(looked_at)
+    for target, result in corpora_due(installation, targets, told).items():
         tell(context, as_event(result, target))
+
+
+def _counts(results: Sequence[dg.AssetCheckResult]) -> dict[str, int]:
+    """Slices due by source, of those of which it could be told."""
+    found = {one.asset_key.path[-1]: one.metadata.get(_DUE) for one in results if one.asset_key is not None}
+    return {name: value.value or 0 for name, value in found.items() if isinstance(value, dg.IntMetadataValue)}
+
+
+def _told_last(instance: dg.DagsterInstance, sources: Sequence[str]) -> dict[str, int]:
+    """Slices due by source as the source's own check said last; without those of which it never did."""
+    names = {dg.AssetCheckKey(dataset_key(name), DUE): name for name in sources}
+    found: dict[str, int] = {}
+    for key, one in instance.event_log_storage.get_asset_check_summary_records(list(names)).items():
+        last = one.last_completed_check_execution_record
+        event = last.event.dagster_event if last and last.event else None
+        told = event.asset_check_evaluation_data.metadata.get(_DUE) if event else None
+        if isinstance(told, dg.IntMetadataValue):
+            found[names[key]] = told.value or 0
+    return found
 
 
 def tell(context: Context, event: dg.AssetCheckEvaluation) -> None:

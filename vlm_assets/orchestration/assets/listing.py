@@ -105,6 +105,7 @@ def listing_asset(installed: Installation) -> dg.AssetsDefinition:
         remote = line_remote(installation)
         remote.before_listing([spec.name for spec in wanted if spec.active])
         failures: dict[str, str] = {}
+        due: list[dg.AssetCheckResult] = []
         for name, result in _list_all(context, config, installation, wanted, remote):
             if isinstance(result, Exception):
                 failures[name] = str(result)
@@ -112,14 +113,14 @@ def listing_asset(installed: Installation) -> dg.AssetsDefinition:
                 context.log_event(dg.AssetObservation(listing_key(name), metadata=failed_listing(result)))
                 continue
             register_slices(context.instance, name, result.listing.slices)
-            tell_due(context, installation, installation.catalog.source(name))
+            due.append(tell_due(context, installation, installation.catalog.source(name)))
             path = str(installation.root.listing(name))
             yield dg.MaterializeResult(
                 asset_key=listing_key(name),
                 metadata=listing_metadata(result, path),
                 data_version=dg.DataVersion(LISTING_VERSION),
             )
-        tell_corpora_due(context, installation)
+        tell_corpora_due(context, installation, due)
         if failures:
             told = "\n".join(f"{name}: {message}" for name, message in failures.items())
             raise dg.Failure(

@@ -11,6 +11,7 @@ import dagster as dg
 import yaml
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.orchestration.names import REJECTED
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.ingest.listing import ListingChange
@@ -149,13 +150,16 @@ def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
     }
 
 
-def slice_metadata(outcome: "SliceOutcome", thumbnails: Sequence[str] = ()) -> dict[str, Any]:
-    """What a slice holds, and what became of its items and records."""
+def slice_metadata(
+    outcome: "SliceOutcome", thumbnails: Sequence[str] = (), rejected: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a slice holds, and what became of its items and records. `rejected`: of `rejected_metadata`."""
     manifest, run = outcome.manifest, outcome.run
     facts: dict[str, Any] = {"what came out": dg.MetadataValue.md(slice_told(manifest, str(outcome.due)))}
     if thumbnails:
         shown = " ".join(f"![]({thumbnail})" for thumbnail in thumbnails)
         facts["first images"] = dg.MetadataValue.md(shown)
+    facts |= rejected or {}
     facts |= manifest_metadata(manifest, str(outcome.path))
     facts["why"] = str(outcome.due)
     facts["seconds"] = round(run.seconds, 2)
@@ -168,6 +172,12 @@ def slice_metadata(outcome: "SliceOutcome", thumbnails: Sequence[str] = ()) -> d
 
         facts["left out, the first"] = dg.MetadataValue.md(_lines(examples_of(outcome.path / LEFT_OUT_FILE)))
     return facts
+
+
+def rejected_metadata(pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A contact sheet of rejects, each (reason, picture) with its reason; nothing where none decodes."""
+    shown = " ".join(f"![{reason}]({picture}) {reason}" for reason, picture in pictures)
+    return {REJECTED: dg.MetadataValue.md(shown)} if pictures else {}
 
 
 _WHY: Final = {

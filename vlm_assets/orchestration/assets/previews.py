@@ -19,10 +19,12 @@ from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogSto
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.names import CORPUS_KEY, DATASET
+from vlm_assets.orchestration.names import CORPUS_KEY, DATASET, REJECTED
 
 _MARK: Final = "data:image/jpeg;base64,"
-_PICTURE: Final = re.compile(r"!\[\]\(data:image/jpeg;base64,[A-Za-z0-9+/=]*\)")
+_PICTURE: Final = re.compile(r"!\[[a-z_]*\]\(data:image/jpeg;base64,[A-Za-z0-9+/=]*\)")
+_REJECT: Final = re.compile(r"!\[[a-z_]+\]\(data:image/jpeg;base64,[A-Za-z0-9+/=]*\)")
+"""A picture under the reason of its reject; those of rows have no words."""
 _INSTEAD: Final = "(removed by a takedown)"
 _EVENTS: Final = SqlEventLogStorageTable.c
 
@@ -35,6 +37,7 @@ class _Stored:
     run_id: str
     asset_key: str
     partition: str
+    has_rejects: bool
 
 
 def forget_previews(installation: Installation, slices: Collection[tuple[str, str]]) -> list[str]:
@@ -42,7 +45,8 @@ def forget_previews(installation: Installation, slices: Collection[tuple[str, st
 
     A corpus draws on all of them: where a slice is named, its events lose theirs too. Elsewhere pictures go from all
     but a partition's newest event: older ones show versions that may be gone from disk, so nothing tells whether they
-    show what is taken down. Returns the partitions cleaned, `source/slice`, sorted.
+    show what is taken down. Pictures of rejects go everywhere, for no index knows their hashes. Returns what
+    was cleaned, `source/slice`, sorted.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError, OSError: an instance cannot be reached or changed; what is done stays done.
@@ -75,11 +79,20 @@ def _sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage | None:
 
 def _clean(storage: SqlEventLogStorage, slices: Collection[tuple[str, str]]) -> set[str]:
     wanted = {(dg.AssetKey([DATASET, source]).to_string(), key) for source, key in slices}
-    going = list(_to_clean(_with_pictures(storage), wanted))
+    stored = _with_pictures(storage)
+    going, with_rejects = list(_to_clean(stored, wanted)), [one for one in stored if one.has_rejects]
+    _strip(storage, going, _PICTURE)
+    _strip(storage, with_rejects, _REJECT)
+    every = (*going, *with_rejects)
+    return {f"{dg.AssetKey.from_db_string(one.asset_key).path[-1]}/{one.partition}" for one in every}  # type: ignore[union-attr]  # written by `to_string`
+
+
+def _strip(storage: SqlEventLogStorage, going: Collection[_Stored], what: re.Pattern[str]) -> None:
+    """Cuts pictures out of these events, wherever each is mirrored."""
     with storage.index_connection() as connection:
         _shred(connection)
-        _strip_events(connection, _EVENTS.id.in_([one.id for one in going]))
-        _strip_keys(connection, {one.asset_key for one in going})
+        _strip_events(connection, _EVENTS.id.in_([one.id for one in going]), what)
+        _strip_keys(connection, {one.asset_key for one in going}, what)
     by_run: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for one in going:
         by_run[one.run_id].add((one.asset_key, one.partition))
@@ -90,23 +103,23 @@ def _clean(storage: SqlEventLogStorage, slices: Collection[tuple[str, str]]) -> 
             _shred(connection)
             if any(asset_key == CORPUS_KEY.to_string() for asset_key, _ in about):
                 # The corpus is the output of a step, whose own event repeats what is said of the asset.
-                _strip_events(connection, db.and_(_EVENTS.run_id == run_id, _EVENTS.asset_key.is_(None)))
+                own = db.and_(_EVENTS.run_id == run_id, _EVENTS.asset_key.is_(None))
+                _strip_events(connection, own, what)
             for asset_key, partition in about:
-                _strip_events(
-                    connection,
-                    db.and_(
-                        _EVENTS.run_id == run_id,
-                        _EVENTS.asset_key == asset_key,
-                        _EVENTS.partition == partition,
-                    ),
+                one_of = (
+                    _EVENTS.run_id == run_id,
+                    _EVENTS.asset_key == asset_key,
+                    _EVENTS.partition == partition,
                 )
-    return {f"{dg.AssetKey.from_db_string(one.asset_key).path[-1]}/{one.partition}" for one in going}  # type: ignore[union-attr]  # written by `to_string`
+                _strip_events(connection, db.and_(*one_of), what)
 
 
 def _with_pictures(storage: SqlEventLogStorage) -> list[_Stored]:
     """Events with pictures, newest first."""
     query = (
-        db.select(_EVENTS.id, _EVENTS.run_id, _EVENTS.asset_key, _EVENTS.partition)
+        db.select(
+            _EVENTS.id, _EVENTS.run_id, _EVENTS.asset_key, _EVENTS.partition, _EVENTS.event.contains(REJECTED)
+        )
         .where(_EVENTS.asset_key.is_not(None), _EVENTS.partition.is_not(None), _EVENTS.event.contains(_MARK))
         .order_by(_EVENTS.id.desc())
     )
@@ -130,22 +143,22 @@ def _shred(connection: Any) -> None:
         connection.execute(db.text("PRAGMA secure_delete = ON"))
 
 
-def _strip_events(connection: Any, which: Any) -> None:
+def _strip_events(connection: Any, which: Any, what: re.Pattern[str]) -> None:
     for row in connection.execute(db.select(_EVENTS.id, _EVENTS.event).where(which)).fetchall():
         if _MARK in row.event:
-            stripped = _PICTURE.sub(_INSTEAD, row.event)
+            stripped = what.sub(_INSTEAD, row.event)
             connection.execute(
                 SqlEventLogStorageTable.update().where(_EVENTS.id == row.id).values(event=stripped)
             )
 
 
-def _strip_keys(connection: Any, asset_keys: Collection[str]) -> None:
+def _strip_keys(connection: Any, asset_keys: Collection[str], what: re.Pattern[str]) -> None:
     """The newest event of an asset stands beside its key once more, whichever partition it is of."""
     keys = AssetKeyTable.c
     query = db.select(keys.asset_key, keys.last_materialization).where(keys.asset_key.in_(asset_keys))
     for row in connection.execute(query).fetchall():
         if row.last_materialization and _MARK in row.last_materialization:
-            stripped = _PICTURE.sub(_INSTEAD, row.last_materialization)
+            stripped = what.sub(_INSTEAD, row.last_materialization)
             connection.execute(
                 AssetKeyTable.update()
                 .where(keys.asset_key == row.asset_key)

@@ -4,9 +4,9 @@ Shared by the dataset assets and the job for scattered keys. How a slice is buil
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -14,12 +14,13 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import logging_where
-from vlm_assets.orchestration.assets.metadata import slice_metadata, source_state
+from vlm_assets.orchestration.assets.metadata import rejected_metadata, slice_metadata, source_state
 from vlm_assets.orchestration.assets.takedowns import finish_before
-from vlm_assets.orchestration.assets.thumbnails import slice_thumbnails
+from vlm_assets.orchestration.assets.thumbnails import RejectedPictures, slice_thumbnails
 from vlm_assets.orchestration.names import (
     FAILED,
     FAILED_SLICES,
+    REJECTED,
     dataset_key,
     slice_tags,
 )
@@ -63,7 +64,7 @@ def materialize_slices(
     """
     failures: dict[str, str] = {}
     asked = config.granted(context.run.tags)
-    for number, (key, result) in enumerate(_built(context, installation, progress, spec, keys, asked)):
+    for number, (key, result, seen) in enumerate(_built(context, installation, progress, spec, keys, asked)):
         if isinstance(result, BudgetSpentError):
             context.log.info(
                 "%s; %d of %d slices of this run stay due for the next night: %s and what follows it",
@@ -75,9 +76,12 @@ def materialize_slices(
             # A trace tells something only where the error is not one of ours.
             trace = None if isinstance(result, VlmAssetsError) else result
             context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
-            context.log_event(failure_event(spec.name, key, failures[key]))
+            context.log_event(failure_event(spec.name, key, failures[key], rejected_metadata(seen.found)))
         else:
-            context.log_event(slice_event(spec.name, key, result))
+            rejected = rejected_metadata(seen.found) or _rejected_before(
+                context.instance, spec.name, key, result
+            )
+            context.log_event(slice_event(spec.name, key, result, rejected))
     if failures:
         told = "\n".join(f"{key}: {message}" for key, message in failures.items())
         raise dg.Failure(
@@ -91,13 +95,32 @@ def _told(error: Exception) -> str:
     return str(error) if isinstance(error, VlmAssetsError) else f"{type(error).__name__}: {error}"
 
 
-def failure_event(source: str, key: str, message: str) -> dg.AssetObservation:
+def failure_event(
+    source: str, key: str, message: str, rejected: Mapping[str, Any] | None = None
+) -> dg.AssetObservation:
     """Why a slice failed, on its own page: the run's failure there names neither slice nor reason."""
-    return dg.AssetObservation(dataset_key(source), partition=key, metadata={FAILED: message})
+    return dg.AssetObservation(
+        dataset_key(source), partition=key, metadata={FAILED: message, **(rejected or {})}
+    )
 
 
-def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.AssetMaterialization:
-    """The event of one finished slice; the same for one that was committed before."""
+def _rejected_before(
+    instance: dg.DagsterInstance, source: str, key: str, result: "SliceOutcome | _Retired"
+) -> dict[str, Any]:
+    """The sheet of rejects that the last event of a slice has, where nothing of it was fetched since."""
+    if isinstance(result, _Retired) or result.due != "committed" or not result.manifest.rejects:
+        return {}
+    wanted = dg.AssetRecordsFilter(asset_key=dataset_key(source), asset_partitions=[key])
+    for record in instance.fetch_materializations(wanted, limit=1).records:
+        shown = record.asset_materialization.metadata if record.asset_materialization else {}
+        return {REJECTED: shown[REJECTED]} if REJECTED in shown else {}
+    return {}
+
+
+def slice_event(
+    source: str, key: str, result: "SliceOutcome | _Retired", rejected: Mapping[str, Any] | None = None
+) -> dg.AssetMaterialization:
+    """The event of one finished slice; the same for one that was committed before, with its sheet of rejects."""
     if isinstance(result, _Retired):
         told = "no longer listed, never fetched; the partition is kept"
         return dg.AssetMaterialization(
@@ -110,7 +133,7 @@ def slice_event(source: str, key: str, result: "SliceOutcome | _Retired") -> dg.
     return dg.AssetMaterialization(
         dataset_key(source),
         partition=key,
-        metadata=slice_metadata(result, pictures),
+        metadata=slice_metadata(result, pictures, rejected),
         tags=slice_tags(source, result.manifest.content_hash),
     )
 
@@ -122,7 +145,8 @@ def _built(
     spec: SourceSpec,
     keys: Sequence[str],
     asked: FetchConfig,
-) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception"]]:
+) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception", RejectedPictures]]:
+    """What came of each slice, with pictures of its rejects."""
     from vlm_assets.ingest.summary import refresh_summary
     from vlm_assets.store.listings import read_listing
 
@@ -144,13 +168,14 @@ def _built(
         slots = slots_of(spec.kind, installation.settings)
         try:
             for key in keys:
+                seen = RejectedPictures()
                 with hold_kind_slot(
                     installation.root.locks, spec.kind, slots, f"{spec.name}/{key}", wait_s=wait_s
                 ):
                     built = _build_one(
-                        context, installation, progress, spec, listing, key, remote, locked, asked
+                        context, installation, progress, spec, listing, key, remote, locked, asked, seen
                     )
-                yield key, built
+                yield key, built, seen
         finally:
             refresh_summary(installation.root, spec.name, listing)
 
@@ -165,6 +190,7 @@ def _build_one(
     remote: NoRemote,
     locked: "Locked | None",
     asked: FetchConfig,
+    seen: RejectedPictures,
 ) -> "SliceOutcome | _Retired | Exception":
     from vlm_assets.ingest.slice import SliceOptions, build_slice
 
@@ -188,6 +214,7 @@ def _build_one(
         max_records=settings.test_mode_rows if settings.test_mode else None,
         cancelled=threading.Event(),
         progress=advance,
+        on_reject=seen.see,
     )
 
     def build() -> "SliceOutcome":

@@ -53,8 +53,7 @@ def _slices_job(catalog: Catalog) -> dg.JobDefinition:
         try:
             materialize_slices(context, installation, progress, source, config.keys, config)
         finally:
-            tell_due(context, installation, source)
-            tell_corpora_due(context, installation)
+            tell_corpora_due(context, installation, [tell_due(context, installation, source)])
 
     @dg.job(
         name=SLICES_JOB,

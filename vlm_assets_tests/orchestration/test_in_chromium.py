@@ -1,0 +1,85 @@
+"""Pages as a person sees them: a real webserver, daemon and code server, and what stands there in chromium.
+
+The same pages, without a browser and without services, are looked at by `test_pages_served` in each run.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from vlm_assets_tests.browser import Browser
+from vlm_assets_tests.orchestration.pages import LONGEST_WORD, PAGES, TARGET, street
+from vlm_assets_tests.orchestration.services import Services, wait_for
+from vlm_assets_tests.waiting import LONG_HANG_S
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
+
+_WIDE_WORDS = f"""return [...document.querySelectorAll('td')].flatMap(one => one.innerText.split(/\\s+/))
+    .filter(word => word.length > {LONGEST_WORD})"""
+_IS_WIDE = "return document.documentElement.scrollWidth > window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    base = tmp_path_factory.mktemp("chromium")
+    with Services(street(base), base) as services:
+        services.ended(services.launch("listings"))
+        services.backfilled(services.backfill("street", ["day", "dusk", "night"]))
+        services.ended(services.launch("corpus_line", tags={"dagster/partition": TARGET}))
+        yield services
+
+
+@pytest.fixture(
+    scope="module", params=[(1280, "Dark"), (1920, "Light")], ids=lambda one: f"{one[0]}-{one[1]}"
+)
+def browser(request: pytest.FixtureRequest, services: Services) -> Iterator[Browser]:
+    width, theme = request.param
+    with Browser(width, 1000) as browser:
+        browser.open(services.url, "Dagster")
+        browser.run(f"localStorage.setItem('dagster-theme', '\"{theme}\"')")
+        yield browser
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_what_is_so_and_fits(services: Services, browser: Browser, name: str):
+    browser.open(services.url + PAGES[name].path, *PAGES[name].texts)
+    assert browser.run(_WIDE_WORDS) == []
+    assert not browser.run(_IS_WIDE)
+
+
+def test_the_graph_shows_that_a_slice_failed(services: Services, browser: Browser):
+    browser.open(f"{services.url}/asset-groups", "street", "1 partition failed")
+
+
+def test_runs_are_in_the_timeline(services: Services, browser: Browser):
+    browser.open(f"{services.url}/overview/activity/timeline", "corpus_line")
+
+
+def test_execute_all_judges_every_target(services: Services, browser: Browser):
+    page = f"{services.url}/assets/corpus?view=checks&checkDetail=counts"
+    browser.open(page, "Execute all", "Holds: 3 rows")
+    with services.instance() as instance:
+        before = len(instance.get_runs())
+    assert browser.click("Execute all")
+
+    def newest() -> str | None:
+        with services.instance() as instance:
+            runs = instance.get_runs()
+        return runs[0].run_id if len(runs) > before else None
+
+    run_id = wait_for(newest, "a run of the checks")
+    assert services.ended(run_id) == "SUCCESS"
+    browser.open(page, f"{TARGET}: Holds: 3 rows")
+
+
+def test_a_broken_catalogue_is_an_error_after_a_reload(services: Services, browser: Browser):
+    file = services.installation.catalog_dir / "corpus.yaml"
+    good = file.read_text("utf-8")
+    file.write_text("name: [", "utf-8")
+    try:
+        services.ask("mutation { reloadWorkspace { __typename } }")
+        browser.open(f"{services.url}/assets/catalog?view=checks", "The catalogue has 1 faults", "Failed")
+        browser.open(f"{services.url}/assets/dataset/street", "client_folder")
+    finally:
+        file.write_text(good, "utf-8")
+        services.ask("mutation { reloadWorkspace { __typename } }")
