@@ -51,7 +51,7 @@ TRIES: Final[dict[str, Try]] = {
     "migrate": Try(("migrate",), "vlm_assets.operate.migration:outdated"),
     "pin": Try(("pin", "--target", "10"), "vlm_assets.corpus.pins:pin_version"),
     "plan": Try(("plan", "--target", "10"), "vlm_assets.operate.forecast:forecast"),
-    "prune": Try(("prune",), "vlm_assets.operate.prune:_planned_versions", cheap=True),
+    "prune": Try(("prune",), "vlm_assets.operate.prune:_planned_versions"),
     "reconcile": Try(("reconcile",), "vlm_assets.orchestration.command.reconcile:reconcile"),
     "rename": Try(("rename", "old", "street"), "vlm_assets.operate.rename:_move_slice"),
     "restore": Try(("restore",), "vlm_assets.remote.bucket:open_remote", None),

@@ -18,15 +18,21 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
-from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB
+from vlm_assets.orchestration.night.jobs import CORPUS_JOB
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.orchestration.pages import LONGEST_WORD, PAGES, TARGET, asked, street, texts_of
 from vlm_assets_tests.orchestration.services import free_port
 from vlm_assets_tests.waiting import HANG_S, until
 
-pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::dagster.BetaWarning",
+    "ignore::dagster.PreviewWarning",
+    "ignore::DeprecationWarning",  # of Dagster's own
+)
 Ask = Callable[..., Any]
 _SERVED = "vlm_assets_served"
+_OPEN = 1500
+"""Characters; longer texts, as the card, stand in a dialog of their own."""
 _PICTURE = re.compile(r"\(data:image/[^)]*\)")
 
 
@@ -80,9 +86,8 @@ def test_a_page_says_what_is_so_and_fits(ask: Ask, name: str):
     shown = [_PICTURE.sub("", text) for text in texts_of(ask(query, **variables))]
     said = "\n".join(shown).replace("**", "")
     assert [text for text in PAGES[name].texts if text not in said] == [], said
-    words = {
-        word for text in shown if not text.startswith(("{", "/")) for word in re.split(r"[\s/,()`]+", text)
-    }
+    open_texts = [text for text in shown if len(text) < _OPEN and not text.startswith(("{", "/"))]
+    words = {word for text in open_texts for word in re.split(r"[\s/,()`]+", text)}
     assert [word for word in words if len(word) > LONGEST_WORD] == []
 
 
@@ -90,17 +95,6 @@ def test_a_failed_slice_is_a_badge_on_its_asset(ask: Ask):
     query, variables = asked(PAGES["slice"])
     stats = ask(query, **variables)["assetNodeOrError"]["partitionStats"]
     assert stats == {"numMaterialized": 2, "numPartitions": 3, "numFailed": 1}
-
-
-def test_execute_all_judges_every_target(line: Line, ask: Ask):
-    job = line.defs.resolve_job_def(AUDIT_JOB)
-    assert job.execute_in_process(instance=line.instance).success
-    query, variables = asked(PAGES["stale corpus"])
-    checks = ask(query, **variables)["assetNodeOrError"]["assetChecksOrError"]["checks"]
-    [counts] = [one for one in checks if one["name"] == "counts"]
-    assert counts["executionForLatestMaterialization"]["evaluation"]["description"].startswith(
-        f"{TARGET}: Holds:"
-    )
 
 
 def test_runs_are_in_the_timeline(ask: Ask):
