@@ -21,9 +21,12 @@ KEYS: dict[str, set[str]] = {
     "check": {"problems", "renderers"},
     "plan": {
         "target", "target_rows", "exact", "sources", "nodes", "fetch_bytes", "corpus_bytes", "disk_needed_bytes",
-        "disk_free_bytes", "hours", "problems",
+        "disk_free_bytes", "hours", "annotations", "unannotated", "problems",
     },
-    "status": {"data_root", "catalog_hash", "free_bytes", "sources", "targets", "rights", "seconds"},
+    "status": {
+        "data_root", "catalog_hash", "free_bytes", "sources", "annotations", "removed", "targets", "rights",
+        "seconds",
+    },
     "build": {"exit_code", "interrupted", "failures", "sources", "targets"},
     "audit": {
         "name", "passed", "judged", "severity", "expected", "observed", "examples", "figures", "seconds",
@@ -40,6 +43,7 @@ KEYS: dict[str, set[str]] = {
     "migrate": {"schema_version", "applied", "found"},
     "takedown": {
         "tombstone", "asked", "only_row", "urls", "image_sha256", "ids", "found", "corpora", "slices_emptied",
+        "annotations_emptied",
         "listings_emptied", "versions_deleted", "caches_cleaned", "previews_cleaned", "pinned", "outstanding",
         "remarks",
     },

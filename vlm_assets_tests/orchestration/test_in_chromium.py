@@ -35,7 +35,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 def browser(request: pytest.FixtureRequest, services: Services) -> Iterator[Browser]:
     width, theme = request.param
     with Browser(width, 1000) as browser:
-        browser.open(services.url, "Dagster")
+        browser.open(services.url, "Overview")
         browser.run(f"localStorage.setItem('dagster-theme', '\"{theme}\"')")
         yield browser
 
