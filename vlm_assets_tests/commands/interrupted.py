@@ -38,6 +38,7 @@ class Try:
 TRIES: Final[dict[str, Try]] = {
     "add": Try(("add", "client_folder", "in", "--category", "photos", "--subcategory", "street"),
                "vlm_assets.operate.authoring.looks:look_at", None),
+    "annotate": Try(("annotate",), "vlm_assets.annotate.run:annotate"),
     "audit": Try(("audit", "--target", "10"), "vlm_assets.audit.run:_judge"),
     "backup": Try(("backup",), "vlm_assets.remote.bucket:open_remote", None),
     "build": Try(("build", "--target", "10"), "vlm_assets.ingest.slice:build_slice"),
@@ -52,6 +53,7 @@ TRIES: Final[dict[str, Try]] = {
     "pin": Try(("pin", "--target", "10"), "vlm_assets.corpus.pins:pin_version"),
     "plan": Try(("plan", "--target", "10"), "vlm_assets.operate.forecast:forecast"),
     "prune": Try(("prune",), "vlm_assets.operate.prune:_planned_versions"),
+    "publish": Try(("publish", "--repo", "owner/name", "--target", "10"), "vlm_assets.exports.publishing.run:decide", None),
     "reconcile": Try(("reconcile",), "vlm_assets.orchestration.command.reconcile:reconcile"),
     "rename": Try(("rename", "old", "street"), "vlm_assets.operate.rename:_move_slice"),
     "restore": Try(("restore",), "vlm_assets.remote.bucket:open_remote", None),

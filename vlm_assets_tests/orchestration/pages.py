@@ -39,7 +39,7 @@ PAGES: Final[dict[str, Page]] = {
         "/assets/dataset/street?view=checks",
         ("dataset", "street"),
         None,
-        ("1 slices of street are due, 1 of them because they FAILED: night:", "not_an_image 1"),
+        ("1 slice of street is due, because it FAILED: night: 1 of 5 records are rejects", "not_an_image 1"),
     ),
     "listing": Page(
         "/assets/listing/street?view=events", ("listing", "street"), None, ("items before", "slices")
@@ -60,7 +60,7 @@ PAGES: Final[dict[str, Page]] = {
         "/assets/corpus?view=checks&checkDetail=due",
         ("corpus",),
         TARGET,
-        (f"{TARGET} stands on stale data: 1 slices are due (street 1)",),
+        (f"{TARGET} stands on stale data: 1 slice is due (street 1)",),
     ),
     "report": Page(
         f"/assets/report?view=partitions&partition={TARGET}",

@@ -48,7 +48,7 @@ def test_a_page_says_what_is_so_and_fits(services: Services, browser: Browser, n
 
 
 def test_the_graph_shows_that_a_slice_failed(services: Services, browser: Browser):
-    browser.open(f"{services.url}/asset-groups", "street", "1 partition failed")
+    browser.open(f"{services.url}/assets/dataset/street?view=lineage", "street", "3 partitions", "1 failed")
 
 
 def test_runs_are_in_the_timeline(services: Services, browser: Browser):

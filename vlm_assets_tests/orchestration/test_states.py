@@ -84,15 +84,15 @@ def test_states_follow_a_source_through_its_days(line: Line, folder: Path):
 
     (folder / "street" / "night" / "bad.jpeg").write_bytes(b"rubbish")
     assert line.list_sources("street").success
-    assert last(line, street, "due")[1] == "1 slices of street are due: night: changed"
+    assert last(line, street, "due")[1] == "1 slice of street is due: night: changed"
     status, told, severity = last(line, CORPUS_KEY, "due", "3")
     assert (status, severity) == (Status.FAILED, dg.AssetCheckSeverity.WARN)
-    assert told.startswith("3 stands on stale data: 1 slices are due (street 1)")
+    assert told.startswith("3 stands on stale data: 1 slice is due (street 1)")
 
     assert not line.fetch("street").success
     status, told, severity = last(line, street, "due")
     assert (status, severity) == (Status.FAILED, dg.AssetCheckSeverity.ERROR)
-    assert told.startswith("1 slices of street are due, 1 of them because they FAILED: night: ")
+    assert told.startswith("1 slice of street is due, because it FAILED: night: ")
     assert "not_an_image 1" in told
 
     (folder / "street" / "night" / "bad.jpeg").write_bytes(picture(99))
@@ -125,7 +125,7 @@ def test_a_fetch_looks_at_no_other_source(tmp_path: Path, made_home: Path, monke
         monkeypatch.setattr(due, "due_slices", look)
         assert line.fetch("other").success
         assert looked_at == ["other"]
-        assert "1 slices are due (third 1)" in last(line, CORPUS_KEY, "due", "3")[1]
+        assert "1 slice is due (third 1)" in last(line, CORPUS_KEY, "due", "3")[1]
         assert line.fetch("third").success
         assert looked_at == ["other", "third"]
         assert "built from other inputs" in last(line, CORPUS_KEY, "due", "3")[1]

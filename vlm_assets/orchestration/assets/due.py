@@ -52,18 +52,30 @@ def dataset_due(
     if not spec.active:
         told = f"{spec.name} is {source_state(spec)} in the catalogue: neither listed nor fetched."
     elif due:
-        told = f"{len(due):,} slices of {spec.name} are due"
-        told += (
-            f", {len(failed):,} of them because they FAILED: {_named(failed)}"
-            if failed
-            else f": {_named(due)}"
-        )
+        told = _sentence(spec.name, due, failed)
     rows = [
         {"slice": key, "why": why, "failed": failed.get(key, "")[:_LONGEST]}
         for key, why in sorted(due.items(), key=lambda pair: (pair[0] not in failed, pair[0]))
     ]
     facts = {_DUE: len(due), "failed": len(failed), **({"slices": table(rows[:_SHOWN])} if rows else {})}
     return _result(dataset_key(spec.name), passed=not due, severe=bool(failed), told=told, facts=facts)
+
+
+def _sentence(source: str, due: Mapping[str, str], failed: Mapping[str, str]) -> str:
+    if not failed:
+        return f"{_slices(len(due))} of {source} {_are(len(due))} due: {_named(due)}"
+    named = _named({key: why.removeprefix(f"{source}/{key}: ") for key, why in failed.items()})
+    if len(due) == 1:
+        return f"1 slice of {source} is due, because it FAILED: {named}"
+    return f"{_slices(len(due))} of {source} are due, {len(failed):,} of them because they FAILED: {named}"
+
+
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count:,} slices"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def corpus_due(installation: Installation, target: str) -> dg.AssetCheckResult:
@@ -100,7 +112,8 @@ def _stands(target: str, *, up_to_date: bool, waiting: Mapping[str, int]) -> dg.
     if waiting:
         number = sum(waiting.values())
         named = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
-        told = f"{target} stands on stale data: {number:,} slices are due ({named}); what they bring is not in it."
+        what = "it brings" if number == 1 else "they bring"
+        told = f"{target} stands on stale data: {_slices(number)} {_are(number)} due ({named}); what {what} is not in it."
     elif not up_to_date:
         told = f"{target} was built from other inputs than there are now: the next refresh builds it again."
     else:

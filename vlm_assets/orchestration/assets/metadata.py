@@ -83,10 +83,15 @@ def source_state(spec: SourceSpec) -> str:
 
 
 def table(rows: Iterable[Mapping[str, str | int | float]]) -> dg.MetadataValue[Any]:
-    """A table that stands open on every page; "none" without rows. Columns are the keys of the first row."""
+    """A table that stands open on every page; "none" without rows. Columns are the keys of the first row.
+
+    A column without anything in it is left out: a page of 1280 pixels has room for five or six.
+    """
     found = list(rows)
     if not found:
         return dg.MetadataValue.text("none")
+    names = [name for name in found[0] if any(one.get(name) not in ("", None) for one in found)]
+    found = [{name: one[name] for name in names} for one in found]
     columns = [
         dg.TableColumn(name, "string" if isinstance(value, str) else "int")
         for name, value in found[0].items()

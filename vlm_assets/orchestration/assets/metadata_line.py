@@ -138,9 +138,9 @@ def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
 
 
 def card_tables(figures: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
-    """Composition and sources of a card, as tables that stand open."""
+    """Composition and sources of a card, as tables that stand open; no wider than a page of 1280 pixels."""
     columns = ("category", "subcategory", "share", "asked", "supply", "granted", "present", "cause")
-    sources = ("source", "kind", "licence", "slices", "admitted", "selected", "present", "image_bytes")
+    sources = ("source", "slices", "admitted", "selected", "present", "image_bytes")
     return {
         "composition": table({name: one[name] for name in columns} for one in figures["composition"]),
         "sources": table(
