@@ -113,7 +113,8 @@ def _stands(target: str, *, up_to_date: bool, waiting: Mapping[str, int]) -> dg.
         number = sum(waiting.values())
         named = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
         what = "it brings" if number == 1 else "they bring"
-        told = f"{target} stands on stale data: {_slices(number)} {_are(number)} due ({named}); what {what} is not in it."
+        due = f"{_slices(number)} {_are(number)} due ({named})"
+        told = f"{target} stands on stale data: {due}; what {what} is not in it."
     elif not up_to_date:
         told = f"{target} was built from other inputs than there are now: the next refresh builds it again."
     else:
