@@ -57,6 +57,7 @@ TRIES: Final[dict[str, Try]] = {
                    "vlm_assets.exports.publishing.run:decide", None),
     "reconcile": Try(("reconcile",), "vlm_assets.orchestration.command.reconcile:reconcile"),
     "rename": Try(("rename", "old", "street"), "vlm_assets.operate.rename:_move_slice"),
+    "report": Try(("report", "10"), "vlm_assets.papers.write:write_papers"),
     "restore": Try(("restore",), "vlm_assets.remote.bucket:open_remote", None),
     "show": Try(("show", "street/root/0000.jpeg"), "vlm_assets.operate.lineage:show_row"),
     "status": Try(("status",), "vlm_assets.operate.status:read_status", cheap=True),
