@@ -61,3 +61,7 @@ def _not_allowed(error: PermissionError) -> str:
     where = error.filename if error.filename is not None else "A file"
     user = getpwuid(os.geteuid()).pw_name
     return f"{where}: the user {user} may not do that ({error.strerror}); give the right, or run as its owner"
+
+
+if __name__ == "__main__":  # `python -m vlm_assets.cli` did nothing, and that well
+    main()

@@ -1,6 +1,8 @@
 """The commands as scripts use them: exit codes, and JSON whose keys stay."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,3 +167,10 @@ def test_a_slice_that_is_none_is_an_error_with_the_nearest():
     result = call("build", "--source", "murky", "--slice", "rot")
     assert result.exit_code == 2
     assert "murky has no slice 'rot'; did you mean root?" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_the_module_runs_as_the_command_does():
+    done = subprocess.run(
+        [sys.executable, "-m", "vlm_assets.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("vlm-assets ")
