@@ -66,11 +66,11 @@ def measured(base: Path, rows: int, kilobytes: int) -> tuple[int, int]:
 
 
 @pytest.mark.usefixtures("chunked")
-def test_a_growth_of_one_percent_sends_at_most_three(tmp_path, record_property):
+def test_a_growth_of_one_percent_sends_less_than_two(tmp_path, record_property):
     first, second = measured(tmp_path, 100, 150)
     record_property("told", f"published again after 1 % growth: {second / first:.2%} of {first:,} bytes")
     assert first > 100 * 150_000
-    assert second <= 0.03 * first
+    assert second < 0.02 * first  # in the corpus's order, or by Arrow's own sizes of pages, it is more
 
 
 @pytest.mark.slow

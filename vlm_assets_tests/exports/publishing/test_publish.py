@@ -106,7 +106,7 @@ def ids_along(hub: WritableHub, category: str) -> list[str]:
 def test_growth_sends_the_files_of_shards_that_changed_and_moves_no_row(fresh, hub, tmp_path):
     before = publish_corpus(fresh, "t", REPO)
     stood = ids_along(hub, "photos")
-    add_rows(tmp_path, range(ALL, ALL + 1), "b")
+    add_rows(tmp_path, range(ALL, ALL + 6), "b")
     grown = seal(tmp_path, **SETTINGS)
     done = publish_corpus(grown, "t", REPO)
     assert 0 < done.sent < len(before.manifest.files) / 2
