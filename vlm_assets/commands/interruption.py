@@ -16,8 +16,8 @@ from typing import Final, NoReturn
 
 INTERRUPTED: Final = 130
 """The exit code, as of a process that ended by Ctrl-C."""
-GRACE_S: Final = 7.0
-"""So long a command may take to end by itself."""
+GRACE_S: Final = 5.0
+"""So long a command may take to end by itself; on a machine that has much to do it is over within ten."""
 _AGAIN: Final = "the same command goes on from there"
 STAYS: Final[Mapping[str, str]] = {
     "annotate": f"Slices that are annotated stay so; {_AGAIN}.",

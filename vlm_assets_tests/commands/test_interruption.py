@@ -116,15 +116,15 @@ def tried(name: str, base: Path) -> None:
             "AWS_SECRET_ACCESS_KEY": "b",
         }
     one = TRIES[name]
-    process = began(STOPPED, one.place, *one.words, cwd=base, **environment)
-    assert process.stderr is not None
     said: list[str] = []
-    while said[-1:] != ["begun\n"]:
-        said.append(process.stderr.readline())
-        assert said[-1], "".join(said)
-    begun = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate()
+    with began(STOPPED, one.place, *one.words, cwd=base, **environment) as process:
+        assert process.stderr is not None
+        while said[-1:] != ["begun\n"]:
+            said.append(process.stderr.readline())
+            assert said[-1], "".join(said)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
     assert time.monotonic() - begun < WITHIN_S
     assert process.returncode == 130, told
     assert told.strip().endswith(what_stays([name]))
