@@ -14,11 +14,11 @@ import leather
 from leather import theme
 from markupsafe import Markup
 
-WIDTH: Final = 460
+WIDTH: Final = 380
 _BAR: Final = 22
 _TICK: Final = 16
 """Half of the last number below the bars."""
-_HEAD: Final = 46
+_HEAD: Final = 42
 _LABEL: Final = 24
 """Characters of a label; the table has it whole."""
 _MOST_BARS: Final = 20

@@ -1,16 +1,20 @@
 """Takedowns of a machine that has a remote."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from vlm_assets.commands.takedowns import finish_restored, holds_rows
+from vlm_assets.images.thumbnails import thumbnail
 from vlm_assets.installation.opening import Installation, open_installation
 from vlm_assets.operate.takedown import Receipt, TakedownOrder, finish_takedowns, take_down
+from vlm_assets.papers.shown import SIDE_PX
 from vlm_assets.remote import bucket as bucket_module
 from vlm_assets.remote.backup import backup
 from vlm_assets.remote.bucket import open_remote
@@ -83,8 +87,6 @@ def stored_with(server: S3Server, data: bytes) -> list[str]:
 
 
 def image_of(row: dict[str, object]) -> bytes:
-    from hashlib import sha256
-
     return next(data for n in range(1000) if sha256(data := picture(n)).hexdigest() == sha_of(row))
 
 
@@ -121,6 +123,22 @@ def test_no_stored_version_at_the_remote_has_the_bytes_any_more(
     assert restored.failed == {}
     assert (fresh / f"tombstones/{receipt.tombstone}.json").is_file()
     assert f"corpora/good/{TARGET}" in restored.root_hashes
+
+
+def test_papers_there_go_where_the_corpus_stays_as_it_is(copy: Shared, server: S3Server):
+    """A row that is in no corpus: reports show it among those that were left out."""
+    image = picture(400, size=(24, 24))
+    small = thumbnail(image, {"format": "JPEG", "width_px": 24, "height_px": 24}, SIDE_PX)
+    assert small is not None
+    shown = base64.b64encode(small)
+    assert len(stored_with(server, shown)) == 2  # of two targets
+    shards = {key for key in server.listed() if "/corpora/" in key and key.endswith("metadata.json")}
+    receipt = take_down(copy.installation, TakedownOrder(sha256=sha256(image).hexdigest()))
+    assert receipt.outstanding == ()
+    assert receipt.corpora == ()
+    assert stored_with(server, shown) == []
+    assert shards <= set(server.listed())
+    assert verify_remote(copy.installation.settings, deep=True).problems == []
 
 
 def test_a_remote_that_refuses_stands_on_the_receipt_with_the_command(
