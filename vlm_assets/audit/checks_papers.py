@@ -66,7 +66,7 @@ def check_papers(recount: Recount) -> Verdict:
         found[:MAX_EXAMPLES],
         len(found),
         {"papers": there},
-        milder=not faults,
+        milder=bool(later) and not faults,
     )
 
 

@@ -29,4 +29,7 @@ def report(
         print_json({"report": str(page), "folder": str(written.folder), "figures": written.figures})
         return
     console.print(f"{page}, {size(page.stat().st_size)}", markup=False, soft_wrap=True)
+    if out is not None:
+        told = "a copy outside the data root shows what it shows: no takedown reaches it"
+        errors.print(f"{page}: {told}", markup=False, soft_wrap=True)
     console.print(f"card, croissant.json and summary.json: {written.folder}", markup=False, soft_wrap=True)
