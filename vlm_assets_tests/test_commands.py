@@ -46,7 +46,7 @@ KEYS: dict[str, set[str]] = {
     "takedown": {
         "tombstone", "asked", "only_row", "urls", "image_sha256", "ids", "found", "corpora", "slices_emptied",
         "annotations_emptied",
-        "listings_emptied", "versions_deleted", "caches_cleaned", "previews_cleaned", "pinned", "outstanding",
+        "listings_emptied", "versions_deleted", "caches_cleaned", "papers_cleaned", "previews_cleaned", "pinned", "outstanding",
         "remarks",
     },
 }  # fmt: skip
