@@ -46,8 +46,8 @@ KEYS: dict[str, set[str]] = {
     "takedown": {
         "tombstone", "asked", "only_row", "urls", "image_sha256", "ids", "found", "corpora", "slices_emptied",
         "annotations_emptied",
-        "listings_emptied", "versions_deleted", "caches_cleaned", "papers_cleaned", "previews_cleaned", "pinned", "outstanding",
-        "remarks",
+        "listings_emptied", "versions_deleted", "caches_cleaned", "papers_cleaned", "previews_cleaned", "pinned",
+        "outstanding", "remarks",
     },
 }  # fmt: skip
 """Public: a key that goes is a break for someone's script. New ones may come, here and on the page."""
