@@ -17,8 +17,10 @@ from vlm_assets_tests.faults.place import TARGET, Place, contents, served
 from vlm_assets_tests.faults.trials import is_litter
 from vlm_assets_tests.faults.watched import Ended, Fault, Mode, Point, forked, warmed, watched
 from vlm_assets_tests.orchestration.kit import Line, instance_in
+from vlm_assets_tests.waiting import LONG_HANG_S
 
 PARTS = ("fetch", "corpus")
+_FAULTS = 24
 
 
 def runs_of(line: Line, part: str) -> Iterator[dg.ExecuteInProcessResult]:
@@ -109,26 +111,21 @@ def judge(place: Place, part: str, ended: Ended, mode: Mode) -> None:
     assert again.code == 0, again.said
 
 
-FAULTS = [
-    pytest.param("fetch", 3, id="fetch"),
-    pytest.param("fetch", 24, id="fetch-often", marks=pytest.mark.slow),
-    pytest.param("corpus", 24, id="corpus-often", marks=pytest.mark.slow),
-]
-
-
-@pytest.mark.parametrize(("part", "count"), FAULTS)
+@pytest.mark.slow  # `test_lost_runs` has the short form, `faults.run build --all` the line of the command
+@pytest.mark.timeout(LONG_HANG_S)
+@pytest.mark.parametrize("part", PARTS)
 def test_a_run_under_faults_has_failed_and_the_next_one_ends_the_same(
-    place: Place, part: str, count: int, record_property
+    place: Place, part: str, record_property
 ):
     seen = points(place, part)
     wanted = data_of(place.root)
     tried = 0
-    for number in range(count):
+    for number in range(_FAULTS):
         mode = list(Mode)[number % len(Mode)]
         able = [
             at for at, one in enumerate(seen, 1) if mode is not Mode.FULL or one.call in {"write", "open"}
         ]
-        fault = Fault(mode, able[(2 * number + 1) * len(able) // (2 * count)])
+        fault = Fault(mode, able[(2 * number + 1) * len(able) // (2 * _FAULTS)])
         take(place, part)
         ended = watched(lambda: materialize(place, part), place.said, place.root, fault)
         tried += ended.at is not None
