@@ -151,6 +151,13 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
+def copy_takedowns(source: Path, target: Path) -> None:
+    """Brings what is on record to another data root: ids that it names stay out there too, whatever they show now."""
+    (target / "tombstones").mkdir(exist_ok=True)
+    for path in source.glob("tombstones/*.json"):
+        shutil.copy(path, target / "tombstones")
+
+
 Act = Callable[[Place], int]
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,8 @@ from typing import Final
 
 import boto3
 
-from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets_tests.faults.cut_actions import ACTIONS, Action, Cut, line
-from vlm_assets_tests.faults.place import TARGET, Place, Servers, command, served
+from vlm_assets_tests.faults.place import TARGET, Place, Servers, command, copy_takedowns, core, served
 from vlm_assets_tests.faults.upstream import FILES, FORMS, Seen, digest, make, pictures, put, read
 from vlm_assets_tests.faults.watched import Ended, Fault, Mode, forked, together, warmed, watched
 from vlm_assets_tests.remote.s3 import BUCKET
@@ -77,6 +76,8 @@ class World:
         self._seen = Seen()
         self._purged: set[str] = set()
         """Pictures that a machine has said are gone from the bucket."""
+        self._ordered: set[str] = set()
+        self._upstream = dict.fromkeys(range(FILES), 0)
         self._had: dict[str, dict[str, set[str]]] = {name: {} for name in _MACHINES}
 
     def _place(self, name: str) -> Place:
@@ -113,7 +114,9 @@ class World:
 
     def _grow(self) -> None:
         """Upstream has another picture at one of its names; maybe one that was taken down comes again."""
-        put(self.base, self.draw.randrange(FILES), self.draw.randrange(FORMS))
+        number, form = self.draw.randrange(FILES), self.draw.randrange(FORMS)
+        self._upstream[number] = form
+        put(self.base, number, form, own_words=f"loose{number}.{form}" not in self._ordered)
         self.told.actions["grow"] += 1
 
     def _drawn(self) -> tuple[str, Action]:
@@ -126,6 +129,12 @@ class World:
     def _order(self) -> tuple[str, Action]:
         name = self.draw.choice(sorted(pictures()))
         self.told.orders += 1
+        self._ordered.add(name)
+        for number, form in self._upstream.items():
+            if (
+                name == f"loose{number}.{form}"
+            ):  # what a later listing finds is said anew, and no row's any more
+                put(self.base, number, form, own_words=False)
         by_url = name.startswith("web") and self.draw.random() < 0.5
         words = ("--url", f"{self.servers.pictures}{name[3:]}.jpg") if by_url else ("--sha256", digest(name))
         return "takedown", Action(0, command("takedown", *words, "--yes"), bucket=True)
@@ -268,11 +277,12 @@ class World:
                 break
         else:
             self.told.problems += [f"never settles: {one.said[-1_500:]}" for one in codes if one.code]
-        orders = self._orders()
         self.told.root_hashes += [root_hash(place) for place in self.places.values()]
         undisturbed = Place(self.base, self.servers, data="undisturbed")
         undisturbed.empty()
-        ended = forked(lambda: calm(undisturbed, orders), self._said("undisturbed"))
+        for place in self.places.values():
+            copy_takedowns(place.root, undisturbed.root)
+        ended = forked(partial(core(line), undisturbed), self._said("undisturbed"))
         self._expect("undisturbed", ended, "the last build")
         self.told.root_hashes.append(root_hash(undisturbed) if ended.code == 0 else "none")
         ended = forked(
@@ -293,12 +303,6 @@ class World:
     def _settled(self, machine: str, name: str) -> Ended:
         return forked(partial(ACTIONS[name].act, self.places[machine]), self._said(machine))
 
-    def _orders(self) -> list[tuple[str, str]]:
-        """Whatever was asked, on either machine."""
-        paths = [path for one in self.places.values() for path in one.root.glob("tombstones/*.json")]
-        asked = {json.loads(path.read_bytes())["asked"] for path in paths}
-        return sorted((one.partition(":")[0], one.partition(":")[2]) for one in asked)
-
     def _said(self, name: str) -> Path:
         return self.base / f"{name}.txt"
 
@@ -308,19 +312,6 @@ class World:
 
     def _problem(self, machine: str, action: str, told: str) -> None:
         self.told.problems.append(f"after {self.told.actions.total()} actions, {action} on {machine}: {told}")
-
-
-def calm(place: Place, orders: Sequence[tuple[str, str]]) -> int:
-    """Everything once, undisturbed and without a remote."""
-    place.settle()
-    os.environ.pop("VLM_REMOTE", None)
-    installation = place.installation()
-    line(installation)  # an address names rows that are there
-    for key, value in orders:
-        take_down(installation, TakedownOrder(**{key: value}))
-    if orders:
-        line(installation)
-    return 0
 
 
 def root_hash(place: Place) -> str:
