@@ -29,7 +29,15 @@ GONE = 1
 """Number of the picture that is taken down; `SECRET` is its caption."""
 TARGET = "8"
 _URLS = 3
-_HISTORY = ("run.json", "report.html", "tombstones/*.json", "receipts/*.json", "done/*.json", "locks/*")
+_HISTORY = (
+    "run.json",
+    "report.html",
+    ".versions/*/summary.json",
+    "tombstones/*.json",
+    "receipts/*.json",
+    "done/*.json",
+    "locks/*",
+)
 _NOT_CONTENT = ("logs", ".locks", ".budgets", ".dagster", "verify.progress.jsonl")
 
 
