@@ -33,6 +33,7 @@ _HISTORY = (
     "run.json",
     "report.html",
     ".versions/*/summary.json",
+    ".versions/*/README.md",
     "tombstones/*.json",
     "receipts/*.json",
     "done/*.json",
@@ -229,6 +230,15 @@ def bucket_of(servers: Servers, prefix: str) -> dict[str, bytes]:
             shown = one["Key"].removeprefix(f"{prefix}/")
             found[shown if one["IsLatest"] else f"{shown} {one['VersionId']}"] = got["Body"].read()
     return found
+
+
+def empty_bucket(servers: Servers, prefix: str) -> None:
+    """Removes every object below a prefix, old versions too."""
+    client = boto3.client("s3", endpoint_url=servers.s3)
+    pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+    for page in pages:
+        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            client.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])
 
 
 def files_that_say(root: Path) -> list[str]:
