@@ -18,6 +18,18 @@ _NAME_CHARS: Final = 4096
 """A longer text is no file's name."""
 
 
+_KINDS: Final[Mapping[ImageShape, type | tuple[type, ...]]] = {
+    "struct": Mapping,
+    "binary": bytes,
+    "text": str,
+}
+_SAID: Final[Mapping[ImageShape, str]] = {
+    "struct": "an object with bytes or path",
+    "binary": "bytes",
+    "text": "text",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ImageColumn:
     """A column with images. `many`: a row holds a list of them."""
@@ -82,19 +94,28 @@ def cells_of(values: Mapping[str, Any], columns: Sequence[ImageColumn], follow: 
         value = values[column.name]
         if value is None:
             continue
-        if column.many:
+        if not column.many:
+            cells.append(_cell(value, column.shape, column.name, follow))
+        elif isinstance(value, (list, tuple)):
             cells += [_cell(one, column.shape, f"{column.name}[{n}]", follow) for n, one in enumerate(value)]
         else:
-            cells.append(_cell(value, column.shape, column.name, follow))
+            cells.append(_of_another_kind(value, "a list of images", column.name))
     return cells
 
 
 def beside_image(value: Any, column: ImageColumn) -> Any:
     """What a cell says beside its image, or one for each of its images; None where it says nothing."""
     if column.many:
-        told = [_beside(one, column) for one in value or ()]
+        told = [_beside(one, column) for one in _images_of(value, column)]
         return told if any(told) else None
     return _beside(value, column)
+
+
+def _images_of(value: Any, column: ImageColumn) -> Sequence[Any]:
+    """The cell's images; of JSON, where each row may be of another kind, none where a list is none."""
+    if not column.many:
+        return (value,)
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _beside(value: Any, column: ImageColumn) -> dict[str, Any] | None:
@@ -106,7 +127,7 @@ def _beside(value: Any, column: ImageColumn) -> dict[str, Any] | None:
 
 def names_in(value: Any, column: ImageColumn) -> Iterator[str]:
     """Names of files that a cell of a column gives instead of bytes; of text each that could be one."""
-    for one in value or () if column.many else (value,):
+    for one in _images_of(value, column):
         if column.shape == "struct" and isinstance(one, Mapping):
             if not one.get("bytes") and one.get("path"):
                 yield str(one["path"])
@@ -157,9 +178,13 @@ def _with_file(cell: Cell, files: Mapping[str, Followed]) -> Cell:
 def _cell(value: Any, shape: ImageShape, name: str, follow: Follow | None) -> Cell:
     if value is None:
         return Cell(None, None, None, name)
+    if not isinstance(value, _KINDS[shape]):
+        return _of_another_kind(value, _SAID[shape], name)
     if shape == "struct":
         path, data = value.get("path"), value.get("bytes")
         data = decoded_text_image(data) if isinstance(data, str) else data
+        if data is not None and not isinstance(data, bytes):
+            return _of_another_kind(data, "bytes or base64 text", f"{name}.bytes")
         return (
             Cell(data, path, None, name) if data or not path else _named(str(path), str(path), name, follow)
         )
@@ -172,6 +197,11 @@ def _cell(value: Any, shape: ImageShape, name: str, follow: Follow | None) -> Ce
         problem = None if data else f"neither base64 nor a data URI: {value[:60]!r}"
         return Cell(data, None, problem, name)
     return _named(value, None, name, follow)
+
+
+def _of_another_kind(value: Any, expected: str, name: str) -> Cell:
+    """A cell whose value is not of the kind that its column has elsewhere, as rows of JSON may be."""
+    return Cell(None, None, f"{type(value).__name__} {str(value)[:60]!r} where {expected} is expected", name)
 
 
 def _named(wanted: str, path: str | None, name: str, follow: Follow | None) -> Cell:
