@@ -178,7 +178,7 @@ def _with_file(cell: Cell, files: Mapping[str, Followed]) -> Cell:
 def _cell(value: Any, shape: ImageShape, name: str, follow: Follow | None) -> Cell:
     if value is None:
         return Cell(None, None, None, name)
-    if not isinstance(value, _KINDS[shape]):
+    if not _is_of(shape, value):
         return _of_another_kind(value, _SAID[shape], name)
     if shape == "struct":
         path, data = value.get("path"), value.get("bytes")
@@ -197,6 +197,10 @@ def _cell(value: Any, shape: ImageShape, name: str, follow: Follow | None) -> Ce
         problem = None if data else f"neither base64 nor a data URI: {value[:60]!r}"
         return Cell(data, None, problem, name)
     return _named(value, None, name, follow)
+
+
+def _is_of(shape: ImageShape, value: Any) -> bool:
+    return isinstance(value, _KINDS[shape])
 
 
 def _of_another_kind(value: Any, expected: str, name: str) -> Cell:

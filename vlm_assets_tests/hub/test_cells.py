@@ -17,11 +17,11 @@ def png() -> bytes:
 
 PNG = png()
 TEXT = base64.b64encode(PNG).decode()
-ODD = (7, 0, 1.5, True, [], ["a"], {"a": 1}, "words", b"\0")
+ODD: tuple[object, ...] = (7, 0, 1.5, True, [], ["a"], {"a": 1}, "words", b"\0")
 
 
 @pytest.mark.parametrize("value", ODD, ids=repr)
-@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("held", ["alone", "in a list"])
 @pytest.mark.parametrize(
     ("shape", "fine", "kind"),
     [("struct", {"bytes": PNG}, dict), ("binary", PNG, bytes), ("text", TEXT, str)], ids=["struct", "binary", "text"],
@@ -30,9 +30,10 @@ def test_a_value_of_another_kind_is_an_image_that_is_missing(
     shape: ImageShape,
     fine: object,
     kind: type,
-    many: bool,
-    value: object,  # noqa: FBT001 - a table
+    held: str,
+    value: object,
 ) -> None:
+    many = held == "in a list"
     column = ImageColumn("image", shape, many, beside=("note",))
     assert [one.data for one in cells_of({"image": [fine] if many else fine}, [column], None)] == [PNG]
     values = [value] if many else value
