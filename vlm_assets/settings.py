@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     )
     ca_bundle: Path | None = Field(None, description="Extra CA certificates in PEM; TLS is always verified.")
     obey_robots: bool = Field(default=True, description="Obey robots.txt and X-Robots-Tag: noai.")
+    obey_opt_outs: bool | None = Field(
+        None,
+        description="Obey TDMRep (the header tdm-reservation, /.well-known/tdmrep.json) and /ai.txt where URLs of "
+        "images are fetched. Unset: as obey_robots.",
+    )
     http_concurrency: int = Field(64, ge=1, description="Requests in flight in one run, over all hosts.")
     http_per_host: int = Field(8, ge=1, description="Requests in flight to one host, on this machine.")
     http_timeout_s: float = Field(30.0, gt=0, description="Without a byte for so long, a request has failed.")
@@ -177,6 +182,11 @@ class Settings(BaseSettings):
         """Arguments of `load_settings` first, then environment, `.env`, and the profile as lowest."""
         del settings_cls, file_secret_settings
         return init_settings, env_settings, dotenv_settings, _ProfileSource(cls)
+
+    @property
+    def heeds_opt_outs(self) -> bool:
+        """Whether TDMRep and ai.txt are obeyed: `obey_opt_outs`, or what `obey_robots` says."""
+        return self.obey_robots if self.obey_opt_outs is None else self.obey_opt_outs
 
     @property
     def worker_count(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from vlm_assets_tests.servers import OWN_FILES
 from vlm_assets_tests.waiting import HANG_S
 
 
@@ -79,8 +80,8 @@ class OddServer:
 
     @property
     def counts(self) -> Counter[str]:
-        """Requests a target, robots.txt left out."""
-        return Counter(asked.target for asked in self.log if asked.target != "/robots.txt")
+        """Requests a target, those left out that ask what an origin says of itself."""
+        return Counter(asked.target for asked in self.log if asked.target not in OWN_FILES)
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

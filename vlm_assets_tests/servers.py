@@ -13,6 +13,8 @@ from aiohttp import web
 
 from vlm_assets_tests.waiting import HANG_S
 
+OWN_FILES = frozenset({"/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"})
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -88,8 +90,8 @@ class FaultServer:
 
     @property
     def counts(self) -> Counter[str]:
-        """Requests a path, robots.txt left out."""
-        return Counter(asked.path for asked in self.log if asked.path != "/robots.txt")
+        """Requests a path, those left out that ask what an origin says of itself."""
+        return Counter(asked.path for asked in self.log if asked.path not in OWN_FILES)
 
     def times(self, path: str | None = None) -> list[float]:
         return [asked.at for asked in self.log if path is None or asked.path == path]

@@ -38,7 +38,7 @@ _COLUMNS: Final = (
     "source", "category", "subcategory", "licence", "origin", "image_count", "image_bytes", "image_facts",
     "text_sha256", "messages_sha256",
 )  # fmt: skip
-_OPT_OUTS: Final = ("robots", "noai", "forbidden", "tombstoned")
+_OPT_OUTS: Final = ("robots", "noai", "tdm_reserved", "forbidden", "tombstoned")
 
 
 def check_papers(recount: Recount) -> Verdict:

@@ -28,7 +28,13 @@ _TEMPLATE: Final = (
     "Article 53(1)(d) of Regulation (EU) 2024/1689, 24 July 2025"
 )
 _IMAGE_CLASSES: Final = ((10**6, "less than 1 million"), (10**9, "1 million to 1 billion"))
-_OPT_OUTS: Final = (RejectReason.ROBOTS, RejectReason.NOAI, RejectReason.FORBIDDEN, RejectReason.TOMBSTONED)
+_OPT_OUTS: Final = (
+    RejectReason.ROBOTS,
+    RejectReason.NOAI,
+    RejectReason.TDM_RESERVED,
+    RejectReason.FORBIDDEN,
+    RejectReason.TOMBSTONED,
+)
 """Rejects by which somebody upstream, or by a takedown, keeps something from being trained on."""
 _ARTICLE_11: Final = (
     "Whoever is shown or named may ask, by Article 11 of law no. 6698, whether and how data on them are processed, "
@@ -144,11 +150,15 @@ def _crawler(installation: Installation) -> dict[str, Any]:
         "user_agent": user_agent(settings),
         "obeys_robots_txt": settings.obey_robots,
         "obeys_x_robots_tag_noai": settings.obey_robots,
+        "obeys_tdm_reservation_and_ai_txt": settings.heeds_opt_outs,
         "behaviour": [
             "robots.txt is read once a day for each origin, and what it forbids is not asked for; a robots.txt that "
             "cannot be read for a fault of the server forbids everything for now (RFC 9309)"
             if settings.obey_robots
             else "robots.txt was NOT obeyed: the settings of this machine say so",
+            "TDMRep (tdm-reservation, tdmrep.json) and ai.txt are obeyed for URLs of images"
+            if settings.heeds_opt_outs
+            else "TDMRep and ai.txt were NOT obeyed: the settings of this machine say so",
             "Crawl-delay, Retry-After and 429 are waited out; one rate a host, over all runs of a machine",
             f"at most {settings.http_per_host} requests to one host at a time",
             "no log-in, no payment wall and no captcha is got round: 401, 403 and 451 are rejects",

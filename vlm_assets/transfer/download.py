@@ -24,7 +24,7 @@ from vlm_assets.transfer.postponed import PutOff
 from vlm_assets.transfer.schedule import EVIDENCE_URLS, Host, Job, Schedule, Turn
 from vlm_assets.transfer.spool import Spool, Stored
 from vlm_assets.transfer.taken_urls import TakenUrls
-from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url, wire_url
+from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
 from vlm_assets.transfer.visits import Outcome, Visits
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.contexts import FetchContext
@@ -192,8 +192,8 @@ class _Download:
                 guest.gate,
                 self._limits,
                 self._patience,
-                start_narrow=self._settings.obey_robots,
-                veto=self._veto,
+                start_narrow=self._settings.obey_robots or self._settings.heeds_opt_outs,
+                veto=lambda job: guest.refusal(job.url),
             )
             self._wake = asyncio.Event()
             self._plan()
@@ -305,20 +305,27 @@ class _Download:
         if self._settings.obey_robots and self._guest.known_rules(job.url) is None:
             rules, asked = await self._guest.rules(job.url, host.interval_s)
             host.interval_s = max(host.interval_s, rules.crawl_delay_s)
-            if not host.waves and not host.throttled:
-                host.width = host.limit
-            if asked:
-                # The turn went into robots.txt; the URL waits for the next, as the rate demands.
-                host.resting_until = max(host.resting_until, time.time() + host.interval_s)
-            self._schedule.add(host.name, job, first=True)
-            why = rules.unavailable
-            if why is not None and why.transient:
-                wished = why.not_before > time.time()
-                host.given_up = why if wished or host.waiting >= EVIDENCE_URLS else None
+            self._again_later(host, job, rules.unavailable, asked=asked)
+            return
+        if self._guest.known_opt_outs(job.url) is None:
+            opt_outs, asked = await self._guest.opt_outs(job.url, host.interval_s)
+            self._again_later(host, job, opt_outs.unavailable, asked=asked)
             return
         started = time.time()
         outcome = await self._visits.ask(job)
         self._settle(host, job, outcome, started)
+
+    def _again_later(self, host: Host, job: Job, why: GiveUp | None, *, asked: bool) -> None:
+        """The turn went into what the origin says of itself: the URL waits for the next, as the rate demands."""
+        known = self._guest.known_opt_outs(job.url) is not None
+        if known and not host.waves and not host.throttled:
+            host.width = host.limit
+        if asked:
+            host.resting_until = max(host.resting_until, time.time() + host.interval_s)
+        self._schedule.add(host.name, job, first=True)
+        if why is not None and why.transient:
+            wished = why.not_before > time.time()
+            host.given_up = why if wished or host.waiting >= EVIDENCE_URLS else None
 
     def _settle_unasked(self) -> None:
         """What the schedule has decided not to ask for."""
@@ -354,15 +361,6 @@ class _Download:
             self._spool.note_host(name, note)
         slice_name = f"{self._context.source}/{self._context.slice_name}"
         self._postponed = self._put_off.error(slice_name, len(self._items), self._spool.hosts)
-
-    def _veto(self, job: Job) -> GiveUp | None:
-        """Why a job is not to be asked, as far as its origin's rules are known."""
-        rules = self._guest.known_rules(job.url)
-        if rules is None or rules.unavailable is not None:
-            return None if rules is None else rules.unavailable
-        if rules.allows(str(job.url)):
-            return None
-        return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(job.url)}")
 
     def _settle(self, host: Host, job: Job, outcome: Outcome, started: float) -> None:
         now = time.time()

@@ -19,6 +19,8 @@ from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.encodings import OverCapError, codings_of, decoded
 from vlm_assets.transfer.http import FaultError, fault_of
+from vlm_assets.transfer.kept_answers import MAX_OWN_BYTES, KeptAnswer
+from vlm_assets.transfer.opt_outs import AI_FILE, NO_OPT_OUTS, TDM_FILE, OptOuts, opt_outs_of
 from vlm_assets.transfer.politeness import (
     AskLeniently,
     Fault,
@@ -33,7 +35,6 @@ from vlm_assets.transfer.politeness import (
 from vlm_assets.transfer.redirects import REDIRECTS, Trail
 from vlm_assets.transfer.robots import (
     ALLOW_ALL,
-    MAX_ROBOTS_BYTES,
     Rules,
     RulesCache,
     rules_for_status,
@@ -67,10 +68,11 @@ class Guest:
         self._odd: set[str] = set()
         """Origins whose answers the strict client does not take: no second request for each of their URLs."""
         self.requests = 0
-        """Sent, those for robots.txt included."""
+        """Sent, those for robots.txt and its like included."""
         self._locks_dir = locks_dir
         self._gates: dict[str, HostGate] = {}
         self._rules: dict[str, Rules] = {}
+        self._opt_outs: dict[str, OptOuts] = {}
         self._loading: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -179,33 +181,95 @@ class Guest:
 
     async def _ask_rules(self, url: URL, interval_s: float, cache: RulesCache) -> Rules:
         """robots.txt over the network, with retries; the caller holds a turn for the first request."""
-        home = URL(f"{url.scheme}://{url.raw_authority}/robots.txt", encoded=True)
-        target, tries, trail = home, 0, Trail()
+        answer = await self._own_file(url, "/robots.txt", interval_s)
+        if isinstance(answer, GiveUp):
+            _log.warning(
+                "%s: robots.txt: %s; nothing is asked there in this run", origin_of(url), answer.detail
+            )
+            reason = RejectReason.ROBOTS if answer.reason is RejectReason.HTTP_ERROR else answer.reason
+            return Rules(unavailable=replace(answer, reason=reason, detail=f"robots.txt: {answer.detail}"))
+        if answer is None:
+            return ALLOW_ALL
+        cache.save(*answer)
+        return rules_for_status(*answer)
+
+    def refusal(self, url: URL) -> GiveUp | None:
+        """Why a URL is not to be asked for, as far as what its origin says of itself is known."""
+        rules = self.known_rules(url)
+        if rules is not None and rules.unavailable is not None:
+            return rules.unavailable
+        if rules is not None and not rules.allows(str(url)):
+            return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(url)}")
+        opt_outs = self.known_opt_outs(url)
+        if opt_outs is None or opt_outs.unavailable is not None:
+            return None if opt_outs is None else opt_outs.unavailable
+        return opt_outs.verdict(url)
+
+    def known_opt_outs(self, url: URL) -> OptOuts | None:
+        """What the files of the URL's origin reserve, if they have been asked for in this run."""
+        return self._opt_outs.get(origin_of(url)) if self.settings.heeds_opt_outs else NO_OPT_OUTS
+
+    async def opt_outs(self, url: URL, interval_s: float) -> tuple[OptOuts, bool]:
+        """What the files of the URL's origin reserve, and whether requests were made for them just now.
+
+        The caller holds a turn for the first of them. A file that cannot be had reserves nothing, as TDMRep says.
+        """
+        origin = origin_of(url)
+        async with self._loading.setdefault(origin, asyncio.Lock()):
+            if (known := self.known_opt_outs(url)) is not None:
+                return known, False
+            before = self.requests
+            try:
+                bodies = [
+                    await self._opt_out_file(url, path, interval_s, before) for path in (TDM_FILE, AI_FILE)
+                ]
+                found = opt_outs_of(*bodies)
+            except PostponedError as error:
+                why = GiveUp(RejectReason.HTTP_ERROR, str(error), transient=True, not_before=error.until)
+                found = OptOuts(unavailable=why)
+            self._opt_outs[origin] = found
+            return found, self.requests > before
+
+    async def _opt_out_file(self, url: URL, path: str, interval_s: float, before: int) -> bytes:
+        """The file's body, or nothing; `before`: requests made when the turn began."""
+        origin, home = origin_of(url), URL(f"{url.scheme}://{url.raw_authority}{path}", encoded=True)
+        if (rules := self._rules.get(origin)) is not None and not rules.allows(str(home)):
+            return b""
+        kept = KeptAnswer(host_folder(self._locks_dir, host_key(url)), path.rpartition("/")[2], origin)
+        known = kept.load()
+        if known is None:
+            if self.requests > before:
+                await self.wait(host_key(url), interval_s)
+            answer = await self._own_file(url, path, interval_s)
+            if isinstance(answer, GiveUp):
+                _log.info("%s: %s; it counts as none", shown_url(home), answer.detail)
+                if answer.not_before > time.time():
+                    raise PostponedError(f"{shown_url(home)}: {answer.detail}", answer.not_before)
+                return b""
+            known = answer or (404, b"")
+            kept.save(*known)
+        status, body = known
+        return body if 200 <= status < 300 else b""
+
+    async def _own_file(self, url: URL, path: str, interval_s: float) -> tuple[int, bytes] | GiveUp | None:
+        """A file of the URL's origin, with retries: status and body, why there is none, or None: led in circles."""
+        target = URL(f"{url.scheme}://{url.raw_authority}{path}", encoded=True)
+        tries, trail = 0, Trail()
         while True:
             tries += 1
             answer = await self._ask_once(target, tries, trail)
             if isinstance(answer, URL):
                 if trail.hops > _ROBOTS_REDIRECTS:
-                    return ALLOW_ALL
+                    return None
                 target, tries = answer, 0
                 await self.wait(host_key(target), interval_s, 0.0)
-                continue
-            if isinstance(answer, AskLeniently):
+            elif isinstance(answer, AskLeniently):
                 tries -= 1
                 await self.wait(host_key(target), interval_s, 0.0)
-                continue
-            if isinstance(answer, Retry):
+            elif isinstance(answer, Retry):
                 await self.wait(host_key(target), interval_s, max(answer.pause_s, answer.delay_s))
-                continue
-            if isinstance(answer, GiveUp):
-                _log.warning("%s: %s; nothing is asked there in this run", shown_url(home), answer.detail)
-                reason = RejectReason.ROBOTS if answer.reason is RejectReason.HTTP_ERROR else answer.reason
-                return Rules(
-                    unavailable=replace(answer, reason=reason, detail=f"robots.txt: {answer.detail}")
-                )
-            status, body = answer
-            cache.save(status, body)
-            return rules_for_status(status, body)
+            else:
+                return answer
 
     async def wait(self, host: str, interval_s: float, pause_s: float = 0.0) -> None:
         """Spare a host for `pause_s`, then wait for the next moment at which it may be asked."""
@@ -223,11 +287,11 @@ class Guest:
                 if answer.status in REDIRECTS:
                     return trail.follow(target, answer.headers, self.policy)
                 body = bytearray()
-                while len(body) < MAX_ROBOTS_BYTES and (chunk := await answer.content.readany()):
+                while len(body) < MAX_OWN_BYTES and (chunk := await answer.content.readany()):
                     body += chunk
                 self.meter.received(len(body))
                 if 200 <= answer.status < 300 or (400 <= answer.status < 500 and answer.status != 429):
-                    return answer.status, decoded(bytes(body), codings_of(answer.headers), MAX_ROBOTS_BYTES)
+                    return answer.status, decoded(bytes(body), codings_of(answer.headers), MAX_OWN_BYTES)
                 verdict = judge_status(
                     answer.status,
                     answer.headers,

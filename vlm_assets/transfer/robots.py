@@ -1,25 +1,18 @@
 """robots.txt (RFC 9309) once an origin and run, kept on disk for a day; `X-Robots-Tag`."""
 
-import logging
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-import orjson
 from protego import Protego
 
+from vlm_assets.transfer.kept_answers import MAX_OWN_BYTES, KeptAnswer
 from vlm_assets.transfer.politeness import GiveUp
 from vlm_assets.words.errors import RejectReason
 
 AGENT: Final = "vlm-assets"
-_DAY_S: Final = 86400
-MAX_ROBOTS_BYTES: Final = 512 * 1024
-"""RFC 9309 2.5: at least 500 KiB are to be parsed; the rest is ignored."""
 _MAX_CRAWL_DELAY_S: Final = 30.0
-_log = logging.getLogger("vlm_assets.transfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +38,7 @@ ALLOW_ALL: Final = Rules()
 
 def parse_rules(body: bytes) -> Rules:
     """Rules of a robots.txt; lines that do not parse are ignored (RFC 9309 2.2)."""
-    return Rules(Protego.parse(body[:MAX_ROBOTS_BYTES].decode("utf-8-sig", "replace")))
+    return Rules(Protego.parse(body[:MAX_OWN_BYTES].decode("utf-8-sig", "replace")))
 
 
 def rules_for_status(status: int, body: bytes) -> Rules:
@@ -61,27 +54,17 @@ class RulesCache:
     """Rules on disk, below the folder of their host, valid for a day."""
 
     def __init__(self, folder: Path, origin: str) -> None:
-        self._path = folder / f"robots-{sha256(origin.encode()).hexdigest()[:16]}.json"
+        self._kept = KeptAnswer(folder, "robots", origin)
 
     def load(self) -> Rules | None:
         """Rules that are not older than a day, or None."""
-        try:
-            content = orjson.loads(self._path.read_bytes())
-            if not 0 <= time.time() - content["fetched"] < _DAY_S:
-                return None
-            return rules_for_status(content["status"], content["body"].encode())
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            return None
+        kept = self._kept.load()
+        return rules_for_status(*kept) if kept else None
 
     def save(self, status: int, body: bytes) -> None:
         """Keep an answer; one that forbids everything for now is never kept."""
-        if rules_for_status(status, body).unavailable:
-            return
-        text = body[:MAX_ROBOTS_BYTES].decode("utf-8-sig", "replace")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temp = self._path.with_name(f"{self._path.name}.{time.monotonic_ns()}")
-        temp.write_bytes(orjson.dumps({"fetched": time.time(), "status": status, "body": text}))
-        temp.replace(self._path)
+        if not rules_for_status(status, body).unavailable:
+            self._kept.save(status, body)
 
 
 _WITH_VALUE: Final = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})

@@ -14,6 +14,7 @@ from vlm_assets.transfer.bodies import Body, Sink, without_codings
 from vlm_assets.transfer.encodings import OverCapError, codings_of
 from vlm_assets.transfer.guest import Guest
 from vlm_assets.transfer.http import FaultError
+from vlm_assets.transfer.opt_outs import TDM_HEADER, reserves
 from vlm_assets.transfer.politeness import Accept, AskLeniently, GiveUp, Retry, judge_status
 from vlm_assets.transfer.redirects import REDIRECTS
 from vlm_assets.transfer.robots import forbids_ai
@@ -72,6 +73,8 @@ class Visits:
             return job.trail.follow(job.url, answer.headers, self._policy)
         if not isinstance(verdict, Accept):
             return verdict
+        if self._settings.heeds_opt_outs and reserves(answer.headers.getall(TDM_HEADER, ())):
+            return GiveUp(RejectReason.TDM_RESERVED, TDM_HEADER)
         if self._settings.obey_robots and forbids_ai(answer.headers.getall("X-Robots-Tag", ())):
             return GiveUp(RejectReason.NOAI, "X-Robots-Tag")
         if answer.status in _NO_CONTENT:

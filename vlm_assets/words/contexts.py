@@ -68,6 +68,11 @@ class SourceSettings(Protocol):
         ...
 
     @property
+    def heeds_opt_outs(self) -> bool:
+        """Whether TDMRep and ai.txt are obeyed."""
+        ...
+
+    @property
     def obey_robots(self) -> bool:
         """Whether robots.txt and X-Robots-Tag are obeyed."""
         ...

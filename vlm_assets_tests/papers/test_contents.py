@@ -104,6 +104,7 @@ def test_the_summary_says_nothing_that_nobody_said(tmp_path_factory):
     assert summary["processing"]["opt_outs_honoured"] == {
         "robots": 0,
         "noai": 0,
+        "tdm_reserved": 0,
         "forbidden": 0,
         "tombstoned": 0,
     }

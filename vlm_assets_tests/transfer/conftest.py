@@ -31,6 +31,7 @@ def quick_settings(**changes: Any) -> Settings:
         "allow_private_hosts": ("127.0.0.1", "::1", "localhost"),
         "http_timeout_s": HANG_S,
         "http_attempts": 4,
+        "obey_opt_outs": False,  # requests of their own, which `test_opt_outs` looks at
         **changes,
     }
     return Settings(_env_file=None, **values)

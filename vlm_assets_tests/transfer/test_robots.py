@@ -54,5 +54,5 @@ def test_the_cache_keeps_a_day_and_no_outage(tmp_path, monkeypatch):
     loaded = cache.load()
     assert loaded is not None
     assert not loaded.allows("http://a.org/no")
-    monkeypatch.setattr("vlm_assets.transfer.robots._DAY_S", -1)
+    monkeypatch.setattr("vlm_assets.transfer.kept_answers._DAY_S", -1)
     assert cache.load() is None
