@@ -279,6 +279,27 @@ def robots(folder: Path, name: str, data: bytes) -> str:
     return str(rules.allows("http://x/a/b"))
 
 
+def opt_outs(folder: Path, name: str, data: bytes) -> str:
+    from yarl import URL
+
+    from vlm_assets.transfer.opt_outs import opt_outs_of
+
+    del folder
+    found = opt_outs_of(data, b"") if name == "tdmrep.json" else opt_outs_of(b"", data)
+    verdict = found.verdict(URL("http://x/img/a.jpg"))
+    return f"{len(found.tdm)} rules, {verdict.reason if verdict else 'open'}"
+
+
+def xmp(folder: Path, name: str, data: bytes) -> str:
+    from vlm_assets.annotators.rights import UnreadablePacketError, data_mining
+
+    del folder, name
+    try:
+        return f"{len(data_mining(data))} values"
+    except UnreadablePacketError:
+        return "unreadable"
+
+
 def answer(folder: Path, name: str, data: bytes) -> str:
     """The lenient client's reading of an HTTP answer."""
     from vlm_assets.transfer.http import FaultError
@@ -344,6 +365,8 @@ DOORS: Final[Mapping[str, Door]] = {
     "catalogues": Door(seeds.catalogues, catalogue, _TEXT, 60),
     "records": Door(_read_again, record, (mutate.footer, *_TEXT), 300),
     "robots": Door(lambda: {"robots": seeds.ROBOTS}, robots, (mutate.line,), 300),
+    "opt_outs": Door(lambda: seeds.OPT_OUTS, opt_outs, (mutate.line,), 200),
+    "xmp": Door(lambda: {"xmp": seeds.XMP}, xmp, (mutate.line,), 200),
     "answers": Door(lambda: {"answer": seeds.ANSWER}, answer, (mutate.line,), 200),
 }
 """Cases in the default run; together they take some 20 s of processor time."""

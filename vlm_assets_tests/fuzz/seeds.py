@@ -262,3 +262,12 @@ def records() -> dict[str, bytes]:
 ROBOTS = b"User-agent: *\nDisallow: /a*b$\nAllow: /\nCrawl-delay: 3\nSitemap: x\n\nUser-agent: vlm-assets\n"
 ANSWER = (b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a=b\r\n\r\n"
           b"5;x=y\r\nhello\r\n0\r\n\r\n")  # fmt: skip
+OPT_OUTS = {
+    "tdmrep.json": b'[{"location": "/free/*", "tdm-reservation": 0},\n {"location": "/*a$", "tdm-reservation": 1},\n'
+    b' {"location": "/img/%7Ea", "tdm-reservation": 1},\n {"location": "/", "tdm-reservation": 1}]',
+    "ai.txt": b"User-Agent: *\nDisallow: *.jpg\nAllow: /\n\nUser-agent: vlm-assets\nDisallow: *.jpg\n",
+}
+XMP = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+       b'<rdf:Description xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/"\n plus:DataMining="DMI-ALLOWED">\n'
+       b"<plus:DataMining>http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED</plus:DataMining>\n"
+       b'<plus:DataMining rdf:resource="DMI-PROHIBITED"/>\n</rdf:Description></rdf:RDF></x:xmpmeta>')  # fmt: skip
