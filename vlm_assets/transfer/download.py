@@ -308,8 +308,8 @@ class _Download:
             self._again_later(host, job, rules.unavailable, asked=asked)
             return
         if self._guest.known_opt_outs(job.url) is None:
-            opt_outs, asked = await self._guest.opt_outs(job.url, host.interval_s)
-            self._again_later(host, job, opt_outs.unavailable, asked=asked)
+            why, asked = await self._guest.opt_outs(job.url, host.interval_s)
+            self._again_later(host, job, why, asked=asked)
             return
         started = time.time()
         outcome = await self._visits.ask(job)

@@ -73,6 +73,8 @@ class Guest:
         self._gates: dict[str, HostGate] = {}
         self._rules: dict[str, Rules] = {}
         self._opt_outs: dict[str, OptOuts] = {}
+        self._own_bodies: dict[str, dict[str, bytes]] = {}
+        """By origin and path, of those files that say what is reserved."""
         self._loading: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -209,47 +211,52 @@ class Guest:
         """What the files of the URL's origin reserve, if they have been asked for in this run."""
         return self._opt_outs.get(origin_of(url)) if self.settings.heeds_opt_outs else NO_OPT_OUTS
 
-    async def opt_outs(self, url: URL, interval_s: float) -> tuple[OptOuts, bool]:
-        """What the files of the URL's origin reserve, and whether requests were made for them just now.
+    async def opt_outs(self, url: URL, interval_s: float) -> tuple[GiveUp | None, bool]:
+        """Ask for the first file of the URL's origin that is not known; the caller holds a turn for that one request.
 
-        The caller holds a turn for the first of them. A file that cannot be had reserves nothing, as TDMRep says.
+        `known_opt_outs` has the answer once all are. A file that cannot be had reserves nothing, as TDMRep says.
+
+        Returns:
+            Why nothing may be asked there for now, and whether a request was made.
         """
         origin = origin_of(url)
         async with self._loading.setdefault(origin, asyncio.Lock()):
-            if (known := self.known_opt_outs(url)) is not None:
-                return known, False
-            before = self.requests
+            if self.known_opt_outs(url) is not None:
+                return None, False
+            asked, bodies = False, self._own_bodies.setdefault(origin, {})
             try:
-                bodies = [
-                    await self._opt_out_file(url, path, interval_s, before) for path in (TDM_FILE, AI_FILE)
-                ]
-                found = opt_outs_of(*bodies)
+                for path in (TDM_FILE, AI_FILE):
+                    if path not in bodies and not asked:
+                        bodies[path], asked = await self._opt_out_file(url, path, interval_s)
             except PostponedError as error:
                 why = GiveUp(RejectReason.HTTP_ERROR, str(error), transient=True, not_before=error.until)
-                found = OptOuts(unavailable=why)
-            self._opt_outs[origin] = found
-            return found, self.requests > before
+                self._opt_outs[origin] = OptOuts(unavailable=why)
+                return why, True
+            if len(bodies) == len((TDM_FILE, AI_FILE)):
+                self._opt_outs[origin] = opt_outs_of(bodies[TDM_FILE], bodies[AI_FILE])
+            return None, asked
 
-    async def _opt_out_file(self, url: URL, path: str, interval_s: float, before: int) -> bytes:
-        """The file's body, or nothing; `before`: requests made when the turn began."""
+    async def _opt_out_file(self, url: URL, path: str, interval_s: float) -> tuple[bytes, bool]:
+        """The file's body, or nothing, and whether it was asked for.
+
+        Raises:
+            PostponedError: the host wants to be left alone.
+        """
         origin, home = origin_of(url), URL(f"{url.scheme}://{url.raw_authority}{path}", encoded=True)
         if (rules := self._rules.get(origin)) is not None and not rules.allows(str(home)):
-            return b""
+            return b"", False
         kept = KeptAnswer(host_folder(self._locks_dir, host_key(url)), path.rpartition("/")[2], origin)
-        known = kept.load()
-        if known is None:
-            if self.requests > before:
-                await self.wait(host_key(url), interval_s)
-            answer = await self._own_file(url, path, interval_s)
-            if isinstance(answer, GiveUp):
-                _log.info("%s: %s; it counts as none", shown_url(home), answer.detail)
-                if answer.not_before > time.time():
-                    raise PostponedError(f"{shown_url(home)}: {answer.detail}", answer.not_before)
-                return b""
-            known = answer or (404, b"")
-            kept.save(*known)
-        status, body = known
-        return body if 200 <= status < 300 else b""
+        if (known := kept.load()) is not None:
+            return _body_of(known), False
+        answer = await self._own_file(url, path, interval_s)
+        if isinstance(answer, GiveUp):
+            _log.info("%s: %s; it counts as none", shown_url(home), answer.detail)
+            if answer.not_before > time.time():
+                raise PostponedError(f"{shown_url(home)}: {answer.detail}", answer.not_before)
+            return b"", True
+        found = answer or (404, b"")
+        kept.save(*found)
+        return _body_of(found), True
 
     async def _own_file(self, url: URL, path: str, interval_s: float) -> tuple[int, bytes] | GiveUp | None:
         """A file of the URL's origin, with retries: status and body, why there is none, or None: led in circles."""
@@ -309,3 +316,8 @@ class Guest:
         """Free all gates."""
         for gate in self._gates.values():
             gate.close()
+
+
+def _body_of(answer: tuple[int, bytes]) -> bytes:
+    status, body = answer
+    return body if 200 <= status < 300 else b""
