@@ -26,6 +26,8 @@ class HeldFile:
 
     path: Path
     name: str
+    version: tuple[int, ...]
+    """Of the file, when it was opened."""
     descriptors: tuple[int, ...] = ()
 
     @classmethod
@@ -36,8 +38,9 @@ class HeldFile:
             OSError: it cannot be read to its end, or there is no memory for it.
         """
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_HELD_BYTES:
-                return cls(path, path.name)
+            found = os.fstat(file.fileno())
+            if found.st_size > MAX_HELD_BYTES:
+                return cls(path, path.name, _version(found))
             descriptor = os.memfd_create("document", os.MFD_CLOEXEC)
             try:
                 with os.fdopen(descriptor, "wb", closefd=False) as copy:
@@ -45,9 +48,16 @@ class HeldFile:
             except BaseException:
                 os.close(descriptor)
                 raise
-        held = cls(_OPEN_FILES / str(descriptor), path.name, (descriptor,))
+        held = cls(_OPEN_FILES / str(descriptor), path.name, _version(found), (descriptor,))
         weakref.finalize(held, os.close, descriptor)
         return held
+
+    def is_still(self, path: Path) -> bool:
+        """Whether the file there is the one that was opened, unchanged since; False where there is none."""
+        try:
+            return _version(path.stat()) == self.version
+        except FileNotFoundError:
+            return False
 
     def mapped(self) -> "ctypes.Array[ctypes.c_ubyte] | None":
         """The same bytes, for a library that asks where a name leads; None where they lie in the file alone.
@@ -66,3 +76,7 @@ class HeldFile:
     def told(self, text: str) -> str:
         """What a library says of it, by its name."""
         return text.replace(str(self.path), self.name)
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

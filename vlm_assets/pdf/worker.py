@@ -82,9 +82,9 @@ class _Worker:
         cpu_timer().start(self._options.cpu_s(pixels))
 
     def _open(self, path: Path) -> Document:
-        if self._document is not None and self._document.path == path:
-            return self._document
         if self._document is not None:
+            if self._document.path == path and self._document.held.is_still(path):
+                return self._document
             self._document.close()
             self._document = None
         self._step(None)

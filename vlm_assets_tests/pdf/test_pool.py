@@ -311,3 +311,18 @@ def test_nothing_survives_the_death_of_the_caller(tmp_path: Path) -> None:
         caller.wait()
     _, alive = psutil.wait_procs(descendants, timeout=HANG_S)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.parametrize("renderer", ["poppler", "pdfium"])
+def test_another_document_in_the_place_of_one_is_read_anew(tmp_path: Path, renderer: Any) -> None:
+    path, options = tmp_path / "a.pdf", PageOptions(dpi=60, renderer=renderer)
+    with pool_of(tmp_path / "one", options, workers=1) as pool:
+        scan(path)
+        [before] = pool.submit(path).pages()
+        drawing(path)
+        [after] = pool.submit(path).pages()
+    [alone] = pages_of(tmp_path / "other", path, options)
+    assert isinstance(before, PageImage)
+    assert isinstance(after, PageImage)
+    assert isinstance(alone, PageImage)
+    assert after.digest == alone.digest != before.digest
