@@ -93,7 +93,7 @@ def siblings(draw):
 
 
 @given(siblings())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_inequality_holds_for_the_optimum_and_for_nothing_else(case):
     seats, takers = case
     grants = apportion(seats, [Child(t.name, t.share, t.low, t.cap) for t in takers])

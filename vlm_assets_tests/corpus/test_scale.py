@@ -38,7 +38,7 @@ print(build_corpus(Path(sys.argv[1]), DataRoot(Path(sys.argv[2])), workers=int(s
 """
 
 SIZES = [
-    pytest.param((20_000, "200KB"), id="20k"),
+    pytest.param((10_000, "100KB"), id="10k"),
     pytest.param((1_000_000, "1MB"), id="1M", marks=[pytest.mark.slow, pytest.mark.timeout(3_600)]),
 ]
 

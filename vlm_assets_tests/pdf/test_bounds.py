@@ -75,7 +75,7 @@ HANGING = PageOptions(dpi=60, hang_s=2)
 
 
 @pytest.mark.parametrize("body", ["slow", "spins", "dies", "stops short"])
-@pytest.mark.parametrize("pages", [1, 3])
+@pytest.mark.parametrize("pages", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_what_happens_once_changes_no_page(
     body: str, pages: int, tmp_path: Path, poppler: Callable[..., None]
 ) -> None:
@@ -93,7 +93,7 @@ def test_what_happens_once_changes_no_page(
         ("has no memory", "", "ran out of memory", False), ("cannot read", "", "Couldn't open file", True),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize("pages", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_last_word_is_transient_where_it_speaks_of_the_machine(
     body: str,
     deadly: str,

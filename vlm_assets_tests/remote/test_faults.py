@@ -56,8 +56,13 @@ LOST_ANSWER = Fault(drop=True, forward_first=True)
 
 @pytest.mark.parametrize(
     "fault",
-    [SLOW_DOWN, BROKEN, Fault(drop=True), LOST_ANSWER, Fault(500, forward_first=True)],
-    ids=["slow-down", "500", "drop", "lost-answer", "500-after-the-deed"],
+    [
+        pytest.param(SLOW_DOWN, id="slow-down"),
+        pytest.param(BROKEN, id="500", marks=pytest.mark.slow),
+        pytest.param(Fault(drop=True), id="drop", marks=pytest.mark.slow),
+        pytest.param(LOST_ANSWER, id="lost-answer"),
+        pytest.param(Fault(500, forward_first=True), id="500-after-the-deed", marks=pytest.mark.slow),
+    ],
 )
 def test_a_backup_survives_every_third_request_failing(machine: NewRoot, proxy: FaultProxy, fault: Fault):
     one = machine("a")
@@ -72,8 +77,13 @@ def test_a_backup_survives_every_third_request_failing(machine: NewRoot, proxy: 
 
 @pytest.mark.parametrize(
     "fault",
-    [SLOW_DOWN, Fault(cut_after=0), Fault(cut_after=700), Fault(drop=True), Fault(flip=True)],
-    ids=["slow-down", "cut-at-once", "cut", "drop", "flip-in-transit"],
+    [
+        pytest.param(SLOW_DOWN, id="slow-down", marks=pytest.mark.slow),
+        pytest.param(Fault(cut_after=0), id="cut-at-once", marks=pytest.mark.slow),
+        pytest.param(Fault(cut_after=700), id="cut"),
+        pytest.param(Fault(drop=True), id="drop", marks=pytest.mark.slow),
+        pytest.param(Fault(flip=True), id="flip-in-transit"),
+    ],
 )
 def test_a_restore_survives_the_first_read_of_every_object_failing(
     machine: NewRoot, proxy: FaultProxy, fault: Fault
