@@ -87,7 +87,7 @@ class _Watch:
         self._grace_s = grace_s
         self._lock = threading.Lock()
         self._silent = False
-        self._came = False
+        self._came = 0
         self._reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -106,13 +106,14 @@ class _Watch:
         """Whether Ctrl-C came: the descriptor was written to before Python knew of it."""
         with self._lock:
             if not self._came and select.select([self._reader], [], [], 0)[0]:
-                self._came = signal.SIGINT in os.read(self._reader, 64)
-            return self._came
+                self._came = os.read(self._reader, 64).count(signal.SIGINT)
+            return self._came > 0
 
     def _wait(self) -> None:
         while not self.interrupted():
             select.select([self._reader], [], [])
-        select.select([self._reader], [], [], self._grace_s)
+        if self._came < 2:  # a second one may have come before this thread's turn
+            select.select([self._reader], [], [], self._grace_s)
         self.tell()
         self._end()
 

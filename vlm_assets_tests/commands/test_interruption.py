@@ -16,6 +16,7 @@ from vlm_assets.cli import app
 from vlm_assets.commands.interruption import READERS, STAYS, what_stays
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets_tests.commands.interrupted import STOPPED, TRIES
+from vlm_assets_tests.waiting import HANG_S
 from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
 DEAF = """
@@ -81,6 +82,21 @@ def test_a_second_one_does_not_wait():
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
+
+
+TWICE = """
+import os, signal, time
+from vlm_assets.commands.interruption import ended_by_ctrl_c
+with ended_by_ctrl_c(["verify"], grace_s=600):
+    os.write(signal.set_wakeup_fd(-1), bytes([signal.SIGINT, signal.SIGINT]))
+    time.sleep(600)
+"""
+
+
+def test_two_that_come_before_anybody_looks_are_two():
+    process = began(TWICE)
+    _, told = process.communicate(timeout=HANG_S)
+    assert (process.returncode, told.strip()) == (130, what_stays(["verify"]))
 
 
 def test_a_plan_that_waits_for_a_server(tmp_path: Path):
