@@ -110,7 +110,7 @@ def compare(plan_dir: Path, root: DataRoot, taken_down: frozenset[str] = frozens
 
 # A seed has nothing to shrink.
 @settings(
-    max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow]
+    max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow]
 )
 @given(
     seed=st.integers(0, 2**32),

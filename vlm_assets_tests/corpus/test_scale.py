@@ -161,6 +161,7 @@ def killed(script: Path, plan: Path, root: Path, workers: int, after_s: float) -
     return process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow  # `operate/takedown/test_takedown` has the short form
 def test_a_takedown_of_five_samples_rewrites_only_the_shards_that_hold_them(made):
     installation, _ = made
     before = build_corpus(allocate(installation, "half").path, installation.root)
