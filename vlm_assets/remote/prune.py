@@ -287,7 +287,7 @@ class _Prune:
         self._delete_keys({"Key": self._bucket.full_key(one.key)} for one in objects)
         self._delete_keys({"Key": self._bucket.full_key(key)} for key in dead_work_leases(self._bucket))
         if self._for_good:
-            _abort_uploads(self._bucket)
+            self._bucket.abort_uploads(OBJECTS)  # under the lease nobody uploads
             gone = {self._bucket.full_key(object_key(h)) for h in self._doomed.purged - live}
             self._delete_keys(_stored_versions(self._bucket, OBJECTS, gone))
             forgotten = {self._bucket.full_key(key) for key in self._order.forget}
@@ -306,19 +306,6 @@ class _Prune:
             if self._lease is not None:
                 self._lease.check()
             _delete(self._bucket, batch)
-
-
-def _abort_uploads(bucket: Bucket) -> None:
-    """Ends uploads in parts that nobody completed: parts are bytes too, and under the lease nobody uploads."""
-    start: dict[str, str] = {}
-    while True:
-        answer = bucket.call("list_multipart_uploads", Prefix=bucket.full_key(OBJECTS), **start)
-        for one in answer.get("Uploads", ()):
-            key = one["Key"].removeprefix(bucket.address.prefix)
-            bucket.call("abort_multipart_upload", key, UploadId=one["UploadId"])
-        if not answer.get("IsTruncated"):
-            return
-        start = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
 
 def _stored_versions(bucket: Bucket, area: str, gone: Collection[str]) -> Iterator[dict[str, str]]:
