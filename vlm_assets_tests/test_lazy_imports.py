@@ -21,6 +21,8 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+PARTS = frozenset({"pyarrow.compute"})
+"""Parts of a library that take as long to load as a library."""
 KINDS = tuple(f"vlm_assets.sources.{kind}" for kind in kinds())
 
 
@@ -64,7 +66,7 @@ def loaded(*modules: str) -> frozenset[str]:
 
 
 def libraries(modules: frozenset[str]) -> set[str]:
-    return {module.split(".")[0] for module in modules} - {"vlm_assets"}
+    return {one if one in PARTS else one.split(".")[0] for one in modules} - {"vlm_assets"}
 
 
 @cache

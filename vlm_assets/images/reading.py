@@ -15,6 +15,8 @@ MAX_OPENED_PIXELS: Final = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """Pillow opens no larger ones."""
 _READ_ON_OPENING: Final = ("exif", "mp")
 """Blocks of a JPEG that Pillow reads while it opens it, beyond the decoder."""
+_TOLD_APART: Final = frozenset({*_READ_ON_OPENING, "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
+"""Where Pillow looks for EXIF, or an orientation, in what is no TIFF (`Image.getexif`)."""
 
 
 def check_reading(image: Image.Image, data: bytes | None = None) -> None:
@@ -25,6 +27,8 @@ def check_reading(image: Image.Image, data: bytes | None = None) -> None:
     Raises:
         Exception: whatever the reader would raise.
     """
+    if _TOLD_APART.isdisjoint(image.info) and not hasattr(image, "tag_v2"):
+        return  # there is nothing besides pixels
     warnings.filterwarnings("ignore", module=r"PIL\.")  # it warns of EXIF that it reads all the same
     if data is not None and any(name in image.info for name in _READ_ON_OPENING):
         image = Image.open(BytesIO(data))  # what is read on opening is not read again, be it broken

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,19 @@ def fetch_url_items(
     that names the first that failed for good, else the first that failed. A body that a later item wants too waits
     in a file.
     """
-    wanted = deque(_first_items(items, context.max_records))
-    uses = Counter(address for item in wanted for address in _addresses(item))
+    wanted = deque((item, _addresses(item)) for item in _first_items(items, context.max_records))
+    uses = Counter(chain.from_iterable(addresses for _, addresses in wanted))
     declared = _declared(wanted, uses)
-    retried = {name for item in wanted if item.key in context.retried for name, _ in _addresses(item)}
+    retried = {name for item, addresses in wanted if item.key in context.retried for name, _ in addresses}
     urls = [UrlItem(*address, min(one) if len(one) == 1 else "") for address, one in declared.items()]
     arrived: dict[Address, Body | Reject] = {}
     fetched = fetch_urls(urls, replace(context, retried=retried), HostLimits.of(spec))
     for address, result in zip(declared, fetched, strict=True):
         arrived[address] = result.body if isinstance(result, Fetched) else result
-        while wanted and all(one in arrived for one in _addresses(wanted[0])):
-            item = wanted.popleft()
-            yield from _events(item, [arrived[one] for one in _addresses(item)], declared)
-            for one in _addresses(item):
+        while wanted and arrived.keys() >= set(wanted[0][1]):
+            item, addresses = wanted.popleft()
+            yield from _events(item, addresses, [arrived[one] for one in addresses], declared)
+            for one in addresses:
                 uses[one] -= 1
                 if not uses[one]:
                     del arrived[one]
@@ -70,14 +71,17 @@ def _first_items(items: Sequence[Item], max_records: int | None) -> Sequence[Ite
     return items
 
 
-def _declared(items: Iterable[Item], addresses: Iterable[Address]) -> dict[Address, frozenset[str]]:
+def _declared(
+    items: Iterable[tuple[Item, Sequence[Address]]], addresses: Iterable[Address]
+) -> dict[Address, frozenset[str]]:
     """The hashes that rows declare of each address; verified while downloading where it is one."""
-    found: dict[Address, set[str]] = {address: set() for address in addresses}
-    for item in items:
+    found: dict[Address, frozenset[str]] = dict.fromkeys(addresses, frozenset())
+    for item, own in items:
         for row in item.payload["rows"]:
-            for address, one in zip(_addresses(item), _hashes(row), strict=False):
-                found[address] |= {one} - {""}
-    return {address: frozenset(hashes) for address, hashes in found.items()}
+            for address, one in zip(own, _hashes(row), strict=False):
+                if one:
+                    found[address] |= {one}
+    return found
 
 
 def _hashes(row: Sequence[Any]) -> Sequence[str]:
@@ -94,23 +98,24 @@ def _put_aside(folder: Path, body: bytes) -> Path:
     return path
 
 
-def _events(item: Item, results: Sequence[Body | Reject], declared: Hashes) -> Iterator[Record | Reject]:
+def _events(
+    item: Item, addresses: Sequence[Address], results: Sequence[Body | Reject], declared: Hashes
+) -> Iterable[Record | Reject]:
     bodies = [one for one in results if not isinstance(one, Reject)]
     if len(bodies) == len(results):
-        yield from _records(item, bodies, declared)
-        return
+        return _records(item, addresses, bodies, declared)
     failed = [(number, one) for number, one in enumerate(results, 1) if isinstance(one, Reject)]
     number, reject = min(failed, key=lambda one: (one[1].transient, one[0]))
     if len(results) == 1:
-        yield reject
-    else:
-        where = f"image {number} of {len(results)}, {item.payload['urls'][number - 1]}"
-        yield replace(reject, item=item.key, detail=f"{where}: {reject.detail}".removesuffix(": "))
+        return [reject]
+    where = f"image {number} of {len(results)}, {item.payload['urls'][number - 1]}"
+    return [replace(reject, item=item.key, detail=f"{where}: {reject.detail}".removesuffix(": "))]
 
 
-def _records(item: Item, bodies: Sequence[Body], declared: Hashes) -> Iterator[Record | Reject]:
+def _records(
+    item: Item, addresses: Sequence[Address], bodies: Sequence[Body], declared: Hashes
+) -> Iterator[Record | Reject]:
     rows = item.payload["rows"]
-    addresses = _addresses(item)
     several = len(bodies) > 1
     digests = [
         _body_hash(body) if len(declared[address]) > 1 else ""

@@ -51,12 +51,19 @@ def _column(name: str, values: list[Any]) -> pa.Array:
 
 def _images(rows: Sequence[Sequence[bytes] | None]) -> pa.ListArray:
     """The image column; None, after a takedown, is a null list."""
-    encoded = pa.array([image for images in rows if images is not None for image in images], pa.binary())
+    encoded = _binary([image for images in rows if images is not None for image in images])
     structs = pa.StructArray.from_arrays(
         [encoded, pa.nulls(len(encoded), pa.string())], fields=list(IMAGE_TYPE)
     )
     gone = pa.array([images is None for images in rows]) if any(one is None for one in rows) else None
     return pa.ListArray.from_arrays(_offsets(rows), structs, mask=gone)
+
+
+def _binary(values: Sequence[bytes]) -> pa.BinaryArray:
+    """The values end to end in one buffer of their size: an array that grows value by value is copied as it grows."""
+    offsets = pa.array(list(accumulate(map(len, values), initial=0)), pa.int32())
+    buffers = [None, offsets.buffers()[1], pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
 def _facts(rows: Sequence[Sequence[Row]]) -> pa.ListArray:

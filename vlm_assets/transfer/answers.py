@@ -34,9 +34,10 @@ class Answer(Protocol):
 
 def lengths_said(headers: Headers) -> frozenset[int]:
     """The lengths that an answer names: none where it names no number, several where it is of two minds."""
-    values = ",".join(headers.getall("Content-Length", ())).split(",")
-    found = (_DIGITS.match(value.strip()) for value in values)
-    return frozenset(int(match[1]) for match in found if match is not None)
+    values = headers.getall("Content-Length", ())
+    if len(values) != 1 or "," in values[0]:
+        values = ",".join(values).split(",")
+    return frozenset(int(match[1]) for value in values if (match := _DIGITS.match(value.strip())))
 
 
 def length_said(headers: Headers) -> int | None:

@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +64,7 @@ class Guest:
         self.meter = meter
         self.patience = Patience.of(settings)
         self.policy = wire.guard.policy
+        self._heeds_opt_outs = settings.heeds_opt_outs
         self._wire = wire
         self._odd: set[str] = set()
         """Origins whose answers the strict client does not take: no second request for each of their URLs."""
@@ -77,8 +78,7 @@ class Guest:
         """By origin and path, of those files that say what is reserved."""
         self._loading: dict[str, asyncio.Lock] = {}
 
-    @asynccontextmanager
-    async def send(
+    def send(
         self,
         url: URL,
         *,
@@ -86,7 +86,7 @@ class Guest:
         headers: Mapping[str, str] = MappingProxyType({}),
         data: bytes | None = None,
         lenient: bool = False,
-    ) -> AsyncIterator[Answer]:
+    ) -> AbstractAsyncContextManager[Answer]:
         """One request, counted, and its answer; see `Wire.send`.
 
         Raises:
@@ -94,9 +94,8 @@ class Guest:
         """
         self.meter.request()
         self.requests += 1
-        lenient = lenient or origin_of(url) in self._odd
-        async with self._wire.send(method, url, headers=headers, data=data, lenient=lenient) as answer:
-            yield answer
+        lenient = lenient or (bool(self._odd) and origin_of(url) in self._odd)
+        return self._wire.send(method, url, headers=headers, data=data, lenient=lenient)
 
     def judge_error(self, error: Exception, url: URL, tries: int) -> GiveUp | Retry | AskLeniently:
         """What an error of `send`, or of reading its answer, means after `tries` tries of the request.
@@ -197,19 +196,20 @@ class Guest:
 
     def refusal(self, url: URL) -> GiveUp | None:
         """Why a URL is not to be asked for, as far as what its origin says of itself is known."""
-        rules = self.known_rules(url)
+        origin = origin_of(url)
+        rules = self._rules.get(origin)
         if rules is not None and rules.unavailable is not None:
             return rules.unavailable
         if rules is not None and not rules.allows(str(url)):
-            return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin_of(url)}")
-        opt_outs = self.known_opt_outs(url)
+            return GiveUp(RejectReason.ROBOTS, f"robots.txt of {origin}")
+        opt_outs = self._opt_outs.get(origin) if self._heeds_opt_outs else NO_OPT_OUTS
         if opt_outs is None or opt_outs.unavailable is not None:
             return None if opt_outs is None else opt_outs.unavailable
         return opt_outs.verdict(url)
 
     def known_opt_outs(self, url: URL) -> OptOuts | None:
         """What the files of the URL's origin reserve, if they have been asked for in this run."""
-        return self._opt_outs.get(origin_of(url)) if self.settings.heeds_opt_outs else NO_OPT_OUTS
+        return self._opt_outs.get(origin_of(url)) if self._heeds_opt_outs else NO_OPT_OUTS
 
     async def opt_outs(self, url: URL, interval_s: float) -> tuple[GiveUp | None, bool]:
         """Ask for the first file of the URL's origin that is not known; the caller holds a turn for that one request.

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Self
 
 import aiohttp
@@ -50,8 +50,7 @@ class Wire:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    @asynccontextmanager
-    async def send(
+    def send(
         self,
         method: str,
         url: URL,
@@ -59,24 +58,40 @@ class Wire:
         headers: Mapping[str, str],
         data: bytes | None = None,
         lenient: bool = False,
-    ) -> AsyncIterator[Answer]:
+    ) -> AbstractAsyncContextManager[Answer]:
         """One request and its answer, whose body is still to be read, codings and all.
 
         Raises:
             PrivateAddressError: the host leads to an address that is not allowed.
             aiohttp.ClientError, OSError, FaultError: as `http.fault_of` explains them.
         """
-        proxy = None
         if self._proxied:
-            proxy = await asyncio.to_thread(self.guard.proxy_for, url)
+            return self._send_by_proxy(method, url, headers, data, lenient=lenient)
+        return self._sent(method, url, headers, data, None, lenient=lenient)
+
+    def _sent(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        proxy: URL | None,
+        *,
+        lenient: bool,
+    ) -> AbstractAsyncContextManager[Answer]:
         if lenient:
-            async with self._lenient.request(method, url, headers=headers, data=data, proxy=proxy) as answer:
-                yield answer
-            return
-        async with self._session.request(
+            return self._lenient.request(method, url, headers=headers, data=data, proxy=proxy)
+        return self._session.request(
             method, url, headers=headers, data=data, allow_redirects=False, proxy=proxy
-        ) as response:
-            yield response
+        )
+
+    @asynccontextmanager
+    async def _send_by_proxy(
+        self, method: str, url: URL, headers: Mapping[str, str], data: bytes | None, *, lenient: bool
+    ) -> AsyncIterator[Answer]:
+        proxy = await asyncio.to_thread(self.guard.proxy_for, url)
+        async with self._sent(method, url, headers, data, proxy, lenient=lenient) as answer:
+            yield answer
 
 
 def _open_session(
