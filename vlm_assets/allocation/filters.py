@@ -1,4 +1,6 @@
-"""The filters of a catalogue over the supply, batch by batch: which rows fail, and which lack a value."""
+"""The filters of a catalogue over the supply: which rows fail, and which lack a value; told in a thread, ahead of the
+reading of rows.
+"""
 
 import ast
 from collections import Counter
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.allocation.columns import hash_words, numbers
+from vlm_assets.allocation.columns import hash_words, index_batches, numbers
 from vlm_assets.allocation.evaluate import Evaluation
 from vlm_assets.allocation.reasons import FILTER_PREFIX
 from vlm_assets.allocation.supply import SupplySlice
@@ -44,8 +46,17 @@ class _Filter:
     examples: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class SliceTold:
+    """What filters say of the rows of a slice, by reason."""
+
+    fails: Mapping[str, Bool]
+    missing: Mapping[str, Bool]
+    """Rows that lack a value which decides."""
+
+
 class RowFilters:
-    """Tests the rows of one slice after the other: `begin` with its values, then its batches in their order."""
+    """Tests the rows of one slice after the other: `begin` with what was told, then its batches in their order."""
 
     def __init__(self, catalog: Catalog) -> None:
         """Looks that every filter asks for what there is.
@@ -63,53 +74,52 @@ class RowFilters:
             source: [one for one in self._filters if one.spec.only.covers(source, category)]
             for source, category in categories.items()
         }
-        self._values: Mapping[str, pa.Array] = {}
+        self._told = SliceTold({}, {})
         self._at = 0
         self._missing: dict[str, Bool] = {}
 
-    def columns(self, entry: SupplySlice) -> list[str]:
-        """The columns of a slice's index that its filters read."""
-        names = {name for one in self._of_source[entry.source] for name in one.names if name in ROW_COLUMNS}
-        found = {_INDEX.get(name, name.partition(".")[0]) for name in names}
-        if any(_speaks_of_images(one.tree) for one in self._of_source[entry.source]):
-            found.add("image_count")
-        return sorted(found)
-
-    def values(self, slices: Sequence[SupplySlice]) -> Generator[Mapping[str, pa.Array]]:
-        """What `begin` takes of each slice, in their order; read ahead in a thread where there is anything to read.
+    def told(self, slices: Sequence[SupplySlice]) -> Generator[SliceTold]:
+        """What `begin` takes of each slice, in their order; ahead, in a thread of its own where there are filters.
 
         Raises:
             AllocationError: a file is damaged, or of other rows than its slice.
         """
-        if any(entry.values for entry in slices):
-            yield from ahead(self._values_of, slices, 1)
-        else:
-            yield from map(self._values_of, slices)
+        yield from ahead(self._told_of, slices, 1) if self._filters else map(self._told_of, slices)
 
-    def _values_of(self, entry: SupplySlice) -> Mapping[str, pa.Array]:
-        names = {name for one in self._of_source[entry.source] for name in one.names}
-        return read_values(entry, names.difference(ROW_COLUMNS), self._kinds)
-
-    def begin(self, values: Mapping[str, pa.Array]) -> None:
-        """The batches that follow are of the slice with these values."""
-        self._values, self._at = values, 0
-
-    def tests(self, entry: SupplySlice, batch: pa.RecordBatch) -> dict[str, Bool]:
-        """By reason, the rows of the slice's next batch that fail."""
-        self._missing = {}
+    def _told_of(self, entry: SupplySlice) -> SliceTold:
         filters = self._of_source[entry.source]
+        fails = {one.reason: np.zeros(entry.rows, dtype=bool) for one in filters}
+        missing: dict[str, Bool] = {}
         if not filters:
-            return {}
-        counts = partial(_image_counts, batch)
-        evaluation = Evaluation(batch.num_rows, self._column_of(batch), counts)
-        found = {}
-        for one in filters:
-            keep, missing = evaluation.truth(one.tree)
-            if missing.any():
-                self._missing[one.reason] = missing
-            found[one.reason] = ~keep if one.spec.missing == "drop" else ~(keep | missing)
-        self._at += batch.num_rows
-        return found
+            return SliceTold(fails, missing)
+        names = {name for one in filters for name in one.names}
+        values = read_values(entry, names.difference(ROW_COLUMNS), self._kinds)
+        end = 0
+        for batch in index_batches(entry.path, _columns(filters)):
+            begin, end = end, end + batch.num_rows
+            if end > entry.rows:
+                break  # who reads the rows says so
+            span = slice(begin, end)
+            evaluation = _evaluation(batch, {name: one[span] for name, one in values.items()})
+            for one in filters:
+                keep, lacks = evaluation.truth(one.tree)
+                fails[one.reason][span] = ~keep if one.spec.missing == "drop" else ~(keep | lacks)
+                if lacks.any():
+                    missing.setdefault(one.reason, np.zeros(entry.rows, dtype=bool))[span] = lacks
+        return SliceTold(fails, missing)
+
+    def begin(self, told: SliceTold) -> None:
+        """The batches that follow are of the slice of which this was told."""
+        self._told, self._at = told, 0
+
+    def tests(self, rows: int) -> dict[str, Bool]:
+        """By reason, the rows of the slice's next batch, of so many, that fail."""
+        span = slice(self._at, self._at + rows)
+        self._at += rows
+        self._missing = {
+            reason: lacks[span] for reason, lacks in self._told.missing.items() if lacks[span].any()
+        }
+        return {reason: fails[span] for reason, fails in self._told.fails.items()}
 
     def missing(self) -> Mapping[str, Bool]:
         """By reason, the rows of the last batch that lack a value which decides."""
@@ -142,18 +152,26 @@ class RowFilters:
                 "`missing: keep` or `missing: drop` in the filter"
             )
 
-    def _column_of(self, batch: pa.RecordBatch) -> Callable[[str], pa.Array]:
-        known: dict[str, pa.Array] = {}
 
-        def column(name: str) -> pa.Array:
-            if name not in known:
-                if name in ROW_COLUMNS:
-                    known[name] = _row_column(batch, name)
-                else:
-                    known[name] = self._values[name].slice(self._at, batch.num_rows)
-            return known[name]
+def _columns(filters: Sequence[_Filter]) -> list[str]:
+    """The columns of a slice's index that its filters read; one that every slice has, where they read none."""
+    names = {name for one in filters for name in one.names if name in ROW_COLUMNS}
+    found = {_INDEX.get(name, name.partition(".")[0]) for name in names}
+    if not found or any(_speaks_of_images(one.tree) for one in filters):
+        found.add("image_count")
+    return sorted(found)
 
-        return column
+
+def _evaluation(batch: pa.RecordBatch, values: Mapping[str, pa.Array]) -> Evaluation:
+    """Over a batch of a slice's index and the values of its rows."""
+    known: dict[str, pa.Array] = dict(values)
+
+    def column(name: str) -> pa.Array:
+        if name not in known:
+            known[name] = _row_column(batch, name)
+        return known[name]
+
+    return Evaluation(batch.num_rows, column, partial(_image_counts, batch))
 
 
 def _speaks_of_images(tree: ast.expr) -> bool:

@@ -191,8 +191,8 @@ class RowReader:
         starts = np.zeros(len(ordered) + 1, dtype=np.int64)
         np.cumsum([entry.rows for entry in ordered], out=starts[1:])
         table = self._empty(ordered, starts)
-        with closing(self._filters.values(ordered)) as values:
-            for number, (entry, of_slice) in enumerate(zip(ordered, values, strict=True)):
+        with closing(self._filters.told(ordered)) as told:
+            for number, (entry, of_slice) in enumerate(zip(ordered, told, strict=True)):
                 begin, end = int(starts[number]), int(starts[number + 1])
                 first, _ = table.sources.get(entry.source, (begin, end))
                 table.sources[entry.source] = (first, end)
@@ -249,7 +249,7 @@ class RowReader:
             names.append("min_side_px")
         if self._with_dhash:
             names += ["dhash", "messages_sha256"]
-        return [*names, *self._filters.columns(entry)]
+        return names
 
     def _ids_taken_down(self, entry: SupplySlice) -> list[str]:
         prefix = f"{entry.source}/{entry.slice}/"
@@ -312,7 +312,7 @@ class RowReader:
             tests[ExclusionReason.LICENCE] = np.ones(batch.num_rows, dtype=bool)
         if self._corpus.min_side_px:
             tests[ExclusionReason.MIN_SIDE] = numbers(batch.column("min_side_px")) < self._corpus.min_side_px
-        tests |= self._filters.tests(entry, batch)
+        tests |= self._filters.tests(batch.num_rows)
         tests[ExclusionReason.TOO_LARGE] = (
             numbers(batch.column("row_bytes")) > self._room_bytes[np.minimum(cell, len(self._cells))]
         )
