@@ -1,8 +1,12 @@
 """What annotating costs before it is done: images and texts that are due, and hours of one core for them."""
 
+from pathlib import Path
+
 from pydantic import BaseModel
 
-from vlm_assets.annotate.files import AnnotationState, annotation_state
+from vlm_assets.annotate.content import keys_of
+from vlm_assets.annotate.files import AnnotationState, annotation_state, read_keys
+from vlm_assets.annotate.reuse import kept_places
 from vlm_assets.annotate.wanted import annotation_version
 from vlm_assets.annotators.picture import DECODE_COST_S
 from vlm_assets.annotators.protocol import Reads
@@ -11,7 +15,10 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
-from vlm_assets.words.errors import AnnotationError
+from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.taken_down import read_index
+from vlm_assets.words.errors import AnnotationError, StoreError
+from vlm_assets.words.layout import VERSIONS
 
 
 class AnnotationForecast(BaseModel):
@@ -23,7 +30,7 @@ class AnnotationForecast(BaseModel):
     slices: int = 0
     """Not fresh: committed ones, and those that a build would fetch."""
     seen: int = 0
-    """Images, or records, that would be looked at."""
+    """Images, or records, that would be looked at: not those that are as they were when they were looked at."""
     core_hours: float = 0.0
     problem: str = ""
 
@@ -75,10 +82,31 @@ def _due(
     slices = seen = 0
     for key in listing.slices if listing is not None else committed:
         one = committed.get(key)
-        if one is None and listing is not None:
-            slices, seen = slices + 1, seen + listing.slices[key].items
+        if one is None:
+            slices, seen = slices + 1, seen + (listing.slices[key].items if listing is not None else 0)
             continue
         path = installation.root.annotation(name, source, key)
-        if one is not None and annotation_state(path, version, one.content_hash) is not AnnotationState.FRESH:
-            slices, seen = slices + 1, seen + (one.images if images else one.rows)
+        state = annotation_state(path, version, one.content_hash)
+        if state is AnnotationState.FRESH:
+            continue
+        slices += 1
+        folder = installation.root.source(source) / VERSIONS / one.version
+        left = _left(path, version, folder, images=images) if state is AnnotationState.STALE else None
+        seen += left if left is not None else one.images if images else one.rows
     return slices, seen
+
+
+def _left(path: Path, version: str, folder: Path, *, images: bool) -> int | None:
+    """Of a slice whose values are stale, what would be looked at; None: all, as far as can be told here."""
+    try:
+        found = read_keys(path)
+        if found is None or found[0].version != version:
+            return None
+        reads = Reads.IMAGES if images else Reads.TEXT
+        due = kept_places(found[1], keys_of(folder, reads)) < 0
+        if not images:
+            return int(due.sum())
+        counts = read_index(folder / INDEX_FILE, ("image_count",)).column(0)
+        return int(counts.to_numpy()[due].sum())
+    except StoreError:  # values that are damaged, or a machine that has headers alone
+        return None

@@ -1,7 +1,9 @@
 """The file of one annotator's values for one slice: its format, its writer, its reader.
 
 `annotations/<name>/<source>/<slice>.parquet`: `id`, then the value columns, one row a record in the slice's order. Of
-annotators that look at images each value is a list, one entry an image. Null: there is no value.
+annotators that look at images each value is a list, one entry an image. Null: there is no value. Beside computed
+values stands `content_key`, the first 16 bytes of a sha256 of what the annotator reads of it (`images_sha256`, or
+one over `text_sha256` and `messages_sha256`). So records that stay as they are need not be looked at again.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,10 +22,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.words.errors import AnnotationError, of_the_disk
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_READ: Final = (1, 2)
+"""Format 1 has no `content_key`: its values are as good, and none of them is taken over."""
 HEADER_KEY: Final = b"vlm_annotation"
 """Key of the schema's metadata under which the header stands, as JSON."""
 ID: Final = "id"
+CONTENT_KEY: Final = "content_key"
+KEY_BYTES: Final = 16
+KEY_TYPE: Final = pa.binary(KEY_BYTES)
+"""Of `content_key`, of which no value is. Null: the values are not to be taken over, for the annotator broke on one
+of the record's images, or the record was taken down."""
 VALUE_TYPES: Final = (pa.bool_(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string())
 """What a value can be; of images, lists of these."""
 
@@ -54,6 +64,8 @@ class Header(BaseModel):
     rows: int
     values_hash: str
     """`values_hash` of the table: what of the values counts in an inputs hash, whatever wrote the file."""
+    keys_hash: str = ""
+    """blake3 over the content keys; "" where there are none."""
     failed: dict[str, int] = {}
     """Images or words that the annotator broke on, by how; their values are null."""
 
@@ -65,20 +77,27 @@ class Annotation:
     header: Header
     table: pa.Table
     """`id` and the value columns."""
+    keys: pa.Array | None = None
+    """Of each row its content key; None in a file without."""
 
 
-def write_annotation(path: Path, header: Header, table: pa.Table) -> Header:
+def write_annotation(path: Path, header: Header, table: pa.Table, keys: pa.Array | None = None) -> Header:
     """Puts the values at `path` in one step; what was there before is there until then. Returns the header written.
 
-    `header.rows` and `header.values_hash` are taken from the table. Equal values give equal bytes.
+    `header.rows` and both hashes are taken from what is given. `keys`: of computed values, of each row its content
+    key. Equal values give equal bytes.
 
     Raises:
         AnnotationError: the table is not of this format.
         DiskFullError, StoreError: it cannot be written.
     """
     check_columns(table.schema, str(path))
-    header = header.model_copy(update={"rows": table.num_rows, "values_hash": values_hash(table)})
-    table = table.combine_chunks().replace_schema_metadata({HEADER_KEY: _dumped(header)})
+    found = {"rows": table.num_rows, "values_hash": values_hash(table), "keys_hash": _keys_hash(keys)}
+    header = header.model_copy(update=found)
+    table = table.combine_chunks()
+    if keys is not None:
+        table = table.append_column(pa.field(CONTENT_KEY, KEY_TYPE), keys)
+    table = table.replace_schema_metadata({HEADER_KEY: _dumped(header)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +119,22 @@ def read_header(path: Path) -> Header | None:
         raise _damaged(path, error) from error
 
 
+def read_keys(path: Path) -> tuple[Header, pa.Array | None] | None:
+    """The header, and the content keys where it has any; None where there is no file. The values are not looked at.
+
+    Raises:
+        AnnotationError: damaged, or no file of this format.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            header = _header(file.schema_arrow, path)
+            return header, _parted(file.read(columns=[CONTENT_KEY]))[1] if header.keys_hash else None
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
 def read_annotation(path: Path) -> Annotation | None:
     """Header and values, looked at in full; None where there is no file.
 
@@ -109,6 +144,7 @@ def read_annotation(path: Path) -> Annotation | None:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read().combine_chunks()
+        table, keys = _parted(table)
         table = table.cast(_plain(table.schema))
         table.validate(full=True)
     except FileNotFoundError:
@@ -119,7 +155,20 @@ def read_annotation(path: Path) -> Annotation | None:
     check_columns(table.schema, str(path))
     if table.num_rows != header.rows or values_hash(table) != header.values_hash:
         raise _damaged(path, "its values are not those that it was written with")
-    return Annotation(header, table.replace_schema_metadata(None))
+    if _keys_hash(keys) != header.keys_hash:
+        raise _damaged(path, "its content keys are not those that it was written with")
+    return Annotation(header, table.replace_schema_metadata(None), keys)
+
+
+def _parted(table: pa.Table) -> tuple[pa.Table, pa.Array | None]:
+    """The values, and beside them the content keys."""
+    place = table.schema.get_field_index(CONTENT_KEY)
+    if place < 0 or table.schema.field(place).type != KEY_TYPE:
+        return table, None
+    chunks = table.column(place).chunks
+    keys = pa.concat_arrays(chunks) if chunks else pa.array([], KEY_TYPE)
+    keys.validate(full=True)
+    return table.remove_column(place), keys
 
 
 def without_values(data: bytes, where: str) -> bytes:
@@ -197,6 +246,14 @@ def values_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
+def _keys_hash(keys: pa.Array | None) -> str:
+    if keys is None:
+        return ""
+    digest = blake3()
+    _feed(digest, keys)
+    return str(digest.hexdigest())
+
+
 def _feed(digest: Any, array: pa.Array) -> None:
     """Which values there are, and those, without what lies in memory below a null."""
     digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
@@ -205,11 +262,21 @@ def _feed(digest: Any, array: pa.Array) -> None:
         digest.update(present.value_lengths().to_numpy(zero_copy_only=False).astype("<i8").tobytes())
         _feed(digest, present.flatten())
     elif pa.types.is_string(array.type):
-        texts = [text.encode() for text in present.to_pylist()]
-        digest.update(np.array([len(text) for text in texts], "<i8").tobytes())
-        digest.update(b"".join(texts))
+        digest.update(pc.binary_length(present).to_numpy().astype("<i8").tobytes())
+        digest.update(_text_bytes(present))
+    elif pa.types.is_fixed_size_binary(array.type):
+        digest.update(b"".join(present.to_pylist()))
     else:
         digest.update(present.to_numpy(zero_copy_only=False).tobytes())
+
+
+def _text_bytes(texts: pa.StringArray) -> memoryview:
+    """All of them, one behind the other; none is null."""
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return memoryview(b"")
+    ends = np.frombuffer(offsets, np.int32, count=len(texts) + 1, offset=4 * texts.offset)
+    return memoryview(data)[int(ends[0]) : int(ends[-1])]
 
 
 def _dumped(header: Header) -> bytes:
@@ -224,8 +291,8 @@ def _header(schema: pa.Schema, path: Path) -> Header:
         header = Header.model_validate_json(told)
     except ValidationError as error:
         raise _damaged(path, error) from error
-    if header.format != FORMAT:
-        raise _damaged(path, f"it is of format {header.format}, this program reads {FORMAT}")
+    if header.format not in _READ:
+        raise _damaged(path, f"it is of format {header.format}, this program reads up to {FORMAT}")
     return header
 
 

@@ -12,8 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vlm_assets.annotate.wanted import IMAGE_SHA256, columns_of, scores_of
+from vlm_assets.annotate.content import SliceContent
+from vlm_assets.annotate.wanted import IMAGE_SHA256, Wanted, columns_of, filed_schema, scores_of
 from vlm_assets.catalog.annotations import AnnotationSpec
+from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.store.taken_down import images_of, read_index
 from vlm_assets.words.errors import AnnotationError
 
 Halves = NDArray[np.uint64]
@@ -63,6 +66,29 @@ class Scores:
                     break
                 place += 1  # noqa: PLW2901 - the next one that shares them
         return self.values.take(pa.array(rows, mask=rows < 0)).combine_chunks()
+
+
+def imported_table(content: SliceContent, one: Wanted, scores: Scores) -> pa.Table:
+    """The table of a file: values of a slice's records among imported ones; none of records that are taken down."""
+    schema = filed_schema(one.spec)
+    keep = pa.array(np.arange(len(content.ids)), mask=content.gone)
+    if one.spec.key != IMAGE_SHA256:
+        values = scores.of(content.ids.to_pylist(), hashed=False)
+        columns = [_one_chunk(values.column(name)).take(keep) for name in schema.names[1:]]
+    else:
+        images = images_of(read_index(content.version / INDEX_FILE))
+        values = scores.of(images.column("sha256").to_pylist(), hashed=True)
+        counts = np.bincount(images.column("row").to_numpy(), minlength=len(content.ids))
+        offsets = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int32())
+        columns = [
+            pa.ListArray.from_arrays(offsets, _one_chunk(values.column(name))).take(keep)
+            for name in schema.names[1:]
+        ]
+    return pa.table([content.ids, *columns], schema=schema)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _read(spec: AnnotationSpec, path: Path, names: list[str]) -> list[pa.Table]:

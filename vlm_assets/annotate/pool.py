@@ -1,7 +1,7 @@
 """Annotators in child processes: what one that crashes, hangs, or takes too much costs is the values of one image."""
 
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,17 +27,18 @@ Given = TypeVar("Given")
 
 @dataclass(slots=True)
 class Answer:
-    """Values by annotator, in the order of what was asked for, and how many it broke on, by how."""
+    """Values by annotator, in the order of what was asked for; of each that it broke on, by place, how."""
 
     values: dict[str, list[Values]]
-    failed: dict[str, Counter[str]] = field(default_factory=dict)
+    failed: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def add(self, other: "Answer") -> None:
         """What follows: of the same annotators about the next ones, or of others about the same."""
         for name, values in other.values.items():
-            self.values.setdefault(name, []).extend(values)
-        for name, how in other.failed.items():
-            self.failed.setdefault(name, Counter()).update(how)
+            here = self.values.setdefault(name, [])
+            for place, how in other.failed.get(name, {}).items():
+                self.failed.setdefault(name, {})[len(here) + place] = how
+            here.extend(values)
 
 
 class AnnotatorPool:
@@ -76,7 +77,7 @@ class AnnotatorPool:
     def _once_more(self, names: Sequence[str], batch: Sequence[Any], first: WorkerLostError) -> Answer:
         """One annotator and one image that a worker was lost over: time is the same each time, a crash may not be."""
         if not (isinstance(first, WorkerDiedError) and not first.used_up):
-            return Answer({names[0]: [None]}, {names[0]: Counter({TIMEOUT: 1})})
+            return Answer({names[0]: [None]}, {names[0]: {0: TIMEOUT}})
         try:
             return self._asked(names, batch)
         except WorkerDiedError as death:
@@ -85,7 +86,7 @@ class AnnotatorPool:
             how = TIMEOUT if death.used_up else CRASHED
         except WorkerLostError:
             how = TIMEOUT
-        return Answer({names[0]: [None]}, {names[0]: Counter({how: 1})})
+        return Answer({names[0]: [None]}, {names[0]: {0: how}})
 
     def _asked(self, names: Sequence[str], batch: Sequence[Any]) -> Answer:
         try:
@@ -98,7 +99,7 @@ class AnnotatorPool:
             values, failed = told[name]
             if len(values) != len(batch):
                 raise AnnotationError(f"annotator {name}: gave {len(values)} values for {len(batch)}")
-            answer.add(Answer({name: list(values)}, {name: Counter(failed)}))
+            answer.add(Answer({name: list(values)}, {name: dict(failed)}))
         return answer
 
     def in_order(self, work: Callable[[Asked], Given], requests: Iterable[Asked]) -> Iterator[Given]:

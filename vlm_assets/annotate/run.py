@@ -3,16 +3,20 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from pydantic import BaseModel
 
-from vlm_assets.annotate.slice import Annotating
+from vlm_assets.annotate.slice import Annotating, annotation_lock
 from vlm_assets.annotate.states import committed_slices, due_slices
+from vlm_assets.annotate.under_way import drop
 from vlm_assets.annotate.wanted import Wanted, usable_annotations
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
-from vlm_assets.words.errors import VlmAssetsError
+from vlm_assets.locks import hold_lock
+from vlm_assets.words.errors import LockHeldError, VlmAssetsError
+from vlm_assets.words.layout import ANNOTATING, DataRoot
 
 Progress = Callable[[str, int, int], None]
 """Told the slice that is begun, how many are done, and how many there are."""
@@ -24,6 +28,8 @@ class AnnotateReport(BaseModel):
     slices: int = 0
     files: dict[str, int] = {}
     broken: dict[str, int] = {}
+    seen: int = 0
+    """Images and texts that were looked at: of records that are new, or not what they were."""
     failed: dict[str, str] = {}
     """Slices of which something failed, annotations that cannot be made here, and why."""
     seconds: float = 0.0
@@ -60,11 +66,12 @@ def annotate(
         for spec in installation.catalog.sources
         if spec.enabled and (sources is None or spec.name in sources)
     ]
-    work = [
-        (spec.name, key, due)
-        for spec in chosen
-        for key, due in _due(installation, wanted, spec, force=force).items()
-    ]
+    work = []
+    for spec in chosen:
+        found = _due(installation, wanted, spec, force=force)
+        work += [(spec.name, key, due) for key, due in found.items()]
+        if names is None:
+            _drop_left_behind(installation.root, spec.name, found)
     needed = {one.name: one for _, _, due in work for one in due}
     with Annotating(installation, list(needed.values()), workers=workers) as annotating:
         for number, (source, key, due) in enumerate(work):
@@ -75,6 +82,7 @@ def annotate(
                 report.failed[f"{source}/{key}"] = str(error)
                 continue
             done = result.done
+            report.seen += result.seen
             if result.failed:
                 report.failed[f"{source}/{key}"] = "; ".join(dict.fromkeys(result.failed.values()))
             report.slices += bool(done)
@@ -94,3 +102,12 @@ def _due(
     if force:
         return dict.fromkeys(committed_slices(installation, spec.name), covering)
     return due_slices(installation, covering, spec.name, thorough=True)
+
+
+def _drop_left_behind(root: DataRoot, source: str, due: Collection[str]) -> None:
+    """Removes what killed processes kept of slices that need it no more: they had committed all."""
+    folder = root.cache_of(source) / ANNOTATING
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in due:
+            with suppress(LockHeldError), hold_lock(annotation_lock(root, source, path.name), "tidying up"):
+                drop(path)

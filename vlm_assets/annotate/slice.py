@@ -2,40 +2,37 @@
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from threading import Lock
+from typing import Final, Self
 
+import numpy as np
 import pyarrow as pa
 
-from vlm_assets.annotate.files import Header, read_annotation, write_annotation
-from vlm_assets.annotate.imports import Scores
-from vlm_assets.annotate.pool import AnnotatorPool, Answer
+from vlm_assets.annotate.computing import Computed, computed, identity_of
+from vlm_assets.annotate.content import SliceContent, keys_of
+from vlm_assets.annotate.files import Annotation, Header, read_annotation, write_annotation
+from vlm_assets.annotate.imports import Scores, imported_table
+from vlm_assets.annotate.pool import AnnotatorPool
+from vlm_assets.annotate.reuse import Places, joined, kept_places, reusable, with_keys
+from vlm_assets.annotate.under_way import UnderWay, drop
 from vlm_assets.annotate.values import table_of
-from vlm_assets.annotate.wanted import IMAGE_SHA256, Wanted, filed_schema
-from vlm_assets.annotators.protocol import Reads, Values
+from vlm_assets.annotate.wanted import Wanted, filed_schema
+from vlm_assets.annotators.protocol import Reads
 from vlm_assets.annotators.registry import annotator_of
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.store.slices import INDEX_FILE, data_file_names
-from vlm_assets.store.sound_files import stream_batches
-from vlm_assets.store.taken_down import covered_rows, images_of, read_index
-from vlm_assets.store.tombstones import read_tombstones
-from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.store.versions import current_version
 from vlm_assets.words.disk import named_disk_errors
-from vlm_assets.words.errors import AnnotationError, StoreError
+from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import DataRoot
-from vlm_assets.words.manifest import SliceManifest
-from vlm_assets.words.schema import SAMPLE_SCHEMA
 from vlm_assets.workers.errors import WorkerError
 
 logger = logging.getLogger("vlm_assets.annotate")
 
-_IMAGES_AT_ONCE: Final = 8
-_BYTES_AT_ONCE: Final = 8 * 2**20
-_TEXTS_AT_ONCE: Final = 256
+ANNOTATE_LOCK: Final = "annotate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,8 @@ class SliceAnnotations:
     """By annotator, why there are no values: the others stand."""
     committed: bool = True
     """Whether there is a slice: one that was never fetched has nothing to be annotated."""
+    seen: int = 0
+    """Images and texts that were looked at now: not those of before a kill, nor of records that are as they were."""
     seconds: float = 0.0
 
     @property
@@ -60,7 +59,20 @@ class SliceAnnotations:
 
 def annotation_lock(root: DataRoot, source: str, key: str) -> Path:
     """Held by whoever writes annotations of a slice."""
-    return root.locks / f"annotate.{source}.{key}"
+    return root.locks / f"{ANNOTATE_LOCK}.{source}.{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """One annotation of a slice that is to be made."""
+
+    wanted: Wanted
+    older: Annotation | None
+    """What may hold still of it."""
+    places: Places
+    """Of each record its place among the older values; -1 where it has none there."""
+    keys: pa.Array | None
+    """Of each record its content key; None of imported values."""
 
 
 class Annotating:
@@ -90,7 +102,9 @@ class Annotating:
     ) -> SliceAnnotations:
         """Brings the annotations of a slice up to date, all or those of `wanted`; looks at nothing that is fresh.
 
-        An annotator, or imported files, that give what they must not fail alone.
+        Of a file that is not fresh, values of records whose content is as it was stay; `force` looks at every record.
+        Killed, the next call goes on behind the batches that are done. An annotator, or imported files, that give
+        what they must not fail alone.
 
         Raises:
             StoreError: the slice is damaged.
@@ -103,46 +117,16 @@ class Annotating:
         ):
             version = current_version(self._root.slice(source, key))
             if version is None:
+                drop(self._root.annotating(source, key))
                 return SliceAnnotations(committed=False)
-            content = _Slice.of(self._root, version)
-            kept = {} if force else {one.name: header for one in wanted if (header := content.fresh(one))}
-            due = [one for one in wanted if one.name not in kept]
-            done, failed = self._made(content, due)
+            making = _Making(self._root, SliceContent.of(self._root, version), self._pool, self._scores)
+            kept = making.begin(wanted, force=force)
+            making.make(force=force)
         seconds = time.monotonic() - clock
-        if done:
-            logger.info("%s/%s: %s in %.1f s", source, key, ", ".join(sorted(done)), seconds)
-        return SliceAnnotations(done, kept, failed, seconds=seconds)
-
-    def _made(self, content: "_Slice", due: Sequence[Wanted]) -> tuple[dict[str, Header], dict[str, str]]:
-        """What is written now, and why the others are not."""
-        done: dict[str, Header] = {}
-        faults: dict[str, str] = {}
-        for one in (one for one in due if one.spec.imported):
-            try:
-                if one.name not in self._scores:
-                    self._scores[one.name] = Scores.read(one.spec)
-                done[one.name] = content.write(one, content.imported(one, self._scores[one.name]), {})
-            except AnnotationError as error:
-                faults[one.name] = str(error)
-        for reads in Reads:
-            named = {
-                one.name: one
-                for one in due
-                if not one.spec.imported and annotator_of(one.name).reads is reads
-            }
-            try:
-                rows, broken = content.computed(self._pool, reads, list(named)) if named else ({}, {})
-            except (AnnotationError, WorkerError) as error:
-                faults |= dict.fromkeys(named, str(error))
-                continue
-            for name, values in rows.items():
-                one = named[name]
-                try:
-                    table = table_of(name, filed_schema(one.spec), content.ids, values)
-                    done[name] = content.write(one, table, broken[name])
-                except AnnotationError as error:
-                    faults[name] = str(error)
-        return done, faults
+        if making.done:
+            told = ", ".join(sorted(making.done))
+            logger.info("%s/%s: %s, %d looked at, in %.1f s", source, key, told, making.seen, seconds)
+        return SliceAnnotations(making.done, kept, making.failed, seen=making.seen, seconds=seconds)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -155,165 +139,145 @@ class Annotating:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """The current version of a slice, as annotators see it."""
+class _Making:
+    """The annotations of one slice, whose lock is held."""
 
-    root: DataRoot
-    version: Path
-    manifest: SliceManifest
-    ids: list[str]
-    gone: frozenset[int]
-    """Rows that are taken down: whatever their files still have, they get no values."""
+    def __init__(
+        self, root: DataRoot, content: SliceContent, pool: AnnotatorPool, scores: dict[str, Scores]
+    ) -> None:
+        self._root = root
+        self._content = content
+        self._pool = pool
+        self._scores = scores
+        self._due: list[_Due] = []
+        self._known_keys: dict[Reads, pa.Array] = {}
+        self._count = Lock()
+        self.done: dict[str, Header] = {}
+        self.failed: dict[str, str] = {}
+        self.seen = 0
+        self._unfinished = False
 
-    @classmethod
-    def of(cls, root: DataRoot, version: Path) -> Self:
-        manifest = read_manifest(version, SliceManifest)
-        takedowns = read_tombstones(root)
-        gone: frozenset[int] = frozenset()
-        if takedowns.ids or takedowns.image_sha256:
-            covered = covered_rows(version / INDEX_FILE, takedowns.ids, takedowns.image_sha256)
-            gone = frozenset(covered.tolist())
-        ids = read_index(version / INDEX_FILE, ("id",)).column("id").to_pylist()
-        return cls(root, version, manifest, ids, gone)
+    @property
+    def _folder(self) -> Path:
+        return self._root.annotating(self._content.manifest.source, self._content.manifest.slice)
+
+    def begin(self, wanted: Sequence[Wanted], *, force: bool) -> dict[str, Header]:
+        """Finds what is due; the headers of what is fresh."""
+        kept = {}
+        for one in wanted:
+            found = None if force else self._found(one)
+            if found is not None and self._is_fresh(found, one):
+                kept[one.name] = found.header
+                continue
+            self._due.append(self._due_of(one, reusable(found, one)))
+        return kept
+
+    def _due_of(self, one: Wanted, older: Annotation | None) -> _Due:
+        reads = _reads(one)
+        keys = None if reads is None else self._keys(reads)
+        if keys is None or older is None:
+            return _Due(one, None, np.full(len(self._content.ids), -1, np.int64), keys)
+        places = kept_places(older.keys, keys)
+        places[self._content.gone] = -1
+        return _Due(one, older, places, keys)
+
+    def _keys(self, reads: Reads) -> pa.Array:
+        if reads not in self._known_keys:
+            self._known_keys[reads] = keys_of(self._content.version, reads)
+        return self._known_keys[reads]
+
+    def make(self, *, force: bool) -> None:
+        """Makes it, and removes what a killed process had kept of it."""
+        for one in self._due:
+            if one.wanted.spec.imported:
+                self._import(one.wanted)
+        for reads in Reads:
+            due = [one for one in self._due if _reads(one.wanted) is reads]
+            if due:
+                self._compute(reads, due, force=force)
+        if not self._unfinished:
+            drop(self._folder)
+
+    def _import(self, one: Wanted) -> None:
+        try:
+            if one.name not in self._scores:
+                self._scores[one.name] = Scores.read(one.spec)
+            table = imported_table(self._content, one, self._scores[one.name])
+            self.done[one.name] = self._write(one, table, {}, None)
+        except AnnotationError as error:
+            self.failed[one.name] = str(error)
+
+    def _compute(self, reads: Reads, due: Sequence[_Due], *, force: bool) -> None:
+        rows = {one.wanted.name: (one.places < 0) & ~self._content.gone for one in due}
+        identity = identity_of(self._content, reads, [(one.wanted, rows[one.wanted.name]) for one in due])
+        folder = self._folder / reads
+        try:
+            with UnderWay(folder, identity, forced=force) as under_way:
+                found = computed(self._pool, self._content, reads, rows, under_way, self._note_seen)
+        except WorkerError as error:  # of the machine: what is done stays
+            self.failed |= dict.fromkeys(rows, str(error))
+            self._unfinished = True
+            return
+        except AnnotationError as error:
+            self.failed |= dict.fromkeys(rows, str(error))
+            drop(folder)
+            return
+        for one in due:
+            try:
+                self._commit(one, found)
+            except AnnotationError as error:
+                self.failed[one.wanted.name] = str(error)
+
+    def _commit(self, one: _Due, found: Computed) -> None:
+        name, content = one.wanted.name, self._content
+        rows = np.flatnonzero(one.places < 0)
+        ids = content.ids.take(pa.array(rows)).to_pylist()
+        made = table_of(name, filed_schema(one.wanted.spec), ids, found.of(name, rows.tolist()))
+        withheld = content.gone.copy()
+        withheld[sorted(found.broken[name])] = True
+        if found.reads is Reads.IMAGES:
+            withheld[sorted(found.absent)] = True
+        table = joined(content.ids, one.older, one.places, made)
+        self.done[name] = self._write(one.wanted, table, found.failed[name], with_keys(one.keys, withheld))
+
+    def _note_seen(self, count: int) -> None:
+        with self._count:
+            self.seen += count
 
     def _path(self, one: Wanted) -> Path:
-        return self.root.annotation(one.name, self.manifest.source, self.manifest.slice)
+        return self._root.annotation(one.name, self._content.manifest.source, self._content.manifest.slice)
 
-    def fresh(self, one: Wanted) -> Header | None:
-        """The header of values that need not be computed; they are looked at in full."""
+    def _found(self, one: Wanted) -> Annotation | None:
+        """The values that are there, looked at in full."""
         try:
-            found = read_annotation(self._path(one))
+            return read_annotation(self._path(one))
         except AnnotationError as error:
             logger.warning("%s", error)
             return None
-        if found is None or found.table.schema != filed_schema(one.spec):
-            return None
-        header = found.header
-        fresh = header.version == one.version and header.content_hash == self.manifest.content_hash
-        return header if fresh else None
 
-    def write(self, one: Wanted, table: pa.Table, failed: Mapping[str, int]) -> Header:
+    def _is_fresh(self, found: Annotation, one: Wanted) -> bool:
+        header = found.header
+        same = header.version == one.version and header.content_hash == self._content.manifest.content_hash
+        return same and found.table.schema == filed_schema(one.spec)
+
+    def _write(
+        self, one: Wanted, table: pa.Table, failed: Mapping[str, int], keys: pa.Array | None
+    ) -> Header:
         """Commits the values."""
+        manifest = self._content.manifest
         header = Header(
             annotator=one.name,
             version=one.version,
-            source=self.manifest.source,
-            slice=self.manifest.slice,
-            content_hash=self.manifest.content_hash,
+            source=manifest.source,
+            slice=manifest.slice,
+            content_hash=manifest.content_hash,
             rows=table.num_rows,
             values_hash="",
             failed=dict(sorted(failed.items())),
         )
-        return write_annotation(self._path(one), header, table)
-
-    def imported(self, one: Wanted, scores: Scores) -> pa.Table:
-        """The rows' values among imported ones."""
-        schema = filed_schema(one.spec)
-        mask = pa.array([row in self.gone for row in range(len(self.ids))], pa.bool_())
-        if one.spec.key != IMAGE_SHA256:
-            values = scores.of(self.ids, hashed=False)
-            keep = pa.array([None if row in self.gone else row for row in range(len(self.ids))], pa.int64())
-            columns = [values.column(name).take(keep).combine_chunks() for name in schema.names[1:]]
-        else:
-            images = images_of(read_index(self.version / INDEX_FILE))
-            values = scores.of(images.column("sha256").to_pylist(), hashed=True)
-            counts = Counter(images.column("row").to_pylist())
-            offsets = _offsets(counts[row] for row in range(len(self.ids)))
-            columns = [
-                pa.ListArray.from_arrays(offsets, _one_chunk(values.column(name)), mask=mask)
-                for name in schema.names[1:]
-            ]
-            columns = [column.take(pa.array(range(len(self.ids)), pa.int64())) for column in columns]
-        ids = pa.array(self.ids, pa.string())
-        return pa.table([ids, *columns], schema=schema)
-
-    def computed(
-        self, pool: AnnotatorPool, reads: Reads, names: Sequence[str]
-    ) -> tuple[dict[str, list[Any]], dict[str, Counter[str]]]:
-        """By annotator the values of each record, or of each of its images, and how many it broke on, by how."""
-        counts: list[int | None] = []
-        show = self._images if reads is Reads.IMAGES else self._words
-        answer = Answer({name: [] for name in names}, {name: Counter() for name in names})
-
-        def ask(batch: Sequence[Any]) -> Answer:
-            return pool.ask(names, batch)
-
-        for part in pool.in_order(ask, show(counts)):
-            answer.add(part)
-        if len(counts) != len(self.ids):
-            raise StoreError(
-                f"{self.version} is damaged: {len(counts)} rows, {len(self.ids)} in {INDEX_FILE}"
-            )
-        return {
-            name: _by_record(counts, values, reads) for name, values in answer.values.items()
-        }, answer.failed
-
-    def _rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """These columns of every row, in order, one batch in memory at a time; {} of those that are taken down."""
-        number = 0
-        for name in data_file_names(self.manifest.files):
-            for batch in stream_batches(self.version / name, SAMPLE_SCHEMA):
-                wanted = batch.select(list(columns))
-                for place in range(batch.num_rows):
-                    yield {} if number in self.gone else wanted.slice(place, 1).to_pylist()[0]
-                    number += 1
-
-    def _images(self, counts: list[int | None]) -> Iterator[Sequence[Any]]:
-        """All images in batches. Fills in how many each row has: None where its content is gone."""
-        batch: list[tuple[str, bytes]] = []
-        size = 0
-        for row in self._rows(("images", "image_facts")):
-            images = row.get("images")
-            counts.append(None if images is None else len(images))
-            for image, fact in zip(images or (), row.get("image_facts") or (), strict=bool(images)):
-                batch.append((fact["format"], image["bytes"]))
-                size += len(image["bytes"])
-                if len(batch) >= _IMAGES_AT_ONCE or size >= _BYTES_AT_ONCE:
-                    yield batch
-                    batch, size = [], 0
-        if batch:
-            yield batch
-
-    def _words(self, counts: list[int | None]) -> Iterator[Sequence[Any]]:
-        """The words of all records that have any, in batches."""
-        batch: list[str] = []
-        size = 0
-        for row in self._rows(("text", "messages")):
-            words = words_of(row)
-            counts.append(None if words is None else 1)
-            if words is not None:
-                batch.append(words)
-                size += len(words)
-            if len(batch) >= _TEXTS_AT_ONCE or size >= _BYTES_AT_ONCE:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
+        return write_annotation(self._path(one), header, table, keys)
 
 
-def words_of(row: Mapping[str, Any]) -> str | None:
-    """All words of a record, text before messages, a line each; None where it has none."""
-    text = row.get("text")
-    parts = [] if text is None else [text]
-    for message in row.get("messages") or ():
-        parts += [part["text"] for part in message["content"] if part["text"] is not None]
-    return "\n".join(parts) if parts else None
-
-
-def _by_record(counts: Sequence[int | None], values: Sequence[Values], reads: Reads) -> list[Any]:
-    left = iter(values)
-    if reads is Reads.TEXT:
-        return [None if count is None else next(left) for count in counts]
-    return [None if count is None else [next(left) for _ in range(count)] for count in counts]
-
-
-def _offsets(counts: Iterable[int]) -> pa.Array:
-    offsets = [0]
-    for count in counts:
-        offsets.append(offsets[-1] + count)
-    return pa.array(offsets, pa.int32())
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+def _reads(one: Wanted) -> Reads | None:
+    """What its annotator looks at; None of imported values."""
+    return None if one.spec.imported else annotator_of(one.name).reads

@@ -42,7 +42,8 @@ def make_null(path: Path, found: Annotation, gone: Bool) -> None:
         found.table.column(name) if name == ID else found.table.column(name).take(places)
         for name in found.table.schema.names
     ]
-    write_annotation(path, found.header, pa.table(columns, schema=found.table.schema))
+    keys = None if found.keys is None else found.keys.take(places)
+    write_annotation(path, found.header, pa.table(columns, schema=found.table.schema), keys)
 
 
 def may_be_shown(root: DataRoot, path: Path, ids: frozenset[str], hashes: frozenset[str]) -> bool:

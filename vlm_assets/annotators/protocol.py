@@ -26,7 +26,8 @@ class Annotator(Protocol[Seen_contra]):
     name: ClassVar[str]
     """Of its module too; filters say `<name>.<column>`."""
     version: ClassVar[int]
-    """Raised by hand when it gives other values for the same content: every slice is annotated anew then."""
+    """Raised by hand when it gives other values for the same content, be it by a parameter or a model: every record
+    is looked at anew then. Under the same version values of content that was seen before are taken over."""
     reads: ClassVar[Reads]
     columns: ClassVar[pa.Schema]
     """The value columns, as of one image or one record: no lists. A column that can be used in a filter is a number,

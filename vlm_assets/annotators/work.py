@@ -21,7 +21,7 @@ BROKE: Final = "error"
 
 
 def annotating(names: Sequence[str]) -> Handler:
-    """Handler of requests `(names, batch)`: by annotator the values of each, and how many it broke on, by how.
+    """Handler of requests `(names, batch)`: by annotator the values of each, and which it broke on: place and how.
 
     All names of a request read the same: images as `(format, bytes)`, or words.
     """
@@ -41,16 +41,18 @@ def annotating(names: Sequence[str]) -> Handler:
     return annotate
 
 
-def _values(annotator: Annotator[Any], batch: Sequence[Any]) -> tuple[Sequence[Values], dict[str, int]]:
+def _values(
+    annotator: Annotator[Any], batch: Sequence[Any]
+) -> tuple[Sequence[Values], list[tuple[int, str]]]:
     try:
-        return annotator.annotate(batch), {}
+        return annotator.annotate(batch), []
     except Exception as error:  # noqa: BLE001 - an annotator may raise anything; then each of them by itself
         if len(batch) == 1:
-            return [None], {OUT_OF_MEMORY if isinstance(error, MemoryError) else BROKE: 1}
+            return [None], [(0, OUT_OF_MEMORY if isinstance(error, MemoryError) else BROKE)]
     values: list[Values] = []
-    failed: dict[str, int] = {}
-    for one in batch:
-        [value], how = _values(annotator, [one])
+    failed: list[tuple[int, str]] = []
+    for place, one in enumerate(batch):
+        [value], broken = _values(annotator, [one])
         values.append(value)
-        failed = {name: failed.get(name, 0) + how.get(name, 0) for name in {*failed, *how}}
+        failed += [(place, how) for _, how in broken]
     return values, failed

@@ -37,8 +37,9 @@ def annotate(
         written = (
             reasons(report.files) or "everything is fresh" if known else "the catalogue names no annotations"
         )
+        seen = f"; {report.seen:,} images and texts looked at" if report.files else ""
         console.print(
-            f"{report.slices:,} slices annotated in {report.seconds:.1f} s: {written}", soft_wrap=True
+            f"{report.slices:,} slices annotated in {report.seconds:.1f} s: {written}{seen}", soft_wrap=True
         )
         if report.broken:
             console.print(f"without values, for the annotator broke on them: {reasons(report.broken)}")

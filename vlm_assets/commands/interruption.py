@@ -20,7 +20,7 @@ GRACE_S: Final = 5.0
 """So long a command may take to end by itself; on a machine that has much to do it is over within ten."""
 _AGAIN: Final = "the same command goes on from there"
 STAYS: Final[Mapping[str, str]] = {
-    "annotate": f"Slices that are annotated stay so; {_AGAIN}.",
+    "annotate": f"What was looked at is not looked at again; {_AGAIN}.",
     "add": "The catalogue is as it was; run it again.",
     "audit": "Nothing was changed; run it again.",
     "backup": f"What has arrived at the remote stays; {_AGAIN}.",

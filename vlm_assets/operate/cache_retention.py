@@ -14,10 +14,11 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.prune import PruneReport, remove_tree
 from vlm_assets.words.errors import LockHeldError
-from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.layout import ANNOTATING, DataRoot
 
 _TABLES: Final = (".db", ".sqlite")
-_SPOOL: Final = "spool"
+_BY_SLICE: Final = {"spool": "slice", ANNOTATING: "annotate"}
+"""Folders with one for each slice, and the lock of whoever works on that."""
 _DAY_S: Final = 86_400.0
 
 
@@ -63,12 +64,12 @@ def _entries(root: DataRoot) -> Iterator[_Entry]:
         if not folder.is_dir():
             continue
         for path in sorted(folder.iterdir()):
-            if path.name != _SPOOL:
+            if path.name not in _BY_SLICE:
                 if path.suffix not in _TABLES:
                     yield _entry(path, f"fetch.{folder.name}", f"listing.{folder.name}")
                 continue
             for one in sorted(path.iterdir()):
-                yield _entry(one, f"slice.{folder.name}.{one.name}")
+                yield _entry(one, f"{_BY_SLICE[path.name]}.{folder.name}.{one.name}")
 
 
 def _entry(path: Path, *locks: str) -> _Entry:

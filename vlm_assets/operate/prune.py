@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.annotate.slice import annotation_lock
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.seal import prune_versions
 from vlm_assets.ingest.summary import refresh_summary
@@ -24,7 +25,7 @@ from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.disk import remove_tree as remove_folder
 from vlm_assets.words.errors import LockHeldError, StoreError
-from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
+from vlm_assets.words.layout import ANNOTATING, MANIFEST, STAGING, VERSIONS, DataRoot
 
 Progress = Callable[[str, int, int], None]
 """Is told what comes next, how much is over, how much there is."""
@@ -244,8 +245,20 @@ class _Pruning:
         """Everything downloaded; tables of file hashes stay, for they save reading all files again."""
         folder = self._root.cache_of(name)
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.suffix not in (".db", ".sqlite"):
+            if path.name == ANNOTATING:
+                self._annotated_so_far(name, path)
+            elif path.suffix not in (".db", ".sqlite"):
                 self._remove(path)
+
+    def _annotated_so_far(self, name: str, folder: Path) -> None:
+        """What annotators said of slices that nobody is annotating now."""
+        for path in sorted(folder.iterdir()):
+            lock = annotation_lock(self._root, name, path.name)
+            try:
+                with hold_lock(lock, f"pruning {name}/{path.name}"):
+                    self._remove(path)
+            except LockHeldError as error:
+                self.report.kept.append(str(error))
 
     def _versions(self, name: str) -> None:
         folder = self._root.source(name)

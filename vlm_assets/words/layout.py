@@ -15,6 +15,7 @@ ROOT_MARKER: Final = ".vlm_root"
 TEST_MARKER: Final = ".vlm_test_root"
 VERSIONS: Final = ".versions"
 STAGING: Final = ".staging"
+ANNOTATING: Final = "annotate"
 MANIFEST: Final = "metadata.json"
 
 _RESERVED: Final = frozenset({"metadata.json", "dataset_dict.json", "con", "nul"})
@@ -161,6 +162,10 @@ class DataRoot:
     def cache_of(self, source: str) -> Path:
         """Downloads of one source."""
         return self.cache / source
+
+    def annotating(self, source: str, slice_name: str) -> Path:
+        """What annotators have said of a slice so far, while it is annotated."""
+        return self.cache_of(source) / ANNOTATING / slice_name
 
     @property
     def locks(self) -> Path:

@@ -9,12 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.annotate.files import (
+    CONTENT_KEY,
     HEADER_KEY,
+    KEY_TYPE,
     AnnotationState,
     Header,
     annotation_state,
     read_annotation,
     read_header,
+    read_keys,
     values_hash,
     write_annotation,
 )
@@ -29,6 +32,9 @@ TABLE = pa.table(
         "count": pa.array([1, None, -3], pa.int32()),
     }
 )
+
+
+KEYS = pa.array([b"a" * 16, None, b"c" * 16], KEY_TYPE)
 
 
 def header(**changed: Any) -> Header:
@@ -52,6 +58,46 @@ def test_what_is_written_is_read(path: Path):
     assert found.header == read_header(path) == written
     assert (written.rows, written.values_hash, written.failed) == (3, values_hash(TABLE), {"timeout": 2})
     assert [one.name for one in path.parent.iterdir()] == ["a.parquet"]
+
+
+def test_content_keys_stand_beside_the_values(path: Path):
+    written = write_annotation(path, header(), TABLE, KEYS)
+    found = read_annotation(path)
+    assert found is not None
+    assert found.keys is not None
+    assert found.keys.equals(KEYS)
+    assert found.table.equals(TABLE)
+    assert written.values_hash == values_hash(TABLE), "they are no values"
+    assert read_keys(path) == (found.header, KEYS)
+    write_annotation(path, header(format=1), TABLE)
+    found = read_annotation(path)
+    assert found is not None
+    assert (found.keys, read_keys(path)) == (None, (found.header, None))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pa.array([b"a" * 16, None, b"d" * 16], KEY_TYPE),
+        pa.array([b"a" * 16, b"c" * 16, None], KEY_TYPE),
+        None,
+    ],
+    ids=["another", "shifted", "gone"],
+)
+def test_tampered_content_keys_are_damage(path: Path, keys: pa.Array | None):
+    told = write_annotation(path, header(), TABLE, KEYS)
+    table = TABLE if keys is None else TABLE.append_column(CONTENT_KEY, keys)
+    pq.write_table(table.replace_schema_metadata({HEADER_KEY: orjson.dumps(told.model_dump())}), path)
+    with pytest.raises(AnnotationError, match=r"a\.parquet is damaged: its content keys"):
+        read_annotation(path)
+
+
+def test_the_hash_is_of_texts_bytes_wherever_they_begin():
+    texts = pa.table({"id": ["x", "ş", "z"], "text": ["ı", None, "ab"]})
+    parts = pa.concat_tables([texts.slice(0, 1), texts.slice(1)])
+    assert values_hash(texts) == values_hash(parts)
+    assert values_hash(texts.slice(1)) == values_hash(pa.table({"id": ["ş", "z"], "text": [None, "ab"]}))
+    assert values_hash(texts) != values_hash(pa.table({"id": ["x", "ş", "z"], "text": ["ıa", None, "b"]}))
 
 
 def test_equal_values_are_equal_bytes(path: Path, tmp_path: Path):
@@ -132,8 +178,8 @@ def test_other_files(path: Path, data: bytes | None, told: str):
 
 
 def test_a_file_of_a_later_format(path: Path):
-    write_annotation(path, header(format=2), TABLE)
-    with pytest.raises(AnnotationError, match="of format 2, this program reads 1"):
+    write_annotation(path, header(format=3), TABLE)
+    with pytest.raises(AnnotationError, match="of format 3, this program reads up to 2"):
         read_annotation(path)
 
 

@@ -33,7 +33,9 @@ def pool() -> Iterator[AnnotatorPool]:
 def test_the_one_at_fault_has_no_values(pool: AnnotatorPool, batch, sizes, failed):
     answer = pool.ask(["good"], batch)
     assert [one and one["size"] for one in answer.values["good"]] == sizes
-    assert +answer.failed.get("good", Counter()) == Counter(failed)
+    broken = answer.failed.get("good", {})
+    assert Counter(broken.values()) == Counter(failed)
+    assert [place for place, size in enumerate(sizes) if size is None] == sorted(broken)
 
 
 def test_the_other_annotators_keep_theirs(pool: AnnotatorPool):

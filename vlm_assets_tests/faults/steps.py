@@ -1,17 +1,20 @@
 """The steps that change the disk: each with what lies there before it, the command, and what must hold at its end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from vlm_assets.allocation.step import allocate, tombstones_in_force
+from vlm_assets.annotate.run import annotate
+from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.corpus.build import write_shards
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.ingest.slice import SliceOptions, build_slice
 from vlm_assets.installation.opening import Installation
+from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import STAGING
 from vlm_assets_tests.faults.place import GONE, TARGET, Act, command, core
 from vlm_assets_tests.operate.schema_1_root import make_old
@@ -44,6 +47,16 @@ def fetch_again(installation: Installation) -> None:
         listing = refresh_listing(installation, spec, force=True).listing
         for key in listing.slices:
             build_slice(installation, spec, listing, key, SliceOptions(force=True))
+
+
+def say(installation: Installation) -> None:
+    """Values of two annotators, which the catalogue of the other steps does not name."""
+    named = tuple(AnnotationSpec(name=name) for name in ("aspect", "length"))
+    corpus = installation.catalog.corpus.model_copy(update={"annotations": named})
+    catalog = installation.catalog.model_copy(update={"corpus": corpus})
+    report = annotate(replace(installation, catalog=catalog), workers=1)
+    if report.failed:
+        raise StoreError("; ".join(f"FAILED {name}: {told}" for name, told in report.failed.items()))
 
 
 def plan(installation: Installation) -> None:
@@ -89,6 +102,7 @@ _TAKEDOWN = ("takedown", "--sha256", sha256(picture(GONE)).hexdigest(), "--yes")
 STEPS = (
     Step("fetch", "empty", core(fetch), points=6),
     Step("refetch", "sealed", core(fetch_again), points=3),
+    Step("annotate", "fetched", core(say), points=0),
     Step("allocation", "fetched", core(plan), points=3),
     Step("shards", "planned", core(write), points=4),
     Step("seal", "written", core(close), points=3),

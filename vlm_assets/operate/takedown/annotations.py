@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.annotate.files import read_annotation
-from vlm_assets.annotate.slice import annotation_lock
+from vlm_assets.annotate.slice import ANNOTATE_LOCK, annotation_lock
 from vlm_assets.annotate.taken_down import make_null, slice_of, with_values
 from vlm_assets.locks import hold_lock
+from vlm_assets.operate.takedown.leftovers import remove
 from vlm_assets.words.errors import AnnotationError
-from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.layout import ANNOTATING, DataRoot
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
 _ENDING: Final = ".parquet"
@@ -27,8 +28,10 @@ def empty_annotations(
     for source, key in _slices(root):
         purpose = f"takedown in annotations of {source}/{key}"
         with hold_lock(annotation_lock(root, source, key), purpose, wait_s=_LOCK_WAIT_S):
+            # Of a killed process: who holds the lock is at no other.
             for path in root.annotations.glob(f"*/{source}/.{key}{_ENDING}.*.tmp"):
-                path.unlink(missing_ok=True)  # of a killed process: who holds the lock is at no other
+                path.unlink(missing_ok=True)
+            remove(root.annotating(source, key))
             changed += [
                 path.relative_to(root.path).as_posix()
                 for path in sorted(root.annotations.glob(f"*/{source}/{key}{_ENDING}"))
@@ -38,6 +41,7 @@ def empty_annotations(
 
 
 def _slices(root: DataRoot) -> Iterator[tuple[str, str]]:
+    """Those that have values, or of which somebody is about to write the first: whoever ever did has left a lock."""
     found = {
         (path.parent.name, path.name.removesuffix(_ENDING)) for path in root.annotations.glob("*/*/*.parquet")
     }
@@ -45,6 +49,10 @@ def _slices(root: DataRoot) -> Iterator[tuple[str, str]]:
         (path.parent.name, path.name[1:].rpartition(f"{_ENDING}.")[0])
         for path in root.annotations.glob("*/*/.*.tmp")
     }
+    found |= {(path.parent.parent.name, path.name) for path in root.cache.glob(f"*/{ANNOTATING}/*")}
+    for path in root.locks.glob(f"{ANNOTATE_LOCK}.*.*"):
+        _, source, key = path.name.split(".", 2)  # a source's name has no dot
+        found.add((source, key))
     yield from sorted(found)
 
 
