@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 from pydantic import BaseModel
 
+from vlm_assets.annotate.renamed import move_values
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources, slice_names
@@ -150,6 +151,7 @@ def _move_slice(root: DataRoot, key: str, old: str, new: str) -> bool:
         moves = version is not None and current_version(link) is None
         if version is not None and moves:
             _commit_renamed(version, link, old, new)
+        move_values(root, key, old, new)
         before.unlink()
     return moves
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from vlm_assets.allocation.step import allocate
+from vlm_assets.annotate.run import annotate
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.ingest.due import Due
@@ -19,6 +20,7 @@ from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombst
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import SliceManifest
+from vlm_assets_tests.annotate.in_process import annotate_in_process
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, relist
 
 
@@ -74,6 +76,22 @@ def test_it_is_what_a_fetch_under_the_new_name_gives(tmp_path: Path):
     )
     build_corpus(allocate(installation, "10").path, installation.root)
     assert [one.name for one in audit_corpus(installation, "10", full=True) if one.failed] == []
+
+
+def test_no_annotator_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    annotate_in_process(monkeypatch)
+    source, corpus = folder_of(tmp_path), {"annotations": [{"name": "blur"}, {"name": "length"}]}
+    before = install(tmp_path, {**source, "name": "old_street"}, corpus=corpus)
+    ingest(before, "old_street")
+    assert annotate(before).seen == 7
+    installation = install(tmp_path, source, corpus=corpus)
+    rename_source(installation, "old_street", "street")
+    report = annotate(installation)
+    assert (report.files, report.seen, report.exit_code) == ({"blur": 2, "length": 2}, 0, 0)
+    files = {path: path.read_bytes() for path in installation.root.annotations.rglob("*.parquet")}
+    assert {path.parent.name for path in files} == {"street"}
+    annotate(installation, force=True)
+    assert {path: path.read_bytes() for path in files} == files
 
 
 def test_a_cut_rename_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
