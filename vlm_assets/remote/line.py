@@ -45,6 +45,9 @@ class NoRemote:
     def after_slice(self, source: str, slice_key: str) -> None:
         """The slice's version is at the remote."""
 
+    def before_annotations(self, source: str, slice_key: str, names: Collection[str]) -> None:
+        """What other machines computed of the slice is here: these annotations, where this one has none."""
+
     def after_annotations(self, source: str, slice_key: str) -> None:
         """The slice's annotations are at the remote."""
 

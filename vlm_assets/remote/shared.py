@@ -10,11 +10,13 @@ from vlm_assets.corpus.shards import plan_shards, staging_key
 from vlm_assets.corpus.staging import ShardPlan, Staging
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.remote.annotations import restore_annotation
 from vlm_assets.remote.backup import backup
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.hydrate import follow_remote, hydrate_due_slice, hydrate_plan, hydrate_sources
 from vlm_assets.remote.line import NoRemote
 from vlm_assets.remote.locks import pull_items, pull_lock
+from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import Name
 from vlm_assets.remote.on_commit import (
     push_annotations,
@@ -88,6 +90,20 @@ class SharedRemote(NoRemote):
         """Also for a slice that was committed before: a push that failed is made good."""
         if self._push:
             push_slice(self._installation, source, slice_key, bucket=self._bucket)
+
+    def before_annotations(self, source: str, slice_key: str, names: Collection[str]) -> None:
+        """Asks nothing where there are values, be they stale; what cannot be had is computed."""
+        root = self._installation.root
+        paths = [root.annotation(name, source, slice_key) for name in names]
+        lacking = [path for path in paths if not path.is_file()]
+        memory = Memory(root, self._bucket.address)
+        for path in lacking:
+            try:
+                restore_annotation(self._bucket, root, memory, path.relative_to(root.path).as_posix())
+            except (RemoteError, TakenDownError) as error:
+                logger.warning("%s/%s is annotated here: %s", source, slice_key, error)
+        if lacking:
+            memory.save()
 
     def after_annotations(self, source: str, slice_key: str) -> None:
         """As a slice."""

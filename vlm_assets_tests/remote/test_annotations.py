@@ -1,5 +1,6 @@
 """Annotations at the remote: pushed as they are, brought back, and gone with a takedown in every stored version."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.annotate.files import read_annotation
 from vlm_assets.annotate.run import annotate
+from vlm_assets.annotators.aspect import Aspect
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.installation.opening import Installation
@@ -16,6 +18,7 @@ from vlm_assets.remote.backup import backup
 from vlm_assets.remote.mirror import mirrored
 from vlm_assets.remote.prune import PruneOrder, prune_remote
 from vlm_assets.remote.restore import restore
+from vlm_assets.remote.shared import SharedRemote
 from vlm_assets_tests.annotate.in_process import annotate_in_process
 from vlm_assets_tests.remote.conftest import NewRoot
 from vlm_assets_tests.remote.s3 import S3Server
@@ -72,6 +75,19 @@ def test_they_come_back_as_they_were(first: Installation, machine: NewRoot):
     assert KEY in restored.done
     assert files(second) == files(first) != {}
     assert annotate(annotating(second)).files == {}
+
+
+def test_what_another_machine_computed_is_taken_over(
+    first: Installation, machine: NewRoot, monkeypatch: pytest.MonkeyPatch
+):
+    second = annotating(machine("b"))
+    shutil.rmtree(second.root.annotations, ignore_errors=True)
+    remote = SharedRemote(second)
+    monkeypatch.setattr(Aspect, "annotate", None)
+    for key in ("a", "b", "none"):
+        remote.before_annotations("street", key, ["aspect"])
+    assert files(second) == files(first) != {}
+    assert annotate(second, workers=1).files == {}
 
 
 def test_a_takedown_leaves_no_stored_version_and_takes_none_in(

@@ -121,6 +121,7 @@ def annotate_slices(
             try:
                 if listing is not None and key in listing.slices:
                     remote.before_slice(listing, key)
+                remote.before_annotations(source, key, [one.name for one in wanted])
                 with logging_where(context.run.run_id, f"{source}/{key}"):
                     result = annotating.slice(source, key, wait_s=lock_wait_s(context.run))
                 if result.done:
