@@ -1,12 +1,14 @@
 """Allocation at scale: committed index files of N rows, then the real plan with cold caches.
 
-    python -m vlm_assets_tests.benchmarks.bench_allocation --rows 2e6 [--near-bits 4] [--filters] [--keep DIR]
+    python -m vlm_assets_tests.benchmarks.bench_allocation --rows 2e6 [--near-bits 4] [--filters] [--recount]
+        [--keep DIR]
 
 Writes indexes only (about 400 bytes a row; it says beforehand how much) into a folder that it removes afterwards,
 or keeps and uses again with `--keep`. 100 sources of skewed sizes, a tenth of the rows duplicates of others, some
 near ones, some labels without a map entry. Prints one table: time and memory of the plan, beside reading the
 same columns with pyarrow alone. `--filters`: annotates the rows with made values (about 100 bytes a row more), and
-plans a second time with three filters over three annotations.
+plans a second time with three filters over three annotations. `--recount`: each plan's exclusions are counted again
+as the audit does, and compared.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
@@ -30,13 +34,20 @@ from vlm_assets.allocation.columns import index_batches
 from vlm_assets.allocation.plan import plan_allocation, read_plan, write_plan
 from vlm_assets.allocation.supply import SliceValues, SupplySlice
 from vlm_assets.annotate.files import Header, write_annotation
+from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
+from vlm_assets.audit.scan import scan_slices
+from vlm_assets.audit.supply import SupplyReader
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, DedupSpec, QuotaNode, SourceSpec, SubcategoryFrom
 from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.words.keys import Words, splitmix64_array
+from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.schema import IMAGE_TYPE, INDEX_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from vlm_assets.installation.opening import Installation
 
 SOURCES = 100
 BATCH_ROWS = 65_536
@@ -125,7 +136,7 @@ def generate(root: Path, rows: int) -> list[SupplySlice]:
     return supply
 
 
-def annotate(entry: SupplySlice) -> tuple[SliceValues, ...]:
+def annotate(root: Path, entry: SupplySlice) -> tuple[SliceValues, ...]:
     """Made values of three annotations: two of images, one of words; a hundredth of the records has none."""
     random = np.random.default_rng(entry.rows)
     ids = pa.chunked_array([batch.column(0) for batch in index_batches(entry.path, ["id"])], pa.string())
@@ -141,7 +152,7 @@ def annotate(entry: SupplySlice) -> tuple[SliceValues, ...]:
             annotator=name, version="1", source=entry.source, slice=entry.slice, content_hash=entry.content_hash,
             rows=0, values_hash="",
         )  # fmt: skip
-        path = entry.path / f"{name}.parquet"
+        path = DataRoot(root).annotation(name, entry.source, entry.slice)
         written = write_annotation(path, header, pa.table({"id": ids, column: values}))
         found.append(SliceValues(name, written.values_hash, path))
     return tuple(found)
@@ -253,9 +264,34 @@ def peak_mib() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
+class PlanAlone(Evidence):
+    """A plan without a corpus: as much as the audit needs to count its supply again."""
+
+    def __init__(self, root: Path, catalog: Catalog, supply: Sequence[SupplySlice]) -> None:
+        """The plan that was written last."""
+        self.root = DataRoot(root)
+        self.installation = cast("Installation", SimpleNamespace(catalog=catalog, catalog_dir=root))
+        self.plan_dir = root / "plan"
+        places = {(one.source, one.slice): one.path for one in supply}
+        claims = self.plan.slices
+        self.slices = tuple(FoundSlice(one, places[one.source, one.slice], None) for one in claims)
+
+
+def recount(root: Path, catalog: Catalog, supply: Sequence[SupplySlice]) -> int:
+    """Rows of the supply that are excluded, counted as the audit does; as many for each reason as the plan says."""
+    evidence = PlanAlone(root, catalog, supply)
+    found = scan_slices(evidence, UnjudgedError("there is no corpus"), SupplyReader(evidence), 2).supply
+    if isinstance(found, UnjudgedError):
+        raise found
+    counted = {name: int(np.count_nonzero(found.excluded(name))) for name in found.reasons}
+    if counted != evidence.plan.excluded:
+        raise SystemExit(f"counted {counted}, the plan says {evidence.plan.excluded}")
+    return sum(counted.values())
+
+
 def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
     """One case in this process; prints one line of JSON."""
-    filtered = case == "filtered"
+    filtered = case.startswith("filtered")
     supply = supply_under(root, filtered=filtered)
     began, began_cpu = time.perf_counter(), time.process_time()
     figures: dict[str, float] = {}
@@ -268,6 +304,8 @@ def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
             *(["dhash"] if near_bits else []),
         ]
         figures["rows"] = sum(batch.num_rows for one in supply for batch in index_batches(one.path, names))
+    elif case.endswith("recount"):
+        figures["rows"] = recount(root, catalog(rows, near_bits, filtered=filtered), supply)
     else:
         plan = plan_allocation(
             catalog(rows, near_bits, filtered=filtered), "half", supply, Tombstones(), base_dir=None
@@ -288,14 +326,14 @@ def measure(root: Path, rows: int, near_bits: int, case: str) -> None:
     print(json.dumps(figures))
 
 
-def run(root: Path, rows: int, near_bits: int, *, filtered: bool) -> None:
+def run(root: Path, rows: int, near_bits: int, *, filtered: bool, recounted: bool) -> None:
     """Generates what is missing, runs every case cold and warm in its own process, prints the table."""
     if not (root / "supply.json").exists():
         print(f"needs {rows * BYTES_A_ROW / 1e9:.1f} GB under {root}", flush=True)
         began = time.perf_counter()
         supply = generate(root, rows)
         if filtered:
-            supply = [replace(one, values=annotate(one)) for one in supply]
+            supply = [replace(one, values=annotate(root, one)) for one in supply]
         (root / "supply.json").write_text(json.dumps([asdict(one) for one in supply], default=str))
         print(
             f"generated {rows:,} rows in {time.perf_counter() - began:.0f} s, {len(supply)} slices",
@@ -304,7 +342,9 @@ def run(root: Path, rows: int, near_bits: int, *, filtered: bool) -> None:
     supply = supply_under(root, filtered=filtered)
     if filtered and not all(one.values for one in supply):
         raise SystemExit(f"{root} was generated without --filters; name another folder")
-    cases = ("columns", "plan", *(("filtered",) if filtered else ()))
+    cases = ["columns"]
+    for case in ("plan", *(("filtered",) if filtered else ())):
+        cases += [case, f"{case} recount"] if recounted else [case]
     print(f"{'case':24}{'seconds':>9}{'CPU s':>8}{'MiB':>7}{'rows':>12}{'duplicates':>12}{'ratio':>7}")
     reading = 0.0
     for cold, case in product((True, False), cases):
@@ -333,16 +373,17 @@ def main() -> None:
     parser.add_argument("--near-bits", type=int, default=0)
     parser.add_argument("--filters", action="store_true")
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--case", choices=["columns", "plan", "filtered"], help=argparse.SUPPRESS)
+    parser.add_argument("--recount", action="store_true")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
         measure(given.keep, given.rows, given.near_bits, given.case)
     elif given.keep:
         given.keep.mkdir(parents=True, exist_ok=True)
-        run(given.keep, given.rows, given.near_bits, filtered=given.filters)
+        run(given.keep, given.rows, given.near_bits, filtered=given.filters, recounted=given.recount)
     else:
         with tempfile.TemporaryDirectory(prefix="bench_allocation.") as folder:
-            run(Path(folder), given.rows, given.near_bits, filtered=given.filters)
+            run(Path(folder), given.rows, given.near_bits, filtered=given.filters, recounted=given.recount)
 
 
 if __name__ == "__main__":
