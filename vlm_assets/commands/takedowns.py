@@ -51,7 +51,7 @@ def carry_out(
 
 def finish_here(installation: "Installation", *, as_json: bool) -> int:
     """Reads the remote's takedowns and goes on with all that are unfinished here. Returns the exit code."""
-    receipts = finish_quietly(installation)
+    receipts = finish_quietly(installation, thorough=True)
     if as_json:
         print_json([one.model_dump(mode="json") for one in receipts])
     else:
@@ -63,12 +63,12 @@ def finish_here(installation: "Installation", *, as_json: bool) -> int:
 
 
 def finish_quietly(
-    installation: "Installation", *, pull: bool = True, attempted: bool = True
+    installation: "Installation", *, pull: bool = True, attempted: bool = True, thorough: bool = False
 ) -> "list[Receipt]":
     """Carries out, on this machine, takedowns that were cut or that another machine gave; tells what is outstanding.
 
     `pull`: reads those of the remote first; the steps of a build do that themselves. Without `attempted`, what stands
-    on a receipt as outstanding is left to a person.
+    on a receipt as outstanding is left to a person. `thorough` looks into every slice for rows that came in since.
 
     Raises:
         RemoteError: the remote's takedowns cannot be read.
@@ -82,6 +82,7 @@ def finish_quietly(
         installation,
         lambda told: errors.print(told, markup=False, soft_wrap=True),
         attempted=attempted,
+        thorough=thorough,
     )
 
 

@@ -13,7 +13,8 @@ import orjson
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.locked import only_locked
 from vlm_assets.ingest.summary import refresh_summary
-from vlm_assets.ingest.taken_words import taken_keys, without_words
+from vlm_assets.ingest.taken_caches import clear_after_listing
+from vlm_assets.ingest.taken_words import TakenWords, taken_words, without_words
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
@@ -77,6 +78,7 @@ def refresh_listing(
                 listing = _write(root, made, table)
             else:
                 root.listing(spec.name).touch()  # when it was last looked at: what a plan says of its age
+        clear_after_listing(root, spec.name)
         refresh_summary(root, spec.name, listing)
         change = _change(previous, listing, listed_examples(root, listing))
     logger.info(
@@ -155,7 +157,7 @@ def _list(
     """Lists, items into `table` (None: nowhere)."""
     source = source_of(spec.kind)
     before = previous if locked is None else locked.source(spec.name)
-    taken = taken_keys(installation.root, spec.name)
+    taken = taken_words(installation.root, spec.name)
     config = config_fingerprint(installation, spec, source.version) + ",".join(
         installation.catalog.corpus.formats
     )
@@ -184,9 +186,9 @@ def _list(
     return made
 
 
-def _listed_as(config: str, spec: SourceSpec, taken: frozenset[str]) -> str:
+def _listed_as(config: str, spec: SourceSpec, taken: TakenWords) -> str:
     """Of all that a listing depends on besides upstream; another after a takedown."""
-    down = "".join(f"\0{key}" for key in sorted(taken))
+    down = "".join(f"\0{key}" for key in sorted(taken.keys | taken.met.keys()))
     return sha256(f"{config}\0{spec.model_dump_json()}{down}".encode()).hexdigest()
 
 
@@ -235,7 +237,7 @@ def config_fingerprint(installation: Installation, spec: SourceSpec, kind_versio
 class _Assembly:
     """Slices on their way into a listing and its item table; one is in memory where a kind gives one at a time."""
 
-    def __init__(self, spec: SourceSpec, config: str, taken: frozenset[str], table: ItemTable | None) -> None:
+    def __init__(self, spec: SourceSpec, config: str, taken: TakenWords, table: ItemTable | None) -> None:
         self._spec = spec
         self._config = config
         self._taken = taken

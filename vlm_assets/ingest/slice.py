@@ -30,7 +30,8 @@ from vlm_assets.ingest.locked import SliceLock, lock_of
 from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
 from vlm_assets.ingest.rows import Assignment, Outcome, readable_images, rows_of
 from vlm_assets.ingest.summary import note_slice
-from vlm_assets.ingest.taken_items import TakenRows, at_the_door, is_taken
+from vlm_assets.ingest.taken_items import TakenRows, at_the_door
+from vlm_assets.ingest.taken_words import is_taken
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
@@ -38,6 +39,7 @@ from vlm_assets.store.arrow_files import replace_file, write_bytes
 from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.left_out import LEFT_OUT_FILE, read_slice_left_out, write_slice_left_out
 from vlm_assets.store.listings import read_items
+from vlm_assets.store.met import MetNote, note_met, settle_met, unnamed
 from vlm_assets.store.slices import (
     ITEMS_FILE,
     REJECTS_FILE,
@@ -134,6 +136,7 @@ def build_slice(
         )  # fmt: skip
         if last is not None and due is Due.COMMITTED:
             _drop_spool(installation, spec.name, slice_key)  # of a run that was cut after it had committed
+            settle_met(root, spec.name, slice_key)
             return SliceOutcome(due, last.manifest, run or RunRecord(), last.path)
         outcome = _SliceBuild(installation, spec, listing, slice_key, options, lock, last).run(due)
         note_slice(root, outcome.manifest, outcome.path.name, listing)
@@ -178,7 +181,7 @@ class _SliceBuild:
         self._config = config_fingerprint(installation, spec, self._source.version)
         root = installation.root
         self._takedowns = read_tombstones(root)
-        self._taken = TakenRows(self._takedowns)
+        self._taken = TakenRows(self._takedowns, self._name)
         self._emptied: Mapping[str, Row] = {}
         self._cache = root.cache_of(spec.name)
         self._spool = self._cache / "spool" / slice_key
@@ -188,6 +191,7 @@ class _SliceBuild:
         run = RunRecord(run_id=self._options.run_id, host=socket.gethostname(), pid=os.getpid())
         clock = time.monotonic()
         items = read_items(self._installation.root, self._listing, self._key)
+        self._taken.expect(items)
         plan = self._plan_items(due, items)
         last = self._last
         if self._lock is not None:
@@ -261,9 +265,11 @@ class _SliceBuild:
         run.next_retry = self._ledgers.next_retry()
         write_bytes(self._staging / REJECTS_FILE, rejects)
         write_bytes(self._staging / RUN_FILE, run.model_dump_json(indent=2).encode())
-        committed = commit_version(
-            self._staging, self._installation.root.slice(self._spec.name, self._key), new
-        )
+        root = self._installation.root
+        if met := unnamed(self._takedowns, self._taken.met):
+            note_met(root, MetNote(source=self._spec.name, slice=self._key, committed=new.version, met=met))
+        committed = commit_version(self._staging, root.slice(self._spec.name, self._key), new)
+        settle_met(root, self._spec.name, self._key)
         # History of a version that was there already: its rejects and clocks are the new ones.
         replace_file(committed / REJECTS_FILE, rejects)
         replace_file(committed / RUN_FILE, run.model_dump_json(indent=2).encode())
@@ -285,9 +291,8 @@ class _SliceBuild:
             left_out, frames = LeftOutOfItems(plan.fetched), Frames()
             self._left_out, self._companions = left_out.by_item, left_out.companions
             events = self._events(plan, left_out, frames)
-            outcomes = self._told_rejects(
-                rows_of(events, Assignment(self._spec, self._key), prober, settings)
-            )
+            described = rows_of(events, Assignment(self._spec, self._key), prober, settings)
+            outcomes = self._told_rejects(self._taken.watch(described, settings.max_image_bytes))
             fresh = groupby(frames.told(outcomes), key=lambda outcome: outcome[0].item)
             following = next(fresh, None)
             for item in items:
@@ -370,7 +375,7 @@ class _SliceBuild:
         if self._spec.multi_frame == "pages":
             events = frames.pages(events, self._installation.settings.max_image_bytes)
         if self._taken.urls:
-            events = at_the_door(plan.fetched, events, self._taken.urls)
+            events = at_the_door(plan.fetched, events, self._taken.urls, self._taken.see_refused)
         if self._options.max_records is None:
             return events
         return _capped(events, plan.fetched, self._options, left_out.by_item)
@@ -380,6 +385,7 @@ class _SliceBuild:
 
     def _kept(self, entry: ItemEntry, kept: KeptRows) -> Iterator[Row]:
         for row in kept.of(entry):
+            self._taken.see(row, entry.key)
             yield self._taken.strip(self._assigned(row))
         self._ledgers.keep(entry, kept.rejects(entry))
         self._drift.keep(entry)

@@ -21,6 +21,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.prune import left_half_done
 from vlm_assets.operate.takedown import litter, unfinished_takedowns
+from vlm_assets.store.met import unsettled
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import AnnotationError
@@ -59,7 +60,8 @@ class VerifyReport:
     leftovers: list[str] = field(default_factory=list)
     """What a cut write or deletion left and nobody works on; shown by no name, removed by `prune`."""
     unfinished: list[str] = field(default_factory=list)
-    """Takedowns on record that this machine has not carried out to the end."""
+    """Takedowns on record that this machine has not carried out to the end, and slices of a fetch that was cut as it
+    met what is taken down."""
 
     @property
     def exit_code(self) -> Literal[0, 1]:
@@ -132,7 +134,10 @@ def verify(
     report.problems.sort(key=lambda one: one.path)
     report.leftovers += [_name(root, path) for path in litter(root)]
     report.leftovers += [_name(root, one.path) for one in left_half_done(root) if one.abandoned]
-    report.unfinished = unfinished_takedowns(root)
+    report.unfinished = [
+        *unfinished_takedowns(root),
+        *(f"{one.source}/{one.slice}" for one in unsettled(root)),
+    ]
     report.seconds = time.monotonic() - clock
     return report
 

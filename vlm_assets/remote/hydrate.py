@@ -18,6 +18,7 @@ from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.report import RestoreReport, TransferProgress
 from vlm_assets.remote.restore import RestoreOptions, lock_of, restore
 from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.store.met import name_covered
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest, swap_link
@@ -176,6 +177,8 @@ def _fetch_one(
         if show or current_version(name.link(root)) is None:
             refuse_taken_down(name, directory, read_tombstones(root))
             swap_link(name.link(root), Path(VERSIONS) / version)
+            if name.area == "datasets":
+                name_covered(root, name.group, name.leaf)
             memory.take_over(name.current, version)
         else:
             memory.lend(name.current, version)

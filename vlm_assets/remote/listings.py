@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vlm_assets.ingest.taken_words import taken_keys, without_words
+from vlm_assets.ingest.taken_words import taken_words, without_words
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.inventory import Inventory
 from vlm_assets.remote.memory import Memory
@@ -54,7 +54,7 @@ class ListingPushes:
         return push
 
     def _refuse_taken_down(self, listing: Listing) -> None:
-        taken = taken_keys(self.root, listing.source)
+        taken = taken_words(self.root, listing.source)
         for slice_key in listing.slices if taken else ():
             items = read_item_columns(self.root, listing, slice_key)
             if without_words(items, taken) is not items:

@@ -30,6 +30,7 @@ from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.settings import Settings
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.listings import read_listing
+from vlm_assets.store.met import name_covered
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, swap_link
@@ -298,6 +299,8 @@ class _Restore:
             if not shown:
                 refuse_taken_down(name, directory, read_tombstones(self._root))
                 swap_link(name.link(self._root), Path(VERSIONS) / stored.version)
+                if name.area == "datasets":
+                    name_covered(self._root, name.group, name.leaf)
         self._memory.take_over(name.current, stored.version)
         if shown and not mended:
             self.report.unchanged += 1

@@ -106,10 +106,21 @@ def read_item_columns(root: DataRoot, listing: Listing, slice_key: str) -> ItemC
 def read_items(root: DataRoot, listing: Listing, slice_key: str) -> list[Item]:
     """The items of one slice in canonical order.
 
+    Where its table went since (a takedown emptied it), of the listing in force, if that says the same of the slice.
+
     Raises:
         StoreError: the item table is missing.
     """
-    return list(read_item_columns(root, listing, slice_key))
+    try:
+        return list(read_item_columns(root, listing, slice_key))
+    except StoreError:
+        current = read_listing(root, listing.source)
+        if current is None or current.items_file == listing.items_file:
+            raise
+        entry = current.slices.get(slice_key)
+        if entry is None or entry.fingerprint != listing.slices[slice_key].fingerprint:
+            raise
+        return list(read_item_columns(root, current, slice_key))
 
 
 def read_listing(root: DataRoot, source: str) -> Listing | None:

@@ -1,9 +1,10 @@
 """Takedowns on disk: one file each under `tombstones/`, named by the hash of its content."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
+import orjson
 from blake3 import blake3
 from pydantic import Field, ValidationError
 
@@ -18,7 +19,8 @@ class Tombstone(Manifest):
 
     asked: str
     """`url:…`, `sha256:…`, `id:…` or `like:<sha256>`, as the operator gave it; `lock:…`: what a lock leaves out;
-    `renamed:…`: what that takedown means under the new name of a source."""
+    `renamed:…`: what that takedown means under the new name of a source; `met:<source>/<slice>`: items that came in
+    with an image that was taken down before."""
     only_row: bool = False
     """Covers the named rows alone, not equal images in other places."""
     reason: str = ""
@@ -26,6 +28,14 @@ class Tombstone(Manifest):
     """Never requested again."""
     image_sha256: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    met: dict[str, str] = Field(default_factory=dict)
+    """Ids of records whose image was taken down before, with the identity of their item: what its listing says of
+    them is emptied. Nothing else follows from it, so that no plan is another for it: the image is covered already."""
+
+    def to_bytes(self) -> bytes:
+        """As of any manifest; without `met` what it was before there was any."""
+        fields = self.model_dump(mode="json", exclude=None if self.met else {"met"})
+        return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
     @property
     def name(self) -> str:
@@ -35,12 +45,16 @@ class Tombstone(Manifest):
 
 @dataclass(frozen=True, slots=True)
 class StoredTombstones:
-    """All takedowns of a data root as sets; `names` identifies the state."""
+    """All takedowns of a data root as sets; `names` identifies the state, of which `met` is no part."""
 
     names: tuple[str, ...]
     urls: frozenset[str]
     image_sha256: frozenset[str]
     ids: frozenset[str]
+    met: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Ids whose words are emptied, with the identities that their items had; see `Tombstone`."""
+    whole_urls: frozenset[str] = frozenset()
+    """Those of `urls` that mean everything from there, not one row alone."""
 
     @classmethod
     def none(cls) -> Self:
@@ -78,11 +92,17 @@ def read_tombstone(root: DataRoot, name: str) -> Tombstone:
 def in_force(found: Mapping[str, Tombstone]) -> StoredTombstones:
     """Takedowns by name as sets."""
     every = found.values()
+    met: dict[str, frozenset[str]] = {}
+    for one in every:
+        for row_id, identity in one.met.items():
+            met[row_id] = met.get(row_id, frozenset()) | {identity}
     return StoredTombstones(
-        names=tuple(found),
+        names=tuple(name for name, one in found.items() if not one.met),
         urls=frozenset(url for one in every for url in one.urls),
         image_sha256=frozenset(h for one in every if not one.only_row for h in one.image_sha256),
         ids=frozenset(i for one in every for i in one.ids),
+        met=met,
+        whole_urls=frozenset(url for one in every if not one.only_row for url in one.urls),
     )
 
 

@@ -10,6 +10,9 @@ from vlm_assets.words.layout import nfc
 _ONE: Final = r"#(?:page|frame|row|caption|image)=[^#]*"
 _LAST: Final = re.compile(rf"{_ONE}\Z")
 _ALL: Final = re.compile(rf"(?:{_ONE})+\Z")
+_ODD: Final = re.compile(r"https?:(?!//)|https?://(?:[0-9]|[^/?#\"\s]*[^a-z0-9.:/?#\"\s-])")
+"""An address, in lower case, whose host may have another spelling than it is named by: digits, not ASCII, escaped."""
+_HOST: Final = re.compile(r"https?://([^/?#:]*)")
 
 
 class TakenUrls:
@@ -20,9 +23,15 @@ class TakenUrls:
 
     def __init__(self, urls: Iterable[str]) -> None:
         self._named = {_spelled(url) for url in urls}
+        self._hosts = {found[1] if (found := _HOST.match(url)) else "" for url in map(str.lower, self._named)}
 
     def __bool__(self) -> bool:
         return bool(self._named)
+
+    def may_stand_in(self, text: str) -> bool:
+        """False where no address in the text can be one of these: of millions of texts, for nearly all of them."""
+        lower = text.lower()
+        return any(host in lower for host in self._hosts) or _ODD.search(lower) is not None
 
     def __contains__(self, url: str) -> bool:
         if not self._named:  # of millions of records, on nearly every machine

@@ -14,6 +14,8 @@ from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.ingest.slice import SliceOptions, build_slice
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.takedown import TakedownOrder, finish_takedowns, take_down
+from vlm_assets.remote.line import line_remote
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import STAGING
 from vlm_assets_tests.faults.place import GONE, TARGET, Act, command, core
@@ -80,6 +82,26 @@ def whole(installation: Installation) -> None:
         step(installation)
 
 
+def warn(installation: Installation) -> None:
+    """Takes down what was never here."""
+    take_down(installation, TakedownOrder(sha256=sha256(picture(GONE)).hexdigest()))
+
+
+def meet(installation: Installation) -> None:
+    """Fetches what is on record, pushes as the assets do, and finishes; listed again, it is not said again."""
+    remote = line_remote(installation)
+    for spec in installation.catalog.sources:
+        listing = refresh_listing(installation, spec).listing
+        remote.after_listing(spec.name)
+        for key in listing.slices:
+            build_slice(installation, spec, listing, key)
+            remote.after_slice(spec.name, key)
+    finish_takedowns(installation)
+    for spec in installation.catalog.sources:
+        refresh_listing(installation, spec)
+        remote.after_listing(spec.name)
+
+
 def stale(installation: Installation) -> None:
     """Old versions, downloads and a cut run's leftovers, for `prune`."""
     for spec in installation.catalog.sources:
@@ -100,7 +122,7 @@ def outdated(installation: Installation) -> None:
 _TAKEDOWN = ("takedown", "--sha256", sha256(picture(GONE)).hexdigest(), "--yes")
 
 STEPS = (
-    Step("fetch", "empty", core(fetch), points=6),
+    Step("fetch", "empty", core(fetch), points=5),
     Step("refetch", "sealed", core(fetch_again), points=3),
     Step("annotate", "fetched", core(say), points=0),
     Step("allocation", "fetched", core(plan), points=3),
@@ -108,6 +130,7 @@ STEPS = (
     Step("seal", "written", core(close), points=3),
     Step("takedown", "sealed", command(*_TAKEDOWN), points=6, gone=True),
     Step("takedown-remote", "sealed", command(*_TAKEDOWN), "backed up", points=3, gone=True),
+    Step("meet", "warned", core(meet), "empty", points=3, gone=True),
     Step("backup", "sealed", command("backup"), "empty", points=3),
     Step("restore", "empty", command("restore"), "full", points=4),
     Step("prune", "stale", command("prune"), points=3),
@@ -120,6 +143,7 @@ KEPT: tuple[tuple[str, str, Callable[[Installation], object]], ...] = (
     ("planned", "fetched", plan),
     ("written", "planned", write),
     ("sealed", "written", close),
+    ("warned", "empty", warn),
     ("stale", "sealed", stale),
     ("outdated", "sealed", outdated),
 )

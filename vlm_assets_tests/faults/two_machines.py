@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,8 @@ class Told:
     ended: Counter[str] = field(default_factory=Counter)
     cuts: Counter[str] = field(default_factory=Counter)
     orders: int = 0
+    met: int = 0
+    """Pictures that came again after they were taken down."""
     looks: int = 0
     """Files and objects that were looked into after the actions."""
     moves: int = 0
@@ -60,7 +62,7 @@ class Told:
         ]
         return (
             f"two machines: {self.actions.total()} actions ({shown[0]}); ended {shown[1]}; cut {shown[2] or 'none'}; "
-            f"{self.orders} takedowns, {self.looks} looks, {self.moves} pointers moved; "
+            f"{self.orders} takedowns, {self.met} met again, {self.looks} looks, {self.moves} pointers moved; "
             f"{len(self.problems)} problems; "
             f"root hashes {' '.join(one[:12] for one in self.root_hashes)}"
         )
@@ -113,11 +115,28 @@ class World:
         return self.told
 
     def _grow(self) -> None:
-        """Upstream has another picture at one of its names; maybe one that was taken down comes again."""
+        """Upstream has another picture at one of its names; maybe one that was taken down, with its words."""
         number, form = self.draw.randrange(FILES), self.draw.randrange(FORMS)
-        self._upstream[number] = form
-        put(self.base, number, form, own_words=f"loose{number}.{form}" not in self._ordered)
+        put(self.base, number, form)
         self.told.actions["grow"] += 1
+        if f"loose{number}.{form}" in self._ordered and self._upstream[number] != form:
+            self._upstream[number] = form
+            self._met()
+        self._upstream[number] = form
+
+    def _met(self) -> None:
+        """Both fetch it: until then its words stand in listings, for nobody can know. Then they are nowhere."""
+        self.told.met += 1
+        self._all_done(("overwrite", "line", "backup", "finish"))
+        taken = self._taken("one") | self._taken("two")
+        for machine in _MACHINES:
+            self._note(machine)
+            for path, found in self._look_below(machine):
+                if left := found & taken:
+                    self._problem(machine, "met", f"{path} has {sorted(left)}")
+        for key, found in self._look_at_bucket():
+            if left := found & taken:
+                self._problem("both", "met", f"{key} has {sorted(left)}")
 
     def _drawn(self) -> tuple[str, Action]:
         if self.told.orders < _MOST_TAKEN and self.draw.random() < 0.12:
@@ -128,13 +147,12 @@ class World:
 
     def _order(self) -> tuple[str, Action]:
         name = self.draw.choice(sorted(pictures()))
+        if any(name == f"loose{number}.{form}" for number, form in self._upstream.items()):
+            self._all_done(("overwrite", "line", "backup"))  # what nobody has fetched, nobody can take down
+            for machine in _MACHINES:
+                self._note(machine)
         self.told.orders += 1
         self._ordered.add(name)
-        for number, form in self._upstream.items():
-            if (
-                name == f"loose{number}.{form}"
-            ):  # what a later listing finds is said anew, and no row's any more
-                put(self.base, number, form, own_words=False)
         by_url = name.startswith("web") and self.draw.random() < 0.5
         words = ("--url", f"{self.servers.pictures}{name[3:]}.jpg") if by_url else ("--sha256", digest(name))
         return "takedown", Action(0, command("takedown", *words, "--yes"), bucket=True)
@@ -269,14 +287,7 @@ class World:
 
     def _settle(self) -> None:
         """Nothing is cut any more: within a few rounds all say 0, and both have what an undisturbed machine has."""
-        self._end_leases()
-        rounds = ("overwrite", "line", "backup")
-        for _ in range(_SETTLING):
-            codes = [self._settled(machine, name) for machine in _MACHINES for name in rounds]
-            if not any(ended.code for ended in codes):
-                break
-        else:
-            self.told.problems += [f"never settles: {one.said[-1_500:]}" for one in codes if one.code]
+        self._all_done(("overwrite", "line", "backup"))
         self.told.root_hashes += [root_hash(place) for place in self.places.values()]
         undisturbed = Place(self.base, self.servers, data="undisturbed")
         undisturbed.empty()
@@ -299,6 +310,15 @@ class World:
             self.told.problems += [f"at the end {machine} has {one}" for one in left]
         left = [f"{key}: {sorted(found & taken)}" for key, found in self._look_at_bucket() if found & taken]
         self.told.problems += [f"at the end the bucket has {one}" for one in left]
+
+    def _all_done(self, rounds: Sequence[str]) -> None:
+        """Does these on both, again and again, until all say 0."""
+        self._end_leases()
+        for _ in range(_SETTLING):
+            codes = [self._settled(machine, name) for machine in _MACHINES for name in rounds]
+            if not any(ended.code for ended in codes):
+                return
+        self.told.problems += [f"never settles: {one.said[-1_500:]}" for one in codes if one.code]
 
     def _settled(self, machine: str, name: str) -> Ended:
         return forked(partial(ACTIONS[name].act, self.places[machine]), self._said(machine))

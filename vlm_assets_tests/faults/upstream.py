@@ -108,14 +108,14 @@ def make(base: Path, servers: Servers) -> None:
     )
 
 
-def put(base: Path, number: int, form: int, *, own_words: bool = True) -> None:
-    """A form of a picture as upstream's file of that number, its words beside it, or some that are not looked for."""
+def put(base: Path, number: int, form: int) -> None:
+    """A form of a picture as upstream's file of that number, its words beside it."""
     folder = base / "in"
     path = folder / f"{number:04d}.jpeg"
     path.with_suffix(".new").write_bytes(pictures()[f"loose{number}.{form}"])
     path.with_suffix(".new").replace(path)
     said = base / "words"
     said.mkdir(exist_ok=True)
-    (said / f"{number:04d}.jpeg").write_text(words_of(f"loose{number}.{form}") if own_words else "seen again")
+    (said / f"{number:04d}.jpeg").write_text(words_of(f"loose{number}.{form}"))
     lines = [f"{one.name},{one.read_text()}" for one in sorted(said.iterdir())]
     (folder / "metadata.csv").write_text("\n".join(["file_name,text", *lines]), "utf-8")

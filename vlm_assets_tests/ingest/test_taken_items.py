@@ -5,7 +5,8 @@ from hashlib import sha256
 import pytest
 
 from vlm_assets.ingest.slice import build_slice
-from vlm_assets.ingest.taken_items import at_the_door, is_taken
+from vlm_assets.ingest.taken_items import at_the_door
+from vlm_assets.ingest.taken_words import is_taken
 from vlm_assets.store.slices import data_file_names, read_rejects, read_rows
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.transfer.taken_urls import TakenUrls

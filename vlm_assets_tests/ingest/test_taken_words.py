@@ -1,6 +1,6 @@
 import pytest
 
-from vlm_assets.ingest.taken_words import without_words
+from vlm_assets.ingest.taken_words import TakenWords, without_words
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.records import Item
 
@@ -19,6 +19,6 @@ CAPTION = {"text": "Ayşe", "images": ["a.jpg"]}
 )
 def test_what_was_emptied_once_is_not_emptied_again(payload, left):
     items = ItemColumns.of([Item("a.jpg", payload=payload), Item("b.jpg", payload=payload)])
-    emptied = without_words(items, frozenset({"a.jpg"}))
+    emptied = without_words(items, TakenWords(frozenset({"a.jpg"})))
     assert [dict(one.payload) for one in emptied] == [left, payload]
-    assert without_words(emptied, frozenset({"a.jpg"})) is emptied
+    assert without_words(emptied, TakenWords(frozenset({"a.jpg"}))) is emptied

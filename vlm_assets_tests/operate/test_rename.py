@@ -134,6 +134,11 @@ def test_a_takedown_means_the_row_under_every_name(tmp_path: Path):
     assert rows_of(installation)["street/night/night/0010.jpeg"]["images"] is None
     assert rows_of(installation)["street/night/night/0011.jpeg"]["images"] is not None
 
+    met = Tombstone(asked="met:old_street/day", only_row=True, met={"old_street/day/day/0002.jpeg": "then"})
+    write_tombstone(installation.root, met)
+    assert len(finish_takedowns(installation)) == 2
+    assert read_tombstones(installation.root).met["street/day/day/0002.jpeg"] == {"then"}
+
 
 def test_a_row_is_found_by_the_id_that_it_had(tmp_path: Path):
     installation = renamed(tmp_path)

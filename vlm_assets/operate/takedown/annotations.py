@@ -8,7 +8,7 @@ from vlm_assets.annotate.files import read_annotation
 from vlm_assets.annotate.slice import ANNOTATE_LOCK, annotation_lock
 from vlm_assets.annotate.taken_down import make_null, slice_of, with_values
 from vlm_assets.locks import hold_lock
-from vlm_assets.operate.takedown.leftovers import remove
+from vlm_assets.store.caches import remove
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import ANNOTATING, DataRoot
 

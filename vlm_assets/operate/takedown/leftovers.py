@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import Final
 
 from vlm_assets.locks import hold_lock
+from vlm_assets.store.caches import downloads, remove, remove_download
 from vlm_assets.words.disk import remove_tree
 from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
@@ -17,8 +17,6 @@ _AREAS: Final = ("datasets", "allocations", "corpora")
 _LOCK_WAIT_S: Final = 24 * 3600.0
 _LITTER_S: Final = 3600.0
 """A file under way is renamed within seconds. One that is hours younger than now is of a clock that ran ahead."""
-_KEPT_IN_CACHE: Final = (".db", ".db-wal", ".db-shm")
-"""Hashes of files: no content, and dear to compute again."""
 
 
 def uncommitted_folders(root: DataRoot) -> list[Path]:
@@ -38,6 +36,7 @@ def litter(root: DataRoot) -> list[Path]:
         "listings",
         "tombstones",
         "tombstones/receipts",
+        "tombstones/met",
         ".catalogs",
         ".remote",
         "*/*",
@@ -119,15 +118,6 @@ def clear_staging(root: DataRoot) -> None:
             remove(one.path)
 
 
-def remove(path: Path) -> None:
-    """Deletes a file, a link or a folder with all in it; nothing where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        with suppress(FileNotFoundError):
-            remove_tree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def clean_caches(root: DataRoot, sources: Collection[str], hashes: frozenset[str]) -> list[str]:
     """Empties the caches of these sources, takes files with one of these hashes out of all; names those changed.
 
@@ -138,24 +128,12 @@ def clean_caches(root: DataRoot, sources: Collection[str], hashes: frozenset[str
     for folder in (
         sorted(path for path in root.cache.iterdir() if path.is_dir()) if root.cache.is_dir() else ()
     ):
-        found = list(_downloads(folder)) if folder.name in sources else list(_with_hash(folder, hashes))
+        found = list(downloads(folder)) if folder.name in sources else list(_with_hash(folder, hashes))
         for path in found:
-            _remove(path)
+            remove_download(path)
         if found:
             changed.append(folder.name)
     return changed
-
-
-def _remove(path: Path) -> None:
-    try:
-        remove(path)
-    except OSError as error:
-        told = f"{path}: cannot be removed: {error.strerror}; give this takedown again"
-        raise StoreError(told) from error
-
-
-def _downloads(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if not path.name.endswith(_KEPT_IN_CACHE))
 
 
 def _with_hash(folder: Path, hashes: frozenset[str]) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from vlm_assets.ingest.taken_words import taken_keys, without_words
+from vlm_assets.ingest.taken_words import TakenWords, has_taken, taken_words, without_words
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.listings import ItemTable, TableName, read_item_columns, read_listing, write_listing
 from vlm_assets.words.errors import StoreError
@@ -23,7 +23,7 @@ def empty_listings(root: DataRoot) -> list[str]:
         with hold_lock(
             root.locks / f"listing.{source}", f"takedown in listing {source}", wait_s=_LOCK_WAIT_S
         ):
-            taken = taken_keys(root, source)
+            taken = taken_words(root, source)
             if taken and _empty_listing(root, source, taken):
                 changed.append(source)
     return changed
@@ -31,10 +31,26 @@ def empty_listings(root: DataRoot) -> list[str]:
 
 def emptied_listings(root: DataRoot) -> list[str]:
     """Sources whose listings here have lost words, be it in an earlier, cut run: the remote may have them still."""
-    return [path.stem for path in sorted(root.listings.glob("*.json")) if taken_keys(root, path.stem)]
+    found = []
+    for path in sorted(root.listings.glob("*.json")):
+        taken = taken_words(root, path.stem)
+        if taken.keys or taken.met or (taken.urls and _has_address(root, path.stem, taken)):
+            found.append(path.stem)
+    return found
 
 
-def _empty_listing(root: DataRoot, source: str, taken: frozenset[str]) -> bool:
+def _has_address(root: DataRoot, source: str, taken: TakenWords) -> bool:
+    """Whether an item of the listing in force is at an address that is taken down."""
+    listing = read_listing(root, source)
+    try:
+        return listing is not None and any(
+            has_taken(read_item_columns(root, listing, key), taken.urls) for key in listing.slices
+        )
+    except StoreError:  # told when it was to be emptied
+        return False
+
+
+def _empty_listing(root: DataRoot, source: str, taken: TakenWords) -> bool:
     listing = read_listing(root, source)
     if listing is None:
         return False
@@ -44,10 +60,10 @@ def _empty_listing(root: DataRoot, source: str, taken: frozenset[str]) -> bool:
     old = [path for path in root.listings.glob(f"{source}.*.items.arrow") if path.name not in kept]
     for path in old:  # what was listed before has the words still
         path.unlink(missing_ok=True)
-    return written or bool(old)
+    return written or (bool(old) and bool(taken.keys or taken.met))
 
 
-def _write_emptied(root: DataRoot, listing: Listing, taken: frozenset[str]) -> bool:
+def _write_emptied(root: DataRoot, listing: Listing, taken: TakenWords) -> bool:
     """Puts the listing in force with another item table, where one of its items says something of these rows."""
     order = sorted(listing.slices, key=lambda key: listing.slices[key].batch)
     name = TableName(listing.source)

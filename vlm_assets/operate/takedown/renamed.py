@@ -1,5 +1,6 @@
 """Takedowns that name rows of a source under a name that it has no more: on record under the new one too."""
 
+from vlm_assets.store.met import unnamed
 from vlm_assets.store.renames import Pairs, read_renames, under_new_names
 from vlm_assets.store.tombstones import Tombstone, read_tombstone, read_tombstones, write_tombstone
 from vlm_assets.words.layout import DataRoot
@@ -18,12 +19,17 @@ def record_under_new_names(root: DataRoot, pairs: Pairs | None = None) -> list[s
         return []
     stored = read_tombstones(root)
     written = []
-    for name in stored.names:
-        one = read_tombstone(root, name)
+    for path in sorted(root.tombstones.glob("*.json")):
+        one = read_tombstone(root, path.stem)
         ids = under_new_names(one.ids, pairs)
-        if ids - stored.ids:
+        met = {new: identity for old, identity in one.met.items() for new in under_new_names([old], pairs)}
+        if ids - stored.ids or unnamed(stored, met):
             moved = Tombstone(
-                asked=f"renamed:{name}", only_row=True, reason=one.reason, ids=tuple(sorted(ids))
+                asked=f"renamed:{path.stem}",
+                only_row=True,
+                reason=one.reason,
+                ids=tuple(sorted(ids)),
+                met=met,
             )
             written.append(write_tombstone(root, moved))
     return written

@@ -26,6 +26,7 @@ from vlm_assets.operate.takedown.rows import source_folders, versions_in
 from vlm_assets.operate.takedown.slices import empty_slices
 from vlm_assets.remote.purge import purge_remote, push_record
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.met import name_covered, settle_all
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import Tombstone, read_tombstone, write_tombstone
@@ -112,24 +113,39 @@ def finish_takedowns(
     *,
     workers: int = 1,
     attempted: bool = True,
+    thorough: bool = False,
     progress: Progress = no_progress,
     forget_previews: Previews = no_previews,
 ) -> list[Receipt]:
     """Carries out what is unfinished; nothing where nothing is. Receipts in the order of the takedowns.
 
     Takedowns of other machines may name rows as they were called before a rename here: these are put on record first.
+    So are rows that came in since with an image that was taken down; `thorough` looks into every slice for them.
 
     Raises:
         StoreError, CorpusError: as `take_down`.
     """
-    if record_under_new_names(installation.root) and installation.settings.remote:
+    root = installation.root
+    settle_all(root)
+    if thorough:
+        for source in source_folders(root):
+            for link in sorted(path for path in source.iterdir() if path.is_symlink()):
+                name_covered(root, source.name, link.name)
+    if record_under_new_names(root) and installation.settings.remote:
         push_record(installation)
-    if not unfinished_takedowns(installation.root, attempted=attempted):
+    if not unfinished_takedowns(root, attempted=attempted):
         return []
-    with _alone(installation.root):
-        names = unfinished_takedowns(installation.root, attempted=attempted)
-        unfinished = [read_tombstone(installation.root, name) for name in names]
-        return _carry_out(installation, unfinished, workers, progress, forget_previews)
+    receipts: list[Receipt] = []
+    with _alone(root):
+        # What one finds under other ids on this machine goes on record, and is carried out after it.
+        while names := _untried(unfinished_takedowns(root, attempted=attempted), receipts):
+            unfinished = [read_tombstone(root, name) for name in names]
+            receipts += _carry_out(installation, unfinished, workers, progress, forget_previews)
+    return receipts
+
+
+def _untried(names: Sequence[str], receipts: Sequence[Receipt]) -> list[str]:
+    return sorted(set(names).difference(one.tombstone for one in receipts))
 
 
 def _alone(root: DataRoot) -> AbstractContextManager[None]:
@@ -230,7 +246,14 @@ class _Takedown:
         return frozenset() if self.tombstone.only_row else frozenset(self.tombstone.image_sha256)
 
     def run(self) -> None:
-        """Corpora before slices: a corpus is rewritten from the slice versions that its plan names."""
+        """Corpora before slices: a corpus is rewritten from the slice versions that its plan names.
+
+        Of what was met after an earlier takedown only words are left, in lists.
+        """
+        if self.tombstone.met:
+            self._empty_listings()
+            self._clean_caches()
+            return
         for told, step in (
             ("waiting for builds under way", self._clear_staging),
             ("looking at corpora", self.corpora.rewrite),
@@ -289,7 +312,7 @@ class _Takedown:
 
     def _sources(self) -> set[str]:
         """Sources that have, or had, one of the rows."""
-        named = {one.split("/", 1)[0] for one in self.ids}
+        named = {one.split("/", 1)[0] for one in (*self.ids, *self.tombstone.met)}
         return named | {one.split("/", 1)[0] for one in self.emptied}
 
     def _clean_caches(self) -> None:
@@ -315,8 +338,8 @@ class _Takedown:
             only_row=self.tombstone.only_row,
             urls=self.tombstone.urls,
             image_sha256=self.tombstone.image_sha256,
-            ids=self.tombstone.ids,
-            found=bool(self.tombstone.ids),
+            ids=(*self.tombstone.ids, *sorted(self.tombstone.met)),
+            found=bool(self.tombstone.ids or self.tombstone.met),
             corpora=tuple(self.corpora.rewritten),
             slices_emptied=tuple(self.emptied),
             annotations_emptied=tuple(self.annotations),

@@ -17,6 +17,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.rows import source_folders
 from vlm_assets.store.arrow_files import ArrowFile, replace_file
 from vlm_assets.store.listings import read_listing
+from vlm_assets.store.met import name_covered
 from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.taken_down import covered_rows
@@ -44,8 +45,11 @@ def empty_slices(
                 if version is None:
                     continue
                 rows = covered_rows(version / INDEX_FILE, ids, hashes)
-                if len(rows) and _empty_slice(root, link, version, set(rows.tolist())):
+                if not len(rows):
+                    continue
+                if _empty_slice(root, link, version, set(rows.tolist())):
                     changed.append((f"{source.name}/{link.name}", source.name))
+                name_covered(root, source.name, link.name)  # of a takedown that another machine gave
     return changed
 
 

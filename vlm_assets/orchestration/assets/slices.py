@@ -70,8 +70,7 @@ def materialize_slices(
                 "%s; %d of %d slices of this run stay due for the next night: %s and what follows it",
                 result, len(keys) - number, len(keys), key,
             )  # fmt: skip
-            break
-        if isinstance(result, Exception):
+        elif isinstance(result, Exception):
             failures[key] = _told(result)
             # A trace tells something only where the error is not one of ours.
             trace = None if isinstance(result, VlmAssetsError) else result
@@ -146,8 +145,12 @@ def _built(
     keys: Sequence[str],
     asked: FetchConfig,
 ) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception", RejectedPictures]]:
-    """What came of each slice, with pictures of its rejects."""
+    """What came of each slice, with pictures of its rejects; ends where the night's budget is used up.
+
+    Words of what came in though it was taken down are out of listing, caches and remote after the last.
+    """
     from vlm_assets.ingest.summary import refresh_summary
+    from vlm_assets.ingest.taken_caches import clear_after_fetch
     from vlm_assets.store.listings import read_listing
 
     listing = read_listing(installation.root, spec.name)
@@ -176,8 +179,12 @@ def _built(
                         context, installation, progress, spec, listing, key, remote, locked, asked, seen
                     )
                 yield key, built, seen
+                if isinstance(built, BudgetSpentError):
+                    break
         finally:
             refresh_summary(installation.root, spec.name, listing)
+        finish_before(installation, context.log.warning)
+        clear_after_fetch(installation.root, listing)
 
 
 def _build_one(

@@ -10,11 +10,15 @@ if TYPE_CHECKING:
 
 
 def finish_before(
-    installation: Installation, warn: Callable[[str], None], *, attempted: bool = False
+    installation: Installation,
+    warn: Callable[[str], None],
+    *,
+    attempted: bool = False,
+    thorough: bool = False,
 ) -> "list[Receipt]":
     """Carries out what is unfinished on this machine; what stays outstanding is told. The remote's are here by now.
 
-    Without `attempted`, what stands on a receipt as outstanding is left to a person.
+    Without `attempted`, what stands on a receipt as outstanding is left to a person. `thorough`: see there.
 
     Raises:
         StoreError, CorpusError: one cannot be carried out now; nothing may be built past it.
@@ -26,6 +30,7 @@ def finish_before(
         installation,
         workers=installation.settings.worker_count,
         attempted=attempted,
+        thorough=thorough,
         forget_previews=lambda slices: forget_previews(installation, slices),
     )
     for receipt in receipts:
