@@ -34,6 +34,7 @@ from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.takedown import TakedownOrder, finish_takedowns, take_down
 from vlm_assets.operate.verify import verify
 from vlm_assets.remote.backup import backup
+from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.words.errors import VlmAssetsError
 from vlm_assets_tests.faults.place import TARGET, Place, copy_takedowns, served
 from vlm_assets_tests.faults.steps import fetch
@@ -121,7 +122,7 @@ def build(installation: Installation) -> None:
 
 def take(installation: Installation, draw: random.Random) -> None:
     """One picture more is taken down, whether it is there or not."""
-    if len(list(installation.root.tombstones.glob("*.json"))) < _TAKEDOWNS:
+    if len(read_tombstones(installation.root).names) < _TAKEDOWNS:
         number = draw.randrange(_PICTURES)
         take_down(installation, TakedownOrder(sha256=digest(number, draw.randrange(3))))
     finish_takedowns(installation)
@@ -150,13 +151,16 @@ ACTIONS: dict[str, tuple[int, Action]] = {
 
 
 def work(place: Place, seed: int, left: Callable[[], bool], only: Sequence[str] = ()) -> int:
-    """One action after the other until none is left; a line of JSON for each."""
+    """One action after the other until none is left, each kind once at first; a line of JSON for each.
+
+    The first backup of a process leaves 22 MiB (the client, a heap for each thread), 300 more of them 0.6 MiB.
+    """
     place.settle()
     draw, process = random.Random(seed), psutil.Process()
     names, weights = list(ACTIONS), [weight for weight, _ in ACTIONS.values()]
-    in_turn = cycle(only)
+    in_turn, first = cycle(only), iter(names)
     while left():
-        name = next(in_turn) if only else draw.choices(names, weights)[0]
+        name = next(in_turn) if only else next(first, "") or draw.choices(names, weights)[0]
         outcome = attempt(partial(act, name, place, draw))
         arrow = pa.total_allocated_bytes()
         told = {
