@@ -128,7 +128,7 @@ def step_copy(folder: Path) -> None:
         sync_files(target)
 
 
-def step_datasets(folder: Path, max_bytes: int) -> None:
+def step_datasets(folder: Path, max_bytes: int, *, processes: int | None = None) -> None:
     """`select` + `concatenate_datasets` + `save_to_disk` of the planned rows, synced."""
     import datasets
 
@@ -144,7 +144,8 @@ def step_datasets(folder: Path, max_bytes: int) -> None:
             entry = plan.manifest.slices[stored.ordinal]
             opened = datasets.load_from_disk(str(root.slice(entry.source, entry.slice)))
             parts.append(opened.select(stored.row))
-        datasets.concatenate_datasets(parts).save_to_disk(str(target), max_shard_size=max_bytes)
+        rows = datasets.concatenate_datasets(parts)
+        rows.save_to_disk(str(target), max_shard_size=max_bytes, num_proc=processes)
         sync_files(target)
 
 

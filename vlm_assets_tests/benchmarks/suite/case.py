@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-Size = Literal["small", "large"]
+Size = Literal["tiny", "small", "large"]
+"""Tiny: to see that everything runs. Its figures are those of starting."""
 PEER_SCRIPTS: Final = Path(__file__).parent / "peers"
 
 
@@ -27,18 +28,31 @@ class Peer:
 
     script: str
     requirements: tuple[str, ...]
-    """The first is the one whose version is printed."""
+    """The first is the one whose version is printed, unless `alone` names one."""
     arguments: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    """Packages that are installed without what they require: `requirements` then names what of that is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """`ours` is to be at least `least` times as fast as `peer`, by the clock, or per processor second."""
+    """`ours` is to be at least `least` times as fast as `peer`: by the clock, per processor second; or as small."""
 
     ours: str
     peer: str
     least: float
-    per: Literal["second", "cpu"] = "second"
+    per: Literal["second", "cpu", "memory"] = "second"
+    why: str = ""
+    """Where the bar is known to be missed: the reason, told beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A way that has no peer is to take at most so many seconds."""
+
+    way: str
+    most_s: float
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +64,15 @@ class Case:
     inputs: Callable[[Path, Size], AbstractContextManager[Inputs]]
     """Makes the inputs in a folder; what serves them runs until it is left."""
     ways: Mapping[str, Callable[[Inputs, Path], object] | Peer]
-    bars: Sequence[Bar]
+    bars: Sequence[Bar] = ()
     imports: Sequence[str] = field(default=())
     """Modules that every way of the project imports before its clock starts."""
     cold: bool = False
     """Inputs are put out of the page cache before every run; else they are read once."""
+    limits: Sequence[Limit] = ()
+    times: Mapping[str, int] = field(default_factory=dict)
+    """Ways that handle so many times the units; their cost is told, and compared, a unit."""
+    answer: Callable[[Inputs, Path], str] | None = None
+    """What a run gave, from the folder it wrote to: all ways must give what the first one gives."""
+    prepared_by: Sequence[Peer] = ()
+    """Scripts that add to the inputs, once, what only a peer can make."""

@@ -23,7 +23,7 @@ _IMAGES_A_ROW: Final = 3
 @contextmanager
 def loose_jpegs(folder: Path, size: Size) -> Iterator[Inputs]:
     """JPEGs of 107 kB, all different."""
-    count = {"small": 1_500, "large": 12_000}[size]
+    count = {"tiny": 60, "small": 1_500, "large": 12_000}[size]
     made = make_jpegs(_DISTINCT)
     for number in range(count):
         (folder / f"{number:06d}.jpg").write_bytes(made[number % _DISTINCT] + number.to_bytes(4, "big"))
@@ -33,7 +33,7 @@ def loose_jpegs(folder: Path, size: Size) -> Iterator[Inputs]:
 @contextmanager
 def hub_parquet(folder: Path, size: Size) -> Iterator[Inputs]:
     """Parquet files as `push_to_hub` writes them."""
-    count = {"small": 2_000, "large": 20_000}[size]
+    count = {"tiny": 60, "small": 2_000, "large": 20_000}[size]
     bench_hub.make_snapshot(folder, count)
     yield Inputs(folder, count)
 
@@ -41,7 +41,7 @@ def hub_parquet(folder: Path, size: Size) -> Iterator[Inputs]:
 @contextmanager
 def conversations(folder: Path, size: Size) -> Iterator[Inputs]:
     """Parquet of rows with three images and a conversation of four turns."""
-    rows = {"small": 600, "large": 6_000}[size]
+    rows = {"tiny": 20, "small": 600, "large": 6_000}[size]
     made = make_jpegs(_DISTINCT)
     table = pa.table({
         "images": [
@@ -62,7 +62,7 @@ def conversations(folder: Path, size: Size) -> Iterator[Inputs]:
 @contextmanager
 def url_list(folder: Path, size: Size) -> Iterator[Inputs]:
     """A CSV of URLs that a server in a process of its own answers."""
-    count = {"small": 2_000, "large": 20_000}[size]
+    count = {"tiny": 100, "small": 2_000, "large": 20_000}[size]
     server = subprocess.Popen(
         [sys.executable, "-m", "vlm_assets_tests.benchmarks.bench_image_urls", "--serve"],
         stdout=subprocess.PIPE, text=True,

@@ -41,24 +41,27 @@ class Environments:
 
     def version(self, peer: Peer) -> str:
         """`name version` of what a peer's script measures."""
-        name = peer.requirements[0].partition("=")[0]
+        name = (*peer.alone, *peer.requirements)[0].partition("=")[0]
         told = subprocess.run(
             [str(self._python(peer)), "-c", _VERSION, name], check=True, capture_output=True, text=True
         )
         return f"{name} {told.stdout.strip()}"
 
     def _python(self, peer: Peer) -> Path:
-        name = sha256("\n".join(peer.requirements).encode()).hexdigest()[:12]
-        python = self._folder / name / "bin" / "python"
-        done = self._folder / name / "installed"
+        asked = [*peer.requirements, *(f"{one} alone" for one in peer.alone)]
+        folder = self._folder / sha256("\n".join(asked).encode()).hexdigest()[:12]
+        python, done = folder / "bin" / "python", folder / "installed"
         if done.exists():
             return python
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        install = [str(python), "-m", "pip", "install", "-q"]
         try:
-            _said([sys.executable, "-m", "venv", str(self._folder / name)])
-            _said([str(python), "-m", "pip", "install", "-q", *peer.requirements])
+            _said([sys.executable, "-m", "venv", str(folder)])
+            _said([*install, *peer.requirements])
+            if peer.alone:
+                _said([*install, "--no-deps", *peer.alone])
         except subprocess.CalledProcessError as error:
-            raise NoPeerError(f"{' '.join(peer.requirements)}: {error.stderr.strip()[-300:]}") from error
+            raise NoPeerError(f"{' '.join(asked)}: {error.stderr.strip()[-300:]}") from error
         done.touch()
         return python
 

@@ -1,4 +1,4 @@
-"""A command watched: its own clock, the memory of it and all its descendants, what they read and wrote."""
+"""A command watched: what it tells of itself, and the memory of it and all its descendants."""
 
 import json
 import threading
@@ -11,6 +11,7 @@ from typing import Final
 import psutil
 
 _SAMPLE_S: Final = 0.05
+_MIB: Final = 2**20
 
 
 class WayError(Exception):
@@ -19,13 +20,14 @@ class WayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one way. Seconds are its own clock's, imports left out; the rest is sampled, of the whole tree."""
+    """One run of one way, imports left out: its own clock, and what it and all its descendants spent."""
 
     seconds: float
     cpu_s: float
     peak_mib: float
-    """Proportional set size where the kernel tells it: shared pages count once."""
+    """Sampled. Proportional set size where the kernel tells it: shared pages count once."""
     read_mib: float
+    """From the disk: what the page cache gives is not in it."""
     written_mib: float
 
     def as_json(self) -> dict[str, float]:
@@ -53,11 +55,7 @@ def run(command: Sequence[str], folder: Path) -> Run:
         raise WayError(f"{' '.join(command)} ended with {status}: {told}")
     own = json.loads(lines[-1])
     return Run(
-        own["seconds"],
-        own["cpu_s"],
-        watch.peak / 2**20,
-        watch.total("read_bytes"),
-        watch.total("write_bytes"),
+        own["seconds"], own["cpu_s"], watch.peak / _MIB, own["read_bytes"] / _MIB, own["written_bytes"] / _MIB
     )
 
 
@@ -66,7 +64,6 @@ class _Watch:
     process: psutil.Popen
     stop: threading.Event = field(default_factory=threading.Event)
     peak: int = 0
-    _moved: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def run(self) -> None:
         while not self.stop.wait(_SAMPLE_S):
@@ -74,13 +71,7 @@ class _Watch:
             for one in _tree(self.process):
                 with suppress(psutil.Error):
                     memory += one.memory_full_info().pss
-                    moved = one.io_counters()
-                    self._moved[one.pid] = {"read_bytes": moved.read_bytes, "write_bytes": moved.write_bytes}
             self.peak = max(self.peak, memory)
-
-    def total(self, name: str) -> float:
-        """MiB to or from the disk, of all processes that were seen."""
-        return sum(one[name] for one in self._moved.values()) / 2**20
 
 
 def _tree(process: psutil.Popen) -> list[psutil.Process]:

@@ -1,93 +1,44 @@
-"""Medians, spreads and ratios of a suite's runs: as JSON, as a table, and beside an earlier one."""
+"""What was measured, from its JSON: as tables of Markdown, in the README, and beside an earlier run."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from vlm_assets_tests.benchmarks.suite.case import Bar, Case
-from vlm_assets_tests.benchmarks.suite.measuring import Run
+Told = Mapping[str, Any]
+"""A case, or a whole run, as `--json` writes it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How many times as fast a way is as another, round for round: median, least and most of the rounds."""
-
-    bar: Bar
-    median: float
-    least: float
-    most: float
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the bar is reached."""
-        return self.median >= self.bar.least
+WAY_COLUMNS: Final = ("way", "rate", "s", "spread", "CPU-s", "peak MiB", "read MiB", "written MiB")
+JUDGED_COLUMNS: Final = ("case", "way", "beside", "times as fast", "rounds", "must", "")
+BEGIN: Final = "<!-- measured: what stands here is written by --write-readme -->"
+END: Final = "<!-- measured: end -->"
 
 
-@dataclass(slots=True)
-class CaseResult:
-    """All runs of a case: of each way one a round, the rounds in the order in which they were run."""
-
-    case: Case
-    units: int
-    runs: dict[str, list[Run]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Ways that could not be run, and why."""
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def ratios(self) -> Iterator[Ratio]:
-        """Each bar whose ways were both run."""
-        for bar in self.case.bars:
-            if {bar.ours, bar.peer} <= self.runs.keys():
-                pairs = zip(self.runs[bar.ours], self.runs[bar.peer], strict=True)
-                found = [_cost(peer, bar) / max(_cost(ours, bar), 1e-9) for ours, peer in pairs]
-                yield Ratio(bar, statistics.median(found), min(found), max(found))
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything, every run."""
-        return {
-            "unit": self.case.unit, "units": self.units, "versions": self.versions, "left_out": self.left_out,
-            "ways": {name: [one.as_json() for one in runs] for name, runs in self.runs.items()},
-            "ratios": {key_of(one.bar): round(one.median, 3) for one in self.ratios()},
-        }  # fmt: skip
-
-
-def key_of(bar: Bar) -> str:
-    """A ratio's name."""
-    return f"{bar.ours} / {bar.peer}{' per CPU-s' if bar.per == 'cpu' else ''}"
-
-
-def _cost(run: Run, bar: Bar) -> float:
-    return run.cpu_s if bar.per == "cpu" else run.seconds
-
-
-def rows_of_ways(result: CaseResult) -> Iterator[list[str]]:
-    """A line a way."""
-    for name, runs in result.runs.items():
-        seconds = [one.seconds for one in runs]
-        median = statistics.median(seconds)
+def rows_of_ways(case: Told) -> Iterator[list[str]]:
+    """A line a way, and one for each that was not run or failed."""
+    for name, way in case["ways"].items():
+        of = {figure: [run[figure] for run in way["runs"]] for figure in way["runs"][0]}
+        median = {figure: statistics.median(values) for figure, values in of.items()}
         yield [
-            name, f"{result.units / median:,.0f} {result.case.unit}/s", f"{median:.2f}",
-            f"{min(seconds):.2f}-{max(seconds):.2f}", f"{statistics.median(one.cpu_s for one in runs):.1f}",
-            f"{max(one.peak_mib for one in runs):,.0f}", f"{statistics.median(one.read_mib for one in runs):,.0f}",
-            f"{statistics.median(one.written_mib for one in runs):,.0f}",
+            name, f"{way['units'] / median['seconds']:,.0f} {case['unit']}/s", f"{median['seconds']:.2f}",
+            f"{min(of['seconds']):.2f}-{max(of['seconds']):.2f}", f"{median['cpu_s']:.1f}",
+            f"{max(of['peak_mib']):,.0f}", f"{median['read_mib']:,.0f}", f"{median['written_mib']:,.0f}",
         ]  # fmt: skip
-    for name, why in result.left_out.items():
-        yield [name, f"not run: {why}", "", "", "", "", "", ""]
+    for what in ("left_out", "failed"):
+        for name, why in case[what].items():
+            told = " ".join(why.split())[-200:]
+            yield [name, f"{what.replace('_', ' ')}: {told}", *[""] * 6]
 
 
-WAY_COLUMNS = ("way", "rate", "s", "spread", "CPU-s", "peak MiB", "read MiB", "written MiB")
-RATIO_COLUMNS = ("case", "way", "beside", "times as fast", "rounds", "must", "")
-
-
-def rows_of_ratios(results: Iterable[CaseResult]) -> Iterator[list[str]]:
-    """A line a bar, with whether it is reached."""
-    for result in results:
-        for one in result.ratios():
-            per = " per CPU-s" if one.bar.per == "cpu" else ""
+def rows_of_judged(cases: Mapping[str, Told]) -> Iterator[list[str]]:
+    """A line a bar, with whether it is reached; seconds where there is nothing beside it."""
+    for name, case in cases.items():
+        for one in case["judged"]:
+            unit, most = ("", "") if one["beside"] else (" s", "at most ")
+            missed = "" if one["met"] else ": ".join(filter(None, ["missed", one["why"]]))
             yield [
-                result.case.name, one.bar.ours, f"{one.bar.peer}{per}", f"{one.median:.2f}",
-                f"{one.least:.2f}-{one.most:.2f}", f"{one.bar.least:g}", "" if one.is_met else "missed",
+                name, one["way"], one["beside"], f"{one['median']:.2f}{unit}",
+                f"{one['least']:.2f}-{one['most']:.2f}", f"{most}{one['must']:g}{unit}", missed,
             ]  # fmt: skip
 
 
@@ -97,12 +48,67 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def regressions(
-    before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float
-) -> Iterator[tuple[str, str, float, float]]:
-    """Case, ratio, its value before and after, of each that fell by more than the tolerance (a share of it)."""
-    for case, told in before["cases"].items():
-        for name, was in told["ratios"].items():
-            now = after["cases"].get(case, {}).get("ratios", {}).get(name)
-            if now is not None and now < was * (1 - tolerance):
-                yield case, name, was, now
+def described(run: Told) -> str:
+    """The machine and the run, in a sentence or two."""
+    on = run["machine"]
+    packages = ", ".join(f"{name} {one}" for name, one in on["packages"].items())
+    return (
+        f"{run['day']}, {on['cpus']} CPUs ({on['model']}, {on['arch']}), {on['memory_gib']} GiB, load {on['load']} "
+        f"before. The {run['size']} size, {run['rounds']} rounds. Python {on['python']}, {packages}."
+    )
+
+
+def versions(cases: Mapping[str, Told]) -> str:
+    """The peers that have environments of their own."""
+    return ", ".join(dict.fromkeys(one for case in cases.values() for one in case["versions"].values()))
+
+
+def page_of(run: Told) -> str:
+    """What the README says of a run: the machine, every bar, every way."""
+    cases = run["cases"]
+    ways = (
+        [f"{name} ({case['units']:,} {case['unit']})", *row]
+        for name, case in cases.items()
+        for row in rows_of_ways(case)
+    )
+    return "\n\n".join([
+        f"Measured {described(run)} Peers: {versions(cases)}.", markdown(JUDGED_COLUMNS, rows_of_judged(cases)),
+        "What each way took; medians, of memory the most:", markdown(("case", *WAY_COLUMNS), ways),
+    ])  # fmt: skip
+
+
+def write_between(page: Path, text: str) -> None:
+    """Puts the text between the page's two marks, in place of what stands there.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}, between which the table would stand")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", "utf-8")
+
+
+def merged(before: Told | None, now: Told) -> dict[str, Any]:
+    """The run, with those cases of an earlier one that it did not run."""
+    kept = {} if before is None else before["cases"]
+    return {**now, "cases": {**kept, **now["cases"]}}
+
+
+def fallen(before: Told, now: Told, tolerance: float) -> Iterator[str]:
+    """What fell by more than the tolerance (a share of it), or was measured before and is not now.
+
+    Cases that `now` did not run are not looked at.
+    """
+    if before["size"] != now["size"]:
+        yield f"nothing to compare: the {before['size']} size before, the {now['size']} size now"
+        return
+    for name, case in now["cases"].items():
+        found = {one["name"]: one for one in case["judged"]}
+        for one in before["cases"].get(name, {"judged": ()})["judged"]:
+            here = found.get(one["name"])
+            if here is None:
+                yield f"{name}: {one['name']}: {one['median']:.2f} before, not measured now"
+            elif here["worth"] < one["worth"] * (1 - tolerance):
+                yield f"{name}: {one['name']}: {one['median']:.2f} before, {here['median']:.2f} now"
