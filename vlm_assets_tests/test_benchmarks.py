@@ -119,7 +119,7 @@ def test_the_tables_name_every_way_and_each_missed_bar() -> None:
 
 def test_the_page_is_written_between_its_marks_again_and_again(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", "utf-8")
+    page.write_text(f"before\n{table.BEGIN}\nbefore it\n{table.END}\nafter\n", "utf-8")
     once = []
     for _ in range(2):
         table.write_between(page, table.page_of(told()))
@@ -127,7 +127,7 @@ def test_the_page_is_written_between_its_marks_again_and_again(tmp_path: Path) -
     assert once[0] == once[1]
     assert once[0].startswith(f"before\n{table.BEGIN}\n\nMeasured 2026-01-15, 2 CPUs (M, x86_64)")
     assert once[0].endswith(f"{table.END}\nafter\n")
-    assert "old" not in once[0]
+    assert "before it" not in once[0]
     assert "Peers: peer 1.0." in once[0]
     page.write_text(f"{table.END}", "utf-8")
     with pytest.raises(ValueError, match="has no lines"):

@@ -100,6 +100,7 @@ def main() -> int:
     peers = Environments((options.peers or base / "peers").absolute())
     for name in options.case or CASES:
         work = base / "work"
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         try:
             result = run_case(CASES[name], work, options.size, options.rounds, peers, _note)
         finally:

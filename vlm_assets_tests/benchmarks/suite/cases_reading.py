@@ -77,7 +77,7 @@ def told_images(_: Inputs, out: Path) -> str:
 def _streaming(*arguments: str) -> Peer:
     return Peer(
         "by_streaming.py", ("numpy", "pyarrow", "pillow", "pyyaml", "requests", "tqdm", "xxhash", "zstd",
-                            "brotli", "python-snappy", "catalogue", "filelock", "boto3"),
+                            "brotli", "python-snappy", "catalogue", "filelock", "typing_extensions"),
         (str(_EPOCHS), *arguments), alone=("mosaicml-streaming",),
     )  # fmt: skip
 

@@ -54,9 +54,11 @@ class Environments:
         if done.exists():
             return python
         shutil.rmtree(folder, ignore_errors=True)
-        install = [str(python), "-m", "pip", "install", "-q"]
+        uv = Path(sys.executable).parent / "uv"  # in a tenth of pip's time, where it is there
+        pip = [str(uv), "pip"] if uv.is_file() else [str(python), "-m", "pip"]
+        install = [*pip, "install", "-q", *(["--python", str(python)] if uv.is_file() else [])]
         try:
-            _said([sys.executable, "-m", "venv", str(folder)])
+            _said([sys.executable, "-m", "venv", *(["--without-pip"] if uv.is_file() else []), str(folder)])
             _said([*install, *peer.requirements])
             if peer.alone:
                 _said([*install, "--no-deps", *peer.alone])

@@ -7,6 +7,7 @@ What is called all the same raises.
 import importlib
 import sys
 import types
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 
 _ROOTS = ("torch", "torchvision", "transformers")
@@ -26,8 +27,8 @@ class _Named(type):
         raise TypeError(f"{cls.__name__} is only a name here: PyTorch is not installed")
 
 
-def _named(name):
-    return _Named(name, (), {})
+def _named(name) -> type:
+    return type.__new__(_Named, name, (), {})
 
 
 class _Module(types.ModuleType):
@@ -45,7 +46,7 @@ class _Dataset:
         return cls
 
 
-class _Finder:
+class _Finder(MetaPathFinder, Loader):
     """Makes every module below `_ROOTS`."""
 
     def find_spec(self, name, path=None, target=None):
