@@ -10,7 +10,8 @@ _STATEMENT = """
 COPY (
     WITH eligible AS (
         SELECT position, rank, second, source, cell, granted
-        FROM read_parquet('{folder}/rows.parquet') JOIN read_parquet('{folder}/cells.parquet') USING (source, label)
+        FROM read_parquet('{folder}/rows.parquet') AS rows
+        JOIN read_parquet('{folder}/cells.parquet') AS cells USING (source, label)
         WHERE min_side_px >= {min_side_px}
     ),
     lowest AS (
