@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from vlm_assets_tests.benchmarks.suite import rounds, table
+from vlm_assets_tests.benchmarks.suite import table
 from vlm_assets_tests.benchmarks.suite.case import PEER_SCRIPTS, Bar, Case, Inputs, Limit, Peer
 from vlm_assets_tests.benchmarks.suite.cases import CASES
 from vlm_assets_tests.benchmarks.suite.cases_allocation import _plan, granted_rows, make_indexes
@@ -210,7 +210,7 @@ def _numbers(folder: Path, _: str) -> Iterator[Inputs]:
 def test_a_way_that_fails_or_gives_something_else_is_out_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds.os, "sync", lambda: None)
+    monkeypatch.setattr("os.sync", lambda: None)
     ways = {
         "first": _gives("3 rows"), "same": _gives("3 rows"), "other": _gives("2 rows"),
         "broken": Peer("raise SystemExit('no room')", ()), "none": Peer("none", ()),

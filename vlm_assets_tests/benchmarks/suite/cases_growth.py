@@ -52,6 +52,7 @@ def _build_slices(folder: Path, keys: list[str]) -> None:
     )
     spec = installation.catalog.source("street")
     listing = read_listing(installation.root, "street")
+    assert listing is not None
     for key in keys:
         build_slice(installation, spec, listing, key)
 
