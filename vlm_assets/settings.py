@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="VLM_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     profile: str = Field("local", description="A name under deploy/profiles, or a path to a YAML file.")
-    catalog: Path | None = Field(None, description="Directory with corpus.yaml and sources/*.yaml.")
+    catalog: Path | None = Field(
+        None, description="Directory with corpus.yaml, sources/*.yaml and perhaps benchmarks/*.yaml."
+    )
     data_root: Path | None = Field(
         None, description="Directory with a .vlm_root marker; all data lies under it."
     )

@@ -1,6 +1,6 @@
 """A small installation in a temporary folder: pictures, catalogue, data root. One function a need."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,21 @@ def fill(folder: Path, count: int, *, start: int = 0, form: str = "JPEG") -> Pat
     return folder
 
 
-def write_catalog(folder: Path, *sources: Mapping[str, Any], corpus: Mapping[str, Any] | None = None) -> Path:
-    """A catalogue directory of these sources, on top of `CORPUS`."""
+def write_catalog(
+    folder: Path,
+    *sources: Mapping[str, Any],
+    corpus: Mapping[str, Any] | None = None,
+    benchmarks: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """A catalogue directory of these sources and benchmarks, on top of `CORPUS`."""
     (folder / "sources").mkdir(parents=True, exist_ok=True)
     (folder / "corpus.yaml").write_text(yaml.safe_dump({**CORPUS, **(corpus or {})}), "utf-8")
     (folder / "sources" / "all.yaml").write_text(yaml.safe_dump({"sources": _plain(list(sources))}), "utf-8")
+    held = folder / "benchmarks" / "all.yaml"
+    held.unlink(missing_ok=True)
+    if benchmarks:
+        held.parent.mkdir(exist_ok=True)
+        held.write_text(yaml.safe_dump({"benchmarks": _plain(list(benchmarks))}), "utf-8")
     return folder
 
 
@@ -70,13 +80,17 @@ def _plain(value: Any) -> Any:
 
 
 def install(
-    base: Path, *sources: Mapping[str, Any], corpus: Mapping[str, Any] | None = None, **settings: Any
+    base: Path,
+    *sources: Mapping[str, Any],
+    corpus: Mapping[str, Any] | None = None,
+    benchmarks: Sequence[Mapping[str, Any]] = (),
+    **settings: Any,
 ) -> Installation:
     """An installation under `base` with these sources; called again, the same data root with the new catalogue."""
     root = base / "data"
     root.mkdir(parents=True, exist_ok=True)
     (root / ".vlm_root").touch()
-    catalog = write_catalog(base / "catalog", *sources, corpus=corpus)
+    catalog = write_catalog(base / "catalog", *sources, corpus=corpus, benchmarks=benchmarks)
     return open_installation(load_settings(None, catalog=catalog, data_root=root, **settings))
 
 

@@ -62,6 +62,42 @@ class SourceTotal(BaseModel):
     """Why nothing was selected; "" where something was."""
 
 
+class BenchmarkFacts(BaseModel):
+    """What one benchmark had to hold rows against."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Of the benchmark, or what stands for the lists of `decontaminate`."""
+    images: int
+    pictures: int
+    """dhashes of images that are not flat."""
+    grams: int
+    """Different runs of words."""
+
+
+class Contamination(BaseModel):
+    """Rows of a source that match a benchmark. A row counts in each way, and for each benchmark, that it matches.
+
+    Counted are rows that no reason before `decontaminate` excludes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    benchmark: str
+    exact: int
+    """With an image of the benchmark."""
+    near: int
+    """With an image like one, and none of it."""
+    text: int
+    """With words in common."""
+    rows: int
+    """In any of these ways: none of them is in the corpus."""
+    examples: tuple[str, ...]
+    """Ids of a few."""
+
+
 class Certificate(Manifest):
     """`grants.json`. Parents stand before children, siblings by name."""
 
@@ -77,6 +113,10 @@ class Certificate(Manifest):
     inputs_hash: str
     nodes: tuple[NodeGrant, ...]
     sources: tuple[SourceTotal, ...]
+    benchmarks: tuple[BenchmarkFacts, ...] = ()
+    """What rows were held against, by name; the lists first."""
+    contamination: tuple[Contamination, ...] = ()
+    """Sources and benchmarks that have rows in common, by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,15 @@ def words_of_hex(hashes: Sequence[str]) -> Words:
     return words[np.lexsort((words[:, 1], words[:, 0]))]
 
 
+def ordered_words(parts: Sequence[Words]) -> Words:
+    """Words of shape (values, 4) of all parts, without repeats, sorted as `contained` needs them."""
+    whole = np.concatenate([np.empty((0, 4), dtype=np.uint64), *parts])
+    ordered = whole[np.lexsort(whole.T[::-1])]
+    new = np.ones(len(ordered), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[new]
+
+
 def contained(words: Words, listed: Words) -> NDArray[np.bool_]:
     """Whether each row of `words` is among `listed` (from `words_of_hex`), on their first 128 bits."""
     found = np.zeros(len(words), dtype=bool)

@@ -20,13 +20,20 @@ from vlm_assets.words.manifest import Listing
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """Committed slices of all enabled sources, sorted, and in words what is declared and not there."""
+    """Committed slices of all enabled sources and benchmarks, and in words what is declared and not there."""
 
     slices: tuple[SupplySlice, ...]
     incomplete: tuple[str, ...]
     """Held sources count with what they have."""
     unannotated: tuple[str, ...] = ()
     """What filters read and is not there, or not of what the slices have now; of held sources too."""
+    benchmarks: tuple[SupplySlice, ...] = ()
+    """Committed slices of all enabled benchmarks, sorted: nothing is drawn from them."""
+
+    @property
+    def everything(self) -> tuple[SupplySlice, ...]:
+        """What a plan is made from: `slices` and `benchmarks`."""
+        return (*self.slices, *self.benchmarks)
 
 
 def gather_supply(installation: Installation) -> Supply:
@@ -49,8 +56,25 @@ def gather_supply(installation: Installation) -> Supply:
         unannotated += lacking
         if not spec.hold:
             incomplete += [*_missing(spec, listing, summary), *lacking]
-    ordered = sorted(slices, key=lambda s: (s.source, s.slice))
-    return Supply(tuple(ordered), tuple(incomplete), tuple(unannotated))
+    benchmarks: list[SupplySlice] = []
+    for spec in installation.catalog.benchmarks:
+        if spec.enabled:
+            found, lacking = _of_benchmark(installation, spec)
+            benchmarks += found
+            incomplete += lacking
+    return Supply(_sorted(slices), tuple(incomplete), tuple(unannotated), _sorted(benchmarks))
+
+
+def _sorted(slices: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
+    return tuple(sorted(slices, key=lambda one: (one.source, one.slice)))
+
+
+def _of_benchmark(installation: Installation, spec: SourceSpec) -> tuple[list[SupplySlice], list[str]]:
+    """What is committed of a benchmark, and in words what is not: rows like it would come in unseen."""
+    listing = read_listing(installation.root, spec.name)
+    summary = summarise_source(installation.root, spec.name)
+    lacking = [] if spec.hold else _missing(spec, listing, summary, "benchmark")
+    return _slices_of(installation, spec, listing, summary), lacking
 
 
 def _wanted(installation: Installation) -> tuple[list[Wanted], list[str]]:
@@ -129,17 +153,20 @@ def _slices_of(
             items_per_slice=one.items_per_slice,
             path=versions / one.version,
             multi_image_rows=one.multi_image_rows,
+            has_words=one.rows_with_text + one.rows_with_messages > 0,
         )
         for name, one in summary.slices.items()
         if listing is None or name in listing.slices
     ]
 
 
-def _missing(spec: SourceSpec, listing: Listing | None, summary: SourceSummary) -> list[str]:
+def _missing(
+    spec: SourceSpec, listing: Listing | None, summary: SourceSummary, what: str = "source"
+) -> list[str]:
     if listing is None:
-        return [f"source {spec.name}: never listed"]
+        return [f"{what} {spec.name}: never listed"]
     missing = [name for name in listing.slices if name not in summary.slices]
     if not missing:
         return []
     shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-    return [f"source {spec.name}: {len(missing)} of {len(listing.slices)} slices never committed: {shown}"]
+    return [f"{what} {spec.name}: {len(missing)} of {len(listing.slices)} slices never committed: {shown}"]

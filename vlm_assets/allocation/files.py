@@ -13,6 +13,7 @@ from vlm_assets.allocation.certificate import Certificate
 from vlm_assets.allocation.examples import EXAMPLES_FILE, Examples, examples_bytes
 from vlm_assets.allocation.inputs import ALGORITHM_VERSION
 from vlm_assets.allocation.manifest import (
+    AllocatedBenchmark,
     AllocatedCell,
     AllocatedShard,
     AllocatedSlice,
@@ -77,6 +78,8 @@ class AllocationPlan:
     """What `inputs_hash` is the sha256 of."""
     examples: Examples
     """Rows that each reason excludes, a few."""
+    benchmarks: tuple[SupplySlice, ...] = ()
+    """Slices that the supply was held against, sorted."""
 
 
 def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
@@ -114,6 +117,12 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
                 selected=len(one.row),
             )
             for one in plan.slices
+        ),
+        benchmarks=tuple(
+            AllocatedBenchmark(
+                source=one.source, slice=one.slice, version=one.version, content_hash=one.content_hash
+            )
+            for one in plan.benchmarks
         ),
         cells=tuple(
             AllocatedCell(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.allocation.supply import SupplySlice, checked_supply
+from vlm_assets.allocation.supply import SupplySlice, checked_benchmarks, checked_supply
 from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import AllocationError
@@ -59,7 +59,8 @@ def inputs_bytes(
 ) -> bytes:
     """Canonical JSON of all that decides the rows and bytes of a target's corpus, and nothing else.
 
-    Order of declaration and way of writing a share (0.5, 1/2) do not matter. `base_dir` is needed where
+    `supply`: committed slices of sources and benchmarks. Order of declaration and way of writing a share (0.5, 1/2)
+    do not matter. `base_dir` is needed where
     `decontaminate` names relative paths. Kept beside the plan: an audit judges the plan by it.
 
     Raises:
@@ -102,6 +103,8 @@ def inputs_bytes(
             for entry in checked_supply(catalog, supply)
             for one in entry.values
         ]
+    if any(spec.enabled for spec in catalog.benchmarks):  # without any, nothing is planned anew
+        content["benchmarks"] = _benchmarks(catalog, supply)
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
@@ -119,6 +122,14 @@ def inputs_hash(
         AllocationError: as `inputs_bytes`.
     """
     return sha256(inputs_bytes(catalog, target, supply, tombstones, base_dir=base_dir)).hexdigest()
+
+
+def _benchmarks(catalog: Catalog, supply: Sequence[SupplySlice]) -> dict[str, list[list[str]]]:
+    """What is committed of each enabled benchmark: slices and their content hashes."""
+    found: dict[str, list[list[str]]] = {spec.name: [] for spec in catalog.benchmarks if spec.enabled}
+    for entry in checked_benchmarks(catalog, supply):
+        found[entry.source].append([entry.slice, entry.content_hash])
+    return found
 
 
 def _quotas(nodes: dict[str, QuotaNode]) -> dict[str, Any]:

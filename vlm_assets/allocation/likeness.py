@@ -1,7 +1,10 @@
 """Near duplicates and near matches of benchmark images, by the distance of their dhashes."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
+from vlm_assets.allocation.benchmarks import Benchmark
 from vlm_assets.allocation.near import Entries, Mask, near_hits
 from vlm_assets.allocation.rows import NO_CELL, Places, RowTable
 from vlm_assets.allocation.sampling import precedence
@@ -9,26 +12,40 @@ from vlm_assets.catalog.spec import CorpusSpec
 from vlm_assets.words.keys import Words
 
 
-def like_benchmark(table: RowTable, pictures: Words, distance: int) -> Places:
-    """Rows, not excluded so far, one of whose images has a dhash within `distance` bits of a listed one.
+def like_benchmarks(
+    table: RowTable, benchmarks: Sequence[Benchmark], asked: Mask, distance: int
+) -> Iterator[tuple[int, Places]]:
+    """Of the rows asked for those with a dhash within `distance` bits of one of a benchmark, by its number.
 
-    Flat images, in the list or among the rows, are like everything and so compared with nothing.
+    Flat images, of a benchmark or among the rows, are like everything and so compared with nothing.
     """
+    pictures = np.unique(np.concatenate([np.empty(0, np.uint64), *(one.pictures for one in benchmarks)]))
     if table.dhash is None or table.comparable is None or not len(pictures):
-        return np.empty(0, dtype=np.int64)
-    places = np.flatnonzero((table.reason == 0) & table.comparable)
+        return
+    places = np.flatnonzero(asked & table.comparable)
     owners = np.concatenate((places, *(rows for rows, _ in table.further)))
     hashes = np.concatenate((table.dhash[places], *(words for _, words in table.further)))
     values, inverse = np.unique(hashes, return_inverse=True)
+    # All benchmarks at once, then each among the few that are like one of them.
+    hit = _near(pictures, values, distance)[inverse]
+    owners, hashes = owners[hit], hashes[hit]
+    owners, hashes = owners[asked[owners]], hashes[asked[owners]]
+    values, inverse = np.unique(hashes, return_inverse=True)
+    for number, one in enumerate(benchmarks):
+        found = np.unique(owners[_near(one.pictures, values, distance)[inverse]])
+        if len(found):
+            yield number, found
+
+
+def _near(pictures: Words, values: Words, distance: int) -> Mask:
+    """Which of the values are within `distance` bits of a picture; both without repeats."""
+    sizes = [len(pictures), len(values)]
     entries = Entries(
         value=np.concatenate((pictures, values)),
-        candidate=np.repeat([True, False], [len(pictures), len(values)]),
-        query=np.repeat([False, True], [len(pictures), len(values)]),
+        candidate=np.repeat([True, False], sizes),
+        query=np.repeat([False, True], sizes),
     )
-    hit = near_hits(entries, distance)[len(pictures) :]
-    like: Places = np.unique(owners[hit[inverse]])
-    found: Places = like[table.reason[like] == 0]
-    return found
+    return near_hits(entries, distance)[len(pictures) :]
 
 
 def near_duplicates(table: RowTable, corpus: CorpusSpec, places: Places) -> Places:

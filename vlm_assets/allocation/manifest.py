@@ -41,6 +41,17 @@ class AllocatedSlice(BaseModel):
     selected: int
 
 
+class AllocatedBenchmark(BaseModel):
+    """One slice of a benchmark that the supply was held against."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    slice: str
+    version: str
+    content_hash: str
+
+
 class AllocatedCell(BaseModel):
     """One source in one subcategory: what its rows are called in the corpus, and how many there are."""
 
@@ -69,6 +80,8 @@ class AllocationManifest(Manifest):
     slices: tuple[AllocatedSlice, ...]
     """The whole supply, sorted by (source, slice). `plan.arrow` counts into it, and has a batch for each slice
     with selected rows, in this order."""
+    benchmarks: tuple[AllocatedBenchmark, ...] = ()
+    """What no row may be like, sorted by (source, slice)."""
     cells: tuple[AllocatedCell, ...]
     """Sorted by (category, subcategory, source). `plan.arrow` counts into it."""
     excluded: dict[str, int]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm_assets.allocation.benchmarks import Benchmark, read_benchmarks
 from vlm_assets.allocation.certificate import (
     Certificate,
     Figures,
@@ -16,15 +17,17 @@ from vlm_assets.allocation.certificate import (
     shortfall_table,
     source_totals,
 )
+from vlm_assets.allocation.contamination import benchmark_facts, contamination_of, exclude_contaminated
 from vlm_assets.allocation.duplicates import exact_duplicates
 from vlm_assets.allocation.examples import excluded_examples
 from vlm_assets.allocation.files import AllocationPlan, PlannedSlice, read_plan, write_plan
-from vlm_assets.allocation.inputs import decontamination_files, inputs_bytes, target_rows
-from vlm_assets.allocation.likeness import like_benchmark, near_duplicates
+from vlm_assets.allocation.gram_memory import GramMemory
+from vlm_assets.allocation.inputs import inputs_bytes, target_rows
+from vlm_assets.allocation.likeness import near_duplicates
 from vlm_assets.allocation.reasons import ExclusionReason
-from vlm_assets.allocation.rows import NO_CELL, Cell, Places, RowReader, RowTable, read_decontamination
+from vlm_assets.allocation.rows import NO_CELL, Cell, Places, RowReader, RowTable
 from vlm_assets.allocation.sampling import by_rank, outside_lowest_keys, select_lowest
-from vlm_assets.allocation.supply import SupplySlice, checked_supply
+from vlm_assets.allocation.supply import SupplySlice, checked_benchmarks, checked_supply
 from vlm_assets.allocation.tree import (
     CellSupply,
     Node,
@@ -49,11 +52,14 @@ def plan_allocation(
     tombstones: Tombstones,
     *,
     base_dir: Path | None,
+    memory: GramMemory | None = None,
 ) -> AllocationPlan:
     """Exactly as many rows as the quotas, the supply and `shortfall` allow, the same for equal inputs.
 
-    Reads index files and decontamination lists (relative ones under `base_dir`, the catalogue's folder), writes
-    nothing. Memory: about 60 bytes a row.
+    `supply`: committed slices of sources, to draw from, and of benchmarks. Reads index files, decontamination lists
+    (relative ones under `base_dir`, the catalogue's folder), and words where a benchmark has some and `memory` does
+    not know; writes nothing but what `memory` keeps.
+    Memory: about 60 bytes a row.
 
     Raises:
         AllocationError: no such target; damaged inputs, or a list that changes while it is read; `shortfall: fail`
@@ -62,10 +68,11 @@ def plan_allocation(
     corpus = catalog.corpus
     rows_wanted = target_rows(catalog, target)
     ordered_supply = checked_supply(catalog, supply)
-    inputs = inputs_bytes(catalog, target, ordered_supply, tombstones, base_dir=base_dir)
+    inputs = inputs_bytes(catalog, target, supply, tombstones, base_dir=base_dir)
     digest = sha256(inputs).hexdigest()
-    table, by_key = eligible_rows(catalog, ordered_supply, tombstones, base_dir=base_dir)
-    if inputs_bytes(catalog, target, ordered_supply, tombstones, base_dir=base_dir) != inputs:
+    benchmarks = read_benchmarks(catalog, supply, base_dir=base_dir)
+    table, by_key = eligible_rows(catalog, ordered_supply, tombstones, benchmarks, memory or GramMemory())
+    if inputs_bytes(catalog, target, supply, tombstones, base_dir=base_dir) != inputs:
         raise AllocationError(
             f"target {target}: a list of `decontaminate` changed while it was read; plan again"
         )
@@ -96,6 +103,8 @@ def plan_allocation(
             _selected_by_source(slices),
             nodes,
         ),
+        benchmarks=benchmark_facts(benchmarks),
+        contamination=contamination_of(table, benchmarks, corpus.seed),
     )
     return AllocationPlan(
         corpus=corpus.name,
@@ -115,19 +124,23 @@ def plan_allocation(
         tombstones=tuple(sorted(tombstones.hashes)),
         inputs=inputs,
         examples=excluded_examples(table, corpus.seed),
+        benchmarks=checked_benchmarks(catalog, supply),
     )
 
 
 def eligible_rows(
-    catalog: Catalog, supply: Sequence[SupplySlice], tombstones: Tombstones, *, base_dir: Path | None
+    catalog: Catalog,
+    supply: Sequence[SupplySlice],
+    tombstones: Tombstones,
+    benchmarks: Sequence[Benchmark],
+    memory: GramMemory,
 ) -> tuple[RowTable, Places]:
     """The table with every exclusion marked, and the rows that remain, by rank. No target takes part."""
     corpus = catalog.corpus
-    listed, pictures = read_decontamination(decontamination_files(corpus, base_dir))
     bits = max((corpus.dedup.bits_of(name) for name in corpus.quotas), default=0)
-    reader = RowReader(catalog, tombstones, with_dhash=bits > 0 or len(pictures) > 0, decontaminate=listed)
-    table = reader.read(supply)
-    table.exclude(like_benchmark(table, pictures, corpus.decontaminate_bits), ExclusionReason.DECONTAMINATE)
+    with_dhash = bits > 0 or any(len(one.pictures) for one in benchmarks)
+    table = RowReader(catalog, tombstones, with_dhash=with_dhash, benchmarks=benchmarks).read(supply)
+    exclude_contaminated(table, benchmarks, corpus.decontaminate_bits, memory)
     for spec in catalog.sources:
         if spec.max_samples is not None and spec.name in table.sources:
             begin, end = table.sources[spec.name]

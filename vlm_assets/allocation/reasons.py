@@ -19,7 +19,7 @@ class ExclusionReason(StrEnum):
     TOO_LARGE = "too_large"
     """The row alone does not fit into a shard of `max_bytes`."""
     DECONTAMINATE = "decontaminate"
-    """One of its images is a benchmark image, or within `decontaminate_bits` of one."""
+    """One of its images is a benchmark's, or within `decontaminate_bits` of one, or it shares 13 words in a row."""
     MAX_SAMPLES = "max_samples"
     """Not among the source's `max_samples` distinct row keys of lowest rank."""
     DUPLICATE = "duplicate"

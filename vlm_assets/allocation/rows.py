@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vlm_assets.allocation.benchmarks import Benchmark, Way, telling
 from vlm_assets.allocation.columns import (
     contained,
     hash_words,
@@ -19,6 +18,7 @@ from vlm_assets.allocation.columns import (
     id_digests,
     index_batches,
     numbers,
+    ordered_words,
     validity,
     words_of_hex,
 )
@@ -34,13 +34,12 @@ from vlm_assets.words.schema import NO_WORDS
 from vlm_assets.words.tombstones import Tombstones
 
 NO_CELL: Final = 0xFFFF_FFFF
-_FLAT_BITS: Final = (5, 59)
-"""A dhash with fewer or more bits set shows a flat image and says nothing about likeness."""
-
 _NO_WORDS: Final = np.frombuffer(NO_WORDS, dtype="<u8")[0]
 
 Places = NDArray[np.int64]
 """Row numbers of a `RowTable`."""
+Match = tuple[int, Way, Places]
+"""Number of a benchmark, and rows that match it in this way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,8 @@ class RowTable:
     """Rows of each source: first, and one past the last."""
     missing: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """By filter: rows that no earlier reason excludes and that lack a value it needs, a number a cell."""
+    matches: list[Match] = field(default_factory=list)
+    """Rows that `decontaminate` excludes, by benchmark and way."""
 
     @property
     def rows(self) -> int:
@@ -154,7 +155,8 @@ def _fixed_subcategories(spec: SourceSpec) -> frozenset[str] | None:
 class RowReader:
     """Reads the supply into a `RowTable`, one batch at a time, and tests the reasons up to `decontaminate`.
 
-    `with_dhash`: also keep what nearness needs. `decontaminate`: hex hashes to exclude for that reason.
+    `with_dhash`: also keep what nearness needs. `benchmarks`: whose images to exclude; pictures and grams are not
+    looked at here.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class RowReader:
         tombstones: Tombstones,
         *,
         with_dhash: bool = False,
-        decontaminate: Sequence[str] = (),
+        benchmarks: Sequence[Benchmark] = (),
     ) -> None:
         self._corpus = catalog.corpus
         self._specs = {spec.name: spec for spec in catalog.sources}
@@ -175,7 +177,8 @@ class RowReader:
         }
         self._tombstoned = words_of_hex(sorted(tombstones.image_sha256))
         self._tombstoned_ids = tombstones.ids
-        self._decontaminate = words_of_hex(decontaminate)
+        self._benchmarks = benchmarks
+        self._decontaminate = ordered_words([one.images for one in benchmarks])
         self._room_bytes = _room_bytes(catalog.corpus, self._cells)
         self._reasons = reasons_of(catalog.corpus.filters)
         self._filters = RowFilters(catalog)
@@ -262,11 +265,13 @@ class RowReader:
         if table.dhash is not None and table.comparable is not None and table.silent is not None:
             column = batch.column("dhash")
             table.dhash[span] = numbers(column)
-            table.comparable[span] = validity(column) & _telling(table.dhash[span])
+            table.comparable[span] = validity(column) & telling(table.dhash[span])
             table.silent[span] = hash_words(batch.column("messages_sha256"))[:, 0] == _NO_WORDS
             if entry.multi_image_rows:
                 table.further.append(_further_pictures(batch.column("image_facts"), begin))
         self._exclude(table, span, self._tests(entry, batch, table.cell[span]))
+        if len(self._decontaminate):
+            self._note_matches(table, span, batch)
         self._count_missing(table, entry, span)
 
     def _add_keys(self, table: RowTable, span: slice, batch: pa.RecordBatch) -> None:
@@ -326,6 +331,17 @@ class RowReader:
         for name, holds in tests.items():
             reason[holds & (reason == 0)] = table.code(name)
 
+    def _note_matches(self, table: RowTable, span: slice, batch: pa.RecordBatch) -> None:
+        """Which benchmarks the rows have images of that are excluded for it."""
+        rows = np.flatnonzero(table.reason[span] == table.code(ExclusionReason.DECONTAMINATE))
+        if not len(rows):
+            return
+        excluded = batch.take(pa.array(rows))
+        for number, one in enumerate(self._benchmarks):
+            found = rows[_with_image_of(excluded, one.images)]
+            if len(found):
+                table.matches.append((number, Way.EXACT, span.start + found))
+
     def _count_missing(self, table: RowTable, entry: SupplySlice, span: slice) -> None:
         """Of the rows that no reason before the filter excludes."""
         reason = table.reason[span]
@@ -359,15 +375,8 @@ def _further_pictures(facts: pa.ListArray, begin: int) -> tuple[Places, Words]:
     owners, images = _images_of(facts)
     column = images.field("dhash")
     values = numbers(column)
-    kept = validity(column) & _telling(values)
+    kept = validity(column) & telling(values)
     return begin + owners[kept], values[kept]
-
-
-def _telling(values: Words) -> NDArray[np.bool_]:
-    """Hashes that are not of a flat image."""
-    ones = np.bitwise_count(values)
-    told: NDArray[np.bool_] = (ones >= _FLAT_BITS[0]) & (ones <= _FLAT_BITS[1])
-    return told
 
 
 def _room_bytes(corpus: CorpusSpec, cells: Sequence[Cell]) -> NDArray[np.int64]:
@@ -378,31 +387,3 @@ def _room_bytes(corpus: CorpusSpec, cells: Sequence[Cell]) -> NDArray[np.int64]:
     ]
     rooms = [corpus.shard.max_bytes - fixed - size_bytes for size_bytes in assigned]
     return np.array([*rooms, np.iinfo(np.int64).max], dtype=np.int64)
-
-
-def read_decontamination(paths: Sequence[Path]) -> tuple[list[str], Words]:
-    """Hashes of benchmark images from parquet files: hex image_sha256, and dhashes of images that are not flat.
-
-    A file has one of the columns `image_sha256` (hex) and `dhash` (unsigned), or both; nulls are skipped.
-
-    Raises:
-        AllocationError: a file is no parquet, or has neither column.
-    """
-    hashes: set[str] = set()
-    pictures: list[Words] = [np.empty(0, dtype=np.uint64)]
-    for path in paths:
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise AllocationError(f"decontaminate: {path}: {error}") from error
-        if not {"image_sha256", "dhash"} & set(table.column_names):
-            raise AllocationError(
-                f"decontaminate: {path}: expected a column image_sha256 or dhash, got {', '.join(table.column_names)}"
-            )
-        if "image_sha256" in table.column_names:
-            hashes.update(value for value in table.column("image_sha256").to_pylist() if value is not None)
-        if "dhash" in table.column_names:
-            values = table.column("dhash").drop_null().to_pylist()
-            pictures.append(np.array([int(value) & (2**64 - 1) for value in values], dtype=np.uint64))
-    words = np.unique(np.concatenate(pictures))
-    return sorted(hashes), words[_telling(words)]

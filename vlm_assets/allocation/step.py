@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_assets.allocation.committed import Supply, gather_supply
+from vlm_assets.allocation.gram_memory import GramMemory
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.allocation.plan import plan_allocation, write_plan
@@ -92,13 +93,16 @@ def allocate(
         supply = complete_supply(installation)
         tombstones = planned_takedowns(installation.root, locked)
         base = installation.catalog_dir
-        wanted = inputs_hash(installation.catalog, target, supply.slices, tombstones, base_dir=base)
+        wanted = inputs_hash(installation.catalog, target, supply.everything, tombstones, base_dir=base)
         current = current_version(link)
         if current is not None:
             manifest = read_manifest(current, AllocationManifest)
             if manifest.inputs_hash == wanted:
                 return AllocationOutcome(manifest, current, reused=True)
-        plan = plan_allocation(installation.catalog, target, supply.slices, tombstones, base_dir=base)
+        plan = plan_allocation(
+            installation.catalog, target, supply.everything, tombstones,
+            base_dir=base, memory=GramMemory(installation.root, keep=True),
+        )  # fmt: skip
         staging = link.parent / STAGING / target
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a plan may draw from: the committed slices of enabled sources."""
+"""What a plan may draw from, and what it must keep out: committed slices of enabled sources and benchmarks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ class SupplySlice:
     """Where it is 0, no list of the index is read but by filters."""
     values: tuple[SliceValues, ...] = ()
     """Of the annotations that filters read, as far as they are there for this content; by name."""
+    has_words: bool = True
+    """Where it is False, no row has text or messages."""
 
     @classmethod
     def of(cls, manifest: SliceManifest, path: Path) -> "SupplySlice":
@@ -50,16 +52,30 @@ class SupplySlice:
             items_per_slice=manifest.items_per_slice,
             path=path,
             multi_image_rows=manifest.multi_image_rows,
+            has_words=manifest.rows_with_text + manifest.rows_with_messages > 0,
         )
 
 
-def checked_supply(catalog: Catalog, supply: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
-    """The supply sorted by (source, slice).
+def checked_supply(catalog: Catalog, slices: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
+    """Those of the slices that a corpus is made of, none of a benchmark, sorted by (source, slice).
 
     Raises:
         AllocationError: a slice twice, or of a source that the catalogue disables or does not have.
     """
-    enabled = {spec.name for spec in catalog.sources if spec.enabled}
+    return tuple(one for one in _checked(catalog, slices) if not catalog.is_benchmark(one.source))
+
+
+def checked_benchmarks(catalog: Catalog, slices: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
+    """Those of the slices that no corpus may hold, of benchmarks, sorted by (source, slice).
+
+    Raises:
+        AllocationError: as `checked_supply`.
+    """
+    return tuple(one for one in _checked(catalog, slices) if catalog.is_benchmark(one.source))
+
+
+def _checked(catalog: Catalog, supply: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
+    enabled = {spec.name for spec in catalog.fetched if spec.enabled}
     foreign = sorted({entry.source for entry in supply} - enabled)
     if foreign:
         raise AllocationError(

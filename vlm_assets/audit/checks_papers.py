@@ -174,11 +174,23 @@ def _of_rows(recount: Recount, counts: _Counts) -> dict[str, Any]:
         "domains.by_bytes": _by_bytes(domains),
         "licences": licence_figures(recount),
         "processing.excluded": _excluded(recount),
+        **_contamination(recount),
         "processing.takedowns": {
             "before_the_plan": len(evidence.plan.tombstones), "since": len(evidence.corpus.tombstones)
         },
         "processing.rows_taken_down_since": evidence.corpus.holes,
     }  # fmt: skip
+
+
+def _contamination(recount: Recount) -> dict[str, Any]:
+    """Rows that match a benchmark; nothing where takedowns took what told so, or the plan is of a time before."""
+    if recount.supply.unsure or "contamination" not in recount.evidence.grants:
+        return {}
+    lines = [
+        {"source": source, "benchmark": benchmark, **counts}
+        for (source, benchmark), counts in sorted(recount.supply.contamination.items())
+    ]
+    return {"processing.contamination": lines}
 
 
 def _excluded(recount: Recount) -> dict[str, int]:

@@ -13,8 +13,7 @@ from vlm_assets.audit.duplicates import any_repeated
 from vlm_assets.audit.evidence import UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
-from vlm_assets.audit.supply import benchmark_files, near_benchmark, read_benchmark
-from vlm_assets.audit.words import I64, Bool, among, ranks
+from vlm_assets.audit.words import I64, Bool, ranks
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.words.layout import MANIFEST, VERSIONS
 from vlm_assets.words.schema import CONTENT_COLUMNS
@@ -192,31 +191,6 @@ def check_duplicates(recount: Recount) -> Verdict:
         f"{count} selected rows that should have been dropped, {len(same)} repeated keys",
         examples[:MAX_EXAMPLES],
         max(count, len(same)),
-    )
-
-
-def check_decontamination(recount: Recount) -> Verdict:
-    """Against the lists by sha256 and dhash."""
-    rules = recount.evidence.rules
-    lists = rules.content["decontaminate"]
-    if not lists:
-        return Verdict("nothing: no `decontaminate` list", "not looked for")
-    benchmark = read_benchmark(benchmark_files(recount.evidence, rules))
-    place = np.flatnonzero(recount.present > 0)
-    supply = recount.supply
-    bad: Bool = among(supply.sha[place], benchmark.sha)
-    if supply.dhash is not None and supply.telling is not None and len(benchmark.dhash):
-        tells = np.flatnonzero(supply.telling[place])
-        bits = rules.content["decontaminate_bits"]
-        bad[tells] |= near_benchmark(supply.dhash[place[tells]], benchmark, bits)
-    count, examples = selected_though(recount, "decontaminate")
-    found = place[bad]
-    examples += [f"{name}: a benchmark image" for name in recount.names_of(found)]
-    return Verdict(
-        f"no image of the {len(lists)} lists ({len(benchmark.sha)} sha256, {len(benchmark.dhash)} dhash)",
-        f"{len(found)} benchmark images present, {count} selected",
-        examples[:MAX_EXAMPLES],
-        max(len(found), count),
     )
 
 

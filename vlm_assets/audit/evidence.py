@@ -229,8 +229,9 @@ class Evidence:
         catalog = self.installation.catalog
         try:
             return declared_rules(
-                catalog, self.target, self._supply_now(), self.tombstones.names, self.installation.catalog_dir
-            )
+                catalog, self.target, self._supply_now(), self.tombstones.names, self.installation.catalog_dir,
+                benchmarks=self._benchmarks_now(),
+            )  # fmt: skip
         except (KeyError, OSError) as error:
             raise UnjudgedError(f"the inputs of {self.target} cannot be told: {error}") from error
 
@@ -254,6 +255,19 @@ class Evidence:
                 if listing is None or name in listing.slices
             ]
         return entries
+
+    def _benchmarks_now(self) -> dict[str, list[list[str]]]:
+        """Committed slices of the enabled benchmarks, with their content hashes, by name."""
+        found: dict[str, list[list[str]]] = {}
+        for spec in self.installation.catalog.benchmarks:
+            if spec.enabled:
+                listing = read_listing(self.root, spec.name)
+                found[spec.name] = [
+                    [name, one.content_hash]
+                    for name, one in sorted(summarise_source(self.root, spec.name).slices.items())
+                    if listing is None or name in listing.slices
+                ]
+        return found
 
     def _wanted_annotations(self) -> list[Wanted]:
         """Those that filters of the catalogue name."""
@@ -322,18 +336,27 @@ class Evidence:
 
     def _find(self, claim: SliceClaim) -> FoundSlice:
         """The version of the plan, or the current one where its content is the same (after a takedown)."""
-        planned = self.root.source(claim.source) / VERSIONS / claim.version
-        current = current_version(self.root.slice(claim.source, claim.slice))
-        for directory in (planned, current):
+        return FoundSlice(
+            claim, *self.content_of(claim.source, claim.slice, claim.content_hash, claim.version)
+        )
+
+    def content_of(
+        self, source: str, key: str, content_hash: str, version: str | None = None
+    ) -> tuple[Path, SliceManifest] | tuple[None, None]:
+        """A version of a slice that has this content: that one, or the current one, or (none named) any."""
+        versions = self.root.source(source) / VERSIONS
+        current = current_version(self.root.slice(source, key))
+        others = sorted(versions.glob("*")) if version is None else [versions / version]
+        for directory in (current, *others) if version is None else (*others, current):
             if directory is None or not (directory / MANIFEST).is_file():
                 continue
             try:
                 manifest = SliceManifest.from_bytes((directory / MANIFEST).read_bytes())
             except ValidationError:
                 continue
-            if manifest.content_hash == claim.content_hash:
-                return FoundSlice(claim, directory, manifest)
-        return FoundSlice(claim, None, None)
+            if manifest.content_hash == content_hash and manifest.slice == key:
+                return directory, manifest
+        return None, None
 
     @cached_property
     def plan_rows(self) -> PlanRows:

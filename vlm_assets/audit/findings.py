@@ -67,7 +67,7 @@ class FindingName(StrEnum):
     DUPLICATES = "duplicates"
     """No two rows are duplicates under the declared policy, and the copy of highest precedence stayed."""
     DECONTAMINATION = "decontamination"
-    """No row is a benchmark image."""
+    """No row has images, pictures or words of a benchmark, and what was excluded for each is as the plan claims."""
     TOMBSTONES = "tombstones"
     """Nothing that was taken down is there, in the corpus or with its content in a slice."""
     STALENESS = "staleness"

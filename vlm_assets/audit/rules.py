@@ -136,9 +136,15 @@ def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def declared_rules(
-    catalog: Catalog, target: str, supply: Sequence[SupplyEntry], tombstones: Sequence[str], catalog_dir: Path
+    catalog: Catalog,
+    target: str,
+    supply: Sequence[SupplyEntry],
+    tombstones: Sequence[str],
+    catalog_dir: Path,
+    *,
+    benchmarks: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Rules:
-    """The inputs as catalogue and data root have them now.
+    """The inputs as catalogue and data root have them now. `benchmarks`: slices and content hashes of each.
 
     Raises:
         KeyError: no such target.
@@ -161,6 +167,7 @@ def declared_rules(
     return Rules(
         {
             **filters,
+            **({"benchmarks": benchmarks} if benchmarks else {}),
             "algorithm": ALGORITHM,
             "seed": corpus.seed,
             "rows": corpus.targets[target],

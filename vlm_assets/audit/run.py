@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from vlm_assets.audit import (
+    checks_benchmarks,
     checks_files,
     checks_papers,
     checks_plan,
@@ -127,7 +128,8 @@ def _judge_all(
 
 def _checks() -> Mapping[FindingName, Callable[..., Verdict]]:
     modules = (
-        checks_files, checks_papers, checks_plan, checks_rows, checks_slices, checks_state, checks_upstream,
+        checks_benchmarks, checks_files, checks_papers, checks_plan, checks_rows, checks_slices, checks_state,
+        checks_upstream,
     )  # fmt: skip
     found = {name: function for module in modules for name, function in vars(module).items()}
     return {name: found[f"check_{name}"] for name in finding_names()}

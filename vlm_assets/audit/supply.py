@@ -1,25 +1,34 @@
 """The whole supply counted again: which rows are excluded for which reason, and what remains in each cell."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vlm_assets.audit.corpus_rows import images_of, with_image_of
+from vlm_assets.audit.benchmarks import (
+    Benchmark,
+    Matches,
+    grams_of,
+    has_words,
+    near_benchmark,
+    planned_benchmarks,
+    with_picture_of,
+)
+from vlm_assets.audit.corpus_rows import with_image_of
 from vlm_assets.audit.duplicates import Precedence, exact_duplicates, near_duplicates, with_other_words
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.filters import FilterRecount
-from vlm_assets.audit.near import near_pairs, telling
+from vlm_assets.audit.grams import held
+from vlm_assets.audit.near import telling
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64, Bool, fixed_words, numbers, ranks, words_of
 from vlm_assets.store.slices import INDEX_FILE
@@ -28,14 +37,6 @@ _WINDOW_OVERHEAD: Final = 16 * 1024
 _SHARD_OVERHEAD: Final = 64 * 1024
 _CHUNK: Final = 1_000_000
 _NO_WORDS: Final = np.frombuffer(sha256(b"").digest()[:16], "<u8")
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """Images that must not be in the corpus: first words of their sha256, and their telling dhashes."""
-
-    sha: U64
-    dhash: U64
 
 
 @dataclass(slots=True)
@@ -61,7 +62,11 @@ class SupplyRows:
     silent: Bool | None
     """Rows without messages."""
     unsure: int = 0
-    """Rows that were taken down since the plan, and with them the values that told whether a filter excluded them."""
+    """Rows taken down since the plan, and with them what told whether a filter or a benchmark excluded them."""
+    contamination: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    """By source and benchmark: rows in common, `exact`, `near`, `text`, and `rows` in any way."""
+    benchmarks: Sequence[Benchmark] = ()
+    """What they were held against."""
 
     def code(self, reason: str) -> int:
         """What `reason` holds where a row is excluded for it."""
@@ -76,6 +81,10 @@ class SupplyRows:
     def excluded(self, reason: str) -> Bool:
         """Rows that are excluded for this reason."""
         return np.asarray(self.reason == self.code(reason))
+
+    def excluded_in(self, span: slice, reason: str) -> Bool:
+        """Those of a span that are."""
+        return np.asarray(self.reason[span] == self.code(reason))
 
 
 class SupplyReader:
@@ -105,7 +114,14 @@ class SupplyReader:
         self._images_since, self._ids_since = words_of(since.image_sha256), sorted(since.ids)
         takedowns = evidence.takedowns(evidence.plan.tombstones)
         self._images_down, self._ids_down = words_of(takedowns.image_sha256), sorted(takedowns.ids)
-        self._benchmark = read_benchmark(benchmark_files(evidence, self._rules))
+        self._benchmarks = planned_benchmarks(evidence)
+        self._benchmark_sha = np.concatenate(
+            [np.empty((0, 2), np.uint64), *(b.sha for b in self._benchmarks)]
+        )
+        pictures = [np.empty(0, np.uint64), *(b.dhash for b in self._benchmarks)]
+        self._benchmark_dhash = np.unique(np.concatenate(pictures))
+        self._matches = Matches()
+        self._silenced: list[I64] = []
         self._cells: list[tuple[str, str, str]] = []
         self._cell_numbers: dict[tuple[str, str], int] = {}
         self._new_cell = Lock()
@@ -116,7 +132,7 @@ class SupplyReader:
     def _no_rows(self) -> SupplyRows:
         """Room for all rows."""
         total = int(self._starts[-1])
-        with_dhash = self._rules.max_near_bits > 0 or len(self._benchmark.dhash) > 0
+        with_dhash = self._rules.max_near_bits > 0 or len(self._benchmark_dhash) > 0
         words = np.empty((total, 2), np.uint64)
         return SupplyRows(
             sha=words,
@@ -137,7 +153,7 @@ class SupplyReader:
         columns = ["images_sha256", "row_bytes"]
         if rules.exact != "none":
             columns.append("content_sha256")
-        listed = (self._images_down, self._benchmark.sha, self._benchmark.dhash, self._images_since)
+        listed = (self._images_down, self._benchmark_sha, self._benchmark_dhash, self._images_since)
         if found.has_lists and any(map(len, listed)):
             columns.append("image_facts")
         if rules.sources[found.claim.source]["subcategory"] is None:
@@ -146,7 +162,8 @@ class SupplyReader:
             columns.append("min_side_px")
         if self._rows.dhash is not None:
             columns += ["dhash", "messages_sha256"]
-        if rules.exact == "none" or self._down_in(found):
+        gone = _of_slice(found, self._ids_since) if self._reads_words(found) else ()
+        if rules.exact == "none" or self._down_in(found) or gone:
             columns.append("id")
         return [*columns, *self._filters.columns(found)]
 
@@ -177,6 +194,7 @@ class SupplyReader:
             reason[holds & (reason == 0)] = rows.code(name)
         if len(self._images_since) or self._ids_since:
             self._without_values(found, batch, sha, reason, span)
+        self._note_matches(found, span, batch)
 
     def entered(self, number: int, count: int) -> None:
         """All rows of a slice were entered; there are so many in its index."""
@@ -200,6 +218,11 @@ class SupplyReader:
         rows.unsure = self._unsure
         self._number_cells(rows)
         self._mark_near_benchmark(rows)
+        self._mark_grams(rows)
+        slices = zip(self._slices, self._starts.tolist(), self._starts[1:].tolist(), strict=False)
+        spans = [(one.claim.source, begin, end) for one, begin, end in slices]
+        rows.benchmarks = self._benchmarks
+        rows.contamination = self._matches.by_source(self._benchmarks, spans)
         self._mark_max_samples(rows)
         if self._rules.exact != "none":
             self._mark_duplicates(rows, threads)
@@ -276,23 +299,28 @@ class SupplyReader:
         planned = numbers(batch.column("row_bytes")) + extra[cell]
         most = content["shard"]["max_bytes"] - _WINDOW_OVERHEAD - _SHARD_OVERHEAD
         yield "too_large", (planned > most) & (cell >= 0)
-        if len(self._benchmark.sha):
-            yield "decontaminate", with_image_of(batch, sha, self._benchmark.sha)
-        if "image_facts" in batch.schema.names and len(self._benchmark.dhash):
-            yield "decontaminate", self._with_picture_of(batch)
+        if len(self._benchmark_sha):
+            yield "decontaminate", with_image_of(batch, sha, self._benchmark_sha)
+        if "image_facts" in batch.schema.names and len(self._benchmark_dhash):
+            bits = content["decontaminate_bits"]
+            yield "decontaminate", with_picture_of(batch, self._benchmark_dhash, bits)
 
     def _without_values(
         self, found: FoundSlice, batch: pa.RecordBatch, sha: U64, reason: NDArray[np.uint8], span: slice
     ) -> None:
-        """Rows that were taken down since the plan have no values any more: the plan is believed.
+        """Rows that were taken down since the plan have no values and no words any more: the plan is believed.
 
         One that it selects passed the filters. One that it does not may have failed one, and is taken to have.
         """
-        if self._planned is None or not self._filters.reads_values(found):
+        if self._planned is None or not (self._filters.reads_values(found) or self._reads_words(found)):
             return
         down = with_image_of(batch, sha, self._images_since)
         if ids := _of_slice(found, self._ids_since):
             down |= pc.is_in(batch.column("id"), value_set=pa.array(ids)).to_numpy(zero_copy_only=False)
+        if self._reads_words(found):
+            self._silenced.append(span.start + np.flatnonzero(down & ~self._planned[span]))
+        if not self._filters.reads_values(found):
+            return
         first, last = self._rows.filter_codes
         passed = (reason == 0) | (reason >= first)
         reason[down & self._planned[span] & passed] = 0
@@ -301,25 +329,53 @@ class SupplyReader:
         with self._new_cell:
             self._unsure += int(unsure.sum())
 
-    def _with_picture_of(self, batch: pa.RecordBatch) -> Bool:
-        """Records of several images one of which is near a benchmark image."""
-        owners, _, facts = images_of(batch)
-        column = facts.field("dhash")
-        values = numbers(column).astype(np.uint64)
-        known = column.is_valid().to_numpy(zero_copy_only=False) & telling(values)
-        near = near_benchmark(values[known], self._benchmark, self._rules.content["decontaminate_bits"])
-        found = np.zeros(batch.num_rows, bool)
-        found[owners[known][near]] = True
-        return found
+    def _note_matches(self, found: FoundSlice, span: slice, batch: pa.RecordBatch) -> None:
+        """Which benchmarks have images of the rows that are excluded for one, or like those of records of several."""
+        rows = self._rows
+        at = np.flatnonzero(rows.excluded_in(span, "decontaminate"))
+        if not len(at):
+            return
+        some, sha, places = batch.take(pa.array(at)), rows.sha[span][at], span.start + at
+        bits = self._rules.content["decontaminate_bits"]
+        for number, one in enumerate(self._benchmarks):
+            self._matches.add(number, "exact", places[with_image_of(some, sha, one.sha)])
+            if found.has_lists:
+                self._matches.add(number, "near", places[with_picture_of(some, one.dhash, bits)])
 
     def _mark_near_benchmark(self, rows: SupplyRows) -> None:
-        if rows.dhash is None or rows.telling is None or not len(self._benchmark.dhash):
+        if rows.dhash is None or rows.telling is None:
             return
-        open_rows = np.flatnonzero((rows.reason == 0) & rows.telling)
-        near = near_benchmark(
-            rows.dhash[open_rows], self._benchmark, self._rules.content["decontaminate_bits"]
-        )
-        rows.reason[open_rows[near]] = rows.code("decontaminate")
+        code, bits = rows.code("decontaminate"), self._rules.content["decontaminate_bits"]
+        at = np.flatnonzero(((rows.reason == 0) | (rows.reason == code)) & rows.telling)
+        for number, one in enumerate(self._benchmarks):
+            if len(one.dhash):
+                near = at[near_benchmark(rows.dhash[at], one.dhash, bits)]
+                rows.reason[near] = code
+                self._matches.add(number, "near", near)
+
+    def _mark_grams(self, rows: SupplyRows) -> None:
+        """Rows that share words with a benchmark. Of those that were taken down since, the plan is believed."""
+        code = rows.code("decontaminate")
+        for number, found in enumerate(self._slices):
+            if not self._reads_words(found) or found.directory is None:
+                continue
+            begin, end = int(self._starts[number]), int(self._starts[number + 1])
+            asked = (rows.reason[begin:end] == 0) | (rows.reason[begin:end] == code)
+            for grams, said_by in grams_of(found.directory, found.claim.rows):
+                for which, one in enumerate(self._benchmarks):
+                    hit = np.unique(said_by[held(grams, one.grams)])
+                    hit = hit[asked[hit]]
+                    rows.reason[begin + hit] = code
+                    self._matches.add(which, "text", begin + hit)
+        for places in self._silenced:
+            gone = places[rows.reason[places] == 0]
+            rows.reason[gone] = code
+            rows.unsure += len(gone)
+
+    def _reads_words(self, found: FoundSlice) -> bool:
+        """Whether some benchmark has words, and the slice may have some too."""
+        says = found.manifest is None or has_words(found.manifest)
+        return says and any(len(one.grams) for one in self._benchmarks)
 
     def _mark_max_samples(self, rows: SupplyRows) -> None:
         for source, spec in self._rules.sources.items():
@@ -372,42 +428,3 @@ def _directory(found: FoundSlice) -> Path:
     if found.directory is None:
         raise UnjudgedError(f"{found.claim.name}: its content is gone")
     return found.directory
-
-
-def benchmark_files(evidence: Evidence, rules: Rules) -> list[Path]:
-    """The decontamination lists that the rules name by their content, found among those of the catalogue.
-
-    Raises:
-        UnjudgedError: one of them is not there any more.
-    """
-    base, corpus = evidence.installation.catalog_dir, evidence.installation.catalog.corpus
-    try:
-        found = {sha256((base / path).read_bytes()).hexdigest(): base / path for path in corpus.decontaminate}
-        return [found[digest] for digest in rules.content["decontaminate"]]
-    except OSError as error:
-        raise UnjudgedError(f"decontaminate: {error}") from error
-    except KeyError:
-        raise UnjudgedError("a decontamination list of the plan is gone or changed; see staleness") from None
-
-
-def read_benchmark(paths: Sequence[Path]) -> Benchmark:
-    """Hashes of benchmark images: columns `image_sha256` (hex) and `dhash` of parquet files."""
-    hashes: set[str] = set()
-    pictures: set[int] = set()
-    for path in paths:
-        try:
-            columns: Mapping[str, Any] = pq.read_table(path).to_pydict()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UnjudgedError(f"decontaminate: {path}: {error}") from error
-        hashes.update(value for value in columns.get("image_sha256", ()) if value is not None)
-        pictures.update(int(value) % 2**64 for value in columns.get("dhash", ()) if value is not None)
-    values = np.array(sorted(pictures), np.uint64)
-    return Benchmark(words_of(hashes), values[telling(values)])
-
-
-def near_benchmark(dhash: U64, benchmark: Benchmark, bits: int) -> Bool:
-    """Which of these telling hashes are within `bits` of a benchmark image's."""
-    values, value_of = np.unique(dhash, return_inverse=True)
-    hit = np.zeros(len(values), bool)
-    hit[near_pairs(values, benchmark.dhash, bits)[0]] = True
-    return hit[value_of]

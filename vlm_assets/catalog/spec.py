@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -32,6 +32,11 @@ _ALSO_CALLED = {
     "JPEGXL": "JXL",
     "JPEG XL": "JXL",
 }
+
+BENCHMARK_CATEGORY: Final = "benchmark"
+"""Of benchmarks that say none; no quota has a part in it."""
+KEYS_OF_SUPPLY: Final = ("weight", "max_samples")
+"""Keys of a source that mean something only where rows go into a corpus."""
 
 _SIZE = re.compile(r"^(\d{1,15}(?:\.\d{1,15})?)\s*([kKmMgGtT]?)(i?)[bB]?$")
 
@@ -353,7 +358,7 @@ class CorpusSpec(Spec):
     licences: LicencePolicy = Field(default_factory=LicencePolicy)
     """Which licences may enter."""
     decontaminate: tuple[Path, ...] = ()
-    """Parquet files of benchmark images, `image_sha256` and/or `dhash`: none of these enters."""
+    """Parquet files of benchmarks, `image_sha256`, `dhash` and/or `text`: no row with one of these enters."""
     decontaminate_bits: int = Field(0, ge=0, le=16)
     """Bits that a dhash may differ in from one of those."""
     min_side_px: int = Field(0, ge=0)
@@ -397,17 +402,28 @@ class Catalog(Spec):
 
     corpus: CorpusSpec
     sources: tuple[SourceSpec, ...]
-    """Sorted by name; of the kinds' own classes."""
+    """What a corpus is made of: sorted by name; of the kinds' own classes."""
+    benchmarks: tuple[SourceSpec, ...] = ()
+    """What no corpus may hold: listed, fetched and hashed as sources are, never in the supply. Sorted by name."""
     hash: str
     """sha256 hex over the parsed content."""
 
+    @property
+    def fetched(self) -> tuple[SourceSpec, ...]:
+        """All that is listed and fetched, sources and benchmarks; sorted by name, which none shares."""
+        return tuple(sorted((*self.sources, *self.benchmarks), key=lambda spec: spec.name))
+
+    def is_benchmark(self, name: str) -> bool:
+        """Whether a benchmark has this name."""
+        return any(spec.name == name for spec in self.benchmarks)
+
     def source(self, name: str) -> SourceSpec:
-        """The source of that name.
+        """The source or benchmark of that name.
 
         Raises:
             KeyError: none; the message lists the names there are.
         """
-        for spec in self.sources:
+        for spec in self.fetched:
             if spec.name == name:
                 return spec
-        raise KeyError(f"no source {name!r}; there are: {', '.join(s.name for s in self.sources)}")
+        raise KeyError(f"no source {name!r}; there are: {', '.join(s.name for s in self.fetched)}")

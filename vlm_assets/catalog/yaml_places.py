@@ -23,9 +23,10 @@ def located(problems: Sequence[Problem], directory: Path) -> list[Problem]:
 
 
 def source_lines(path: Path) -> dict[str, int]:
-    """Lines of the entries under `sources`, from 1, by their names; none of a file that cannot be read."""
+    """Lines of the entries of a file of sources or benchmarks, from 1, by name; none where it cannot be read."""
     found: dict[str, int] = {}
-    for entry in _children(_tree(path), "sources"):
+    tree = _tree(path)
+    for entry in (*_children(tree, "sources"), *_children(tree, "benchmarks")):
         for name in _children(entry, "name"):
             found.setdefault(str(name.value), name.start_mark.line + 1)
     return found

@@ -95,7 +95,7 @@ def chosen_source(installation: "Installation", name: str) -> str:
     try:
         return installation.catalog.source(name).name
     except KeyError:
-        known = [spec.name for spec in installation.catalog.sources]
+        known = [spec.name for spec in installation.catalog.fetched]
         raise typer.BadParameter(f"no source {name!r}; {did_you_mean(name, known)}") from None
 
 

@@ -76,6 +76,8 @@ def add(
     catalog: Annotated[
         Path | None, typer.Option(help="The catalogue's folder; VLM_CATALOG if not given.")
     ] = None,
+    *,
+    benchmark: Annotated[bool, typer.Option("--benchmark", help="No corpus may hold what it has.")] = False,
 ) -> None:
     """Look at a source and write its entry into the catalogue, with what is left to fill in named."""
     from vlm_assets.installation.load import catalog_problems
@@ -87,7 +89,8 @@ def add(
         raise ConfigError(Problem("add", "KIND", f"no kind {kind!r}; {did_you_mean(kind, kinds())}"))
     settings = load_settings() if catalog is None else load_settings(catalog=catalog)
     folder = settings.catalog_dir
-    added = add_source(folder, Wish(kind, where, name, category, subcategory, licence), settings)
+    wish = Wish(kind, where, name, category, subcategory, licence, benchmark=benchmark)
+    added = add_source(folder, wish, settings)
     for line in (*added.look.told, f"written: {_near(added.file)}"):
         console.print(line, markup=False, soft_wrap=True)
     if added.quotas:

@@ -78,9 +78,9 @@ def read_rights(installation: Installation, summaries: Iterable[tuple[SourceSpec
 
 
 def source_terms(installation: Installation) -> list[SourceTerms]:
-    """Sources that declare terms, and those that were never listed: there may be terms to accept first."""
+    """Sources and benchmarks with terms, and those that were never listed: there may be terms to accept first."""
     found = []
-    for spec in installation.catalog.sources:
+    for spec in installation.catalog.fetched:
         listed = not spec.active or read_listing(installation.root, spec.name) is not None
         if spec.terms is None and listed:
             continue

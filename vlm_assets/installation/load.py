@@ -1,17 +1,18 @@
 """Reads a catalogue directory into one frozen `Catalog`, or tells every fault at once."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from vlm_assets.catalog.rules import check_rules
-from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
+from vlm_assets.catalog.spec import BENCHMARK_CATEGORY, KEYS_OF_SUPPLY, Catalog, CorpusSpec, SourceSpec
 from vlm_assets.catalog.yaml_places import located
 from vlm_assets.catalog.yaml_text import read_yaml
 from vlm_assets.sources.registry import kinds, source_of
@@ -23,38 +24,50 @@ SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
 def load_catalog(directory: Path) -> Catalog:
-    """The catalogue of a directory with `corpus.yaml` and `sources/*.yaml`. Looks at no data.
+    """The catalogue of a directory with `corpus.yaml`, `sources/*.yaml`, perhaps `benchmarks/*.yaml`. No data.
 
     Raises:
         ConfigError: every fault in every file, in file order.
     """
-    corpus, sources, _, problems = parse_catalog(directory)
-    if problems or corpus is None:
-        raise ConfigError(problems)
-    return Catalog(corpus=corpus, sources=sources, hash=_content_hash(corpus, sources))
+    parsed = parse_catalog(directory)
+    if parsed.problems or parsed.corpus is None:
+        raise ConfigError(parsed.problems)
+    return Catalog(
+        corpus=parsed.corpus, sources=parsed.sources, benchmarks=parsed.benchmarks, hash=_content_hash(parsed)
+    )
 
 
 def catalog_problems(directory: Path) -> list[Problem]:
     """Everything that is wrong with a catalogue, files and folders that it names and that are missing included."""
-    corpus, sources, places, problems = parse_catalog(directory)
-    return problems + located(_missing_paths(corpus, sources, places), directory)
+    parsed = parse_catalog(directory)
+    return parsed.problems + located(_missing_paths(parsed), directory)
 
 
-def parse_catalog(
-    directory: Path,
-) -> tuple[CorpusSpec | None, tuple[SourceSpec, ...], dict[str, str], list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Parsed:
     """Specs, mended where they had faults so that the rules between them can be checked too, and all faults."""
+
+    corpus: CorpusSpec | None
+    sources: tuple[SourceSpec, ...]
+    benchmarks: tuple[SourceSpec, ...]
+    places: Mapping[str, str]
+    """Of each source and benchmark, for messages: `file: key`."""
+    problems: list[Problem]
+
+
+def parse_catalog(directory: Path) -> Parsed:
+    """What the files of a catalogue say, and everything that is wrong with it but for missing files."""
     corpus, problems = _load_corpus(directory)
-    sources, places, more = _load_sources(directory)
-    problems += more
+    entries = _Entries(directory)
+    sources, benchmarks = entries.sources(), entries.benchmarks()
+    problems += entries.problems
     if corpus is not None:
-        problems += check_rules(corpus, sources, places)
-    return corpus, sources, places, located(problems, directory)
+        problems += check_rules(corpus, sources, entries.places)
+    return Parsed(corpus, sources, benchmarks, entries.places, located(problems, directory))
 
 
-def _missing_paths(
-    corpus: CorpusSpec | None, sources: tuple[SourceSpec, ...], places: Mapping[str, str]
-) -> list[Problem]:
+def _missing_paths(parsed: Parsed) -> list[Problem]:
+    corpus = parsed.corpus
     named: list[tuple[str, str, Path]] = [
         ("corpus.yaml", f"decontaminate[{i}]", path)
         for i, path in enumerate(corpus.decontaminate if corpus else ())
@@ -66,8 +79,8 @@ def _missing_paths(
         for i, one in enumerate(corpus.annotations if corpus else ())
         if one.imported and not one.files()
     ]
-    for spec in sources:
-        file, _, place = places[spec.name].partition(": ")
+    for spec in (*parsed.sources, *parsed.benchmarks):
+        file, _, place = parsed.places[spec.name].partition(": ")
         if spec.active:
             named += [(file, f"{place}.{key}", path) for key, path in _paths_of(spec)]
     told = ((file, key, unreadable(path)) for file, key, path in named)
@@ -139,50 +152,85 @@ def _mend(content: Any, location: tuple[int | str, ...], *, missing: bool) -> No
         content.pop(last, None)
 
 
-def _load_sources(directory: Path) -> tuple[tuple[SourceSpec, ...], dict[str, str], list[Problem]]:
-    """Sources sorted by name, the place of each for messages, and what is wrong."""
-    specs: list[SourceSpec] = []
-    places: dict[str, str] = {}
-    problems: list[Problem] = []
-    files = sorted((directory / "sources").glob("*.y*ml"))
-    if not files:
-        told = "no *.yaml here; vlm-assets add KIND WHERE writes one, with a list `sources:`"
-        problems.append(Problem("sources/", "", told))
-    for path in files:
-        shown = f"sources/{path.name}"
-        content, faults = read_yaml(path, shown)
-        problems += faults
-        if faults:
-            continue
-        for key, entry in _entries(content, shown, problems):
-            spec = _load_source(entry, shown, key, problems)
-            if spec is None:
-                continue
-            if spec.name in places:
-                problems.append(
-                    Problem(shown, f"{key}.name", f"{spec.name!r} is taken by {places[spec.name]}")
-                )
-                continue
-            places[spec.name] = f"{shown}: {key}"
-            specs.append(_absolute(spec, directory))
-    return tuple(sorted(specs, key=lambda s: s.name)), places, problems
+_SOURCES: Final = "sources"
+_BENCHMARKS: Final = "benchmarks"
 
 
-def _entries(content: Any, shown: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if (
-        not isinstance(content, dict)
-        or set(content) != {"sources"}
-        or not isinstance(content["sources"], list)
-    ):
-        problems.append(Problem(shown, "", "expected one key `sources` with a list of sources"))
+class _Entries:
+    """Entries of the files under `sources` and `benchmarks`: one space of names, since both have folders by them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.places: dict[str, str] = {}
+        self.problems: list[Problem] = []
+
+    def sources(self) -> tuple[SourceSpec, ...]:
+        """What a corpus is made of, sorted by name."""
+        files = sorted((self._directory / _SOURCES).glob("*.y*ml"))
+        if not files:
+            told = "no *.yaml here; vlm-assets add KIND WHERE writes one, with a list `sources:`"
+            self.problems.append(Problem("sources/", "", told))
+        return self._load(files, (_SOURCES,))
+
+    def benchmarks(self) -> tuple[SourceSpec, ...]:
+        """What no corpus may hold, sorted by name. A file of sources may be moved here with its `sources:`."""
+        files = sorted((self._directory / _BENCHMARKS).glob("*.y*ml"))
+        return self._load(files, (_BENCHMARKS, _SOURCES))
+
+    def _load(self, files: Sequence[Path], heads: Sequence[str]) -> tuple[SourceSpec, ...]:
+        specs: list[SourceSpec] = []
+        for path in files:
+            shown = f"{heads[0]}/{path.name}"
+            content, faults = read_yaml(path, shown)
+            self.problems += faults
+            if faults:
+                continue
+            for key, entry in _entries(content, shown, heads, self.problems):
+                given = self._as_benchmark(entry, shown, key) if heads[0] == _BENCHMARKS else entry
+                spec = _load_source(given, shown, key, self.problems)
+                if spec is not None and self._is_new(spec.name, shown, key):
+                    specs.append(_absolute(spec, self._directory))
+        return tuple(sorted(specs, key=lambda s: s.name))
+
+    def _is_new(self, name: str, shown: str, key: str) -> bool:
+        if name in self.places:
+            self.problems.append(Problem(shown, f"{key}.name", f"{name!r} is taken by {self.places[name]}"))
+            return False
+        self.places[name] = f"{shown}: {key}"
+        return True
+
+    def _as_benchmark(self, entry: Mapping[str, Any], shown: str, key: str) -> Mapping[str, Any]:
+        """The entry as a source has it, without what it cannot mean."""
+        for name in KEYS_OF_SUPPLY:
+            if name in entry:
+                told = "a benchmark is in no corpus, so this means nothing; take it out"
+                self.problems.append(Problem(shown, f"{key}.{name}", told))
+        return as_benchmark({name: value for name, value in entry.items() if name not in KEYS_OF_SUPPLY})
+
+
+def as_benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with what every source has, and a benchmark need not say."""
+    given = dict(entry)
+    if "subcategory_from" not in given:
+        given.setdefault("subcategory", str(given.get("name", "")))
+    return {"category": BENCHMARK_CATEGORY, "licence": "unknown", **given}
+
+
+def _entries(
+    content: Any, shown: str, heads: Sequence[str], problems: list[Problem]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    head = next((one for one in heads if isinstance(content, dict) and set(content) == {one}), None)
+    if head is None or not isinstance(content[head], list):
+        problems.append(Problem(shown, "", f"expected one key `{heads[0]}` with a list of {heads[0]}"))
         return
-    for number, entry in enumerate(content["sources"]):
+    for number, entry in enumerate(content[head]):
         name = entry.get("name") if isinstance(entry, dict) else None
-        key = f"sources[{number}]" + (f" ({name})" if name else "")
+        key = f"{head}[{number}]" + (f" ({name})" if name else "")
         if isinstance(entry, dict):
             yield key, entry
         else:
-            problems.append(Problem(shown, key, "expected a mapping with name, kind, category, licence"))
+            wanted = "name, kind, category, licence" if heads[0] == _SOURCES else "name, kind"
+            problems.append(Problem(shown, key, f"expected a mapping with {wanted}"))
 
 
 def _load_source(
@@ -218,6 +266,10 @@ def _at_home(path: Path) -> Path:
         return path
 
 
-def _content_hash(corpus: CorpusSpec, sources: tuple[SourceSpec, ...]) -> str:
-    content = [corpus.model_dump(mode="json"), [s.model_dump(mode="json") for s in sources]]
+def _content_hash(parsed: Parsed) -> str:
+    content = [
+        parsed.corpus.model_dump(mode="json") if parsed.corpus is not None else None,
+        [one.model_dump(mode="json") for one in parsed.sources],
+        *([[one.model_dump(mode="json") for one in parsed.benchmarks]] if parsed.benchmarks else []),
+    ]
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()

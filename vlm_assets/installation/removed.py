@@ -10,7 +10,7 @@ def removed_sources(installation: Installation) -> dict[str, int]:
     names = {path.name for path in folders.iterdir()} if folders.is_dir() else set()
     names |= {path.stem for path in root.listings.glob("*.json")}
     found: dict[str, int] = {}
-    for name in sorted(names - {spec.name for spec in installation.catalog.sources}):
+    for name in sorted(names - {spec.name for spec in installation.catalog.fetched}):
         slices = len(slice_names(installation, name))
         if slices or root.listing(name).exists():
             found[name] = slices

@@ -1,12 +1,14 @@
 """Parsed catalogues kept by hash under the data root: a run keeps its snapshot whatever is edited meanwhile."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from vlm_assets.catalog.spec import Catalog, CorpusSpec
+from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
 from vlm_assets.sources.registry import source_of
 from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import StoreError
@@ -45,7 +47,8 @@ def read_snapshot(root: DataRoot, catalog_hash: str) -> Catalog:
         content = orjson.loads(path.read_bytes())
         return Catalog(
             corpus=CorpusSpec.model_validate(content["corpus"]),
-            sources=tuple(source_of(one["kind"]).spec_type.model_validate(one) for one in content["sources"]),
+            sources=_specs(content["sources"]),
+            benchmarks=_specs(content.get("benchmarks", ())),
             hash=catalog_hash,
         )
     except FileNotFoundError:
@@ -58,9 +61,14 @@ def read_snapshot(root: DataRoot, catalog_hash: str) -> Catalog:
         ) from error
 
 
+def _specs(content: Iterable[dict[str, Any]]) -> tuple[SourceSpec, ...]:
+    return tuple(source_of(one["kind"]).spec_type.model_validate(one) for one in content)
+
+
 def _dump(catalog: Catalog) -> bytes:
     content = {
         "corpus": catalog.corpus.model_dump(mode="json"),
         "sources": [spec.model_dump(mode="json") for spec in catalog.sources],
+        "benchmarks": [spec.model_dump(mode="json") for spec in catalog.benchmarks],
     }
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vlm_assets.allocation.committed import Supply, gather_supply
+from vlm_assets.allocation.gram_memory import GramMemory
 from vlm_assets.allocation.inputs import target_rows
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.step import tombstones_in_force
@@ -88,6 +89,8 @@ class Forecast(BaseModel):
     """True where every slice is committed and annotated: the grants are those of the build. Else supplies are counts
     of items and rows, which no filter saw."""
     sources: list[SourceForecast]
+    benchmarks: list[SourceForecast] = []
+    """They are fetched too; no quota has a part in them."""
     nodes: list[NodeForecast]
     annotations: list[AnnotationForecast]
     fetch_bytes: int
@@ -113,22 +116,29 @@ def forecast(
         AllocationError: no such target, or `shortfall: fail` and a quota that is not met.
     """
     rows_wanted = target_rows(installation.catalog, target)
+    catalog = installation.catalog
     sources: list[SourceForecast] = []
+    benchmarks: list[SourceForecast] = []
     supplies: dict[str, Mapping[str, int]] = {}
-    enabled = [spec for spec in installation.catalog.sources if spec.enabled]
+    enabled = [spec for spec in (*catalog.sources, *catalog.benchmarks) if spec.enabled]
     for number, spec in enumerate(enabled):
         progress(spec.name, number, len(enabled))
-        one, supplies[spec.name] = _forecast_source(installation, spec)
-        sources.append(one)
+        one, counts = _forecast_source(installation, spec)
+        if catalog.is_benchmark(spec.name):
+            benchmarks.append(one)
+        else:
+            sources.append(one)
+            supplies[spec.name] = counts
+    asked = [*sources, *benchmarks]
     supply = gather_supply(installation)
-    exact = not any(one.due or one.problem for one in sources) and not supply.unannotated
+    exact = not any(one.due or one.problem for one in asked) and not supply.unannotated
     unknown = {one.name for one in sources if one.unknown_labels}
     nodes = (
         _exact_nodes(installation, target, supply)
         if exact
         else _estimated_nodes(installation, target, supplies, unknown)
     )
-    fetch_bytes = sum(one.bytes for one in sources if one.due)
+    fetch_bytes = sum(one.bytes for one in asked if one.due)
     corpus_bytes = _corpus_bytes(installation, sources, sum(n.granted for n in nodes if "/" not in n.path))
     disk = 2 * fetch_bytes + corpus_bytes
     writing_hours = (2 * fetch_bytes + 2 * corpus_bytes) / GP3_BASE_BYTES_PER_S / 3600
@@ -137,15 +147,16 @@ def forecast(
         target_rows=rows_wanted,
         exact=exact,
         sources=sources,
+        benchmarks=benchmarks,
         nodes=nodes,
         annotations=annotation_forecasts(installation),
         fetch_bytes=fetch_bytes,
         corpus_bytes=corpus_bytes,
         disk_needed_bytes=disk,
         disk_free_bytes=shutil.disk_usage(installation.root.path).free,
-        hours=round(max((one.hours for one in sources), default=0.0) + writing_hours, 3),
+        hours=round(max((one.hours for one in asked), default=0.0) + writing_hours, 3),
         unannotated=list(supply.unannotated),
-        problems=[f"{one.name}: {one.problem}" for one in sources if one.problem],
+        problems=[f"{one.name}: {one.problem}" for one in asked if one.problem],
     )
 
 
@@ -246,8 +257,8 @@ def _request_hours(installation: Installation, spec: SourceSpec, one: SourceFore
 def _exact_nodes(installation: Installation, target: str, supply: Supply) -> list[NodeForecast]:
     """Grants of the plan that a build would make now."""
     plan = plan_allocation(
-        installation.catalog, target, supply.slices, tombstones_in_force(installation.root),
-        base_dir=installation.catalog_dir,
+        installation.catalog, target, supply.everything, tombstones_in_force(installation.root),
+        base_dir=installation.catalog_dir, memory=GramMemory(installation.root),
     )  # fmt: skip
     return [
         NodeForecast(

@@ -85,11 +85,11 @@ def write_lock(
         StoreError: slices are not as they are listed, or corpora not as the catalogue and the slices say; names them.
     """
     lock_file = lock_file_of(installation)
-    supply = complete_supply(installation).slices
+    supply = complete_supply(installation).everything
     sealed, faults = _targets(installation, targets, supply)
     values = {(one.source, one.slice): {v.annotation: v.values_hash for v in one.values} for one in supply}
     sources: dict[str, LockedSource] = {}
-    for spec in installation.catalog.sources:
+    for spec in installation.catalog.fetched:
         if spec.enabled:
             sources[spec.name], more = _source(installation, spec, values)
             faults += more
@@ -275,7 +275,7 @@ def program_differences(lock: CorpusLock) -> Iterator[str]:
 
 def catalog_differences(installation: Installation, lock: CorpusLock) -> Iterator[str]:
     """Sources, keys that change bytes, and all that a target's inputs hash is over."""
-    enabled = {spec.name: spec for spec in installation.catalog.sources if spec.enabled}
+    enabled = {spec.name: spec for spec in installation.catalog.fetched if spec.enabled}
     for name in sorted(enabled.keys() ^ lock.sources.keys()):
         yield unmatched_source(installation, name, locked=name in lock.sources)
     for name in sorted(enabled.keys() & lock.sources.keys()):
@@ -302,7 +302,7 @@ def unmatched_source(installation: Installation, name: str, *, locked: bool) -> 
     """What to say of a source that is in the lock alone, or in what the catalogue enables."""
     if not locked:
         return f"source {name}: in the catalogue, not locked"
-    known = any(spec.name == name for spec in installation.catalog.sources)
+    known = any(spec.name == name for spec in installation.catalog.fetched)
     return f"source {name}: locked, {'not enabled' if known else 'not in the catalogue'}"
 
 

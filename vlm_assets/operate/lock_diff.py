@@ -57,7 +57,7 @@ def diff_lock(installation: Installation) -> LockDiff:
     locked = Locked(read_lock(lock_file), items_path(lock_file))
     if not locked.items_path.is_file():
         raise StoreError(f"{locked.items_path}: no such file; `build --locked` brings it from the remote")
-    active = {spec.name: spec for spec in installation.catalog.sources if spec.active}
+    active = {spec.name: spec for spec in installation.catalog.fetched if spec.active}
     result = LockDiff(lock=str(lock_file), not_locked=sorted(active.keys() - locked.lock.sources.keys()))
     for name in sorted(locked.lock.sources):
         if name not in active:
@@ -76,7 +76,7 @@ def diff_lock(installation: Installation) -> LockDiff:
 
 
 def _why_not(installation: Installation, name: str) -> str:
-    held = any(spec.name == name and spec.enabled for spec in installation.catalog.sources)
+    held = any(spec.name == name and spec.enabled for spec in installation.catalog.fetched)
     return (
         f"source {name}: locked, held by the catalogue"
         if held

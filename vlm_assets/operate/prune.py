@@ -304,7 +304,7 @@ def remove_tree(root: DataRoot, path: Path, report: PruneReport, *, dry_run: boo
 
 
 def _planned_versions(root: DataRoot) -> defaultdict[str, set[str]]:
-    """Slice versions, by source, that the plans in force draw from."""
+    """Slice versions, by source, that the plans in force draw from or hold rows against."""
     planned: defaultdict[str, set[str]] = defaultdict(set)
     for link in (root.path / "allocations").glob("*/*"):
         version = current_version(link) if link.is_symlink() else None
@@ -316,6 +316,8 @@ def _planned_versions(root: DataRoot) -> defaultdict[str, set[str]]:
             continue
         for one in manifest.slices:
             planned[one.source].add(one.version)
+        for held in manifest.benchmarks:
+            planned[held.source].add(held.version)
     return planned
 
 

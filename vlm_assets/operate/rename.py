@@ -95,9 +95,9 @@ def _listing_to_move(installation: Installation, old: str, new: str) -> Listing 
         StoreError: the two cannot be one source.
     """
     spec, removed = installation.catalog.source(new), removed_sources(installation)
-    if any(one.name == old for one in installation.catalog.sources):
+    if any(one.name == old for one in installation.catalog.fetched):
         raise StoreError(
-            f"{old} is in the catalogue: give it its new name in sources/*.yaml first, then run this"
+            f"{old} is in the catalogue: give it its new name in its YAML file first, then run this"
         )
     if old not in removed:
         raise StoreError(f"nothing of a source {old!r} lies here; {did_you_mean(old, removed)}")

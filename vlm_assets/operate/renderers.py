@@ -25,7 +25,7 @@ class RendererReport:
 def examine_renderers(installation: Installation) -> list[RendererReport]:
     """A report a renderer, by name. Draws the reference pages, about a second each."""
     by_renderer: defaultdict[str, list[SourceSpec]] = defaultdict(list)
-    for spec in installation.catalog.sources:
+    for spec in installation.catalog.fetched:
         renderer = spec.drawn_by() if spec.enabled else None
         if renderer is not None:
             by_renderer[renderer].append(spec)

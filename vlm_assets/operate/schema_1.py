@@ -218,7 +218,7 @@ def _ledger(folder: Path) -> list[ItemEntry]:
 
 def _fingerprints(installation: Installation, content: Content, ledger: Sequence[ItemEntry]) -> Content:
     """Those that a listing has now, where the catalogue is still what the slice was fetched under; else as before."""
-    spec = next((one for one in installation.catalog.sources if one.name == content["source"]), None)
+    spec = next((one for one in installation.catalog.fetched if one.name == content["source"]), None)
     if spec is None or spec.kind != content["kind"]:
         return {}
     formats = ",".join(content["formats"])

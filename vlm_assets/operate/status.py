@@ -86,6 +86,8 @@ class Status(BaseModel):
     catalog_hash: str
     free_bytes: int
     sources: list[SourceStatus]
+    benchmarks: list[SourceStatus]
+    """Listed and fetched as sources are, and in no corpus."""
     annotations: list[AnnotationStatus]
     removed: list[RemovedSource]
     targets: list[TargetStatus]
@@ -103,6 +105,7 @@ def read_status(installation: Installation) -> Status:
         catalog_hash=catalog.hash,
         free_bytes=shutil.disk_usage(installation.root.path).free,
         sources=[_source_status(installation, spec) for spec in catalog.sources],
+        benchmarks=[_source_status(installation, spec) for spec in catalog.benchmarks],
         annotations=annotation_statuses(installation),
         removed=[_removed(installation, name) for name in removed_sources(installation)],
         targets=[_target_status(installation, target) for target in catalog.corpus.targets],
@@ -112,8 +115,8 @@ def read_status(installation: Installation) -> Status:
 
 
 def uncommitted_slices(installation: Installation) -> int:
-    """Slices new, changed or never committed, over the sources that are fetched; reads summaries alone."""
-    fetched = [spec.name for spec in installation.catalog.sources if spec.active]
+    """Slices new, changed or never committed, over sources and benchmarks that are fetched; reads summaries alone."""
+    fetched = [spec.name for spec in installation.catalog.fetched if spec.active]
     return sum(
         _due(read_listing(installation.root, name), summarise_source(installation.root, name).slices)
         for name in fetched

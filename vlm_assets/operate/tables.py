@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vlm_assets.ingest.rights import Rights
     from vlm_assets.operate.forecast import Forecast
     from vlm_assets.operate.lineage import RowLineage
-    from vlm_assets.operate.status import Status
+    from vlm_assets.operate.status import SourceStatus, Status
     from vlm_assets.operate.what_if import WhatIf
 
 _GAP: Final = 3
@@ -117,22 +117,11 @@ def _cell(value: object) -> Text:
 
 
 def show_status(console: Console, status: "Status") -> None:
-    """Sources and targets."""
+    """Sources, benchmarks and targets."""
     console.print(f"data root {status.data_root}, {size(status.free_bytes)} free")
-    console.print(
-        table(
-            "Sources",
-            ["source", "kind", "state", "#slices", "#due", "#upstream", "#items", "#rows", "#data", "#cache",
-             "rejects", "left out"],
-            [
-                (
-                    s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, _counted(s.upstream), s.items,
-                    s.rows, size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects), reasons(s.left_out),
-                )
-                for s in status.sources
-            ],
-        )
-    )  # fmt: skip
+    console.print(_sources_table("Sources", status.sources))
+    if status.benchmarks:
+        console.print(_sources_table("Benchmarks: in no corpus", status.benchmarks))
     show_annotations(console, status.annotations)
     for gone in status.removed:
         console.print(
@@ -158,31 +147,32 @@ def show_status(console: Console, status: "Status") -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
+def _sources_table(title: str, sources: Sequence["SourceStatus"]) -> Figures:
+    return table(
+        title,
+        ["source", "kind", "state", "#slices", "#due", "#upstream", "#items", "#rows", "#data", "#cache", "rejects",
+         "left out"],
+        [
+            (
+                s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, _counted(s.upstream), s.items,
+                s.rows, size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects), reasons(s.left_out),
+            )
+            for s in sources
+        ],
+    )  # fmt: skip
+
+
 def show_annotations(console: Console, annotations: Sequence["AnnotationStatus"]) -> None:
     """Slices by state; nothing where the catalogue names no annotations."""
     rows = [
         (
-            one.name,
-            one.source,
-            one.fresh,
-            one.stale,
-            one.missing,
-            one.damaged,
-            reasons(one.failed),
-            one.problem,
+            one.name, one.source, one.fresh, one.stale, one.missing, one.damaged, reasons(one.failed), one.problem,
         )
         for one in annotations
-    ]
+    ]  # fmt: skip
     columns = [
-        "annotation",
-        "source",
-        "#fresh",
-        "#stale",
-        "#missing",
-        "#damaged",
-        "without values",
-        "problem",
-    ]
+        "annotation", "source", "#fresh", "#stale", "#missing", "#damaged", "without values", "problem",
+    ]  # fmt: skip
     if rows:
         console.print(table("Annotations, slices by state", columns, rows))
 
@@ -232,7 +222,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
                     size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows,
                     _counted(s.upstream), s.items, reasons(s.left_out), s.problem,
                 )
-                for s in plan.sources
+                for s in (*plan.sources, *plan.benchmarks)
             ],
         )
     )  # fmt: skip

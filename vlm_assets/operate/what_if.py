@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from vlm_assets.allocation.certificate import NodeGrant
 from vlm_assets.allocation.committed import gather_supply
+from vlm_assets.allocation.gram_memory import GramMemory
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.reasons import FILTER_PREFIX
 from vlm_assets.allocation.step import tombstones_in_force
@@ -120,8 +121,8 @@ def _nodes(installation: Installation, target: str) -> tuple[dict[tuple[str, ...
     """Sources of each subcategory as a plan has them, and what is not annotated."""
     supply = gather_supply(installation)
     plan = plan_allocation(
-        installation.catalog, target, supply.slices, tombstones_in_force(installation.root),
-        base_dir=installation.catalog_dir,
+        installation.catalog, target, supply.everything, tombstones_in_force(installation.root),
+        base_dir=installation.catalog_dir, memory=GramMemory(installation.root),
     )  # fmt: skip
     nodes = {node.path: node for node in plan.certificate.nodes if node.level == "source"}
     return nodes, supply.unannotated

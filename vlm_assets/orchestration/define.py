@@ -34,7 +34,7 @@ def build_definitions(installation: Installation, progress: ProgressSink = SILEN
         assets=[
             catalog_asset(installation),
             listing_asset(installation),
-            *(dataset_asset(spec, installation) for spec in catalog.sources),
+            *(dataset_asset(spec, installation) for spec in catalog.fetched),
             *annotation_assets(installation),
             allocation_asset(installation),
             corpus_asset(installation),

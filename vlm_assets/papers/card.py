@@ -37,6 +37,7 @@ def render_card(figures: Figures, samples: Sequence[Sample] = ()) -> str:
         "## Terms\n\n" + _terms(figures["terms"]),
         "## Formats\n\n" + _counts(figures["formats"], "images"),
         "## Left out\n\n" + _left_out(figures),
+        "## Benchmarks\n\n" + _benchmarks(figures),
         "## Against the version before\n\n" + _churn_text(figures["churn"]),
         "## Hashes\n\n" + _table(
             ("hash", "value"), [{"hash": key, "value": f"`{value}`"} for key, value in figures["hashes"].items()]
@@ -97,6 +98,31 @@ def _left_out(figures: Figures) -> str:
         + _table(("reason", "rows"), excluded)
         + f"\nTakedowns: {takedowns['in_plan']} before the plan, {takedowns['since']} since"
         + (f" ({', '.join(takedowns['names'])}).\n" if takedowns["names"] else ".\n")
+    )
+
+
+def _benchmarks(figures: Figures) -> str:
+    """What rows were held against, and those that matched."""
+    if not figures["benchmarks"]:
+        return "None declared.\n"
+    held = [
+        {
+            "benchmark": one["name"],
+            "images": one["images"],
+            "pictures": one["pictures"],
+            "runs of words": one["grams"],
+        }
+        for one in figures["benchmarks"]
+    ]
+    found = [
+        {**one, "excluded rows": one["rows"], "such as": ", ".join(one["examples"])}
+        for one in figures["contamination"]
+    ]
+    return (
+        "No row has an image of these, one like it, or thirteen words in a row in common with one:\n\n"
+        + _table(("benchmark", "images", "pictures", "runs of words"), held)
+        + "\nRows of the sources that have, and were excluded, each in every way in which it does:\n\n"
+        + _table(("source", "benchmark", "exact", "near", "text", "excluded rows", "such as"), found)
     )
 
 

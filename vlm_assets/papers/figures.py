@@ -19,7 +19,8 @@ def corpus_figures(evidence: Evidence, contents: Contents) -> Figures:
 
     Keys: corpus, target, version, target_rows, rows, holes, shards, mean_fill, data_bytes, images, image_bytes,
     composition (a line a subcategory), sources, licences, terms (none here: the catalogue has them), formats,
-    domains, histograms, upstream (a line a source), rejects, excluded, by_source (reasons of each), policies, churn,
+    domains, histograms, upstream (a line a source), rejects, excluded, by_source (reasons of each), benchmarks,
+    contamination (a line a source and benchmark), policies, churn,
     history, takedowns, hashes.
     """
     manifest, plan, groups = evidence.manifest, evidence.plan, contents.groups
@@ -49,6 +50,8 @@ def corpus_figures(evidence: Evidence, contents: Contents) -> Figures:
         "rejects": dict(_added(rejects.values()).most_common()),
         "excluded": {reason: rows for reason, rows in plan.excluded.items() if rows},
         "by_source": _by_source(evidence),
+        "benchmarks": [one.model_dump(mode="json") for one in evidence.certificate.benchmarks],
+        "contamination": [one.model_dump(mode="json") for one in evidence.certificate.contamination],
         "policies": _policies(evidence),
         "churn": _churn(evidence),
         "history": _history(evidence),

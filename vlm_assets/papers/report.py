@@ -88,6 +88,8 @@ def render_report(
         reasons=_reasons(figures),
         policies=_policies(figures),
         dedup=_dedup(figures),
+        benchmarks=_benchmarks(figures),
+        contamination=contamination_table(figures),
         licences=_licences(figures),
         terms=_terms(figures),
         domains=_domains(figures),
@@ -280,6 +282,25 @@ def _dedup(figures: Figures) -> Table:
         if any(one["excluded"].get(name) for name in names)
     ]
     return Table(("source", "#admitted", *(f"#{name}" for name in names)), lines)
+
+
+def _benchmarks(figures: Figures) -> Table:
+    names = ("name", "images", "pictures", "grams")
+    return Table(
+        ("benchmark", "#images", "#pictures", "#runs of words"),
+        [[one[name] for name in names] for one in figures["benchmarks"]],
+        "What rows were held against",
+    )
+
+
+def contamination_table(figures: Figures) -> Table:
+    """Source by benchmark: rows that match, in each way and in any."""
+    names = ("source", "benchmark", "exact", "near", "text", "rows")
+    return Table(
+        ("source", "benchmark", "#exact", "#near", "#text", "#excluded rows", "such as"),
+        [[*(one[name] for name in names), ", ".join(one["examples"])] for one in figures["contamination"]],
+        "Rows of each source that match a benchmark",
+    )
 
 
 def _licences(figures: Figures) -> Table:

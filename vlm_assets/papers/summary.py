@@ -187,6 +187,11 @@ def _processing(evidence: Evidence, figures: Figures) -> dict[str, Any]:
         "rows_taken_down_since": evidence.manifest.holes,
         "rejects": dict(sorted(rejects.items())),
         "excluded": dict(sorted(figures["excluded"].items())),
+        "benchmarks": figures["benchmarks"],
+        "contamination": [
+            {key: value for key, value in one.items() if key != "examples"}
+            for one in figures["contamination"]
+        ],
         "policies": figures["policies"],
     }
 

@@ -46,7 +46,7 @@ def hydrate_sources(
     Raises:
         RemoteError: the remote does not answer, or something did not come over: nothing may be planned past it.
     """
-    enabled = [spec.name for spec in installation.catalog.sources if spec.enabled]
+    enabled = [spec.name for spec in installation.catalog.fetched if spec.enabled]
     report = restore(
         installation.settings,
         sources=enabled if sources is None else sources,

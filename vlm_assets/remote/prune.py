@@ -206,6 +206,8 @@ class _Prune:
             for one in plan.get("slices", ()):
                 if one["selected"]:
                     used.setdefault(Name("datasets", one["source"], one["slice"]), set()).add(one["version"])
+            for one in plan.get("benchmarks", ()):  # an audit holds the corpus against them again
+                used.setdefault(Name("datasets", one["source"], one["slice"]), set()).add(one["version"])
         return used
 
     def _files_of(self, versions: list[tuple[Name, str]]) -> dict[tuple[Name, str], set[str]]:

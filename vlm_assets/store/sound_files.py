@@ -3,7 +3,7 @@
 Arrow takes offsets as they stand in a file; each batch is validated in full before anybody follows them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,12 @@ class IndexFile:
         return pa.Table.from_batches(batches, self.schema)
 
 
-def stream_batches(path: Path, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
+def stream_batches(
+    path: Path, schema: pa.Schema | None = None, columns: Collection[str] | None = None
+) -> Iterator[pa.RecordBatch]:
     """The batches of a data file over a memory map, each validated; they have all columns of `schema`.
+
+    `columns`: these of it alone are looked at.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -94,6 +98,10 @@ def stream_batches(path: Path, schema: pa.Schema | None = None) -> Iterator[pa.R
         with damage_named(path):
             reader = pa.ipc.open_stream(source)
             _check_columns(reader.schema, schema)
+            if columns is not None:
+                fields = sorted(reader.schema.get_field_index(name) for name in columns)
+                source.seek(0)
+                reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
         while (batch := _next(reader, path)) is not None:
             yield batch
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
-from vlm_assets.words.schema import INDEX_SCHEMA, images_hash
+from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA, images_hash
 
 Row = dict[str, Any]
 
@@ -35,8 +35,14 @@ def catalog(
 ) -> Catalog:
     quotas = quotas or {"photos": quota(1, subcategories={"street": quota(1)})}
     keys.setdefault("targets", {"t": 10})
+    benchmarks = keys.pop("benchmarks", ())
     corpus = CorpusSpec(name="corpus", seed=keys.pop("seed", 7), quotas=dict(quotas), **keys)
-    return Catalog(corpus=corpus, sources=tuple(sorted(sources, key=lambda spec: spec.name)), hash="0" * 64)
+    return Catalog(
+        corpus=corpus,
+        sources=tuple(sorted(sources, key=lambda spec: spec.name)),
+        benchmarks=tuple(sorted(benchmarks, key=lambda spec: spec.name)),
+        hash="0" * 64,
+    )
 
 
 def row(image: object, **keys: Any) -> Row:
@@ -47,9 +53,15 @@ def row(image: object, **keys: Any) -> Row:
 def commit(
     root: Path, source_name: str, slice_name: str, rows: Sequence[Row], *, batch_rows: int = 3
 ) -> SupplySlice:
-    """Writes the index of a slice as the store does (several batches) and returns its supply entry."""
+    """Writes the index of a slice as the store does (several batches) and returns its supply entry.
+
+    Where rows say something their words are written too, in a data file without images.
+    """
     path = root / source_name / slice_name
     path.mkdir(parents=True)
+    says = any(given.get("text") or given.get("messages") for given in rows)
+    if says:
+        _write_words(path / "data-00000.arrow", rows, batch_rows)
     full = [index_row(source_name, slice_name, number, given) for number, given in enumerate(rows)]
     table = pa.Table.from_pylist(full, schema=INDEX_SCHEMA)
     with pa.ipc.new_file(str(path / "index.arrow"), INDEX_SCHEMA) as writer:
@@ -65,7 +77,28 @@ def commit(
         items_per_slice=len(rows),
         path=path,
         multi_image_rows=sum(one["image_count"] > 1 for one in full),
+        has_words=says,
     )
+
+
+def _write_words(path: Path, rows: Sequence[Row], batch_rows: int) -> None:
+    full = [
+        dict.fromkeys(SAMPLE_SCHEMA.names)
+        | {
+            "text": given.get("text"),
+            "messages": [turn(said) for said in given.get("messages") or ()] or None,
+        }
+        for given in rows
+    ]
+    table = pa.Table.from_pylist(full, schema=SAMPLE_SCHEMA)
+    with pa.ipc.new_stream(str(path), SAMPLE_SCHEMA) as writer:
+        for batch in table.to_batches(max_chunksize=batch_rows):
+            writer.write_batch(batch)
+
+
+def turn(said: str) -> Row:
+    """A turn of a conversation: an image, then these words."""
+    return {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": said}]}
 
 
 def index_row(source_name: str, slice_name: str, number: int, given: Row) -> Row:

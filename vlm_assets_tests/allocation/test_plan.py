@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlm_assets.allocation.benchmarks import read_decontamination
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.reasons import ExclusionReason
-from vlm_assets.allocation.rows import read_decontamination
 from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import ranks_of
@@ -276,7 +276,7 @@ def test_a_benchmark_list_that_changes_while_it_is_read_is_no_input(tmp_path, mo
         pq.write_table(pa.table({"image_sha256": [hex_of("b")]}), path)
         return found
 
-    monkeypatch.setattr("vlm_assets.allocation.plan.read_decontamination", and_change)
+    monkeypatch.setattr("vlm_assets.allocation.benchmarks.read_decontamination", and_change)
     cat = catalog([source("a")], decontaminate=(Path("b.parquet"),))
     with pytest.raises(AllocationError, match="`decontaminate` changed while it was read"):
         plan(cat, [commit(tmp_path, "a", "s", [row("a"), row("b")])], base_dir=tmp_path)

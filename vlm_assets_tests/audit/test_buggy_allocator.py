@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlm_assets.allocation import benchmarks as benchmarks_module
 from vlm_assets.allocation import plan as plan_module
 from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.allocation.rows import RowReader
@@ -58,7 +59,11 @@ def duplicates_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def benchmark_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan_module, "read_decontamination", lambda *_: ([], np.empty(0, np.uint64)))
+    patch.setattr(
+        benchmarks_module,
+        "read_decontamination",
+        lambda *_: (np.empty((0, 4), np.uint64), *[np.empty(0, np.uint64)] * 2),
+    )
 
 
 def max_samples_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.sources.client_folder import ClientFolder
+from vlm_assets.store.versions import read_manifest
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 
@@ -58,6 +60,20 @@ def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
     assert "5 is up to date, but was not audited since" in found
     assert re.findall(r"[0-9a-f]{64}", found) == hashes
     assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
+
+
+def test_benchmarks_are_fetched_along_and_kept_out(tmp_path):
+    street = {**STREET, "path": fill(tmp_path / "in", 6)}
+    held = [{"name": "exam", "kind": "client_folder", "path": fill(tmp_path / "exam", 2)}]
+    installation = install(tmp_path, street, corpus={"targets": {"4": 4}}, benchmarks=held)
+    code, told = build(installation)
+    assert code == 0, told
+    assert "Listing street, exam" in told or "Listing exam, street" in told
+    plan = installation.root.allocation("small", "4")
+    manifest = read_manifest(plan.resolve(), AllocationManifest)
+    assert (manifest.granted_rows, manifest.excluded["decontaminate"]) == (4, 2)
+    page = (installation.root.corpus("small", "4") / "report.html").read_text("utf-8")
+    assert "<td>street</td><td>exam</td>" in page
 
 
 def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):

@@ -55,6 +55,17 @@ def test_every_asset_job_schedule_sensor_and_check(
     } == snapshot
 
 
+def test_a_benchmark_is_an_asset_of_a_group_of_its_own(tmp_path):
+    held = [{"name": "exam", "kind": "client_folder", "path": tmp_path / "exam"}]
+    installation = install(tmp_path, {**STREET, "path": tmp_path / "street"}, benchmarks=held)
+    graph = build_definitions(installation).get_repository_def().asset_graph
+    exam = graph.get(dg.AssetKey(["dataset", "exam"]))
+    assert (exam.group_name, exam.tags.get("use")) == ("benchmarks", "benchmark")
+    assert exam.parent_keys == {dg.AssetKey(["listing", "exam"])}
+    assert "in no corpus" in (exam.description or "")
+    assert exam.key in graph.get(dg.AssetKey("allocation")).parent_keys
+
+
 def test_definitions_are_valid(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -60,7 +60,7 @@ def city(base: Path) -> Installation:
     ]  # fmt: skip
     shares = {name: {"share": "1/3"} for name in SOURCES}
     corpus = {"targets": {TARGET: int(TARGET)}, "quotas": {"photos": {"share": 1, "subcategories": shares}}}
-    settings = {"allow_private_hosts": ("127.0.0.1",), "http_attempts": 2, "nightly": True}
+    settings: dict[str, Any] = {"allow_private_hosts": ("127.0.0.1",), "http_attempts": 2, "nightly": True}
     return install(base, *sources, corpus=corpus, **settings)
 
 

@@ -10,9 +10,9 @@ import orjson
 
 from vlm_assets.catalog.base import NAME_PATTERN
 from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
-from vlm_assets.installation.load import parse_catalog
+from vlm_assets.installation.load import as_benchmark, parse_catalog
 from vlm_assets.operate.authoring.looks import Look, look_at
-from vlm_assets.operate.authoring.start import EXAMPLE_FILE, example_text, slug, sources_line
+from vlm_assets.operate.authoring.start import EXAMPLE_FILE, entries_line, example_text, slug
 from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file
@@ -37,6 +37,8 @@ class Wish:
     category: str | None = None
     subcategory: str | None = None
     licence: str | None = None
+    benchmark: bool = False
+    """It is for no corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +51,33 @@ class Added:
 
 
 def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
-    """Looks at a source and writes `sources/<name>.yaml`; takes the untouched example away.
+    """Looks at a source and writes its file under `sources` or `benchmarks`; takes the untouched example away.
 
     Raises:
         ConfigError: the name is taken or no name; the catalogue's corpus.yaml does not load; the look found keys
             that do not fit.
         SourceError: nothing of the kind is there.
     """
-    corpus, sources, _, problems = parse_catalog(catalog)
+    parsed = parse_catalog(catalog)
+    corpus = parsed.corpus
     if corpus is None:
-        raise ConfigError(problems)
+        raise ConfigError(parsed.problems)
     key = _place_key(wish.kind)
     place = _placed(wish, key, catalog)
     name = wish.name or slug(Path(re.sub(r"/versions/\d+$", "", place)).stem, wish.kind)
-    file = catalog / "sources" / f"{name}.yaml"
-    _check_name(name, file, {spec.name for spec in sources})
+    head = "benchmarks" if wish.benchmark else "sources"
+    file = catalog / head / f"{name}.yaml"
+    _check_name(name, file, {spec.name for spec in (*parsed.sources, *parsed.benchmarks)})
     look = look_at(wish.kind, {key: str(catalog / place) if _is_path(wish.kind, key) else place}, settings)
     if "path" in look.keys:  # an archive: its folder, and it alone
         look = replace(look, keys={**look.keys, "path": str(Path(place).parent)})
-    entry = {"name": name, "kind": wish.kind, **_wanted(wish, corpus, look), key: place, **look.keys}
-    source_of(wish.kind).spec_type.model_validate(entry)
+    wanted = _said(wish) if wish.benchmark else _wanted(wish, corpus, look)
+    entry = {"name": name, "kind": wish.kind, **wanted, key: place, **look.keys}
+    source_of(wish.kind).spec_type.model_validate(as_benchmark(entry) if wish.benchmark else entry)
     file.parent.mkdir(exist_ok=True)
-    replace_file(file, _text(entry, look).encode())
+    replace_file(file, _text(entry, look, head).encode())
+    if wish.benchmark:
+        return Added(file, look, ())
     example = catalog / EXAMPLE_FILE
     if example.is_file() and example.read_text("utf-8") == example_text():
         example.unlink()
@@ -123,6 +130,12 @@ def _wanted(wish: Wish, corpus: CorpusSpec, look: Look) -> dict[str, Any]:
     return {**told, "licence": wish.licence or "unknown"}
 
 
+def _said(wish: Wish) -> dict[str, str]:
+    """What was said of a benchmark, which needs none of it."""
+    said = {"category": wish.category, "subcategory": wish.subcategory, "licence": wish.licence}
+    return {key: value for key, value in said.items() if value is not None}
+
+
 def _only(names: Any) -> str | None:
     return next(iter(names)) if len(names) == 1 else None
 
@@ -162,9 +175,13 @@ _COMMENTS: Final = {
 }
 
 
-def _text(entry: Mapping[str, Any], look: Look) -> str:
+def _text(entry: Mapping[str, Any], look: Look, head: str) -> str:
     """The file: schema line, what was found, the entry."""
-    lines = [sources_line(), *(f"# {line}" for told in look.told for line in told.splitlines()), "sources:"]
+    lines = [
+        entries_line(head),
+        *(f"# {line}" for told in look.told for line in told.splitlines()),
+        f"{head}:",
+    ]
     for key, value in entry.items():
         lead = "  - " if key == "name" else "    "
         if key == "subcategory_from":

@@ -1,4 +1,4 @@
-"""JSON Schemas of `corpus.yaml`, of `sources/*.yaml` and of a profile, for editors: from the specs themselves.
+"""JSON Schemas of the files of a catalogue and of a profile, for editors: from the specs themselves.
 
 A schema is as strict as the loader where JSON Schema can say it; rules between keys and files are `check`'s.
 """
@@ -12,7 +12,7 @@ import orjson
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from vlm_assets.catalog.spec import CorpusSpec
+from vlm_assets.catalog.spec import KEYS_OF_SUPPLY, CorpusSpec
 from vlm_assets.operate.authoring.keys import description_of
 from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import kinds, source_of
@@ -45,12 +45,24 @@ def corpus_schema() -> dict[str, Any]:
 @cache
 def sources_schema() -> dict[str, Any]:
     """Of a file under `sources`: what an entry may have is decided by its `kind`."""
+    return _list_schema("sources", frozenset(), frozenset())
+
+
+@cache
+def benchmarks_schema() -> dict[str, Any]:
+    """Of a file under `benchmarks`: as a source, without what is said of a corpus alone."""
+    return _list_schema("benchmarks", frozenset({"category", "licence"}), frozenset(KEYS_OF_SUPPLY))
+
+
+def _list_schema(head: str, optional: frozenset[str], without: frozenset[str]) -> dict[str, Any]:
     shared: dict[str, Any] = {}
     choices = []
     for kind in kinds():
         one = source_of(kind).spec_type.model_json_schema(schema_generator=_Described)
         shared |= one.pop("$defs", {})
         one["properties"]["kind"] = {"const": kind}
+        one["properties"] = {name: key for name, key in one["properties"].items() if name not in without}
+        one["required"] = [name for name in one["required"] if name not in optional]
         shared[kind] = one
         choices.append({"if": {"properties": {"kind": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}})
     entry = {
@@ -62,9 +74,9 @@ def sources_schema() -> dict[str, Any]:
     return {
         "$schema": _DIALECT,
         "type": "object",
-        "required": ["sources"],
+        "required": [head],
         "additionalProperties": False,
-        "properties": {"sources": {"type": "array", "items": entry}},
+        "properties": {head: {"type": "array", "items": entry}},
         "$defs": shared,
     }
 
@@ -77,18 +89,19 @@ def settings_schema() -> dict[str, Any]:
 
 
 def schema_line(name: str, folder: str = FOLDER) -> str:
-    """The comment by which editors find a schema; `name` is `corpus`, `sources` or `settings`."""
+    """The comment by which editors find a schema; `name` is `corpus`, `sources`, `benchmarks` or `settings`."""
     return f"# yaml-language-server: $schema={folder}/{name}.json"
 
 
 def write_schemas(catalog: Path) -> None:
-    """Writes the three beside a catalogue, over older ones.
+    """Writes all beside a catalogue, over older ones.
 
     Raises:
         StoreError: they cannot be written.
     """
     made: Mapping[str, dict[str, Any]] = {
-        "corpus": corpus_schema(), "sources": sources_schema(), "settings": settings_schema()
+        "corpus": corpus_schema(), "sources": sources_schema(), "benchmarks": benchmarks_schema(),
+        "settings": settings_schema(),
     }  # fmt: skip
     folder = catalog / FOLDER
     folder.mkdir(exist_ok=True)

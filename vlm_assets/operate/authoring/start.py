@@ -84,12 +84,12 @@ def write_catalog(folder: Path) -> list[Path]:
 
 def example_text() -> str:
     """Of the example source."""
-    return EXAMPLE.format(schema=sources_line())
+    return EXAMPLE.format(schema=entries_line("sources"))
 
 
-def sources_line() -> str:
-    """The first line of every file under `sources`."""
-    return schema_line("sources", "../.schema")
+def entries_line(head: str) -> str:
+    """The first line of every file under `sources` or `benchmarks`, which `head` says."""
+    return schema_line(head, "../.schema")
 
 
 def slug(text: str, otherwise: str) -> str:

@@ -21,7 +21,7 @@ from vlm_assets.remote.line import line_remote
 
 
 def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
-    """The allocation asset over all enabled sources."""
+    """The allocation asset over all enabled sources and benchmarks."""
     catalog = installed.catalog
 
     @dg.asset(
@@ -29,7 +29,7 @@ def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
         deps=[
             # A target draws from every slice; the slices' partitions say nothing about targets.
             dg.AssetDep(dataset_key(spec.name), partition_mapping=dg.AllPartitionMapping())
-            for spec in catalog.sources
+            for spec in catalog.fetched
             if spec.enabled
         ]
         + [dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping()) for key in _values_read(catalog)],

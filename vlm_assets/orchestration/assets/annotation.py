@@ -61,7 +61,7 @@ def _annotation_asset(
                 group_name=ANNOTATION_GROUP,
                 description=_told(one, spec),
                 kinds={"parquet", "imported" if one.imported else "computed"},
-                tags=source_tags(spec),
+                tags=source_tags(spec, benchmark=False),
                 owners=owners_of(installed.settings),
                 metadata={
                     "dagster/uri": str(installed.root.annotations / one.name / spec.name),

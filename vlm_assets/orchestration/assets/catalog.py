@@ -19,15 +19,16 @@ def catalog_asset(installed: Installation) -> dg.AssetSpec:
     catalog = installed.catalog
     targets = ", ".join(catalog.corpus.targets)
     removed = removed_sources(installed)
+    held = f"{len(catalog.benchmarks)} benchmarks, " if catalog.benchmarks else ""
     return dg.AssetSpec(
         CATALOG_KEY,
         group_name=LISTING_GROUP,
         kinds={"yaml"},
         owners=owners_of(installed.settings),
         description=(
-            f"Says what is built: {len(catalog.sources)} sources, targets {targets}. Edit its files, then reload the "
-            "code location. Of files with faults the last good state is served, and the check `parses` fails."
-            + _of_removed(removed)
+            f"Says what is built: {len(catalog.sources)} sources, {held}targets {targets}. Edit its files, then "
+            "reload the code location. Of files with faults the last good state is served, and the check `parses` "
+            "fails." + _of_removed(removed)
         ),
         metadata={
             "dagster/uri": str(installed.catalog_dir),

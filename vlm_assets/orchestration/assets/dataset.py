@@ -33,7 +33,8 @@ _TOLD: Final = (
 
 
 def dataset_asset(spec: SourceSpec, installation: Installation) -> dg.AssetsDefinition:
-    """The dataset asset of one source."""
+    """The dataset asset of one source or benchmark."""
+    benchmark = installation.catalog.is_benchmark(spec.name)
 
     @dg.asset(
         key=dataset_key(spec.name),
@@ -43,10 +44,10 @@ def dataset_asset(spec: SourceSpec, installation: Installation) -> dg.AssetsDefi
         pool=source_pool(spec.name),
         output_required=False,
         check_specs=[dataset_due_spec(spec.name)],
-        group_name=dataset_group(spec),
-        description=source_description(spec, _TOLD),
+        group_name=dataset_group(spec, benchmark=benchmark),
+        description=source_description(spec, _TOLD, benchmark=benchmark),
         kinds={*source_kinds(spec), "arrow"},
-        tags=source_tags(spec),
+        tags=source_tags(spec, benchmark=benchmark),
         op_tags=slices_size([spec.kind]).tags,
         owners=owners_of(installation.settings),
         metadata={

@@ -89,7 +89,7 @@ def corpora_due(
     """`corpus_due` of several targets, with one look at the sources. `told`: slices due of those not to look at."""
     waiting: dict[str, int] = {}
     try:
-        for spec in installation.catalog.sources:
+        for spec in installation.catalog.fetched:
             if due := _due_of(installation, spec, told or {}):
                 waiting[spec.name] = due
         if waiting:  # whatever they bring, it is not in there: their supply need not be hashed
@@ -140,7 +140,7 @@ def tell_corpora_due(
     targets = sealed_targets(installation)
     if not targets:
         return
-    sources = [spec.name for spec in installation.catalog.sources]
+    sources = [spec.name for spec in installation.catalog.fetched]
     told = _told_last(context.instance, sources) | _counts(looked_at)
     for target, result in corpora_due(installation, targets, told).items():
         tell(context, as_event(result, target))

@@ -23,14 +23,18 @@ def source_kinds(spec: SourceSpec) -> set[str]:
     return {spec.kind, *traits_of(spec.kind).badges}
 
 
-def dataset_group(spec: SourceSpec) -> str:
-    """Datasets stand by category, apart from the groups of the line itself."""
-    return f"dataset_{spec.category}"
+BENCHMARK_GROUP: Final = "benchmarks"
 
 
-def source_tags(spec: SourceSpec) -> dict[str, str]:
+def dataset_group(spec: SourceSpec, *, benchmark: bool) -> str:
+    """Datasets stand by category, apart from the groups of the line itself; benchmarks by themselves."""
+    return BENCHMARK_GROUP if benchmark else f"dataset_{spec.category}"
+
+
+def source_tags(spec: SourceSpec, *, benchmark: bool) -> dict[str, str]:
     """Tags to filter by in the UI."""
-    return {"kind": spec.kind, "category": spec.category, "state": source_state(spec)}
+    use = {"use": "benchmark"} if benchmark else {"category": spec.category}
+    return {"kind": spec.kind, **use, "state": source_state(spec)}
 
 
 def owners_of(settings: Settings) -> list[str]:
@@ -55,7 +59,8 @@ def catalog_references(directory: Path, source: str | None = None) -> dict[str, 
     if source is None:
         found = {path: 1 for path in [directory / "corpus.yaml"] if path.is_file()}
     else:
-        files = [path for path in sorted((directory / "sources").glob("*.yaml")) if path.is_file()]
+        folders = (directory / "sources", directory / "benchmarks")
+        files = [path for folder in folders for path in sorted(folder.glob("*.yaml")) if path.is_file()]
         lines = {path: _source_lines(path, path.stat().st_mtime_ns) for path in files}
         found = {path: told[source] for path, told in lines.items() if source in told}
     references = [

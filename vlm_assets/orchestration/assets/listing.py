@@ -78,9 +78,9 @@ def listing_asset(installed: Installation) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 listing_key(spec.name),
                 group_name=LISTING_GROUP,
-                description=source_description(spec, _TOLD),
+                description=source_description(spec, _TOLD, benchmark=catalog.is_benchmark(spec.name)),
                 kinds=source_kinds(spec),
-                tags=source_tags(spec),
+                tags=source_tags(spec, benchmark=catalog.is_benchmark(spec.name)),
                 owners=owners_of(installed.settings),
                 metadata={
                     **source_metadata(spec, installed),
@@ -88,7 +88,7 @@ def listing_asset(installed: Installation) -> dg.AssetsDefinition:
                 },
                 skippable=True,
             )
-            for spec in catalog.sources
+            for spec in catalog.fetched
         ],
         can_subset=True,
         op_tags=ecs.LISTING.tags,

@@ -57,22 +57,25 @@ _FROM: Final = ("repo", "handle", "urls", "path", "base_url")
 """Keys of a source that say where it comes from; a kind has one of them."""
 
 
-def source_sentence(spec: SourceSpec) -> str:
-    """What this source is, in a sentence of its own."""
+def source_sentence(spec: SourceSpec, *, benchmark: bool = False) -> str:
+    """What this source or benchmark is, in a sentence of its own."""
     places = (str(getattr(spec, key)) for key in _FROM if getattr(spec, key, None))
     origin = next(places, "upstream")
+    if benchmark:
+        told = f"**{spec.name}**: a benchmark, {spec.kind} from `{origin}`."
+        return f"{told} It is in no corpus, nor is a row that matches it."
     goes = spec.subcategory or "subcategories by label"
     return f"**{spec.name}**: {spec.kind} from `{origin}`, for {spec.category}/{goes}, under {spec.licence}."
 
 
-def source_description(spec: SourceSpec, told: str) -> str:
+def source_description(spec: SourceSpec, told: str, *, benchmark: bool = False) -> str:
     """Markdown for an asset of a source: what it is and does, then the source as the catalogue has it."""
     facts = spec.model_dump(mode="json", exclude_defaults=True)
     shown = yaml.safe_dump(facts, allow_unicode=True, sort_keys=False).strip()
     state = (
         "" if spec.active else f"\n\n**{source_state(spec)}** in the catalogue: neither listed nor fetched."
     )
-    return f"{source_sentence(spec)}{state}\n\n{told}\n\n```yaml\n{shown}\n```"
+    return f"{source_sentence(spec, benchmark=benchmark)}{state}\n\n{told}\n\n```yaml\n{shown}\n```"
 
 
 def source_state(spec: SourceSpec) -> str:

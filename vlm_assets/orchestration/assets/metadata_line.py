@@ -34,6 +34,7 @@ def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:
         "grants": grants_table(grants.nodes),
         "sources": totals_table(grants.sources),
         "excluded": counted("reason", _present(manifest.excluded)),
+        **_benchmarks(grants),
         "inputs hash": shortened(manifest.inputs_hash),
         "kept": "inputs unchanged: the plan in force was kept" if outcome.reused else "new plan",
         "path": placed(str(outcome.path)),
@@ -61,6 +62,24 @@ def totals_table(sources: "Sequence[SourceTotal]") -> dg.MetadataValue[Any]:
         }
         for one in sources
     )  # fmt: skip
+
+
+def _benchmarks(grants: "Certificate") -> dict[str, Any]:
+    """Source by benchmark, where there are benchmarks or lists: rows that match, and are excluded."""
+    if not grants.benchmarks:
+        return {}
+    matrix = table(
+        {
+            "source": one.source, "benchmark": one.benchmark, "exact": one.exact, "near": one.near, "text": one.text,
+            "excluded": one.rows, "such as": ", ".join(one.examples),
+        }
+        for one in grants.contamination
+    )  # fmt: skip
+    held = table(
+        {"benchmark": one.name, "images": one.images, "pictures": one.pictures, "runs of words": one.grams}
+        for one in grants.benchmarks
+    )
+    return {"contamination": matrix, "benchmarks": held}
 
 
 _NAMED = 6

@@ -266,7 +266,7 @@ def run_build(
     chosen = tuple(targets) or (() if sources else refreshed_targets(installation.catalog))
     if locked is not None:
         chosen = targets_of(locked.lock, targets) if targets or not sources else ()
-    wanted = tuple(spec for spec in installation.catalog.sources if not sources or spec.name in sources)
+    wanted = tuple(spec for spec in installation.catalog.fetched if not sources or spec.name in sources)
     with ExitStack() as stack:
         with hold_lock(home / ".opening.lock", f"opening {home}", wait_s=_OPENING_S):
             # Two processes that make the tables of a new home would trip over each other.

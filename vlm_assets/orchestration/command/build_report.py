@@ -26,7 +26,8 @@ def build_summary(
     sound: bool,
     interrupted: bool = False,
 ) -> dict[str, Any]:
-    """What `build --json` prints: exit_code, interrupted, failures (label, run_id, told), sources, targets.
+    """What `build --json` prints: exit_code, interrupted, failures (label, run_id, told), sources, benchmarks,
+    targets.
 
     Sources and targets are as in `status --json`; targets are those that were built. `sound`: no finding of
     severity error, and every target was audited. Exit code 0 is more: no run failed, and each of the targets is
@@ -40,6 +41,7 @@ def build_summary(
         "interrupted": interrupted,
         "failures": [{"label": one.wish.label, "run_id": one.run_id, "told": one.told} for one in failures],
         "sources": status["sources"],
+        "benchmarks": status["benchmarks"],
         "targets": [one for one in status["targets"] if one["name"] in targets],
     }
 
@@ -69,7 +71,7 @@ def show_build(console: Console, installation: Installation, targets: tuple[str,
         *(f"{one.name}: {one.path}" for one in shown if one.path),
         *(line for one in shown for line in one.outcome.told),
         *label_facts(installation, sorted({name for one in shown for name in one.outcome.unmapped})),
-        *_source_facts(status.sources),
+        *_source_facts([*status.sources, *status.benchmarks]),
     ]:
         console.print(line, markup=False, soft_wrap=True)
 

@@ -52,7 +52,7 @@ def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Recon
     The newest materialization of each partition then has the data version of what lies on disk.
     """
     partitions = events = 0
-    for source in (spec.name for spec in installation.catalog.sources):
+    for source in (spec.name for spec in installation.catalog.fetched):
         partitions += _register(installation, instance, source)
     for event in _on_disk(installation):
         if _version_known(instance, event) != (event.tags or {}).get(DATA_VERSION_TAG):
@@ -63,7 +63,7 @@ def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Recon
 
 def history_lost(installation: Installation, instance: dg.DagsterInstance) -> bool:
     """Whether the instance knows nothing of a listing or a corpus that lies on disk: it is new, the data are not."""
-    for spec in installation.catalog.sources:
+    for spec in installation.catalog.fetched:
         listing = read_listing(installation.root, spec.name)
         known = instance.get_dynamic_partitions(slices_partitions(spec.name))
         if listing is not None and listing.slices and not known:
@@ -90,7 +90,7 @@ def _register(installation: Installation, instance: dg.DagsterInstance, source: 
 
 
 def _on_disk(installation: Installation) -> Iterator[dg.AssetMaterialization]:
-    for spec in installation.catalog.sources:
+    for spec in installation.catalog.fetched:
         yield from _listing(installation, spec.name)
         yield from _slices(installation, spec.name)
         yield from _annotations(installation, spec)

@@ -41,7 +41,7 @@ class SlicesConfig(FetchConfig):
 def _slices_job(catalog: Catalog) -> dg.JobDefinition:
     """The job for scattered keys. It has no source pool: the source's OS lock is taken inside."""
 
-    @dg.op(name=_FETCH_OP, tags=slices_size({spec.kind for spec in catalog.sources} or kinds()).tags)
+    @dg.op(name=_FETCH_OP, tags=slices_size({spec.kind for spec in catalog.fetched} or kinds()).tags)
     def fetch_slices(
         context: dg.OpExecutionContext,
         config: SlicesConfig,
@@ -88,7 +88,7 @@ class LineJobs(NamedTuple):
 
 def line_jobs(catalog: Catalog) -> LineJobs:
     """The jobs of a catalogue."""
-    names = [spec.name for spec in catalog.sources]
+    names = [spec.name for spec in catalog.fetched]
     return LineJobs(
         listings=dg.define_asset_job(
             LISTINGS_JOB,

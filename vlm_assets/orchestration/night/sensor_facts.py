@@ -57,7 +57,7 @@ class LastListing:
 
 def latest_listings(instance: dg.DagsterInstance, installation: Installation) -> dict[str, LastListing]:
     """The newest listing of each source that has one."""
-    keys = [listing_key(spec.name) for spec in installation.catalog.sources]
+    keys = [listing_key(spec.name) for spec in installation.catalog.fetched]
     found = {
         record.asset_entry.asset_key.path[-1]: record.asset_entry.last_materialization_record
         for record in instance.get_asset_records(keys)

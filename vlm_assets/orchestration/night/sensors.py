@@ -75,7 +75,7 @@ def _changed_slices(
         seen: dict[str, int] = orjson.loads(context.cursor) if context.cursor else {}
         requests: list[dg.RunRequest] = []
         look = _Look.now(context.instance, installation, seen)
-        for spec in installation.catalog.sources:
+        for spec in installation.catalog.fetched:
             told = look.why_not(spec)
             if told is None:
                 try:
@@ -113,7 +113,7 @@ class _Look:
         # An old listing's night is of interest only where a budget may have been used up in it.
         asked = [
             latest[spec.name]
-            for spec in installation.catalog.sources
+            for spec in installation.catalog.fetched
             if spec.name in latest
             and (latest[spec.name].number != seen.get(spec.name) or budget_of(spec, "any") is not None)
         ]

@@ -62,7 +62,7 @@ def plan_metadata(plan: "Forecast") -> dict[str, Any]:
         **{name.replace("_", " "): getattr(plan, name) for name in figures},
         "sources": table(
             {name: value for name, value in one.model_dump().items() if isinstance(value, str | int | float)}
-            for one in plan.sources
+            for one in (*plan.sources, *plan.benchmarks)
         ),
         "quotas": table(
             {"node": n.path, "asked": n.asked, "supply": n.supply, "granted": n.granted, "why less": n.cause}

@@ -140,7 +140,7 @@ def target_states(
     from vlm_assets.allocation.step import complete_supply, planned_takedowns
 
     installation = _with_manifests(installation)
-    supply = complete_supply(installation).slices
+    supply = complete_supply(installation).everything
     tombstones = planned_takedowns(installation.root, locked)
     catalog, base = installation.catalog, installation.catalog_dir
     return [

@@ -9,9 +9,14 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from vlm_assets.cli import app
-from vlm_assets.installation.load import catalog_problems, load_catalog
+from vlm_assets.installation.load import catalog_problems, load_catalog, parse_catalog
 from vlm_assets.operate.authoring.entries import FILL_IN, scalar
-from vlm_assets.operate.authoring.schemas import corpus_schema, settings_schema, sources_schema
+from vlm_assets.operate.authoring.schemas import (
+    benchmarks_schema,
+    corpus_schema,
+    settings_schema,
+    sources_schema,
+)
 from vlm_assets.settings import PROFILES
 from vlm_assets.words.errors import ConfigError, SourceError
 from vlm_assets_tests.workplace import fill
@@ -113,6 +118,19 @@ def test_a_source_is_looked_at_and_its_entry_fits(catalog, tmp_path, kind, make,
     assert bool(catalog_problems(catalog)) == told
 
 
+def test_a_benchmark_is_added_with_what_was_said(catalog, tmp_path):
+    result = call("add", "client_folder", photos(tmp_path / "place"), "--benchmark", "--licence", "CC0-1.0")
+    assert result.exit_code == 0, result.output
+    text = (catalog / "benchmarks/place.yaml").read_text("utf-8")
+    [entry] = yaml.safe_load(text)["benchmarks"]
+    assert entry.keys() & {"category", "subcategory", "licence"} == {"licence"}
+    jsonschema.validate({"benchmarks": [entry]}, benchmarks_schema())
+    assert "../.schema/benchmarks.json" in text
+    assert (catalog / "sources/example.yaml").exists()
+    [spec] = parse_catalog(catalog).benchmarks
+    assert (spec.name, spec.licence) == ("place", "CC0-1.0")
+
+
 def test_labels_that_fit_no_subcategory_are_left_to_fill_in(catalog, tmp_path):
     corpus = catalog / "corpus.yaml"
     corpus.write_text(corpus.read_text("utf-8").replace("all:", "night:"), "utf-8")
@@ -168,3 +186,20 @@ def test_a_schema_is_as_strict_as_the_loader(change, fits):
     entry = {"name": "a", "kind": "client_folder", "category": "p", "subcategory": "x", "licence": "MIT"}
     validator = jsonschema.Draft202012Validator(sources_schema())
     assert validator.is_valid({"sources": [{**entry, "path": "x", **change}]}) == fits
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({}, True),
+        ({"category": "p"}, True),
+        ({"pth": 1}, False),
+        ({"weight": 1}, False),
+        ({"max_samples": 1}, False),
+    ],
+)
+def test_a_schema_of_benchmarks_asks_for_less_and_refuses_what_means_nothing(change, fits):
+    validator = jsonschema.Draft202012Validator(benchmarks_schema())
+    entry = {"name": "a", "kind": "client_folder", "path": "x", **change}
+    assert validator.is_valid({"benchmarks": [entry]}) == fits
+    assert not validator.is_valid({"sources": [entry]})
