@@ -18,7 +18,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from vlm_assets.transfer.answers import Content, Headers, lengths_said
-from vlm_assets.transfer.guard import GuardedResolver
+from vlm_assets.transfer.guarded_resolver import GuardedResolver
 from vlm_assets.transfer.http import FaultError
 from vlm_assets.transfer.politeness import Fault
 

@@ -11,7 +11,8 @@ import aiohttp
 from yarl import URL
 
 from vlm_assets.transfer.answers import Answer
-from vlm_assets.transfer.guard import Guard, GuardedResolver
+from vlm_assets.transfer.guard import Guard
+from vlm_assets.transfer.guarded_resolver import GuardedResolver
 from vlm_assets.transfer.http import user_agent
 from vlm_assets.transfer.lenient import LenientClient
 from vlm_assets.transfer.tls import shared_tls_context

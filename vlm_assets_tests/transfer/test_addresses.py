@@ -10,7 +10,8 @@ from vlm_assets.transfer.addresses import (
     is_public,
     literal_address,
 )
-from vlm_assets.transfer.guard import Guard, GuardedResolver
+from vlm_assets.transfer.guard import Guard
+from vlm_assets.transfer.guarded_resolver import GuardedResolver
 from vlm_assets.transfer.urls import UrlError, wire_url
 
 
