@@ -1,12 +1,22 @@
 """For all tests. Properties are judged by what holds, never by how long a busy machine took to find out."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vlm_assets_tests.sharing import made_once
+from vlm_assets_tests.training_environment import interpreter, make_environment
+
 settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no_clock")
+
+
+@pytest.fixture(scope="session")
+def training_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with torch, TRL and Energon."""
+    return interpreter(made_once(tmp_path_factory, "training", make_environment))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

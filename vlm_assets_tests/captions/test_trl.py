@@ -1,15 +1,12 @@
 """A row trains as it is: TRL's own code takes the rows of a built corpus, which PyTorch's workers read from disk.
 
-torch is large, so it lives in an environment of its own that the test makes with pip, never in the lock. The default
-run holds the same shape in `test_conversations`.
+torch is large, so it lives in an environment of its own (`training_environment`). The default run holds the same
+shape in `test_conversations`.
 """
 
 import io
 import json
-import os
 import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,10 @@ from vlm_assets.allocation.step import allocate
 from vlm_assets.captions.marks import split_at_marks
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets_tests.captions.talks import FORMS, IMAGE, PAIRED, Talk
+from vlm_assets_tests.training_environment import plain_environment
 from vlm_assets_tests.workplace import STREET, ingest, install
 
 READER = Path(__file__).with_name("trl_reader.py")
-# TRL is pinned to the release whose code the `messages` column was made for; torch to one with a small CPU build;
-# the two that read the rows are the ones that wrote them.
-PACKAGES = ["trl==1.16.0", "torch==2.13.0", *(f"{name}=={version(name)}" for name in ("datasets", "pillow"))]
 FEATURES = datasets.Features({"images": datasets.List(datasets.Image()), "talk": datasets.Value("string")})
 TALKS: dict[str, Talk] = {
     "one-image": [("user", [IMAGE, "Bu nedir?"]), ("assistant", ["Bir kedi."])],
@@ -48,25 +43,14 @@ ODD: dict[str, tuple[Any, Talk]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with torch and TRL."""
-    folder = tmp_path_factory.mktemp("trl")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *PACKAGES]
-    subprocess.run(install, check=True, env=_plain_environment())
-    return python
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_trl_takes_every_row_as_it_is_with_images_in_their_places(tmp_path: Path, python: Path):
+def test_trl_takes_every_row_as_it_is_with_images_in_their_places(tmp_path: Path, training_python: Path):
     cases = [(make(talk), talk) for talk in TALKS.values() for make in (FORMS | PAIRED).values()]
     corpus, expected = _built([*cases, *ODD.values()], tmp_path)
 
-    command = [str(python), str(READER), str(corpus)]
-    ran = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, check=False)
+    command = [str(training_python), str(READER), str(corpus)]
+    ran = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stderr
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -110,9 +94,3 @@ def _png(width_px: int, height_px: int) -> bytes:
     target = io.BytesIO()
     Image.new("RGB", (width_px, height_px)).save(target, "PNG")
     return target.getvalue()
-
-
-def _plain_environment() -> dict[str, str]:
-    """This process's environment without its Python path, and with no way to the Hub."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**kept, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -1,11 +1,8 @@
 """The trainer's page: its code is run as it stands; what needs torch and TRL in an environment of its own."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,16 +14,13 @@ from vlm_assets.exports.formats import Format
 from vlm_assets.exports.run import export_corpus
 from vlm_assets.papers.write import write_papers
 from vlm_assets_tests.exports.corpora import COUNT, corpus_rows
+from vlm_assets_tests.training_environment import plain_environment
 
 TOP = Path(__file__).resolve().parents[2]
 PAGE = (TOP / "vlm_assets/docs/training.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 APART = re.compile(r"^(?:import|from) (?:torch|trl|transformers)\b", re.MULTILINE)
 PLACE = 'FOLDER = Path("/data/vlm/corpora/turkish_vlm/1k")'
-PACKAGES = [
-    "trl==1.16.0", "torch==2.13.0", "accelerate", "megatron-energon==7.4.1",
-    *(f"{name}=={version(name)}" for name in ("datasets", "pillow")),
-]  # fmt: skip
 SEEN = """
 import json, sys
 for batch in loader(FOLDER, int(sys.argv[1])):
@@ -116,22 +110,6 @@ def test_the_card_says_the_one_call_that_opens_the_folder(sealed):
         datasets.load_dataset(str(sealed.root.corpus("small", "t").resolve()))
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with torch, TRL, and Energon, which needs torch."""
-    folder = tmp_path_factory.mktemp("training")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *PACKAGES]
-    subprocess.run(install, check=True, env=plain_environment())
-    return python
-
-
-def plain_environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**kept, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more}
-
-
 def ran(python: Path, code: str, base: Path, *words: str, **environment: str) -> list[Any]:
     """What the program prints, a JSON value a line."""
     (base / "page.py").write_text(code, "utf-8")
@@ -145,11 +123,11 @@ def ran(python: Path, code: str, base: Path, *words: str, **environment: str) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_pytorch_and_trl_read_it_in_order_over_ranks_and_go_on(sealed, tmp_path, python):
+def test_pytorch_and_trl_read_it_in_order_over_ranks_and_go_on(sealed, tmp_path, training_python):
     ids = [row["id"] for row in corpus_rows(sealed)]
     folder = sealed.root.corpus("small", "t")
     shown = page([block for block in BLOCKS if "trl" not in block], folder) + SEEN
-    halves = [ran(python, shown, tmp_path, "3", RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
+    halves = [ran(training_python, shown, tmp_path, "3", RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
     read = [row for step in zip(*halves, strict=True) for batch in step for row in batch]
     assert [one for one, _ in read] == ids[24 : COUNT // 8 * 8]
     assert all(size == [64, 48] for _, sizes in read for size in sizes)
@@ -157,17 +135,17 @@ def test_pytorch_and_trl_read_it_in_order_over_ranks_and_go_on(sealed, tmp_path,
     # The page is for machines with a GPU.
     here = ("output_dir=", "use_cpu=True, bf16=False, gradient_checkpointing=False, output_dir=")
     trained = page(BLOCKS, folder).replace(*here) + TRAINED
-    first = ran(python, trained, tmp_path, "3")
-    second = ran(python, trained, tmp_path, "6", "on")
+    first = ran(training_python, trained, tmp_path, "3")
+    second = ran(training_python, trained, tmp_path, "6", "on")
     assert [*chain(*first, *second)] == list(range(24))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_energon_prepares_the_tars(sealed, tmp_path, python):
+def test_energon_prepares_the_tars(sealed, tmp_path, training_python):
     done = export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "out")
     options = ["--non-interactive", "--split-ratio", "1,0,0", "--sample-type", "CrudeWebdataset"]
-    command = [str(python.with_name("energon")), "prepare", str(tmp_path / "out"), *options]
+    command = [str(training_python.with_name("energon")), "prepare", str(tmp_path / "out"), *options]
     subprocess.run(command, check=True, env=plain_environment(), capture_output=True)
     told = json.loads((tmp_path / "out" / ".nv-meta" / ".info.json").read_bytes())
     assert told["shard_counts"] == {name: one.rows for name, one in done.manifest.files.items()}
