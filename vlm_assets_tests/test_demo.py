@@ -5,28 +5,35 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import datasets
 import pytest
 from rich.console import Console
 
+from vlm_assets.cli import main
 from vlm_assets.demo.run import DRAWN_BY, ROOT_HASHES, compare_root_hashes
 from vlm_assets.pdf.identity import renderer_identity
 from vlm_assets.sources.registry import kinds
 
 
+def clean_environment() -> dict[str, str]:
+    """None of the caller's settings."""
+    own = ("VLM_", "DAGSTER_", "HF_", "KAGGLE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
+
+
 def command(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """A command run in a folder, with no settings of the caller's."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("VLM_", "DAGSTER_", "HF_", "KAGGLE_"))}
+    """A command run in a folder, as a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", "from vlm_assets.cli import main; main()", *arguments],
         cwd=folder,
-        env={**clean, "COLUMNS": "200", **environment},
+        env={**clean_environment(), "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -40,11 +47,30 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+def here(code: int, folder: Path, *arguments: str, **environment: str) -> tuple[str, str]:
+    """Standard output and error of a command run in this process, which must end with this code."""
+    out, error, ended = StringIO(), StringIO(), 0
+    with (
+        patch.dict(os.environ, {**clean_environment(), **environment}, clear=True),
+        patch.object(sys, "argv", ["vlm-assets", *arguments]),
+        chdir(folder), redirect_stdout(out), redirect_stderr(error),
+    ):  # fmt: skip
+        try:
+            main()
+        except SystemExit as exit_:
+            ended = int(exit_.code or 0)
+    assert ended == code, out.getvalue() + error.getvalue()
+    return out.getvalue(), error.getvalue()
+
+
+def told(folder: Path, *arguments: str) -> Any:
+    """What a command says as JSON."""
+    return json.loads(here(0, folder, *arguments, "--json")[0])
+
+
 def refused(folder: Path, *arguments: str, **environment: str) -> str:
     """Standard error of a command that is refused."""
-    done = command(folder, *arguments, **environment)
-    assert done.returncode == 2, done.stdout + done.stderr
-    return done.stderr
+    return here(2, folder, *arguments, **environment)[1]
 
 
 def free_ports(count: int) -> int:
@@ -72,15 +98,14 @@ def demo(tmp_path_factory) -> Path:
 
 
 def status(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(run(folder, "status", "--json"))
-    return told
+    return dict(told(folder, "status"))
 
 
 def test_every_kind_lands_and_every_target_is_met(demo):
-    told = status(demo)
-    assert {source["kind"] for source in told["sources"]} == set(kinds())
-    assert all(source["due"] == 0 and source["rows"] > 0 for source in told["sources"])
-    assert [(t["name"], t["rows"]) for t in told["targets"]] == [("50", 50), ("150", 150), ("300", 300)]
+    found = status(demo)
+    assert {source["kind"] for source in found["sources"]} == set(kinds())
+    assert all(source["due"] == 0 and source["rows"] > 0 for source in found["sources"])
+    assert [(t["name"], t["rows"]) for t in found["targets"]] == [("50", 50), ("150", 150), ("300", 300)]
 
 
 def test_the_root_hashes_are_those_that_are_stated(demo):
@@ -90,7 +115,7 @@ def test_the_root_hashes_are_those_that_are_stated(demo):
 
 
 @pytest.mark.parametrize(
-    ("sealed", "identity", "code", "told"),
+    ("sealed", "identity", "code", "said"),
     [
         ("a", DRAWN_BY, 0, "those that every machine gets"),
         ("b", DRAWN_BY, 1, "5: a stated, b here"),
@@ -100,7 +125,7 @@ def test_the_root_hashes_are_those_that_are_stated(demo):
     ids=["same", "others", "not built", "another renderer"],
 )
 def test_other_root_hashes_are_a_failure_unless_pages_are_drawn_otherwise(
-    monkeypatch, sealed: str | None, identity: str, code: int, told: str
+    monkeypatch, sealed: str | None, identity: str, code: int, said: str
 ):
     corpus = SimpleNamespace(root_hash=sealed) if sealed else None
     drawn = SimpleNamespace(name=identity)
@@ -109,7 +134,7 @@ def test_other_root_hashes_are_a_failure_unless_pages_are_drawn_otherwise(
     monkeypatch.setattr("vlm_assets.demo.run.renderer_identity", lambda _: drawn)
     out = StringIO()
     assert compare_root_hashes(cast("Any", None), Console(file=out, width=200)) == code
-    assert told in out.getvalue()
+    assert said in out.getvalue()
 
 
 def test_the_corpora_open_decode_and_nest(demo):
@@ -140,7 +165,7 @@ def test_one_slice_is_fetched_again_by_force(demo):
 
 
 def test_the_audit_passes_and_speaks_json(demo):
-    findings = json.loads(run(demo, "audit", "--target", "300", "--full", "--json"))
+    findings = told(demo, "audit", "--target", "300", "--full")
     assert len(findings) > 20
     assert [f["name"] for f in findings if not f["passed"]] == []
 
@@ -148,7 +173,7 @@ def test_the_audit_passes_and_speaks_json(demo):
 def test_a_row_is_shown_back_to_its_page(demo):
     corpus = datasets.load_from_disk(str(demo / ".vlm_demo/data/corpora/demo/300"))
     wanted = next(i for i in corpus["id"] if i.startswith("gazete/"))
-    row = json.loads(run(demo, "show", wanted, "--json"))[0]
+    row = told(demo, "show", wanted)[0]
     assert row["origin"].startswith("http://127.0.0.3/ekos/GAZETE/")  # wherever the demo listens
     assert "#page=" in row["origin"]
     assert row["fetched_by"]["run_id"]
@@ -157,7 +182,7 @@ def test_a_row_is_shown_back_to_its_page(demo):
 def test_plan_tells_the_exact_grants_and_writes_nothing(demo):
     data = demo / ".vlm_demo" / "data"
     before = {p: p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file() and "logs" not in p.parts}
-    plan = json.loads(run(demo, "plan", "--target", "300", "--json"))
+    plan = told(demo, "plan", "--target", "300")
     assert plan["exact"]
     assert sum(n["granted"] for n in plan["nodes"] if "/" not in n["path"]) == 300
     assert {

@@ -29,6 +29,7 @@ from vlm_assets.store.versions import swap_link
 from vlm_assets.words.layout import MANIFEST, VERSIONS
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
+from vlm_assets_tests.sharing import made_once
 from vlm_assets_tests.workplace import fill, ingest, install, picture
 
 TARGET = "t30"
@@ -108,15 +109,20 @@ _made: list[Installation] = []
 
 
 def good_once(factory: pytest.TempPathFactory) -> Installation:
-    """The good corpus, and a smaller one, with their papers: made once a test session. Only to be copied or read."""
+    """The good corpus, and a smaller one, with their papers: this process's copy of it. Only to be copied or read."""
     if not _made:
-        installation = good_corpus(factory.mktemp("good"))
-        build(installation, "t12")
-        for target in (TARGET, "t12"):
-            write_papers(installation, target)
-        finish_takedowns(installation)
-        _made.append(installation)
+        base = copy_folder(made_once(factory, "good", _make_good), factory.mktemp("good"))
+        settings = load_settings(None, catalog=base / "catalog", data_root=base / "data")
+        _made.append(open_installation(settings))
     return _made[0]
+
+
+def _make_good(base: Path) -> None:
+    installation = good_corpus(base)
+    build(installation, "t12")
+    for target in (TARGET, "t12"):
+        write_papers(installation, target)
+    finish_takedowns(installation)
 
 
 def take_down(installation: Installation, image: bytes) -> None:
@@ -153,12 +159,18 @@ def sha_of(row: dict[str, Any]) -> str:
 
 def copy_of(installation: Installation, base: Path) -> "Broken":
     """A copy of data root and catalogue to break."""
-    shutil.copytree(installation.root.path, base / "data", symlinks=True)
-    shutil.copytree(installation.catalog_dir, base / "catalog")
+    copy_folder(installation.root.path.parent, base)
     for path in (base / "data").rglob("*"):
         if path.is_file() and not path.is_symlink():
             path.chmod(0o644)
     return Broken(base)
+
+
+def copy_folder(made: Path, base: Path) -> Path:
+    """Copies data root and catalogue, whose sources stay where they are; returns the folder they are in now."""
+    for name in ("data", "catalog"):
+        shutil.copytree(made / name, base / name, symlinks=True)
+    return base
 
 
 def failed(installation: Installation, target: str = TARGET, **options: Any) -> set[str]:

@@ -1,27 +1,51 @@
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
+
 import dagster as dg
 import pytest
 
 from vlm_assets.audit.findings import finding_names
+from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY
-from vlm_assets_tests.orchestration.kit import Line, failure_of, rows_of
+from vlm_assets_tests.orchestration.kit import Line, failure_of, instance_in, rows_of
 from vlm_assets_tests.workplace import STREET, fill, install
 
 
+def street(base: Path, pictures: Path) -> Installation:
+    return install(base, {**STREET, "path": pictures / "in"})
+
+
+@pytest.fixture(scope="module")
+def built(
+    tmp_path_factory: pytest.TempPathFactory, made_home: Path
+) -> Iterator[tuple[Path, Line, dg.ExecuteInProcessResult]]:
+    """A line, where it lies, and the run that built its target `10`. Not to be changed."""
+    base = tmp_path_factory.mktemp("line")
+    fill(base / "in", 12)
+    with instance_in(base / "home", made_home) as instance:
+        line = Line(street(base, base), instance)
+        line.list_sources("street")
+        line.fetch("street")
+        yield base, line, run_target(line, "10")
+
+
 @pytest.fixture
-def line(tmp_path, instance):
-    fill(tmp_path / "in", 12)
-    line = Line(install(tmp_path, {**STREET, "path": tmp_path / "in"}), instance)
-    line.list_sources("street")
-    line.fetch("street")
-    return line
+def line(built: tuple[Path, Line, object], tmp_path: Path) -> Iterator[Line]:
+    """That line once more."""
+    base = built[0]
+    for name in ("data", "home"):
+        copytree(base / name, tmp_path / name, symlinks=True)
+    with instance_in(tmp_path / "home") as instance:
+        yield Line(street(tmp_path, base), instance)
 
 
 def run_target(line: Line, target: str) -> dg.ExecuteInProcessResult:
     return line.run(ALLOCATION_KEY, CORPUS_KEY, partition_key=target)
 
 
-def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(line):
-    result = run_target(line, "10")
+def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(built):
+    _, line, result = built
     assert result.success
     told = line.facts(CORPUS_KEY, "10")
     assert (told["dagster/partition_row_count"], told["shards"], told["shards written"]) == (10, 1, 1)
@@ -36,7 +60,6 @@ def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(line):
 
 
 def test_a_second_run_keeps_plan_and_shards_and_seals_the_same_corpus(line):
-    run_target(line, "10")
     before = line.facts(CORPUS_KEY, "10")
     assert run_target(line, "10").success
     after = line.facts(CORPUS_KEY, "10")
@@ -49,7 +72,6 @@ def test_a_second_run_keeps_plan_and_shards_and_seals_the_same_corpus(line):
 
 
 def test_a_broken_corpus_fails_its_check_and_says_what_was_expected(line):
-    run_target(line, "10")
     root = line.installation.root.corpus("small", "10")
     shard = root / "data-r.arrow"
     shard.chmod(0o644)

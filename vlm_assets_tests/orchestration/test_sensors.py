@@ -22,7 +22,7 @@ def city(base: Path, slices: int, **keys: Any) -> Installation:
 
 @pytest.fixture
 def line(tmp_path, instance):
-    return Line(city(tmp_path, 12), instance)
+    return Line(city(tmp_path, 4), instance)
 
 
 def ends(request: dg.RunRequest) -> tuple[str, str]:
@@ -34,14 +34,15 @@ def test_a_listing_leads_to_one_launch_of_what_is_due(line):
     assert ticks.tick() == ([], "street: never listed")
     line.list_sources("street")
     requests, _ = ticks.tick()
-    assert [ends(one) for one in requests] == [("s00", "s11")]
+    assert [ends(one) for one in requests] == [("s00", "s03")]
     assert ticks.tick() == ([], "no new listing since the last look")
     line.fetch("street")
     line.list_sources("street")
     assert ticks.tick() == ([], "street: listed, every slice is committed")
 
 
-def test_few_stretches_are_ranges_and_many_are_one_run_that_names_its_keys(line, tmp_path):
+def test_few_stretches_are_ranges_and_many_are_one_run_that_names_its_keys(instance, tmp_path):
+    line = Line(city(tmp_path, 12), instance)
     ticks = Ticks(line, "changed_slices")
     line.list_sources("street")
     line.fetch("street")
@@ -78,7 +79,7 @@ def test_a_slice_that_fails_again_waits_for_the_next_listing(line, tmp_path):
 def test_the_corpus_is_rebuilt_when_its_inputs_change_and_only_then(line, tmp_path):
     ticks = Ticks(line, "stale_corpus")
     line.list_sources("street")
-    assert "12 of 12 slices never committed" in ticks.tick()[1]
+    assert "4 of 4 slices never committed" in ticks.tick()[1]
     line.fetch("street")
     [request], _ = ticks.tick()
     assert (request.partition_key, request.job_name) == ("4", "corpus_line")
@@ -88,9 +89,9 @@ def test_the_corpus_is_rebuilt_when_its_inputs_change_and_only_then(line, tmp_pa
     )  # the daemon launches a key once: a failed line is not tried for ever
     line.defs.resolve_job_def("corpus_line").execute_in_process(instance=line.instance, partition_key="4")
     assert ticks.tick() == ([], "4: inputs unchanged since it was sealed")
-    (tmp_path / "in" / "s05" / "0050.jpeg").write_bytes(picture(999))
+    (tmp_path / "in" / "s02" / "0020.jpeg").write_bytes(picture(999))
     line.list_sources("street")
-    line.fetch("street", ["s05"])
+    line.fetch("street", ["s02"])
     [request], _ = ticks.tick()
     assert request.run_key != again.run_key
 
@@ -115,7 +116,7 @@ def test_a_lost_instance_gets_partitions_and_materializations_back(line, tmp_pat
     with instance_in(tmp_path / "new_home", made_home) as new:
         found = Line(line.installation, new)
         first = reconcile(line.installation, new)
-        assert (first.partitions, first.materializations) == (12, 15)
+        assert (first.partitions, first.materializations) == (4, 7)
         assert found.slices("street") == line.slices("street")
         assert found.materialized("street") == dict.fromkeys(line.slices("street"), 1)
         assert found.facts(CORPUS_KEY, "4")["root hash"] == line.facts(CORPUS_KEY, "4")["root hash"]

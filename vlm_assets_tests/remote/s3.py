@@ -4,8 +4,9 @@ import http.client
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -47,6 +48,11 @@ class S3Server:
         self._server.stop()
 
     def client(self) -> Any:
+        return self._client
+
+    @cached_property
+    def _client(self) -> Any:
+        """One for all: to make one takes as long as many a test."""
         return boto3.client("s3", endpoint_url=self.endpoint)
 
     def new_bucket(self) -> None:
@@ -80,6 +86,21 @@ class S3Server:
             for one in found
         ]
         return [bytes(one) for one in stored]
+
+    def everything(self) -> dict[str, tuple[bytes, dict[str, str]]]:
+        """Content and metadata of every object."""
+        found = {}
+        for key in self.listed():
+            answer = self.client().get_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}")
+            found[key] = (answer["Body"].read(), answer["Metadata"])
+        return found
+
+    def put_back(self, everything: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> None:
+        """An empty bucket with these objects in it."""
+        self.new_bucket()
+        for key, (data, metadata) in everything.items():
+            told = {"Metadata": dict(metadata), "ChecksumAlgorithm": "SHA256"}
+            self.client().put_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}", Body=data, **told)
 
     def put(self, key: str, data: bytes) -> None:
         self.client().put_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}", Body=data)

@@ -37,14 +37,19 @@ def server() -> Iterator[S3Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def running_proxy(server: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(server) as running:
+        yield running
+
+
 @pytest.fixture
-def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FaultProxy]:
-    server.new_bucket()
+def proxy(running_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FaultProxy:
     monkeypatch.setattr(bucket_module, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=lambda: 0.0))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    with FaultProxy(server) as running:
-        yield running
+    running_proxy.fault = lambda _: None
+    return running_proxy
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +72,30 @@ class Shared(Broken):
         return open_installation(settings)
 
 
-@pytest.fixture
-def copy(good: Installation, tmp_path: Path, proxy: FaultProxy) -> Shared:
-    """A good corpus whose machine has backed everything up."""
-    shared = Shared(copy_of(good, tmp_path).base, proxy.endpoint)
+BackedUp = tuple[Path, dict[str, tuple[bytes, dict[str, str]]]]
+
+
+@pytest.fixture(scope="module")
+def backed_up(
+    good: Installation,
+    server: S3Server,
+    running_proxy: FaultProxy,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> BackedUp:
+    """A good corpus whose machine has backed everything up, and the objects of its bucket."""
+    server.new_bucket()
+    shared = Shared(copy_of(good, tmp_path_factory.mktemp("backed_up")).base, running_proxy.endpoint)
     assert not backup(shared.installation).failed
-    return shared
+    return shared.base, server.everything()
+
+
+@pytest.fixture
+def copy(backed_up: BackedUp, server: S3Server, proxy: FaultProxy, tmp_path: Path) -> Shared:
+    """That machine and that bucket, to change."""
+    base, objects = backed_up
+    shutil.copytree(base, tmp_path / "first", symlinks=True)
+    server.put_back(objects)
+    return Shared(tmp_path / "first", proxy.endpoint)
 
 
 def stored_with(server: S3Server, data: bytes) -> list[str]:
