@@ -4,6 +4,7 @@ leather draws; colours are the page's (CSS variables), so that a chart follows l
 words: a sentence for screen readers, a title on every bar, and the numbers beside it as a table.
 """
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ _LABEL: Final = 24
 _MOST_BARS: Final = 20
 _ROOM: Final = 1.22
 """Of the longest bar: behind it stands its number."""
+_TICKS: Final = 5
+"""Numbers below the bars at most, besides zero."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 _NUMBERS: Final = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
@@ -61,13 +64,32 @@ def bar_chart(
     labels = _unlike([_short(name) for name, _ in drawn])
     chart = leather.Chart()
     values = [value for _, value in drawn]
-    chart.add_x_scale(0, max(values) * _ROOM)
+    chart.set_x_scale(_FromZero(max(values) * _ROOM))
     chart.add_x_axis(tick_formatter=lambda value, _number, _count: in_short(float(value)))
     chart.add_bars([(value, label) for value, label in zip(values, labels, strict=True)])
     height = _HEAD + _BAR * len(drawn)
     drawing = chart.to_svg_group(WIDTH, height)
     _number_bars(drawing, drawn)
     return Chart(title, _svg(drawing, height, _spoken(title, rows, unit)), rows, unit, len(drawn))
+
+
+class _FromZero:
+    """A scale for leather, with a few round ticks: its own search for them takes longer than all the rest."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        rough = most / _TICKS
+        power = 10.0 ** math.floor(math.log10(rough))
+        self._step = max(1.0, next(step * power for step in (1, 2, 5, 10) if step * power >= rough))
+
+    def contains(self, value: float) -> bool:
+        return 0 <= value <= self._most
+
+    def project(self, value: float, low: float, high: float) -> float:
+        return round(float(low) + float(value) / self._most * (float(high) - float(low)), 2)
+
+    def ticks(self) -> list[float]:
+        return [number * self._step for number in range(int(self._most / self._step) + 1)]
 
 
 def in_short(value: float) -> str:

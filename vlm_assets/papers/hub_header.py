@@ -9,6 +9,8 @@ import yaml
 from vlm_assets.papers.figures import Figures
 from vlm_assets.words.schema import IMAGE_TYPE, SAMPLE_SCHEMA
 
+_DUMPER: Final[type[Any]] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The one in C writes the same, ten times as fast."""
 _HUB_SIZES: Final = (
     (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
     (10**8, "10M<n<100M"),
@@ -44,7 +46,7 @@ def hub_header(figures: Figures) -> str:
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data-r*.arrow"}]}],
         "dataset_info": dataset_info(figures),
     }
-    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n"
+    return f"---\n{yaml.dump(header, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)}---\n"
 
 
 def hub_size(rows: int) -> str:

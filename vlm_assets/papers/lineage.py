@@ -1,6 +1,6 @@
 """Where the samples that papers show come from: item, record, revision, and the run that fetched them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from vlm_assets.corpus.manifest import index_name
 from vlm_assets.ingest.slice import read_run
+from vlm_assets.papers.contents import Place
 from vlm_assets.papers.evidence import Evidence, FoundSlice
 from vlm_assets.papers.shown import Sample
 from vlm_assets.store.slices import ITEMS_FILE
@@ -40,12 +41,16 @@ def trace(evidence: Evidence, samples: Sequence[Sample]) -> list[Traced]:
     Raises:
         StoreError: an index or a ledger is damaged.
     """
-    return [_trace(evidence, one) for one in samples]
+    shards = sorted({one.place.bits for one in samples if one.place is not None})
+    indexes = {
+        bits: read_index(evidence.version / index_name(bits), ("item_hash", "record")) for bits in shards
+    }
+    return [_trace(evidence, one, indexes) for one in samples]
 
 
-def _trace(evidence: Evidence, sample: Sample) -> Traced:
+def _trace(evidence: Evidence, sample: Sample, indexes: Mapping[str, pa.Table]) -> Traced:
     found = evidence.slices.get((sample.source, sample.slice))
-    item, record = ("", 0) if sample.place is None else _item(evidence, sample, found)
+    item, record = ("", 0) if sample.place is None else _item(sample.place, indexes, found)
     run = read_run(found.directory) if found else None
     return Traced(
         sample=sample,
@@ -59,12 +64,8 @@ def _trace(evidence: Evidence, sample: Sample) -> Traced:
     )
 
 
-def _item(evidence: Evidence, sample: Sample, found: FoundSlice | None) -> tuple[str, int]:
-    place = sample.place
-    if place is None:
-        return "", 0
-    index = read_index(evidence.version / index_name(place.bits), ("item_hash", "record"))
-    wanted, record = (index.column(name)[place.row].as_py() for name in ("item_hash", "record"))
+def _item(place: Place, indexes: Mapping[str, pa.Table], found: FoundSlice | None) -> tuple[str, int]:
+    wanted, record = (indexes[place.bits].column(name)[place.row].as_py() for name in ("item_hash", "record"))
     return _key_of(found, wanted) if found else "", record
 
 

@@ -48,7 +48,7 @@ class Corpora:
     def rewrite(self) -> None:
         """Rewrites those in force that have the rows, from the slice versions that their plans name.
 
-        One that was rewritten by a run which was cut before its papers gets the papers now.
+        One that had papers has them again; so it gets them now if a run which rewrote it was cut before them.
         """
         for link in corpus_links(self.root):
             version = current_version(link)
@@ -60,13 +60,16 @@ class Corpora:
                 self._write_papers(link.parent.name, link.name)
 
     def _lacks_its_papers(self, version: Path) -> bool:
-        """Whether a takedown has written it, and not its papers."""
-        return not (version / SHOWN_FILE).is_file() and read_manifest(version, CorpusManifest).holes > 0
+        """Whether a takedown has written it, and not its papers, which the version before has or may have had."""
+        if (version / SHOWN_FILE).is_file() or not read_manifest(version, CorpusManifest).holes:
+            return False
+        others = [one for one in versions_in(version.parent.parent) if one != version]
+        return not others or any((one / SHOWN_FILE).is_file() for one in others)
 
     def _rewrite(self, link: Path, version: Path) -> None:
         corpus, target = link.parent.name, link.name
         self.progress(f"rewriting corpus {corpus}/{target}")
-        before = read_manifest(version, CorpusManifest)
+        before, had_papers = read_manifest(version, CorpusManifest), (version / SHOWN_FILE).is_file()
         plan = self.root.allocation(corpus, target).parent / VERSIONS / before.allocation_version
         if not (plan / MANIFEST).is_file():
             self.outstanding.append(
@@ -91,7 +94,8 @@ class Corpora:
                 shards_kept=len(kept),
             )
         )
-        self._write_papers(corpus, target)
+        if had_papers:
+            self._write_papers(corpus, target)
 
     def _write_papers(self, corpus: str, target: str) -> None:
         declared = self.installation.catalog.corpus
