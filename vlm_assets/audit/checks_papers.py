@@ -30,6 +30,7 @@ from vlm_assets.store.papers import (
     SUMMARY_FILE,
     read_papers,
 )
+from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.schema import NO_WORDS
 
@@ -86,8 +87,10 @@ def _shown_faults(recount: Recount) -> Iterator[str]:
         return
     if papers is not None and not papers.complete:
         yield f"{SHOWN_FILE}: the papers were not written to their end"
+    urls = TakenUrls(takedowns.urls)
     for row in papers.shown if papers else ():
-        if row.id in takedowns.ids or not takedowns.image_sha256.isdisjoint(row.image_sha256):
+        named = row.id in takedowns.ids or (row.rejected is not None and row.rejected in urls)
+        if named or not takedowns.image_sha256.isdisjoint(row.image_sha256):
             yield f"{row.id}: taken down, and still shown by a paper"
 
 

@@ -14,7 +14,10 @@ from vlm_assets.operate.tables import size
 def report(
     target: Annotated[str | None, typer.Argument(help="The largest, if none is given.")] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="Copy the page here too, a file or a folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Copy the page here too, a file or a folder; takedowns write the copy anew."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a corpus's papers anew: report.html for people, card, croissant.json, summary.json."""
@@ -24,12 +27,12 @@ def report(
     name = chosen_target(installation, target)
     finish_quietly(installation)
     written = write_papers(installation, name, lambda step: errors.print(f"{name}: {step}", markup=False))
-    page = copy_page(written.report, out) if out is not None else written.report
+    page = copy_page(installation, name, out) if out is not None else written.report
     if as_json:
         print_json({"report": str(page), "folder": str(written.folder), "figures": written.figures})
         return
     console.print(f"{page}, {size(page.stat().st_size)}", markup=False, soft_wrap=True)
     if out is not None:
-        told = "a copy outside the data root shows what it shows: no takedown reaches it"
+        told = "a takedown writes this copy anew while it lies here unchanged; copies of it are for you to remove"
         errors.print(f"{page}: {told}", markup=False, soft_wrap=True)
     console.print(f"card, croissant.json and summary.json: {written.folder}", markup=False, soft_wrap=True)

@@ -123,6 +123,7 @@ def show(
         from vlm_assets.operate.sheets import sheet_of_rows
 
         errors.print(str(sheet_of_rows(installation, rows, sheet)), markup=False, soft_wrap=True)
+        _tell_of_takedowns()
 
 
 def _draw_corpus(sheet: Path, target: str | None) -> None:
@@ -131,6 +132,12 @@ def _draw_corpus(sheet: Path, target: str | None) -> None:
     installation = installed()
     drawn = sheet_of_corpus(installation, chosen_target(installation, target), sheet)
     console.print(str(drawn), markup=False, soft_wrap=True)
+    _tell_of_takedowns()
+
+
+def _tell_of_takedowns() -> None:
+    told = "a takedown of what it shows removes it while it lies there unchanged; copies of it are for you to remove"
+    errors.print(told, markup=False, soft_wrap=True)
 
 
 @app.command()

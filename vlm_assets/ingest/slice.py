@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from threading import Event
@@ -27,8 +27,9 @@ from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.locked import SliceLock, lock_of
+from vlm_assets.ingest.rejected_pictures import RejectedPictures
 from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
-from vlm_assets.ingest.rows import Assignment, Outcome, readable_images, rows_of
+from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.ingest.taken_items import TakenRows, at_the_door
 from vlm_assets.ingest.taken_words import is_taken
@@ -40,6 +41,7 @@ from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.left_out import LEFT_OUT_FILE, read_slice_left_out, write_slice_left_out
 from vlm_assets.store.listings import read_items
 from vlm_assets.store.met import MetNote, note_met, settle_met, unnamed
+from vlm_assets.store.rejected_pictures import RejectedPicture
 from vlm_assets.store.slices import (
     ITEMS_FILE,
     REJECTS_FILE,
@@ -79,8 +81,8 @@ class SliceOptions:
     max_records: int | None = None
     cancelled: Event = field(default_factory=Event)
     progress: Callable[[int, int], None] = lambda items, size_bytes: None  # noqa: ARG005 - does nothing
-    on_reject: Callable[[RejectReason, Iterator[bytes]], None] = lambda reason, images: None  # noqa: ARG005 - does nothing
-    """Is told of each rejected record, with its images that can be read and are not taken down."""
+    on_rejected: Callable[[RejectedPicture], None] = lambda picture: None  # noqa: ARG005 - does nothing
+    """Is given a small picture of the first few rejected records that decode and are not taken down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,9 @@ class _SliceBuild:
         root = installation.root
         self._takedowns = read_tombstones(root)
         self._taken = TakenRows(self._takedowns, self._name)
+        self._pictures = RejectedPictures(
+            options.on_rejected, self._takedowns, installation.settings.max_image_bytes
+        )
         self._emptied: Mapping[str, Row] = {}
         self._cache = root.cache_of(spec.name)
         self._spool = self._cache / "spool" / slice_key
@@ -273,6 +278,8 @@ class _SliceBuild:
         # History of a version that was there already: its rejects and clocks are the new ones.
         replace_file(committed / REJECTS_FILE, rejects)
         replace_file(committed / RUN_FILE, run.model_dump_json(indent=2).encode())
+        root = self._installation.root
+        self._pictures.settle(root, self._spec.name, self._key, plan.kept, self._ledgers.rejects)
         return SliceOutcome(due, new, run, committed)
 
     def _rows(self, items: Sequence[Item], plan: ItemPlan) -> Iterator[Row]:
@@ -292,7 +299,7 @@ class _SliceBuild:
             self._left_out, self._companions = left_out.by_item, left_out.companions
             events = self._events(plan, left_out, frames)
             described = rows_of(events, Assignment(self._spec, self._key), prober, settings)
-            outcomes = self._told_rejects(self._taken.watch(described, settings.max_image_bytes))
+            outcomes = self._pictures.among(self._taken.watch(described, settings.max_image_bytes))
             fresh = groupby(frames.told(outcomes), key=lambda outcome: outcome[0].item)
             following = next(fresh, None)
             for item in items:
@@ -311,7 +318,7 @@ class _SliceBuild:
                         )
                     yield from self._counted(item, self._lock.hold(item, ()) if self._lock else ())
                     continue
-                results = self._drift.judge(item.key, following[1], self._tell_drifted)
+                results = self._drift.judge(item.key, following[1], partial(self._pictures.drifted, item.key))
                 yield from self._counted(item, self._lock.hold(item, results) if self._lock else results)
                 following = next(fresh, None)
             if following is not None:
@@ -321,21 +328,6 @@ class _SliceBuild:
         if plan.kept and self._last is not None:
             before = read_slice_left_out(self._last.path)
             self._left_out.update({key: before[key] for key in plan.kept.keys() & before.keys()})
-
-    def _told_rejects(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """Passes outcomes on, and tells of the rejects among them."""
-        limit = self._installation.settings.max_image_bytes
-        for event, result in outcomes:
-            if isinstance(event, Record) and isinstance(result, Reject):
-                self._options.on_reject(result.reason, self._untaken(readable_images(event, limit)))
-            yield event, result
-
-    def _tell_drifted(self, row: Row) -> None:
-        self._options.on_reject(RejectReason.DRIFTED, self._untaken(row["images"]))
-
-    def _untaken(self, images: Iterable[bytes]) -> Iterator[bytes]:
-        taken = self._takedowns.image_sha256
-        return (data for data in images if not taken or sha256(data).hexdigest() not in taken)
 
     def _counted(self, item: Item, results: Iterable[Row | Reject]) -> Iterator[Row]:
         for row in self._ledgers.count(item, iter(results)):

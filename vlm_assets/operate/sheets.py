@@ -10,11 +10,11 @@ from vlm_assets.operate.lineage import RowLineage
 from vlm_assets.papers.evidence import sealed_evidence
 from vlm_assets.papers.sheet import Section, Tile, corpus_sections, write_sheet
 from vlm_assets.papers.shown import SIDE_PX
+from vlm_assets.store.papers import ShownRow
 from vlm_assets.store.slices import data_file_names, images_of_row
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.disk import named_disk_errors
-from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import SliceManifest
 
@@ -42,7 +42,7 @@ def sheet_of_corpus(installation: Installation, target: str, out: Path) -> Sheet
         StoreError: no corpus, a damaged file, or a place that cannot be written.
     """
     evidence = sealed_evidence(installation, target)
-    return _write(corpus_sections(evidence, read_tombstones(installation.root)), out)
+    return _write(installation, corpus_sections(evidence, read_tombstones(installation.root)), out)
 
 
 def sheet_of_rows(installation: Installation, rows: Sequence[RowLineage], out: Path) -> SheetFile:
@@ -51,7 +51,7 @@ def sheet_of_rows(installation: Installation, rows: Sequence[RowLineage], out: P
     Raises:
         StoreError: a damaged file, or a place that cannot be written.
     """
-    return _write([_section(installation, row) for row in rows], out)
+    return _write(installation, [_section(installation, row) for row in rows], out)
 
 
 def _section(installation: Installation, row: RowLineage) -> Section:
@@ -65,12 +65,11 @@ def _section(installation: Installation, row: RowLineage) -> Section:
         )
         for image, fact in zip(images or (), facts, strict=False)
     ]
-    return Section(row.id, tiles)
+    hashes = tuple(fact["sha256"] for fact in facts)
+    return Section(row.id, tiles, [ShownRow(id=row.id, image_sha256=hashes)])
 
 
 @named_disk_errors
-def _write(sections: Sequence[Section], out: Path) -> SheetFile:
-    if not out.parent.is_dir():
-        raise StoreError(f"{out}: there is no folder {out.parent}; make it, or name another place")
-    width, height = write_sheet(sections, out)
+def _write(installation: Installation, sections: Sequence[Section], out: Path) -> SheetFile:
+    width, height = write_sheet(installation.root, sections, out)
     return SheetFile(out, len(sections), sum(len(one.tiles) for one in sections), width, height)

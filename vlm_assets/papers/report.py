@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from vlm_assets.papers.card import size
 from vlm_assets.papers.charts import Chart, bar_chart
 from vlm_assets.papers.evidence import Evidence
 from vlm_assets.papers.figures import Figures
 from vlm_assets.papers.lineage import Traced
+from vlm_assets.papers.rejects import ShownReject
 from vlm_assets.papers.shown import Sample
 
 MOST_LINES: Final = 400
@@ -57,6 +59,15 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Rejects of one reason."""
+
+    reason: str
+    told: str
+    rejects: Sequence[ShownReject]
+
+
+@dataclass(frozen=True, slots=True)
 class Reasons:
     """What was lost at one step: a chart by reason, and a table of sources by reason."""
 
@@ -71,10 +82,15 @@ def render_report(
     evidence: Evidence,
     sheets: Sequence[Sheet],
     left_out: Sequence[Sheet],
+    refused: Sequence[Refused],
     traced: Sequence[Traced],
 ) -> str:
     """The page as HTML. Equal arguments give equal bytes."""
-    drawn = _within_budget([*sheets, *left_out], traced)
+    samples = [
+        *(one.sample for one in traced),
+        *(one for sheet in (*sheets, *left_out) for one in sheet.samples),
+    ]
+    drawn = _within_budget([*samples, *(one for some in refused for one in some.rejects)])
     return _template().render(
         figures=figures,
         tiles=_tiles(figures),
@@ -85,6 +101,7 @@ def render_report(
         histograms=_histograms(figures),
         sheets=sheets,
         left_out=left_out,
+        refused=refused,
         reasons=_reasons(figures),
         policies=_policies(figures),
         dedup=_dedup(figures),
@@ -117,20 +134,21 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _picture(sample: Sample) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(sample.picture or b"").decode()
+def _picture(pictured: Sample | ShownReject) -> Markup:
+    """Base64 has nothing to escape, and the template engine would look at each letter of megabytes."""
+    return Markup("data:image/jpeg;base64,") + Markup(base64.b64encode(pictured.picture or b"").decode())  # noqa: S704
 
 
-def _within_budget(sheets: Sequence[Sheet], traced: Sequence[Traced]) -> frozenset[str]:
-    """Ids of samples whose pictures are put in: all, unless these are too many bytes."""
+def _within_budget(every: Iterable[Sample | ShownReject]) -> frozenset[str]:
+    """Ids of those whose pictures are put in: all, unless these are too many bytes."""
     left = _PICTURE_BYTES
     found = set()
-    for sample in [*(one.sample for one in traced), *(one for sheet in sheets for one in sheet.samples)]:
-        if sample.picture is not None and sample.id not in found:
-            left -= 4 * len(sample.picture) // 3
+    for one in every:
+        if one.picture is not None and one.id not in found:
+            left -= 4 * len(one.picture) // 3
             if left < 0:
                 break
-            found.add(sample.id)
+            found.add(one.id)
     return frozenset(found)
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from vlm_assets.allocation.examples import read_examples
 from vlm_assets.corpus.manifest import data_name
@@ -16,6 +16,7 @@ from vlm_assets.store.papers import ShownRow
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.tombstones import StoredTombstones
 
+T = TypeVar("T")
 A_GROUP: Final = 12
 """Pictures of a subcategory at most."""
 IN_ALL: Final = 360
@@ -151,9 +152,10 @@ def words_of(row: Mapping[str, Any]) -> str:
 
 def one_of_each(samples: Mapping[Group, Sequence[Sample]], count: int) -> list[Sample]:
     """The first of every subcategory, then the second, until there are so many."""
-    return [one for one, _ in zip(_in_turn(samples.values()), range(count), strict=False)]
+    return [one for one, _ in zip(in_turn(samples.values()), range(count), strict=False)]
 
 
-def _in_turn(every: Collection[Sequence[Sample]]) -> Iterator[Sample]:
+def in_turn(every: Collection[Sequence[T]]) -> Iterator[T]:
+    """The first of each, then the second of each that has one, and so on."""
     for number in range(max(map(len, every), default=0)):
         yield from (some[number] for some in every if number < len(some))

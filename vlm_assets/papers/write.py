@@ -12,11 +12,13 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.papers.card import render_card
 from vlm_assets.papers.contents import Contents, count_contents
+from vlm_assets.papers.copies import copy_report
 from vlm_assets.papers.croissant import croissant_of
 from vlm_assets.papers.evidence import Evidence, sealed_evidence
 from vlm_assets.papers.figures import Figures, corpus_figures
 from vlm_assets.papers.lineage import TRACED, trace
-from vlm_assets.papers.report import Sheet, render_report
+from vlm_assets.papers.rejects import rows_of_rejects, shown_rejects
+from vlm_assets.papers.report import Refused, Sheet, render_report
 from vlm_assets.papers.shown import (
     A_GROUP,
     corpus_samples,
@@ -99,6 +101,7 @@ def _write(installation: Installation, evidence: Evidence, progress: Progress) -
     progress("reading words and samples")
     samples = corpus_samples(evidence, places_to_show(contents), takedowns, contents.histograms["words"])
     excluded = excluded_samples(evidence, takedowns)
+    rejects = shown_rejects(evidence, takedowns)
     progress("writing")
     figures = all_figures(installation, evidence, contents)
     some = one_of_each(samples, _CROISSANT_SAMPLES)
@@ -108,9 +111,10 @@ def _write(installation: Installation, evidence: Evidence, progress: Progress) -
         evidence,
         [Sheet("/".join(group), _of(figures, *group), found) for group, found in samples.items()],
         [Sheet(reason, _rows(figures["excluded"].get(reason, 0)), found) for reason, found in excluded.items()],
+        [Refused(reason, f"{figures['rejects'][reason]:,}", found) for reason, found in rejects.items()],
         trace(evidence, some[:TRACED]),
     )  # fmt: skip
-    shown = rows_shown([*samples.values(), *excluded.values()])
+    shown = [*rows_shown([*samples.values(), *excluded.values()]), *rows_of_rejects(rejects)]
     folder = evidence.version
     write_papers_file(folder, with_rows(_papers_before(folder), shown, complete=False))
     for file, content in (
@@ -167,15 +171,17 @@ def _rows(count: int) -> str:
     return f"{count:,} row{'' if count == 1 else 's'}"
 
 
-@named_disk_errors
-def copy_page(page: Path, out: Path) -> Path:
-    """Copies a report to a file, or into a folder under its own name; returns where it is.
+def copy_page(installation: Installation, target: str, out: Path) -> Path:
+    """Copies the report of a target to a file, or into a folder under its own name; returns where it is.
+
+    The copy is remembered: a takedown that covers what it shows writes it anew.
 
     Raises:
         StoreError: there is no such folder, or it cannot be written.
     """
-    path = out / page.name if out.is_dir() else out
-    if not path.parent.is_dir():
-        raise StoreError(f"{path}: there is no folder {path.parent}; make it, or name another place")
-    replace_file(path, page.read_bytes())
-    return path
+    name = installation.catalog.corpus.name
+    with hold_lock(
+        papers_lock(installation.root, name, target), f"copy of {name}/{target}", wait_s=_LOCK_WAIT_S
+    ):
+        version = sealed_evidence(installation, target).version
+        return copy_report(installation.root, version, name, target, out)

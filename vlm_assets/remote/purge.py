@@ -201,7 +201,8 @@ class RemoteLook:
         if entry is None:
             return False
         fetch_object(self._bucket, entry, folder / SHOWN_FILE)
-        return bool(shown_rows(folder, self._takedowns.ids, self._takedowns.image_sha256))
+        down = self._takedowns
+        return bool(shown_rows(folder, down.ids, down.image_sha256, down.urls))
 
     def _fetched(self, name: Name, version: str) -> bool:
         """Looks at its papers and indexes, and only where these have covered rows at what they show."""

@@ -4,13 +4,14 @@ Papers lie beside the manifest of a version and in no hash of it. `papers.json` 
 shows content; it is there before the first paper that does, and goes after the last.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import Manifest
 
@@ -25,12 +26,25 @@ DERIVED_FILES: Final = (SHOWN_FILE, *PAPER_FILES)
 
 
 class ShownRow(BaseModel):
-    """A row, of the corpus or left out of it, of which a paper shows a picture or words."""
+    """A row, of the corpus or left out of it, or a reject, of which a paper shows a picture or words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    """Of a reject what would have been its id."""
     image_sha256: tuple[str, ...]
+    rejected: str | None = None
+    """Of a reject the key of its item, which may be an address: no index finds its row by that."""
+
+    @property
+    def shows_reject(self) -> bool:
+        """Whether a picture of a reject is shown: any takedown removes these."""
+        return self.rejected is not None and bool(self.image_sha256)
+
+    def covered(self, ids: Container[str], hashes: Container[str], urls: TakenUrls) -> bool:
+        """Whether a takedown of these means it."""
+        named = self.id in ids or any(one in hashes for one in self.image_sha256)
+        return named or (self.rejected is not None and self.rejected in urls)
 
 
 class Papers(Manifest):
@@ -63,18 +77,24 @@ def write_papers_file(version: Path, papers: Papers) -> None:
     replace_file(version / SHOWN_FILE, papers.to_bytes())
 
 
-def shown_rows(version: Path, ids: Collection[str], hashes: Collection[str]) -> list[str]:
+def shown_rows(
+    version: Path, ids: Collection[str], hashes: Collection[str], urls: Collection[str] = ()
+) -> list[str]:
     """Ids of covered rows that the papers of a corpus version show.
 
     Raises:
         StoreError: nobody knows what they show.
     """
     papers = read_papers(version)
-    return [one.id for one in papers.shown if one.id in ids or not _apart(one, hashes)] if papers else []
+    return covered(papers.shown if papers else (), ids, hashes, urls)
 
 
-def _apart(row: ShownRow, hashes: Collection[str]) -> bool:
-    return not any(one in hashes for one in row.image_sha256)
+def covered(
+    shown: Iterable[ShownRow], ids: Collection[str], hashes: Collection[str], urls: Collection[str]
+) -> list[str]:
+    """Ids of those that a takedown of these means."""
+    taken = TakenUrls(urls)
+    return [one.id for one in shown if one.covered(ids, hashes, taken)]
 
 
 def remove_papers(version: Path) -> list[str]:

@@ -96,9 +96,11 @@ def taken_down_in(folder: Path, takedowns: StoredTombstones) -> list[str]:
     Raises:
         StoreError: a file is damaged.
     """
-    if not takedowns.ids and not takedowns.image_sha256:
+    if not takedowns.names:
         return []
-    found = shown_rows(folder, takedowns.ids, takedowns.image_sha256)
+    found = shown_rows(folder, takedowns.ids, takedowns.image_sha256, takedowns.urls)
+    if not takedowns.ids and not takedowns.image_sha256:
+        return found
     for path in sorted(folder.glob("index*.arrow")):
         rows = covered_rows(path, takedowns.ids, takedowns.image_sha256)
         if len(rows) and path.name == INDEX_FILE:

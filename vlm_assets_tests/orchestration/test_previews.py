@@ -9,9 +9,8 @@ import pytest
 from vlm_assets.images.thumbnails import thumbnail
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.orchestration.assets.previews import forget_previews
-from vlm_assets.orchestration.assets.thumbnails import SIDE_PX, RejectedPictures, data_url
+from vlm_assets.orchestration.assets.thumbnails import SIDE_PX, data_url
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, dataset_key
-from vlm_assets.words.errors import RejectReason
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
@@ -106,34 +105,6 @@ def test_an_instance_that_cannot_be_reached_is_outstanding(tmp_path):
     receipt = take_down(installation, TakedownOrder(id="street/root/0001.jpeg"), forget_previews=fail)
     assert receipt.exit_code == 1
     assert "database is locked" in receipt.outstanding[0]
-
-
-@pytest.mark.parametrize(
-    ("reason", "data", "shown"),
-    [
-        ("truncated", picture(0, size=(640, 480))[:4000], True),
-        ("multi_frame", picture(0, form="PNG"), True),
-        ("not_an_image", b"rubbish", False),
-        ("format_not_allowed", picture(0, form="GIF"), False),
-        ("bomb", picture(0), False),
-        ("decoder_timeout", picture(0), False),
-        ("corrupt", picture(0)[:300], False),
-    ],
-)
-def test_rejects_that_decode_are_shown(reason, data, shown):
-    pictures = RejectedPictures()
-    pictures.see(RejectReason(reason), iter([data]))
-    assert [one for one, _ in pictures.found] == [reason] * shown
-
-
-def test_of_many_rejects_few_are_decoded():
-    pictures, left = RejectedPictures(), iter([b"rubbish"] * 1000)
-    for _ in range(100):
-        pictures.see(RejectReason.NOT_AN_IMAGE, left)
-    assert len(list(left)) == 1000 - 64
-    pictures, left = RejectedPictures(), iter([picture(0)] * 1000)
-    pictures.see(RejectReason.CORRUPT, left)
-    assert (len(pictures.found), len(list(left))) == (8, 992)
 
 
 def test_rejects_of_a_slice_stay_on_its_page_and_go_with_any_takedown(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from vlm_assets.papers.write import Written, write_papers
 from vlm_assets.store.papers import DERIVED_FILES, read_papers
 from vlm_assets_tests.audit.breaking import TARGET, good_once
 from vlm_assets_tests.browser import Browser, available
-from vlm_assets_tests.workplace import STREET, fill, ingest, install
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 EVIL = "<script>alert(1)</script>"
 LABEL = '<script>alert(1)<b x="y">\''
@@ -111,6 +111,7 @@ def hostile(tmp_path_factory) -> Written:
     folder = fill(base / "in" / LABEL, 3)
     (folder / "0000.txt").write_text(f"{EVIL} \x1b <img src=x onerror=alert(2)> ş", "utf-8")
     (folder / "no.jpg").write_bytes(b"none")
+    (folder / "cut.jpg").write_bytes(picture(5, size=(640, 480))[:4000])
     source = {
         **STREET, "path": base / "in", "text": "sidecar", "licence": f"{EVIL}", "reject_tolerance": 0.9,
         "subcategory_from": {"folder": 1},
@@ -123,6 +124,19 @@ def hostile(tmp_path_factory) -> Written:
     ingest(installation)
     build_corpus(allocate(installation, "10").path, installation.root)
     return write_papers(installation, "10")
+
+
+def test_rejects_have_names_faults_and_pictures(hostile):
+    page = Page(hostile.report.read_text("utf-8"))
+    assert [one["alt"] for one in page.all("img") if one["alt"] in {"truncated", "not_an_image"}] == [
+        "truncated"
+    ]
+    assert f"{LABEL}/cut.jpg" in page.text
+    assert f"{LABEL}/no.jpg" in page.text
+    papers = read_papers(hostile.folder)
+    assert papers is not None
+    shown = {one.rejected: len(one.image_sha256) for one in papers.shown if one.rejected is not None}
+    assert shown == {f"{LABEL}/cut.jpg": 1, f"{LABEL}/no.jpg": 0}
 
 
 def test_nothing_that_comes_from_data_becomes_a_tag(hostile):
@@ -189,6 +203,7 @@ def test_the_command_writes_and_copies(good, tmp_path, monkeypatch):
     monkeypatch.setenv("VLM_DATA_ROOT", str(good.root.path))
     result = CliRunner().invoke(app, ["report", TARGET, "--out", str(tmp_path)], catch_exceptions=False)
     assert result.exit_code == 0
+    assert "a takedown writes this copy anew" in result.output
     copied = (tmp_path / "report.html").read_bytes()
     assert copied == (good.root.corpus("good", TARGET) / "report.html").read_bytes()
     sheet = tmp_path / "sheet.png"
@@ -226,6 +241,5 @@ def test_the_page_is_made_without_a_network_client():
 def test_where_a_copy_cannot_go_is_named(good, tmp_path):
     from vlm_assets.words.errors import StoreError
 
-    page = good.root.corpus("good", TARGET) / "report.html"
     with pytest.raises(StoreError, match="there is no folder"):
-        write.copy_page(Path(page), tmp_path / "no" / "r.html")
+        write.copy_page(good, TARGET, tmp_path / "no" / "r.html")

@@ -42,6 +42,7 @@ def litter(root: DataRoot) -> list[Path]:
         "*/*",
         f"*/*/{VERSIONS}/*",
         "annotations/*/*",
+        "cache/*/rejected",
     )
     found = [
         path

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_assets.installation.opening import Installation
@@ -18,19 +19,27 @@ logger = logging.getLogger("vlm_assets.takedown")
 _LOCK_WAIT_S = 24 * 3600.0
 
 
-def clean_papers(
-    installation: Installation, ids: frozenset[str], hashes: frozenset[str], progress: Callable[[str], None]
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a takedown covers."""
+
+    ids: frozenset[str]
+    hashes: frozenset[str]
+    urls: frozenset[str]
+
+
+def clean_papers(installation: Installation, covered: Covered, progress: Callable[[str], None]) -> list[str]:
     """Cleans the papers of every version of every corpus on this disk; returns the versions whose papers changed.
 
     Papers show rows that were left out of a corpus too, so it is their own record that is asked, not the corpus.
+    Those with pictures of rejects go in any case: a cut file of an image has another hash than the image.
     """
     changed = []
     for corpus in _corpora(installation.root):
         shown = {version: link.name for link in corpus.iterdir() if (version := _shown_by(link)) is not None}
         for version in versions_in(corpus):
             target = shown.get(version)
-            if _clean(installation, corpus.name, version, target, ids, hashes, progress):
+            if _clean(installation, corpus.name, version, target, covered, progress):
                 changed.append(f"corpora/{corpus.name}/{version.name}")
     return changed
 
@@ -49,14 +58,13 @@ def _clean(
     corpus: str,
     version: Path,
     target: str | None,
-    ids: frozenset[str],
-    hashes: frozenset[str],
+    covered: Covered,
     progress: Callable[[str], None],
 ) -> bool:
     declared = installation.catalog.corpus
     lock = papers_lock(installation.root, corpus, target or version.name)
     with hold_lock(lock, "takedown in papers", wait_s=_LOCK_WAIT_S):
-        if not _must_go(version, ids, hashes):
+        if not _must_go(version, covered):
             return False
         if target is None or corpus != declared.name or target not in declared.targets:
             remove_papers(version)
@@ -71,12 +79,15 @@ def _clean(
     return True
 
 
-def _must_go(version: Path, ids: frozenset[str], hashes: frozenset[str]) -> bool:
-    """Whether papers there show a covered row, or nobody knows what they show."""
+def _must_go(version: Path, covered: Covered) -> bool:
+    """Whether papers there show a covered row or a picture of a reject, or nobody knows what they show."""
     try:
         papers = read_papers(version)
         if papers is None or papers.complete:
-            return bool(papers and shown_rows(version, ids, hashes))
+            shown = papers.shown if papers else ()
+            return any(one.shows_reject for one in shown) or bool(
+                shown_rows(version, covered.ids, covered.hashes, covered.urls)
+            )
     except StoreError as error:
         logger.warning("%s; the papers go", error)
     return any((version / name).is_file() for name in PAPER_FILES)

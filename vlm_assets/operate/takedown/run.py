@@ -19,14 +19,16 @@ from vlm_assets.operate.takedown.corpora import Corpora
 from vlm_assets.operate.takedown.leftovers import clean_caches, clear_staging, remove_uncommitted
 from vlm_assets.operate.takedown.listings import emptied_listings, empty_listings
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
-from vlm_assets.operate.takedown.papers import clean_papers
+from vlm_assets.operate.takedown.papers import Covered, clean_papers
 from vlm_assets.operate.takedown.receipt import Receipt
 from vlm_assets.operate.takedown.renamed import record_under_new_names
 from vlm_assets.operate.takedown.rows import source_folders, versions_in
 from vlm_assets.operate.takedown.slices import empty_slices
+from vlm_assets.papers.copies import renew_copies
 from vlm_assets.remote.purge import purge_remote, push_record
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.met import name_covered, settle_all
+from vlm_assets.store.rejected_pictures import forget_rejected
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import Tombstone, read_tombstone, write_tombstone
@@ -256,6 +258,7 @@ class _Takedown:
             return
         for told, step in (
             ("waiting for builds under way", self._clear_staging),
+            ("removing pictures of rejects", self._forget_rejected),
             ("looking at corpora", self.corpora.rewrite),
             ("emptying slices", self._empty_slices),
             ("emptying annotations", self._empty_annotations),
@@ -263,6 +266,7 @@ class _Takedown:
             ("deleting old slice versions", self._delete_old_slices),
             ("deleting old corpus versions", self.corpora.delete_old),
             ("looking at papers", self._clean_papers),
+            ("looking at copies of reports", self._renew_copies),
             ("removing what cut runs left", self._remove_uncommitted),
             ("looking at what was published", self._publish_again),
             ("emptying caches", self._clean_caches),
@@ -279,6 +283,9 @@ class _Takedown:
     def _clear_staging(self) -> None:
         clear_staging(self.root)
 
+    def _forget_rejected(self) -> None:
+        self.caches += forget_rejected(self.root)
+
     def _empty_slices(self) -> None:
         self.emptied += [name for name, _ in empty_slices(self.root, self.hashes, self.ids)]
 
@@ -289,7 +296,13 @@ class _Takedown:
         self.listings += empty_listings(self.root)
 
     def _clean_papers(self) -> None:
-        self.papers += clean_papers(self.installation, self.ids, self.hashes, self.progress)
+        covered = Covered(self.ids, self.hashes, frozenset(self.tombstone.urls))
+        self.papers += clean_papers(self.installation, covered, self.progress)
+
+    def _renew_copies(self) -> None:
+        renewed = renew_copies(self.root, self.ids, self.hashes, self.tombstone.urls)
+        self.outstanding += renewed.outstanding
+        self.remarks += renewed.remarks
 
     def _remove_uncommitted(self) -> None:
         self.deleted += [*remove_uncommitted(self.root), *remove_cut_work(self.root)]
@@ -345,7 +358,7 @@ class _Takedown:
             annotations_emptied=tuple(self.annotations),
             listings_emptied=tuple(self.listings),
             versions_deleted=(*self.deleted, *self.corpora.deleted, *remote.deleted),
-            caches_cleaned=tuple(self.caches),
+            caches_cleaned=tuple(dict.fromkeys(self.caches)),
             papers_cleaned=tuple(self.papers),
             previews_cleaned=tuple(self.previews),
             pinned=tuple(self.corpora.pinned),

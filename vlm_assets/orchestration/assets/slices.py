@@ -16,7 +16,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.metadata import rejected_metadata, slice_metadata, source_state
 from vlm_assets.orchestration.assets.takedowns import finish_before
-from vlm_assets.orchestration.assets.thumbnails import RejectedPictures, slice_thumbnails
+from vlm_assets.orchestration.assets.thumbnails import data_url, slice_thumbnails
 from vlm_assets.orchestration.names import (
     FAILED,
     FAILED_SLICES,
@@ -39,6 +39,7 @@ from vlm_assets.words.errors import VlmAssetsError
 if TYPE_CHECKING:
     from vlm_assets.ingest.slice import SliceOutcome
     from vlm_assets.store.corpus_lock import Locked
+    from vlm_assets.store.rejected_pictures import RejectedPicture
     from vlm_assets.words.manifest import Listing
 
 
@@ -75,11 +76,9 @@ def materialize_slices(
             # A trace tells something only where the error is not one of ours.
             trace = None if isinstance(result, VlmAssetsError) else result
             context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
-            context.log_event(failure_event(spec.name, key, failures[key], rejected_metadata(seen.found)))
+            context.log_event(failure_event(spec.name, key, failures[key], _rejected_now(seen)))
         else:
-            rejected = rejected_metadata(seen.found) or _rejected_before(
-                context.instance, spec.name, key, result
-            )
+            rejected = _rejected_now(seen) or _rejected_before(context.instance, spec.name, key, result)
             context.log_event(slice_event(spec.name, key, result, rejected))
     if failures:
         told = "\n".join(f"{key}: {message}" for key, message in failures.items())
@@ -101,6 +100,10 @@ def failure_event(
     return dg.AssetObservation(
         dataset_key(source), partition=key, metadata={FAILED: message, **(rejected or {})}
     )
+
+
+def _rejected_now(seen: "Sequence[RejectedPicture]") -> dict[str, Any]:
+    return rejected_metadata([(str(one.reason), data_url(one.jpeg)) for one in seen])
 
 
 def _rejected_before(
@@ -144,7 +147,7 @@ def _built(
     spec: SourceSpec,
     keys: Sequence[str],
     asked: FetchConfig,
-) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception", RejectedPictures]]:
+) -> Iterator[tuple[str, "SliceOutcome | _Retired | Exception", "list[RejectedPicture]"]]:
     """What came of each slice, with pictures of its rejects; ends where the night's budget is used up.
 
     Words of what came in though it was taken down are out of listing, caches and remote after the last.
@@ -171,7 +174,7 @@ def _built(
         slots = slots_of(spec.kind, installation.settings)
         try:
             for key in keys:
-                seen = RejectedPictures()
+                seen: list[RejectedPicture] = []
                 with hold_kind_slot(
                     installation.root.locks, spec.kind, slots, f"{spec.name}/{key}", wait_s=wait_s
                 ):
@@ -197,7 +200,7 @@ def _build_one(
     remote: NoRemote,
     locked: "Locked | None",
     asked: FetchConfig,
-    seen: RejectedPictures,
+    seen: "list[RejectedPicture]",
 ) -> "SliceOutcome | _Retired | Exception":
     from vlm_assets.ingest.slice import SliceOptions, build_slice
 
@@ -221,7 +224,7 @@ def _build_one(
         max_records=settings.test_mode_rows if settings.test_mode else None,
         cancelled=threading.Event(),
         progress=advance,
-        on_reject=seen.see,
+        on_rejected=seen.append,
     )
 
     def build() -> "SliceOutcome":

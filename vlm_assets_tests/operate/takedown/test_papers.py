@@ -4,15 +4,19 @@ from hashlib import sha256
 
 import pytest
 
+from vlm_assets.allocation.step import allocate
+from vlm_assets.corpus.build import build_corpus
 from vlm_assets.exports.run import sealed_corpus
+from vlm_assets.operate.lineage import show_row
+from vlm_assets.operate.sheets import sheet_of_corpus, sheet_of_rows
 from vlm_assets.operate.takedown import TakedownOrder, papers, take_down
 from vlm_assets.operate.verify import verify
-from vlm_assets.papers.write import write_papers
+from vlm_assets.papers.write import copy_page, write_papers
 from vlm_assets.store.papers import PAPER_FILES, SHOWN_FILE, read_papers, shown_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.words.errors import TakenDownError
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, failed, good_once
-from vlm_assets_tests.workplace import picture
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 SHOWN = "scans/0001-of-0003/copy3.jpg"
 LEFT_OUT = "wild/sun/sun/tiny.jpg"  # min_side
@@ -60,6 +64,32 @@ def test_papers_of_a_corpus_that_nobody_can_write_anew_go(good, tmp_path):
     assert receipt.exit_code == 1
     assert not [name for name in (*PAPER_FILES, SHOWN_FILE) if (pinned / name).exists()]
     assert f"corpora/good/{pinned.name}" in receipt.papers_cleaned
+
+
+def test_copies_of_papers_follow_and_pictures_of_rejects_go_with_any_takedown(tmp_path):
+    """The takedown covers neither the reject nor what stands on the sheet of another row."""
+    folder, cut = fill(tmp_path / "in", 3), picture(5, size=(640, 480))[:4000]
+    (folder / "cut.jpg").write_bytes(cut)
+    installation = install(
+        tmp_path, {**STREET, "path": folder, "reject_tolerance": 0.9}, corpus={"shortfall": "report"}
+    )
+    ingest(installation)
+    build_corpus(allocate(installation, "10").path, installation.root)
+    report = write_papers(installation, "10").report
+    page = copy_page(installation, "10", tmp_path)
+    both, other = tmp_path / "both.png", tmp_path / "other.png"
+    sheet_of_corpus(installation, "10", both)
+    sheet_of_rows(installation, show_row(installation, "street/root/0001.jpeg"), other)
+    assert sha256(cut).hexdigest() in (report.parent / SHOWN_FILE).read_text()
+    assert b'alt="truncated"' in page.read_bytes()
+    receipt = take_down(installation, TakedownOrder(id="street/root/0002.jpeg"))
+    assert receipt.exit_code == 0
+    assert receipt.caches_cleaned == ("street",)
+    clean = (installation.root.corpus("small", "10") / "report.html").read_bytes()
+    assert page.read_bytes() == clean
+    assert b"cut.jpg" in clean
+    assert b'alt="truncated"' not in clean
+    assert (both.exists(), other.exists()) == (False, True)
 
 
 def test_cut_while_the_papers_are_written_they_are_written_again(good, tmp_path, monkeypatch):
