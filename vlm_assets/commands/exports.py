@@ -8,8 +8,10 @@ from vlm_assets.commands.app import Json, app, chosen_target, console, installed
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.exports.formats import Format
 from vlm_assets.operate.tables import shown_progress, size
+from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:
+    from vlm_assets.exports.manifest import ExportManifest
     from vlm_assets.exports.publishing.run import Decision
 
 WhereText = Annotated[
@@ -58,11 +60,16 @@ def export(
         print_json(done.manifest.model_dump(mode="json"))
         return
     console.print(
-        f"{done.manifest.rows:,} rows in {len(done.manifest.files)} files, {size(done.manifest.size_bytes)}: "
+        f"{_told(done.manifest)}: "
         f"{done.written} written, {done.kept} kept, {done.removed} removed. {done.out}",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _told(manifest: "ExportManifest") -> str:
+    rows, files = so_many(manifest.rows, "row"), so_many(len(manifest.files), "file")
+    return f"{rows} in {files}, {size(manifest.size_bytes)}"
 
 
 @app.command()
@@ -113,13 +120,14 @@ def publish(
         )
         return
     console.print(
-        f"{done.manifest.rows:,} rows in {len(done.manifest.files)} files, {size(done.manifest.size_bytes)}: "
+        f"{_told(done.manifest)}: "
         f"{done.sent} sent, {done.kept} kept, {done.removed} removed. {repo} at {done.sha[:12]}",
         markup=False,
         soft_wrap=True,
     )
     if old is not None:
-        console.print(f"{len(old.sha256)} files of earlier commits are deleted, {size(old.size_bytes)}")
+        gone = so_many(len(old.sha256), "file")
+        console.print(f"Deleted of earlier commits: {gone}, {size(old.size_bytes)}")
 
 
 def _show_decision(decision: "Decision", *, as_json: bool) -> None:

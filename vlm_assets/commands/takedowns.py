@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vlm_assets.commands.app import console, errors, print_json
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,12 +117,13 @@ def _show_preview(preview: "Preview") -> None:
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
+    rows, images = so_many(len(preview.ids), "row"), so_many(len(preview.records_per_image), "image")
     say(
-        f"{preview.asked}: {len(preview.ids)} rows, {len(preview.records_per_image)} images in slices "
+        f"{preview.asked}: {rows}, {images} in slices "
         f"{', '.join(preview.slices[:_SHOWN]) or 'none'}; corpora {', '.join(preview.corpora) or 'none'}"
     )
     for sha, count in list(preview.records_per_image.items())[:_SHOWN]:
-        say(f"  image {sha}: in {count:,} records")
+        say(f"  image {sha}: in {so_many(count, 'record')}")
     for one in preview.ids[:_SHOWN]:
         say(f"  {one}")
     if len(preview.ids) > _SHOWN:
@@ -131,13 +133,15 @@ def _show_preview(preview: "Preview") -> None:
 
 
 def _show_receipt(receipt: "Receipt") -> None:
-    console.print(
-        f"takedown {receipt.tombstone}: {len(receipt.ids)} rows, {len(receipt.image_sha256)} images, "
-        f"{len(receipt.corpora)} corpora rewritten, {len(receipt.slices_emptied)} slices emptied, "
-        f"{len(receipt.annotations_emptied)} annotations, {len(receipt.listings_emptied)} listings, "
-        f"previews of {len(receipt.previews_cleaned)} slices removed",
-        markup=False,
-        soft_wrap=True,
+    told = (
+        so_many(len(receipt.ids), "row"),
+        so_many(len(receipt.image_sha256), "image"),
+        f"{so_many(len(receipt.corpora), 'corpus', 'corpora')} rewritten",
+        f"{so_many(len(receipt.slices_emptied), 'slice')} emptied",
+        so_many(len(receipt.annotations_emptied), "annotation"),
+        so_many(len(receipt.listings_emptied), "listing"),
+        f"previews of {so_many(len(receipt.previews_cleaned), 'slice')} removed",
     )
+    console.print(f"takedown {receipt.tombstone}: {', '.join(told)}", markup=False, soft_wrap=True)
     for line in (*receipt.remarks, *(f"OUTSTANDING: {one}" for one in receipt.outstanding)):
         console.print(line, markup=False, soft_wrap=True)

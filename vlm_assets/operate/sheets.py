@@ -14,6 +14,7 @@ from vlm_assets.store.papers import ShownRow
 from vlm_assets.store.slices import data_file_names, images_of_row
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import SliceManifest
@@ -32,7 +33,8 @@ class SheetFile:
     def __str__(self) -> str:
         """One line for a person."""
         size = f"{self.width_px:,} × {self.height_px:,} px"
-        return f"{self.path}: {self.pictures:,} pictures in {self.sections:,} sections, {size}"
+        pictures, sections = so_many(self.pictures, "picture"), so_many(self.sections, "section")
+        return f"{self.path}: {pictures} in {sections}, {size}"
 
 
 def sheet_of_corpus(installation: Installation, target: str, out: Path) -> SheetFile:

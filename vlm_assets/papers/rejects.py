@@ -104,7 +104,7 @@ def _shown(slice_: FoundSlice, entry: RejectEntry, picture: RejectedPicture | No
     return ShownReject(
         source=manifest.source,
         slice=manifest.slice,
-        name=_cut(name) + ("" if entry.record is None else f" #{entry.record}"),
+        name=_cut(name) + (f", record {entry.record}" if entry.record else ""),
         detail=_cut(entry.detail),
         picture=picture.jpeg if picture else None,
         shown=ShownRow(

@@ -41,6 +41,7 @@ from vlm_assets.store.papers import (
     write_papers_file,
 )
 from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import LockedError, StoreError
 from vlm_assets.words.layout import DataRoot
@@ -110,7 +111,10 @@ def _write(installation: Installation, evidence: Evidence, progress: Progress) -
         figures,
         evidence,
         [Sheet("/".join(group), _of(figures, *group), found) for group, found in samples.items()],
-        [Sheet(reason, _rows(figures["excluded"].get(reason, 0)), found) for reason, found in excluded.items()],
+        [
+            Sheet(reason, so_many(figures["excluded"].get(reason, 0), "row"), found)
+            for reason, found in excluded.items()
+        ],
         [Refused(reason, f"{figures['rejects'][reason]:,}", found) for reason, found in rejects.items()],
         trace(evidence, some[:TRACED]),
     )  # fmt: skip
@@ -163,12 +167,8 @@ def _papers_before(folder: Path) -> Papers | None:
 def _of(figures: Figures, category: str, subcategory: str) -> str:
     for one in figures["composition"]:
         if (one["category"], one["subcategory"]) == (category, subcategory):
-            return _rows(one["present"])
+            return so_many(one["present"], "row")
     return ""
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def copy_page(installation: Installation, target: str, out: Path) -> Path:
