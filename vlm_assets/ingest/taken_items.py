@@ -57,8 +57,11 @@ class TakenRows:
         if self and row in self:
             self.met[row["id"]] = self._identities.get(item, "")
 
-    def watch(self, outcomes: Iterable[Outcome], max_bytes: int) -> Iterator[Outcome]:
+    def watch(self, outcomes: Iterable[Outcome], max_bytes: int) -> Iterable[Outcome]:
         """Passes on what became of records, and remembers those that are covered; of rejects by what can be read."""
+        return self._watched(outcomes, max_bytes) if self else outcomes
+
+    def _watched(self, outcomes: Iterable[Outcome], max_bytes: int) -> Iterator[Outcome]:
         for event, result in outcomes:
             if not isinstance(result, Reject):
                 self.see(result, event.item)
