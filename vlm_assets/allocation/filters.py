@@ -148,8 +148,8 @@ class RowFilters:
         if told:
             raise AllocationError(
                 "\n".join(told)
-                + "\nvalues are missing; vlm-assets annotate computes those of annotators, or say "
-                "`missing: keep` or `missing: drop` in the filter"
+                + "\nvalues are missing; vlm-assets annotate computes those of annotators, imported ones are not in "
+                "their files; or say `missing: keep` or `missing: drop` in the filter"
             )
 
 

@@ -1,5 +1,6 @@
 """What annotating costs before it is done: images and texts that are due, and hours of one core for them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -35,16 +36,23 @@ class AnnotationForecast(BaseModel):
     problem: str = ""
 
 
-def annotation_forecasts(installation: Installation) -> list[AnnotationForecast]:
-    """Of every annotation of the catalogue, for every source that it covers and that is not disabled."""
+def annotation_forecasts(
+    installation: Installation, listed: Mapping[str, tuple[int, int]] | None = None
+) -> list[AnnotationForecast]:
+    """Of every annotation of the catalogue, for every source that it covers and that is not disabled.
+
+    `listed`: slices and items of sources, for those that have no listing yet.
+    """
     found: list[AnnotationForecast] = []
     for source in installation.catalog.sources:
         if source.enabled:
-            found += _of_source(installation, source)
+            found += _of_source(installation, source, (listed or {}).get(source.name, (0, 0)))
     return found
 
 
-def _of_source(installation: Installation, source: SourceSpec) -> list[AnnotationForecast]:
+def _of_source(
+    installation: Installation, source: SourceSpec, listed: tuple[int, int]
+) -> list[AnnotationForecast]:
     annotations = [
         one
         for one in installation.catalog.corpus.annotations
@@ -61,7 +69,8 @@ def _of_source(installation: Installation, source: SourceSpec) -> list[Annotatio
         except AnnotationError as error:
             forecast.problem = str(error)
             continue
-        forecast.slices, forecast.seen = _due(installation, one.name, version, source.name, images=of_images)
+        due = _due(installation, one.name, version, source.name, images=of_images)
+        forecast.slices, forecast.seen = due or listed
         if not one.imported:
             forecast.core_hours = _hours(annotator_of(one.name).cost_s, forecast.seen)
         if of_images and forecast.seen > decoded.seen:
@@ -76,9 +85,12 @@ def _hours(cost_s: float, seen: int) -> float:
 
 def _due(
     installation: Installation, name: str, version: str, source: str, *, images: bool
-) -> tuple[int, int]:
+) -> tuple[int, int] | None:
+    """Slices that are due, and what would be looked at of them; None of a source that has never been listed."""
     listing = read_listing(installation.root, source)
     committed = summarise_source(installation.root, source).slices
+    if listing is None and not committed:
+        return None
     slices = seen = 0
     for key in listing.slices if listing is not None else committed:
         one = committed.get(key)

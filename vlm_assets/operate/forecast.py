@@ -149,7 +149,9 @@ def forecast(
         sources=sources,
         benchmarks=benchmarks,
         nodes=nodes,
-        annotations=annotation_forecasts(installation),
+        annotations=annotation_forecasts(
+            installation, {one.name: (one.slices, one.items) for one in sources}
+        ),
         fetch_bytes=fetch_bytes,
         corpus_bytes=corpus_bytes,
         disk_needed_bytes=disk,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from vlm_assets.allocation.certificate import Certificate, NodeGrant
 from vlm_assets.allocation.files import GRANTS_FILE
 from vlm_assets.allocation.manifest import AllocationManifest
-from vlm_assets.allocation.reasons import ExclusionReason
+from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
@@ -35,6 +35,8 @@ class NodeShort(BaseModel):
     granted: int
     supply: int
     cause: str
+    filtered: dict[str, int] = {}
+    """Rows that filters left out, by filter."""
 
 
 class TargetOutcome(BaseModel):
@@ -111,8 +113,19 @@ def _told_of_both(outcome: TargetOutcome, newer: Path) -> str:
 
 def _short(node: NodeGrant) -> NodeShort:
     return NodeShort(
-        path="/".join(node.path), asked=node.asked, granted=node.granted, supply=node.supply, cause=node.cause
-    )
+        path="/".join(node.path), asked=node.asked, granted=node.granted, supply=node.supply, cause=node.cause,
+        filtered={
+            reason.removeprefix(FILTER_PREFIX): rows
+            for reason, rows in node.excluded.items()
+            if reason.startswith(FILTER_PREFIX)
+        },
+    )  # fmt: skip
+
+
+def _told_of(one: NodeShort) -> str:
+    told = f"{one.path}: asked {one.asked:,}, got {one.granted:,} of {one.supply:,} there were: {one.cause}"
+    filtered = ", ".join(f"{name} {rows:,}" for name, rows in one.filtered.items())
+    return f"{told}; left out by filters: {filtered}" if filtered and one.supply else told
 
 
 def _told(outcome: TargetOutcome) -> list[str]:
@@ -128,10 +141,7 @@ def _told(outcome: TargetOutcome) -> list[str]:
         where = f"{moved:,} rows moved between categories" if moved else "rows moved within categories"
         lines.append(f"{name}: all {outcome.asked:,} rows, but not where they were asked for: {where}")
     if outcome.short:
-        lines += [
-            f"  {one.path}: asked {one.asked:,}, got {one.granted:,} of {one.supply:,} there were: {one.cause}"
-            for one in outcome.short[:_MOST]
-        ]
+        lines += [f"  {_told_of(one)}" for one in outcome.short[:_MOST]]
         if len(outcome.short) > _MOST:
             lines.append(f"  and {len(outcome.short) - _MOST} more; see `vlm-assets plan --target {name}`")
     if lines and outcome.shortfall is None and outcome.rows:

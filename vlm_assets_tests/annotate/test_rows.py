@@ -21,6 +21,7 @@ from vlm_assets.annotators.length import Length
 from vlm_assets.annotators.protocol import Reads
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.operate.takedown import annotations as emptying
@@ -148,11 +149,11 @@ def all_of_it(place: Place) -> None:
 def test_what_is_new_alone_is_looked_at(place: Place, change: Callable[[Place], None], seen: list[str]):
     change(place)
     ingest(place.installation)
-    forecast = {one.name: one.seen for one in annotation_forecasts(place.installation)}
+    wanted = {one.name: one.seen for one in annotation_forecasts(place.installation)}
     report = annotate(place.installation)
     assert place.shown() == seen
     assert report.files == {"blur": 1, "length": 1}
-    assert report.seen == forecast["blur"] + forecast["length"] == len(seen)
+    assert report.seen == wanted["blur"] + wanted["length"] == len(seen)
     assert place.files() == place.anew()
     assert not list(place.installation.root.cache.rglob("*.spool"))
 
@@ -419,3 +420,12 @@ def annotating(place: Place) -> int:
 def _put_back(before: Path, root: DataRoot) -> None:
     shutil.rmtree(root.path)
     shutil.copytree(before, root.path, symlinks=True)
+
+
+def test_of_a_source_that_was_never_listed_the_plan_counts_what_it_finds(tmp_path: Path):
+    fill(tmp_path / "in" / "a", 3)
+    fill(tmp_path / "in" / "b", 2, start=10)
+    told = forecast(_installed(tmp_path), "10").annotations
+    assert [(one.name, one.slices, one.seen) for one in told] == [
+        ("blur", 2, 5), ("length", 2, 5), ("decoding", 2, 5)
+    ]  # fmt: skip

@@ -64,6 +64,13 @@ CASES: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
     "moved as declared": ({"shortfall": "redistribute"}, True, [MOVED, SHORT, BELOW, ODD]),
     "left out as declared": ({"shortfall": "report"}, True,
                              ["ten: 6 rows of the 10 asked for", SHORT, BELOW, ODD]),
+    "less by a filter": (
+        {"shortfall": "report", "filters": {"large": {"keep": "image_bytes > 916", "only": {"source": ["street"]}}},
+         "targets": {TARGET: 24}}, True, [
+            "ten: 10 rows of the 24 asked for", "  pages: asked 12, got 1 of 1 there were: supply",
+            "  pages/a: asked 12, got 1 of 1 there were: supply",
+            "  photos: asked 12, got 9 of 9 there were: supply; left out by filters: large 3",
+            "  photos/street: asked 12, got 9 of 9 there were: supply; left out by filters: large 3", ODD]),
     "less than there is": ({"targets": {TARGET: 2_000}}, False, [
         "ten: 13 rows of the 2,000 asked for", "  pages: asked 1,000, got 1 of 1 there were: supply",
         "  pages/a: asked 1,000, got 1 of 1 there were: supply",
