@@ -95,10 +95,22 @@ def is_taken(item: Item, taken: TakenUrls) -> bool:
 
 def has_taken(items: ItemColumns, taken: TakenUrls) -> bool:
     """Whether one of the items is at an address that a takedown names."""
-    return any(
-        taken.may_stand_in(payload) and is_taken(items[place], taken)
-        for place, payload in enumerate(items.payloads)
-    )
+    return next(_at_addresses(items, taken), None) is not None
+
+
+def said_at(items: ItemColumns, taken: TakenUrls, slice_name: str) -> dict[str, str]:
+    """Ids, with the identities of their items, of records at these addresses of which something is said."""
+    return {
+        f"{slice_name}/{key}": item.identity
+        for item in _at_addresses(items, taken)
+        for key in words_left(item)
+    }
+
+
+def _at_addresses(items: ItemColumns, taken: TakenUrls) -> Iterator[Item]:
+    for place, payload in enumerate(items.payloads):
+        if taken.may_stand_in(payload) and is_taken(item := items[place], taken):
+            yield item
 
 
 def words_left(item: Item) -> list[str]:

@@ -51,19 +51,25 @@ def push_record(installation: Installation) -> None:
 
 
 def purge_remote(
-    installation: Installation, listings: Collection[str], *, again: str, bucket: Bucket | None = None
+    installation: Installation,
+    listings: Collection[str],
+    *,
+    again: str,
+    had_previews: bool = True,
+    bucket: Bucket | None = None,
 ) -> Purged:
     """Pushes takedowns and what was rewritten, then removes for good what holds their rows; raises nothing.
 
     Every version there is looked at, whichever machine pushed it. `listings`: sources whose listing here has lost
     words, in this run or an earlier one that was cut. `again` is the command that finishes what could not be done.
-    Objects that nothing names, copies of Dagster's storage (they have previews) and uploads that did not end go too.
+    Objects that nothing names, uploads that did not end, and unless no row ever `had_previews` copies of Dagster's
+    storage go too.
     """
     address = installation.settings.remote
     try:
         bucket = bucket or open_remote(installation.settings)
         push_tombstones(installation, bucket=bucket)
-        return _Purge(installation, bucket, again).run(listings)
+        return _Purge(installation, bucket, again, had_previews=had_previews).run(listings)
     except VlmAssetsError as error:
         told = f"remote {address}: {error}. Old versions there may still hold the rows; when that is mended: {again}"
         return Purged(outstanding=(f"{told} (deleting needs AllowPrune=true in deploy/aws/stack.yaml)",))
@@ -72,7 +78,8 @@ def purge_remote(
 class _Purge:
     """One purge under way."""
 
-    def __init__(self, installation: Installation, bucket: Bucket, again: str) -> None:
+    def __init__(self, installation: Installation, bucket: Bucket, again: str, *, had_previews: bool) -> None:
+        self._had_previews = had_previews
         self._installation = installation
         self._root = installation.root
         self._bucket = bucket
@@ -92,7 +99,7 @@ class _Purge:
         plans = [Name("allocations", one.group, one.leaf) for one in corpora]
         here = [one for one in (*holding, *stale, *plans) if one.link(root).is_symlink()]
         push_names(self._installation, sorted(here), bucket=self._bucket)
-        hosts = [name for name in inventory.names() if name.area == DAGSTER]
+        hosts = [name for name in inventory.names() if name.area == DAGSTER and self._had_previews]
         order = PruneOrder(
             keep_versions=_EVERY,
             grace_s=0.0,

@@ -3,9 +3,12 @@
 import logging
 from typing import Final
 
-from vlm_assets.ingest.taken_words import TakenWords, has_taken, taken_words, without_words
+from vlm_assets.ingest.taken_words import TakenWords, has_taken, said_at, taken_words, without_words
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.listings import ItemTable, TableName, read_item_columns, read_listing, write_listing
+from vlm_assets.store.met import record_met
+from vlm_assets.store.tombstones import read_tombstones
+from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import Listing
@@ -37,6 +40,24 @@ def emptied_listings(root: DataRoot) -> list[str]:
         if taken.keys or taken.met or (taken.urls and _has_address(root, path.stem, taken)):
             found.append(path.stem)
     return found
+
+
+def record_said(root: DataRoot) -> None:
+    """Puts on record, as met, items at addresses that are taken down of which a listing still says something.
+
+    So listings of sources that are listed no more, made by a program that did not look at addresses, are emptied too.
+    """
+    urls = TakenUrls(read_tombstones(root).whole_urls)
+    for path in sorted(root.listings.glob("*.json")) if urls else ():
+        listing = read_listing(root, path.stem)
+        if listing is None:
+            continue
+        for key in listing.slices:
+            try:
+                items = read_item_columns(root, listing, key)
+            except StoreError:  # it says nothing then
+                continue
+            record_met(root, path.stem, key, said_at(items, urls, f"{path.stem}/{key}"))
 
 
 def _has_address(root: DataRoot, source: str, taken: TakenWords) -> bool:

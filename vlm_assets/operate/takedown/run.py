@@ -17,7 +17,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.annotations import empty_annotations
 from vlm_assets.operate.takedown.corpora import Corpora
 from vlm_assets.operate.takedown.leftovers import clean_caches, clear_staging, remove_uncommitted
-from vlm_assets.operate.takedown.listings import emptied_listings, empty_listings
+from vlm_assets.operate.takedown.listings import emptied_listings, empty_listings, record_said
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
 from vlm_assets.operate.takedown.papers import Covered, clean_papers
 from vlm_assets.operate.takedown.receipt import Receipt
@@ -122,7 +122,8 @@ def finish_takedowns(
     """Carries out what is unfinished; nothing where nothing is. Receipts in the order of the takedowns.
 
     Takedowns of other machines may name rows as they were called before a rename here: these are put on record first.
-    So are rows that came in since with an image that was taken down; `thorough` looks into every slice for them.
+    So are rows that came in since with an image that was taken down; `thorough` looks into every slice
+    for them, and into listings for what is said at addresses.
 
     Raises:
         StoreError, CorpusError: as `take_down`.
@@ -133,6 +134,7 @@ def finish_takedowns(
         for source in source_folders(root):
             for link in sorted(path for path in source.iterdir() if path.is_symlink()):
                 name_covered(root, source.name, link.name)
+        record_said(root)
     if record_under_new_names(root) and installation.settings.remote:
         push_record(installation)
     if not unfinished_takedowns(root, attempted=attempted):
@@ -176,8 +178,7 @@ def _carry_out(
     works = [_Takedown(installation, one, workers, progress, forget) for one in tombstones]
     for work in works:
         work.run()
-    asked = [one.asked for one in tombstones]
-    purged = _purge_remote(installation, asked, progress)
+    purged = _purge_remote(installation, tombstones, progress)
     receipts = [work.receipt(purged) for work in works]
     for receipt in receipts:
         _write_receipt(installation.root, receipt)
@@ -201,14 +202,20 @@ class _AtRemote:
     remarks: tuple[str, ...] = ()
 
 
-def _purge_remote(installation: Installation, asked: Sequence[str], progress: Progress) -> _AtRemote:
-    if not installation.settings.remote or not asked:
+def _purge_remote(
+    installation: Installation, tombstones: Sequence[Tombstone], progress: Progress
+) -> _AtRemote:
+    if not installation.settings.remote or not tombstones:
         return _AtRemote()
     progress("purging the remote")
+    asked = [one.asked for one in tombstones]
     key, value = asked[0].split(":", 1)
     one = f"vlm-assets takedown --{key} {'IMAGE' if key == 'like' else value}"
     again = one if len(asked) == 1 and key in _ORDERS else "vlm-assets takedown --finish"
-    purged = purge_remote(installation, emptied_listings(installation.root), again=again)
+    had_previews = not all(one.met for one in tombstones)
+    purged = purge_remote(
+        installation, emptied_listings(installation.root), again=again, had_previews=had_previews
+    )
     return _AtRemote(tuple(f"remote {one}" for one in purged.deleted), purged.outstanding, purged.remarks)
 
 

@@ -9,8 +9,10 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from vlm_assets.ingest import listing as listing_module
 from vlm_assets.ingest import slice as slice_module
 from vlm_assets.ingest.slice import SliceOptions, build_slice
+from vlm_assets.ingest.taken_words import TakenWords
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown import TakedownOrder, finish_takedowns, take_down
 from vlm_assets.operate.verify import verify
@@ -105,7 +107,7 @@ def listed_with(base: Path, pictures: Sequence[int], **source: Any) -> dict[str,
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.2/0.jpg", "http://127.2/0.jpg", "HTTP://127.0.0.2:80/0.jpg#page=1"]
 )
-def test_an_address_is_known_before_anything_is_fetched(tmp_path, address):
+def test_an_address_is_known_before_anything_is_fetched(tmp_path, monkeypatch, address):
     """Listed first, or taken down first: nothing is said of it, and the slice is what it was."""
     installation = install(tmp_path, listed_with(tmp_path, range(3)))
     before = relist(installation)
@@ -115,6 +117,13 @@ def test_an_address_is_known_before_anything_is_fetched(tmp_path, address):
     assert (receipt.complete, receipt.listings_emptied) == (True, ("street",) if taken else ())
     assert (files_with(installation, SECRET) == []) == taken
     assert relist(installation, force=True).slices == before.slices
+    assert (files_with(installation, SECRET) == []) == taken
+    for path in installation.root.listings.iterdir():  # as a program left it that did not look at addresses
+        path.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(listing_module, "taken_words", lambda *_: TakenWords())
+        relist(installation)
+    assert len(finish_takedowns(installation, thorough=True)) == taken
     assert (files_with(installation, SECRET) == []) == taken
     assert files_with(installation, OTHER) != []
 
