@@ -9,6 +9,7 @@ import dagster as dg
 from vlm_assets.orchestration.names import PARTITION_TAG, REPOSITORY_LABEL, REPOSITORY_TAG
 
 _INTERRUPTS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
+_WRAPPERS = ("Dagster", "RetryRequested")
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 
 
@@ -87,7 +88,7 @@ def failures_told(instance: dg.DagsterInstance, run_id: str) -> str:
         if event is None or (event.event_type is dg.DagsterEventType.RUN_FAILURE and told):
             continue
         error = getattr(event.event_specific_data, "error", None)
-        told.append(_chain(error) if error else (event.message or ""))
+        told.append(cause_told(error) if error else (event.message or ""))
     return "\n".join(told)
 
 
@@ -98,7 +99,9 @@ def _causes(error: Any) -> Iterator[Any]:
         error = error.cause
 
 
-def _chain(error: Any) -> str:
-    """The innermost cause: the outer ones say only that a step failed."""
-    *_, innermost = _causes(error)
-    return str(innermost.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
+def cause_told(error: Any) -> str:
+    """The outermost cause that is not Dagster's: these say only that a step failed, and what lies below no place."""
+    causes = list(_causes(error))
+    own = (one for one in causes if not str(one.cls_name).startswith(_WRAPPERS))
+    told = next(own, causes[-1])
+    return str(told.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
