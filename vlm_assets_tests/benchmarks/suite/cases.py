@@ -1,4 +1,4 @@
-"""All cases, by name."""
+"""All cases, by name, and the modules that hold them."""
 
 from typing import Final
 
@@ -14,16 +14,18 @@ from vlm_assets_tests.benchmarks.suite import (
 )
 from vlm_assets_tests.benchmarks.suite.case import Case
 
-CASES: Final[dict[str, Case]] = {
-    case.name: case
-    for case in (
-        *cases_ingest.CASES,
-        *cases_pages.CASES,
-        *cases_annotate.CASES,
-        *cases_allocation.CASES,
-        *cases_corpus.CASES,
-        *cases_export.CASES,
-        *cases_reading.CASES,
-        *cases_growth.CASES,
-    )
+_MODULES: Final = (
+    cases_ingest,
+    cases_pages,
+    cases_annotate,
+    cases_allocation,
+    cases_corpus,
+    cases_export,
+    cases_reading,
+    cases_growth,
+)
+CASES: Final[dict[str, Case]] = {case.name: case for module in _MODULES for case in module.CASES}
+MODULE_OF: Final[dict[str, str]] = {
+    case.name: module.__name__ for module in _MODULES for case in module.CASES
 }
+"""By case: a way imports its own alone, for all of them take seconds."""

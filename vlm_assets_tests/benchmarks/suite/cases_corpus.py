@@ -89,7 +89,7 @@ def _bars(of_saved: float, of_copy: float) -> tuple[Bar, ...]:
 
 CASES: Final = (
     Case(
-        "corpus of 50 KB rows", "rows", planned(50_000, {"tiny": 800, "small": 40_000, "large": 200_000}), _WAYS,
+        "corpus of 50 KB rows", "rows", planned(50_000, {"tiny": 800, "small": 30_000, "large": 200_000}), _WAYS,
         (*_bars(3.5, 0.9), Bar(_LINE, _CP, 0.9)), ("datasets",),
     ),
     Case(

@@ -27,7 +27,7 @@ def scans(folder: Path, size: Size) -> Iterator[Inputs]:
 @contextmanager
 def drawings(folder: Path, size: Size) -> Iterator[Inputs]:
     """Documents of 16 pages of text and lines."""
-    documents = {"tiny": 1, "small": 4, "large": 24}[size]
+    documents = {"tiny": 1, "small": 2, "large": 24}[size]
     for number in range(documents):
         bench_pdf.make_drawings(folder / f"{number}.pdf")
     yield Inputs(folder, documents * bench_pdf.PAGES)
@@ -36,7 +36,7 @@ def drawings(folder: Path, size: Size) -> Iterator[Inputs]:
 @contextmanager
 def short_drawings(folder: Path, size: Size) -> Iterator[Inputs]:
     """Documents of one to five pages."""
-    times = {"tiny": 1, "small": 4, "large": 24}[size]
+    times = {"tiny": 1, "small": 2, "large": 24}[size]
     for number in range(times):
         for pages in _SHORT_PAGES:
             bench_pdf.make_drawings(folder / f"{number}-{pages}.pdf", pages)

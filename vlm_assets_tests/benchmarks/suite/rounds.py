@@ -11,6 +11,7 @@ from typing import Final
 
 from vlm_assets_tests.benchmarks.page_cache import drop, warm
 from vlm_assets_tests.benchmarks.suite.case import Case, Inputs, Peer, Size
+from vlm_assets_tests.benchmarks.suite.cases import MODULE_OF
 from vlm_assets_tests.benchmarks.suite.environments import Environments, NoPeerError
 from vlm_assets_tests.benchmarks.suite.measuring import Run, WayError, run
 from vlm_assets_tests.benchmarks.suite.result import CaseResult
@@ -109,7 +110,7 @@ def _commands(
                 result.left_out[name] = str(error)
         else:
             commands[name] = [
-                sys.executable, "-m", _WAY, case.name, name, str(inputs.folder), str(out), str(inputs.units),
-                inputs.address,
+                sys.executable, "-m", _WAY, MODULE_OF[case.name], case.name, name, str(inputs.folder), str(out),
+                str(inputs.units), inputs.address,
             ]  # fmt: skip
     return commands

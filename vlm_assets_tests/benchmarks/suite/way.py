@@ -1,18 +1,17 @@
-"""One way of one case, in this process: `python -m ….suite.way CASE WAY INPUTS OUT UNITS ADDRESS`."""
+"""One way of one case, in this process: `python -m ….suite.way MODULE CASE WAY INPUTS OUT UNITS ADDRESS`."""
 
 import importlib
 import sys
 from pathlib import Path
 
 from vlm_assets_tests.benchmarks.suite.case import Inputs, Peer
-from vlm_assets_tests.benchmarks.suite.cases import CASES
 from vlm_assets_tests.benchmarks.suite.peers.clock import timed
 
 
 def main() -> None:
     """Imports what the case names, then runs the way by the clock."""
-    case_name, way_name, folder, out, units, address = sys.argv[1:]
-    case = CASES[case_name]
+    module_name, case_name, way_name, folder, out, units, address = sys.argv[1:]
+    [case] = [one for one in importlib.import_module(module_name).CASES if one.name == case_name]
     for module in case.imports:
         importlib.import_module(module)
     way = case.ways[way_name]
