@@ -18,7 +18,7 @@ from vlm_assets.annotators.protocol import Reads, Values
 _AT_ONCE: Final[Mapping[Reads, int]] = {Reads.IMAGES: 8, Reads.TEXT: 256}
 _BYTES_AT_ONCE: Final = 8 * 2**20
 Seen = Callable[[int], None]
-"""Told how many images, or texts, were looked at now."""
+"""Told how many images, or texts, were looked at."""
 
 
 @dataclass(slots=True)

@@ -277,9 +277,16 @@ def _feed(digest: Any, array: pa.Array) -> None:
         digest.update(pc.binary_length(present).to_numpy().astype("<i8").tobytes())
         digest.update(_text_bytes(present))
     elif pa.types.is_fixed_size_binary(array.type):
-        digest.update(b"".join(present.to_pylist()))
+        digest.update(_key_bytes(present))
     else:
         digest.update(present.to_numpy(zero_copy_only=False).tobytes())
+
+
+def _key_bytes(keys: pa.FixedSizeBinaryArray) -> memoryview:
+    """All of them, one behind the other; none is null."""
+    data = keys.buffers()[1] if len(keys) else None
+    begin = KEY_BYTES * keys.offset
+    return memoryview(b"") if data is None else memoryview(data)[begin : begin + KEY_BYTES * len(keys)]
 
 
 def _text_bytes(texts: pa.StringArray) -> memoryview:

@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import BaseModel
@@ -12,14 +14,33 @@ from vlm_assets.annotate.slice import Annotating, annotation_lock
 from vlm_assets.annotate.states import committed_slices, due_slices
 from vlm_assets.annotate.under_way import drop
 from vlm_assets.annotate.wanted import Wanted, usable_annotations
+from vlm_assets.annotators.protocol import Reads
+from vlm_assets.annotators.registry import annotator_of
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.ingest.summary import SliceSummary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.words.errors import LockHeldError, VlmAssetsError
 from vlm_assets.words.layout import ANNOTATING, DataRoot
 
 Progress = Callable[[str, int, int], None]
-"""Told the slice that is begun, how many are done, and how many there are."""
+"""Told the slice under way, how many images and texts are over, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A slice that is to be annotated."""
+
+    source: str
+    key: str
+    due: list[Wanted]
+    things: int
+    """Images and texts of it, as far as it is not known what annotators say of them."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.source}/{self.key}"
 
 
 class AnnotateReport(BaseModel):
@@ -66,25 +87,30 @@ def annotate(
         for spec in installation.catalog.sources
         if spec.enabled and (sources is None or spec.name in sources)
     ]
-    work = []
+    work: list[_Work] = []
     for spec in chosen:
         found = _due(installation, wanted, spec, force=force)
-        work += [(spec.name, key, due) for key, due in found.items()]
+        work += found
         if names is None:
-            _drop_left_behind(installation.root, spec.name, found)
-    needed = {one.name: one for _, _, due in work for one in due}
+            _drop_left_behind(installation.root, spec.name, {one.key for one in found})
+    needed = {one.name: one for each in work for one in each.due}
+    total, over = sum(each.things for each in work), 0
     with Annotating(installation, list(needed.values()), workers=workers) as annotating:
-        for number, (source, key, due) in enumerate(work):
-            progress(f"{source}/{key}", number, len(work))
+        for each in work:
+            tell = partial(_tell, progress, each, over, total)
+            tell(0)
+            over += each.things
             try:
-                result = annotating.slice(source, key, due, force=force, wait_s=wait_s)
+                result = annotating.slice(
+                    each.source, each.key, each.due, force=force, wait_s=wait_s, tell=tell
+                )
             except VlmAssetsError as error:
-                report.failed[f"{source}/{key}"] = str(error)
+                report.failed[each.name] = str(error)
                 continue
             done = result.done
             report.seen += result.seen
             if result.failed:
-                report.failed[f"{source}/{key}"] = "; ".join(dict.fromkeys(result.failed.values()))
+                report.failed[each.name] = "; ".join(dict.fromkeys(result.failed.values()))
             report.slices += bool(done)
             report.files = dict(Counter(report.files) + Counter(done.keys()))
             broken = {name: sum(header.failed.values()) for name, header in done.items() if header.failed}
@@ -93,15 +119,30 @@ def annotate(
     return report
 
 
+def _tell(progress: Progress, each: _Work, over: int, total: int, seen: int) -> None:
+    progress(each.name, over + min(seen, each.things), total)
+
+
 def _due(
     installation: Installation, wanted: Sequence[Wanted], spec: SourceSpec, *, force: bool
-) -> dict[str, list[Wanted]]:
+) -> list[_Work]:
     covering = [one for one in wanted if one.covers(spec)]
     if not covering:
-        return {}
-    if force:
-        return dict.fromkeys(committed_slices(installation, spec.name), covering)
-    return due_slices(installation, covering, spec.name, thorough=True)
+        return []
+    committed = committed_slices(installation, spec.name)
+    due = (
+        dict.fromkeys(committed, covering)
+        if force
+        else due_slices(installation, covering, spec.name, thorough=True)
+    )
+    return [_Work(spec.name, key, lacking, _things(committed[key], lacking)) for key, lacking in due.items()]
+
+
+def _things(committed: SliceSummary, due: Sequence[Wanted]) -> int:
+    """Images and texts of a slice that are looked at where it is annotated as a whole; 1 at least."""
+    reads = {annotator_of(one.name).reads for one in due if not one.spec.imported}
+    texts = min(committed.rows, committed.rows_with_text + committed.rows_with_messages)
+    return max(1, committed.images * (Reads.IMAGES in reads) + texts * (Reads.TEXT in reads))
 
 
 def _drop_left_behind(root: DataRoot, source: str, due: Collection[str]) -> None:

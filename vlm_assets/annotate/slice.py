@@ -11,7 +11,7 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.annotate.computing import Computed, computed, identity_of
+from vlm_assets.annotate.computing import Computed, Seen, computed, identity_of
 from vlm_assets.annotate.content import SliceContent, keys_of
 from vlm_assets.annotate.files import Annotation, Header, read_annotation, write_annotation
 from vlm_assets.annotate.imports import Scores, imported_table
@@ -99,12 +99,14 @@ class Annotating:
         *,
         force: bool = False,
         wait_s: float = 0.0,
+        tell: Seen = lambda count: None,  # noqa: ARG005 - does nothing
     ) -> SliceAnnotations:
         """Brings the annotations of a slice up to date, all or those of `wanted`; looks at nothing that is fresh.
 
         Of a file that is not fresh, values of records whose content is as it was stay; `force` looks at every record.
         Killed, the next call goes on behind the batches that are done. An annotator, or imported files, that give
-        what they must not fail alone.
+        what they must not fail alone. `tell`: is told, from any thread, how many images and texts were looked at so
+        far.
 
         Raises:
             StoreError: the slice is damaged.
@@ -119,7 +121,8 @@ class Annotating:
             if version is None:
                 drop(self._root.annotating(source, key))
                 return SliceAnnotations(committed=False)
-            making = _Making(self._root, SliceContent.of(self._root, version), self._pool, self._scores)
+            content = SliceContent.of(self._root, version)
+            making = _Making(self._root, content, self._pool, self._scores, tell)
             kept = making.begin(wanted, force=force)
             making.make(force=force)
         seconds = time.monotonic() - clock
@@ -143,12 +146,18 @@ class _Making:
     """The annotations of one slice, whose lock is held."""
 
     def __init__(
-        self, root: DataRoot, content: SliceContent, pool: AnnotatorPool, scores: dict[str, Scores]
+        self,
+        root: DataRoot,
+        content: SliceContent,
+        pool: AnnotatorPool,
+        scores: dict[str, Scores],
+        tell: Seen,
     ) -> None:
         self._root = root
         self._content = content
         self._pool = pool
         self._scores = scores
+        self._tell = tell
         self._due: list[_Due] = []
         self._known_keys: dict[Reads, pa.Array] = {}
         self._count = Lock()
@@ -243,6 +252,7 @@ class _Making:
     def _note_seen(self, count: int) -> None:
         with self._count:
             self.seen += count
+            self._tell(self.seen)
 
     def _path(self, one: Wanted) -> Path:
         return self._root.annotation(one.name, self._content.manifest.source, self._content.manifest.slice)

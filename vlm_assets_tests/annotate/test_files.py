@@ -108,10 +108,19 @@ def test_equal_values_are_equal_bytes(path: Path, tmp_path: Path):
 
 
 def test_no_rows(path: Path):
-    write_annotation(path, header(), TABLE.slice(0, 0))
+    write_annotation(path, header(), TABLE.slice(0, 0), KEYS[:0])
     found = read_annotation(path)
     assert found is not None
     assert found.table.num_rows == 0
+    assert found.keys == KEYS[:0]
+
+
+def test_keys_are_the_same_wherever_they_begin(path: Path):
+    told = [
+        write_annotation(path, header(), TABLE.slice(1), keys).keys_hash
+        for keys in (KEYS[1:], pa.array([None, b"c" * 16], KEY_TYPE), pa.array([b"c" * 16, None], KEY_TYPE))
+    ]
+    assert told[0] == told[1] != told[2]
 
 
 @pytest.mark.parametrize(

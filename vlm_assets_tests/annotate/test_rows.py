@@ -273,7 +273,9 @@ def seen_first(wanted: dict[str, bytes]) -> list[str]:
 
 def test_what_is_done_of_a_slice_that_was_cut_is_kept(place: Place, monkeypatch: pytest.MonkeyPatch):
     wanted = begin(place, monkeypatch)
-    report = annotate(place.installation)
+    told: list[tuple[str, int, int]] = []
+    report = annotate(place.installation, progress=lambda *step: told.append(step))
+    assert told == [("street/a", count, 9) for count in (0, 2, 3, 5)]
     pictures = [one for one in place.shown() if one.startswith("picture")]
     assert len(pictures) == 3
     assert report.seen == 3 + 2

@@ -150,15 +150,17 @@ def test_the_command_removes_superseded_runs(tmp_path, monkeypatch):
 def test_what_somebody_works_on_stays(tmp_path):
     installation = install(tmp_path, {**STREET, "path": tmp_path}, cache_days=1)
     cache = installation.root.cache_of("street")
-    for name in ("spool/s0/body", "spool/s1/body", "archive.zip"):
+    for name in ("spool/s0/body", "spool/s1/body", "annotate/s0/said", "annotate/s1/said", "archive.zip"):
         (cache / name).parent.mkdir(parents=True, exist_ok=True)
         (cache / name).write_bytes(b"x")
         os.utime(cache / name, (1e9, 1e9))
     locks = installation.root.locks
     with (
         hold_lock(locks / "slice.street.s0", "slice street/s0"),
+        hold_lock(locks / "annotate.street.s1", "annotations of street/s1"),
         hold_lock(locks / "fetch.street", "slices of street"),
     ):
         report = prune_cache(installation, now=time.time())
-    assert report.removed == ["cache/street/spool/s1"]
-    assert sorted(told.split(":")[0] for told in report.kept) == ["fetch.street", "slice.street.s0"]
+    assert report.removed == ["cache/street/annotate/s0", "cache/street/spool/s1"]
+    held = ["annotate.street.s1", "fetch.street", "slice.street.s0"]
+    assert sorted(told.split(":")[0] for told in report.kept) == held
