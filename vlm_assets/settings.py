@@ -55,6 +55,12 @@ class Settings(BaseSettings):
         "commit", description="With a remote: push what a step commits at once, or leave it to `backup`."
     )
 
+    rows_from: Literal["disk", "remote"] = Field(
+        "disk",
+        description="Where the writer of shards takes rows from whose slices are not on this disk: slices that it "
+        "fetches first, or ranges of the remote's, of which it fetches the indexes alone.",
+    )
+
     contact: str = Field("", description="E-mail or URL that the User-Agent names; servers may ask for it.")
     allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts, addresses or networks (comma-separated) that may be private or loopback."

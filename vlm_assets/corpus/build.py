@@ -10,6 +10,7 @@ from typing import Final
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.corpus.ranges import RangedObjects
 from vlm_assets.corpus.seal import seal
 from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
@@ -77,6 +78,7 @@ def build_corpus(
     reserve_bytes: int = RESERVE_BYTES,
     lock_wait_s: float = 0.0,
     on_progress: OnProgress | None = None,
+    objects: RangedObjects | None = None,
 ) -> CorpusManifest:
     """The target's corpus of an allocation, sealed. Run again after any end, it goes on where it was.
 
@@ -89,7 +91,13 @@ def build_corpus(
     lock = corpus_lock(data_root, allocation.corpus, allocation.target)
     with hold_lock(lock, f"building corpus {allocation.corpus}/{allocation.target}", wait_s=lock_wait_s):
         staging_path, _ = plan_shards(plan_dir, data_root, tombstones)
-        write_shards(staging_path, workers=workers, reserve_bytes=reserve_bytes, on_progress=on_progress)
+        write_shards(
+            staging_path,
+            workers=workers,
+            reserve_bytes=reserve_bytes,
+            on_progress=on_progress,
+            objects=objects,
+        )
         return seal(staging_path, keep_versions=keep_versions)
 
 
@@ -102,15 +110,18 @@ def write_shards(
     reserve_bytes: int = RESERVE_BYTES,
     on_progress: OnProgress | None = None,
     on_shard: Callable[[str], None] | None = None,
+    objects: RangedObjects | None = None,
 ) -> int:
     """Writes every shard, or those of these bits, that is not complete yet; how many these were.
 
     `workers` shards at a time, each by a thread: reading, hashing and writing release the GIL. After an error the
     others stop at their next window. In the calling thread, while the others go on, `on_progress` is called now and
-    then, and `on_shard` with the bits of every shard that is complete, were it before.
+    then, and `on_shard` with the bits of every shard that is complete, were it before. `objects` has the slices' data
+    files that do not lie here.
 
     Raises:
         CorpusError: see `ShardWriter`.
+        RemoteError: see `RowPlaces.read`.
         DiskFullError: not enough room for all of them.
     """
     staging, complete = Staging(staging_path), on_shard or (lambda _: None)
@@ -129,7 +140,8 @@ def write_shards(
     purpose = f"the corpus ({len(pending)} shards to write)"
     check_space(staging.files, progress.total_bytes, reserve_bytes, purpose)
     said: SimpleQueue[ShardProgress] = SimpleQueue()
-    for written in _written(ShardWriter(staging, plan, reserve_bytes, said.put), pending, workers):
+    writer = ShardWriter(staging, plan, reserve_bytes, said.put, objects)
+    for written in _written(writer, pending, workers):
         while not said.empty():
             progress.take(said.get())
         if on_progress is not None:

@@ -9,8 +9,10 @@ import pyarrow as pa
 from vlm_assets.allocation.manifest import AllocatedCell
 from vlm_assets.corpus.arrays import array_of, canonical, strings_of
 from vlm_assets.corpus.images import IMAGES, ImageReader, image_column
+from vlm_assets.corpus.ranges import RangedObjects
+from vlm_assets.corpus.row_places import RowPlaces
 from vlm_assets.corpus.slice_files import SliceFiles
-from vlm_assets.corpus.slice_rows import RowColumns, SliceRows, WindowRows
+from vlm_assets.corpus.slice_rows import RowColumns, WindowRows
 from vlm_assets.corpus.staging import OF_SLICE, PlanSlice
 from vlm_assets.store.ahead import ahead
 from vlm_assets.store.arrow_files import StreamedBuffer
@@ -18,6 +20,8 @@ from vlm_assets.words.schema import ASSIGNED_COLUMNS, INDEX_SCHEMA, SAMPLE_SCHEM
 
 _WINDOWS_AHEAD: Final = 3
 """Of which the images are on their way: the disk is asked for some thousand places at a time."""
+_THREADS_AWAY: Final = 2
+"""Windows that are asked for at once where rows lie elsewhere: one waits for heads while another gets its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,19 @@ class Gatherer:
     """Builds windows of shards out of open slices. For several threads at once."""
 
     def __init__(
-        self, used: Mapping[int, SliceFiles], slices: Sequence[PlanSlice], cells: Sequence[AllocatedCell]
+        self,
+        used: Mapping[int, SliceFiles],
+        slices: Sequence[PlanSlice],
+        cells: Sequence[AllocatedCell],
+        objects: RangedObjects | None = None,
     ) -> None:
-        """Opens the slices in use.
+        """Opens the slices in use; `objects` has the data files that do not lie here.
 
         Raises:
-            CorpusError: see `SliceRows`.
+            CorpusError: see `RowPlaces`.
         """
-        self._rows = SliceRows(used)
+        self._rows = RowPlaces(used, objects)
+        self._threads = _THREADS_AWAY if self._rows.some_away else 1
         self._images = ImageReader(self._rows.files)
         self._assigned = {
             name: strings_of([getattr(cell, name) for cell in cells]) for name in ASSIGNED_COLUMNS
@@ -53,8 +62,9 @@ class Gatherer:
 
         Raises:
             CorpusError: a row without image, index and data that disagree, or a column over 2 GiB.
+            RemoteError: see `RowPlaces.read`.
         """
-        for window, rows in ahead(self._read, windows, threads=1, most=_WINDOWS_AHEAD):
+        for window, rows in ahead(self._read, windows, threads=self._threads, most=_WINDOWS_AHEAD):
             yield self._window(window, rows)
 
     def _read(self, window: WindowRows) -> tuple[WindowRows, RowColumns]:

@@ -26,6 +26,8 @@ _MAX_COLUMN_BYTES: Final = 2**31 - 1
 _GAP_BYTES: Final = 16_384
 """Bytes between two rows that are read ahead rather than left out: a cut costs about as much."""
 _SPARE_DESCRIPTORS: Final = 256
+HELD: Final = -1
+"""Number of the file of images that are in memory."""
 
 
 def image_sizes(images: pa.Array) -> pa.Array:
@@ -71,8 +73,11 @@ class ImagePlaces:
     """Byte ranges of numbered files: the images of rows in the order wanted."""
 
     file: I64
+    """`HELD` for those that lie in `held`."""
     begin: I64
     size: I64
+    held: memoryview | None = None
+    """Images that were fetched from elsewhere."""
 
     @property
     def total(self) -> int:
@@ -91,6 +96,7 @@ class ImagePlaces:
     def spans(self) -> Iterator[tuple[int, int, int]]:
         """(file, begin, end) of what is read in one go, as it lies in the files."""
         order = np.lexsort((self.begin, self.file))
+        order = order[self.file[order] != HELD]
         file, begin = self.file[order], self.begin[order]
         end = begin + self.size[order]
         new = np.ones(len(file), np.bool_)
@@ -136,7 +142,11 @@ class ImageReader:
             done = 0
             while done < size:
                 part = min(size - done, PIECE_BYTES - filled)
-                self._read(file, begin + done, piece[filled : filled + part])
+                target = piece[filled : filled + part]
+                if file == HELD and places.held is not None:
+                    target[:] = places.held[begin + done : begin + done + part]
+                else:
+                    self._read(file, begin + done, target)
                 done += part
                 filled += part
                 if filled == PIECE_BYTES:

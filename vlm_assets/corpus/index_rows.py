@@ -83,9 +83,7 @@ class IndexRows:
             CorpusError: the index is damaged.
         """
         runs, local = self._batches.runs(wanted.positions, GAP_ROWS)
-        parts = [
-            self._batches.checked(one, self._batch(one).slice(first, rows)) for one, first, rows in runs
-        ]
+        parts = [self._batches.checked(one, self._batch(one).slice(first, rows)) for one, first, rows in runs]
         columns = taken(parts, local[wanted.rank])
         if nulls := [name for name in INDEX_ONLY if name != "dhash" and columns[name].null_count]:
             raise wanted.disagreement(0, f"nulls in index column {nulls[0]}")

@@ -56,26 +56,30 @@ class PlannedRows:
 def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
     """Files of the version that the plan was made with, or of the current one where its content is the same.
 
-    A takedown writes a new version with the same content hash; the rows it emptied are holes.
+    A takedown writes a new version with the same content hash; the rows it emptied are holes. Where neither is on
+    this disk: the index of one of them, whose rows are read by range.
 
     Raises:
-        CorpusError: neither is there.
+        CorpusError: none is there.
     """
     name = f"{entry.source}/{entry.slice}"
     planned = data_root.source(entry.source) / VERSIONS / entry.version
     current = current_version(data_root.slice(entry.source, entry.slice))
-    for directory in (planned, current):
+    away = data_root.index_of_slice(entry.source, entry.slice, entry.version)
+    for directory in (planned, current, away):
         if directory is None or not directory.is_dir():
             continue
         manifest = read_manifest(directory, SliceManifest)
         if manifest.content_hash == entry.content_hash:
+            data_files = tuple(data_file_names(manifest.files))
             return SliceFiles(
                 entry.source,
                 entry.slice,
                 directory,
-                tuple(data_file_names(manifest.files)),
+                data_files,
                 entry.rows,
                 manifest.multi_image_rows,
+                tuple(manifest.files[one] for one in data_files) if directory == away else (),
             )
     raise CorpusError(
         f"{name}: the version {entry.version} of the plan is gone and the current one has other content. "

@@ -118,6 +118,7 @@ def _corpus_plan(
                 directory=str(planned.files[number].directory) if number in planned.files else "",
                 data_files=planned.files[number].data_files if number in planned.files else (),
                 rows=entry.rows,
+                objects=planned.files[number].objects if number in planned.files else (),
             )
             for number, entry in enumerate(allocation.slices)
         ),

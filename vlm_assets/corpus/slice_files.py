@@ -14,6 +14,7 @@ from vlm_assets.corpus.arrays import dtype_of, strings_of, values_of
 from vlm_assets.corpus.batches import MappedFile
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import CorpusError
+from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import INDEX_SCHEMA
 
 
@@ -27,6 +28,8 @@ class SliceFiles:
     data_files: tuple[str, ...]
     rows: int
     multi_image_rows: int = 0
+    objects: tuple[FileEntry, ...] = ()
+    """What the data files are at the remote, where they are not in the folder: rows are read by range."""
 
     @property
     def name(self) -> str:

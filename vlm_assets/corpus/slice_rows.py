@@ -111,7 +111,7 @@ class SliceRows:
             for number, (one, rows) in zip(runs.batch.tolist(), found, strict=True)
         ]
         columns = taken(parts, local)
-        if (missing := without_bytes(columns[IMAGES])) is not None:
+        if (missing := _without_bytes(columns[IMAGES])) is not None:
             raise wanted.disagreement(missing, "images: they were taken down")
         begins = np.concatenate([one.begins[rows] for one, rows in found])[local]
         files = np.repeat(self._data.file_of[runs.batch], runs.rows)[local]
@@ -128,7 +128,7 @@ class SliceRows:
         return _DataBatch(pa.RecordBatch.from_arrays(columns, [*COPIED, IMAGES]), begins)
 
 
-def without_bytes(sizes: pa.Array) -> int | None:
+def _without_bytes(sizes: pa.Array) -> int | None:
     """The first row that has no images, or one without bytes among them."""
     if sizes.null_count:
         return int(valid_mask(sizes).argmin())
@@ -146,15 +146,7 @@ def _compare(wanted: Wanted, data: Mapping[str, pa.Array], index: Mapping[str, p
         if not data[name].equals(index[name]):
             equal = [a == b for a, b in zip(data[name], index[name], strict=True)]
             raise wanted.disagreement(equal.index(False), name)
-    compare_sizes(wanted, data[IMAGES], data["image_facts"])
-
-
-def compare_sizes(wanted: Wanted, sizes: pa.Array, facts: pa.Array) -> None:
-    """Returns where every image has the size on record.
-
-    Raises:
-        CorpusError: one has another, or there are more or fewer.
-    """
+    sizes, facts = data[IMAGES], data["image_facts"]
     if (wrong := np.diff(offsets_of(sizes)) != np.diff(offsets_of(facts))).any():
         raise wanted.disagreement(int(wrong.argmax()), "number of images")
     if (wrong := values_of(sizes.values) != values_of(facts.values.field("size_bytes"))).any():

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vlm_assets.allocation.manifest import AllocatedCell, AllocatedShard
 from vlm_assets.corpus.images import IMAGES
 from vlm_assets.corpus.manifest import data_name, index_name
+from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.slices import file_hash
 from vlm_assets.words.errors import CorpusError
@@ -73,6 +74,15 @@ class PlanSlice(_Part):
     directory: str
     data_files: tuple[str, ...]
     rows: int
+    objects: tuple[FileEntry, ...] = ()
+    """What the data files are at the remote, where the folder has the index alone."""
+
+    @property
+    def files(self) -> SliceFiles:
+        """Where its rows lie."""
+        return SliceFiles(
+            self.source, self.slice, Path(self.directory), self.data_files, self.rows, objects=self.objects
+        )
 
 
 class CorpusPlan(Manifest):

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from vlm_assets.corpus.gather import Gatherer
-from vlm_assets.corpus.slice_files import SliceFiles
+from vlm_assets.corpus.ranges import RangedObjects
 from vlm_assets.corpus.slice_rows import WindowRows
 from vlm_assets.corpus.staging import CorpusPlan, FileProof, ShardPlan, ShardResult, Staging
 from vlm_assets.locks import hold_lock
@@ -53,22 +53,19 @@ class ShardWriter:
         plan: CorpusPlan,
         reserve_bytes: int = RESERVE_BYTES,
         on_window: OnWindow | None = None,
+        objects: RangedObjects | None = None,
     ) -> None:
-        """Opens the slices.
+        """Opens the slices; `objects` has the data files that do not lie here.
 
         Raises:
-            CorpusError: see `SliceRows`.
+            CorpusError: see `RowPlaces`.
         """
         self._staging = staging
         self._reserve_bytes = reserve_bytes
         self._on_window = on_window
         self._stopped = Event()
-        used = {
-            number: SliceFiles(one.source, one.slice, Path(one.directory), one.data_files, one.rows)
-            for number, one in enumerate(plan.slices)
-            if one.directory
-        }
-        self._gatherer = Gatherer(used, plan.slices, plan.cells)
+        used = {number: one.files for number, one in enumerate(plan.slices) if one.directory}
+        self._gatherer = Gatherer(used, plan.slices, plan.cells, objects)
 
     def stop(self) -> None:
         """Whoever writes a shard now, or waits to, raises: CorpusError at the end of the window, or LockHeldError."""

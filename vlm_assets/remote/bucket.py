@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -112,6 +113,31 @@ class Bucket:
             self._counted["get_object"] += 1
         content: Content | None = absent_as_none(lambda: retried(read, f"get_object {self.address} {key}"))
         return content
+
+    def get_part(self, key: str, begin: int, end: int, size_bytes: int) -> bytes:
+        """These bytes of an object of so many.
+
+        Raises:
+            RemoteError: there is none, or it has another size.
+        """
+
+        def read() -> bytes:
+            answer = self._client.get_object(
+                Bucket=self.address.bucket, Key=self.full_key(key), Range=f"bytes={begin}-{end - 1}"
+            )
+            with closing(answer["Body"]) as body:
+                if answer.get("ContentRange") != f"bytes {begin}-{end - 1}/{size_bytes}":
+                    found = str(answer.get("ContentRange", answer["ContentLength"])).rpartition("/")[2]
+                    raise RemoteError(f"{where}: the object has {found} bytes, expected {size_bytes}")
+                data: bytes = body.read()
+            return data
+
+        with self._lock:
+            self._counted["get_object"] += 1
+        where = f"get_object {self.address} {key} [{begin}:{end}]"
+        part: bytes = retried(read, where)
+        self.pace.wait(len(part))
+        return part
 
     def put(self, key: str, data: bytes, *, replaces: str | None = None, new: bool = False) -> str:
         """Writes a small object; returns its tag. `replaces`: only over that tag. `new`: only where nothing is.

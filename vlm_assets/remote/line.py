@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vlm_assets.installation.opening import Installation
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
+    from vlm_assets.corpus.ranges import RangedObjects
     from vlm_assets.corpus.staging import ShardPlan
     from vlm_assets.store.corpus_lock import CorpusLock
     from vlm_assets.words.manifest import Listing
@@ -58,7 +59,11 @@ class NoRemote:
         """The target's plan is at the remote."""
 
     def before_shards(self, target: str) -> None:
-        """The target's plan and every slice version that it takes rows from are here."""
+        """The target's plan is here, and every slice version that it takes rows from, or its index."""
+
+    def row_objects(self) -> "RangedObjects | None":
+        """Where rows are read from whose slices have nothing but their indexes here."""
+        return None
 
     def to_write(self, staging: Path, pending: "Sequence[ShardPlan]") -> "Sequence[ShardPlan]":
         """Of the shards that are not complete here, those that no machine has written."""

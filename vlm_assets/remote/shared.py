@@ -26,6 +26,7 @@ from vlm_assets.remote.on_commit import (
     push_slice,
     push_target,
 )
+from vlm_assets.remote.ranges import BucketRanges, forget_indexes, hydrate_indexes
 from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.corpus_lock import CorpusLock, items_path
@@ -46,6 +47,7 @@ class SharedRemote(NoRemote):
         self._installation = installation
         self._bucket = bucket or open_remote(installation.settings)
         self._push = installation.settings.remote_push == "commit"
+        self._by_range = installation.settings.rows_from == "remote"
 
     def before_listing(self, sources: Collection[str]) -> None:
         """One look at the remote for all sources."""
@@ -122,7 +124,14 @@ class SharedRemote(NoRemote):
     def before_shards(self, target: str) -> None:
         """Follows the plan that the remote shows, unless the one here was never pushed."""
         follow_remote(self._installation, self._name("allocations", target), bucket=self._bucket)
-        hydrate_plan(self._installation, target, bucket=self._bucket)
+        if self._by_range:
+            hydrate_indexes(self._installation, target, self._bucket, lock_wait_s=_LOCK_WAIT_S)
+        else:
+            hydrate_plan(self._installation, target, bucket=self._bucket)
+
+    def row_objects(self) -> BucketRanges | None:
+        """The bucket, where the settings want rows by range."""
+        return BucketRanges(self._bucket) if self._by_range else None
 
     def to_write(self, staging: Path, pending: Sequence[ShardPlan]) -> Sequence[ShardPlan]:
         """Shards that the remote has need no writer; the seal fetches them."""
@@ -175,9 +184,10 @@ class SharedRemote(NoRemote):
         return here
 
     def after_seal(self, target: str) -> None:
-        """Plan first, corpus after it."""
+        """Plan first, corpus after it. Indexes that came for the shards go."""
         if self._push:
             push_target(self._installation, target, bucket=self._bucket)
+        forget_indexes(self._installation.root)
 
     def after_pin(self, target: str) -> None:
         """Pushes the target's pins, as a backup of it does.

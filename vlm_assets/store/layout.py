@@ -101,7 +101,9 @@ def _check_schema(message: pa.Message, name: str) -> None:
 def _layout(message: pa.Message, memory: SparseMemory, header_bytes: int, size_bytes: int) -> BatchLayout:
     batch = pa.ipc.read_record_batch(message, SAMPLE_SCHEMA)
     flat = (buffer for column in batch.columns for buffer in column.buffers())
-    buffers = tuple((memory.place_of(one), one.size) if one is not None and one.size else (0, 0) for one in flat)
+    buffers = tuple(
+        (memory.place_of(one), one.size) if one is not None and one.size else (0, 0) for one in flat
+    )
     return BatchLayout(batch.num_rows, memory.place, header_bytes, size_bytes, buffers)
 
 
@@ -127,7 +129,9 @@ def layout_table(files: Iterable[tuple[str, int, ReadPart]]) -> pa.Table:
 
 def layout_on_disk(version: Path, data_files: Iterable[str]) -> pa.Table:
     """The layout of data files in a folder; see `layout_table`."""
-    return layout_table((name, (version / name).stat().st_size, _reader(version / name)) for name in data_files)
+    return layout_table(
+        (name, (version / name).stat().st_size, _reader(version / name)) for name in data_files
+    )
 
 
 def _reader(path: Path) -> ReadPart:

@@ -21,7 +21,7 @@ class SparseMemory:
         self._view = memoryview(mmap.mmap(-1, max(size_bytes, 1), flags))
         self.buffer: pa.Buffer = pa.py_buffer(self._view[:size_bytes])
 
-    def fill(self, place: int, data: bytes | memoryview) -> None:
+    def fill(self, place: int, data: bytes | bytearray | memoryview) -> None:
         """Puts bytes of the file in their place."""
         self._view[place - self.place : place - self.place + len(data)] = data
 

@@ -128,6 +128,10 @@ class DataRoot:
         """Folder of a source's slices; opens as a DatasetDict."""
         return self.path / "datasets" / source
 
+    def index_of_slice(self, source: str, slice_name: str, version: str) -> Path:
+        """What lies here of a slice's version whose rows are read from the remote by range."""
+        return self.path / ".remote" / "rows" / source / f"{slice_name}@{version}"
+
     def slice(self, source: str, slice_name: str) -> Path:
         """Symlink to the slice's current version."""
         return self.source(source) / slice_name

@@ -115,6 +115,8 @@ class Asked:
     """Without bucket and prefix; empty for requests to the bucket."""
     query: dict[str, list[str]]
     size_bytes: int
+    range: str | None = None
+    """The header of that name."""
 
     @property
     def sends_object(self) -> bool:
@@ -206,7 +208,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             url = urlsplit(self.path)
             key = unquote(url.path).removeprefix(f"/{BUCKET}").lstrip("/").removeprefix(f"{PREFIX}/")
-            asked = Asked(self.command, key, parse_qs(url.query, keep_blank_values=True), len(body))
+            query = parse_qs(url.query, keep_blank_values=True)
+            asked = Asked(self.command, key, query, len(body), self.headers.get("Range"))
             proxy.log.append(asked)
             fault = proxy.fault(asked) or Fault()
             if fault.forward_first:

@@ -108,6 +108,7 @@ def write_shards(
                 workers=installation.settings.worker_count,
                 on_progress=on_progress,
                 on_shard=lambda one: remote.after_shard(staging, one),
+                objects=remote.row_objects(),
             )
     finally:
         progress.finish(name)
@@ -141,7 +142,7 @@ def seal(
         logging_where(context.run.run_id, f"{corpus.name}/{target}"),
         hold_lock(lock, purpose, wait_s=lock_wait_s(context.run)),
     ):
-        late = write(here, workers=installation.settings.worker_count)
+        late = write(here, workers=installation.settings.worker_count, objects=remote.row_objects())
         manifest = seal_corpus(here, keep_versions=corpus.keep_versions)
     remote.after_seal(target)
     path = installation.root.corpus(corpus.name, target)

@@ -1,0 +1,63 @@
+"""Slices whose data files lie elsewhere: an object store that is a folder, and writes down what is asked of it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlm_assets.corpus.slice_files import SliceFiles
+from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
+from vlm_assets.store.slices import INDEX_FILE, data_file_names
+from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.manifest import FileEntry, SliceManifest
+
+
+@dataclass
+class FolderOfObjects:
+    """A `RangedObjects` over files by their blake3. `harm` has the say over every answer."""
+
+    concurrency: int = 3
+    files: dict[str, Path] = field(default_factory=dict)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    harm: Callable[[int, bytes], bytes] = lambda _begin, data: data
+
+    def read(self, entry: FileEntry, begin: int, end: int) -> bytes:
+        self.asked.append((begin, end))
+        with self.files[entry.blake3].open("rb") as file:
+            file.seek(begin)
+            return self.harm(begin, file.read(end - begin))
+
+    def name(self, entry: FileEntry) -> str:
+        return f"objects/{entry.blake3}"
+
+    @property
+    def asked_bytes(self) -> int:
+        return sum(end - begin for begin, end in self.asked)
+
+
+def on_disk(root: DataRoot, source: str, name: str) -> SliceFiles:
+    """A committed slice."""
+    version = current_version(root.slice(source, name))
+    assert version is not None
+    manifest = read_manifest(version, SliceManifest)
+    return SliceFiles(
+        source,
+        name,
+        version,
+        tuple(data_file_names(manifest.files)),
+        manifest.rows,
+        manifest.multi_image_rows,
+    )
+
+
+def taken_away(root: DataRoot, source: str, name: str, into: Path, store: FolderOfObjects) -> SliceFiles:
+    """The same slice: index and layout in a folder of their own, data files in the store."""
+    here = on_disk(root, source, name)
+    manifest = read_manifest(here.directory, SliceManifest)
+    into.mkdir(parents=True)
+    shutil.copy(here.directory / INDEX_FILE, into)
+    write_layout(into / LAYOUT_FILE, layout_on_disk(here.directory, here.data_files))
+    store.files |= {manifest.files[one].blake3: here.directory / one for one in here.data_files}
+    objects = tuple(manifest.files[one] for one in here.data_files)
+    return SliceFiles(source, name, into, here.data_files, here.rows, here.multi_image_rows, objects)
