@@ -17,6 +17,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.sources._tables import TableSpec
 from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.store.arrow_files import ArrowFile
+from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, ItemEntry, data_file_names, write_items_ledger
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.words.manifest import FileEntry
@@ -190,6 +191,8 @@ def migrate_slice(
                     rows_with_text += sum(one != NO_WORDS for one in made["text_sha256"].to_pylist())
                 written[name] = data.finish()
         written[INDEX_FILE] = index.finish()
+    layout = layout_on_disk([into / name for name in data_file_names(content["files"])])
+    written[LAYOUT_FILE] = write_layout(into / LAYOUT_FILE, layout)
     ledger = _ledger(folder)
     written[ITEMS_FILE] = write_items_ledger(into / ITEMS_FILE, ledger)
     data_names = data_file_names(content["files"])

@@ -127,11 +127,9 @@ def layout_table(files: Iterable[tuple[str, int, ReadPart]]) -> pa.Table:
     return pa.Table.from_pylist(lines, LAYOUT_SCHEMA)
 
 
-def layout_on_disk(version: Path, data_files: Iterable[str]) -> pa.Table:
-    """The layout of data files in a folder; see `layout_table`."""
-    return layout_table(
-        (name, (version / name).stat().st_size, _reader(version / name)) for name in data_files
-    )
+def layout_on_disk(data_files: Iterable[Path]) -> pa.Table:
+    """The layout of data files, in row order; see `layout_table`."""
+    return layout_table((path.name, path.stat().st_size, _reader(path)) for path in data_files)
 
 
 def _reader(path: Path) -> ReadPart:

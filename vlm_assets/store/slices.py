@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
+from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
 from vlm_assets.store.sample_arrays import index_batch, sample_batch, sample_columns
 from vlm_assets.store.sound_files import IndexFile, damage_named, ledger_rows, stream_batches
 from vlm_assets.words.errors import RejectReason, StoreError
@@ -97,7 +98,7 @@ class SliceWriter:
     """Writes rows, given in canonical order, into a staging folder. Memory is bounded by one batch.
 
     Data files are Arrow IPC streams that `datasets.load_from_disk` opens; the index is an IPC file, row for row
-    beside them.
+    beside them; the layout says where in them single rows are found.
     """
 
     def __init__(self, staging: Path) -> None:
@@ -128,6 +129,8 @@ class SliceWriter:
         self._flush_index()
         written = self._written
         written.files[INDEX_FILE] = self._index.finish()
+        layout = layout_on_disk([self._staging / name for name in self._names])
+        written.files[LAYOUT_FILE] = write_layout(self._staging / LAYOUT_FILE, layout)
         written.content_hash = self._content.hexdigest()
         for name, content in dataset_state(self._names, written.content_hash[:16]).items():
             written.files[name] = write_bytes(self._staging / name, content)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlm_assets.corpus.slice_files import SliceFiles
-from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
+from vlm_assets.store.layout import LAYOUT_FILE
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.layout import DataRoot
@@ -56,8 +56,8 @@ def taken_away(root: DataRoot, source: str, name: str, into: Path, store: Folder
     here = on_disk(root, source, name)
     manifest = read_manifest(here.directory, SliceManifest)
     into.mkdir(parents=True)
-    shutil.copy(here.directory / INDEX_FILE, into)
-    write_layout(into / LAYOUT_FILE, layout_on_disk(here.directory, here.data_files))
+    for file in (INDEX_FILE, LAYOUT_FILE):
+        shutil.copy(here.directory / file, into)
     store.files |= {manifest.files[one].blake3: here.directory / one for one in here.data_files}
     objects = tuple(manifest.files[one] for one in here.data_files)
     return SliceFiles(source, name, into, here.data_files, here.rows, here.multi_image_rows, objects)

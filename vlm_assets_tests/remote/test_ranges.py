@@ -2,7 +2,9 @@
 
 import itertools
 import random
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +19,13 @@ from vlm_assets.remote.names import Name, object_key
 from vlm_assets.remote.on_commit import push_names
 from vlm_assets.remote.ranges import BucketRanges
 from vlm_assets.remote.shared import SharedRemote
+from vlm_assets.store.layout import LAYOUT_FILE
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
-from vlm_assets.store.versions import read_manifest
+from vlm_assets.store.versions import commit_version, read_manifest
 from vlm_assets.words.errors import CorpusError, RemoteError
+from vlm_assets.words.layout import MANIFEST, STAGING
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets_tests.builders import commit_plan, commit_slice, sample
 from vlm_assets_tests.remote.conftest import NewRoot
@@ -36,7 +40,7 @@ NAMES = [
 ]
 
 
-def pushed(base: Installation) -> CorpusManifest:
+def pushed(base: Installation, *, layouts: bool = True) -> CorpusManifest:
     """Two slices and a plan of some of their rows, built here and pushed without the corpus."""
     draw = random.Random(7)
     for name in ("a", "b"):
@@ -51,11 +55,23 @@ def pushed(base: Installation) -> CorpusManifest:
             for n in range(48)
         ]
         commit_slice(base.root, "street", name, rows, items_per_slice=64, batch_rows=24)
+        if not layouts:
+            without_layout(base.root.slice("street", name))
     chosen = {("street", name): dict.fromkeys(sorted(draw.sample(range(48), 30)), 0) for name in ("a", "b")}
     plan = commit_plan(base.root, chosen, shard=SHARD, corpus="small", target=TARGET)
     built = build_corpus(plan, base.root)
     push_names(base, NAMES)
     return built
+
+
+def without_layout(link: Path) -> None:
+    """The slice as it was committed before there were layouts."""
+    manifest, staging = read_manifest(link, SliceManifest), link.parent / STAGING / "old"
+    shutil.copytree(link.resolve(), staging)
+    for name in (LAYOUT_FILE, MANIFEST):
+        (staging / name).unlink()
+    files = {name: entry for name, entry in manifest.files.items() if name != LAYOUT_FILE}
+    commit_version(staging, link, manifest.model_copy(update={"files": files}))
 
 
 def build_by_range(machine: Installation) -> tuple[CorpusManifest, BucketRanges]:
@@ -100,6 +116,14 @@ def test_a_machine_without_slices_builds_the_same_corpus(base, machine: NewRoot,
     parts = [one for one in proxy.log if one.method == "GET" and one.key in data_objects(base)]
     assert len(parts) >= objects.requests
     assert all(one.range is not None for one in parts)
+
+
+def test_slices_from_before_layouts_are_read_too(base, machine: NewRoot, proxy: FaultProxy):
+    built = pushed(base, layouts=False)
+    proxy.log.clear()
+    sealed, _ = build_by_range(machine("bare", empty=True, rows_from="remote"))
+    assert sealed.root_hash == built.root_hash
+    assert all(one.range for one in proxy.log if one.method == "GET" and one.key in data_objects(base))
 
 
 def test_a_broken_connection_is_mended(base, machine: NewRoot, proxy: FaultProxy):

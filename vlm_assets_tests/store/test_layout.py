@@ -6,9 +6,10 @@ import pytest
 from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, layout_table, write_layout
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.sound_files import IndexFile
-from vlm_assets.store.versions import current_version
+from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.manifest import SliceManifest
 from vlm_assets_tests.builders import commit_slice, sample
 
 ROWS = 25
@@ -25,7 +26,7 @@ def version(tmp_path_factory):
 
 
 def test_every_buffer_is_where_it_says(version):
-    lines = layout_on_disk(version, ["data-00000.arrow"]).to_pylist()
+    lines = layout_on_disk([version / "data-00000.arrow"]).to_pylist()
     data = (version / "data-00000.arrow").read_bytes()
     batches = list(pa.ipc.open_stream(data))
     assert [(one["first_row"], one["rows"]) for one in lines] == [(0, 10), (10, 10), (20, 5)]
@@ -48,16 +49,18 @@ def test_headers_alone_are_read(version):
         return bytes(data[begin:end])
 
     table = layout_table([(path.name, path.stat().st_size, read)])
-    assert table.equals(layout_on_disk(version, [path.name]))
+    assert table.equals(layout_on_disk([path]))
     assert len(asked) == 5
     assert max(asked) <= 4_096
 
 
 def test_equal_layouts_are_equal_files(version, tmp_path):
     names = data_file_names(path.name for path in version.iterdir())
-    table = layout_on_disk(version, names)
+    table = layout_on_disk([version / name for name in names])
     assert write_layout(tmp_path / LAYOUT_FILE, table) == write_layout(tmp_path / "again", table)
     assert IndexFile(tmp_path / LAYOUT_FILE).read_all().equals(table)
+    assert (version / LAYOUT_FILE).read_bytes() == (tmp_path / LAYOUT_FILE).read_bytes()
+    assert LAYOUT_FILE in read_manifest(version, SliceManifest).files
 
 
 @pytest.mark.parametrize(

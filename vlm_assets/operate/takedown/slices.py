@@ -16,6 +16,7 @@ from vlm_assets.ingest.summary import note_slice
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.rows import source_folders
 from vlm_assets.store.arrow_files import ArrowFile, replace_file
+from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.met import name_covered
 from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
@@ -68,6 +69,11 @@ def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> b
                 files[name] = entry
         if files == manifest.files:
             return False
+        data_files = [
+            staging / name if (staging / name).exists() else version / name
+            for name in data_file_names(manifest.files)
+        ]
+        files[LAYOUT_FILE] = write_layout(staging / LAYOUT_FILE, layout_on_disk(data_files))
         for path in version.iterdir():
             if path.name != MANIFEST and path.suffix != ".tmp" and not (staging / path.name).exists():
                 os.link(path, staging / path.name)
