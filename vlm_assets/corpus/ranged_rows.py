@@ -26,7 +26,7 @@ from vlm_assets.corpus.images import (
     image_sizes,
 )
 from vlm_assets.corpus.index_rows import U32, IndexRows, Wanted, taken
-from vlm_assets.corpus.ranges import Piece, RangedObjects, fetch
+from vlm_assets.corpus.ranges import WASTE_SHARE, Piece, RangedObjects, fetch
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.slice_rows import RowColumns
 from vlm_assets.corpus.staging import CHECKED, COPIED, INDEX_ONLY
@@ -36,8 +36,6 @@ _WORDS: Final = tuple(name for name in CONTENT_COLUMNS if name != IMAGES)
 logger = logging.getLogger("vlm_assets.corpus")
 
 _OF_INDEX: Final = (*INDEX_ONLY, *CHECKED, *(name for name in COPIED if name not in (*_WORDS, *CHECKED)))
-_WASTE: Final = 0.2
-"""Of the bytes of the rows: what may be asked for beside them, where that saves requests."""
 
 
 class RangedRows:
@@ -91,7 +89,7 @@ class RangedRows:
         for part, start, end in zip(parts, starts.tolist(), ends, strict=True):
             pieces += part.images(held, begins[order[start:end]])
         bytes_wanted = sum(len(piece.target) for piece in pieces)
-        waste = max(int(bytes_wanted * _WASTE) - asked, 0)
+        waste = max(int(bytes_wanted * WASTE_SHARE) - asked, 0)
         fetch(pieces, self._heads.objects, self._source, self._threads, waste)
         columns = self._columns(parts, wanted)
         places = ImagePlaces(np.full(len(sizes), HELD, np.int64), begins, sizes[wanted.rank], held)

@@ -17,6 +17,8 @@ MAX_REQUEST_BYTES: Final = 16 * 2**20
 """More is asked for in parts, so that a cut costs little and several connections share the work."""
 MAX_GAP_BYTES: Final = 2**20
 """Bytes that nobody wants, at most, between two parts of one request: another request takes about as long."""
+WASTE_SHARE: Final = 0.2
+"""Of the bytes of rows: what may be asked for beside them, where that saves requests."""
 
 I64 = NDArray[np.int64]
 

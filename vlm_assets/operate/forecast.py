@@ -20,6 +20,7 @@ from vlm_assets.allocation.step import tombstones_in_force
 from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
 from vlm_assets.annotate.costs import AnnotationForecast, annotation_forecasts
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.corpus.range_costs import RangeCosts, range_costs
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import read_run
@@ -95,6 +96,10 @@ class Forecast(BaseModel):
     annotations: list[AnnotationForecast]
     fetch_bytes: int
     corpus_bytes: int
+    range_requests: int | None = None
+    """With a remote: requests for the rows, where no slice lies on the disk that shards are written on."""
+    range_bytes: int | None = None
+    """What these ask for."""
     disk_needed_bytes: int
     """High-water mark beyond what lies there now: fetched slices twice (spool and slice), the new corpus beside the
     old one."""
@@ -139,7 +144,9 @@ def forecast(
         else _estimated_nodes(installation, target, supplies, unknown)
     )
     fetch_bytes = sum(one.bytes for one in asked if one.due)
-    corpus_bytes = _corpus_bytes(installation, sources, sum(n.granted for n in nodes if "/" not in n.path))
+    granted = sum(n.granted for n in nodes if "/" not in n.path)
+    corpus_bytes = _corpus_bytes(installation, sources, granted)
+    ranged = _range_costs(installation, sources, granted, corpus_bytes)
     disk = 2 * fetch_bytes + corpus_bytes
     writing_hours = (2 * fetch_bytes + 2 * corpus_bytes) / GP3_BASE_BYTES_PER_S / 3600
     return Forecast(
@@ -154,6 +161,8 @@ def forecast(
         ),
         fetch_bytes=fetch_bytes,
         corpus_bytes=corpus_bytes,
+        range_requests=None if ranged is None else ranged.requests,
+        range_bytes=None if ranged is None else ranged.size_bytes,
         disk_needed_bytes=disk,
         disk_free_bytes=shutil.disk_usage(installation.root.path).free,
         hours=round(max((one.hours for one in asked), default=0.0) + writing_hours, 3),
@@ -302,6 +311,17 @@ def _estimated_nodes(
         for node in root.walk()
         if node.path
     ]  # fmt: skip
+
+
+def _range_costs(
+    installation: Installation, sources: list[SourceForecast], granted: int, corpus_bytes: int
+) -> RangeCosts | None:
+    """Of rows by range; None without a remote to read them from."""
+    if not installation.settings.remote:
+        return None
+    supply = max(sum(one.rows for one in sources), granted)
+    block_rows = installation.catalog.corpus.shard.block_rows
+    return range_costs(granted, supply, corpus_bytes / max(granted, 1), block_rows)
 
 
 def _corpus_bytes(installation: Installation, sources: list[SourceForecast], granted: int) -> int:

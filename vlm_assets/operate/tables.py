@@ -243,6 +243,11 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
         f"disk needed at most {size(plan.disk_needed_bytes)} of {size(plan.disk_free_bytes)} free, "
         f"about {plan.hours:.2f} h (politeness, and writing at 125 MB/s, the base rate of a gp3 volume)"
     )
+    if plan.range_requests is not None and plan.range_bytes is not None:
+        console.print(
+            f"rows by range (VLM_ROWS_FROM=remote): about {plan.range_requests:,} requests for "
+            f"{size(plan.range_bytes)} of slices that are not on the disk of the machine that writes the shards"
+        )
     for one in plan.sources:
         if one.unknown_labels:
             items = f"{one.unknown_labels:,} items"

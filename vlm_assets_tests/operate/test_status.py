@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def test_a_plan_tells_the_same(fetched: Installation) -> None:
     out = StringIO()
     show_forecast(Console(file=out, width=220), plan)
     assert "unused_companion 1" in out.getvalue()
+
+
+def test_a_plan_with_a_remote_tells_of_rows_by_range(fetched: Installation) -> None:
+    assert forecast(fetched, "10").range_requests is None
+    settings = fetched.settings.model_copy(update={"remote": "s3://bucket/prefix"})
+    plan = forecast(replace(fetched, settings=settings), "10")
+    assert plan.range_requests is not None
+    assert plan.range_requests >= 1
+    assert plan.range_bytes is not None
+    assert plan.corpus_bytes <= plan.range_bytes
+    out = StringIO()
+    show_forecast(Console(file=out, width=220), plan)
+    assert f"rows by range (VLM_ROWS_FROM=remote): about {plan.range_requests} requests" in out.getvalue()
 
 
 def test_a_plan_before_the_first_fetch_books_no_label_and_tells_its_age(tmp_path: Path) -> None:
