@@ -165,7 +165,7 @@ def harm_once(draw: random.Random) -> Callable[[int, bytes], bytes]:
     return harm
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_changed_anywhere_it_is_never_taken(root, away, store, seed):
     """What changed beside the rows, in gaps and padding, does no harm."""
     here = SliceRows({0: on_disk(root, "a", "s"), 3: on_disk(root, "a", "t")})
@@ -178,7 +178,7 @@ def test_changed_anywhere_it_is_never_taken(root, away, store, seed):
     assert found in ("named", told(here, here.read(*wanted)))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_the_wire_changed_is_read_again(root, away, store, seed):
     here = SliceRows({0: on_disk(root, "a", "s"), 3: on_disk(root, "a", "t")})
     store.harm = harm_once(random.Random(seed))
