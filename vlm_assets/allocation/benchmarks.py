@@ -98,8 +98,9 @@ def _hashes(entry: SupplySlice) -> Iterator[tuple[Words, Words]]:
             facts = batch.column("image_facts").flatten()
             yield hex_words(facts.field("sha256")), _telling_of(facts.field("dhash"))
     else:
-        for batch in index_batches(entry.path, ["images_sha256", "dhash"]):
-            yield hash_words(batch.column("images_sha256")), _telling_of(batch.column("dhash"))
+        for batch in index_batches(entry.path, ["image_count", "images_sha256", "dhash"]):
+            with_image = numbers(batch.column("image_count")) > 0
+            yield hash_words(batch.column("images_sha256"))[with_image], _telling_of(batch.column("dhash"))
 
 
 def _telling_of(column: pa.Array) -> Words:

@@ -25,6 +25,7 @@ def check_rules(
         *_sources_without_quota(corpus, sources, places),
         *_quotas_without_source(corpus, sources),
         *_mixed_weights(corpus, sources, places),
+        *_imageless(sources, places),
         *_annotations(corpus, sources),
         *_filters(corpus, sources),
     ]
@@ -134,6 +135,14 @@ def fixed_subcategories(spec: SourceSpec) -> frozenset[str] | None:
     if spec.subcategory_from is not None and spec.subcategory_from.map is not None:
         return frozenset(spec.subcategory_from.map.values())
     return None
+
+
+def _imageless(sources: Sequence[SourceSpec], places: Mapping[str, str]) -> Iterator[Problem]:
+    for spec in sources:
+        if spec.words_only():
+            file, _, key = places[spec.name].partition(": ")
+            told = "a sample has an image; `[]` is for benchmarks, which stand in benchmarks/*.yaml"
+            yield Problem(file, f"{key}.image_column", told)
 
 
 def _covers(spec: SourceSpec, category: str, leaf: str) -> bool:

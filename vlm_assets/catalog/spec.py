@@ -192,6 +192,10 @@ class SourceSpec(Spec):
             return self.subcategory
         return self.subcategory_from.subcategory_of(label) if self.subcategory_from else None
 
+    def words_only(self) -> bool:
+        """Whether its records have no images: only those of benchmarks may lack them."""
+        return False
+
     def quarantines_drift(self) -> bool:
         """Whether an item is the stable name of one picture, so that another one under it is quarantined."""
         return False

@@ -60,6 +60,11 @@ class Wanted:
         return () if named is None else (named,) if isinstance(named, str) else tuple(named)
 
     @property
+    def words_only(self) -> bool:
+        """Whether no image is looked for: an empty list says so."""
+        return self.image_column is not None and not self.image_columns
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All columns that are named; of `meta.caption` both parts."""
         named = (*self.image_columns, self.text_column, self.messages_column)

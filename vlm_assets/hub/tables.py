@@ -116,7 +116,9 @@ def plan_columns(
     known = {**(features or {}), **features_of(schema)}
     found = {field.name: image_shape(field, known.get(field.name)) for field in schema}
     shapes = {name: known_shape for name, known_shape in found.items() if known_shape is not None}
-    names = wanted.image_columns or (_only_image(shapes, schema, where, samples or {}, follow),)
+    names = wanted.image_columns
+    if not names and not wanted.words_only:
+        names = (_only_image(shapes, schema, where, samples or {}, follow),)
     for key, name in [*(("image_column", one) for one in names), ("messages_column", wanted.messages_column)]:
         if name is not None and name not in schema.names:
             raise SourceError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
@@ -296,7 +298,7 @@ def _whole(
     upstream: int | None = None,
 ) -> Record | Reject:
     """The record of a row, or its reject: one image that is missing rejects it whole."""
-    if not cells:
+    if not cells and columns.images:
         return place.reject(RejectReason.NO_IMAGE, "no image")
     for number, cell in enumerate(cells, 1):
         if cell.data is None:

@@ -105,7 +105,7 @@ def describe(record: Record, assignment: Assignment, prober: ImageProber, max_by
         if sum(map(len, images)) > MAX_RECORD_BYTES:
             detail = f"over {MAX_RECORD_BYTES} bytes of images in one record"
             return Reject(record.item, RejectReason.TOO_MANY_BYTES, detail, record.record)
-    if not images:
+    if not images and not assignment.spec.words_only():
         return Reject(record.item, RejectReason.NO_IMAGE, "a record without images", record.record)
     row = _row(record, assignment, images, facts)
     return {**row, **flat_columns(row)}

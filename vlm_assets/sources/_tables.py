@@ -40,7 +40,9 @@ class TableSpec(LabelledSpec):
     """Keys that say what the columns of a table mean."""
 
     image_column: str | tuple[str, ...] | None = Field(
-        None, description="Needed only where there are several; a list: together they make up a sample."
+        None,
+        description="Needed only where there are several; a list: together they make up a sample. `[]`: words alone, "
+        "in a benchmark.",
     )
     text_column: str | None = Field(
         None, description="Unset: text, caption and the like, where there is one."
@@ -58,13 +60,17 @@ class TableSpec(LabelledSpec):
             raise ValueError("split_images tears a conversation apart; give it or messages_column")
         return self
 
+    def words_only(self) -> bool:
+        """See `SourceSpec.words_only`."""
+        return self.image_column == ()
+
     @property
     def wanted(self) -> Wanted:
         """The same for the readers."""
         named = self.image_column
-        images = () if named is None else (named,) if isinstance(named, str) else named
+        images = (named,) if isinstance(named, str) else named
         return Wanted(
-            tuple(map(nfc, images)) or None,
+            None if images is None else tuple(map(nfc, images)),
             None if self.text_column is None else nfc(self.text_column),
             None if self.messages_column is None else nfc(self.messages_column),
             self.split_images,

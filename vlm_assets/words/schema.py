@@ -190,7 +190,7 @@ def flat_columns(row: Mapping[str, Any]) -> Row:
     return {
         "image_count": len(facts),
         "image_bytes": sum(fact["size_bytes"] for fact in facts),
-        "min_side_px": min(min(fact["width_px"], fact["height_px"]) for fact in facts),
+        "min_side_px": min((min(fact["width_px"], fact["height_px"]) for fact in facts), default=0),
         "dhash": facts[0]["dhash"] if len(facts) == 1 else None,
         "images_sha256": images,
         "text_sha256": text,

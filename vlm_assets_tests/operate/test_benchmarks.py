@@ -4,11 +4,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from vlm_assets.allocation.committed import gather_supply
 from vlm_assets.allocation.step import allocate
+from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
@@ -18,11 +21,12 @@ from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.status import read_status, uncommitted_slices
 from vlm_assets.operate.tables import show_forecast, show_status
 from vlm_assets.operate.what_if import what_if
-from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.errors import AllocationError, ConfigError
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.workplace import STREET, expect_error, fill, ingest, install, picture
 
 EXAM: dict[str, Any] = {"name": "exam", "kind": "client_folder"}
+IMAGELESS = {"image_column": [], "category": "photos", "subcategory": "street", "licence": "MIT"}
 
 
 def city(base: Path, *, held: bool = True, **keys: Any) -> Installation:
@@ -101,6 +105,28 @@ def test_a_new_benchmark_touches_no_slice(tmp_path):
     assert corpus_of(installation) == 18
     assert corpus_of(installation, "10") == 10
     assert {one.source for one in gather_supply(installation).slices} == {"street"}
+
+
+def test_a_benchmark_of_words_alone_is_held_against_what_is_said(tmp_path):
+    asked = (
+        "Aşağıdakilerden hangisi Türkiye Büyük Millet Meclisi'nin açıldığı günü ve yılı doğru olarak verir?"
+    )
+    fill(tmp_path / "street", 6)
+    (tmp_path / "street" / "0002.txt").write_text(f"SORU: {asked.upper()}", "utf-8")
+    (tmp_path / "exam").mkdir()
+    pq.write_table(
+        pa.table({"question": [asked, "Kaç?"], "answer": ["A", "B"]}), tmp_path / "exam" / "q.parquet"
+    )
+    words = {"name": "exam", "kind": "hf_disk", "path": tmp_path / "exam", "text_column": "question"}
+    street = {**STREET, "path": tmp_path / "street", "text": "sidecar"}
+    installation = install(tmp_path, street, benchmarks=[{**words, "image_column": []}])
+    ingest(installation)
+    [outcome] = ingest(installation, "exam").values()
+    assert outcome.manifest.rows == 2
+    assert corpus_of(installation) == 5
+    assert {str(one.name) for one in audit_corpus(installation, "1k") if one.failed} == set()
+    told = expect_error(lambda: install(tmp_path, street, {**words, **IMAGELESS}), ConfigError)
+    assert "sources[1] (exam).image_column: a sample has an image" in told
 
 
 def test_what_a_plan_was_held_against_stays_until_it_is_made_anew(tmp_path):

@@ -6,6 +6,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -64,11 +66,16 @@ def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
 
 def test_benchmarks_are_fetched_along_and_kept_out(tmp_path):
     street = {**STREET, "path": fill(tmp_path / "in", 6)}
-    held = [{"name": "exam", "kind": "client_folder", "path": fill(tmp_path / "exam", 2)}]
+    (tmp_path / "asked").mkdir()
+    pq.write_table(pa.table({"text": ["Kaç yıl?"]}), tmp_path / "asked" / "q.parquet")
+    held = [
+        {"name": "asked", "kind": "hf_disk", "path": tmp_path / "asked", "image_column": []},
+        {"name": "exam", "kind": "client_folder", "path": fill(tmp_path / "exam", 2)},
+    ]
     installation = install(tmp_path, street, corpus={"targets": {"4": 4}}, benchmarks=held)
     code, told = build(installation)
     assert code == 0, told
-    assert "Listing street, exam" in told or "Listing exam, street" in told
+    assert "Listing asked, exam, street" in told
     plan = installation.root.allocation("small", "4")
     manifest = read_manifest(plan.resolve(), AllocationManifest)
     assert (manifest.granted_rows, manifest.excluded["decontaminate"]) == (4, 2)
