@@ -19,6 +19,7 @@ import vlm_assets.commands.start
 import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
 from vlm_assets.commands.app import app, errors, print_problems
 from vlm_assets.commands.interruption import ended_by_ctrl_c
+from vlm_assets.settings import check_env_file
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import ConfigError, VlmAssetsError
 
@@ -29,6 +30,7 @@ __all__ = ["app", "main"]
 def _command() -> None:
     """What is asked for; whatever the disk says on the way, in logs and catalogue too, becomes a message."""
     try:
+        check_env_file(Path(".env"))
         load_dotenv(Path(".env").absolute(), override=False)
         app()
     except PermissionError as error:

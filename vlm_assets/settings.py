@@ -9,16 +9,19 @@ default. Nothing is read at import.
 import os
 import re
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from dotenv.parser import parse_stream
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from vlm_assets.words.cron import cron_fault, zone_fault
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.faults import problems_of
 from vlm_assets.words.layout import DataRoot
@@ -173,6 +176,14 @@ class Settings(BaseSettings):
             _proxy_url(value.get_secret_value().strip())
         return value
 
+    @field_validator("nightly_cron", "nightly_timezone")
+    @classmethod
+    def _a_time(cls, value: str, info: ValidationInfo) -> str:
+        fault = cron_fault(value) if info.field_name == "nightly_cron" else zone_fault(value)
+        if fault:
+            raise ValueError(fault)
+        return value
+
     @field_validator("ui_url")
     @classmethod
     def _a_ui(cls, value: str | None) -> str | None:
@@ -214,11 +225,13 @@ class Settings(BaseSettings):
             )
         root = DataRoot(self.data_root.absolute())
         if not root.marker.is_file():
+            there = root.path.is_dir()
+            lacks = f"has no {root.marker.name} marker" if there else "does not exist"
             raise ConfigError(
                 Problem(
                     "settings", "VLM_DATA_ROOT",
-                    f"{root.path} has no {root.marker.name} marker. Is the volume mounted? "
-                    f"For a new root: vlm-assets init, or touch {root.marker}"
+                    f"{root.path} {lacks}. Is the volume mounted? For a new root: vlm-assets init {root.path}"
+                    + (f", or touch {root.marker}" if there else "")
                     + (" (of test mode: vlm-assets build --test-mode)" if self.test_mode else ""),
                 )
             )  # fmt: skip
@@ -370,6 +383,7 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
     _refuse_unknown(overrides, "arguments")
     _refuse_unknown(_named_settings(os.environ), "environment")
     if env_file is not None:
+        check_env_file(Path(env_file))
         _refuse_unknown(_named_settings(dotenv_values(env_file)), str(env_file))
     try:
         settings = Settings(_env_file=env_file, **overrides)
@@ -382,6 +396,25 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
         place = _place_of(name, overrides, env_file)
         raise ConfigError(Problem(place, f"VLM_{name}".upper(), told, _line_of(name, place))) from error
     return confined(settings) if settings.test_mode else settings
+
+
+def check_env_file(path: Path) -> None:
+    """Returns where every line of a `.env` can be read, or there is none. Its content is never shown: it has secrets.
+
+    Raises:
+        ConfigError: every line that is none, at once; a file that cannot be read.
+    """
+    if not path.is_file():
+        return
+    try:
+        bindings = list(parse_stream(StringIO(path.read_text("utf-8"))))
+    except (OSError, UnicodeError) as error:
+        why = "not UTF-8" if isinstance(error, UnicodeError) else error.strerror
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {why}")) from error
+    told = "not of the form NAME=value; a value with quotes ends with the same one"
+    lines = [one.original.line for one in bindings if one.error]
+    if lines:
+        raise ConfigError([Problem(str(path), "", told, line) for line in lines])
 
 
 def _placed(problem: Problem, overrides: Mapping[str, Any], env_file: Path | str | None) -> Problem:

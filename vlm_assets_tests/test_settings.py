@@ -64,6 +64,37 @@ def test_a_malformed_value_is_told_where_it_stands(tmp_path, profile, monkeypatc
         load_settings(None)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(
+            b"VLM_CONTACT 'a\nVLM_WORKERS=\"3\n", [":1: not of the form", ":2: not of the form"], id="lines"
+        ),
+        pytest.param("VLM_CONTACT=\u00e7".encode("cp1254"), [": cannot be read: not UTF-8"], id="encoding"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_names_its_lines_and_no_value(tmp_path, content, told):
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path / ".env")
+    problems = [str(one) for one in caught.value.problems]
+    assert all(one.startswith(f"{tmp_path}/.env{start}") for one, start in zip(problems, told, strict=True))
+    assert "VLM_CONTACT" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("nightly_timezone", "Istanbul", "did you mean Asia/Istanbul or Europe/Istanbul"),
+        ("nightly_cron", "at noon", "expected five fields"),
+    ],
+)
+def test_when_the_night_begins_is_checked(name, value, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_settings(None, **{name: value})
+    assert [one.key for one in caught.value.problems] == [f"VLM_{name}".upper()]
+
+
 def test_an_unknown_profile_lists_those_there_are():
     with pytest.raises(ConfigError, match=r"no profile 'mars'.*there are: aws, local"):
         load_settings(None, profile="mars")

@@ -13,6 +13,7 @@ from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.ingest.summary import SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import Listing
@@ -118,8 +119,8 @@ def _with_values(
                 examples.setdefault(key, entry.slice)
         found.append(replace(entry, values=tuple(sorted(values, key=lambda one: one.annotation))))
     told = [
-        f"annotation {name}: the values of {count} slices of {source}, which a filter reads, are {state}, among them "
-        f"{examples[name, source, state]}; run vlm-assets annotate"
+        f"annotation {name}: the values of {so_many(count, 'slice')} of {source}, which a filter reads, are "
+        f"{state}, among them {examples[name, source, state]}; run vlm-assets annotate"
         for (name, source, state), count in lacking.items()
     ]
     return found, told

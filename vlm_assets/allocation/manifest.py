@@ -1,12 +1,15 @@
 """`metadata.json` of an allocation."""
 
+from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.manifest import FileEntry, Manifest
 
-PLAN_SCHEMA_VERSION = 1
+PLAN_SCHEMA_VERSION: Final = 1
 """Of plans; has a count of its own, for a plan is never migrated but made anew."""
 
 
@@ -89,3 +92,29 @@ class AllocationManifest(Manifest):
     tombstones: tuple[str, ...] = ()
     """P: the takedowns that the plan was made with."""
     files: dict[str, FileEntry] = Field(default_factory=dict)
+
+
+class PlanHead(BaseModel):
+    """What people and sensors ask of a plan: its manifest without the slices, of which there may be 100,000."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal[1] = PLAN_SCHEMA_VERSION
+    granted_rows: int
+    inputs_hash: str
+    excluded: dict[str, int]
+
+
+def read_plan_head(directory: Path) -> PlanHead:
+    """The head of the plan in a version folder.
+
+    Raises:
+        StoreError: missing, unreadable, or no plan of this version of the program.
+    """
+    path = directory / MANIFEST
+    try:
+        return PlanHead.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path}: missing; the folder was never committed") from None
+    except ValidationError as error:
+        raise StoreError(f"{path}: not a plan: {error}") from error

@@ -74,6 +74,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _as_integer)
 
 def read_yaml(path: Path, shown: str) -> tuple[Any, list[Problem]]:
     """Content of a YAML file, and what is wrong with it; the content is None where there is a problem."""
+    text = ""
     try:
         if path.exists() and not path.is_file():
             return None, [Problem(shown, "", "no regular file")]
@@ -85,12 +86,17 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, list[Problem]]:
         _check_shape(text)
         return yaml.load(text, _Loader), []  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
-        return None, [Problem(shown, "", "missing")]
+        return None, [Problem(shown, "", f"missing in {path.parent}")]
     except OSError as error:
         return None, [Problem(shown, "", f"cannot be read: {error.strerror}")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         why = ", ".join(one for one in (error.context, error.problem) if one)
+        if (
+            mark is not None
+            and "".join(text.split("\n")[mark.line : mark.line + 1])[mark.column :][:1] == "\t"
+        ):
+            why = "a tab where a line is indented; YAML takes spaces alone"
         place = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
         return None, [Problem(shown, "", f"not YAML: {why}", *place)]
     except (

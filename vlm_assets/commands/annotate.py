@@ -6,7 +6,9 @@ import typer
 
 from vlm_assets.commands.app import Json, app, chosen_source, console, errors, installed, print_json
 from vlm_assets.commands.takedowns import finish_quietly
-from vlm_assets.operate.tables import reasons, shown_steps
+from vlm_assets.operate.bars import shown_steps
+from vlm_assets.operate.tables import reasons
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.nearest import did_you_mean
 
 
@@ -39,7 +41,8 @@ def annotate(
         )
         seen = f"; {report.seen:,} images and texts looked at" if report.files else ""
         console.print(
-            f"{report.slices:,} slices annotated in {report.seconds:.1f} s: {written}{seen}", soft_wrap=True
+            f"{so_many(report.slices, 'slice')} annotated in {report.seconds:.1f} s: {written}{seen}",
+            soft_wrap=True,
         )
         if report.broken:
             console.print(f"without values, for the annotator broke on them: {reasons(report.broken)}")

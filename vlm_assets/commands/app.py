@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from vlm_assets.operate.tables import stdout_console
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Problem
 from vlm_assets.words.nearest import did_you_mean
 
@@ -49,7 +50,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
     """One line a fault on standard error, and their number."""
     for problem in problems:
         errors.print(str(problem), markup=False, soft_wrap=True)
-    errors.print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}", markup=False)
+    errors.print(so_many(len(problems), "problem"), markup=False)
 
 
 def print_json(content: Any) -> None:

@@ -7,7 +7,8 @@ import typer
 from vlm_assets.commands.app import Json, app, chosen_target, console, installed, print_json
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.exports.formats import Format
-from vlm_assets.operate.tables import shown_progress, size
+from vlm_assets.operate.bars import shown_progress
+from vlm_assets.operate.tables import size
 from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:

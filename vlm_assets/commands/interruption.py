@@ -21,7 +21,7 @@ GRACE_S: Final = 5.0
 _AGAIN: Final = "the same command goes on from there"
 STAYS: Final[Mapping[str, str]] = {
     "annotate": f"What was looked at is not looked at again; {_AGAIN}.",
-    "add": "The catalogue is as it was; run it again.",
+    "add": "The entry is written whole, and vlm-assets check tells what it lacks, or nothing is: run it again.",
     "audit": "Nothing was changed; run it again.",
     "backup": f"What has arrived at the remote stays; {_AGAIN}.",
     "build": f"Slices, shards and downloads that are finished stay; {_AGAIN}.",

@@ -6,7 +6,9 @@ import typer
 
 from vlm_assets.commands.app import Json, app, chosen_source, console, errors, installed, print_json
 from vlm_assets.commands.takedowns import finish_quietly, finish_restored, holds_rows
-from vlm_assets.operate.tables import shown_steps, shown_transfer, size
+from vlm_assets.operate.bars import shown_steps, shown_transfer
+from vlm_assets.operate.tables import size
+from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:
     from vlm_assets.remote.report import TransferReport
@@ -85,7 +87,8 @@ def _tell(report: "TransferReport", verb: str, *, as_json: bool, at_least: int =
         print_json(report.model_dump(mode="json"))
     else:
         console.print(
-            f"{report.remote}: {len(report.done)} {verb}, {report.unchanged} unchanged, {report.objects} objects, "
+            f"{report.remote}: {len(report.done)} {verb}, {report.unchanged} unchanged, "
+            f"{so_many(report.objects, 'object')}, "
             f"{size(report.transferred_bytes)} in {report.seconds:.1f} s",
             markup=False,
             soft_wrap=True,
@@ -102,7 +105,8 @@ def reconcile() -> None:
 
     done = reconcile_here(installed(), console)
     console.print(
-        f"{done.partitions} partition keys registered, {done.materializations} materializations reported"
+        f"{so_many(done.partitions, 'partition key')} registered, "
+        f"{so_many(done.materializations, 'materialization')} reported"
     )
 
 
@@ -133,7 +137,9 @@ def migrate(
         again = [one for one in report.found if one.action == "fetch again"]
         if again:
             requests, size_bytes = sum(one.requests for one in again), sum(one.size_bytes for one in again)
-            console.print(f"to fetch again: {len(again)} slices, {requests:,} items, {size(size_bytes)}")
+            console.print(
+                f"to fetch again: {so_many(len(again), 'slice')}, {so_many(requests, 'item')}, {size(size_bytes)}"
+            )
         if left and not apply:
             console.print("vlm-assets migrate --apply does it")
     raise typer.Exit(report.exit_code)
@@ -164,7 +170,9 @@ def rename(
         print_json(report.model_dump(mode="json"))
         return
     more = f", {len(report.kept)} were there" if report.kept else ""
-    console.print(f"{old} is {new} now: {len(report.moved)} slices moved{more}; nothing was fetched")
+    console.print(
+        f"{old} is {new} now: {so_many(len(report.moved), 'slice')} moved{more}; nothing was fetched"
+    )
     console.print(
         "vlm-assets build brings corpora up to date; vlm-assets prune then frees what they drew from"
     )

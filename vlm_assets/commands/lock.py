@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, errors, installed, print_json
-from vlm_assets.operate.tables import shown_steps
+from vlm_assets.operate.bars import shown_steps
+from vlm_assets.words.counts import so_many
 
 
 @app.command()
@@ -46,7 +47,7 @@ def lock(
         console.print(f"{name}: root hash {digest}", soft_wrap=True)
     count = len(report.differences)
     told = f"{count} difference{'s' if count > 1 else ''}" if count else "as locked" if check else "locked"
-    console.print(f"{report.path}: {report.slices} slices, {told}", markup=False, soft_wrap=True)
+    console.print(f"{report.path}: {so_many(report.slices, 'slice')}, {told}", markup=False, soft_wrap=True)
     if not check:
         console.print(f"publish {report.items_file} with it; it is not for git", markup=False, soft_wrap=True)
     raise typer.Exit(report.exit_code)

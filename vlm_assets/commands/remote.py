@@ -5,7 +5,9 @@ from typing import NoReturn
 import typer
 
 from vlm_assets.commands.app import console, installed, print_json
-from vlm_assets.operate.tables import shown_transfer, size
+from vlm_assets.operate.bars import shown_steps, shown_transfer
+from vlm_assets.operate.tables import size
+from vlm_assets.words.counts import so_many
 
 
 def prune_remote(
@@ -22,15 +24,17 @@ def prune_remote(
         release_pins=release_pins,
         dry_run=dry_run,
     )
-    report = prune(installation.settings, order)
+    with shown_steps("prune --remote") as progress:
+        report = prune(installation.settings, order, progress=progress)
     if as_json:
         print_json(report.model_dump(mode="json"))
         raise typer.Exit(report.exit_code)
     for name in report.versions:
         console.print(name, markup=False, soft_wrap=True)
     console.print(
-        f"{report.remote}: {len(report.versions)} versions, {report.objects} objects, {size(report.object_bytes)} "
-        f"{'would go' if dry_run else 'removed'}; {report.young_objects} unnamed objects are too young to be judged",
+        f"{report.remote}: {so_many(len(report.versions), 'version')}, {so_many(report.objects, 'object')}, "
+        f"{size(report.object_bytes)} {'would go' if dry_run else 'removed'}; "
+        f"{report.young_objects} unnamed objects are too young to be judged",
         markup=False, soft_wrap=True,
     )  # fmt: skip
     for name in report.outstanding:
@@ -52,8 +56,9 @@ def verify_remote(*, deep: bool, repair: bool, as_json: bool) -> NoReturn:
         console.print(str(problem), markup=False, soft_wrap=True)
     wrong = sum(not one.mended for one in report.problems)
     console.print(
-        f"{report.remote}: {report.versions} versions, {report.objects} objects, {size(report.object_bytes)} "
-        f"{'read' if deep else 'by size'} in {report.seconds:.1f} s: {wrong} problems"
+        f"{report.remote}: {so_many(report.versions, 'version')}, {so_many(report.objects, 'object')}, "
+        f"{size(report.object_bytes)} {'read' if deep else 'by size'} in {report.seconds:.1f} s: "
+        f"{so_many(wrong, 'problem')}"
         + (f", {len(report.problems) - wrong} mended" if wrong < len(report.problems) else ""),
         markup=False, soft_wrap=True,
     )  # fmt: skip

@@ -19,14 +19,9 @@ from vlm_assets.commands.app import (
 )
 from vlm_assets.commands.remote import prune_remote
 from vlm_assets.commands.takedowns import finish_quietly
-from vlm_assets.operate.tables import (
-    show_forecast,
-    show_rights,
-    show_status,
-    show_what_if,
-    shown_steps,
-    size,
-)
+from vlm_assets.operate.bars import shown_steps
+from vlm_assets.operate.tables import show_forecast, show_rights, show_status, show_what_if, size
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError
 
 if TYPE_CHECKING:
@@ -222,10 +217,11 @@ def prune(
             console.print(path, markup=False, soft_wrap=True)
         told = ("would be removed", "to be freed") if dry_run else ("removed", "freed")
         console.print(
-            f"{len(report.removed)} files and folders {told[0]}, {size(report.freed_bytes)} {told[1]}"
+            f"{so_many(len(report.removed), 'file or folder', 'files and folders')} {told[0]}, "
+            f"{size(report.freed_bytes)} {told[1]}"
         )
         if runs:
-            console.print(f"{len(report.runs)} superseded Dagster runs {told[0]}")
+            console.print(f"{so_many(len(report.runs), 'superseded Dagster run')} {told[0]}")
         for kept in report.kept:
             console.print(kept, markup=False, soft_wrap=True)
         _tell_of_remote(installation, [name for name in gone if names is None or name in names])

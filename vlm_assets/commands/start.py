@@ -4,13 +4,19 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from vlm_assets.commands.app import app, console, errors
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from vlm_assets.operate.authoring.entries import Added
+
+CORPUS_FILE: Final = "corpus.yaml"
+_QUOTA_KEYS: Final = (".category", ".subcategory", ".subcategory_from.map")
 
 
 @app.command()
@@ -89,17 +95,44 @@ def add(
         raise ConfigError(Problem("add", "KIND", f"no kind {kind!r}; {did_you_mean(kind, kinds())}"))
     settings = load_settings() if catalog is None else load_settings(catalog=catalog)
     folder = settings.catalog_dir
+    before = {_about(one) for one in catalog_problems(folder)}
     wish = Wish(kind, where, name, category, subcategory, licence, benchmark=benchmark)
     added = add_source(folder, wish, settings)
-    for line in (*added.look.told, f"written: {_near(added.file)}"):
+    for line in (*added.look.told, f"written: {_near(added.file)}", *_of_quotas(added, folder)):
         console.print(line, markup=False, soft_wrap=True)
-    if added.quotas:
-        console.print(f"corpus.yaml lacks a quota for it, {added.quotas[0]}", markup=False, soft_wrap=True)
-        for line in added.quotas[1:]:
-            console.print(f"  {line}", markup=False, soft_wrap=True)
-        console.print("shares of siblings sum to 1", markup=False)
-    for problem in catalog_problems(folder):
+    problems = catalog_problems(folder)
+    fresh = [one for one in problems if _about(one) not in before and not _is_told(one, added)]
+    for problem in fresh:
         errors.print(f"to do: {problem}", markup=False, soft_wrap=True)
+    others = sum(_about(one) in before for one in problems)
+    if others:
+        more = "are to do from before" if others > 1 else "is to do from before"
+        errors.print(f"{others} {more}: vlm-assets check", markup=False, soft_wrap=True)
+
+
+def _of_quotas(added: "Added", catalog: Path) -> list[str]:
+    """What became of the quotas, or what they lack."""
+    if added.shared:
+        return [f"{_near(catalog / CORPUS_FILE)}: quotas are equal shares of all sources until you edit them"]
+    if not added.quotas:
+        return []
+    first, *lines = added.quotas
+    return [
+        f"{CORPUS_FILE} lacks a quota for it, {first}",
+        *(f"  {line}" for line in lines),
+        "shares of siblings sum to 1",
+    ]
+
+
+def _about(problem: Problem) -> tuple[str, str, str]:
+    """A problem without its line, which moves."""
+    return problem.file, problem.key, problem.message
+
+
+def _is_told(problem: Problem, added: "Added") -> bool:
+    """Whether it says again that there is no quota for the new source."""
+    ours = problem.file.endswith(f"/{added.file.name}")
+    return ours and bool(added.quotas) and problem.key.endswith(_QUOTA_KEYS)
 
 
 def _near(path: Path) -> str:

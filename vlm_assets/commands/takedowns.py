@@ -21,7 +21,10 @@ _SHOWN = 10
 def carry_out(
     installation: "Installation", order: "TakedownOrder", *, dry_run: bool, ask: bool, as_json: bool
 ) -> int:
-    """Shows what goes, asks on a terminal, takes it down; then what was unfinished before. Returns the exit code."""
+    """Shows what goes, asks on a terminal, takes it down; then what was unfinished before.
+
+    Returns the exit code: 1 also where no row on this machine is what was asked for, though it is on record then.
+    """
     from vlm_assets.operate.takedown import preview_takedown, take_down
     from vlm_assets.orchestration.assets.previews import forget_previews
 
@@ -47,7 +50,7 @@ def carry_out(
     else:
         _show_receipt(receipt)
     others = finish_quietly(installation, pull=False, attempted=False)
-    return max([receipt.exit_code, *(one.exit_code for one in others)])
+    return max([receipt.exit_code, int(not receipt.found), *(one.exit_code for one in others)])
 
 
 def finish_here(installation: "Installation", *, as_json: bool) -> int:
@@ -104,8 +107,8 @@ def finish_restored(settings: "Settings") -> int:
         installation = open_installation(settings)
     except ConfigError as error:
         errors.print(
-            f"OUTSTANDING: {len(names)} takedowns of other machines are not carried out on this one, since its "
-            f"catalogue does not open: {error}. When it does: vlm-assets takedown --finish",
+            f"OUTSTANDING: {so_many(len(names), 'takedown')} of other machines not carried out on this one, since "
+            f"its catalogue does not open: {error}. When it does: vlm-assets takedown --finish",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         return 1

@@ -1,5 +1,6 @@
 """What can be proven, looked up and taken back: audit, verify, show, diff, takedown, pin, unpin."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,9 @@ import typer
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, errors, installed, print_json
 from vlm_assets.commands.remote import verify_remote
 from vlm_assets.commands.takedowns import carry_out, finish_here
-from vlm_assets.operate.tables import show_findings, show_lineage, shown_progress, shown_steps, size, table
+from vlm_assets.operate.bars import shown_progress, shown_steps
+from vlm_assets.operate.tables import show_findings, show_lineage, size, table
+from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:
     from vlm_assets.operate.lock_diff import SliceChange
@@ -78,8 +81,8 @@ def verify(
         for problem in report.problems:
             console.print(str(problem), markup=False, soft_wrap=True)
         console.print(
-            f"{report.files:,} files, {size(report.size_bytes)} in {report.seconds:.1f} s "
-            f"({report.resumed_files:,} read by an earlier run): {len(report.problems)} problems"
+            f"{so_many(report.files, 'file')}, {size(report.size_bytes)} in {report.seconds:.1f} s "
+            f"({report.resumed_files:,} read by an earlier run): {so_many(len(report.problems), 'problem')}"
         )
         for one in report.leftovers:
             console.print(
@@ -227,7 +230,7 @@ def takedown(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take rows out for good, everywhere. Exit 1 where something is outstanding, such as a pinned version."""
+    """Take rows out for good, everywhere. Exit 1 where no row here is meant, or something is outstanding."""
     from vlm_assets.operate.takedown import TakedownOrder
 
     given = sum(one is not None for one in (url, sha256, row_id, like))
@@ -235,9 +238,11 @@ def takedown(
         raise typer.BadParameter("give exactly one of --url, --sha256, --id, --like; or --finish alone")
     if finish:
         raise typer.Exit(finish_here(installed(), as_json=as_json))
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise typer.BadParameter(f"--sha256 is 64 hex digits, as `show` prints them; got {sha256!r}")
     order = TakedownOrder(
-        url=url, sha256=sha256, id=row_id, like=like, image=image, all_images=all_images, only_row=only_row,
-        reason=reason,
+        url=url, sha256=sha256.lower() if sha256 else None, id=row_id, like=like, image=image,
+        all_images=all_images, only_row=only_row, reason=reason,
     )  # fmt: skip
     raise typer.Exit(carry_out(installed(), order, dry_run=dry_run, ask=not yes, as_json=as_json))
 

@@ -36,6 +36,7 @@ from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.words.contexts import FetchContext, ListContext
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Reject, RejectReason, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Event, Item
@@ -165,9 +166,8 @@ def list_repo(
             apart = files_apart(sizes, listed, tables, unwanted, formats)
             unread = len(unnamed_files(tree)) - LOOKED_AT
             if unread > 0:
-                told = (
-                    f"{unread} files without a known suffix were not looked into, only the first {LOOKED_AT}"
-                )
+                without = so_many(unread, "file")
+                told = f"{without} without a known suffix not looked into, only the first {LOOKED_AT}"
                 apart = replace(apart, hints=(*apart.hints, told))
             return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 

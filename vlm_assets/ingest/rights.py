@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import SourceSummary
 from vlm_assets.installation.opening import Installation
-from vlm_assets.store.listings import read_listing
 from vlm_assets.store.tombstones import read_tombstones
 
 NO_TERMS = frozenset({"unknown", "other", "noassertion", ""})
@@ -81,7 +80,7 @@ def source_terms(installation: Installation) -> list[SourceTerms]:
     """Sources and benchmarks with terms, and those that were never listed: there may be terms to accept first."""
     found = []
     for spec in installation.catalog.fetched:
-        listed = not spec.active or read_listing(installation.root, spec.name) is not None
+        listed = not spec.active or installation.root.listing(spec.name).is_file()
         if spec.terms is None and listed:
             continue
         url, accepted = (spec.terms.url, spec.terms.accepted) if spec.terms else ("", "")

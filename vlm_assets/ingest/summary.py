@@ -1,7 +1,6 @@
 """A source's folder as a whole: `metadata.json` and `dataset_dict.json`, derived from its committed slices."""
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import replace_file
-from vlm_assets.store.versions import current_version, read_manifest
-from vlm_assets.words.layout import MANIFEST, DataRoot
+from vlm_assets.store.versions import current_versions, read_manifest
+from vlm_assets.words.collector import collector_paused
+from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import Listing, SliceManifest
 
 _LARGE_BYTES: Final = 65_536
@@ -41,6 +41,8 @@ class SliceSummary(BaseModel):
     rejects: dict[str, int]
     transient_rejects: int
     renderer: str | None
+    subcategories: dict[str, int] | None = None
+    """None in summaries of an older version: the manifest has it."""
 
 
 class SourceSummary(BaseModel):
@@ -68,16 +70,15 @@ def note_slice(root: DataRoot, manifest: SliceManifest, version: str, listing: L
 
 def summarise_source(root: DataRoot, source: str) -> SourceSummary:
     """The summary as the symlinks have it now. Reads the manifests of those slices only that it did not know."""
-    stored = _stored(root, source)
+    versions = root.source(source) / VERSIONS
     slices: dict[str, SliceSummary] = {}
-    for name in _slice_names(root, source):
-        version = current_version(root.slice(source, name))
-        if version is None:
-            continue
-        known = stored.slices.get(name)
-        if known is None or known.version != version.name:
-            known = _summarise(read_manifest(version, SliceManifest), version.name)
-        slices[name] = known
+    with collector_paused():
+        stored = _stored(root, source).slices
+        for name, version in current_versions(root.source(source)).items():
+            known = stored.get(name)
+            if known is None or known.version != version:
+                known = _summarise(read_manifest(versions / version, SliceManifest), version)
+            slices[name] = known
     return SourceSummary(source=source, slices=slices)
 
 
@@ -86,13 +87,6 @@ def refresh_summary(root: DataRoot, source: str, listing: Listing) -> None:
     if root.source(source).is_dir():
         with hold_lock(root.locks / f"source.{source}", f"summary of {source}", wait_s=600):
             _write(root, summarise_source(root, source), listing)
-
-
-def _slice_names(root: DataRoot, source: str) -> Iterable[str]:
-    folder = root.source(source)
-    if not folder.is_dir():
-        return ()
-    return sorted(p.name for p in folder.iterdir() if p.is_symlink() and not p.name.startswith("."))
 
 
 def _summarise(manifest: SliceManifest, version: str) -> SliceSummary:

@@ -62,7 +62,9 @@ def parse_catalog(directory: Path) -> Parsed:
     sources, benchmarks = entries.sources(), entries.benchmarks()
     problems += entries.problems
     if corpus is not None:
-        problems += check_rules(corpus, sources, entries.places)
+        at_fault = {one.key.partition(".")[0] for one in problems if one.file == "corpus.yaml"}
+        # A key without its faulty parts may be empty: that is no second fault.
+        problems += [one for one in check_rules(corpus, sources, entries.places) if one.key not in at_fault]
     return Parsed(corpus, sources, benchmarks, entries.places, located(problems, directory))
 
 
@@ -108,6 +110,9 @@ def _paths_of(spec: BaseModel) -> Iterator[tuple[str, Path]]:
 
 def _load_corpus(directory: Path) -> tuple[CorpusSpec | None, list[Problem]]:
     shown = "corpus.yaml"
+    if not (directory / shown).exists():
+        told = f"missing in {directory}; vlm-assets init FOLDER --catalog NEW writes a first catalogue"
+        return None, [Problem(shown, "", told)]
     content, problems = read_yaml(directory / shown, shown)
     if problems:
         return None, problems

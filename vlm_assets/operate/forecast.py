@@ -12,9 +12,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from vlm_assets.allocation.certificate import Certificate
 from vlm_assets.allocation.committed import Supply, gather_supply
+from vlm_assets.allocation.files import GRANTS_FILE
 from vlm_assets.allocation.gram_memory import GramMemory
-from vlm_assets.allocation.inputs import target_rows
+from vlm_assets.allocation.inputs import inputs_hash, target_rows
+from vlm_assets.allocation.manifest import read_plan_head
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.step import tombstones_in_force
 from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
@@ -24,7 +27,7 @@ from vlm_assets.corpus.range_costs import RangeCosts, range_costs
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import read_run
-from vlm_assets.ingest.summary import summarise_source
+from vlm_assets.ingest.summary import SliceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.sources.protocol import Requests
@@ -33,6 +36,7 @@ from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import ConfigError, SourceError
+from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import Listing, SliceManifest
 
 GP3_BASE_BYTES_PER_S = 125_000_000
@@ -188,16 +192,16 @@ def _forecast_source(
     result.listing_days = _days_old(installation.root.listing(spec.name))
     result.slices, result.buckets = len(listing.slices), listing.buckets
     committed = summarise_source(installation.root, spec.name).slices
+    versions, now = installation.root.source(spec.name) / VERSIONS, time.time()
+    accept = not spec.quarantines_drift()
     for key, listed in listing.slices.items():
-        version = current_version(installation.root.slice(spec.name, key)) if key in committed else None
-        manifest = read_manifest(version, SliceManifest) if version else None
-        run = read_run(version) if version else None
-        accept = not spec.quarantines_drift()
-        why = slice_due(listed, manifest, run, now=time.time(), accept_drift=accept)
+        one = committed.get(key)
+        run = read_run(versions / one.version) if one is not None and one.transient_rejects else None
+        why = slice_due(listed, one, run, now=now, accept_drift=accept)
         due = spec.active and why is not Due.COMMITTED
-        if manifest is not None:
-            result.rows += manifest.rows
-            for subcategory, rows in manifest.subcategories.items():
+        if one is not None:
+            result.rows += one.rows
+            for subcategory, rows in _subcategories(versions, one).items():
                 supply[subcategory] += rows
         else:
             result.rows += listed.items
@@ -219,6 +223,13 @@ def _forecast_source(
     result.requests = _requests(spec, due_requests)
     result.hours = _request_hours(installation, spec, result)
     return result, supply
+
+
+def _subcategories(versions: Path, committed: SliceSummary) -> Mapping[str, int]:
+    """Rows of a slice a subcategory; from its manifest where the summary was written without them."""
+    if committed.subcategories is not None:
+        return committed.subcategories
+    return read_manifest(versions / committed.version, SliceManifest).subcategories
 
 
 def _days_old(path: Path) -> float | None:
@@ -267,17 +278,27 @@ def _request_hours(installation: Installation, spec: SourceSpec, one: SourceFore
 
 def _exact_nodes(installation: Installation, target: str, supply: Supply) -> list[NodeForecast]:
     """Grants of the plan that a build would make now."""
-    plan = plan_allocation(
-        installation.catalog, target, supply.everything, tombstones_in_force(installation.root),
-        base_dir=installation.catalog_dir, memory=GramMemory(installation.root),
-    )  # fmt: skip
     return [
         NodeForecast(
             path="/".join(node.path), asked=node.asked, supply=node.supply, granted=node.granted,
             shortfall=node.shortfall, excluded=node.excluded, cause=node.cause,
         )
-        for node in plan.certificate.nodes
+        for node in _certificate(installation, target, supply).nodes
     ]  # fmt: skip
+
+
+def _certificate(installation: Installation, target: str, supply: Supply) -> Certificate:
+    """Of the plan in force, where that has the inputs of now; else of a plan made for it, which reads every index."""
+    catalog, base = installation.catalog, installation.catalog_dir
+    tombstones = tombstones_in_force(installation.root)
+    current = current_version(installation.root.allocation(catalog.corpus.name, target))
+    if current is not None and (current / GRANTS_FILE).is_file():
+        wanted = inputs_hash(catalog, target, supply.everything, tombstones, base_dir=base)
+        if read_plan_head(current).inputs_hash == wanted:
+            return Certificate.from_bytes((current / GRANTS_FILE).read_bytes())
+    memory = GramMemory(installation.root)
+    supplied = supply.everything
+    return plan_allocation(catalog, target, supplied, tombstones, base_dir=base, memory=memory).certificate
 
 
 def _estimated_nodes(

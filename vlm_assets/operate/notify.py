@@ -16,6 +16,7 @@ import orjson
 from vlm_assets.operate.logs import redact
 from vlm_assets.settings import Settings
 from vlm_assets.transfer.tls import tls_context
+from vlm_assets.words.counts import so_many
 
 logger = logging.getLogger("vlm_assets.notify")
 
@@ -47,7 +48,7 @@ class Failure:
     def subject(self) -> str:
         """What and where, in a few words."""
         where = " ".join(part for part in (self.source, self.target) if part)
-        count = f" ({len(self.slices)} slices)" if self.slices else ""
+        count = f" ({so_many(len(self.slices), 'slice')})" if self.slices else ""
         return f"{self.corpus}: {self.event} failed{': ' + where if where else ''}{count}"
 
     @property

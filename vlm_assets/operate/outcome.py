@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.certificate import Certificate, NodeGrant
 from vlm_assets.allocation.files import GRANTS_FILE
-from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.allocation.manifest import PlanHead, read_plan_head
 from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
@@ -20,6 +20,7 @@ from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.layout import VERSIONS
 
 _MOST: Final = 8
@@ -71,11 +72,12 @@ def target_outcome(installation: Installation, target: str) -> TargetOutcome:
         outcome.told = [f"{target}: was never planned"]
         return outcome
     newer = None
-    if manifest is not None and manifest.inputs_hash != read_manifest(plan, AllocationManifest).inputs_hash:
+    head = read_plan_head(plan)
+    if manifest is not None and manifest.inputs_hash != head.inputs_hash:
         newer, outcome.unfinished_plan = plan, plan.name
         plan = link.parent / VERSIONS / manifest.allocation_version
     if (plan / GRANTS_FILE).is_file():
-        _of_plan(outcome, plan)
+        _of_plan(outcome, plan, head if newer is None else read_plan_head(plan))
     if manifest is None:
         outcome.told = [f"{target}: was never built"]
         return outcome
@@ -84,13 +86,13 @@ def target_outcome(installation: Installation, target: str) -> TargetOutcome:
     outcome.fine = bool(outcome.rows) and newer is None and (met or outcome.shortfall is not None)
     outcome.told = list(_told(outcome))
     if newer is not None:
-        outcome.told.insert(0, _told_of_both(outcome, newer))
+        outcome.told.insert(0, _told_of_both(outcome, newer, head))
     return outcome
 
 
-def _of_plan(outcome: TargetOutcome, plan: Path) -> None:
+def _of_plan(outcome: TargetOutcome, plan: Path, head: PlanHead) -> None:
     """Fills in what a plan asked for and granted."""
-    outcome.granted = read_manifest(plan, AllocationManifest).granted_rows
+    outcome.granted = head.granted_rows
     grants = Certificate.from_bytes((plan / GRANTS_FILE).read_bytes())
     outcome.asked, outcome.shortfall = grants.target_rows, grants.shortfall_mode
     outcome.short = [_short(node) for node in grants.nodes if node.shortfall and node.level != "source"]
@@ -100,14 +102,13 @@ def _of_plan(outcome: TargetOutcome, plan: Path) -> None:
     }
 
 
-def _told_of_both(outcome: TargetOutcome, newer: Path) -> str:
+def _told_of_both(outcome: TargetOutcome, newer: Path, head: PlanHead) -> str:
     """That the corpus is not of the plan in force, with the figures of both."""
     grants = Certificate.from_bytes((newer / GRANTS_FILE).read_bytes())
-    granted = read_manifest(newer, AllocationManifest).granted_rows
     return (
         f"{outcome.target}: the corpus of {outcome.rows:,} rows is of an earlier plan, and so is what is told of it; "
-        f"the plan in force grants {granted:,} of {grants.target_rows:,} and was never built: vlm-assets build "
-        f"--target {outcome.target}"
+        f"the plan in force grants {head.granted_rows:,} of {grants.target_rows:,} and was never built: "
+        f"vlm-assets build --target {outcome.target}"
     )
 
 
@@ -135,10 +136,12 @@ def _told(outcome: TargetOutcome) -> list[str]:
         taken = f": all {granted:,} granted rows were taken down" if granted else ""
         lines.append(f"{name}: the corpus has NO rows{taken}; asked for {outcome.asked:,}")
     elif granted < outcome.asked:
-        lines.append(f"{name}: {granted:,} rows of the {outcome.asked:,} asked for")
+        lines.append(f"{name}: {so_many(granted, 'row')} of the {outcome.asked:,} asked for")
     elif outcome.short:
         moved = sum(one.asked - one.granted for one in outcome.short if "/" not in one.path)
-        where = f"{moved:,} rows moved between categories" if moved else "rows moved within categories"
+        where = (
+            f"{so_many(moved, 'row')} moved between categories" if moved else "rows moved within categories"
+        )
         lines.append(f"{name}: all {outcome.asked:,} rows, but not where they were asked for: {where}")
     if outcome.short:
         lines += [f"  {_told_of(one)}" for one in outcome.short[:_MOST]]
@@ -147,7 +150,8 @@ def _told(outcome: TargetOutcome) -> list[str]:
     if lines and outcome.shortfall is None and outcome.rows:
         lines.append(f"  {_ALLOWS}")
     lines += [
-        f"{name}: {rows:,} rows of {source} have a label that leads to no subcategory"
+        f"{name}: {so_many(rows, 'row')} of {source} {'has' if rows == 1 else 'have'} a label that leads to no "
+        "subcategory"
         for source, rows in outcome.unmapped.items()
     ]
     return lines

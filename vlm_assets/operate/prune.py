@@ -22,6 +22,7 @@ from vlm_assets.operate.takedown import HalfDone, half_done, litter
 from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.disk import remove_tree as remove_folder
 from vlm_assets.words.errors import LockHeldError, StoreError
@@ -126,7 +127,7 @@ class _Pruning:
         folder = self._root.source(name)
         planned = [one for one in sorted(self._planned[name]) if (folder / VERSIONS / one).is_dir()]
         if planned:
-            told = f"{len(planned)} versions stay for the plans in force; build, then prune"
+            told = f"{so_many(len(planned), 'version')} kept for the plans in force; build, then prune"
             self.report.kept.append(f"datasets/{name}: {told}")
         for file in (MANIFEST, "dataset_dict.json"):
             self._remove(folder / file)

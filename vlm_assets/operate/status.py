@@ -4,12 +4,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
 
-from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.allocation.manifest import read_plan_head
 from vlm_assets.annotate.states import AnnotationStatus, annotation_statuses
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
@@ -99,17 +100,24 @@ def read_status(installation: Installation) -> Status:
     """The state on disk. Opens no data file; 2,000 slices of a source are one summary."""
     clock = time.monotonic()
     catalog = installation.catalog
-    in_force = [(spec, _in_force(installation, spec)) for spec in catalog.sources if spec.enabled]
+    found = [_Found.of(installation, spec) for spec in catalog.sources]
     return Status(
         data_root=str(installation.root.path),
         catalog_hash=catalog.hash,
         free_bytes=shutil.disk_usage(installation.root.path).free,
-        sources=[_source_status(installation, spec) for spec in catalog.sources],
-        benchmarks=[_source_status(installation, spec) for spec in catalog.benchmarks],
+        sources=[_source_status(installation, one) for one in found],
+        benchmarks=[_source_status(installation, _Found.of(installation, one)) for one in catalog.benchmarks],
         annotations=annotation_statuses(installation),
         removed=[_removed(installation, name) for name in removed_sources(installation)],
         targets=[_target_status(installation, target) for target in catalog.corpus.targets],
-        rights=read_rights(installation, in_force),
+        rights=read_rights(
+            installation,
+            [
+                (one.spec, SourceSummary(source=one.spec.name, slices=one.in_force))
+                for one in found
+                if one.spec.enabled
+            ],
+        ),
         seconds=round(time.monotonic() - clock, 3),
     )
 
@@ -123,22 +131,33 @@ def uncommitted_slices(installation: Installation) -> int:
     )
 
 
-def _in_force(installation: Installation, spec: SourceSpec) -> SourceSummary:
-    """What of a source is committed and listed."""
-    listing = read_listing(installation.root, spec.name)
-    committed = summarise_source(installation.root, spec.name).slices
-    listed = {name: one for name, one in committed.items() if listing is None or name in listing.slices}
-    return SourceSummary(source=spec.name, slices=listed)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What lies here of a source, read once: of 100,000 slices each look takes a second."""
+
+    spec: SourceSpec
+    listing: Listing | None
+    committed: Mapping[str, SliceSummary]
+    in_force: dict[str, SliceSummary]
+    """Committed, and listed still."""
+
+    @classmethod
+    def of(cls, installation: Installation, spec: SourceSpec) -> "_Found":
+        """Listing and summary."""
+        listing = read_listing(installation.root, spec.name)
+        committed = summarise_source(installation.root, spec.name).slices
+        in_force = {name: one for name, one in committed.items() if listing is None or name in listing.slices}
+        return cls(spec, listing, committed, in_force)
 
 
-def _source_status(installation: Installation, spec: SourceSpec) -> SourceStatus:
-    listing = read_listing(installation.root, spec.name)
-    committed = summarise_source(installation.root, spec.name).slices
+def _source_status(installation: Installation, found: _Found) -> SourceStatus:
+    spec, listing, committed = found.spec, found.listing, found.committed
     listed = listing.slices if listing else {}
-    in_force = {name: one for name, one in committed.items() if listing is None or name in listed}
+    in_force = found.in_force
     rejects: Counter[str] = Counter()
     for one in in_force.values():
-        rejects.update(one.rejects)
+        if one.rejects:
+            rejects.update(one.rejects)
     return SourceStatus(
         name=spec.name,
         kind=spec.kind,
@@ -198,7 +217,7 @@ def _target_status(installation: Installation, target: str) -> TargetStatus:
     )
     planned = current_version(installation.root.allocation(corpus.name, target))
     if planned is not None:
-        plan = read_manifest(planned, AllocationManifest)
+        plan = read_plan_head(planned)
         status.granted = plan.granted_rows
         status.excluded = {reason: rows for reason, rows in plan.excluded.items() if rows}
     link = installation.root.corpus(corpus.name, target)

@@ -1,9 +1,6 @@
 """Figures as tables for a person: what the commands print. Decides nothing."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:
     from vlm_assets.annotate.costs import AnnotationForecast
@@ -125,8 +124,9 @@ def show_status(console: Console, status: "Status") -> None:
     show_annotations(console, status.annotations)
     for gone in status.removed:
         console.print(
-            f"{gone.name}: not in the catalogue any more; {gone.slices:,} slices, {gone.rows:,} rows, "
-            f"{size(gone.data_bytes)} lie here. vlm-assets rename {gone.name} NEW moves them to a new name, "
+            f"{gone.name}: not in the catalogue any more; {so_many(gone.slices, 'slice')}, "
+            f"{so_many(gone.rows, 'row')}, {size(gone.data_bytes)} lie here. "
+            f"vlm-assets rename {gone.name} NEW moves them to a new name, "
             "vlm-assets prune --removed deletes them",
             markup=False, soft_wrap=True,
         )  # fmt: skip
@@ -205,7 +205,8 @@ def show_rights(console: Console, rights: "Rights") -> None:
     down = rights.takedowns
     if down.names:
         console.print(
-            f"{len(down.names)} takedowns: {down.rows:,} rows, {down.images:,} images, {down.urls:,} URLs"
+            f"{so_many(len(down.names), 'takedown')}: {so_many(down.rows, 'row')}, "
+            f"{so_many(down.images, 'image')}, {so_many(down.urls, 'URL')}"
         )
 
 
@@ -250,7 +251,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
         )
     for one in plan.sources:
         if one.unknown_labels:
-            items = f"{one.unknown_labels:,} items"
+            items = so_many(one.unknown_labels, "item")
             told = f"{one.name}: {items} on no quota: their labels are known when they are fetched"
             console.print(told, markup=False, soft_wrap=True)
         if one.listing_days is not None and one.listing_days >= _OLD_DAYS:
@@ -284,7 +285,7 @@ def show_what_if(console: Console, result: "WhatIf") -> None:
     )  # fmt: skip
     lost = sum(one.lost for one in result.lines)
     granted = [sum(getattr(one, name) for one in result.lines) for name in ("granted_now", "granted_then")]
-    console.print(f"{lost:,} rows lost; {granted[0]:,} granted now, {granted[1]:,} then")
+    console.print(f"{so_many(lost, 'row')} lost; {granted[0]:,} granted now, {granted[1]:,} then")
     for told in result.unannotated:
         console.print(told, markup=False, soft_wrap=True)
 
@@ -365,80 +366,3 @@ def _fetched(row: "RowLineage") -> str:
         return "unknown: the version that fetched it is gone"
     one = row.fetched_by
     return f"run {one.run_id or 'without id'} on {one.host} at {one.started_at}, slice version {one.slice_version}"
-
-
-@contextmanager
-def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of bytes on a terminal; nothing elsewhere (log lines are the caller's). Gives (done, total) -> None."""
-    errors = Console(stderr=True)
-    if not errors.is_terminal:
-        yield lambda done, total: None  # noqa: ARG005 - does nothing
-        return
-    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415 - `--help` shows none
-
-    columns = (
-        *Progress.get_default_columns()[:2],
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
-
-
-@contextmanager
-def shown_steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar of steps with their rate and the time left on a terminal; nothing elsewhere.
-
-    Gives (name of the step, steps before it, steps) -> None.
-    """
-    errors = Console(stderr=True)
-    if not errors.is_terminal:
-        yield lambda name, done, total: None  # noqa: ARG005 - does nothing
-        return
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415 - `--help` shows none
-
-    columns = (
-        *Progress.get_default_columns()[:2],
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True) as bars:
-        task, begun = bars.add_task(what, total=None, rate=""), time.monotonic()
-
-        def show(name: str, done: int, total: int) -> None:
-            rate = f"{done / (time.monotonic() - begun):,.1f}/s" if done else ""
-            bars.update(task, description=f"{what}: {name}", completed=done, total=total, rate=rate)
-
-        yield show
-
-
-class _TransferBar:
-    """`TransferProgress` over a bar of bytes."""
-
-    def __init__(self, advance: Callable[[int, int], None]) -> None:
-        self._advance = advance
-        self._lock = threading.Lock()
-        self._done = self._total = 0
-
-    def start(self, objects: int, size_bytes: int) -> None:
-        """So much is to come."""
-        del objects
-        self._total = size_bytes
-        self._advance(0, size_bytes)
-
-    def advance(self, size_bytes: int) -> None:
-        """So much more is over."""
-        with self._lock:
-            self._done += size_bytes
-            self._advance(self._done, self._total)
-
-
-@contextmanager
-def shown_transfer(what: str) -> Iterator[_TransferBar]:
-    """A bar for a backup or restore, as `shown_progress` shows it."""
-    with shown_progress(what) as advance:
-        yield _TransferBar(advance)

@@ -1,9 +1,11 @@
 """What the remote holds, by listing it: the truth that a backup compares with, a thousand keys a request."""
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Final
 
 from vlm_assets.remote.bucket import Bucket, Listed
 from vlm_assets.remote.names import AREAS, CURRENT, DAGSTER, OBJECTS, Name, name_of_key, version_of_key
@@ -41,6 +43,8 @@ class Inventory:
         return dict(found)
 
 
+_TOLD_EACH: Final = 1_000
+"""Keys: as many as an answer has."""
 _SMALL = (
     "annotations/",
     "listings/",
@@ -51,13 +55,28 @@ _SMALL = (
 )
 
 
-def take_inventory(bucket: Bucket, prefixes: Iterable[str] = (*_SMALL, OBJECTS)) -> Inventory:
-    """Lists the remote below the prefixes, side by side."""
+def take_inventory(
+    bucket: Bucket,
+    prefixes: Iterable[str] = (*_SMALL, OBJECTS),
+    *,
+    listed: Callable[[int], None] = lambda keys: None,  # noqa: ARG005 - does nothing
+) -> Inventory:
+    """Lists the remote below the prefixes, side by side. `listed` is told now and then how many keys that are."""
     wanted = tuple(prefixes)
+    seen = itertools.count(1)
+
+    def of_prefix(prefix: str) -> list[Listed]:
+        found = []
+        for one in bucket.list(prefix):
+            found.append(one)
+            if (number := next(seen)) % _TOLD_EACH == 0:
+                listed(number)
+        return found
+
     with ThreadPoolExecutor(max(1, min(bucket.concurrency, len(wanted))), "vlm-list") as pool:
-        listed = list(pool.map(lambda prefix: list(bucket.list(prefix)), wanted))
+        entries = list(pool.map(of_prefix, wanted))
     inventory = Inventory()
-    for one in (entry for entries in listed for entry in entries):
+    for one in itertools.chain.from_iterable(entries):
         if one.key.startswith(OBJECTS):
             inventory.objects[one.key.removeprefix(OBJECTS)] = one
         else:

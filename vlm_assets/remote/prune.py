@@ -25,7 +25,7 @@ from vlm_assets.remote.locks import lock_of_bytes
 from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import ANNOTATIONS, LISTINGS, LOCKS, OBJECTS, PINS, Name, object_key
 from vlm_assets.remote.pointers import shown_version
-from vlm_assets.remote.report import PruneReport
+from vlm_assets.remote.report import PruneReport, StepProgress, no_steps
 from vlm_assets.remote.staged import STAGED, StagedShard
 from vlm_assets.settings import Settings
 from vlm_assets.words.disk import named_disk_errors
@@ -65,12 +65,16 @@ class PruneOrder:
 
 @named_disk_errors
 def prune_remote(
-    settings: Settings, order: PruneOrder | None = None, *, bucket: Bucket | None = None
+    settings: Settings,
+    order: PruneOrder | None = None,
+    *,
+    bucket: Bucket | None = None,
+    progress: StepProgress = no_steps,
 ) -> PruneReport:
     """Deletes at the remote what the order says; a version that is shown, pinned or used by a shown plan stays.
 
     `outstanding` in the report names versions that a purge wanted gone and a pin holds: a takedown is not done while
-    there are any (exit 1).
+    there are any (exit 1). `progress` is told of keys listed, manifests read, and keys deleted.
 
     Raises:
         ConfigError: no remote, or no data root.
@@ -81,7 +85,7 @@ def prune_remote(
     order = order or PruneOrder()
     bucket = bucket or open_remote(settings)
     with nullcontext() if order.dry_run else hold_prune_lease(bucket) as lease:
-        work = _Prune(bucket, settings.root, order, lease)
+        work = _Prune(bucket, settings.root, order, lease, progress)
         report = work.run()
     report.requests = bucket.requests
     report.seconds = round(time.monotonic() - started, 3)
@@ -105,8 +109,16 @@ class _Doomed:
 class _Prune:
     """One prune under way."""
 
-    def __init__(self, bucket: Bucket, root: DataRoot, order: PruneOrder, lease: HeldLease | None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: DataRoot,
+        order: PruneOrder,
+        lease: HeldLease | None,
+        progress: StepProgress,
+    ) -> None:
         self._lease = lease
+        self._progress = progress
         self._bucket = bucket
         self._root = root
         self._order = order
@@ -114,13 +126,16 @@ class _Prune:
         self._inventory = Inventory()
         self._report = PruneReport(remote=str(bucket.address), dry_run=order.dry_run)
         self._doomed = _Doomed()
+        self._to_delete = self._deleted = 0
 
     @property
     def _for_good(self) -> bool:
         return self._order.for_good or bool(self._order.purge)
 
     def run(self) -> PruneReport:
-        self._inventory = take_inventory(self._bucket)
+        self._inventory = take_inventory(
+            self._bucket, listed=lambda keys: self._progress("keys listed", keys, None)
+        )
         pins = self._pins()
         kept, doomed = self._sort_versions(pins)
         live = self._objects_of(kept) | self._tables() | self._staged()
@@ -217,8 +232,12 @@ class _Prune:
             stored = read_remote_version(self._bucket, *one, self._inventory)
             return {entry.blake3 for entry in stored.every_file().values()}
 
+        found: dict[tuple[Name, str], set[str]] = {}
         with ThreadPoolExecutor(self._bucket.concurrency, "vlm-prune") as pool:
-            return dict(zip(versions, pool.map(read, versions), strict=True))
+            for one, files in zip(versions, pool.map(read, versions), strict=True):
+                self._progress("manifests read", len(found), len(versions))
+                found[one] = files
+        return found
 
     def _objects_of(self, versions: list[tuple[Name, str]]) -> set[str]:
         return set().union(*self._files_of(versions).values())
@@ -285,6 +304,7 @@ class _Prune:
     def _delete(self, objects: list[Listed], live: set[str]) -> None:
         existing = self._inventory.keys
         keys = [*self._doomed.staged, *(key for key in self._doomed.keys if key in existing)]
+        self._to_delete = len(keys) + len(objects)
         self._delete_keys({"Key": self._bucket.full_key(key)} for key in keys)
         self._delete_keys({"Key": self._bucket.full_key(one.key)} for one in objects)
         self._delete_keys({"Key": self._bucket.full_key(key)} for key in dead_work_leases(self._bucket))
@@ -307,7 +327,9 @@ class _Prune:
         while batch := list(islice(left, _BATCH)):
             if self._lease is not None:
                 self._lease.check()
+            self._progress("keys deleted", self._deleted, max(self._to_delete, self._deleted + len(batch)))
             _delete(self._bucket, batch)
+            self._deleted += len(batch)
 
 
 def _stored_versions(bucket: Bucket, area: str, gone: Collection[str]) -> Iterator[dict[str, str]]:

@@ -1,8 +1,17 @@
 """What backup, restore and prune tell: plain JSON, and the exit code that a command gives for it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from pydantic import BaseModel, Field
+
+StepProgress = Callable[[str, int, int | None], None]
+"""Is told what is being done, how much of it is over, and how much there is; None where nobody knows."""
+
+
+def no_steps(name: str, done: int, total: int | None) -> None:
+    """Tells nobody."""
+    del name, done, total
 
 
 class TransferProgress(Protocol):

@@ -76,7 +76,8 @@ def added_up(*counts: Mapping[str, int] | None) -> dict[str, int]:
     """Counts by reason of a listing and of slices together, most first."""
     total: Counter[str] = Counter()
     for one in counts:
-        total.update(one or {})
+        if one:
+            total.update(one)
     return dict(total.most_common())
 
 

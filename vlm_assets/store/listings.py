@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from vlm_assets.store.arrow_files import ArrowFile, replace_file, sync_directory
 from vlm_assets.store.sound_files import IndexFile
+from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot
@@ -131,7 +132,8 @@ def read_listing(root: DataRoot, source: str) -> Listing | None:
     """
     path = root.listing(source)
     try:
-        return Listing.from_bytes(path.read_bytes())
+        with collector_paused():
+            return Listing.from_bytes(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:

@@ -1,6 +1,8 @@
 """Immutable versions behind symlinks: what a name shows is complete, and changes in one step."""
 
+import os
 from pathlib import Path
+from stat import S_ISREG
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -68,9 +70,35 @@ def current_version(link: Path) -> Path | None:
     Raises:
         StoreError: the disk does not say; taken for nothing, the slice would be fetched again.
     """
+    target = _target_of(str(link.parent), link.name)
+    return None if target is None else link.parent / target
+
+
+def current_versions(folder: Path) -> dict[str, str]:
+    """Names of the current versions of a folder's symlinks, by the symlinks' names, sorted.
+
+    Paths are text in here: of 100,000 slices that is what the time goes into.
+
+    Raises:
+        StoreError: as `current_version`.
+    """
     try:
-        target = link.parent / link.readlink()
-        return target if (target / MANIFEST).is_file() else None
+        with os.scandir(folder) as entries:
+            names = sorted(one.name for one in entries if one.is_symlink() and not one.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    place = str(folder)
+    found = ((name, _target_of(place, name)) for name in names)
+    return {name: target.rpartition("/")[2] for name, target in found if target is not None}
+
+
+def _target_of(folder: str, name: str) -> str | None:
+    """What a symlink says, where a committed version is there."""
+    link = f"{folder}/{name}"
+    try:
+        target = os.readlink(link)
+        place = target if target[:1] == "/" else f"{folder}/{target}"
+        return target if S_ISREG(os.stat(f"{place}/{MANIFEST}").st_mode) else None
     except OSError as error:
         if of_the_disk(error):
             raise StoreError(f"{link}: cannot be read: {error.strerror}") from error

@@ -52,7 +52,7 @@ def filtered(tmp_path_factory) -> Broken:
     broken = copy_of(good_once(tmp_path_factory), tmp_path_factory.mktemp("filtered"))
     declare(broken, FILTERS)
     told = expect_error(lambda: build(broken.installation), Exception)
-    assert "annotation blur: the values of 1 slices of murky, which a filter reads, are missing" in told
+    assert "annotation blur: the values of 1 slice of murky, which a filter reads, are missing" in told
     annotate(broken.installation)
     build(broken.installation)
     return broken

@@ -35,6 +35,7 @@ def laughs(levels: int) -> str:
         pytest.param("a: !!bool maybe", "maybe", id="no-truth"),
         pytest.param("a: !!python/object/apply:os.getcwd []", "constructor", id="a-call"),
         pytest.param('a: "\\ud800"', "not YAML", id="half-a-character"),
+        pytest.param("a:\n\tb: 1", "x.yaml:2:1: not YAML: a tab where a line is indented", id="a-tab"),
         pytest.param("? [a, b]\n: 1", "not YAML", id="a-list-as-key"),
     ],
 )

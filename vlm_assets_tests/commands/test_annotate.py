@@ -50,7 +50,7 @@ def test_annotations_from_none_to_fresh():
     assert [(one["name"], one["fresh"], one["missing"]) for one in told("status")["annotations"]] == [
         ("aspect", 0, 1), ("jpeg", 1, 0)
     ]  # fmt: skip
-    assert "1 slices annotated" in asked("annotate").output
+    assert "1 slice annotated" in asked("annotate").output
     assert "everything is fresh" in asked("annotate").output
     assert "Annotations, slices by state" in asked("status").output
     assert told("plan")["annotations"][0]["slices"] == 0

@@ -94,6 +94,17 @@ def test_a_bad_source_key_names_itself(tmp_path, change, told):
     assert any(told in problem for problem in problems_of(tmp_path))
 
 
+def test_a_fault_in_a_key_is_no_fault_of_the_rest_of_it(tmp_path):
+    write_catalog(tmp_path, {**STREET, "path": "x"}, corpus={"targets": {"10": "many"}})
+    assert problems_of(tmp_path) == ["corpus.yaml:10:3: targets.10: expected a whole number, got 'many'"]
+
+
+def test_where_no_catalogue_is_the_folder_is_named(tmp_path):
+    assert problems_of(tmp_path)[0] == (
+        f"corpus.yaml: missing in {tmp_path}; vlm-assets init FOLDER --catalog NEW writes a first catalogue"
+    )
+
+
 def test_formats_have_their_common_names_too():
     keys = {"name": "a", "seed": 1, "targets": {"t": 1}, "quotas": {"p": {"share": 1}}}
     assert "HEIF" in CorpusSpec.model_validate(keys).formats

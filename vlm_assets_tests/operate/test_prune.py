@@ -79,7 +79,7 @@ def test_sources_that_the_catalogue_has_no_more_are_seen_and_go_when_asked_for(t
     assert sorted(root.path.rglob("*")) == names
     assert (told.removed, told.kept) == (
         [one for one in told.removed if one.startswith(("listings/gone", "cache/gone", "datasets/gone"))],
-        ["datasets/gone: 1 versions stay for the plans in force; build, then prune"],
+        ["datasets/gone: 1 version kept for the plans in force; build, then prune"],
     )
     assert prune_data_root(installation, removed=True).removed == told.removed
     assert version.exists()

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from vlm_assets.allocation.step import allocate
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate import forecast as forecasting
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status
@@ -77,6 +79,17 @@ def test_a_plan_with_a_remote_tells_of_rows_by_range(fetched: Installation) -> N
     out = StringIO()
     show_forecast(Console(file=out, width=220), plan)
     assert f"rows by range (VLM_ROWS_FROM=remote): about {plan.range_requests} requests" in out.getvalue()
+
+
+def test_a_plan_whose_inputs_are_those_of_now_is_shown_and_not_made_anew(
+    fetched: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = forecast(fetched, "20").nodes
+    allocate(fetched, "20")
+    monkeypatch.setattr(forecasting, "plan_allocation", None)
+    assert forecast(fetched, "20").nodes == made
+    with pytest.raises(TypeError):
+        forecast(fetched, "1k")
 
 
 def test_a_plan_before_the_first_fetch_books_no_label_and_tells_its_age(tmp_path: Path) -> None:

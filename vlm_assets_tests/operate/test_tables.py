@@ -6,8 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from vlm_assets.operate import tables
-from vlm_assets.operate.tables import shown_steps, table
+from vlm_assets.operate.tables import table
 
 COLUMNS = ["source", "state", "#items", "#rows", "#data", "rejects"]
 ROWS = [
@@ -49,16 +48,3 @@ def test_coloured_cells_keep_their_words():
     out = StringIO()
     Console(file=out, width=40).print(table("t", ["a", "b"], [("x", Text("FAILED", "red"))]))
     assert "FAILED" in out.getvalue()
-
-
-@pytest.mark.parametrize(("terminal", "shown"), [(True, ["lock: a/b", "2/4", "/s", "0:00:0"]), (False, [])])
-def test_steps_are_shown_with_rate_and_time_left_and_only_to_people(
-    monkeypatch: pytest.MonkeyPatch, *, terminal: bool, shown: list[str]
-):
-    out = StringIO()
-    monkeypatch.setattr(tables, "Console", lambda **_: Console(file=out, force_terminal=terminal, width=120))
-    with shown_steps("lock") as progress:
-        for number, name in enumerate(("a/a", "a/b", "a/b")):
-            progress(name, number, 4)
-    assert [one for one in shown if one not in out.getvalue()] == []
-    assert bool(out.getvalue()) is terminal

@@ -49,8 +49,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Installation:
         ingest(installation, source)
     told = expect_error(lambda: allocate(installation, "20"), AllocationError)
     assert (
-        "annotation blur: the values of 1 slices of sea, which a filter reads, are missing, among them"
-        in told
+        "annotation blur: the values of 1 slice of sea, which a filter reads, are missing, among them" in told
     )
     plan = forecast(installation, "20")
     assert (plan.exact, len(plan.unannotated), plan.problems) == (False, 2, [])

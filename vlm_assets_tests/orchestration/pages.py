@@ -68,7 +68,7 @@ PAGES: Final[dict[str, Page]] = {
         TARGET,
         ("composition", "granted"),
     ),
-    "catalog": Page("/assets/catalog", ("catalog",), None, ("Says what is built: 1 sources, targets 3.",)),
+    "catalog": Page("/assets/catalog", ("catalog",), None, ("Says what is built: 1 source, targets 3.",)),
 }
 
 

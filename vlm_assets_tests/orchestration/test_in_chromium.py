@@ -10,12 +10,17 @@ import pytest
 from vlm_assets_tests.browser import Browser
 from vlm_assets_tests.orchestration.pages import LONGEST_WORD, PAGES, TARGET, street
 from vlm_assets_tests.orchestration.services import Services, wait_for
-from vlm_assets_tests.waiting import LONG_HANG_S
+from vlm_assets_tests.waiting import HANG_S, LONG_HANG_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
 
 _WIDE_WORDS = f"""return [...document.querySelectorAll('td')].flatMap(one => one.innerText.split(/\\s+/))
     .filter(word => word.length > {LONGEST_WORD})"""
+_CUT_CELLS = """return [...document.querySelectorAll('td')].flatMap(cell => {
+    for (let one = cell.parentElement; one; one = one.parentElement)
+        if (getComputedStyle(one).overflowX !== 'visible' && one.scrollWidth > one.clientWidth + 1)
+            return [cell.innerText];
+    return []; })"""
 _IS_WIDE = "return document.documentElement.scrollWidth > window.innerWidth"
 
 
@@ -47,6 +52,14 @@ def test_a_page_says_what_is_so_and_fits(services: Services, browser: Browser, n
     assert not browser.run(_IS_WIDE)
 
 
+@pytest.mark.parametrize(
+    ("asset", "text"), [("dataset/street", "content hash"), ("listing/street", "items before")]
+)
+def test_an_overview_cuts_no_cell(services: Services, browser: Browser, asset: str, text: str):
+    browser.open(f"{services.url}/assets/{asset}", "Metadata", text)
+    assert browser.run(_CUT_CELLS) == []
+
+
 def test_the_graph_shows_that_a_slice_failed(services: Services, browser: Browser):
     browser.open(f"{services.url}/assets/dataset/street?view=lineage", "street", "3 partitions", "1 failed")
 
@@ -72,13 +85,27 @@ def test_execute_all_judges_every_target(services: Services, browser: Browser):
     browser.open(page, "Holds: 3 rows", "Passed")  # of the target; what is said of all stands in the history
 
 
+def shows(browser: Browser, url: str, *texts: str) -> bool:
+    """Whether a page says this soon; while a location is being loaded its assets lead to the list of all."""
+    try:
+        browser.open(url, *texts, seconds=HANG_S / 10)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_a_catalogue_without_faults_says_so(services: Services, browser: Browser):
+    browser.open(f"{services.url}/assets/catalog?view=checks", "The catalogue is served as its files say")
+
+
 def test_a_broken_catalogue_is_an_error_after_a_reload(services: Services, browser: Browser):
     file = services.installation.catalog_dir / "corpus.yaml"
     good = file.read_text("utf-8")
     file.write_text("name: [", "utf-8")
     try:
         services.ask("mutation { reloadWorkspace { __typename } }")
-        browser.open(f"{services.url}/assets/catalog?view=checks", "The catalogue has 1 faults", "Failed")
+        page = f"{services.url}/assets/catalog?view=checks"
+        wait_for(lambda: shows(browser, page, "The catalogue has 1 fault", "Failed"), "the fault")
         browser.open(f"{services.url}/assets/dataset/street", "client_folder")
     finally:
         file.write_text(good, "utf-8")

@@ -173,6 +173,7 @@ def parses() -> tuple[bool, str]:
 def test_mended_files_pass_and_others_are_to_be_loaded(service, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["dagster", "api", "grpc"])
     before = open_service()
+    assert parses() == (True, f"The catalogue is served as its files say ({before.catalog.hash[:12]}).")
     good = (service.catalog_dir / "corpus.yaml").read_text()
     break_catalog(service)
     monkeypatch.setenv(SNAPSHOT_VARIABLE, "")
@@ -197,7 +198,7 @@ def test_a_running_service_goes_on_with_the_last_good_catalogue(service, monkeyp
     passed, told = parses()
     assert not passed
     assert told.startswith(
-        f"The catalogue has 1 faults; the last good one ({service.catalog.hash[:12]}) is served"
+        f"The catalogue has 1 fault; the last good one ({service.catalog.hash[:12]}) is served"
     )
     assert "corpus.yaml" in told
     monkeypatch.setattr(Served, "alive", False)

@@ -115,7 +115,10 @@ def test_a_lost_instance_gets_partitions_and_materializations_back(line, tmp_pat
     line.defs.resolve_job_def("corpus_line").execute_in_process(instance=line.instance, partition_key="4")
     with instance_in(tmp_path / "new_home", made_home) as new:
         found = Line(line.installation, new)
-        first = reconcile(line.installation, new)
+        told: list[tuple[str, int, int]] = []
+        first = reconcile(line.installation, new, lambda *one: told.append(one))
+        assert told[0] == ("listing/street", 0, 4)
+        assert told[-1] == ("corpus/4", 6, 7)
         assert (first.partitions, first.materializations) == (4, 7)
         assert found.slices("street") == line.slices("street")
         assert found.materialized("street") == dict.fromkeys(line.slices("street"), 1)

@@ -71,7 +71,7 @@ def evaluations(line: Line, result: dg.ExecuteInProcessResult) -> list[dg.AssetC
     return [one.dagster_event.asset_check_evaluation_data for one in entries if one.dagster_event is not None]
 
 
-def test_states_follow_a_source_through_its_days(line: Line, folder: Path):
+def test_states_follow_a_source_through_its_days(line: Line, folder: Path, monkeypatch: pytest.MonkeyPatch):
     street = dataset_key("street")
     status, told, severity = last(line, street, "due")
     assert (status, severity) == (Status.FAILED, dg.AssetCheckSeverity.WARN)
@@ -94,6 +94,9 @@ def test_states_follow_a_source_through_its_days(line: Line, folder: Path):
     assert (status, severity) == (Status.FAILED, dg.AssetCheckSeverity.ERROR)
     assert told.startswith("1 slice of street is due, because it FAILED: night: ")
     assert "not_an_image 1" in told
+    monkeypatch.setattr(due, "_KEYS_AT_ONCE", 1)  # asked about in several questions it is the same
+    spec = line.installation.catalog.source("street")
+    assert due.dataset_due(line.installation, line.instance, spec).description == told
 
     (folder / "street" / "night" / "bad.jpeg").write_bytes(picture(99))
     assert line.list_sources("street").success

@@ -1,5 +1,6 @@
 import pytest
 
+from vlm_assets.remote import inventory
 from vlm_assets.remote.backup import backup
 from vlm_assets.remote.leases import hold_work_lease
 from vlm_assets.remote.local import current_on_disk
@@ -44,10 +45,20 @@ def test_a_version_that_a_shown_plan_uses_stays(machine: NewRoot, s3: S3Server):
     assert SLICE.manifest(old.version) in s3.listed()
 
 
-def test_old_versions_go_and_what_is_left_is_whole(machine: NewRoot, s3: S3Server):
+def test_old_versions_go_and_what_is_left_is_whole(
+    machine: NewRoot, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(inventory, "_TOLD_EACH", 1)
     one, old = _two_versions(machine)
     order = PruneOrder(keep_versions=0, grace_s=0, drop=frozenset({"allocations"}))
-    report = prune_remote(one.settings, order)
+    told: dict[str, list[tuple[int, int | None]]] = {}
+    report = prune_remote(
+        one.settings, order, progress=lambda name, *steps: told.setdefault(name, []).append(steps)
+    )
+    assert list(told) == ["keys listed", "manifests read", "keys deleted"]
+    assert max(keys for keys, _ in told["keys listed"]) > 10
+    assert told["manifests read"][0][0] == told["keys deleted"][0][0] == 0
+    assert all(done < (total or 0) for done, total in told["manifests read"] + told["keys deleted"])
     assert f"{SLICE}@{old.version}" in report.versions
     assert SLICE.manifest(old.version) not in s3.listed()
     assert object_key(old.files["data-00000.arrow"].blake3) not in s3.listed()

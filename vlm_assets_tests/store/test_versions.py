@@ -1,4 +1,5 @@
 import errno
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vlm_assets.store.arrow_files import replace_file, write_bytes
-from vlm_assets.store.versions import commit_version, current_version, read_manifest, swap_link
+from vlm_assets.store.versions import (
+    commit_version,
+    current_version,
+    current_versions,
+    read_manifest,
+    swap_link,
+)
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import Manifest
 
@@ -118,12 +125,30 @@ def _failing(code: int) -> Callable[..., Path]:
 def test_a_link_that_cannot_be_read_is_not_taken_for_none(tmp_path, monkeypatch, code):
     link = tmp_path / "thing"
     commit_version(stage(tmp_path, b"1"), link, _Note(text="one"))
-    monkeypatch.setattr(Path, "readlink", _failing(code))
+    monkeypatch.setattr(os, "readlink", _failing(code))
     with pytest.raises(StoreError, match="thing: cannot be read"):
         current_version(link)
+    with pytest.raises(StoreError, match="thing: cannot be read"):
+        current_versions(tmp_path)
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR, errno.EINVAL])
 def test_where_there_is_no_link_nothing_was_committed(tmp_path, monkeypatch, code):
-    monkeypatch.setattr(Path, "readlink", _failing(code))
+    monkeypatch.setattr(os, "readlink", _failing(code))
     assert current_version(tmp_path / "thing") is None
+
+
+def test_all_that_a_folder_shows_is_as_each_link_says(tmp_path):
+    for name in ("b", "a", ".half.link", "lost"):
+        commit_version(stage(tmp_path, name.encode()), tmp_path / name, _Note(text=name))
+    version = current_version(tmp_path / "lost")
+    assert version is not None
+    (version / "metadata.json").chmod(0o644)
+    (version / "metadata.json").unlink()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to(".versions/none")
+    shown = {name: current_version(tmp_path / name) for name in ("a", "b")}
+    assert list(current_versions(tmp_path).items()) == [
+        (name, one.name) for name, one in shown.items() if one
+    ]
+    assert current_versions(tmp_path / "nowhere") == {}

@@ -6,22 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from vlm_assets.catalog.base import NAME_PATTERN
 from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
 from vlm_assets.installation.load import as_benchmark, parse_catalog
 from vlm_assets.operate.authoring.looks import Look, look_at
-from vlm_assets.operate.authoring.start import EXAMPLE_FILE, entries_line, example_text, slug
+from vlm_assets.operate.authoring.quotas import FILL_IN, is_draft, redrafted
+from vlm_assets.operate.authoring.scalars import scalar
+from vlm_assets.operate.authoring.start import CORPUS_FILE, EXAMPLE_FILE, entries_line, example_text, slug
 from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.words.errors import ConfigError, Problem
 
-FILL_IN: Final = "fill_in"
-"""Stands where only a person can say; `check` names each place."""
-_PLAIN: Final = re.compile(r"[A-Za-z_/][\w./+-]*\Z", re.ASCII)
-_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _SITES: Final = re.compile(
     r"^https?://(?:huggingface\.co/datasets|github\.com|www\.kaggle\.com/datasets)/([^/]+/[^/?#]+).*$"
 )
@@ -43,15 +39,21 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A new entry. `look`: what the source showed; `quotas`: lines for `corpus.yaml` that are still missing."""
+    """A new entry. `look`: what the source showed; `quotas`: lines for `corpus.yaml` that are still missing.
+
+    `shared`: quotas that nobody had edited were written anew, and take it in.
+    """
 
     file: Path
     look: Look
     quotas: Sequence[str]
+    shared: bool
 
 
 def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     """Looks at a source and writes its file under `sources` or `benchmarks`; takes the untouched example away.
+
+    As long as nobody has edited the quotas of `corpus.yaml`, they become equal shares of all that is there now.
 
     Raises:
         ConfigError: the name is taken or no name; the catalogue's corpus.yaml does not load; the look found keys
@@ -62,6 +64,7 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     corpus = parsed.corpus
     if corpus is None:
         raise ConfigError(parsed.problems)
+    draft = is_draft((catalog / CORPUS_FILE).read_text("utf-8"), corpus)
     key = _place_key(wish.kind)
     place = _placed(wish, key, catalog)
     name = wish.name or slug(Path(re.sub(r"/versions/\d+$", "", place)).stem, wish.kind)
@@ -71,17 +74,27 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     look = look_at(wish.kind, {key: str(catalog / place) if _is_path(wish.kind, key) else place}, settings)
     if "path" in look.keys:  # an archive: its folder, and it alone
         look = replace(look, keys={**look.keys, "path": str(Path(place).parent)})
-    wanted = _said(wish) if wish.benchmark else _wanted(wish, corpus, look)
+    wanted = _said(wish) if wish.benchmark else _wanted(wish, name, corpus, look, draft=draft)
     entry = {"name": name, "kind": wish.kind, **wanted, key: place, **look.keys}
     source_of(wish.kind).spec_type.model_validate(as_benchmark(entry) if wish.benchmark else entry)
     file.parent.mkdir(exist_ok=True)
     replace_file(file, _text(entry, look, head).encode())
     if wish.benchmark:
-        return Added(file, look, ())
+        return Added(file, look, (), shared=False)
     example = catalog / EXAMPLE_FILE
     if example.is_file() and example.read_text("utf-8") == example_text():
         example.unlink()
-    return Added(file, look, _missing_quotas(corpus, entry))
+    shared = draft and _share_anew(catalog)
+    return Added(file, look, [] if shared else _missing_quotas(corpus, entry), shared)
+
+
+def _share_anew(catalog: Path) -> bool:
+    """Writes equal shares of all sources into `corpus.yaml`; whether that could be."""
+    file = catalog / CORPUS_FILE
+    text = redrafted(file.read_text("utf-8"), parse_catalog(catalog).sources)
+    if text is not None:
+        replace_file(file, text.encode())
+    return text is not None
 
 
 def _place_key(kind: str) -> str:
@@ -113,8 +126,11 @@ def _check_name(name: str, file: Path, taken: Collection[str]) -> None:
         raise ConfigError(Problem("--name", "", f"a source {name!r} is in the catalogue; give another"))
 
 
-def _wanted(wish: Wish, corpus: CorpusSpec, look: Look) -> dict[str, Any]:
-    """Category, subcategory and licence: as said, else the only ones there are, else to fill in."""
+def _wanted(wish: Wish, name: str, corpus: CorpusSpec, look: Look, *, draft: bool) -> dict[str, Any]:
+    """Category, subcategory and licence: as said, else the only ones there are, else to fill in.
+
+    In a `draft` of quotas labels are subcategories of their own, and so is a source beside several others.
+    """
     category = wish.category or _only(corpus.quotas) or FILL_IN
     leaves = [leaf for one, leaf in sorted(corpus.leaves()) if one == category]
     told: dict[str, Any] = {"category": category}
@@ -123,10 +139,10 @@ def _wanted(wish: Wish, corpus: CorpusSpec, look: Look) -> dict[str, Any]:
     elif look.labels and not (len(leaves) == 1 and leaves[0] == "all"):
         told["subcategory_from"] = {
             **look.selector,
-            "map": {label: _leaf(label, leaves) for label in look.labels},
+            "map": {label: _leaf(label, [] if draft else leaves) for label in look.labels},
         }
     else:
-        told["subcategory"] = _only(leaves) or FILL_IN
+        told["subcategory"] = _only(leaves or ["all"]) or (name if draft else FILL_IN)
     return {**told, "licence": wish.licence or "unknown"}
 
 
@@ -201,12 +217,3 @@ def _rule_lines(rule: Mapping[str, Any]) -> list[str]:
     selector = [f"      {key}: {scalar(value)}" for key, value in rule.items() if key != "map"]
     labels = [f"        {scalar(label)}: {scalar(leaf)}" for label, leaf in rule["map"].items()]
     return ["    subcategory_from:", *selector, "      map:  # label: subcategory; others stay out", *labels]
-
-
-def scalar(value: Any) -> str:
-    """A value as YAML that reads back as it is."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(scalar, value))}]"
-    if isinstance(value, str) and _PLAIN.match(value) and value.lower() not in _WORDS:
-        return value
-    return orjson.dumps(value).decode()

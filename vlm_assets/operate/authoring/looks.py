@@ -21,6 +21,7 @@ from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._url_list import UrlList, choose_columns
 from vlm_assets.sources.registry import source_of, traits_of
 from vlm_assets.words.contexts import ListContext
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Listed, ListedSlice
 
@@ -97,9 +98,9 @@ def _folder(path: str) -> Look:
     archives = [name for name in files if is_archive_name(name)]
     if not images and not archives:
         pdfs = sum(name.lower().endswith(".pdf") for name in files)
-        other = f"; {pdfs:,} PDFs: that is the kind pdf_folder" if pdfs else ""
-        raise SourceError(f"{path}: no image and no archive among {len(files):,} files{other}")
-    told = [f"{len(images):,} images" + (f", {len(archives):,} archives" if archives else "")]
+        other = f"; {so_many(pdfs, 'PDF')}: that is the kind pdf_folder" if pdfs else ""
+        raise SourceError(f"{path}: no image and no archive among {so_many(len(files), 'file')}{other}")
+    told = [so_many(len(images), "image") + (f", {so_many(len(archives), 'archive')}" if archives else "")]
     keys: dict[str, Any] = {}
     tables = sorted({name.rpartition("/")[2] for name in files} & set(METADATA_NAMES))
     beside = len(match_sidecars(images, (name for name in files if name not in set(images))).by_image)
@@ -118,8 +119,8 @@ def _documents(path: str) -> Look:
     pdfs = [name for name in files if name.lower().endswith(".pdf")]
     archives = sum(is_archive_name(name) for name in files)
     if not pdfs and not archives:
-        raise SourceError(f"{path}: no PDF and no archive among {len(files):,} files")
-    told = f"{len(pdfs):,} PDFs" + (f", {archives:,} archives" if archives else "")
+        raise SourceError(f"{path}: no PDF and no archive among {so_many(len(files), 'file')}")
+    told = so_many(len(pdfs), "PDF") + (f", {so_many(archives, 'archive')}" if archives else "")
     return Look((told,), {}, *_by_folder(pdfs))
 
 
@@ -145,7 +146,7 @@ def _urls(path: str) -> Look:
     if not count:
         raise SourceError(f"{path}: no rows")
     at_least = "at least " if count == _ROWS else ""
-    told = (f"{at_least}{count:,} rows; columns {', '.join(urls.columns)}",)
+    told = (f"{at_least}{so_many(count, 'row')}; columns {', '.join(urls.columns)}",)
     keys = {
         "url_column": columns.url if len(urls.columns) > 1 else None,
         "text_column": _first(TEXT_NAMES, urls.columns),
@@ -170,9 +171,8 @@ def _listed(spec: SourceSpec, listed: Listed) -> Look:
     slices = list(listed.slices)
     items = sum(len(one.items) for one in slices)
     size_bytes = sum(item.size_bytes or 0 for one in slices for item in one.items)
-    told = [
-        f"revision {listed.revision}: {items:,} items in {len(slices):,} slices, {size_bytes / 1e9:.2f} GB"
-    ]
+    counts = f"{so_many(items, 'item')} in {so_many(len(slices), 'slice')}, {_size(size_bytes)}"
+    told = [f"revision {listed.revision}: {counts}"]
     left_out = Counter(str(one.reason) for one in listed.left_out)
     if left_out:
         told.append(
@@ -188,6 +188,10 @@ def _listed(spec: SourceSpec, listed: Listed) -> Look:
     if label is not None:
         return Look(tuple(told), found, *_by_column(label, _classes(features[label])))
     return Look(tuple(told), found, *_by_folder(_keys(slices)))
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 10**9 else f"{size_bytes / 1e6:,.2f} MB"
 
 
 def _keys(slices: Iterable[ListedSlice]) -> Iterator[str]:

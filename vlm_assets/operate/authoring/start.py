@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from vlm_assets.operate.authoring.quotas import FIRST, drafted
 from vlm_assets.operate.authoring.schemas import schema_line, write_schemas
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.words.layout import nfc
@@ -23,12 +24,7 @@ targets:                       # sizes in rows, by name; each smaller one is par
   1k: 1000
   # 10k: 10000
 
-quotas:                        # categories, subcategories below them; shares of siblings sum to 1 (1/3 is allowed)
-  images:
-    share: 1
-    subcategories:
-      all: {{share: 1}}
-  # documents: {{share: 0.3, subcategories: {{scans: {{share: 1, max: 500}}}}}}
+{quotas}
 
 # Where a quota cannot be met: redistribute (siblings get its rows), report (the corpus is smaller), fail.
 # Unset: rows go to siblings, and `build` ends with exit 1 and names what is short.
@@ -77,7 +73,7 @@ def write_catalog(folder: Path) -> list[Path]:
     replace_file(example, example_text().encode())
     place = folder.absolute()
     named = place.parent.name if place.name in _PLAIN_NAMES else place.name
-    text = _CORPUS.format(schema=schema_line("corpus"), name=slug(named, "corpus"))
+    text = _CORPUS.format(schema=schema_line("corpus"), name=slug(named, "corpus"), quotas=drafted({FIRST}))
     replace_file(corpus, text.encode())
     return [corpus, example]
 

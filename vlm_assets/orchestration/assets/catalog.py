@@ -10,6 +10,7 @@ from vlm_assets.installation.removed import removed_sources
 from vlm_assets.orchestration.assets.groups import LISTING_GROUP, catalog_references, owners_of
 from vlm_assets.orchestration.assets.metadata import table
 from vlm_assets.orchestration.names import CATALOG_KEY
+from vlm_assets.words.counts import so_many
 
 _REMOVED: Final = "not in the catalogue any more"
 
@@ -26,9 +27,9 @@ def catalog_asset(installed: Installation) -> dg.AssetSpec:
         kinds={"yaml"},
         owners=owners_of(installed.settings),
         description=(
-            f"Says what is built: {len(catalog.sources)} sources, {held}targets {targets}. Edit its files, then "
-            "reload the code location. Of files with faults the last good state is served, and the check `parses` "
-            "fails." + _of_removed(removed)
+            f"Says what is built: {so_many(len(catalog.sources), 'source')}, {held}targets {targets}. Edit its "
+            "files, then reload the code location. Of files with faults the last good state is served, and the check "
+            "`parses` fails." + _of_removed(removed)
         ),
         metadata={
             "dagster/uri": str(installed.catalog_dir),

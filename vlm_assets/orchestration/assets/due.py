@@ -18,6 +18,7 @@ from vlm_assets.orchestration.assets.metadata import source_state, table
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE, FAILED, dataset_key
 from vlm_assets.orchestration.run.check_events import as_event
 from vlm_assets.orchestration.run.pending import due_slices, target_states
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
@@ -26,6 +27,8 @@ _NAMED: Final = 3
 _SHOWN: Final = 50
 _LONGEST: Final = 300
 _EVENTS: Final = 1_000
+_KEYS_AT_ONCE: Final = 1_000
+"""Partition keys in one question: SQLite takes 32,766 values, and a source may have 100,000 slices due."""
 _DUE: Final = "due"
 """Name of the figure in a dataset's check."""
 
@@ -63,15 +66,12 @@ def dataset_due(
 
 def _sentence(source: str, due: Mapping[str, str], failed: Mapping[str, str]) -> str:
     if not failed:
-        return f"{_slices(len(due))} of {source} {_are(len(due))} due: {_named(due)}"
+        return f"{so_many(len(due), 'slice')} of {source} {_are(len(due))} due: {_named(due)}"
     named = _named({key: why.removeprefix(f"{source}/{key}: ") for key, why in failed.items()})
     if len(due) == 1:
         return f"1 slice of {source} is due, because it FAILED: {named}"
-    return f"{_slices(len(due))} of {source} are due, {len(failed):,} of them because they FAILED: {named}"
-
-
-def _slices(count: int) -> str:
-    return "1 slice" if count == 1 else f"{count:,} slices"
+    slices = so_many(len(due), "slice")
+    return f"{slices} of {source} are due, {len(failed):,} of them because they FAILED: {named}"
 
 
 def _are(count: int) -> str:
@@ -113,7 +113,7 @@ def _stands(target: str, *, up_to_date: bool, waiting: Mapping[str, int]) -> dg.
         number = sum(waiting.values())
         named = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
         what = "it brings" if number == 1 else "they bring"
-        due = f"{_slices(number)} {_are(number)} due ({named})"
+        due = f"{so_many(number, 'slice')} {_are(number)} due ({named})"
         told = f"{target} stands on stale data: {due}; what {what} is not in it."
     elif not up_to_date:
         told = f"{target} was built from other inputs than there are now: the next refresh builds it again."
@@ -184,14 +184,17 @@ def sealed_targets(installation: Installation) -> list[str]:
 
 def _last_failures(instance: dg.DagsterInstance, source: str, due: Mapping[str, str]) -> dict[str, str]:
     """Messages of those due slices whose last try failed; one that came out since is due no more."""
-    if not due:
+    key = dataset_key(source)
+    if not due or not instance.fetch_observations(key, limit=1).records:
         return {}
-    wanted = dg.AssetRecordsFilter(asset_key=dataset_key(source), asset_partitions=sorted(due))
     found: dict[str, str] = {}
-    for record in instance.fetch_observations(wanted, limit=_EVENTS).records:
-        event = record.asset_observation
-        if event is not None and event.partition and FAILED in event.metadata:
-            found.setdefault(event.partition, str(event.metadata[FAILED].value))
+    keys = sorted(due)
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=keys[start : start + _KEYS_AT_ONCE])
+        for record in instance.fetch_observations(wanted, limit=_EVENTS).records:
+            event = record.asset_observation
+            if event is not None and event.partition and FAILED in event.metadata:
+                found.setdefault(event.partition, str(event.metadata[FAILED].value))
     return found
 
 

@@ -5,6 +5,7 @@ Turns outcomes of the core into Dagster metadata. Decides nothing.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -35,12 +36,12 @@ _COLUMNS: Final = (
     ("extra", "string", "JSON of the other upstream columns; nullable"),
     ("id", "string", "source/slice/key, escaped"),
     ("label", "string", "raw upstream label; nullable"),
-    ("category", "string", ""),
+    ("category", "string", "of the source; a name in the quotas"),
     ("subcategory", "string", "deeper levels: street/night"),
-    ("source", "string", ""),
-    ("slice", "string", ""),
+    ("source", "string", "its name in the catalogue"),
+    ("slice", "string", "partition of the source"),
     ("origin", "string", "URL, archive member, file.pdf#page=3"),
-    ("licence", "string", ""),
+    ("licence", "string", "of the source; SPDX id"),
     ("image_facts", "list<struct>", "of each image: name, origin, sha256, dhash, sides, format, bytes"),
 )
 """The sample row for people. A test holds it against `SAMPLE_SCHEMA`, which would load pyarrow here."""
@@ -133,6 +134,11 @@ def shortened(text: str) -> str:
 def placed(path: str) -> str:
     """A path below the data root; whole, it would widen the page. The root stands with the asset (`dagster/uri`)."""
     return _BELOW_ROOT.sub("", path)
+
+
+def version_of(path: str) -> str:
+    """The name of a version's folder: a path to it is cut on an asset's overview at 1,280 pixels."""
+    return PurePath(path).name
 
 
 def _lines(told: Sequence[str]) -> str:
@@ -232,5 +238,5 @@ def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
         "data bytes": manifest.data_bytes,
         "revision": shortened(manifest.revision),
         "content hash": shortened(manifest.content_hash),
-        "path": placed(path),
+        "version": version_of(path),
     }

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from vlm_assets.orchestration.assets.metadata import column_schema, counted, placed, shortened, table
+from vlm_assets.orchestration.assets.metadata import column_schema, counted, shortened, table, version_of
+from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.allocation.certificate import Certificate, NodeGrant, SourceTotal
@@ -37,7 +38,7 @@ def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:
         **_benchmarks(grants),
         "inputs hash": shortened(manifest.inputs_hash),
         "kept": "inputs unchanged: the plan in force was kept" if outcome.reused else "new plan",
-        "path": placed(str(outcome.path)),
+        "version": version_of(str(outcome.path)),
     }
 
 
@@ -131,7 +132,7 @@ def corpus_metadata(
         "shards written": shards_written,
         "mean fill of a shard": round(manifest.mean_fill, 3),
         "data bytes": manifest.data_bytes,
-        "path below the data root": placed(str(link.resolve())),
+        "version": version_of(str(link.resolve())),
         "root hash": shortened(manifest.root_hash),
         "rows hash": shortened(manifest.rows_hash),
         "inputs hash": shortened(manifest.inputs_hash),
@@ -145,7 +146,8 @@ _MOST_TOLD = 900
 
 def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
     """What the corpus holds of what was asked for, and what it lacks."""
-    head = f"**{manifest.rows:,} rows** of {manifest.target_rows:,} asked for, from {len(manifest.sources)} sources."
+    head = f"**{manifest.rows:,} rows** of {manifest.target_rows:,} asked for, from "
+    head += f"{so_many(len(manifest.sources), 'source')}."
     if manifest.holes:
         head += f" {manifest.holes:,} were taken down since the plan."
     lines = [f"- {line.strip()}" for line in outcome.told] or ["Every quota is met."]

@@ -5,7 +5,7 @@ import dagster as dg
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.logs import logging_where
 from vlm_assets.orchestration.assets.groups import LINE_GROUP, catalog_references, owners_of
-from vlm_assets.orchestration.assets.metadata import placed
+from vlm_assets.orchestration.assets.metadata import version_of
 from vlm_assets.orchestration.assets.metadata_line import card_tables, rights_table, terms_table
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import CORPUS_KEY, REPORT_KEY
@@ -56,8 +56,8 @@ def report_asset(installed: Installation) -> dg.AssetsDefinition:
                 "takedowns": papers.figures["takedowns"]["in_plan"] + papers.figures["takedowns"]["since"],
                 "card": dg.MetadataValue.md(text),
                 "figures": papers.figures,
-                "path": placed(str(papers.card)),
-                "report": placed(str(papers.report)),
+                "version": version_of(str(papers.card.parent)),
+                "papers": f"{papers.card.name}, {papers.report.name} in its folder",
             }
         )
 

@@ -83,7 +83,8 @@ def materialize_slices(
     if failures:
         told = "\n".join(f"{key}: {message}" for key, message in failures.items())
         raise dg.Failure(
-            f"{len(failures)} of {len(keys)} slices of {spec.name} failed; the others are committed.\n{told}",
+            f"{len(failures)} of {len(keys)} slices of {spec.name} failed"
+            f"{'; the others are committed' if len(failures) < len(keys) else ''}.\n{told}",
             metadata={FAILED_SLICES: dg.MetadataValue.json(failures)},
             allow_retries=False,
         )

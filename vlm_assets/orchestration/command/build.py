@@ -57,6 +57,7 @@ from vlm_assets.orchestration.run.pending import (
     target_states,
 )
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 
 if TYPE_CHECKING:
@@ -124,8 +125,14 @@ class _Build:
                 wishes += self.slice_wishes(spec, set(due))
         if wishes:
             self.run(wishes)
+        elif unlisted := [one.name for one in self.sources if one.active and not self.is_listed(one)]:
+            self.say(f"Nothing to fetch is known of what was never listed: {', '.join(unlisted)}")
         else:
             self.say("Every slice is up to date")
+
+    def is_listed(self, spec: SourceSpec) -> bool:
+        """Whether a listing of a source is in force."""
+        return self.installation.root.listing(spec.name).is_file()
 
     def annotate(self) -> None:
         """Annotates what is not fresh of these sources; says nothing where the catalogue names no annotations."""
@@ -141,7 +148,7 @@ class _Build:
             order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
             ranges, due = annotation_ranges(self.installation, spec, order)
             if ranges:
-                self.say(f"Annotating {spec.name}: {due} slice{'s' if due > 1 else ''}")
+                self.say(f"Annotating {spec.name}: {so_many(due, 'slice')}")
             for first, last in ranges:
                 tags = self.tags({SOURCE_TAG: spec.name, RANGE_START_TAG: first, RANGE_END_TAG: last})
                 keys = tuple(annotation_key(name, spec.name) for name in names)
@@ -277,12 +284,14 @@ def run_build(
         if history_lost(installation, instance):
             done = reconcile(installation, instance)
             console.print(
-                f"{home} knew nothing of what lies on disk: {done.partitions} partition keys and "
-                f"{done.materializations} materializations are given back to it",
+                f"{home} knew nothing of what lies on disk: {so_many(done.partitions, 'partition key')} and "
+                f"{so_many(done.materializations, 'materialization')} are given back to it",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
         if is_local(instance) and (lost := fail_lost_runs(instance)):
-            console.print(f"{len(lost)} runs had no process any more, and are marked as failed", markup=False)
+            console.print(
+                f"{so_many(len(lost), 'run')} had no process any more: marked as failed", markup=False
+            )
         runner: Runner
         if queued:
             console.print("A daemon is at work: the runs are queued. Ctrl-C leaves them to it.")

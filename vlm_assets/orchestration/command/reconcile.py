@@ -3,7 +3,7 @@
 Reads the data root, writes events; touches no data. Run again, it adds only what is missing or has changed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -16,6 +16,8 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
+from vlm_assets.installation.removed import slice_names
+from vlm_assets.operate.bars import shown_steps
 from vlm_assets.operate.outcome import target_outcome
 from vlm_assets.orchestration.assets.annotation import annotation_event, annotations_of
 from vlm_assets.orchestration.assets.listing import register_slices
@@ -46,15 +48,23 @@ class Reconciled:
     materializations: int
 
 
-def reconcile(installation: Installation, instance: dg.DagsterInstance) -> Reconciled:
+def reconcile(
+    installation: Installation,
+    instance: dg.DagsterInstance,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,  # noqa: ARG005 - does nothing
+) -> Reconciled:
     """Registers the partition keys of all listings, and reports what is committed where the instance differs.
 
-    The newest materialization of each partition then has the data version of what lies on disk.
+    The newest materialization of each partition then has the data version of what lies on disk. `progress` is told
+    of each that is looked at.
     """
     partitions = events = 0
     for source in (spec.name for spec in installation.catalog.fetched):
         partitions += _register(installation, instance, source)
-    for event in _on_disk(installation):
+    total = sum(len(slice_names(installation, spec.name)) for spec in installation.catalog.sources)
+    for number, event in enumerate(_on_disk(installation)):
+        name = "/".join((*event.asset_key.path, *([event.partition] if event.partition else [])))
+        progress(name, number, max(total, number + 1))
         if _version_known(instance, event) != (event.tags or {}).get(DATA_VERSION_TAG):
             instance.report_runless_asset_event(event)
             events += 1
@@ -78,8 +88,8 @@ def history_lost(installation: Installation, instance: dg.DagsterInstance) -> bo
 def reconcile_here(installation: Installation, console: Console) -> Reconciled:
     """`reconcile` on the instance of this DAGSTER_HOME, which is made where it is missing."""
     dagster_home(installation, console)
-    with dg.DagsterInstance.get() as instance:
-        return reconcile(installation, instance)
+    with dg.DagsterInstance.get() as instance, shown_steps("reconcile") as progress:
+        return reconcile(installation, instance, progress)
 
 
 def _register(installation: Installation, instance: dg.DagsterInstance, source: str) -> int:

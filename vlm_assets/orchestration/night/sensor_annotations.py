@@ -22,6 +22,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.night.sensor_facts import fault_words, result, sensor_status, unfinished
 from vlm_assets.orchestration.run.pending import annotation_ranges, annotations_state
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import VlmAssetsError
 
 DUE_ANNOTATIONS: Final = "due_annotations"
@@ -108,4 +109,9 @@ def _requests(
         )
         for first, last in ranges
     ]
-    return requests, f"{due} slices to annotate in {len(ranges)} runs" if due else "every annotation is fresh"
+    return (
+        requests,
+        f"{so_many(due, 'slice')} to annotate in {so_many(len(ranges), 'run')}"
+        if due
+        else "every annotation is fresh",
+    )

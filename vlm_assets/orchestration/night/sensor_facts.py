@@ -22,6 +22,7 @@ from vlm_assets.orchestration.night.jobs import CORPUS_JOB, LISTINGS_JOB
 from vlm_assets.orchestration.run.budgets import night_of
 from vlm_assets.orchestration.run.service import faults_of
 from vlm_assets.settings import Settings
+from vlm_assets.words.counts import so_many
 
 UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED,
@@ -41,7 +42,9 @@ def fault_words(installation: Installation) -> list[str]:
     """What is wrong with the catalogue's files, while a service works on an older snapshot."""
     faults = faults_of(installation)
     return (
-        [f"the catalogue has {len(faults)} faults, working with the last good one; first: {faults[0]}"]
+        [
+            f"the catalogue has {so_many(len(faults), 'fault')}, working with the last good one; first: {faults[0]}"
+        ]
         if faults
         else []
     )

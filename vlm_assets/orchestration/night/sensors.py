@@ -48,6 +48,7 @@ from vlm_assets.orchestration.night.sensor_facts import (
 )
 from vlm_assets.orchestration.run.budgets import budget_of, spent_words
 from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
 
 CHANGED_SLICES: Final = "changed_slices"
@@ -138,7 +139,7 @@ class _Look:
         """Of a listing that was seen to before: that its night's budget had no room for everything."""
         spent = spent_words(self.installation, spec, self._night(spec))
         due = due_slices(self.installation, spec, now=time.time()) if spent else {}
-        return f"{spent}; {len(due)} slices stay due for the next night" if due else ""
+        return f"{spent}; {_stay_due(due)} for the next night" if due else ""
 
     def requests(self, spec: SourceSpec) -> tuple[list[dg.RunRequest], str]:
         """Runs over the due slices, and the decision in words."""
@@ -147,7 +148,7 @@ class _Look:
             return [], "listed, every slice is committed"
         night = self._night(spec)
         if spent := spent_words(self.installation, spec, night):
-            return [], f"{spent}; {len(due)} slices stay due for the next night"
+            return [], f"{spent}; {_stay_due(due)} for the next night"
         order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
         runs = slice_runs(order, set(due), self.installation.settings.slices_per_run)
         tags = {SOURCE_TAG: spec.name, CATALOG_TAG: self.installation.catalog.hash[:12]}
@@ -158,7 +159,11 @@ class _Look:
             for number, run in enumerate(runs)
         ]
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(due.values()).items()))
-        return requests, f"{len(due)} slices due ({reasons}) in {len(runs)} runs"
+        return requests, f"{so_many(len(due), 'slice')} due ({reasons}) in {so_many(len(runs), 'run')}"
+
+
+def _stay_due(due: Mapping[str, object]) -> str:
+    return f"{so_many(len(due), 'slice')} {'stays' if len(due) == 1 else 'stay'} due"
 
 
 def _request(source: str, run: SliceRun, run_key: str, tags: dict[str, str]) -> dg.RunRequest:

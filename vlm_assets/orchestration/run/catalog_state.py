@@ -13,10 +13,11 @@ import dagster as dg
 
 from vlm_assets.orchestration.names import CATALOG_KEY, PARSES
 from vlm_assets.orchestration.run.check_events import as_event
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Problem
 
 _SHOWN: Final = 20
-_NOTE: Final = "catalog_faults"
+_NOTE: Final = "catalog_told"
 
 
 def catalog_result(
@@ -25,8 +26,8 @@ def catalog_result(
     """An error where the files have faults; a warning where they say something else than is served (`found`)."""
     if faults:
         told = (
-            f"The catalogue has {len(faults)} faults; the last good one ({served[:12]}) is served "
-            f"until they are mended. First: {faults[0]}"
+            f"The catalogue has {so_many(len(faults), 'fault')}; the last good one ({served[:12]}) is served "
+            f"until {'it is' if len(faults) == 1 else 'they are'} mended. First: {faults[0]}"
         )
     elif found is not None and found != served:
         told = f"The files ({found[:12]}) are not what is served ({served[:12]}): reload the code location."
@@ -44,18 +45,16 @@ def catalog_result(
 
 
 def report_catalog(notes: Path, faults: Sequence[Problem], served: str) -> None:
-    """Tells the instance when the files began to have faults, and when these were mended; else nothing.
+    """Tells the instance of faults, and of each other catalogue that is served without any; else nothing.
 
-    A note beside those of the services keeps which it was. Without a DAGSTER_HOME there is nobody to tell.
+    A note beside those of the services keeps what was told last. Without a DAGSTER_HOME there is nobody to tell.
     """
     note = notes / _NOTE
-    if not os.environ.get("DAGSTER_HOME") or not (faults or note.exists()):
+    told_last = note.read_text("utf-8") if note.is_file() else ""
+    if not os.environ.get("DAGSTER_HOME") or (told_last == served and not faults):
         return
     event = as_event(catalog_result(faults, served))
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(event)
-    if faults:
-        notes.mkdir(parents=True, exist_ok=True)
-        note.touch()
-    else:
-        note.unlink(missing_ok=True)
+    notes.mkdir(parents=True, exist_ok=True)
+    note.write_text("" if faults else served, "utf-8")

@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from vlm_assets.cli import app
 from vlm_assets.installation.load import catalog_problems, load_catalog, parse_catalog
-from vlm_assets.operate.authoring.entries import FILL_IN, scalar
+from vlm_assets.operate.authoring.quotas import FILL_IN
+from vlm_assets.operate.authoring.scalars import scalar
 from vlm_assets.operate.authoring.schemas import (
     benchmarks_schema,
     corpus_schema,
@@ -113,9 +114,67 @@ def test_a_source_is_looked_at_and_its_entry_fits(catalog, tmp_path, kind, make,
     assert expected.items() <= entry_of(catalog, name).items()
     assert not (catalog / "sources/example.yaml").exists()
     jsonschema.validate({"sources": [entry_of(catalog, name)]}, sources_schema())
-    told = "corpus.yaml lacks a quota" in result.output
-    assert told == ("--category" in words)
-    assert bool(catalog_problems(catalog)) == told
+    assert "quotas are equal shares of all sources until you edit them" in result.output
+    assert catalog_problems(catalog) == []
+
+
+def add_each(base: Path, *words: str) -> list[str]:
+    """Output of `add` for one folder of pictures a word or path, `category/subcategory`."""
+    told = []
+    for number, word in enumerate(words):
+        category, _, subcategory = word.partition("/")
+        place = str(fill(base / f"{base.name}{number}", 1, start=number))
+        chosen = ["--subcategory", subcategory] if subcategory else []
+        result = call("add", "client_folder", place, "--category", category, *chosen)
+        assert result.exit_code == 0, result.output
+        told.append(result.output)
+    return told
+
+
+def quotas_of(catalog: Path) -> dict[str, object]:
+    return dict(yaml.safe_load((catalog / "corpus.yaml").read_text("utf-8"))["quotas"])
+
+
+def test_until_somebody_edits_them_quotas_are_equal_shares_of_all_sources(catalog, tmp_path):
+    add_each(tmp_path, "photos/street/night", "photos/web", "scans", "no")
+    assert catalog_problems(catalog) == []
+    street = {"share": "1/2", "subcategories": {"night": {"share": 1}}}
+    assert quotas_of(catalog) == {
+        "no": {"share": "1/3", "subcategories": {"all": {"share": 1}}},
+        "photos": {"share": "1/3", "subcategories": {"street": street, "web": {"share": "1/2"}}},
+        "scans": {"share": "1/3", "subcategories": {"all": {"share": 1}}},
+    }
+    text = (catalog / "corpus.yaml").read_text("utf-8")
+    (catalog / "corpus.yaml").write_text(text.replace("seed: 20260115", "seed: 7"), "utf-8")
+    add_each(tmp_path / "more", "maps")
+    assert quotas_of(catalog).keys() == {"maps", "no", "photos", "scans"}
+    assert "seed: 7" in (catalog / "corpus.yaml").read_text("utf-8")
+
+
+def edit(catalog: Path, old: str, new: str) -> None:
+    """Another text in `corpus.yaml`."""
+    text = (catalog / "corpus.yaml").read_text("utf-8")
+    assert old in text
+    (catalog / "corpus.yaml").write_text(text.replace(old, new), "utf-8")
+
+
+def test_edited_quotas_stay_and_each_source_tells_its_own_alone(catalog, tmp_path):
+    add_each(tmp_path, "photos/street")
+    edit(catalog, "street: {share: 1}", "street: {share: 1, max: 9}")
+    before = quotas_of(catalog)
+    first, second = add_each(tmp_path / "more", "photos/web", "maps/old")
+    assert quotas_of(catalog) == before
+    assert "under quotas.photos.subcategories:\n    web: {share: 1}" in first
+    assert "under quotas:\n    maps: {share: 1, subcategories: {old: {share: 1}}}" in second
+    assert "to do" not in first
+    assert second.endswith("1 is to do from before: vlm-assets check\n")
+    assert "web" not in second
+
+
+def test_a_leaf_that_is_also_a_node_is_told_instead(catalog, tmp_path):
+    (_, second) = add_each(tmp_path, "photos/street", "photos/street/night")
+    assert "corpus.yaml lacks a quota for it, under quotas.photos.subcategories:" in second
+    assert quotas_of(catalog) == {"photos": {"share": 1, "subcategories": {"street": {"share": 1}}}}
 
 
 def test_a_benchmark_is_added_with_what_was_said(catalog, tmp_path):
@@ -132,8 +191,7 @@ def test_a_benchmark_is_added_with_what_was_said(catalog, tmp_path):
 
 
 def test_labels_that_fit_no_subcategory_are_left_to_fill_in(catalog, tmp_path):
-    corpus = catalog / "corpus.yaml"
-    corpus.write_text(corpus.read_text("utf-8").replace("all:", "night:"), "utf-8")
+    edit(catalog, "all: {share: 1}", "night: {share: 1, max: 9}")
     assert call("add", "client_folder", photos(tmp_path / "place")).exit_code == 0
     rule = entry_of(catalog, "place")["subcategory_from"]
     assert rule == {"folder": 1, "map": {"day": FILL_IN, "night": "night"}}

@@ -226,7 +226,7 @@ def test_a_restore_that_hears_of_a_takedown_carries_it_out_here(
     restore(late)
     assert files_with(other.base / "data", image)
     assert finish_restored(late.model_copy(update={"catalog": tmp_path / "none"})) == 1
-    assert "1 takedowns of other machines are not carried out" in capsys.readouterr().err
+    assert "1 takedown of other machines not carried out" in capsys.readouterr().err
     assert finish_restored(late) == 0
     assert files_with(other.base / "data", image) == []
     assert finish_restored(late) == 0
