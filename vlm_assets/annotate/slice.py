@@ -11,14 +11,14 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.annotate.computing import Computed, Seen, computed, identity_of
+from vlm_assets.annotate.computing import Seen, compute, identity_of
 from vlm_assets.annotate.content import SliceContent, keys_of
 from vlm_assets.annotate.files import Annotation, Header, read_annotation, write_annotation
 from vlm_assets.annotate.imports import Scores, imported_table
 from vlm_assets.annotate.pool import AnnotatorPool
 from vlm_assets.annotate.reuse import Places, joined, kept_places, reusable, with_keys
+from vlm_assets.annotate.said import Said
 from vlm_assets.annotate.under_way import UnderWay, drop
-from vlm_assets.annotate.values import table_of
 from vlm_assets.annotate.wanted import Wanted, filed_schema
 from vlm_assets.annotators.protocol import Reads
 from vlm_assets.annotators.registry import annotator_of
@@ -217,37 +217,32 @@ class _Making:
             self.failed[one.name] = str(error)
 
     def _compute(self, reads: Reads, due: Sequence[_Due], *, force: bool) -> None:
-        rows = {one.wanted.name: (one.places < 0) & ~self._content.gone for one in due}
-        identity = identity_of(self._content, reads, [(one.wanted, rows[one.wanted.name]) for one in due])
+        content = self._content
+        said = [Said(one.wanted, reads, content, (one.places < 0) & ~content.gone) for one in due]
         folder = self._folder / reads
         try:
-            with UnderWay(folder, identity, forced=force) as under_way:
-                found = computed(self._pool, self._content, reads, rows, under_way, self._note_seen)
+            with UnderWay(folder, identity_of(content, reads, said), forced=force) as under_way:
+                absent = compute(self._pool, content, reads, said, under_way, self._note_seen)
         except WorkerError as error:  # of the machine: what is done stays
-            self.failed |= dict.fromkeys(rows, str(error))
+            self.failed |= {one.wanted.name: str(error) for one in due}
             self._unfinished = True
             return
         except AnnotationError as error:
-            self.failed |= dict.fromkeys(rows, str(error))
-            drop(folder)
+            self.failed |= {one.wanted.name: str(error) for one in due}
             return
-        for one in due:
-            try:
-                self._commit(one, found)
-            except AnnotationError as error:
-                self.failed[one.wanted.name] = str(error)
+        for one, of_one in zip(due, said, strict=True):
+            if of_one.fault:
+                self.failed[one.wanted.name] = of_one.fault
+            else:
+                self._commit(one, of_one, absent if reads is Reads.IMAGES else frozenset())
 
-    def _commit(self, one: _Due, found: Computed) -> None:
-        name, content = one.wanted.name, self._content
-        rows = np.flatnonzero(one.places < 0)
-        ids = content.ids.take(pa.array(rows)).to_pylist()
-        made = table_of(name, filed_schema(one.wanted.spec), ids, found.of(name, rows.tolist()))
-        withheld = content.gone.copy()
-        withheld[sorted(found.broken[name])] = True
-        if found.reads is Reads.IMAGES:
-            withheld[sorted(found.absent)] = True
-        table = joined(content.ids, one.older, one.places, made)
-        self.done[name] = self._write(one.wanted, table, found.failed[name], with_keys(one.keys, withheld))
+    def _commit(self, one: _Due, said: Said, absent: frozenset[int]) -> None:
+        withheld = self._content.gone.copy()
+        withheld[sorted(said.broken | absent)] = True
+        table = joined(self._content.ids, one.older, one.places, said.table())
+        self.done[one.wanted.name] = self._write(
+            one.wanted, table, said.failed, with_keys(one.keys, withheld)
+        )
 
     def _note_seen(self, count: int) -> None:
         with self._count:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from vlm_assets.annotate import computing
+from vlm_assets.annotate import computing, said
 from vlm_assets.annotate import slice as module
 from vlm_assets.annotate.costs import annotation_forecasts
 from vlm_assets.annotate.files import read_annotation, write_annotation
@@ -97,6 +97,7 @@ def place(made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("in", "data", "catalog"):
         shutil.copytree(base / name, tmp_path / name, symlinks=True)
     monkeypatch.setattr(computing, "_AT_ONCE", {Reads.IMAGES: 2, Reads.TEXT: 2})
+    monkeypatch.setattr(said, "_RECORDS_AT_ONCE", 3)
     here = Place(_installed(tmp_path), tmp_path / "seen")
     numbers = {picture(number): number for number in range(30)}
     note(monkeypatch, here.seen, Blur, lambda one: f"picture{numbers[one.data]}")
