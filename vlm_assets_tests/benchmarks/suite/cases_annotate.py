@@ -1,7 +1,8 @@
 """How sharp images are and which language words are in, beside OpenCV and fastText called directly.
 
-Data-Juicer, which users would take, has no operator of sharpness, and its operator of languages is a call of
-fastText: the peer is what lies inside, in as many processes, without what Data-Juicer puts around it.
+Data-Juicer 1.6, which users would take, has no operator of sharpness, and its operator of languages, a call of
+fastText, installs Ray and PyTorch by itself where it runs, which are gigabytes: the peer is what lies inside, in as
+many processes, without what Data-Juicer puts around it.
 """
 
 import shutil
