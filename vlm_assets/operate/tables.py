@@ -216,12 +216,12 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
         table(
             f"What a build of {plan.target} would fetch",
             ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows",
-             "#upstream", "#items", "left out", "problem"],
+             "#upstream", "#items", "left out"],
             [
                 (
                     s.name, s.kind, s.slices, s.due, _buckets(s.buckets), s.requests,
                     size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows,
-                    _counted(s.upstream), s.items, reasons(s.left_out), s.problem,
+                    _counted(s.upstream), s.items, reasons(s.left_out),
                 )
                 for s in (*plan.sources, *plan.benchmarks)
             ],
@@ -262,6 +262,10 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     show_annotation_costs(console, plan.annotations)
     for told in plan.unannotated:
         console.print(told, markup=False, soft_wrap=True)
+    for told in plan.problems:
+        console.print(
+            f"NOT LISTED, and what it would give is not in here: {told}", markup=False, soft_wrap=True
+        )
     if plan.disk_needed_bytes > plan.disk_free_bytes:
         console.print("[bold red]There is not enough room on this volume.")
 

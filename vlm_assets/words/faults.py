@@ -74,6 +74,15 @@ def _is_secret(model: type[BaseModel], path: Sequence[str]) -> bool:
     return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
+_FORMS: Final = {
+    "^[a-z0-9_]+$": "lower-case letters without marks, digits and _",
+    "^[a-z]{2,3}$": "the code of a language, as tr",
+    r"^[\w.-]+/[\w.-]+$": "owner/name",
+    r"^[\w-]+/[\w-]+(/versions/[1-9]\d*)?$": "owner/dataset or owner/dataset/versions/1",
+}
+"""What patterns of the catalogue ask for, in words."""
+
+
 def _expected(kind: str, details: Mapping[str, Any], value: Any) -> str:
     got = f", got {_shown(value)}"
     if kind in _WANTED:
@@ -92,7 +101,8 @@ def _expected(kind: str, details: Mapping[str, Any], value: Any) -> str:
             bound = next(iter(details.values()))
             return f"expected {signs.get(kind, 'less than')} {bound}{got}"
         case "string_pattern_mismatch":
-            return f"expected text of the form {details['pattern']}{got}"
+            pattern = str(details["pattern"])
+            return f"expected {_FORMS.get(pattern, f'text of the form {pattern}')}{got}"
         case "string_too_long" | "too_long":
             return f"too long, at most {details['max_length']}{got}"
         case "string_too_short" | "too_short":

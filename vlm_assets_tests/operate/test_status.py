@@ -92,6 +92,16 @@ def test_a_plan_whose_inputs_are_those_of_now_is_shown_and_not_made_anew(
         forecast(fetched, "1k")
 
 
+def test_a_plan_ends_with_what_could_not_be_listed(tmp_path: Path) -> None:
+    plan = forecast(install(tmp_path, {**STREET, "path": tmp_path / "none"}), "10")
+    out = StringIO()
+    show_forecast(Console(file=out, width=220), plan)
+    assert out.getvalue().splitlines()[-1] == (
+        "NOT LISTED, and what it would give is not in here: street: source street: "
+        f"{tmp_path}/none is not a folder; is the volume mounted?"
+    )
+
+
 def test_a_plan_before_the_first_fetch_books_no_label_and_tells_its_age(tmp_path: Path) -> None:
     for number, name in enumerate(("a", "b")):
         fill(tmp_path / "in" / name, 2, start=10 * number)
