@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -42,6 +42,7 @@ from vlm_assets.words.manifest import Listing, SliceManifest
 GP3_BASE_BYTES_PER_S = 125_000_000
 """Throughput of an EBS gp3 volume as it comes; the disk's part of the hours is counted with it."""
 _UNSEEN = "labels not known yet"
+_PACKED = "records of its files not counted yet"
 ASSUMED_IMAGE_BYTES = 100_000
 """Where upstream tells no size."""
 
@@ -66,6 +67,8 @@ class SourceForecast(BaseModel):
     left_out: dict[str, int] = {}
     """By reason, at the listing and in the slices that are committed."""
     left_out_examples: list[str] = []
+    packed: int = 0
+    """Items never fetched that hold many records: each stands for one row here."""
     unknown_labels: int = 0
     """Items never fetched, of sources whose labels decide the subcategory: booked on none."""
     listing_days: float | None = None
@@ -141,7 +144,8 @@ def forecast(
     asked = [*sources, *benchmarks]
     supply = gather_supply(installation)
     exact = not any(one.due or one.problem for one in asked) and not supply.unannotated
-    unknown = {one.name for one in sources if one.unknown_labels}
+    unknown = {one.name: _PACKED for one in sources if one.packed}
+    unknown |= {one.name: _UNSEEN for one in sources if one.unknown_labels}
     nodes = (
         _exact_nodes(installation, target, supply)
         if exact
@@ -205,6 +209,7 @@ def _forecast_source(
                 supply[subcategory] += rows
         else:
             result.rows += listed.items
+            result.packed += listed.items if listed.container else 0
             if spec.subcategory is not None:
                 supply[spec.subcategory] += listed.items
             else:
@@ -305,13 +310,14 @@ def _estimated_nodes(
     installation: Installation,
     target: str,
     supplies: Mapping[str, Mapping[str, int]],
-    unknown: Collection[str],
+    unknown: Mapping[str, str],
 ) -> list[NodeForecast]:
     """Grants with item counts as supplies: before dedup, rejects and what containers hold.
 
-    `unknown`: sources with items whose labels nobody has seen; where their categories fall short, that is the cause.
+    `unknown`: what nobody has seen of a source; where its category falls short, that is the cause.
     """
-    waiting = {spec.category for spec in installation.catalog.sources if spec.name in unknown}
+    sources = [spec for spec in installation.catalog.sources if spec.name in unknown]
+    waiting = {spec.category: unknown[spec.name] for spec in sources}
     corpus = installation.catalog.corpus
     leaves = corpus.leaves()
     cells = [
@@ -327,7 +333,7 @@ def _estimated_nodes(
         NodeForecast(
             path="/".join(node.path), asked=asked[node.path], supply=node.supply, granted=granted[node.path],
             shortfall=max(asked[node.path] - granted[node.path], 0),
-            cause=_UNSEEN if node.path[0] in waiting and granted[node.path] < asked[node.path] else "",
+            cause=waiting.get(node.path[0], "") if granted[node.path] < asked[node.path] else "",
         )
         for node in root.walk()
         if node.path

@@ -250,6 +250,9 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
             f"{size(plan.range_bytes)} of slices that are not on the disk of the machine that writes the shards"
         )
     for one in plan.sources:
+        if one.packed:
+            told = f"{one.name}: what is in its files is counted when they are fetched; each stands for one row here"
+            console.print(told, markup=False, soft_wrap=True)
         if one.unknown_labels:
             items = so_many(one.unknown_labels, "item")
             told = f"{one.name}: {items} on no quota: their labels are known when they are fetched"

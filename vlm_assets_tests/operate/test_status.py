@@ -92,6 +92,20 @@ def test_a_plan_whose_inputs_are_those_of_now_is_shown_and_not_made_anew(
         forecast(fetched, "1k")
 
 
+def test_a_plan_of_files_that_hold_many_records_says_that_these_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.zip").write_bytes(zip_of([("a.jpg", picture(7)), ("b.jpg", picture(8))]))
+    installation = install(tmp_path, {**STREET, "path": tmp_path / "in"})
+    plan = forecast(installation, "10")
+    assert plan.sources[0].packed == 1
+    assert {one.cause for one in plan.nodes} == {"records of its files not counted yet"}
+    out = StringIO()
+    show_forecast(Console(file=out, width=220), plan)
+    assert "street: what is in its files is counted when they are fetched" in out.getvalue()
+    ingest(installation)
+    assert forecast(installation, "10").sources[0].packed == 0
+
+
 def test_a_plan_ends_with_what_could_not_be_listed(tmp_path: Path) -> None:
     plan = forecast(install(tmp_path, {**STREET, "path": tmp_path / "none"}), "10")
     out = StringIO()

@@ -24,6 +24,7 @@ from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.orchestration.run.progress import ProgressLines
 from vlm_assets.orchestration.run.resources import ProgressSink
 from vlm_assets.remote.line import line_remote
+from vlm_assets.words.counts import so_many
 
 Bundle = tuple[str, list[str]]
 """(staging folder, bits of shards): all that their writer needs."""
@@ -89,7 +90,7 @@ def write_shards(
     remote, bits = line_remote(installation), frozenset(shards[1])
     staging = remote.staging_here(context.partition_key, Path(shards[0]))
     rows = sum(shard.rows for shard in pending_shards(staging) if shard.bits in bits)
-    name = f"{context.partition_key}: {len(bits)} shards"
+    name = f"{context.partition_key}: {so_many(len(bits), 'shard')}"
     lines, told = ProgressLines(name, rows, context.log.info), BuildProgress()
 
     def on_progress(now: BuildProgress) -> None:

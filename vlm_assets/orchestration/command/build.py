@@ -231,7 +231,10 @@ class _Build:
         """Whether the last audit of a target found nothing of severity error; tells what it found."""
         audit = last_audit(self.instance, target)
         if audit.warnings:
-            self.say(f"{target}: for a person to look at: {', '.join(audit.warnings)}")
+            self.say(
+                f"{target}: for a person to look at: {', '.join(audit.warnings)}; see: vlm-assets audit "
+                f"--target {target}"
+            )
         if audit.failed:
             self.say(
                 f"{target}: findings: {', '.join(audit.failed)}; see: vlm-assets audit --target {target}"
