@@ -7,7 +7,7 @@ Numbers are doubles; what is not a number, and what is divided by zero, is missi
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -199,6 +199,7 @@ class Evaluation:
         return pa.array(found, mask=np.isnan(found))
 
 
+@lru_cache(maxsize=1024, typed=True)
 def _constant(value: Any) -> pa.Scalar:
     if isinstance(value, str):
         return pa.scalar(nfc(value))

@@ -90,7 +90,11 @@ def _null_type(kind: ColumnKind) -> pa.DataType:
 def _read(values: SliceValues, rows: int, kinds: Mapping[str, ColumnKind]) -> dict[str, pa.Array]:
     path = values.path
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        # Opened here: to look up which file system a path is on takes longer than to open it.
+        with (
+            pa.OSFile(str(path)) as source,
+            pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file,
+        ):
             header = Header.model_validate_json((file.schema_arrow.metadata or {}).get(HEADER_KEY, b""))
             table = file.read(columns=list(kinds), use_threads=False)
         table.validate(full=True)
