@@ -1,5 +1,6 @@
 """For all tests. Properties are judged by what holds, never by how long a busy machine took to find out."""
 
+import gc
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of few tests first: they hold the long ones, and no worker should end alone with one."""
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: tests[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What all the modules loaded is never garbage: each look at it takes a quarter of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

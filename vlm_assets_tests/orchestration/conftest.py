@@ -4,7 +4,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from vlm_assets_tests.orchestration.kept_engines import keep_engines
 from vlm_assets_tests.orchestration.kit import instance_in
+
+keep_engines()
 
 
 @pytest.fixture(scope="session")
