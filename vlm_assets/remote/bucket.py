@@ -20,6 +20,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vlm_assets.remote.direct import DirectParts
+from vlm_assets.remote.faults import broken_connections
 from vlm_assets.remote.names import RemoteAddress
 from vlm_assets.remote.pace import Pace
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError
@@ -74,6 +76,7 @@ class Bucket:
         self.concurrency = concurrency
         self.pace = Pace(bytes_per_s)
         self._client = client
+        self._direct = DirectParts(client)
         self._counted: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -120,22 +123,26 @@ class Bucket:
         Raises:
             RemoteError: there is none, or it has another size.
         """
+        wanted = f"bytes {begin}-{end - 1}/{size_bytes}"
+        where = f"get_object {self.address} {key} [{begin}:{end}]"
 
-        def read() -> bytes:
+        def read() -> tuple[bytes, str]:
             answer = self._client.get_object(
                 Bucket=self.address.bucket, Key=self.full_key(key), Range=f"bytes={begin}-{end - 1}"
             )
+            found = str(answer.get("ContentRange", f"/{answer['ContentLength']}"))
             with closing(answer["Body"]) as body:
-                if answer.get("ContentRange") != f"bytes {begin}-{end - 1}/{size_bytes}":
-                    found = str(answer.get("ContentRange", answer["ContentLength"])).rpartition("/")[2]
-                    raise RemoteError(f"{where}: the object has {found} bytes, expected {size_bytes}")
-                data: bytes = body.read()
-            return data
+                return (body.read() if found == wanted else b""), found
 
         with self._lock:
             self._counted["get_object"] += 1
-        where = f"get_object {self.address} {key} [{begin}:{end}]"
-        part: bytes = retried(read, where)
+        direct = self._direct.get(self.address.bucket, self.full_key(key), begin, end)
+        part, found = direct or retried(read, where)
+        if found != wanted:
+            told = found.rpartition("/")[2]
+            raise RemoteError(f"{where}: the object has {told} bytes, expected {size_bytes}")
+        if len(part) != end - begin:
+            raise RemoteError(f"{where}: {len(part)} bytes came")
         self.pace.wait(len(part))
         return part
 
@@ -270,15 +277,6 @@ def retried(ask: Callable[[], Any], where: str) -> Any:
     raise RemoteError(f"{where}: not tried")
 
 
-def broken_connections() -> tuple[type[Exception], ...]:
-    """What a broken or cut connection raises, from botocore and from below it."""
-    from botocore.exceptions import ConnectionError as BotoConnectionError  # noqa: PLC0415 - half a second, where a remote is asked
-    from botocore.exceptions import HTTPClientError, IncompleteReadError  # noqa: PLC0415 - half a second, where a remote is asked
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - half a second, where a remote is asked
-
-    return HTTPClientError, IncompleteReadError, BotoConnectionError, HTTPError, ConnectionError
-
-
 def _passes(error: Any) -> bool:
     code, status = _code(error), _status(error)
     return status >= 500 or status == 429 or code in _CONFLICT or code in {"SlowDown", "RequestTimeout"}
@@ -354,6 +352,7 @@ def s3_client(endpoint: str | None, concurrency: int, *, attempts: int = 5) -> A
         read_timeout=60,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        signature_version="s3v4",
         s3={"payload_signing_enabled": False, "addressing_style": "path" if endpoint else "auto"},
         user_agent_extra="vlm-assets",
     )

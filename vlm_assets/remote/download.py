@@ -9,7 +9,8 @@ from typing import IO, Any, Final
 
 from blake3 import blake3
 
-from vlm_assets.remote.bucket import Bucket, broken_connections
+from vlm_assets.remote.bucket import Bucket
+from vlm_assets.remote.faults import broken_connections
 from vlm_assets.remote.names import object_key
 from vlm_assets.words.disk import naming
 from vlm_assets.words.errors import RemoteError, write_error

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from vlm_assets.installation.opening import Installation
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
-    from vlm_assets.corpus.ranges import RangedObjects
     from vlm_assets.corpus.staging import ShardPlan
+    from vlm_assets.remote.ranges import BucketRanges
     from vlm_assets.store.corpus_lock import CorpusLock
     from vlm_assets.words.manifest import Listing
 
@@ -61,7 +61,7 @@ class NoRemote:
     def before_shards(self, target: str) -> None:
         """The target's plan is here, and every slice version that it takes rows from, or its index."""
 
-    def row_objects(self) -> "RangedObjects | None":
+    def row_objects(self) -> "BucketRanges | None":
         """Where rows are read from whose slices have nothing but their indexes here."""
         return None
 

@@ -27,7 +27,7 @@ from vlm_assets.store.slices import INDEX_FILE, data_file_names
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.disk import named_disk_errors, remove_tree
 from vlm_assets.words.errors import RemoteError
-from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
+from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest
 
 logger = logging.getLogger("vlm_assets.remote")
@@ -58,6 +58,10 @@ class BucketRanges:
             self.requests += 1
             self.received_bytes += len(data)
         return data
+
+    def __str__(self) -> str:
+        """What was asked for so far, for people."""
+        return f"rows by range: {self.requests:,} requests for {self.received_bytes:,} bytes"
 
     def name(self, entry: FileEntry) -> str:
         """The object's address."""
@@ -149,7 +153,8 @@ def _data_files(bucket: Bucket, stored: StoredVersion) -> Iterator[tuple[str, in
 
 
 def forget_indexes(root: DataRoot) -> None:
-    """Removes what `hydrate_indexes` brought."""
+    """Removes what `hydrate_indexes` brought, unless shards that were planned by it are still to be written."""
     folder = root.path / ".remote" / "rows"
-    if folder.is_dir():
+    planned = any((root.path / "corpora").glob(f"*/{STAGING}/*/plan.json"))
+    if folder.is_dir() and not planned:
         remove_tree(folder)

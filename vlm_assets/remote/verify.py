@@ -10,8 +10,9 @@ from typing import Final, Literal
 from blake3 import blake3
 from pydantic import BaseModel, Field, ValidationError
 
-from vlm_assets.remote.bucket import Bucket, broken_connections, open_remote
+from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.download import body_of
+from vlm_assets.remote.faults import broken_connections
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.leases import HeldLease, hold_work_lease

@@ -16,7 +16,7 @@ from vlm_assets.corpus.shards import plan_shards
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.names import Name, object_key
 from vlm_assets.remote.on_commit import push_names
-from vlm_assets.remote.ranges import BucketRanges
+from vlm_assets.remote.ranges import BucketRanges, forget_indexes
 from vlm_assets.remote.shared import SharedRemote
 from vlm_assets.store.layout import LAYOUT_FILE
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
@@ -28,7 +28,7 @@ from vlm_assets.words.layout import MANIFEST, STAGING
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets_tests.builders import commit_plan, commit_slice, sample
 from vlm_assets_tests.remote.conftest import NewRoot
-from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, Asked, Fault, FaultProxy, S3Server
+from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, Asked, Fault, FaultProxy, S3Server, open_bucket
 
 TARGET = "20"
 SHARD = AllocatedShard(max_bytes=900_000, block_rows=4, window_bytes=400_000)
@@ -75,13 +75,14 @@ def without_layout(link: Path) -> None:
 
 def build_by_range(machine: Installation) -> tuple[CorpusManifest, BucketRanges]:
     """What the steps of the line do, on a machine that has nothing."""
-    remote = SharedRemote(machine)
+    remote, root = SharedRemote(machine), machine.root
     remote.before_shards(TARGET)
-    root = machine.root
     staging, _ = plan_shards(root.allocation("small", TARGET), root, tombstones_in_force(root))
     objects = remote.row_objects()
     assert objects is not None
     write_shards(staging, workers=2, objects=objects, on_shard=lambda bits: remote.after_shard(staging, bits))
+    forget_indexes(root)
+    assert (root.path / ".remote" / "rows").exists()  # what is planned may still be written
     sealed = seal(remote.before_seal(TARGET, staging))
     remote.after_seal(TARGET)
     return sealed, objects
@@ -112,6 +113,7 @@ def test_a_machine_without_slices_builds_the_same_corpus(base, machine: NewRoot,
     assert not (bare.root.path / ".remote" / "rows").exists()
     assert objects.received_bytes <= 1.3 * built.data_bytes
     assert objects.requests <= built.rows
+    assert str(objects).startswith(f"rows by range: {objects.requests} requests for ")
     parts = [one for one in proxy.log if one.method == "GET" and one.key in data_objects(base)]
     assert len(parts) >= objects.requests
     assert all(one.range is not None for one in parts)
@@ -125,6 +127,40 @@ def test_slices_from_before_layouts_are_read_too(base, machine: NewRoot, proxy: 
     assert all(one.range for one in proxy.log if one.method == "GET" and one.key in data_objects(base))
 
 
+@pytest.mark.parametrize(
+    ("status", "tries"), [(403, 1), (503, 3), (404, 3)], ids=["refused", "overloaded", "gone for a moment"]
+)
+def test_where_signed_addresses_are_refused_the_client_asks(
+    base, proxy: FaultProxy, s3: S3Server, caplog, status: int, tries: int
+):
+    del base
+    s3.put("objects/x", bytes(range(200)))
+    bucket, signed = open_bucket(proxy.endpoint), []
+
+    def refuse(asked: Asked) -> Fault | None:
+        if "X-Amz-Signature" in asked.query:
+            signed.append(asked)
+            return Fault(status=status)
+        return None
+
+    proxy.fault = refuse
+    for begin in (0, 50, 100):
+        assert bucket.get_part("objects/x", begin, begin + 7, 200) == bytes(range(begin, begin + 7))
+    assert len(signed) == tries
+    assert "X-Amz-Signature" not in caplog.text
+
+
+def test_parts_come_by_addresses_signed_once(base, proxy: FaultProxy, s3: S3Server):
+    del base
+    s3.put("objects/x", bytes(range(200)))
+    bucket = open_bucket(proxy.endpoint)
+    for begin in (0, 50):
+        assert bucket.get_part("objects/x", begin, begin + 7, 200) == bytes(range(begin, begin + 7))
+    assert len({str(one.query) for one in proxy.log}) == 1
+    assert [one.range for one in proxy.log] == ["bytes=0-6", "bytes=50-56"]
+    assert "AWS4-HMAC-SHA256" in str(proxy.log[0].query)
+
+
 def test_a_broken_connection_is_mended(base, machine: NewRoot, proxy: FaultProxy):
     built = pushed(base)
     proxy.fault = first_of_each_part(data_objects(base), Fault(cut_after=700))
@@ -133,13 +169,14 @@ def test_a_broken_connection_is_mended(base, machine: NewRoot, proxy: FaultProxy
 
 
 def first_of_each_part(keys: Collection[str], fault: Fault) -> Callable[[Asked], Fault | None]:
-    """Every part is cut once."""
-    seen: set[tuple[str, str | None]] = set()
+    """Every part is cut once on each way."""
+    seen: set[tuple[str, str | None, bool]] = set()
 
     def decide(asked: Asked) -> Fault | None:
-        if asked.method != "GET" or asked.key not in keys or (asked.key, asked.range) in seen:
+        part = (asked.key, asked.range, "X-Amz-Signature" in asked.query)
+        if asked.method != "GET" or asked.key not in keys or part in seen:
             return None
-        seen.add((asked.key, asked.range))
+        seen.add(part)
         return fault
 
     return decide

@@ -88,6 +88,7 @@ def write_shards(
     from vlm_assets.corpus.build import write_shards as write
 
     remote, bits = line_remote(installation), frozenset(shards[1])
+    objects = remote.row_objects()
     staging = remote.staging_here(context.partition_key, Path(shards[0]))
     rows = sum(shard.rows for shard in pending_shards(staging) if shard.bits in bits)
     name = f"{context.partition_key}: {so_many(len(bits), 'shard')}"
@@ -103,14 +104,17 @@ def write_shards(
     progress.start(name, rows)
     try:
         with logging_where(context.run.run_id, name):
-            return write(
+            written = write(
                 staging,
                 bits,
                 workers=installation.settings.worker_count,
                 on_progress=on_progress,
                 on_shard=lambda one: remote.after_shard(staging, one),
-                objects=remote.row_objects(),
+                objects=objects,
             )
+            if objects is not None:
+                context.log.info("%s", objects)
+            return written
     finally:
         progress.finish(name)
 
