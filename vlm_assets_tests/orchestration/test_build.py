@@ -64,6 +64,7 @@ def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
 
 
+@pytest.mark.slow  # short: test_definitions has the assets, operate/test_benchmarks the steps
 def test_benchmarks_are_fetched_along_and_kept_out(tmp_path):
     street = {**STREET, "path": fill(tmp_path / "in", 6)}
     (tmp_path / "asked").mkdir()
