@@ -20,7 +20,9 @@ from vlm_assets.operate.lock import check_lock, write_lock
 from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.status import read_status, uncommitted_slices
 from vlm_assets.operate.tables import show_forecast, show_status
+from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.operate.what_if import what_if
+from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.words.errors import AllocationError, ConfigError
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.workplace import STREET, expect_error, fill, ingest, install, picture
@@ -125,6 +127,12 @@ def test_a_benchmark_of_words_alone_is_held_against_what_is_said(tmp_path):
     assert outcome.manifest.rows == 2
     assert corpus_of(installation) == 5
     assert {str(one.name) for one in audit_corpus(installation, "1k") if one.failed} == set()
+    receipt = take_down(installation, TakedownOrder(id="exam/train/q.parquet/0"))
+    assert not receipt.outstanding
+    [emptied] = ingest(installation, "exam").values()
+    rows = read_rows(emptied.path, data_file_names(emptied.manifest.files))
+    assert [row["text"] for row in rows] == [None, "Kaç?"]
+    assert corpus_of(installation) == 6
     told = expect_error(lambda: install(tmp_path, street, {**words, **IMAGELESS}), ConfigError)
     assert "sources[1] (exam).image_column: a sample has an image" in told
 

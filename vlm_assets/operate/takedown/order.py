@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from vlm_assets.images.dhash import dhash, reduce_decode
 from vlm_assets.images.plugins import load_plugin
 from vlm_assets.images.sniff import sniff
-from vlm_assets.operate.takedown.rows import image_tables
+from vlm_assets.operate.takedown.rows import image_tables, imageless_tables
 from vlm_assets.store.renames import read_renames, under_all_names
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot, nfc
 
 LIKE_BITS: Final = 4
+_WEB: Final = ("http://", "https://")
 _FLAT: Final = (5, 59)
 """A dhash with fewer or more bits set is of a flat image and says nothing about likeness."""
 
@@ -129,7 +130,23 @@ def _direct_hits(
             hashes.update(found.column("sha256").to_pylist())
         ids.update(found.column("id").to_pylist())
         urls.update(_web(found))
+    if order.url is not None or order.id is not None:
+        for table in imageless_tables(root):
+            named = table.filter(_named(table, order))
+            ids.update(named.column("id").to_pylist())
+            urls.update(one for one in named.column("origin").to_pylist() if one.startswith(_WEB))
     return ids, hashes, urls
+
+
+def _named(records: pa.Table, order: TakedownOrder) -> pa.ChunkedArray | pa.Array:
+    """Which records the order names by their id or their own address."""
+    if order.id is not None:
+        return pc.equal(records.column("id"), order.id)
+    asked = pa.array([order.url, nfc(order.url or "")])
+    origin = records.column("origin")
+    document = pc.replace_substring_regex(origin, r"#page=\d+$", "")
+    # A record's own address means all its images, a document's all its pages.
+    return pc.or_(pc.is_in(origin, value_set=asked), pc.is_in(document, value_set=asked))
 
 
 def _meant(table: pa.Table, order: TakedownOrder, picture: _Picture | None) -> pa.ChunkedArray | pa.Array:
@@ -137,13 +154,9 @@ def _meant(table: pa.Table, order: TakedownOrder, picture: _Picture | None) -> p
     if order.url is not None:
         asked = pa.array([order.url, nfc(order.url)])
         own = pc.fill_null(pc.is_in(table.column("image_origin"), value_set=asked), fill_value=False)
-        origin = table.column("origin")
-        document = pc.replace_substring_regex(origin, r"#page=\d+$", "")
-        # A record's own address means all its images, an image's address that image, a document's all its pages.
-        named = pc.or_(pc.is_in(origin, value_set=asked), pc.is_in(document, value_set=asked))
-        return pc.or_(own, named)
+        return pc.or_(own, _named(table, order))
     if order.id is not None:
-        return pc.equal(table.column("id"), order.id)
+        return _named(table, order)
     if order.sha256 is not None:
         return pc.equal(table.column("sha256"), order.sha256)
     if picture is not None:
@@ -230,4 +243,4 @@ def _rows_with(root: DataRoot, hashes: set[str]) -> tuple[set[str], set[str]]:
 def _web(images: pa.Table) -> list[str]:
     """Addresses that these images came from."""
     origins = pc.coalesce(images.column("image_origin"), images.column("origin")).to_pylist()
-    return [origin for origin in origins if origin.startswith(("http://", "https://"))]
+    return [origin for origin in origins if origin.startswith(_WEB)]
