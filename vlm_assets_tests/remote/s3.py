@@ -4,7 +4,7 @@ import http.client
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +12,8 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import FakeKey, s3_backends
 from moto.server import ThreadedMotoServer
 
 from vlm_assets.remote.bucket import Bucket, s3_client
@@ -87,20 +89,32 @@ class S3Server:
         ]
         return [bytes(one) for one in stored]
 
-    def everything(self) -> dict[str, tuple[bytes, dict[str, str]]]:
-        """Content and metadata of every object."""
-        found = {}
-        for key in self.listed():
-            answer = self.client().get_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}")
-            found[key] = (answer["Body"].read(), answer["Metadata"])
-        return found
+    @property
+    def _store(self) -> Any:
+        """What moto holds: it serves from this process, and a look at everything takes no request each."""
+        return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 
-    def put_back(self, everything: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> None:
+    def stored(self) -> Iterator[tuple[str, bytes]]:
+        """Keys and contents of all stored versions, deleted ones included."""
+        for key, versions in list(self._store.get_bucket(BUCKET).keys.lists()):
+            yield from ((key, one.value) for one in versions if isinstance(one, FakeKey))
+
+    def everything(self) -> dict[str, tuple[bytes, dict[str, str], str]]:
+        """Content, metadata and checksum of every object."""
+        keys = dict(self._store.get_bucket(BUCKET).keys.items())
+        return {
+            key: (one.value, dict(one.metadata), one.checksum_value)
+            for key, one in keys.items()
+            if isinstance(one, FakeKey)
+        }
+
+    def put_back(self, everything: Mapping[str, tuple[bytes, Mapping[str, str], str]]) -> None:
         """An empty bucket with these objects in it."""
         self.new_bucket()
-        for key, (data, metadata) in everything.items():
-            told = {"Metadata": dict(metadata), "ChecksumAlgorithm": "SHA256"}
-            self.client().put_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}", Body=data, **told)
+        for key, (data, metadata, checksum) in everything.items():
+            made = self._store.put_object(BUCKET, key, data, checksum_value=checksum)
+            made.checksum_algorithm = "SHA256"
+            made.set_metadata(dict(metadata))
 
     def put(self, key: str, data: bytes) -> None:
         self.client().put_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}", Body=data)

@@ -27,7 +27,7 @@ from vlm_assets.settings import load_settings
 from vlm_assets.store.versions import commit_version, read_manifest
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets_tests.audit.breaking import TARGET, Broken, copy_of, good_once, sha_of
-from vlm_assets_tests.remote.s3 import BUCKET, PREFIX, REMOTE, Fault, FaultProxy, S3Server
+from vlm_assets_tests.remote.s3 import REMOTE, Fault, FaultProxy, S3Server
 from vlm_assets_tests.workplace import picture
 
 
@@ -72,7 +72,7 @@ class Shared(Broken):
         return open_installation(settings)
 
 
-BackedUp = tuple[Path, dict[str, tuple[bytes, dict[str, str]]]]
+BackedUp = tuple[Path, dict[str, tuple[bytes, dict[str, str], str]]]
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +100,7 @@ def copy(backed_up: BackedUp, server: S3Server, proxy: FaultProxy, tmp_path: Pat
 
 def stored_with(server: S3Server, data: bytes) -> list[str]:
     """Keys of stored versions, deleted ones included, that hold these bytes."""
-    client = server.client()
-    versions = client.list_object_versions(Bucket=BUCKET, Prefix=PREFIX).get("Versions", ())
-    return [
-        one["Key"]
-        for one in versions
-        if data in client.get_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])["Body"].read()
-    ]
+    return [key for key, content in server.stored() if data in content]
 
 
 def image_of(row: dict[str, object]) -> bytes:
