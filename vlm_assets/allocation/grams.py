@@ -100,11 +100,11 @@ def _words_of(texts: Sequence[str], owners: Numbers) -> tuple[Words, Numbers]:
     if not len(places):
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     opens = np.ones(len(places), bool)
-    opens[1:] = np.diff(places) > 1
+    opens[1:] = places[1:] != places[:-1] + 1
     starts = np.flatnonzero(opens)
     lengths = np.diff(np.append(starts, len(places)))
     within = np.arange(len(places)) - np.repeat(starts, lengths)
-    letters = splitmix64_array(points[places].astype(np.uint64))
+    letters = _mixed()[points[places]]
     letters *= _powers(_LETTER_BASE, int(lengths.max()))[within]
     words = mix64_array(np.add.reduceat(letters, starts))
     parted = np.flatnonzero(points == ord(_PARTS_TEXTS))
@@ -134,6 +134,12 @@ def _letters() -> NDArray[np.bool_]:
     """By code point: letters, marks and digits."""
     kinds = (unicodedata.category(chr(point))[0] in "LMN" for point in range(_CODE_POINTS))
     return np.fromiter(kinds, bool, _CODE_POINTS)
+
+
+@cache
+def _mixed() -> Words:
+    """By code point: its number through splitmix64."""
+    return splitmix64_array(np.arange(_CODE_POINTS, dtype=np.uint64))
 
 
 class GramSet:
