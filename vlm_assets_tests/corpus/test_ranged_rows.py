@@ -6,6 +6,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from vlm_assets.corpus import batch_heads
@@ -13,9 +14,10 @@ from vlm_assets.corpus.images import ImageReader
 from vlm_assets.corpus.row_places import RowPlaces
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows
 from vlm_assets.store import slices
+from vlm_assets.store.layout import layout_on_disk
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.layout import DataRoot
-from vlm_assets.words.schema import Row
+from vlm_assets.words.schema import SAMPLE_SCHEMA, Row
 from vlm_assets_tests.builders import commit_slice, sample
 from vlm_assets_tests.corpus.ranged import FolderOfObjects, on_disk, taken_away
 
@@ -176,6 +178,35 @@ def test_changed_anywhere_it_is_never_taken(root, away, store, seed):
     except CorpusError as error:
         found = re.sub("objects/[0-9a-f]{64}: .*: the remote's copy is damaged.*", "named", str(error))
     assert found in ("named", told(here, here.read(*wanted)))
+
+
+@pytest.mark.parametrize(
+    ("column", "number", "told"),
+    [
+        ("images", 5, "image 0 does not have its sha256"),
+        ("text", 2, "its words do not have its digest"),
+        ("messages", 5, "its words do not have its digest"),
+        ("extra", 2, "its words do not have its digest"),
+    ],
+)
+def test_one_bit_of_content_is_enough(root, store, tmp_path, column, number, told):
+    """`number`: of the column's buffers, one with content. Nothing of Arrow notices."""
+    away = RowPlaces({0: taken_away(root, "a", "s", tmp_path / "s", store)}, store)
+    [path] = store.files.values()
+    before = SAMPLE_SCHEMA.names.index(column)
+    batch = next(iter(pa.ipc.open_stream(path.read_bytes())))
+    skipped = sum(len(one.buffers()) for one in batch.columns[:before])
+    place = layout_on_disk([path]).column("buffers")[0][skipped + number]["offset"].as_py()
+    store.harm = lambda begin, data: (
+        flipped(data, place - begin) if begin <= place < begin + len(data) else data
+    )
+    with pytest.raises(CorpusError, match=rf"^objects/{store_name(store)}: a/s, row \d+: {told}"):
+        away.read(np.zeros(ROWS, np.uint32), np.arange(ROWS, dtype=np.uint32))
+
+
+def store_name(store: FolderOfObjects) -> str:
+    [name] = store.files
+    return name
 
 
 @pytest.mark.parametrize("seed", range(3))
