@@ -22,6 +22,7 @@ from vlm_assets.operate.outcome import TargetOutcome, target_outcome
 from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.manifest import Listing
 
 
@@ -98,6 +99,11 @@ class Status(BaseModel):
 
 def read_status(installation: Installation) -> Status:
     """The state on disk. Opens no data file; 2,000 slices of a source are one summary."""
+    with collector_paused():
+        return _read_status(installation)
+
+
+def _read_status(installation: Installation) -> Status:
     clock = time.monotonic()
     catalog = installation.catalog
     found = [_Found.of(installation, spec) for spec in catalog.sources]

@@ -143,8 +143,18 @@ def show_status(console: Console, status: "Status") -> None:
             ],
         )
     )  # fmt: skip
-    for line in (line for t in status.targets for line in t.outcome.told):
+    for line in [*(line for t in status.targets for line in t.outcome.told), *due_facts(status.sources)]:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def due_facts(sources: "Sequence[SourceStatus]") -> list[str]:
+    """A sentence a source that has slices which wait, or failed: targets do not have what is in them."""
+    return [
+        f"{one.name}: {so_many(one.due, 'slice')} {'is' if one.due == 1 else 'are'} due; what "
+        f"{'it brings' if one.due == 1 else 'they bring'} is in no target"
+        for one in sources
+        if one.due
+    ]
 
 
 def _sources_table(title: str, sources: Sequence["SourceStatus"]) -> Figures:

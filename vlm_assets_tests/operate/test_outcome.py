@@ -149,5 +149,5 @@ def test_what_is_due_and_captions_without_image_are_told(tmp_path: Path):
     out = StringIO()
     show_build(Console(file=out, width=200), installation, ())
     assert out.getvalue().splitlines()[-2:] == [
-        "street: slices that are due: 1", "street: captions that joined no image: 1"
+        "street: 1 slice is due; what it brings is in no target", "street: captions that joined no image: 1"
     ]  # fmt: skip

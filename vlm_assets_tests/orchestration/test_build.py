@@ -97,6 +97,11 @@ def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
     build(installation, sources=["street"])
     code, told = build(installation, sources=["street"], failed_only=True)
     assert (code, "Listing" in told) == (0, False)
+    build(installation, targets=["5"])
+    bad.write_bytes(b"rubbish")
+    code, told = build(installation, targets=["5"])
+    assert (code, "5 has all that is committed; what failed is not in it" in told) == (1, True), told
+    assert "street: 1 slice is due; what it brings is in no target" in told
 
 
 def test_a_source_alone_builds_no_corpus(tmp_path):

@@ -185,7 +185,8 @@ class _Build:
         try:
             for state in target_states(self.installation, targets, self.locked):
                 if self.is_done(state):
-                    self.say(f"{state.target} is up to date")
+                    stale = "has all that is committed; what failed is not in it"
+                    self.say(f"{state.target} {stale if self.failures else 'is up to date'}")
                 else:
                     self.build_target(state.target)
         except AllocationError as error:

@@ -10,7 +10,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.outcome import label_facts
 from vlm_assets.operate.status import SourceStatus, TargetStatus, read_status
-from vlm_assets.operate.tables import reasons, size, table
+from vlm_assets.operate.tables import due_facts, reasons, size, table
 from vlm_assets.orchestration.run.runs import RunOutcome
 from vlm_assets.store.versions import current_version, read_manifest
 
@@ -94,7 +94,7 @@ def _show_targets(console: Console, shown: Sequence[TargetStatus]) -> None:
 
 def _source_facts(sources: Sequence[SourceStatus]) -> list[str]:
     """What of the sources is not in: slices that wait, captions that joined no image."""
-    due = [f"{one.name}: slices that are due: {one.due:,}" for one in sources if one.due]
+    due = due_facts(sources)
     captions = [
         f"{one.name}: captions that joined no image: {one.captions_unused:,}"
         for one in sources
