@@ -9,10 +9,10 @@ from vlm_assets.corpus.build import build_corpus
 from vlm_assets.exports.run import sealed_corpus
 from vlm_assets.operate.lineage import show_row
 from vlm_assets.operate.sheets import sheet_of_corpus, sheet_of_rows
-from vlm_assets.operate.takedown import TakedownOrder, papers, take_down
+from vlm_assets.operate.takedown import TakedownOrder, corpora, papers, take_down
 from vlm_assets.operate.verify import verify
 from vlm_assets.papers.write import copy_page, write_papers
-from vlm_assets.store.papers import PAPER_FILES, SHOWN_FILE, read_papers, shown_rows
+from vlm_assets.store.papers import PAPER_FILES, SHOWN_FILE, read_papers, remove_papers, shown_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.words.errors import TakenDownError
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, failed, good_once
@@ -105,6 +105,24 @@ def test_cut_while_the_papers_are_written_they_are_written_again(good, tmp_path,
     assert "papers" in failed(installation)
     assert take_down(installation, order).exit_code == 0
     assert places(installation, LEFT_OUT.encode()) == []
+
+
+@pytest.mark.parametrize("had", [pytest.param(True, id="some"), pytest.param(False, id="none")])
+def test_a_rewritten_corpus_has_papers_where_it_had_some(good, tmp_path, monkeypatch, had):
+    """Also where the run that rewrote it was cut before them."""
+    installation = copy_of(good, tmp_path).installation
+    links = [installation.root.corpus("good", target) for target in (TARGET, "t12")]
+    for link in links if not had else ():
+        remove_papers(link.resolve())
+    order = TakedownOrder(id=SHOWN)
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora, "write_papers", lambda *_: 1 / 0)
+        if had:
+            with pytest.raises(ZeroDivisionError):
+                take_down(installation, order)
+    receipt = take_down(installation, order)
+    assert receipt.complete
+    assert [(link / "report.html").is_file() for link in links] == [had, had]
 
 
 def test_what_papers_show_is_on_record_before_they_do(good, tmp_path, monkeypatch):
