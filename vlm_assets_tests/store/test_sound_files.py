@@ -24,7 +24,7 @@ from vlm_assets.words.errors import OperationError
 from vlm_assets_tests.workplace import STREET, fill, ingest, install
 
 DATA = "data-00000.arrow"
-EVERYTHING = StoredTombstones((), frozenset(), frozenset(), frozenset(("street/root/0001.jpeg",)))
+EVERYTHING = StoredTombstones(("one",), frozenset(), frozenset(), frozenset(("street/root/0001.jpeg",)))
 
 
 @pytest.fixture(scope="module")
