@@ -40,13 +40,13 @@ def held(home: Path, what: bytes) -> list[str]:
 
 
 @pytest.fixture
-def line(tmp_path, monkeypatch):
+def line(tmp_path, made_home, monkeypatch):
     fill(tmp_path / "street" / "day", 2)
     fill(tmp_path / "street" / "night", 2, start=10)
     installation = install(tmp_path, {**STREET, "path": tmp_path / "street"})
     home = tmp_path / "home"
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    with instance_in(home) as instance:
+    with instance_in(home, made_home) as instance:
         line = Line(installation, instance)
         assert line.list_sources("street").success
         assert line.fetch("street").success
@@ -107,7 +107,7 @@ def test_an_instance_that_cannot_be_reached_is_outstanding(tmp_path):
     assert "database is locked" in receipt.outstanding[0]
 
 
-def test_rejects_of_a_slice_stay_on_its_page_and_go_with_any_takedown(tmp_path, monkeypatch):
+def test_rejects_of_a_slice_stay_on_its_page_and_go_with_any_takedown(tmp_path, made_home, monkeypatch):
     cut = picture(5, size=(640, 480))[:4000]
     fill(tmp_path / "street", 2)
     (tmp_path / "street" / "cut.jpeg").write_bytes(cut)
@@ -118,7 +118,7 @@ def test_rejects_of_a_slice_stay_on_its_page_and_go_with_any_takedown(tmp_path, 
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     taken_down = take_down(installation, TakedownOrder(sha256=sha256(cut).hexdigest()))
     assert taken_down.complete
-    with instance_in(home) as instance:
+    with instance_in(home, made_home) as instance:
         line = Line(installation, instance)
         assert line.list_sources("street").success
         assert line.fetch("street").success

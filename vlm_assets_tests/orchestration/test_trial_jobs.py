@@ -57,10 +57,10 @@ def events_of_assets(instance: dg.DagsterInstance) -> list[dg.AssetKey]:
 
 
 @pytest.mark.parametrize("name", ["dry_run", pytest.param("test_mode", marks=pytest.mark.slow)])
-def test_a_trial_writes_on_no_asset(installation, tmp_path, name):
+def test_a_trial_writes_on_no_asset(installation, tmp_path, made_home, name):
     before = sorted(installation.root.path.rglob("*.arrow"))
     job = build_definitions(installation).resolve_job_def(name)
-    with instance_in(tmp_path / "home") as instance:
+    with instance_in(tmp_path / "home", made_home) as instance:
         result = job.execute_in_process(instance=instance)
         assert result.success
         assert events_of_assets(instance) == []
@@ -82,10 +82,12 @@ def test_a_trial_writes_on_no_asset(installation, tmp_path, name):
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_what_a_build_in_test_mode_says_stands_in_its_own_run(installation, tmp_path, monkeypatch, code):
+def test_what_a_build_in_test_mode_says_stands_in_its_own_run(
+    installation, tmp_path, made_home, monkeypatch, code
+):
     monkeypatch.setattr(trial_jobs, "_COMMAND", ("-c", f"{SAID}; raise SystemExit({code})"))
     job = build_definitions(installation).resolve_job_def("test_mode")
-    with instance_in(tmp_path / "home") as instance:
+    with instance_in(tmp_path / "home", made_home) as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False)
         assert result.success is (code == 0)
         assert events_of_assets(instance) == []
@@ -94,10 +96,10 @@ def test_what_a_build_in_test_mode_says_stands_in_its_own_run(installation, tmp_
     assert facts["targets"] == [{"name": "5", "rows": 4}]
 
 
-def test_a_target_that_is_not_there_is_named(installation, tmp_path):
+def test_a_target_that_is_not_there_is_named(installation, tmp_path, made_home):
     job = build_definitions(installation).resolve_job_def("dry_run")
     with (
-        instance_in(tmp_path / "home") as instance,
+        instance_in(tmp_path / "home", made_home) as instance,
         pytest.raises(dg.Failure, match="no target '6'; there are: 5"),
     ):
         job.execute_in_process(
