@@ -13,6 +13,7 @@ from vlm_assets.catalog.spec import Catalog, SourceSpec
 from vlm_assets.ingest.summary import SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
+from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import VERSIONS
@@ -42,6 +43,11 @@ def gather_supply(installation: Installation) -> Supply:
 
     A held source counts with what it has. A slice whose newer content failed to arrive counts with its old version.
     """
+    with collector_paused():
+        return _gathered(installation)
+
+
+def _gathered(installation: Installation) -> Supply:
     slices: list[SupplySlice] = []
     wanted, unannotated = _wanted(installation)
     incomplete = list(unannotated)
@@ -103,6 +109,8 @@ def _with_values(
     installation: Installation, slices: Sequence[SupplySlice], wanted: Sequence[Wanted]
 ) -> tuple[list[SupplySlice], list[str]]:
     """The slices with the values that are there for what they have now, and in words where some are not."""
+    if not wanted:
+        return list(slices), []
     found = []
     lacking: Counter[tuple[str, str, AnnotationState]] = Counter()
     examples: dict[tuple[str, str, AnnotationState], str] = {}
