@@ -87,6 +87,7 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Runs the cases; 1 where one is not whole, or `--check` finds a figure that fell."""
     options = parsed()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every command compile all that it imports
     base = options.dir.absolute()
     base.mkdir(parents=True, exist_ok=True)
     before = json.loads(options.check.read_text("utf-8")) if options.check else None
