@@ -17,8 +17,7 @@ from vlm_assets.papers.evidence import Evidence
 from vlm_assets.papers.figures import Figures
 from vlm_assets.sources.protocol import Obtained
 from vlm_assets.sources.registry import kinds, traits_of
-from vlm_assets.transfer.http import user_agent
-from vlm_assets.transfer.robots import AGENT
+from vlm_assets.transfer.agent import AGENT, user_agent
 from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.manifest import RunRecord
 

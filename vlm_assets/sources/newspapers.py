@@ -119,7 +119,7 @@ SOURCE = Newspapers()
 
 
 def _task(spec: NewspapersSpec, base_url: str, context: ListContext) -> "CrawlTask":
-    from vlm_assets.transfer.http import user_agent
+    from vlm_assets.transfer.agent import user_agent
     from vlm_assets.transfer.politeness import HostLimits
 
     settings = context.settings

@@ -1,10 +1,9 @@
-"""Who asks, and the errors of a request as `Fault`s."""
+"""The errors of a request as `Fault`s."""
 
 import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Final
 
 import aiohttp
@@ -13,7 +12,6 @@ from yarl import URL
 from vlm_assets.transfer.addresses import PrivateAddressError
 from vlm_assets.transfer.politeness import Fault, utc
 from vlm_assets.transfer.urls import UrlError, shown_url
-from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import PostponedError, Reject, RejectReason, SourceError
 
 _THREADS: Final = 32
@@ -62,13 +60,6 @@ class FaultError(Exception):
     def __init__(self, fault: Fault, detail: str) -> None:
         self.fault, self.detail = fault, detail
         super().__init__(f"{fault}: {detail}")
-
-
-def user_agent(settings: SourceSettings) -> str:
-    """`vlm-assets/<version> (+<contact>)`: honest, with somebody to write to."""
-    contact = " ".join(settings.contact.split())
-    product = f"vlm-assets/{version('vlm-assets')}"
-    return f"{product} (+{contact})" if contact else product
 
 
 def new_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -25,9 +25,10 @@ from kagglesdk.kaggle_client import KaggleClient
 from kagglesdk.kaggle_env import get_env
 from requests.adapters import HTTPAdapter
 
+from vlm_assets.transfer.agent import user_agent
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.guarded_clients import guard_adapter
-from vlm_assets.transfer.http import TransferError, user_agent
+from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.urls import host_key, wire_url

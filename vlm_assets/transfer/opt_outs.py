@@ -14,9 +14,9 @@ import orjson
 from protego import Protego
 from yarl import URL
 
+from vlm_assets.transfer.agent import AGENT
 from vlm_assets.transfer.kept_answers import MAX_OWN_BYTES
 from vlm_assets.transfer.politeness import GiveUp
-from vlm_assets.transfer.robots import AGENT
 from vlm_assets.words.errors import RejectReason
 
 TDM_FILE: Final = "/.well-known/tdmrep.json"

@@ -7,11 +7,11 @@ from typing import Final
 
 from protego import Protego
 
+from vlm_assets.transfer.agent import AGENT
 from vlm_assets.transfer.kept_answers import MAX_OWN_BYTES, KeptAnswer
 from vlm_assets.transfer.politeness import GiveUp
 from vlm_assets.words.errors import RejectReason
 
-AGENT: Final = "vlm-assets"
 _MAX_CRAWL_DELAY_S: Final = 30.0
 
 

@@ -10,10 +10,10 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
+from vlm_assets.transfer.agent import user_agent
 from vlm_assets.transfer.answers import Answer
 from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.guarded_resolver import GuardedResolver
-from vlm_assets.transfer.http import user_agent
 from vlm_assets.transfer.lenient import LenientClient
 from vlm_assets.transfer.tls import shared_tls_context
 from vlm_assets.words.contexts import SourceSettings
