@@ -17,9 +17,10 @@ import pytest
 from rich.console import Console
 
 from vlm_assets.cli import main
-from vlm_assets.demo.run import DRAWN_BY, ROOT_HASHES, compare_root_hashes
+from vlm_assets.demo.run import DRAWN_BY, ROOT_HASHES, compare_root_hashes, run_demo
 from vlm_assets.pdf.identity import renderer_identity
 from vlm_assets.sources.registry import kinds
+from vlm_assets.words.errors import ConfigError
 
 
 def clean_environment() -> dict[str, str]:
@@ -188,6 +189,13 @@ def test_plan_tells_the_exact_grants_and_writes_nothing(demo):
     assert {
         p: p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file() and "logs" not in p.parts
     } == before
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"holds something else \(holiday\.jpg\)"):
+        run_demo(tmp_path, lambda installation: 0, Console())  # noqa: ARG005 - never called
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
 def test_bad_settings_and_unknown_names_exit_2(demo, tmp_path):

@@ -17,7 +17,9 @@ from vlm_assets.operate.lock import sealed_corpus
 from vlm_assets.pdf.identity import renderer_identity
 from vlm_assets.settings import load_settings
 from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.layout import DataRoot
 
+_OWN: Final = frozenset({"data", "dagster_home", "catalog", "client"})
 _ENV_MARK = "# written by vlm-assets demo"
 PICTURES: Final = "http://127.0.0.2"
 ARCHIVE: Final = "http://127.0.0.3"
@@ -46,9 +48,13 @@ def run_demo(
     machine.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the folder holds something else.
     """
     demo = DemoFolder(folder.absolute())
+    foreign = sorted({path.name for path in folder.iterdir()} - _OWN) if folder.is_dir() else []
+    if foreign and not DataRoot(demo.data_root).marker.is_file():
+        told = f"{folder} holds something else ({foreign[0]}); name an empty or a new folder"
+        raise ConfigError(Problem("demo", "--folder", told))
     with ExitStack() as services:
         try:
             site = services.enter_context(ImageSite(port))

@@ -16,6 +16,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.sources.client_folder import ClientFolder
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 
@@ -102,6 +103,15 @@ def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
     code, told = build(installation, targets=["5"])
     assert (code, "5 has all that is committed; what failed is not in it" in told) == (1, True), told
     assert "street: 1 slice is due; what it brings is in no target" in told
+
+
+def test_a_home_whose_dagster_yaml_is_no_yaml_is_named(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("storage: [", "utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with pytest.raises(ConfigError, match=r"home/dagster\.yaml:1:11: Dagster cannot read it, it is not YAML"):
+        build(city(tmp_path))
 
 
 def test_a_source_alone_builds_no_corpus(tmp_path):

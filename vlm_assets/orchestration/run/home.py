@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Final
 
+import yaml
 from rich.console import Console
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.words.errors import ConfigError, Problem
 
 _INSTANCE_FILE: Final = "dagster.yaml"
 _TOP: Final = Path(__file__).resolve().parents[3]
@@ -16,6 +18,9 @@ def dagster_home(installation: Installation, console: Console) -> Path:
     """The instance's folder, made where it is missing, with the project's dagster.yaml linked into it.
 
     Test mode has its own under its data root, whatever DAGSTER_HOME says.
+
+    Raises:
+        ConfigError: its dagster.yaml is no YAML.
     """
     told = None if installation.settings.test_mode else os.environ.get("DAGSTER_HOME")
     home = Path(told) if told else installation.root.path / ".dagster"
@@ -25,7 +30,18 @@ def dagster_home(installation: Installation, console: Console) -> Path:
         why = "Test mode" if installation.settings.test_mode else "DAGSTER_HOME is not set"
         console.print(f"{why}: using {home}", soft_wrap=True, markup=False)
     _link_instance_file(home, console)
+    _check_instance_file(home / _INSTANCE_FILE)
     return home
+
+
+def _check_instance_file(path: Path) -> None:
+    try:
+        yaml.safe_load(path.read_bytes() if path.is_file() else b"")
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
+        told = f"Dagster cannot read it, it is not YAML: {getattr(error, 'problem', None) or error}"
+        raise ConfigError(Problem(str(path), "", told, *place)) from error
 
 
 def _link_instance_file(home: Path, console: Console) -> None:
