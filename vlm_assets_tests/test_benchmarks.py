@@ -143,6 +143,7 @@ def test_cases_that_were_not_run_again_stay() -> None:
     whole = table.merged(told(), told(day="later", cases={"another": {}}))
     assert (whole["day"], list(whole["cases"])) == ("later", ["a case", "another"])
     assert table.merged(None, told()) == told()
+    assert list(table.merged(told(size="large"), told(cases={"another": {}}))["cases"]) == ["another"]
 
 
 def with_median(name: str, median: float | None) -> dict[str, Any]:

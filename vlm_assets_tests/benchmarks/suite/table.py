@@ -91,8 +91,8 @@ def write_between(page: Path, text: str) -> None:
 
 
 def merged(before: Told | None, now: Told) -> dict[str, Any]:
-    """The run, with those cases of an earlier one that it did not run."""
-    kept = {} if before is None else before["cases"]
+    """The run, with those cases of an earlier one of its size that it did not run."""
+    kept = before["cases"] if before is not None and before["size"] == now["size"] else {}
     return {**now, "cases": {**kept, **now["cases"]}}
 
 
