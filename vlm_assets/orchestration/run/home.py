@@ -1,14 +1,17 @@
 """The DAGSTER_HOME of the commands: the one that is set, or one under the data root. Starts nothing."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import yaml
 from rich.console import Console
+from sqlalchemy.exc import DBAPIError
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.errors import ConfigError, Problem, StoreError
 
 _INSTANCE_FILE: Final = "dagster.yaml"
 _TOP: Final = Path(__file__).resolve().parents[3]
@@ -20,11 +23,15 @@ def dagster_home(installation: Installation, console: Console) -> Path:
     Test mode has its own under its data root, whatever DAGSTER_HOME says.
 
     Raises:
-        ConfigError: its dagster.yaml is no YAML.
+        ConfigError: its dagster.yaml is no YAML, or there can be no such folder.
     """
     told = None if installation.settings.test_mode else os.environ.get("DAGSTER_HOME")
     home = Path(told) if told else installation.root.path / ".dagster"
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{home} is no folder and cannot be made one: {error.strerror}"
+        raise ConfigError(Problem("environment", "DAGSTER_HOME", why)) from error
     if not told:
         os.environ["DAGSTER_HOME"] = str(home)
         why = "Test mode" if installation.settings.test_mode else "DAGSTER_HOME is not set"
@@ -32,6 +39,22 @@ def dagster_home(installation: Installation, console: Console) -> Path:
     _link_instance_file(home, console)
     _check_instance_file(home / _INSTANCE_FILE)
     return home
+
+
+@contextmanager
+def named_storage_errors(home: Path) -> Iterator[None]:
+    """What the database of an instance says, as an error of ours.
+
+    Raises:
+        StoreError: it cannot be read or written; names the folder.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        told = (
+            f"{home}: Dagster's storage says: {error.orig}; is the volume full, or the folder another user's?"
+        )
+        raise StoreError(told) from error
 
 
 def _check_instance_file(path: Path) -> None:
