@@ -1,9 +1,11 @@
 """Entry point of `vlm-assets`: registers the commands, turns errors into messages and exit codes."""
 
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from pwd import getpwuid
+from typing import TYPE_CHECKING
 
 from dotenv import load_dotenv
 
@@ -20,8 +22,11 @@ import vlm_assets.commands.trust  # noqa: F401 - each import registers its comma
 from vlm_assets.commands.app import app, errors, print_problems
 from vlm_assets.commands.interruption import ended_by_ctrl_c
 from vlm_assets.settings import check_env_file
-from vlm_assets.words.disk import named_disk_errors
+from vlm_assets.words.disk import named_disk_errors, naming_database
 from vlm_assets.words.errors import ConfigError, VlmAssetsError
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
 
 __all__ = ["app", "main"]
 
@@ -36,6 +41,17 @@ def _command() -> None:
     except PermissionError as error:
         errors.print(_not_allowed(error), markup=False, soft_wrap=True)
         sys.exit(1)
+    except _errors_of_storage() as error:
+        if not isinstance(error.orig, sqlite3.DatabaseError):
+            raise
+        with naming_database(Path(os.environ.get("DAGSTER_HOME", ".dagster"), "*.db")):
+            raise error.orig from None
+
+
+def _errors_of_storage() -> "tuple[type[DBAPIError], ...]":
+    """What Dagster's storage raises, where a command has loaded it: sqlite's own error is in it."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    return () if loaded is None else (loaded.DBAPIError,)
 
 
 def main() -> None:

@@ -1,0 +1,40 @@
+"""A disk that fails under Dagster's own databases: a sentence that names the place, exit 1."""
+
+import sqlite3
+import sys
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from vlm_assets import cli
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("database or disk is full", "DiskFullError"), ("disk I/O error", "StoreError")],
+)
+def test_what_sqlite_says_names_the_storage(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, told: str
+):
+    def fails() -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError(said))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(sys, "argv", ["vlm-assets", "build"])
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert f"{told}: {tmp_path}/*.db: {said}" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_database_that_is_no_file_is_not_the_disk(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    def fails() -> None:
+        raise OperationalError("INSERT", {}, ConnectionError("no server"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(sys, "argv", ["vlm-assets", "build"])
+    with pytest.raises(OperationalError):
+        cli.main()
