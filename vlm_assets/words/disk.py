@@ -20,6 +20,7 @@ _OF_THE_DISK: Final = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE,
         errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EFBIG, errno.EMLINK, errno.ENAMETOOLONG, errno.EXDEV,
+        errno.EEXIST, errno.ENOTEMPTY,  # what could not be removed before
     }
 )  # fmt: skip
 

@@ -120,6 +120,7 @@ def test_each_fault_is_named_and_the_next_run_ends_the_same(
         (OSError(errno.EACCES, "Permission denied", "/x/y"), StoreError),
         (OSError(errno.EROFS, "Read-only", "/x/y"), StoreError),
         (OSError(errno.EMFILE, "Too many open files", "/x/y"), StoreError),
+        (OSError(errno.EEXIST, "File exists", "/x/y"), StoreError),
         (sqlite3.OperationalError("database or disk is full"), DiskFullError),
         (sqlite3.OperationalError("disk I/O error"), StoreError),
     ],
