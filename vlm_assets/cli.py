@@ -23,7 +23,7 @@ from vlm_assets.commands.app import app, errors, print_problems
 from vlm_assets.commands.interruption import ended_by_ctrl_c
 from vlm_assets.settings import check_env_file
 from vlm_assets.words.disk import named_disk_errors, naming_database
-from vlm_assets.words.errors import ConfigError, VlmAssetsError
+from vlm_assets.words.errors import ConfigError, StoreError, VlmAssetsError
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -42,10 +42,11 @@ def _command() -> None:
         errors.print(_not_allowed(error), markup=False, soft_wrap=True)
         sys.exit(1)
     except _errors_of_storage() as error:
-        if not isinstance(error.orig, sqlite3.DatabaseError):
-            raise
-        with naming_database(Path(os.environ.get("DAGSTER_HOME", ".dagster"), "*.db")):
-            raise error.orig from None
+        home = Path(os.environ.get("DAGSTER_HOME", ".dagster"))
+        if isinstance(error.orig, sqlite3.DatabaseError):
+            with naming_database(home / "*.db"):
+                raise error.orig from None
+        raise StoreError(f"{home}: Dagster's storage says: {error.orig}; is its server up?") from error
 
 
 def _errors_of_storage() -> "tuple[type[DBAPIError], ...]":

@@ -29,12 +29,18 @@ def test_what_sqlite_says_names_the_storage(
     assert f"{told}: {tmp_path}/*.db: {said}" in capsys.readouterr().err.replace("\n", "")
 
 
-def test_a_database_that_is_no_file_is_not_the_disk(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_is_gone_is_no_traceback(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     def fails() -> None:
         raise OperationalError("INSERT", {}, ConnectionError("no server"))
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "app", fails)
     monkeypatch.setattr(sys, "argv", ["vlm-assets", "build"])
-    with pytest.raises(OperationalError):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
         cli.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err.replace("\n", "")
+    assert f"StoreError: {tmp_path}: Dagster's storage says: no server; is its server up?" in told

@@ -1,7 +1,6 @@
 import re
 import shutil
 import signal
-import sqlite3
 import threading
 from io import StringIO
 from pathlib import Path
@@ -11,15 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from sqlalchemy.exc import OperationalError
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
-from vlm_assets.orchestration.run.home import named_storage_errors
 from vlm_assets.sources.client_folder import ClientFolder
 from vlm_assets.store.versions import read_manifest
-from vlm_assets.words.errors import ConfigError, StoreError
+from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
 
@@ -124,17 +121,6 @@ def test_a_home_that_there_cannot_be_is_named(tmp_path, monkeypatch):
         ConfigError, match=r"DAGSTER_HOME: .*/file/home is no folder and cannot be made one: Not a"
     ):
         build(city(tmp_path))
-
-
-def test_what_the_database_of_a_home_says_is_told_with_its_folder(tmp_path):
-    full = OperationalError("commit", {}, sqlite3.OperationalError("database or disk is full"))
-    with (
-        pytest.raises(
-            StoreError, match="home: Dagster's storage says: database or disk is full; is the volume"
-        ),
-        named_storage_errors(tmp_path / "home"),
-    ):
-        raise full
 
 
 def test_a_source_alone_builds_no_corpus(tmp_path):

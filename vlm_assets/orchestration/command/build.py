@@ -47,7 +47,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JOB, slices_config
 from vlm_assets.orchestration.night.ranges import slice_runs
-from vlm_assets.orchestration.run.home import dagster_home, named_storage_errors
+from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.orchestration.run.locks import WAIT_S
 from vlm_assets.orchestration.run.pending import (
     TargetState,
@@ -279,7 +279,6 @@ def run_build(
         chosen = targets_of(locked.lock, targets) if targets or not sources else ()
     wanted = tuple(spec for spec in installation.catalog.fetched if not sources or spec.name in sources)
     with ExitStack() as stack:
-        stack.enter_context(named_storage_errors(home))
         with hold_lock(home / ".opening.lock", f"opening {home}", wait_s=_OPENING_S):
             # Two processes that make the tables of a new home would trip over each other.
             instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))

@@ -33,7 +33,7 @@ from vlm_assets.orchestration.names import (
     slice_tags,
     slices_partitions,
 )
-from vlm_assets.orchestration.run.home import dagster_home, named_storage_errors
+from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import AnnotationError
@@ -87,12 +87,8 @@ def history_lost(installation: Installation, instance: dg.DagsterInstance) -> bo
 
 def reconcile_here(installation: Installation, console: Console) -> Reconciled:
     """`reconcile` on the instance of this DAGSTER_HOME, which is made where it is missing."""
-    home = dagster_home(installation, console)
-    with (
-        named_storage_errors(home),
-        dg.DagsterInstance.get() as instance,
-        shown_steps("reconcile") as progress,
-    ):
+    dagster_home(installation, console)
+    with dg.DagsterInstance.get() as instance, shown_steps("reconcile") as progress:
         return reconcile(installation, instance, progress)
 
 

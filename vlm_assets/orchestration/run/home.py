@@ -1,17 +1,14 @@
 """The DAGSTER_HOME of the commands: the one that is set, or one under the data root. Starts nothing."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import yaml
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.words.errors import ConfigError, Problem, StoreError
+from vlm_assets.words.errors import ConfigError, Problem
 
 _INSTANCE_FILE: Final = "dagster.yaml"
 _TOP: Final = Path(__file__).resolve().parents[3]
@@ -39,22 +36,6 @@ def dagster_home(installation: Installation, console: Console) -> Path:
     _link_instance_file(home, console)
     _check_instance_file(home / _INSTANCE_FILE)
     return home
-
-
-@contextmanager
-def named_storage_errors(home: Path) -> Iterator[None]:
-    """What the database of an instance says, as an error of ours.
-
-    Raises:
-        StoreError: it cannot be read or written; names the folder.
-    """
-    try:
-        yield
-    except DBAPIError as error:
-        told = (
-            f"{home}: Dagster's storage says: {error.orig}; is the volume full, or the folder another user's?"
-        )
-        raise StoreError(told) from error
 
 
 def _check_instance_file(path: Path) -> None:
