@@ -23,13 +23,14 @@ KEYS: dict[str, set[str]] = {
     "check": {"problems", "renderers"},
     "plan": {
         "target", "target_rows", "exact", "sources", "nodes", "fetch_bytes", "corpus_bytes", "disk_needed_bytes",
-        "disk_free_bytes", "hours", "annotations", "unannotated", "problems",
+        "disk_free_bytes", "range_requests", "range_bytes", "hours", "annotations", "unannotated", "benchmarks",
+        "problems",
     },
     "status": {
-        "data_root", "catalog_hash", "free_bytes", "sources", "annotations", "removed", "targets", "rights",
-        "seconds",
+        "data_root", "catalog_hash", "free_bytes", "sources", "benchmarks", "annotations", "removed", "targets",
+        "rights", "seconds",
     },
-    "build": {"exit_code", "interrupted", "failures", "sources", "targets"},
+    "build": {"exit_code", "interrupted", "failures", "sources", "benchmarks", "targets"},
     "audit": {
         "name", "passed", "judged", "severity", "expected", "observed", "examples", "figures", "seconds",
     },

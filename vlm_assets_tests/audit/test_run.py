@@ -3,6 +3,7 @@
 import pytest
 
 from vlm_assets.audit import (
+    checks_benchmarks,
     checks_files,
     checks_papers,
     checks_plan,
@@ -17,6 +18,7 @@ from vlm_assets.audit.run import audit_corpus
 from vlm_assets_tests.audit.breaking import TARGET, good_once
 
 MODULES = (
+    checks_benchmarks,
     checks_files,
     checks_papers,
     checks_plan,

@@ -79,7 +79,7 @@ def test_every_finished_slice_has_its_event_with_what_a_person_asks(tmp_path, in
     [event] = line.events(dataset_key("street"), "s2")
     assert event.tags is not None
     assert event.tags["dagster/data_version"][:24] + "…" == told["content hash"]
-    assert max(len(str(told[name])) for name in ("content hash", "path", "revision")) <= 50
+    assert max(len(str(told[name])) for name in ("content hash", "version", "revision")) <= 50
     assert line.fetch("street").success
     again = line.facts(dataset_key("street"), "s2")
     assert again["first images"] == told["first images"], "the contact sheet stays when nothing was new"

@@ -208,7 +208,7 @@ def test_the_commands_say_what_they_would_do_and_did(hub, called, tmp_path):
     assert written(hub) == []
     done = json.loads(called(*words, "--json").stdout)
     assert (done["manifest"]["rows"], done["commit"]) == (30, hub.repos[REPO].commits[-1].sha)
-    assert "0 files of earlier commits are deleted" in called(*words, "--forget-history").stdout
+    assert "Deleted of earlier commits: 0 files" in called(*words, "--forget-history").stdout
     misspelt = called("export", "--out", str(tmp_path / "out"), "--where", "categry == 'art'")
     assert "did you mean category?" in str(misspelt.exception)
     exported = called(
