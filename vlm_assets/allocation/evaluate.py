@@ -181,7 +181,7 @@ class Evaluation:
 
     def _any_or_all(self, values: Any, owners: NDArray[np.int64], *, wanted: bool) -> Any:
         """`any` is decided by a true one, `all` by a false one."""
-        deciding = pc.equal(values, wanted).fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003
+        deciding = pc.equal(values, wanted).fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003 - a value
         unknown = values.is_null().to_numpy(zero_copy_only=False)
         decided = np.bincount(owners[deciding], minlength=self._rows) > 0
         open_ones = np.bincount(owners[unknown], minlength=self._rows) > 0

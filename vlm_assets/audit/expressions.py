@@ -121,7 +121,7 @@ class Telling:
 
     def _compared(self, node: ast.Compare, *, images: bool) -> Said:
         true: Any = np.array(True)  # noqa: FBT003 - a mask
-        false: Any = np.array(False)  # noqa: FBT003
+        false: Any = np.array(False)  # noqa: FBT003 - a value
         sides = [node.left, *node.comparators]
         for op, left, right in zip(node.ops, sides, sides[1:], strict=False):
             one = self._pair(op, left, right, images=images)

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,13 +29,15 @@ from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import commit_version, current_version
 from vlm_assets.words.disk import named_disk_errors
-from vlm_assets.words.errors import StoreError, VlmAssetsError
+from vlm_assets.words.errors import LockHeldError, StoreError, VlmAssetsError
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
 from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, Listing, SliceManifest
 from vlm_assets.words.schema import INDEX_SCHEMA
 
 logger = logging.getLogger("vlm_assets.migration")
 
+_REWRITE: Final = ".migrate"
+"""What the name of a folder ends in, in which a slice is rewritten."""
 _LOCK_WAIT_S: Final = 3600.0
 Content = dict[str, Any]
 """A manifest as plain JSON."""
@@ -111,6 +114,8 @@ def migrate(
     `progress` is told of each: its name, how many are over, how many there are.
     """
     root = installation.root
+    if apply:
+        _remove_leftovers(root)
     report = MigrationReport(applied=apply, found=list(outdated(root)))
     for number, one in enumerate(report.found if apply else ()):
         progress(f"{one.kind} {one.name}", number, len(report.found))
@@ -251,7 +256,7 @@ def _refresh_summaries(root: DataRoot, found: Sequence[Outdated]) -> None:
 
 def _rewrite_slice(installation: Installation, link: Path, version: Path, found: int) -> None:
     """Step by step into folders of their own, each linking what it does not change; the last is committed."""
-    staging = link.parent / STAGING / f"{link.name}.migrate"
+    staging = link.parent / STAGING / f"{link.name}{_REWRITE}"
     shutil.rmtree(staging, ignore_errors=True)
     folder, content = version, orjson.loads((version / MANIFEST).read_bytes())
     try:
@@ -267,6 +272,17 @@ def _rewrite_slice(installation: Installation, link: Path, version: Path, found:
         commit_version(folder, link, manifest)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _remove_leftovers(root: DataRoot) -> None:
+    """Folders of rewrites that ended before they could remove them, unless somebody is at one."""
+    for staging in sorted(root.path.glob(f"datasets/*/{STAGING}/*{_REWRITE}")):
+        source, key = staging.parent.parent.name, staging.name.removesuffix(_REWRITE)
+        with (
+            suppress(LockHeldError),
+            hold_lock(root.locks / f"slice.{source}.{key}", f"tidying after slice {source}/{key}"),
+        ):
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _step(

@@ -124,9 +124,8 @@ class Trials:
         else:
             trial.problems += self._said_after(step)
             left = {one for one in contents(place.root) if is_litter(one)} - self._litter[step.name]
-            left = {one for one in left if not one.endswith(".migrate/")}  # of what is migrated: for `prune`
             if fault.mode is Mode.KILL:  # that one is for `prune`: it may be another process's
-                left = {one for one in left if not one.endswith((".tmp", ".link"))}
+                left = {one for one in left if not one.endswith((".tmp", ".link", ".migrate/"))}
             trial.problems += [f"left by the rerun: {one}" for one in sorted(left)]
         if self._outcome(step) not in (self._untidied[step.name], self._wanted[step.name]):
             trial.problems += self._tidy()
@@ -168,8 +167,11 @@ class Trials:
     def _differences(self, step: Step) -> list[str]:
         wanted, found = self._wanted[step.name], self._outcome(step)
         told = [f"missing at the end: {one}" for one in sorted(wanted.keys() - found.keys())]
-        # Whether a corpus had papers is not known once its version is gone; then the new one gets some.
-        left = {one for one in found.keys() - wanted.keys() if Path(one).name not in _OF_PAPERS}
+        left = found.keys() - wanted.keys()
+        if (
+            step.gone
+        ):  # whether a corpus had papers is not known once its version is gone; then the new one gets some
+            left = {one for one in left if Path(one).name not in _OF_PAPERS}
         told += [f"left at the end: {one}" for one in sorted(left) if not _goes_with_its_staging(one)]
         both = sorted(found.keys() & wanted.keys())
         return told + [f"another at the end: {one}" for one in both if found[one] != wanted[one]]

@@ -14,6 +14,7 @@ from vlm_assets.cli import app
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.ingest.due import Due
 from vlm_assets.installation.opening import Installation
+from vlm_assets.locks import hold_lock
 from vlm_assets.operate import schema_1
 from vlm_assets.operate.migration import MIGRATIONS, Content, migrate
 from vlm_assets.operate.takedown.slices import empty_slices
@@ -21,7 +22,7 @@ from vlm_assets.operate.verify import verify
 from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.errors import StoreError
-from vlm_assets.words.layout import MANIFEST
+from vlm_assets.words.layout import MANIFEST, STAGING
 from vlm_assets.words.manifest import FileEntry, SliceManifest
 from vlm_assets.words.schema import Row
 from vlm_assets_tests.operate.schema_1_root import DATA_1, make_old
@@ -175,3 +176,14 @@ def test_the_command_tells_and_does():
     assert done.exit_code == 0, done.output
     assert [one["done"] for one in orjson.loads(done.stdout)["found"]] == [True] * 4
     assert CliRunner().invoke(app, ["migrate"]).exit_code == 0
+
+
+def test_what_a_cut_rewrite_left_goes_unless_somebody_is_at_it(tmp_path):
+    installation = install(tmp_path, {**STREET, "path": fill(tmp_path / "photos", 1)})
+    root = installation.root
+    left, held = (root.source("street") / STAGING / f"{name}.migrate" for name in ("cut", "busy"))
+    for folder in (left, held):
+        (folder / "2").mkdir(parents=True)
+    with hold_lock(root.locks / "slice.street.busy", "another migration"):
+        migrate(installation, apply=True)
+    assert (left.exists(), held.exists()) == (False, True)

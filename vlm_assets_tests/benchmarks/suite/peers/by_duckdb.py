@@ -33,7 +33,7 @@ COPY (
 
 def granted(folder, out):
     """Writes the granted rows: of each key the first, of each cell those of lowest rank."""
-    with open(f"{folder}/rules.json") as file:  # noqa: PTH123
+    with open(f"{folder}/rules.json") as file:  # noqa: PTH123 - one line, one read
         rules = json.load(file)
     most = " ".join(f"WHEN '{source}' THEN {count}" for source, count in rules["most"].items())
     capped = ", ".join(f"'{source}'" for source in rules["most"])

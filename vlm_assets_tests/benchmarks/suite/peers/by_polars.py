@@ -9,7 +9,7 @@ from clock import timed  # type: ignore[import-not-found]  # beside this script,
 
 def granted(folder, out):
     """Writes the granted rows: of each key the first, of each cell those of lowest rank."""
-    with open(f"{folder}/rules.json") as file:  # noqa: PTH123
+    with open(f"{folder}/rules.json") as file:  # noqa: PTH123 - one line, one read
         rules = json.load(file)
     cells = pl.scan_parquet(f"{folder}/cells.parquet")
     eligible = (

@@ -48,7 +48,7 @@ def _living_descendants():
     parents, ticks = {}, {}
     for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - names alone
         try:
-            with open(f"/proc/{name}/stat") as file:  # noqa: PTH123
+            with open(f"/proc/{name}/stat") as file:  # noqa: PTH123 - one line, one read
                 told = file.read().rpartition(")")[2].split()
         except OSError:
             continue
