@@ -5,13 +5,13 @@ they do at a cut, at padding, and at a second stream behind the first.
 """
 
 import bz2
-import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, Protocol
 
 from vlm_assets.archives.limits import Budget, DamagedArchiveError, TruncatedArchiveError, short
+from vlm_assets.words.seekable import SeekableFile
 
 CHUNK_BYTES: Final = 2**17
 """Of what is read at once."""
@@ -64,41 +64,18 @@ class Peeked:
         return head + self._rest.read(size - len(head)) if len(head) < size else head
 
 
-class FileSlice(io.RawIOBase):
+class FileSlice(SeekableFile):
     """Bytes `start`..`start + size_bytes` of an open file as a file. Others may move the file's position."""
 
     def __init__(self, file: BinaryIO, start: int, size_bytes: int) -> None:
+        super().__init__(size_bytes)
         self._file = file
         self._start = start
-        self._size = size_bytes
-        self._at = 0
 
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As files have it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def tell(self) -> int:
-        """The present place."""
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """What is left, at most."""
-        length = min(len(buffer), max(self._size - self._at, 0))
-        self._file.seek(self._start + self._at)
-        data = self._file.read(length)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def read_at(self, start: int, end: int) -> bytes:
+        """From the open file."""
+        self._file.seek(self._start + start)
+        return self._file.read(end - start)
 
 
 _MAGIC: Final = (

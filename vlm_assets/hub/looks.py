@@ -3,7 +3,6 @@
 Of a remote Parquet file only the footer and the wanted columns are asked for.
 """
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,50 +22,28 @@ from vlm_assets.hub.tables import SAMPLE_ROWS, Columns, class_names, nfc_names, 
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.seekable import SeekableFile
 
 _BLOCK_BYTES: Final = 256 * 1024
 """Asked for at once, so that a footer is one request."""
 
 
-class RangedFile(io.RawIOBase):
+class RangedFile(SeekableFile):
     """A file somewhere else, read in blocks."""
 
     def __init__(self, size_bytes: int, read_range: Callable[[int, int], bytes]) -> None:
-        self._size = size_bytes
+        super().__init__(size_bytes)
         self._read_range = read_range
-        self._at = 0
         self._block = b""
         self._block_at = 0
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As a file."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        """As a file."""
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """As a file; a block from here, or the last one where the end is near."""
-        end = self._size if size < 0 else min(self._at + size, self._size)
-        if end <= self._at:
-            return b""
-        if not (self._block_at <= self._at and end <= self._block_at + len(self._block)):
-            last = max(end, min(self._at + _BLOCK_BYTES, self._size))
-            first = min(self._at, max(last - _BLOCK_BYTES, 0))
+    def read_at(self, start: int, end: int) -> bytes:
+        """From the block that is held; else from one that begins here, or the last one where the end is near."""
+        if not (self._block_at <= start and end <= self._block_at + len(self._block)):
+            last = max(end, min(start + _BLOCK_BYTES, self._size))
+            first = min(start, max(last - _BLOCK_BYTES, 0))
             self._block, self._block_at = self._read_range(first, last), first
-        data = self._block[self._at - self._block_at : end - self._block_at]
-        self._at = end
-        return data
+        return self._block[start - self._block_at : end - self._block_at]
 
 
 @dataclass(frozen=True, slots=True)

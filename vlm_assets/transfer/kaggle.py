@@ -6,7 +6,6 @@ client: kagglehub's resume appends whatever a refused range answers, and its ext
 
 import base64
 import hashlib
-import io
 import logging
 import random
 import time
@@ -33,6 +32,7 @@ from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.errors import SourceError
+from vlm_assets.words.seekable import SeekableFile
 
 T = TypeVar("T")
 _TAIL_BYTES: Final = 2**20
@@ -165,52 +165,24 @@ def download_archive(
             )
 
 
-class RemoteFile(io.RawIOBase):
+class RemoteFile(SeekableFile):
     """A file behind Range requests, for reading a zip's directory without the zip.
 
     The last MiB comes with the first request; a directory seldom needs a second one.
     """
 
     def __init__(self, client: Client, signed: SignedArchive) -> None:
+        super().__init__(signed.size_bytes)
         self._client = client
         self._url = signed.url
-        self._size = signed.size_bytes
-        self._at = 0
-        self._tail_start = max(self._size - _TAIL_BYTES, 0)
-        self._tail = self._get(self._tail_start, self._size)
+        self._tail_start = max(signed.size_bytes - _TAIL_BYTES, 0)
+        self._tail = self._get(self._tail_start, signed.size_bytes)
 
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As files have it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("before the beginning")  # what zipfile expects of a short file
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        """The present place."""
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Bytes from the tail, or from a request for exactly what is asked."""
-        end = min(self._at + len(buffer), self._size)
-        if self._at >= end:
-            return 0
-        if self._at >= self._tail_start:
-            data = self._tail[self._at - self._tail_start : end - self._tail_start]
-        else:
-            data = self._get(self._at, end)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def read_at(self, start: int, end: int) -> bytes:
+        """From the tail, or by a request for exactly what is asked."""
+        if start >= self._tail_start:
+            return self._tail[start - self._tail_start : end - self._tail_start]
+        return self._get(start, end)
 
     def _get(self, start: int, end: int) -> bytes:
         answer = self._client.request(self._url, headers={"Range": f"bytes={start}-{end - 1}"})
