@@ -32,6 +32,8 @@ class Destination(Protocol):
     """A place of files by relative names. Safe to use from several threads, but for `cleared`."""
 
     name: str
+    stays: bool
+    """Whether a file stays where it was written, so that nobody reads it at once."""
 
     def alone(self) -> AbstractContextManager[None]:
         """Held while this process exports here.
@@ -87,6 +89,8 @@ def destination_of(root: DataRoot, settings: "Settings", out: str) -> Destinatio
 
 class _Folder:
     """A folder of this machine. Files are hashed before they are believed."""
+
+    stays = True
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -144,6 +148,8 @@ class _Prefix:
 
     What the bucket holds was compared with SHA-256 as it arrived, so a file is believed by size and metadata.
     """
+
+    stays = False
 
     def __init__(self, bucket: Bucket, root: DataRoot) -> None:
         self.name = str(bucket.address)

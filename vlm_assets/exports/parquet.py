@@ -1,6 +1,7 @@
 """A shard as Parquet: the corpus's columns, in order, as `datasets` and the Hub's viewer read them."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vlm_assets.exports.images import one_array_a_column
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 ROW_GROUP_BYTES: Final = 100_000_000
@@ -16,6 +18,9 @@ ROW_GROUP_BYTES: Final = 100_000_000
 _CHUNKS: Final = {"min_chunk_size": 2 * 2**10, "max_chunk_size": 8 * 2**10, "norm_level": 0}
 """Of pages. Small, so that an image is a page by itself: by Arrow's own sizes (256 KiB to 1 MiB) pages hold several,
 and after a row that came in their cuts, and with them the headers between images, differ for megabytes."""
+
+_WRITTEN_BYTES: Final = 2**20
+"""Collected before they go to the file."""
 
 I64 = NDArray[np.int64]
 _IMAGE_LEAF: Final = "images.list.element.bytes"
@@ -31,19 +36,33 @@ def write_parquet(batches: Iterable[pa.RecordBatch], file: BinaryIO) -> int:
     """
     words = [leaf for leaf in _leaves() if leaf != _IMAGE_LEAF]
     rows = 0
-    with pq.ParquetWriter(
-        file,
-        SAMPLE_SCHEMA,
-        compression={_IMAGE_LEAF: "NONE", **dict.fromkeys(words, "ZSTD")},
-        use_dictionary=words,
-        write_statistics=words,
-        write_page_index=True,
-        use_content_defined_chunking=_CHUNKS,
-    ) as writer:
+    with (
+        _fewer_writes(file) as sink,
+        pq.ParquetWriter(
+            sink,
+            SAMPLE_SCHEMA,
+            compression={_IMAGE_LEAF: "NONE", **dict.fromkeys(words, "ZSTD")},
+            use_dictionary=words,
+            write_statistics=words,
+            write_page_index=True,
+            use_content_defined_chunking=_CHUNKS,
+        ) as writer,
+    ):
         for group in _row_groups(batches):
-            writer.write_table(group.combine_chunks(), row_group_size=group.num_rows)
+            with one_array_a_column(group) as whole:
+                writer.write_table(whole, row_group_size=group.num_rows)
             rows += group.num_rows
     return rows
+
+
+@contextmanager
+def _fewer_writes(file: BinaryIO) -> Iterator[pa.NativeFile]:
+    """Before the file, which is asked once for many pages: each call waits for the interpreter."""
+    buffered = pa.BufferedOutputStream(pa.PythonFile(file, mode="w"), _WRITTEN_BYTES)
+    try:
+        yield buffered
+    finally:
+        buffered.detach()  # what is left of a broken file goes the same way, before it is removed
 
 
 def _leaves() -> list[str]:

@@ -1,33 +1,30 @@
 """An export of a corpus to a place: only what is not there yet, each file proven, the manifest last."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
-import pyarrow as pa
 from pydantic import ValidationError
 
-from vlm_assets.corpus.manifest import CorpusManifest, data_name
+from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.exports.destinations import CARD, DATA, Destination, destination_of, refuse_other_content
+from vlm_assets.exports.files import ShardFile, Writer, write_shard_file, writing_processes
 from vlm_assets.exports.formats import Format
 from vlm_assets.exports.manifest import MANIFEST, ExportedShard, ExportManifest
-from vlm_assets.exports.parquet import write_parquet
 from vlm_assets.exports.places import ExportPlace, remember_place
-from vlm_assets.exports.rows import Bool, check_hash, shard_batches, wanted_rows
-from vlm_assets.exports.webdataset import write_tar
+from vlm_assets.exports.rows import Bool, wanted_rows
 from vlm_assets.exports.where import Where
 from vlm_assets.installation.opening import Installation
 from vlm_assets.papers.croissant import croissant_of_parquet
-from vlm_assets.store.arrow_files import HashingFile
 from vlm_assets.store.papers import CROISSANT_FILE
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import CorpusError, StoreError
-from vlm_assets.words.manifest import FileEntry
 
 FORMAT_VERSION: Final = 2
 """Raised where equal rows would give other bytes; all files are then written anew."""
@@ -156,25 +153,36 @@ class _Export:
         read = sum(self._size(names[name]) for name in self.done)
         progress(read, total)
         self._tell(complete=False)
-        with ThreadPoolExecutor(workers, thread_name_prefix="export") as pool:
-            missing = {
-                pool.submit(self._write, name, bits): name
-                for name, bits in names.items()
-                if name not in self.done
-            }
-            try:
-                for future in as_completed(missing):
-                    self.done[missing[future]] = future.result()
-                    self._tell(complete=False)
-                    read += self._size(names[missing[future]])
-                    progress(read, total)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        missing = {name: bits for name, bits in names.items() if name not in self.done}
+        with closing(self._written(missing, workers)) as files:
+            for name, written in files:
+                self.done[name] = written
+                self._tell(complete=False)
+                read += self._size(names[name])
+                progress(read, total)
         self.destination.write(CARD, self._card().encode())
         if self.place.format is Format.PARQUET:
             rows = sum(one.rows for one in self.done.values())
             self.destination.write(CROISSANT_FILE, croissant_of_parquet(self.corpus, rows))
         return Exported(self.destination.name, self._tell(complete=True), len(missing), kept, removed)
+
+    def _written(self, missing: Mapping[str, str], workers: int) -> Generator[tuple[str, ExportedShard]]:
+        """Writes the files, the largest first, by threads, or by processes where the work holds Python up."""
+        rows = [self._rows(bits) for bits in missing.values()]
+        with ExitStack() as stack:
+            threads = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="export"))
+            stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            processes = writing_processes(self.place.format, rows, workers)
+            write = write_shard_file if processes is None else stack.enter_context(processes).write
+            largest_first = sorted(missing, key=lambda name: -self._size(missing[name]))
+            futures = {
+                threads.submit(self._write, name, missing[name], write): name for name in largest_first
+            }
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+
+    def _rows(self, bits: str) -> int:
+        return self.corpus.shards[bits].rows if self.wanted is None else int(self.wanted[bits].sum())
 
     def _size(self, bits: str) -> int:
         return self.corpus.shards[bits].data.size_bytes
@@ -198,13 +206,12 @@ class _Export:
         shard = self.corpus.shards[bits]
         return shard.data.blake3, "" if self.wanted is None else shard.index.blake3
 
-    def _write(self, name: str, bits: str) -> ExportedShard:
+    def _write(self, name: str, bits: str, write: Writer) -> ExportedShard:
         """One file, complete or not there."""
-        shard = self.corpus.shards[bits]
-        check_hash(self.version / data_name(bits), shard.data.blake3)
+        path = self.destination.temporary(name)
         mask = None if self.wanted is None else self.wanted[bits]
-        batches = shard_batches(self.version, bits, shard, mask)
-        rows, entry = write_file(self.destination.temporary(name), batches, self.place.format, f"r{bits}-")
+        form, stays = self.place.format, self.destination.stays
+        rows, entry = write(ShardFile(self.version, bits, self.corpus.shards[bits], mask, form, path, stays))
         self.destination.put(name, entry)
         data, index = self._made_of(bits)
         return ExportedShard(shard_blake3=data, index_blake3=index, rows=rows, file=entry)
@@ -235,26 +242,3 @@ class _Export:
             f"`{MANIFEST}` lists the files with their hashes."
         )
         return f"{head}# {self.corpus.corpus} {self.corpus.target}\n\n{told}\n"
-
-
-def write_file(
-    path: Path, batches: Iterator[pa.RecordBatch], form: Format, prefix: str
-) -> tuple[int, FileEntry]:
-    """A new file with these rows, synced, or none: how many there are, size and hash.
-
-    Raises:
-        DiskFullError: there is no room.
-    """
-    path.unlink(missing_ok=True)
-    file = HashingFile(path)
-    try:
-        sink = cast("BinaryIO", file)
-        parquet = form is Format.PARQUET
-        rows = write_parquet(batches, sink) if parquet else write_tar(batches, sink, prefix)
-        file.close()
-    except BaseException:
-        file.abandon()
-        raise
-    if file.entry is None:
-        raise StoreError(f"{path} was closed before it was written")
-    return rows, file.entry

@@ -10,7 +10,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from vlm_assets.exports import parquet, run
+from vlm_assets.exports import files, parquet, run
 from vlm_assets.exports.formats import Format
 from vlm_assets.exports.manifest import MANIFEST, ExportManifest
 from vlm_assets.exports.run import Exported, export_corpus
@@ -80,6 +80,38 @@ def test_a_cut_export_goes_on_and_ends_with_the_same_bytes(sealed, tmp_path, mon
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.fixture
+def by_processes(monkeypatch):
+    """However few rows there are."""
+    monkeypatch.setattr(files, "_ROWS_OF_A_PROCESS", 0)
+
+
+@pytest.mark.usefixtures("by_processes")
+def test_processes_write_the_bytes_that_threads_do(sealed, tmp_path, monkeypatch):
+    where = Where.parse(SOME)
+    alone = export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "alone", where=where)
+    monkeypatch.setattr(files, "write_file", None)  # of this process
+    done = export_corpus(sealed, "t", Format.WEBDATASET, tmp_path / "out", where=where, workers=2)
+    assert done.manifest == alone.manifest
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(
+    ("form", "rows", "workers", "count"),
+    [
+        (Format.WEBDATASET, [50_000, 50_000], 2, 2),
+        (Format.WEBDATASET, [50_000, 50_000], 1, None),
+        (Format.WEBDATASET, [1, 2], 2, None),
+        (Format.WEBDATASET, [500_000], 4, None),
+        (Format.WEBDATASET, [], 4, None),
+        (Format.PARQUET, [500_000, 500_000], 2, None),
+    ],
+)
+def test_processes_start_where_they_pay(monkeypatch, form, rows, workers, count):
+    monkeypatch.setattr(files, "WritingProcesses", lambda count: count)
+    assert files.writing_processes(form, rows, workers) == count
+
+
 def test_a_file_that_rotted_is_written_again(sealed, tmp_path):
     done = export_corpus(sealed, "t", Format.PARQUET, tmp_path / "out")
     name = next(iter(done.manifest.files))
@@ -121,8 +153,11 @@ def test_what_holds_a_row_that_was_taken_down_is_not_exported(fresh, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_damaged_shard_is_named(fresh, tmp_path, workers):
+@pytest.mark.usefixtures("by_processes")
+@pytest.mark.parametrize(
+    ("form", "workers"), [(Format.PARQUET, 1), (Format.PARQUET, 2), (Format.WEBDATASET, 2)]
+)
+def test_a_damaged_shard_is_named(fresh, tmp_path, form, workers):
     version = fresh.root.corpus("small", "t").resolve()
     path = sorted(version.glob("data-r*.arrow"))[1]
     data = bytearray(path.read_bytes())
@@ -130,7 +165,7 @@ def test_a_damaged_shard_is_named(fresh, tmp_path, workers):
     path.chmod(0o644)
     path.write_bytes(data)
     told = expect_error(
-        lambda: export_corpus(fresh, "t", Format.PARQUET, tmp_path / "out", workers=workers), StoreError
+        lambda: export_corpus(fresh, "t", form, tmp_path / "out", workers=workers), StoreError
     )
     assert path.name in told
     assert "vlm-assets verify" in told
@@ -206,20 +241,25 @@ def test_parquet_has_what_stores_and_viewers_ask_for(sealed, tmp_path, monkeypat
     assert ROWS[Format.PARQUET](tmp_path / "out") == corpus_rows(sealed)
 
 
-def killed_at(installation, out: Path, form: Format, step: int) -> "subprocess.CompletedProcess[str]":
-    words = [installation.root.path, installation.catalog_dir, out, form, step]
+def killed_at(
+    installation, out: Path, form: Format, step: int, processes: str
+) -> "subprocess.CompletedProcess[str]":
+    words = [installation.root.path, installation.catalog_dir, out, form, step, processes]
     command = [sys.executable, "-m", "vlm_assets_tests.exports.killed_export", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
-@pytest.mark.parametrize("form", FORMATS)
-def test_killed_anywhere_it_ends_with_the_same_bytes(sealed, tmp_path, form):
+@pytest.mark.parametrize(
+    ("form", "processes"),
+    [(Format.PARQUET, ""), (Format.WEBDATASET, ""), (Format.WEBDATASET, "processes")],
+)
+def test_killed_anywhere_it_ends_with_the_same_bytes(sealed, tmp_path, form, processes):
     """A real SIGKILL before and after writes, syncs and renames; twelve places along the way."""
-    steps = int(killed_at(sealed, tmp_path / "whole", form, 0).stdout)
+    steps = int(killed_at(sealed, tmp_path / "whole", form, 0, processes).stdout)
     for step in range(1, steps, steps // 12):
         out = tmp_path / f"killed-{step}"
-        assert killed_at(sealed, out, form, step).returncode == -signal.SIGKILL
+        assert killed_at(sealed, out, form, step, processes).returncode == -signal.SIGKILL
         export_corpus(sealed, "t", form, out)
         assert contents(out) == contents(tmp_path / "whole"), step

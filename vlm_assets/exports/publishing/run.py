@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest, data_name
 from vlm_assets.exports.destinations import DATA
+from vlm_assets.exports.files import write_file
 from vlm_assets.exports.formats import Format
 from vlm_assets.exports.manifest import MANIFEST, ExportedShard, ExportManifest
 from vlm_assets.exports.places import HUB, ExportPlace, own_work, remember_place
@@ -20,7 +21,7 @@ from vlm_assets.exports.publishing.card import repo_card
 from vlm_assets.exports.publishing.order import BlockOrder
 from vlm_assets.exports.publishing.plan import PlannedFile, file_batches, plan_files
 from vlm_assets.exports.rows import check_hash
-from vlm_assets.exports.run import FORMAT_VERSION, sealed_corpus, write_file
+from vlm_assets.exports.run import FORMAT_VERSION, sealed_corpus
 from vlm_assets.exports.where import Where
 from vlm_assets.hub.writer import RepoState, RepoWriter, Sent
 from vlm_assets.installation.opening import Installation
