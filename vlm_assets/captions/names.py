@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from vlm_assets.captions.words import plain_text
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
@@ -95,8 +96,9 @@ def _image_column(column: str) -> str:
 
 
 def _named(column: str, value: Any) -> list[NamedFile]:
-    if isinstance(value, str):
-        return [NamedFile(column, value)] if value.strip() else []
+    if isinstance(value, str | bytes):
+        name = plain_text(value)
+        return [NamedFile(column, name)] if name.strip() else []
     if isinstance(value, int) and not isinstance(value, bool):  # an id: `1234` of `1234.jpg`
         return [NamedFile(column, str(value))]
     if isinstance(value, (list, tuple)):

@@ -96,6 +96,8 @@ def rows_at_once(group: RowGroup, data: Bytes, where: str) -> int:
     """
     packed = unpacked = of_a_row = 0
     for chunk in group.chunks:
+        if not chunk.values:  # what it says of its pages is made up, and Arrow asks for none
+            continue
         largest = _Page(is_dictionary=False, unpacked=0, packed=1)
         for page in _pages(data, chunk):
             largest = max(largest, page, key=lambda one: one.unpacked)

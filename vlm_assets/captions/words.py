@@ -83,7 +83,17 @@ def _text_column(values: Mapping[str, Any]) -> str | None:
 def _is_text(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return bool(value) and all(one is None or isinstance(one, str) for one in value) and any(value)
-    return isinstance(value, str) and bool(value.strip())
+    return bool(plain_text(value).strip())
+
+
+def plain_text(value: Any) -> str:
+    """A text as it is, and one whose bytes no writer has called text; "" of anything else."""
+    if not isinstance(value, bytes):
+        return value if isinstance(value, str) else ""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _dug(value: Any, inner: str) -> Any:

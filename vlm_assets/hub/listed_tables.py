@@ -53,7 +53,7 @@ class TablesListed:
     ) -> tuple[list[list[Item]], set[str]]:
         """The items of each group with the identities of files that rows name, and the keys of these files.
 
-        The first table of a group decides whether the others are looked at too.
+        The first table of a group that has rows decides whether the others are looked at too.
 
         Args:
             groups: Wanted ones.
@@ -74,12 +74,17 @@ class TablesListed:
 
     def _named_by_all(self, group: TableGroup, candidates: Collection[str], named: set[str]) -> list[Item]:
         items: list[Item] = []
-        finds = True
+        finds, decided = True, False
         for item in group.items:
             look = self.look(group, item) if finds else None
-            found = set() if look is None else {key for key in self._named(look, item) if key in candidates}
+            names: set[str] | None = set() if look is None else self._named(look, item)
+            if names is None:
+                items.append(item)
+                continue
+            found = {key for key in names if key in candidates}
             zips = self.packed(None if finds and look is None else found)
-            finds = finds and (look is None or bool(found) or bool(items))
+            finds = finds and (look is None or bool(found) or decided)
+            decided = True
             named |= found
             told = sorted(found)
             identities = [[key, one] for key, one in zip(told, self.identities(told), strict=True)]
@@ -98,10 +103,14 @@ class TablesListed:
         by_column = rule is not None and rule.column
         if not (self.wanted.names or by_column) or not group.items:
             return
-        first = self.look(group, group.items[0])
-        if first is None:
+        for item in group.items:
+            first = self.look(group, item)
+            if first is None:
+                return
+            if first.columns() is not None:
+                break
+        else:
             return
-        first.columns()
         if rule is None or not by_column or rule.known is None:
             return
         seen: set[str] = set()
@@ -115,15 +124,21 @@ class TablesListed:
                 seen.add(label)
         rule.check(seen, first.where)
 
-    def _named(self, look: TableLook, item: Item) -> set[str]:
-        """Keys of the files that a table names; the names are kept in the cache by the table's identity."""
+    def _named(self, look: TableLook, item: Item) -> set[str] | None:
+        """Keys of the files that a table names; None where it has no rows.
+
+        The names are kept in the cache by the table's identity.
+        """
         if look.follow is None:
             return set()
         kept = self.cache_dir / "named" / f"{_short([item.identity, look.wanted.image_columns])}.json"
         if kept.exists():
             names = orjson.loads(kept.read_bytes())
         else:
-            names = sorted(set(look.names(look.columns())))
+            columns = look.columns()
+            if columns is None:
+                return None
+            names = sorted(set(look.names(columns)))
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_bytes(orjson.dumps(names))
         return {key for name in names if (key := look.follow.key_of(name)) is not None}

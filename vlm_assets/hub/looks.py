@@ -59,8 +59,8 @@ class TableLook:
     reading: TableReading = field(default_factory=TableReading)
     follow: Follow | None = None
 
-    def columns(self) -> Columns:
-        """What its columns mean.
+    def columns(self) -> Columns | None:
+        """What its columns mean; None where it has no rows, which says nothing about the others of its split.
 
         Raises:
             SourceError: it cannot be read; as `plan_columns`; no column of the label rule's name.
@@ -68,11 +68,13 @@ class TableLook:
         if self.format in TEXT_FORMATS:
             first = next(self._text().chunks(self.wanted, self.follow), None)
             if first is None:
-                raise SourceError(f"{self.where}: a data file without rows")
+                return None
             rows, columns = first
             self._check_label(list(rows.columns))
             return columns
         schema = self._schema()
+        if schema is None:
+            return None
         self._check_label(schema.names)
         return plan_columns(
             schema, self.where, self.wanted,
@@ -132,18 +134,19 @@ class TableLook:
         for group in self._groups():
             check_columns(group, columns, self.where)
 
-    def _schema(self) -> "pa.Schema":
+    def _schema(self) -> "pa.Schema | None":
+        """Its columns; None where it has no rows."""
         if self.format == "parquet":
             with self._parquet() as file:
+                if not file.metadata.num_rows:
+                    return None
                 schema = file.schema_arrow
                 check_names(schema)
             names = nfc_names(schema, self.where)
             fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
             return pa.schema(fields, schema.metadata)
         first = next(batches_of(cast("Path", self.source), self.format, self.where), None)
-        if first is None:
-            raise SourceError(f"{self.where}: a data file without rows")
-        return first.schema
+        return None if first is None else first.schema
 
     def _samples(self, schema: "pa.Schema") -> dict[str, list[Any]]:
         """First values of the columns of text that may say what they are."""

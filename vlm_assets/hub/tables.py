@@ -3,19 +3,19 @@
 Pure: takes record batches, gives records. Images stay encoded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 import pyarrow as pa
 
-from vlm_assets.captions.arrow_types import is_list, is_text, storage_of
+from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, storage_of
 from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
 from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
-from vlm_assets.captions.words import TEXT_NAMES, as_text
+from vlm_assets.captions.words import TEXT_NAMES, as_text, plain_text
 from vlm_assets.hub.cells import (
     Cell,
     Follow,
@@ -132,7 +132,7 @@ def plan_columns(
     )
     messages = _messages_column(schema, where, wanted, samples or {})
     text = _text_column(schema, where, wanted)
-    usual = () if wanted.text_column else _usual_texts(schema)
+    usual = () if wanted.text_column else _usual_texts(schema, set(names))
     classes = class_names(schema, features or {})
     return Columns(
         images,
@@ -159,7 +159,7 @@ def _messages_column(
 def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
     name = wanted.text_column
     if name is None:
-        return next(iter(_usual_texts(schema)), None)
+        return next((one for one in _usual_texts(schema) if _holds_text(schema.field(one).type)), None)
     column, _, inner = (name, "", "") if name in schema.names else name.partition(".")
     if column not in schema.names:
         raise SourceError(f"{where}: no column {name!r} (text_column); {_columns_text(schema)}")
@@ -180,8 +180,15 @@ def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
     return name
 
 
-def _usual_texts(schema: pa.Schema) -> tuple[str, ...]:
-    return tuple(name for name in TEXT_NAMES if name in schema.names and _holds_text(schema.field(name).type))
+def _usual_texts(schema: pa.Schema, images: Collection[str] = ()) -> tuple[str, ...]:
+    """Columns that may be the text; bytes among them, for not all writers of Parquet say which bytes are text."""
+    return tuple(
+        name
+        for name in TEXT_NAMES
+        if name in schema.names
+        and name not in images
+        and (_holds_text(schema.field(name).type) or is_binary(schema.field(name).type))
+    )
 
 
 def _holds_text(kind: pa.DataType) -> bool:
@@ -408,7 +415,9 @@ def _columns_text(schema: pa.Schema) -> str:
 def _text_and_extra(raw: Mapping[str, Any], columns: Columns) -> tuple[str | None, dict[str, Any]]:
     extra: dict[str, Any] = {}
     text: str | None = None
-    chosen = next((name for name in columns.texts if _says(raw.get(name))), columns.text)
+    said = (name for name in columns.texts if _says(raw.get(name)))
+    silent = (name for name in columns.texts if raw.get(name) is None)
+    chosen = next(said, None) or columns.text or next(silent, None)
     column, _, inner = (chosen, "", "") if chosen in raw else (chosen or "").partition(".")
     for name, value in raw.items():
         if name == columns.messages:
@@ -424,7 +433,7 @@ def _text_and_extra(raw: Mapping[str, Any], columns: Columns) -> tuple[str | Non
 def _says(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_says, value))
-    return isinstance(value, str) and bool(value.strip())
+    return bool(plain_text(value).strip())
 
 
 def _dug(value: Any, inner: str) -> Any:

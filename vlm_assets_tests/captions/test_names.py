@@ -89,6 +89,8 @@ def test_a_declared_name_column_is_the_only_one():
          [("parts.image", "a"), ("parts.image", "b")], {"parts": [{"k": 1}, {"k": 2}]}),
         ({"file_name": None, "other_file_name": "", "x": 1}, [], {"x": 1}),
         ({"file_name": 5}, [("image", "5")], {}),
+        ({"file_name": "ş.jpg".encode()}, [("image", "ş.jpg")], {}),
+        ({"file_name": b"\xfe.jpg"}, [], {}),
         ({"file_name": 5.5}, [], {}),
         ({"file_name": True}, [], {}),
     ],

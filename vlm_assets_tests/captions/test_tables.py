@@ -145,6 +145,21 @@ def test_damaged_parquet_is_read_or_says_where():
     assert 0 < refused < 400
 
 
+@pytest.mark.parametrize("groups", [[], [0], [0, 2, 0], [1, 0, 1]], ids=str)
+def test_row_groups_without_rows_are_no_damage(groups):
+    """As pandas writes an empty table: of such a column the footer says that its pages begin at 0."""
+    columns = {
+        name: pa.array([row[name] for row in ROWS]).dictionary_encode() for name in ("file_name", "text")
+    }
+    content, buffer = pa.table(columns), io.BytesIO()
+    with pq.ParquetWriter(buffer, content.schema) as writer:
+        start = 0
+        for count in groups:
+            writer.write_table(content.slice(start, count))
+            start += count
+    assert rows(buffer.getvalue(), "m.parquet") == ROWS[: sum(groups)]
+
+
 VALUES = ["şık", "ağaç", None]
 
 

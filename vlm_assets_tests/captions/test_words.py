@@ -19,6 +19,9 @@ AS_JSON = '[{"role": "user", "content": "?"}]'
         ({"meta": {"caption": "x", "k": 1}}, "meta.caption", "x", {"meta": {"caption": "x", "k": 1}}),
         ({"meta.caption": "x", "meta": {}}, "meta.caption", "x", {"meta": {}}),
         ({"text": ""}, "text", None, {}),
+        ({"text": "şık".encode(), "caption": "y"}, None, "şık", {"caption": "y"}),
+        ({"text": b"\xfe", "caption": "y"}, None, "y", {"text": {"base64": "/g=="}}),
+        ({"text": b"\xfe"}, None, None, {"text": {"base64": "/g=="}}),
         ({"other": float("nan"), "b": b"\x00"}, None, None, {"other": "nan", "b": {"base64": "AA=="}}),
     ],
 )

@@ -94,7 +94,7 @@ def look(folder: Path, name: str, data: bytes) -> str:
     suffix = _suffix(name)
     found = TableLook(f"x{suffix}", seeds.tables()[name][0], NAME, _put(folder, data, suffix))
     columns = found.columns()
-    list(found.names(columns))
+    list(found.names(columns) if columns is not None else ())
     list(found.labels("kind"))
     return "Columns"
 

@@ -37,6 +37,8 @@ TEXTS = {
     "view": pa.array(["şık", None], pa.string_view()),
     "dictionary": PLAIN_TEXT.dictionary_encode(),
     "large-dictionary": pa.array(["şık", None], pa.large_string()).dictionary_encode(),
+    "bytes": pa.array(["şık".encode(), None]),
+    "bytes-view": pa.array(["şık".encode(), None], pa.binary_view()),
 }
 
 
@@ -47,6 +49,11 @@ def test_texts_of_every_kind_are_the_text(text, wanted):
         ("şık", {}),
         (None, {}),
     ]
+
+
+def test_bytes_that_are_no_text_stay_beside_it():
+    said = [(one.text, one.extra) for one in records(PLAIN_IMAGE, pa.array(["şık".encode(), b"\xfe"]))]
+    assert said == [("şık", {}), (None, {"text": {"base64": "/g=="}})]
 
 
 IMAGES = {

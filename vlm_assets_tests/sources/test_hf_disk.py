@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from vlm_assets.demo.services.pictures import picture
 from vlm_assets.sources.hf_disk import SOURCE, HfDiskSpec
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, slices_of
 
@@ -120,6 +121,45 @@ def test_plain_files_and_large_splits_in_buckets(tmp_path: Path) -> None:
     again = listed_of(tmp_path, spec, previous_buckets=listed.buckets)
     changed = [n for n, items in identities(again).items() if identities(listed).get(n) != items]
     assert len(changed) == 1
+
+
+NAMES_ONE = pa.table({"image": [{"bytes": None, "path": "images/x.jpg"}], "yazi": ["kedi"]})
+
+
+def as_parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path)
+
+
+def as_arrow(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+def as_json(table: pa.Table, path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [("parquet", as_parquet), ("arrow", as_arrow), ("jsonl", as_json)],
+    ids=["parquet", "arrow", "json"],
+)
+def test_a_data_file_without_rows_says_nothing_about_the_others(
+    tmp_path: Path, suffix: str, write: Any
+) -> None:
+    """The first file of a split tells what its columns are, and whether rows name files: not where it has none."""
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    (tmp_path / "in" / "images" / "x.jpg").write_bytes(picture("x").data)
+    table = NAMES_ONE.set_column(0, "image", pa.array(["images/x.jpg"])) if suffix == "jsonl" else NAMES_ONE
+    for number, rows in enumerate((table.slice(0, 0), table)):
+        write(rows, tmp_path / "in" / f"train-{number}.{suffix}")
+    spec = spec_of(tmp_path / "in", text_column="yazi")
+    listed = listed_of(tmp_path, spec)
+    assert (listed.upstream, listed.companions) == (3, 1)
+    fetched = fetched_of(tmp_path, spec, "train")
+    assert [(r.item, r.text) for r in fetched.records] == [(f"train-1.{suffix}", "kedi")]
+    assert fetched.images == [picture("x").data]
+    assert [(r.item, r.reason) for r in fetched.rejects] == [(f"train-0.{suffix}", RejectReason.EMPTY)]
 
 
 def test_folders_of_something_else_say_so(tmp_path: Path) -> None:
