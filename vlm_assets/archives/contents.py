@@ -6,7 +6,7 @@ from vlm_assets.archives.limits import ArchiveLimits, MemberFaultError
 from vlm_assets.archives.members import Entry, Found, Member
 from vlm_assets.archives.streams import Peeked, Stream
 from vlm_assets.images.facts import FORMATS
-from vlm_assets.images.sniff import sniff
+from vlm_assets.images.sniff import POINTER, sniff
 from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason
 
 HEAD_BYTES: Final = 4096
@@ -69,3 +69,14 @@ def form_named(head: bytes) -> str:
     """The form that a file's first bytes are of; "" where they tell none."""
     found = sniff(head)
     return found.name if found is not None else ""
+
+
+def what_it_is(head: bytes) -> str:
+    """What the first bytes of a file that is not what its name says are of, to go behind a message; may be ""."""
+    if not head:
+        return ": it has no bytes"
+    found = sniff(head)
+    if found is None:
+        return ""
+    is_pointer = found.name == POINTER
+    return f": it is {found.name}" + ("; fetch the file itself (git lfs pull)" if is_pointer else "")

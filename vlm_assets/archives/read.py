@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from vlm_assets.archives.contents import HEAD_BYTES, form_named, is_image_head, peek, read_whole
+from vlm_assets.archives.contents import HEAD_BYTES, form_named, is_image_head, peek, read_whole, what_it_is
 from vlm_assets.archives.forms import (
     SEVEN_ZIP,
     TAR,
@@ -215,7 +215,9 @@ class _Walk:
     def _file(self, file: BinaryIO, prefix: str, depth: int, paths: Sequence[Path] = ()) -> Iterator[Found]:
         form = form_of_file(file)
         if form is None:
-            raise DamagedArchiveError(f"{self._budget.where}: no archive of a known format")
+            file.seek(0)
+            told = what_it_is(file.read(HEAD_BYTES))
+            raise DamagedArchiveError(f"{self._budget.where}: no archive of a known format{told}")
         if form == ZIP:
             if len(paths) < 2 and depth and is_last_part(file):
                 raise _LastPartError("the last part of a split zip")

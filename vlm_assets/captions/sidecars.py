@@ -1,7 +1,7 @@
 """Text files beside images: whose they are, and what they say."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from vlm_assets.captions.json_rows import parsed_json
 from vlm_assets.captions.text_files import Encoding, Opener, read_text
 from vlm_assets.captions.words import Words, words_of
 from vlm_assets.words.errors import SourceError
+from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
 TEXT_SUFFIXES: Final = (".txt", ".caption")
 """Their whole content is the text; the first that there is counts."""
@@ -30,6 +31,16 @@ class Sidecars:
 def is_sidecar_name(name: str) -> bool:
     """Whether a file's suffix, in any case, is one of sidecars."""
     return name.lower().endswith(_SUFFIXES)
+
+
+def names_image(name: str, images: Container[str]) -> bool:
+    """Whether a file is called like a sidecar of one of these images."""
+    if not is_sidecar_name(name):
+        return False
+    named, _ = _cut(name)
+    return named in images or any(
+        f"{named}{suffix}" in images or f"{named}{suffix.upper()}" in images for suffix in IMAGE_SUFFIXES
+    )
 
 
 def match_sidecars(images: Iterable[str], others: Iterable[str]) -> Sidecars:

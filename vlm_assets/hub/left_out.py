@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_hidden, is_junk
+from vlm_assets.captions.sidecars import names_image
 from vlm_assets.captions.tables import is_table_name
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.hub.splits import DataSplit, format_of
@@ -68,9 +69,8 @@ def files_apart(
         reason, detail = _why(path, formats(path), incomplete, unnamed, unwanted)
         left_out.append(LeftOut(nfc(path), reason, detail, sizes[path]))
     has_images = any(split.format in ("imagefolder", "archive", "webdataset") for split, _ in splits)
-    return FilesApart(
-        companions, tuple(left_out), len(items) - len(firsts), tuple(_hints(left_out, has_images=has_images))
-    )
+    hints = [*_hints(left_out, has_images=has_images), *_sidecar_hints(left_out, firsts)]
+    return FilesApart(companions, tuple(left_out), len(items) - len(firsts), tuple(hints))
 
 
 def may_be_named(paths: Collection[str], splits: Sequence[tuple[DataSplit, Sequence[Item]]]) -> set[str]:
@@ -137,3 +137,14 @@ def _hints(left_out: Sequence[LeftOut], *, has_images: bool) -> Iterator[str]:
     tables = sorted({PurePosixPath(key).name for key in lost if is_table_name(key)})
     if has_images and tables:
         yield f"tables beside the images may hold their captions: say text: {' or '.join(tables[:5])}"
+
+
+def _sidecar_hints(left_out: Sequence[LeftOut], items: Collection[str]) -> Iterator[str]:
+    """A line where files have the names of images."""
+    images = {nfc(path) for path in items}
+    unread = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE]
+    if named := [key for key in unread if names_image(key, images)]:
+        yield (
+            f"{len(named)} files have the names of images, the first is {named[0]}: they may hold their captions, "
+            "say text: sidecar"
+        )

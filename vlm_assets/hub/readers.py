@@ -15,6 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlm_assets.archives.contents import HEAD_BYTES, what_it_is
 from vlm_assets.archives.limits import ArchiveLimits, Budget
 from vlm_assets.archives.names import Encodings, is_image_name
 from vlm_assets.archives.read import Reading as ArchiveReading
@@ -111,7 +112,16 @@ def batches_of(
                 batch = batch.rename_columns(names)
             yield batch.select(list(columns)) if columns is not None else batch
     except READER_FAULTS as error:
-        raise SourceError(f"{where}: cannot be read to its end ({_short(error)})") from error
+        raise SourceError(f"{where}: cannot be read to its end ({_short(error)}){_told(path)}") from error
+
+
+def _told(path: Path) -> str:
+    """What else the file is, if anybody knows."""
+    try:
+        with path.open("rb") as file:
+            return what_it_is(file.read(HEAD_BYTES))
+    except OSError:
+        return ""
 
 
 def _next_sound(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatch | None":

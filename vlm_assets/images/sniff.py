@@ -56,6 +56,8 @@ _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
     (b"%PDF-", "PDF"),
     (b"gimp xcf", "XCF"),
 )
+POINTER: Final = "a Git LFS pointer"
+"""What a repository has instead of the file where it was cloned without Git LFS."""
 _OTHER: Final[tuple[tuple[bytes, str], ...]] = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "gzip data"),
@@ -65,7 +67,7 @@ _OTHER: Final[tuple[tuple[bytes, str], ...]] = (
     (b"OggS", "Ogg media"),
     (b"ID3", "MP3 audio"),
     (b"\x7fELF", "a program"),
-    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"version https://git-lfs", POINTER),
 )
 _BMP_HEADER_SIZES: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _DIB_HEADER_SIZES: Final = frozenset({40, 108, 124})

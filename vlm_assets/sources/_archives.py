@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from vlm_assets.archives.encodings import name_hint
-from vlm_assets.archives.names import packed_image_name, suffix_of
+from vlm_assets.archives.names import packed_image_name
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
 from vlm_assets.words.layout import key_hash
@@ -41,7 +41,6 @@ ARCHIVES: Final = "archives"
 """The group of a source's archives, where they share slices."""
 ARCHIVE_SLICES: Final = 200
 _TOLD_NAMES: Final = 200
-_NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_COMPANION})
 logger = logging.getLogger("vlm_assets.sources")
 
 
@@ -68,21 +67,6 @@ class PathGlobs:
             fnmatchcase(path, glob) or glob.startswith((f"{path}/", "*")) or fnmatchcase(f"{path}/", glob)
             for glob in self.include
         )
-
-
-def data_file_hints(left_out: Iterable[LeftOut]) -> list[str]:
-    """A line where files that were left out hold tables, which may have images in them."""
-    tables = [
-        one.key
-        for one in left_out
-        if one.reason in _NOT_READ and suffix_of(one.key) in {".parquet", ".arrow"}
-    ]
-    told = "hf_disk reads images in a folder of them; `text: NAME` takes one as captions"
-    return (
-        [f"{len(tables)} data files are not read by this kind, the first is {tables[0]}; {told}"]
-        if tables
-        else []
-    )
 
 
 def member_events(

@@ -33,6 +33,8 @@ class Said:
     counts: Mapping[str, Any]
     companions: int = 0
     """Files that were joined to items."""
+    wordless: Collection[str] | None = None
+    """Keys of all loose images, where the catalogue asks for no words."""
 
     @property
     def captions_unused(self) -> int | None:
@@ -74,7 +76,8 @@ def with_captions(
         return _with_sidecars(rule, found, owner_of, pictures)
     if not rule.tables or (not owner_of and found.archives):  # tables may still lie in the archives
         archives = [_with(item, {}, rule.told, "tables", {}) for item in found.archives]
-        return Said(Sorted(found.items, archives, found.left_out), {})
+        wordless = None if rule.told else pictures
+        return Said(Sorted(found.items, archives, found.left_out), {}, wordless=wordless)
     tables_of = {item.key: tables_near(item.key, owner_of) for item in found.archives}
     shared = {table for tables in tables_of.values() for table in tables}
     tree = Tree(

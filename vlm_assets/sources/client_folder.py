@@ -3,7 +3,7 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
@@ -18,7 +18,6 @@ from vlm_assets.sources._archives import (
     among_others,
     archive_slices,
     beside_flags,
-    data_file_hints,
     loose_paths,
     tables_near,
 )
@@ -32,6 +31,7 @@ from vlm_assets.sources._folder_archives import (
 )
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -97,11 +97,13 @@ class ClientFolder:
         archives, packed = _sort_out(spec, walk)
         names = {key: name for key, name in walk.files.items() if key not in walk.out and key not in packed}
         owners = {key for key in names if rule.may_own(key)}
+        loose = names.keys() - owners
+        images = {key for key in loose if _is_image(walk, key)}
         root = os.fspath(spec.path)
         tables_of = {one.key: tables_near(one.key, owners if rule.tables else ()) for one in archives}
         shared = {table for tables in tables_of.values() for table in tables}
         tree = Tree(
-            {key for key in names if key not in owners and spec.globs.lets_through(key)},
+            images,
             owners,
             lambda key: open(os.path.join(root, names[key]), "rb"),  # noqa: SIM115  # closed by its reader
             lambda key: f"source {spec.name}: {os.path.join(root, key) if key else root}",
@@ -112,11 +114,10 @@ class ClientFolder:
             walk.leave_out(
                 owners - captions.companions - shared, LeftOutReason.UNUSED_COMPANION, "names no image"
             )
-            loose = names.keys() - owners
-            companions = (
-                captions.companions | shared | {key for key in loose if captions.only_named_beside(key)}
-            )
-            said = {key: captions.of(key) for key in _images(walk, loose - companions)}
+            only_beside = {key for key in images if captions.only_named_beside(key)}
+            companions = captions.companions | shared | only_beside
+            walk.leave_out(loose - images - companions, LeftOutReason.UNKNOWN_TYPE)
+            said = {key: captions.of(key) for key in sorted(images - companions)}
             attributes = {"captions": captions.counts} if captions.counts else {}
         beside = {key for captions_of in said.values() for one in captions_of for key in one.beside}
         hashed = sorted(said.keys() | packed | beside | shared)
@@ -145,13 +146,15 @@ class ClientFolder:
             )
             for one in archives
         ]
+        hints = unread_hints(walk.left_out, None if rule.told else said)
         if not items and not containers:
-            raise SourceError(f"source {spec.name}: no file in {spec.path} matches; check path and include")
+            told = "; ".join(["check path and include", *hints])
+            raise SourceError(f"source {spec.name}: no file in {spec.path} matches; {told}")
         slices, buckets = _slices(spec, items, context.previous_buckets)
         slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
         return Listed(
             "folder", slices, buckets, attributes, walk.left_out,
-            [*name_hints(archives, walk.files, spec.path, spec.encoding), *data_file_hints(walk.left_out)],
+            [*name_hints(archives, walk.files, spec.path, spec.encoding), *hints],
             upstream=walk.count,
             companions=len(companions) + len(packed) - len(archives),
             captions_unused=captions.counts.get("name_nothing", captions.counts.get("sidecars_unused")),
@@ -205,15 +208,9 @@ def _may_own(rule: CaptionRule, globs: PathGlobs, key: str) -> bool:
     return rule.may_own(key) and PathGlobs(exclude=globs.exclude).lets_through(key)
 
 
-def _images(walk: FolderWalk, keys: Iterable[str]) -> list[str]:
-    """Those that are images by name or by their first bytes, or cannot be read, sorted; leaves out the others."""
-    images: list[str] = []
-    others: list[str] = []
-    for key in sorted(keys):
-        known = is_image_name(key) or (head := walk.head_of(key)) is None or _is_image_head(head)
-        (images if known else others).append(key)
-    walk.leave_out(others, LeftOutReason.UNKNOWN_TYPE)
-    return images
+def _is_image(walk: FolderWalk, key: str) -> bool:
+    """Whether a file is an image by its name or by its first bytes, or cannot be read."""
+    return is_image_name(key) or (head := walk.head_of(key)) is None or _is_image_head(head)
 
 
 def _is_image_head(head: bytes) -> bool:

@@ -20,8 +20,9 @@ from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._archives import NO_IMAGES, data_file_hints, member_events, tables_beside
+from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
@@ -73,9 +74,10 @@ class GithubRelease:
         _by_content(spec, context, unknown, archives, loose, left_out)
         left_out += [_left_out(one, LeftOutReason.EXCLUDED) for one in assets if one not in wanted]
         if not archives and not loose:
+            told = "; ".join([f"there are: {', '.join(names) or 'none'}", *unread_hints(left_out)])
             raise SourceError(
                 f"source {spec.name}: no archive and no image among the assets of {spec.repo} "
-                f"{release['tag_name']} matches {', '.join(spec.assets)}; there are: {', '.join(names) or 'none'}"
+                f"{release['tag_name']} matches {', '.join(spec.assets)}; {told}"
             )
         said = _with_captions(spec, context, Sorted(loose, archives, left_out), assets)
         loose, archives = said.sorted.items, said.sorted.archives
@@ -95,7 +97,7 @@ class GithubRelease:
         return Listed(
             str(release["tag_name"]), slices, {_LOOSE: count} if loose else {},
             {"captions": said.counts} if said.counts else {}, said.sorted.left_out,
-            data_file_hints(said.sorted.left_out),
+            unread_hints(said.sorted.left_out, said.wordless),
             upstream=len(assets),
             companions=said.companions
             + sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),

@@ -38,10 +38,10 @@ from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.sources._archives import (
     PathGlobs,
     archive_slices,
-    data_file_hints,
     member_events,
     tables_beside,
 )
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, read_members_of, sort_out
 from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -119,9 +119,11 @@ class KaggleSource:
         items, archives, left_out = sort_out(directory.members, spec.globs)
         _check_ratio(context, directory, [*items, *archives], where)
         if not items and not archives:
+            there = ", ".join(one.name for one in directory.members[:10])
+            told = "; ".join([f"there are: {there}", *unread_hints(left_out)])
             raise SourceError(
                 f"{where}: none of its {len(directory.members)} members is an image or an archive that include and "
-                f"exclude let through; there are: {', '.join(one.name for one in directory.members[:10])}"
+                f"exclude let through; {told}"
             )
         rule = spec.caption_rule()
         said = with_captions(
@@ -150,7 +152,7 @@ class KaggleSource:
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
             f"versions/{dataset.version}", slices, buckets, {"captions": said.counts} if said.counts else {},
-            said.sorted.left_out, [*([hint] if hint else []), *data_file_hints(said.sorted.left_out)],
+            said.sorted.left_out, [*([hint] if hint else []), *unread_hints(said.sorted.left_out, said.wordless)],
             upstream=len(directory.members),
             companions=said.companions + sum(len(one.payload["parts"]) - 1 for one in archives),
             captions_unused=said.captions_unused,

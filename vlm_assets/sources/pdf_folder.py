@@ -11,6 +11,7 @@ from vlm_assets.sources._archives import PathGlobs, archive_slices
 from vlm_assets.sources._folder_archives import archive_item, find_archives, incomplete_left_out
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources._packed_documents import is_pdf_head, is_pdf_name, packed_pages
 from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -65,7 +66,8 @@ class PdfFolder:
         packed = {file for archive in archives for file in archive.files}
         names = _documents(walk, walk.files.keys() - packed - incomplete.keys())
         if not names and not archives:
-            raise SourceError(f"source {spec.name}: no PDF in {spec.path}; check path")
+            told = "; ".join(["check path", *unread_hints(walk.left_out)])
+            raise SourceError(f"source {spec.name}: no PDF in {spec.path}; {told}")
         hashed = sorted({*names, *packed})
         walk.check_names(hashed)
         paths = {name: spec.path / walk.files[name] for name in hashed}
@@ -86,7 +88,7 @@ class PdfFolder:
         buckets = {"": count}
         slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
         return Listed(
-            "folder", slices, buckets, left_out=walk.left_out, upstream=walk.count,
+            "folder", slices, buckets, {}, walk.left_out, unread_hints(walk.left_out), upstream=walk.count,
             companions=len(packed) - len(archives),
         )  # fmt: skip
 

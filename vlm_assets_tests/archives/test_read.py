@@ -389,3 +389,18 @@ def test_the_last_part_of_a_split_zip_may_be_damaged(tmp_path):
         bytes(inner), bytes(inner[:-1]) + b"!"
     )
     assert told(found_in(tmp_path / "x.zip", outer)) == [("in.zip", "checksum"), ("b.jpg", PNG)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it has no bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer; fetch the file itself"),
+        (b"<!DOCTYPE html><html>", "it is an HTML page"),
+        (b"\0\1\2", "no archive of a known format$"),
+    ],
+    ids=["empty", "pointer", "page", "anything"],
+)
+def test_what_is_called_an_archive_and_is_none_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+    with pytest.raises(DamagedArchiveError, match=told):
+        made.found_in(tmp_path, content)

@@ -315,3 +315,24 @@ def test_no_link_leads_out_of_the_folder_unless_it_may(tmp_path: Path, *, follow
     ) == follow_links
     if not follow_links:
         assert {left[name] for name in ("a.txt", "d.jpg", "more", "zero.jpg")} == {"link_outside"}
+
+
+def test_only_images_are_counted_and_have_sidecars(tmp_path):
+    files = {
+        **AB,
+        "a.txt": "bir",
+        "notes.pdf": "%PDF-1.7\n",
+        "notes.txt": "beside no image",
+        "labels.xml": "<x/>",
+    }
+    made = listed(spec_of(put(tmp_path / "in", files), "sidecar"), tmp_path)
+    counts = made.attributes["captions"]
+    assert (counts["images"], counts["images_without_rows"], counts["sidecars_unused"]) == (2, 1, 1)
+    assert {one.key: str(one.reason) for one in made.left_out} == {
+        "notes.pdf": "unknown_type", "labels.xml": "unknown_type", "notes.txt": "unused_companion",
+    }  # fmt: skip
+
+
+def test_a_folder_of_something_else_says_who_reads_it(tmp_path):
+    with pytest.raises(SourceError, match=r"no file in .* matches.*1 data files.*hf_disk reads"):
+        listed(spec_of(put(tmp_path / "in", {"x.parquet": b"PAR1"}), "none"), tmp_path)

@@ -278,10 +278,11 @@ def test_assets_that_nobody_reads_are_told(github: GitHubService, tmp_path: Path
         "b.jpg": b"",
     }
     github.release("org/pics", "v2", assets)
-    [hint] = listed_of(tmp_path).hints
+    hint, packed = listed_of(tmp_path).hints
+    assert packed.startswith("1 archives are not read by this kind, the first is a.rar; nothing here does")
     assert hint.startswith("1 data files are not read by this kind, the first is x.parquet; hf_disk reads")
     listed = listed_of(tmp_path, spec_of(assets=["[!x]*"]))
-    assert not listed.hints
+    assert listed.hints == [packed]
     assert sorted((one.key, str(one.reason)) for one in listed.left_out) == [
         ("Thumbs.db", "os_junk"), ("a.rar", "unknown_type"), ("p.zip.001", "split_archive_incomplete"),
         ("p.zip.003", "split_archive_incomplete"), ("x.parquet", "excluded"),

@@ -123,6 +123,15 @@ def test_plain_files_and_large_splits_in_buckets(tmp_path: Path) -> None:
     assert len(changed) == 1
 
 
+def test_a_clone_without_its_large_files_says_so(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "train.parquet").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    )
+    with pytest.raises(SourceError, match=r"train\.parquet: .*it is a Git LFS pointer.*git lfs pull"):
+        fetched_of(tmp_path, spec_of(tmp_path / "in"), "train")
+
+
 NAMES_ONE = pa.table({"image": [{"bytes": None, "path": "images/x.jpg"}], "yazi": ["kedi"]})
 
 

@@ -1,0 +1,59 @@
+"""What to do about files that are left out because their kind does not read them: a line for each sort. Pure."""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from vlm_assets.archives.names import is_archive_name, is_image_name, is_unread_archive, suffix_of
+from vlm_assets.captions.sidecars import names_image
+from vlm_assets.captions.trees import METADATA_NAMES
+from vlm_assets.words.errors import LeftOut, LeftOutReason
+
+_NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_COMPANION})
+_DATA_FILES: Final = frozenset({".parquet", ".pq", ".parq", ".arrow", ".feather"})
+_SHEETS: Final = frozenset({".xls", ".xlsx", ".xlsb", ".ods", ".numbers"})
+_TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
+_TOLD_TABLES: Final = 5
+_SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
+    (
+        "data files",
+        lambda key: suffix_of(key) in _DATA_FILES,
+        "hf_disk reads images in a folder of them; `text: NAME` takes one as captions",
+    ),
+    ("PDFs", lambda key: suffix_of(key) == ".pdf", "pdf_folder reads their pages, in a folder of them"),
+    ("images", is_image_name, "client_folder reads them"),
+    ("archives", is_archive_name, "client_folder reads what is in them"),
+    ("archives", is_unread_archive, "nothing here does: unpack them"),
+    (
+        "spreadsheets",
+        lambda key: suffix_of(key) in _SHEETS,
+        "save one as CSV in UTF-8, and name that with `text`",
+    ),
+)
+
+
+def unread_hints(left_out: Sequence[LeftOut], wordless: Container[str] | None = None) -> list[str]:
+    """A line for each sort of files that is not read.
+
+    `wordless`: the keys of all images, where the catalogue asks for no words of theirs.
+    """
+    keys = [one.key for one in left_out if one.reason in _NOT_READ]
+    hints: list[str] = []
+    for sort, is_one, told in _SORTS:
+        if found := [key for key in keys if is_one(key)]:
+            hints.append(f"{len(found)} {sort} are not read by this kind, the first is {found[0]}; {told}")
+    return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
+
+
+def _caption_hints(keys: Sequence[str], images: Container[str]) -> Iterator[str]:
+    sidecars = [key for key in keys if names_image(key, images)]
+    if sidecars:
+        yield (
+            f"{len(sidecars)} files have the names of images, the first is {sidecars[0]}: they may hold their "
+            "captions, say text: sidecar"
+        )
+    known = set(sidecars)
+    tables = {PurePosixPath(key).name for key in keys if key not in known and suffix_of(key) in _TABLES}
+    if tables:
+        told = sorted({"metadata" if name in METADATA_NAMES else name for name in tables})
+        yield f"tables beside the images may hold their captions: say text: {' or '.join(told[:_TOLD_TABLES])}"
