@@ -1,7 +1,7 @@
 """What sources have on disk for an allocation: committed slices, values that filters read, and what is missing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +10,12 @@ from vlm_assets.annotate.files import AnnotationState, Header, annotation_state,
 from vlm_assets.annotate.wanted import Wanted, annotation_version
 from vlm_assets.catalog.filters import annotations_read
 from vlm_assets.catalog.spec import Catalog, SourceSpec
-from vlm_assets.ingest.summary import SourceSummary, summarise_source
+from vlm_assets.ingest.found import FoundSource
 from vlm_assets.installation.opening import Installation
-from vlm_assets.store.listings import read_listing
 from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.layout import VERSIONS
-from vlm_assets.words.manifest import Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,50 +36,43 @@ class Supply:
         return (*self.slices, *self.benchmarks)
 
 
-def gather_supply(installation: Installation) -> Supply:
+def gather_supply(installation: Installation, found: Mapping[str, FoundSource] | None = None) -> Supply:
     """Reads summaries, listings and headers of annotations, no index. Retired slices, disabled sources are left out.
 
     A held source counts with what it has. A slice whose newer content failed to arrive counts with its old version.
+    What was `found` already of sources and benchmarks is not looked at again.
     """
     with collector_paused():
-        return _gathered(installation)
+        return _gathered(installation, found or {})
 
 
-def _gathered(installation: Installation) -> Supply:
+def _gathered(installation: Installation, known: Mapping[str, FoundSource]) -> Supply:
     slices: list[SupplySlice] = []
     wanted, unannotated = _wanted(installation)
     incomplete = list(unannotated)
     for spec in installation.catalog.sources:
         if not spec.enabled:
             continue
-        listing = read_listing(installation.root, spec.name)
-        summary = summarise_source(installation.root, spec.name)
-        found = _slices_of(installation, spec, listing, summary)
+        here = known.get(spec.name) or FoundSource.of(installation.root, spec)
+        found = _slices_of(installation, here)
         needed = [one for one in wanted if one.covers(spec) and _reads(installation.catalog, one, spec)]
         found, lacking = _with_values(installation, found, needed)
         slices += found
         unannotated += lacking
         if not spec.hold:
-            incomplete += [*_missing(spec, listing, summary), *lacking]
+            incomplete += [*_missing(here), *lacking]
     benchmarks: list[SupplySlice] = []
     for spec in installation.catalog.benchmarks:
         if spec.enabled:
-            found, lacking = _of_benchmark(installation, spec)
-            benchmarks += found
-            incomplete += lacking
+            here = known.get(spec.name) or FoundSource.of(installation.root, spec)
+            benchmarks += _slices_of(installation, here)
+            # Rows like what is not committed of a benchmark would come in unseen.
+            incomplete += [] if spec.hold else _missing(here, "benchmark")
     return Supply(_sorted(slices), tuple(incomplete), tuple(unannotated), _sorted(benchmarks))
 
 
 def _sorted(slices: Sequence[SupplySlice]) -> tuple[SupplySlice, ...]:
     return tuple(sorted(slices, key=lambda one: (one.source, one.slice)))
-
-
-def _of_benchmark(installation: Installation, spec: SourceSpec) -> tuple[list[SupplySlice], list[str]]:
-    """What is committed of a benchmark, and in words what is not: rows like it would come in unseen."""
-    listing = read_listing(installation.root, spec.name)
-    summary = summarise_source(installation.root, spec.name)
-    lacking = [] if spec.hold else _missing(spec, listing, summary, "benchmark")
-    return _slices_of(installation, spec, listing, summary), lacking
 
 
 def _wanted(installation: Installation) -> tuple[list[Wanted], list[str]]:
@@ -147,13 +138,11 @@ def _fresh_header(path: Path, version: str, entry: SupplySlice) -> Header | None
     return header
 
 
-def _slices_of(
-    installation: Installation, spec: SourceSpec, listing: Listing | None, summary: SourceSummary
-) -> list[SupplySlice]:
-    versions = installation.root.source(spec.name) / VERSIONS
+def _slices_of(installation: Installation, found: FoundSource) -> list[SupplySlice]:
+    versions = installation.root.source(found.spec.name) / VERSIONS
     return [
         SupplySlice(
-            source=spec.name,
+            source=found.spec.name,
             slice=name,
             version=one.version,
             content_hash=one.content_hash,
@@ -164,18 +153,16 @@ def _slices_of(
             multi_image_rows=one.multi_image_rows,
             has_words=one.rows_with_text + one.rows_with_messages > 0,
         )
-        for name, one in summary.slices.items()
-        if listing is None or name in listing.slices
+        for name, one in found.in_force().items()
     ]
 
 
-def _missing(
-    spec: SourceSpec, listing: Listing | None, summary: SourceSummary, what: str = "source"
-) -> list[str]:
+def _missing(found: FoundSource, what: str = "source") -> list[str]:
+    name, listing = found.spec.name, found.listing
     if listing is None:
-        return [f"{what} {spec.name}: never listed"]
-    missing = [name for name in listing.slices if name not in summary.slices]
+        return [f"{what} {name}: never listed"]
+    missing = [one for one in listing.slices if one not in found.committed]
     if not missing:
         return []
     shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-    return [f"{what} {spec.name}: {len(missing)} of {len(listing.slices)} slices never committed: {shown}"]
+    return [f"{what} {name}: {len(missing)} of {len(listing.slices)} slices never committed: {shown}"]

@@ -25,15 +25,15 @@ from vlm_assets.annotate.costs import AnnotationForecast, annotation_forecasts
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.range_costs import RangeCosts, range_costs
 from vlm_assets.ingest.due import Due, slice_due
+from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import read_run
-from vlm_assets.ingest.summary import SliceSummary, summarise_source
+from vlm_assets.ingest.summary import SliceSummary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.sources.protocol import Requests
 from vlm_assets.sources.registry import traits_of
 from vlm_assets.store.left_out import added_up, listed_examples
-from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import ConfigError, SourceError
 from vlm_assets.words.layout import VERSIONS
@@ -132,17 +132,19 @@ def forecast(
     sources: list[SourceForecast] = []
     benchmarks: list[SourceForecast] = []
     supplies: dict[str, Mapping[str, int]] = {}
+    found: dict[str, FoundSource] = {}
     enabled = [spec for spec in (*catalog.sources, *catalog.benchmarks) if spec.enabled]
     for number, spec in enumerate(enabled):
         progress(spec.name, number, len(enabled))
-        one, counts = _forecast_source(installation, spec)
+        here = found[spec.name] = FoundSource.of(installation.root, spec)
+        one, counts = _forecast_source(installation, here)
         if catalog.is_benchmark(spec.name):
             benchmarks.append(one)
         else:
             sources.append(one)
             supplies[spec.name] = counts
     asked = [*sources, *benchmarks]
-    supply = gather_supply(installation)
+    supply = gather_supply(installation, found)
     exact = not any(one.due or one.problem for one in asked) and not supply.unannotated
     unknown = {one.name: _PACKED for one in sources if one.packed}
     unknown |= {one.name: _UNSEEN for one in sources if one.unknown_labels}
@@ -153,7 +155,7 @@ def forecast(
     )
     fetch_bytes = sum(one.bytes for one in asked if one.due)
     granted = sum(n.granted for n in nodes if "/" not in n.path)
-    corpus_bytes = _corpus_bytes(installation, sources, granted)
+    corpus_bytes = _corpus_bytes(found, sources, granted)
     ranged = _range_costs(installation, sources, granted, corpus_bytes)
     disk = 2 * fetch_bytes + corpus_bytes
     writing_hours = (2 * fetch_bytes + 2 * corpus_bytes) / GP3_BASE_BYTES_PER_S / 3600
@@ -180,11 +182,12 @@ def forecast(
 
 
 def _forecast_source(
-    installation: Installation, spec: SourceSpec
+    installation: Installation, found: FoundSource
 ) -> tuple[SourceForecast, Mapping[str, int]]:
+    spec, committed = found.spec, found.committed
     result = SourceForecast(name=spec.name, kind=spec.kind)
     try:
-        listing = _listing_of(installation, spec)
+        listing = found.listing or _made_listing(installation, spec)
     except (SourceError, ConfigError) as error:
         result.problem = str(error)
         return result, {}
@@ -195,7 +198,6 @@ def _forecast_source(
         return result, supply
     result.listing_days = _days_old(installation.root.listing(spec.name))
     result.slices, result.buckets = len(listing.slices), listing.buckets
-    committed = summarise_source(installation.root, spec.name).slices
     versions, now = installation.root.source(spec.name) / VERSIONS, time.time()
     accept = not spec.quarantines_drift()
     for key, listed in listing.slices.items():
@@ -244,12 +246,12 @@ def _days_old(path: Path) -> float | None:
         return None
 
 
-def _listing_of(installation: Installation, spec: SourceSpec) -> Listing | None:
-    listing = read_listing(installation.root, spec.name)
-    if listing is None and spec.active:
-        with tempfile.TemporaryDirectory(prefix="vlm-plan-") as cache:
-            return list_without_writing(installation, spec, Path(cache), _remote_listing(installation, spec))
-    return listing
+def _made_listing(installation: Installation, spec: SourceSpec) -> Listing | None:
+    """Of a source that was never listed, and is not kept."""
+    if not spec.active:
+        return None
+    with tempfile.TemporaryDirectory(prefix="vlm-plan-") as cache:
+        return list_without_writing(installation, spec, Path(cache), _remote_listing(installation, spec))
 
 
 def _remote_listing(installation: Installation, spec: SourceSpec) -> Listing | None:
@@ -351,11 +353,11 @@ def _range_costs(
     return range_costs(granted, supply, corpus_bytes / max(granted, 1), block_rows)
 
 
-def _corpus_bytes(installation: Installation, sources: list[SourceForecast], granted: int) -> int:
+def _corpus_bytes(found: Mapping[str, FoundSource], sources: list[SourceForecast], granted: int) -> int:
     rows = data = 0
     for one in sources:
-        summary = summarise_source(installation.root, one.name).slices.values()
-        known_rows, known_bytes = sum(s.rows for s in summary), sum(s.data_bytes for s in summary)
+        slices = found[one.name].committed.values()
+        known_rows, known_bytes = sum(s.rows for s in slices), sum(s.data_bytes for s in slices)
         rows += max(one.rows, known_rows)
         data += known_bytes if not one.due else max(known_bytes, one.bytes)
     return int(granted * data / rows) if rows else granted * ASSUMED_IMAGE_BYTES

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from vlm_assets.allocation.manifest import read_plan_head
 from vlm_assets.annotate.states import AnnotationStatus, annotation_statuses
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.rights import Rights, read_rights
 from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
@@ -106,20 +106,23 @@ def read_status(installation: Installation) -> Status:
 def _read_status(installation: Installation) -> Status:
     clock = time.monotonic()
     catalog = installation.catalog
-    found = [_Found.of(installation, spec) for spec in catalog.sources]
+    root = installation.root
+    found = [FoundSource.of(root, spec) for spec in catalog.sources]
     return Status(
         data_root=str(installation.root.path),
         catalog_hash=catalog.hash,
         free_bytes=shutil.disk_usage(installation.root.path).free,
         sources=[_source_status(installation, one) for one in found],
-        benchmarks=[_source_status(installation, _Found.of(installation, one)) for one in catalog.benchmarks],
+        benchmarks=[
+            _source_status(installation, FoundSource.of(installation.root, one)) for one in catalog.benchmarks
+        ],
         annotations=annotation_statuses(installation),
         removed=[_removed(installation, name) for name in removed_sources(installation)],
         targets=[_target_status(installation, target) for target in catalog.corpus.targets],
         rights=read_rights(
             installation,
             [
-                (one.spec, SourceSummary(source=one.spec.name, slices=one.in_force))
+                (one.spec, SourceSummary(source=one.spec.name, slices=one.in_force()))
                 for one in found
                 if one.spec.enabled
             ],
@@ -137,29 +140,10 @@ def uncommitted_slices(installation: Installation) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What lies here of a source, read once: of 100,000 slices each look takes a second."""
-
-    spec: SourceSpec
-    listing: Listing | None
-    committed: Mapping[str, SliceSummary]
-    in_force: dict[str, SliceSummary]
-    """Committed, and listed still."""
-
-    @classmethod
-    def of(cls, installation: Installation, spec: SourceSpec) -> "_Found":
-        """Listing and summary."""
-        listing = read_listing(installation.root, spec.name)
-        committed = summarise_source(installation.root, spec.name).slices
-        in_force = {name: one for name, one in committed.items() if listing is None or name in listing.slices}
-        return cls(spec, listing, committed, in_force)
-
-
-def _source_status(installation: Installation, found: _Found) -> SourceStatus:
+def _source_status(installation: Installation, found: FoundSource) -> SourceStatus:
     spec, listing, committed = found.spec, found.listing, found.committed
     listed = listing.slices if listing else {}
-    in_force = found.in_force
+    in_force = found.in_force()
     rejects: Counter[str] = Counter()
     for one in in_force.values():
         if one.rejects:

@@ -17,6 +17,7 @@ from vlm_assets.operate import forecast as forecasting
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status
+from vlm_assets.store.versions import current_versions
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture, relist
 
 
@@ -56,6 +57,19 @@ def test_a_plan_counts_a_request_a_url(tmp_path: Path) -> None:
     installation = install(tmp_path, {**STREET, "kind": "image_urls", "urls": tmp_path / "l.jsonl"})
     [street] = forecast(installation, "10").sources
     assert (street.items, street.requests) == (3, 5)
+
+
+def test_a_plan_is_of_one_moment(fetched: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies here of a source is looked at once, for the forecast and for what is granted."""
+    looked: list[str] = []
+
+    def look(folder: Path) -> dict[str, str]:
+        looked.append(folder.name)
+        return current_versions(folder)
+
+    monkeypatch.setattr("vlm_assets.ingest.summary.current_versions", look)
+    forecast(fetched, "10")
+    assert looked == ["street"]
 
 
 def test_a_plan_tells_the_same(fetched: Installation) -> None:

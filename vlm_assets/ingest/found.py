@@ -1,0 +1,30 @@
+"""What lies here of a source, looked at once: of 100,000 slices each look takes a second."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.ingest.summary import SliceSummary, summarise_source
+from vlm_assets.store.listings import read_listing
+from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.manifest import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSource:
+    """Listing and committed slices of one moment, for all that a command says of the source."""
+
+    spec: SourceSpec
+    listing: Listing | None
+    committed: Mapping[str, SliceSummary]
+    """By slice, retired ones too."""
+
+    @classmethod
+    def of(cls, root: DataRoot, spec: SourceSpec) -> "FoundSource":
+        """As it is now; None for a listing that was never made."""
+        return cls(spec, read_listing(root, spec.name), summarise_source(root, spec.name).slices)
+
+    def in_force(self) -> dict[str, SliceSummary]:
+        """The committed slices that are listed still; all of them where there is no listing."""
+        listed = None if self.listing is None else self.listing.slices
+        return {name: one for name, one in self.committed.items() if listed is None or name in listed}
