@@ -38,6 +38,10 @@ _FOLLOWED_ROWS: Final = 64
 """Rows whose named files are fetched together: they lie on disk meanwhile."""
 
 
+class ColumnsError(SourceError):
+    """A sound table that leaves open which column is the image, or lacks one that the catalogue names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Some rows of a table, by column."""
@@ -121,7 +125,7 @@ def plan_columns(
         names = (_only_image(shapes, schema, where, samples or {}, follow),)
     for key, name in [*(("image_column", one) for one in names), ("messages_column", wanted.messages_column)]:
         if name is not None and name not in schema.names:
-            raise SourceError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
+            raise ColumnsError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
     images = tuple(
         ImageColumn(
             one,
@@ -162,7 +166,7 @@ def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
         return next((one for one in _usual_texts(schema) if _holds_text(schema.field(one).type)), None)
     column, _, inner = (name, "", "") if name in schema.names else name.partition(".")
     if column not in schema.names:
-        raise SourceError(f"{where}: no column {name!r} (text_column); {_columns_text(schema)}")
+        raise ColumnsError(f"{where}: no column {name!r} (text_column); {_columns_text(schema)}")
     kind = schema.field(column).type
     if not inner and is_conversation_type(kind):
         raise SourceError(
@@ -173,7 +177,7 @@ def _text_column(schema: pa.Schema, where: str, wanted: Wanted) -> str | None:
         fields = [one.name for one in kind] if pa.types.is_struct(kind) else []
         if part not in fields:
             there = f"; there are: {', '.join(fields)}" if fields else ""
-            raise SourceError(f"{where}: column {name!r} (text_column): {kind} has no field {part!r}{there}")
+            raise ColumnsError(f"{where}: column {name!r} (text_column): {kind} has no field {part!r}{there}")
         kind = kind.field(part).type
     if _holds_objects(kind):
         raise SourceError(f"{where}: column {name!r} (text_column) is {kind}: objects, no text")
@@ -401,8 +405,8 @@ def _only_image(
         ]
         if len(usual) == 1:
             return usual[0]
-        raise SourceError(f"{where}: no image column found; set image_column. {_columns_text(schema)}")
-    raise SourceError(
+        raise ColumnsError(f"{where}: no image column found; set image_column. {_columns_text(schema)}")
+    raise ColumnsError(
         f"{where}: several image columns: {', '.join(shapes)}; set image_column to one of them, "
         "or to the list of those that make up a sample"
     )

@@ -18,7 +18,7 @@ _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
     (
         "data files",
         lambda key: suffix_of(key) in _DATA_FILES,
-        "hf_disk reads images in a folder of them; `text: NAME` takes one as captions",
+        "hf_disk takes rows that name files, and image_column; `text: NAME` takes one as captions",
     ),
     ("PDFs", lambda key: suffix_of(key) == ".pdf", "pdf_folder reads their pages, in a folder of them"),
     ("images", is_image_name, "client_folder reads them"),

@@ -3,7 +3,7 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
@@ -21,6 +21,7 @@ from vlm_assets.sources._archives import (
     loose_paths,
     tables_near,
 )
+from vlm_assets.sources._data_files import ROWS, DataFile, data_events, data_format, data_item, look
 from vlm_assets.sources._folder_archives import (
     FolderArchive,
     archive_events,
@@ -35,7 +36,7 @@ from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
-from vlm_assets.words.errors import LeftOutReason, Reject, SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
 from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record, RecordImage
 
@@ -70,7 +71,7 @@ class ClientFolderSpec(CaptionKeys, SourceSpec):
 class ClientFolder:
     """A slice is a top folder; or a bucket of files, where there are no folders or `files_per_slice` is set.
 
-    An archive is a slice of its own; more than `ARCHIVE_SLICES` share buckets.
+    An archive or data file is a slice of its own; more than `ARCHIVE_SLICES` share buckets.
     """
 
     kind: ClassVar[str] = "client_folder"
@@ -85,9 +86,9 @@ class ClientFolder:
     )
 
     def list(self, spec: ClientFolderSpec, context: ListContext) -> Listed:
-        """Every image and archive, with (path, size, sha256) as its identity; all other files are on record.
+        """Every image, archive and data file, with (path, size, sha256) as its identity; all others are on record.
 
-        A file is an image by its suffix, or by its first bytes.
+        A file is an image by its suffix, or by its first bytes; Parquet and Arrow where their first rows hold images.
 
         Raises:
             SourceError: the folder is missing or empty; its texts cannot be read for certain, or name nothing.
@@ -116,11 +117,11 @@ class ClientFolder:
             )
             only_beside = {key for key in images if captions.only_named_beside(key)}
             companions = captions.companions | shared | only_beside
-            walk.leave_out(loose - images - companions, LeftOutReason.UNKNOWN_TYPE)
+            data = _data_files(spec, walk, loose - images - companions, context.settings.max_image_bytes)
             said = {key: captions.of(key) for key in sorted(images - companions)}
             attributes = {"captions": captions.counts} if captions.counts else {}
         beside = {key for captions_of in said.values() for one in captions_of for key in one.beside}
-        hashed = sorted(said.keys() | packed | beside | shared)
+        hashed = sorted(said.keys() | packed | beside | shared | data.keys())
         walk.check_names({*hashed, *companions})
         paths = [os.path.join(root, walk.files[key]) for key in hashed]
         with FileHashes(context.cache_dir / _HASHES, workers=context.settings.worker_count) as hashes:
@@ -146,6 +147,9 @@ class ClientFolder:
             )
             for one in archives
         ]
+        containers += [
+            data_item(key, names[key], spec.path, digest_of[key], data[key]) for key in sorted(data)
+        ]
         hints = unread_hints(walk.left_out, None if rule.told else said)
         if not items and not containers:
             told = "; ".join(["check path and include", *hints])
@@ -166,7 +170,9 @@ class ClientFolder:
         with FileHashes(context.cache_dir / _HASHES) as hashes:
             held = HeldFiles(spec.name, hashes)
             for item in items:
-                if "parts" in item.payload:
+                if ROWS in item.payload:
+                    yield from data_events(item, spec.path, context, held)
+                elif "parts" in item.payload:
                     yield from archive_events(item, spec.path, spec.globs, spec.encoding, rule, context, held)
                 else:
                     yield from _loose(spec, item)
@@ -206,6 +212,25 @@ def _sort_out(spec: ClientFolderSpec, walk: FolderWalk) -> tuple[list[FolderArch
 def _may_own(rule: CaptionRule, globs: PathGlobs, key: str) -> bool:
     """Whether a file may hold words: it need not be included, but nobody excludes it."""
     return rule.may_own(key) and PathGlobs(exclude=globs.exclude).lets_through(key)
+
+
+def _data_files(
+    spec: ClientFolderSpec, walk: FolderWalk, keys: Iterable[str], max_image_bytes: int
+) -> dict[str, DataFile]:
+    """The Parquet and Arrow files among these that hold images; leaves out all others."""
+    found: dict[str, DataFile] = {}
+    left_out: list[LeftOut] = []
+    for key in sorted(keys):
+        form, told = data_format(key), ""
+        if form is not None:
+            one = look(spec.path / walk.files[key], key, form, spec, max_image_bytes)
+            if isinstance(one, DataFile):
+                found[key] = one
+                continue
+            told = one[:300]
+        left_out.append(LeftOut(key, LeftOutReason.UNKNOWN_TYPE, told))
+    walk.record(left_out)
+    return found
 
 
 def _is_image(walk: FolderWalk, key: str) -> bool:

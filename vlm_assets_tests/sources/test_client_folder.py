@@ -1,9 +1,12 @@
+import io
 import json
 import os
 import unicodedata
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.sources.client_folder import SOURCE, ClientFolderSpec
@@ -334,5 +337,77 @@ def test_only_images_are_counted_and_have_sidecars(tmp_path):
 
 
 def test_a_folder_of_something_else_says_who_reads_it(tmp_path):
-    with pytest.raises(SourceError, match=r"no file in .* matches.*1 data files.*hf_disk reads"):
-        listed(spec_of(put(tmp_path / "in", {"x.parquet": b"PAR1"}), "none"), tmp_path)
+    with pytest.raises(SourceError, match=r"no file in .* matches.*1 PDFs.*pdf_folder reads"):
+        listed(spec_of(put(tmp_path / "in", {"x.pdf": b"%PDF-1.7"}), "none"), tmp_path)
+
+
+def rows_of(*names: str, **columns: Any) -> pa.Table:
+    return pa.table({"image": [{"bytes": JPEG + name.encode(), "path": None} for name in names], **columns})
+
+
+def in_parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def in_arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+BY_PATH = pa.table(
+    {
+        "image": pa.array(
+            [{"bytes": None, "path": "a.jpg"}], pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        )
+    }
+)
+
+
+def test_data_files_with_images_are_read_row_by_row(tmp_path):
+    files = {
+        **AB, "in/x.parquet": in_parquet(rows_of("x", "y", text=["bir", None], n=[1, 2])),
+        "z.feather": in_arrow(rows_of("z", baslik=["iki"])),
+        "metadata.csv": "file_name,baslik\na.jpg,üç\n",
+    }  # fmt: skip
+    spec = spec_of(put(tmp_path / "in", files), "metadata", text_column="baslik")
+    made = listed(spec, tmp_path)
+    assert (made.upstream, made.companions, made.left_out) == (5, 1, [])
+    assert said(spec, tmp_path) == {
+        "a.jpg": ("üç", None), "b.jpg": (None, None), "in/x.parquet/0": ("bir", {"n": 1}),
+        "in/x.parquet/1": (None, {"n": 2}), "z.feather/0": ("iki", {}),
+    }  # fmt: skip
+    fetched = fetch_slice(SOURCE, spec, tmp_path, made, "in/x.parquet")
+    assert fetched.images == [JPEG + b"x", JPEG + b"y"]
+    put(tmp_path / "in", {"in/x.parquet": in_parquet(rows_of("x"))})
+    fetched = fetch_slice(SOURCE, spec, tmp_path, made, "in/x.parquet")
+    assert [(one.item, one.reason) for one in fetched.rejects] == [("in/x.parquet", RejectReason.CHANGED)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (in_parquet(pa.table({"v": [0.5]})), "no image column found"),
+        (in_parquet(pa.table({"image": [JPEG], "png": [JPEG]})), "several image columns: image, png"),
+        (in_parquet(BY_PATH), "its rows hold no images"),
+        (in_parquet(rows_of("a").slice(0, 0)), "its rows hold no images"),
+    ],
+    ids=["no-column", "two-columns", "by-path", "no-rows"],
+)
+def test_data_files_without_images_are_left_out(tmp_path, content, told):
+    made = listed(spec_of(put(tmp_path / "in", {**AB, "x.parquet": content}), "none"), tmp_path)
+    [left_out] = made.left_out
+    assert (left_out.key, str(left_out.reason)) == ("x.parquet", "unknown_type")
+    assert told in left_out.detail
+    assert made.hints[0].startswith("1 data files are not read by this kind, the first is x.parquet")
+
+
+def test_a_damaged_data_file_fails_its_slice(tmp_path):
+    files = {**AB, "x.parquet": in_parquet(rows_of("a"))[:-9]}
+    spec = spec_of(put(tmp_path / "in", files), "none")
+    made = listed(spec, tmp_path)
+    with pytest.raises(SourceError, match=r"x\.parquet: cannot be read to its end"):
+        fetch_slice(SOURCE, spec, tmp_path, made, "x.parquet")

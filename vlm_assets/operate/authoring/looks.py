@@ -17,6 +17,7 @@ from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.captions.words import TEXT_NAMES
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import Settings
+from vlm_assets.sources._data_files import data_format
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._url_list import UrlList, choose_columns
 from vlm_assets.sources.registry import source_of, traits_of
@@ -91,16 +92,20 @@ def _folder(path: str) -> Look:
     """Images, archives and words of a folder; its top folders as labels."""
     archive = Path(path)
     if archive.is_file() and is_archive_name(archive.name):
-        packed = f"an archive of {archive.stat().st_size:,} bytes, read member by member"
-        return Look((packed,), {"path": str(archive.parent), "include": [archive.name]})
+        size = f"an archive of {archive.stat().st_size:,} bytes, read member by member"
+        return Look((size,), {"path": str(archive.parent), "include": [archive.name]})
     files = _files_of(path)
     images = [name for name in files if is_image_name(name)]
     archives = [name for name in files if is_archive_name(name)]
-    if not images and not archives:
+    data = [name for name in files if data_format(name) and name.rpartition("/")[2] not in METADATA_NAMES]
+    if not images and not archives and not data:
         pdfs = sum(name.lower().endswith(".pdf") for name in files)
         other = f"; {so_many(pdfs, 'PDF')}: that is the kind pdf_folder" if pdfs else ""
         raise SourceError(f"{path}: no image and no archive among {so_many(len(files), 'file')}{other}")
-    told = [so_many(len(images), "image") + (f", {so_many(len(archives), 'archive')}" if archives else "")]
+    packed = (
+        f", {so_many(len(some), word)}" for some, word in ((archives, "archive"), (data, "data file")) if some
+    )
+    told = [so_many(len(images), "image") + "".join(packed)]
     keys: dict[str, Any] = {}
     tables = sorted({name.rpartition("/")[2] for name in files} & set(METADATA_NAMES))
     beside = len(match_sidecars(images, (name for name in files if name not in set(images))).by_image)

@@ -1,0 +1,116 @@
+"""Parquet and Arrow files among files of another kind: those that hold images, and their rows."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vlm_assets.archives.names import suffix_of
+from vlm_assets.captions.keys import CaptionKeys
+from vlm_assets.hub.columns import Wanted
+from vlm_assets.sources._held_files import HeldFiles
+from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.errors import Reject
+from vlm_assets.words.layout import nfc
+from vlm_assets.words.records import Event, Item
+
+if TYPE_CHECKING:
+    from vlm_assets.hub.readers import Reading
+
+ROWS: Final = "rows"
+"""In the payload of an item whose records are rows: how they are read."""
+_FORMATS: Final = {
+    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet", ".arrow": "arrow", ".feather": "arrow",
+}  # fmt: skip
+_LOOKED_AT: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """What a data file's rows are: `format` is its reader, the columns are those that hold words, if declared."""
+
+    format: str
+    text: str | None = None
+    messages: str | None = None
+
+    def wanted(self) -> Wanted:
+        """For the readers: the image column is found, or there is none."""
+        return Wanted(None, self.text, self.messages)
+
+    def as_json(self) -> dict[str, str]:
+        """What there is of it, for a payload."""
+        told = {"format": self.format, "text": self.text, "messages": self.messages}
+        return {name: value for name, value in told.items() if value is not None}
+
+
+def data_format(name: str) -> str | None:
+    """The reader of a data file by its name; what `datasets` keeps for itself (`cache-*`) has none."""
+    base = name.rpartition("/")[2]
+    return None if base.startswith("cache-") else _FORMATS.get(suffix_of(name))
+
+
+def declared(form: str, keys: CaptionKeys) -> tuple[DataFile, ...]:
+    """Ways to read a data file, in turn: with the columns that the catalogue names, which may be those of others."""
+    named = [None if name is None else nfc(name) for name in (keys.text_column, keys.messages_column)]
+    plain = DataFile(form)
+    return (plain,) if named == [None, None] else (DataFile(form, *named), plain)
+
+
+def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: int) -> DataFile | str:
+    """How the rows of a data file are read; or why they are no images.
+
+    A damaged one is an item, and fails its slice: it may hold some.
+    """
+    from vlm_assets.hub.readers import read_data_file
+    from vlm_assets.hub.tables import ColumnsError
+    from vlm_assets.words.errors import SourceError
+
+    why = "its rows hold no images"
+    for one in declared(form, keys):
+        rows = read_data_file(path, form, key, key, _reading(one, max_image_bytes))
+        try:
+            first = list(islice(rows, _LOOKED_AT))
+        except ColumnsError as error:
+            why = str(error)
+            continue
+        except SourceError:
+            return one
+        if not all(isinstance(event, Reject) for event in first):
+            return one
+    return why
+
+
+def data_item(key: str, name: str, root: Path, digest: str, one: DataFile) -> Item:
+    """A data file as an item; how it is read is part of its identity."""
+    size = (root / name).stat().st_size if digest else None
+    told = one.as_json()
+    payload = {ROWS: told, "name_hex": os.fsencode(name).hex(), "sha256": digest}
+    return Item(key, f"{size}:{digest}:{sorted(told.items())}", payload, size)
+
+
+def data_events(item: Item, root: Path, context: FetchContext, held: HeldFiles) -> Iterator[Event]:
+    """Records of a data file's rows; a reject where it was replaced since it was listed.
+
+    Raises:
+        SourceError: it cannot be read to its end, or is replaced meanwhile.
+    """
+    from vlm_assets.hub.readers import read_data_file
+
+    path = root / os.fsdecode(bytes.fromhex(item.payload["name_hex"]))
+    files: Mapping[Path, str] = {path: item.payload["sha256"]}
+    if (reject := held.replaced(item, files)) is not None:
+        yield reject
+        return
+    one = DataFile(**item.payload[ROWS])
+    reading = _reading(one, context.settings.max_image_bytes, context.spool_dir)
+    yield from read_data_file(path, one.format, item.key, item.key, reading)
+    held.check(item, files)
+
+
+def _reading(one: DataFile, max_image_bytes: int, spool_dir: Path | None = None) -> "Reading":
+    from vlm_assets.archives.limits import ArchiveLimits
+    from vlm_assets.hub.readers import Reading
+
+    return Reading(ArchiveLimits(max_image_bytes), one.wanted(), spool_dir=spool_dir)
