@@ -1,4 +1,4 @@
-"""`github_release`: assets of a GitHub release: archives, split ones too, member by member, and loose images.
+"""`github_release`: assets of a GitHub release: archives, split ones too, and Parquet member by member; loose images.
 
 The release is pinned by its tag, each asset by its digest (by id, size and time of upload where GitHub has none: that
 it is still the same is asked after it was fetched).
@@ -21,7 +21,9 @@ from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
+from vlm_assets.sources._data_files import ROWS
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
+from vlm_assets.sources._github_tables import may_hold_rows, row_events, row_items
 from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -52,7 +54,7 @@ class GithubReleaseSpec(CaptionKeys, ReleaseSpec):
 
 
 class GithubRelease:
-    """A slice is an archive among the assets, or a bucket of loose images."""
+    """A slice is an archive or a Parquet file among the assets, or a bucket of loose images."""
 
     kind: ClassVar[str] = "github_release"
     version: ClassVar[int] = 2
@@ -72,8 +74,9 @@ class GithubRelease:
         wanted = [one for one in assets if any(fnmatchcase(one["name"], glob) for glob in spec.assets)]
         archives, loose, left_out, unknown = _sorted_out(wanted)
         _by_content(spec, context, unknown, archives, loose, left_out)
+        tables = _tables(spec, context, wanted, left_out)
         left_out += [_left_out(one, LeftOutReason.EXCLUDED) for one in assets if one not in wanted]
-        if not archives and not loose:
+        if not archives and not loose and not tables:
             told = "; ".join([f"there are: {', '.join(names) or 'none'}", *unread_hints(left_out)])
             raise SourceError(
                 f"source {spec.name}: no archive and no image among the assets of {spec.repo} "
@@ -83,7 +86,7 @@ class GithubRelease:
         loose, archives = said.sorted.items, said.sorted.archives
         planned = -(-len(loose) // spec.files_per_slice)
         count = spec.buckets or context.previous_buckets.get(_LOOSE) or max(planned, 1)
-        slices = [ListedSlice(item.key, [item], container=True) for item in archives]
+        slices = [ListedSlice(item.key, [item], container=True) for item in (*archives, *tables)]
         by_bucket: dict[int, list[Item]] = {}
         for item in loose:
             by_bucket.setdefault(bucket_of(item.key, count), []).append(item)
@@ -114,7 +117,9 @@ class GithubRelease:
         with Client(context.settings, context.locks_dir, limits, cancelled=context.cancelled) as client:
             place = _Place(client, context.settings, context.spool_dir, context.force, context.progress)
             for item in items:
-                archive = not item.payload.keys().isdisjoint(("parts", "archive")) or is_opened(item.key)
+                archive = not item.payload.keys().isdisjoint(("parts", "archive", ROWS)) or is_opened(
+                    item.key
+                )
                 try:
                     paths = [place.download(one) for one in _assets(item)]
                     beside = {
@@ -127,7 +132,9 @@ class GithubRelease:
                     yield error.as_reject(item.key)
                     continue
                 origin = f"github://{spec.repo}/{item.key}"
-                if archive:
+                if ROWS in item.payload:
+                    yield from row_events(paths[0], item, origin, context)
+                elif archive:
                     yield from _members(paths, item, beside, origin, spec, context)
                 else:
                     yield from _loose(paths[0], item, beside, origin, spec)
@@ -163,6 +170,35 @@ def _sorted_out(
         else:
             unknown.append(one)
     return archives, loose, left_out, unknown
+
+
+def _tables(
+    spec: GithubReleaseSpec,
+    context: ListContext,
+    wanted: Sequence[dict[str, Any]],
+    left_out: list[LeftOut],
+) -> list[Item]:
+    """The Parquet files with images among the assets, which are left out no more; the others say why they are."""
+    from vlm_assets.transfer.client import Client
+    from vlm_assets.transfer.politeness import HostLimits
+
+    rule = spec.caption_rule()
+    names = {nfc(one["name"]): one for one in wanted}
+    found = [_item(one) for name, one in names.items() if may_hold_rows(name) and not rule.may_own(name)]
+    if not found:
+        return []
+    tables: list[Item] = []
+    with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
+        kept = context.cache_dir / "looked_at"
+        for item, why in row_items(
+            found, spec, client, lambda one: _address(one.payload, context.settings), kept
+        ):
+            left_out[:] = [one for one in left_out if one.key != item.key]
+            if why:
+                left_out.append(_left_out(names[item.key], LeftOutReason.UNKNOWN_TYPE, why))
+            else:
+                tables.append(item)
+    return tables
 
 
 def _by_content(

@@ -1,8 +1,11 @@
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.demo.services.base import Fault, Reply
@@ -273,19 +276,19 @@ def test_assets_that_nobody_reads_are_told(github: GitHubService, tmp_path: Path
         "a.rar": b"Rar!",
         "p.zip.001": b"x",
         "p.zip.003": b"x",
-        "x.parquet": b"",
+        "x.arrow": b"",
         "Thumbs.db": b"",
         "b.jpg": b"",
     }
     github.release("org/pics", "v2", assets)
     hint, packed = listed_of(tmp_path).hints
     assert packed.startswith("1 archives are not read by this kind, the first is a.rar; nothing here does")
-    assert hint.startswith("1 data files are not read by this kind, the first is x.parquet; hf_disk takes")
+    assert hint.startswith("1 data files are not read by this kind, the first is x.arrow; hf_disk takes")
     listed = listed_of(tmp_path, spec_of(assets=["[!x]*"]))
     assert listed.hints == [packed]
     assert sorted((one.key, str(one.reason)) for one in listed.left_out) == [
         ("Thumbs.db", "os_junk"), ("a.rar", "unknown_type"), ("p.zip.001", "split_archive_incomplete"),
-        ("p.zip.003", "split_archive_incomplete"), ("x.parquet", "excluded"),
+        ("p.zip.003", "split_archive_incomplete"), ("x.arrow", "excluded"),
     ]  # fmt: skip
 
 
@@ -354,3 +357,37 @@ def test_a_reset_time_out_of_all_bounds_is_a_day_at_most(tmp_path: Path, reset: 
     assert isinstance(caught.value, PostponedError)
     assert "taken as 86400 s" in str(caught.value)
     assert caught.value.until < time.time() + MAX_PAUSE_S + 1
+
+
+def rows_of(*names: str, **columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    images = [{"bytes": picture(name).data, "path": None} for name in names]
+    pq.write_table(pa.table({"image": images, **columns}), buffer)
+    return buffer.getvalue()
+
+
+def test_parquet_assets_with_images_are_read_row_by_row(github: GitHubService, tmp_path: Path) -> None:
+    assets = {
+        "x.parquet": rows_of("a", "b", yazi=["bir", None]), "damaged.parquet": rows_of("c")[:-9],
+        "two.parquet": rows_of("a", png=[b"x"]), "none.parquet": rows_of(), "b.jpg": picture("one").data,
+    }  # fmt: skip
+    github.release("org/pics", "v2", assets)
+    spec = spec_of(text_column="yazi")
+    listed = listed_of(tmp_path, spec)
+    assert {name: one.container for name, one in slices_of(listed).items()} == {
+        "x.parquet": True, "damaged.parquet": True, "files": False,
+    }  # fmt: skip
+    assert {one.key: one.detail.partition(";")[0] for one in listed.left_out} == {
+        "two.parquet": "two.parquet: several image columns: image, png", "none.parquet": "it has no rows",
+    }  # fmt: skip
+    fetched = fetch_slice(SOURCE, spec, tmp_path, listed, "x.parquet")
+    assert fetched.images == [picture("a").data, picture("b").data]
+    assert [(r.key, r.text, r.origin) for r in fetched.records] == [
+        ("x.parquet/0", "bir", "github://org/pics/x.parquet#row=0"),
+        ("x.parquet/1", None, "github://org/pics/x.parquet#row=1"),
+    ]
+    with pytest.raises(SourceError, match=r"damaged\.parquet: cannot be read to its end"):
+        fetch_slice(SOURCE, spec, tmp_path, listed, "damaged.parquet")
+    asked = [one.path for one in github.requests("*x.parquet")]
+    assert identities(listed_of(tmp_path, spec)) == identities(listed)
+    assert [one.path for one in github.requests("*x.parquet")] == asked
