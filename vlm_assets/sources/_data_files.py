@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.archives.names import suffix_of
 from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
-from vlm_assets.words.errors import Reject
+from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Event, Item
 
@@ -65,7 +66,6 @@ def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: in
     """
     from vlm_assets.hub.readers import read_data_file
     from vlm_assets.hub.tables import ColumnsError
-    from vlm_assets.words.errors import SourceError
 
     why = "its rows hold no images"
     for one in declared(form, keys):
@@ -110,7 +110,6 @@ def data_events(item: Item, root: Path, context: FetchContext, held: HeldFiles) 
 
 
 def _reading(one: DataFile, max_image_bytes: int, spool_dir: Path | None = None) -> "Reading":
-    from vlm_assets.archives.limits import ArchiveLimits
     from vlm_assets.hub.readers import Reading
 
     return Reading(ArchiveLimits(max_image_bytes), one.wanted(), spool_dir=spool_dir)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
+from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.names import is_image_name, is_junk, is_opened, is_unread_archive, suffix_of
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
@@ -360,7 +361,6 @@ def _members(
     context: FetchContext,
 ) -> Iterator[Event]:
     from vlm_assets.archives.captions import member_captions
-    from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
     from vlm_assets.archives.read import Reading, read_members
 
     reading = Reading(
