@@ -2,13 +2,14 @@
 
 import io
 import random
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pikepdf
 from pikepdf import Array, Dictionary, Name
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 WIDTH_PX, HEIGHT_PX = 900, 1200
 DPI = 300
@@ -87,6 +88,26 @@ def standard_font(name: str, glyphs: Sequence[str] = ()) -> Dictionary:
     return font
 
 
+def group4(image: Image.Image) -> bytes:
+    """CCITT G4 of a bilevel image, in one strip. libtiff codes set bits as black runs, and 1 is white in Pillow."""
+    out = io.BytesIO()
+    image.save(out, "TIFF", compression="group4", tiffinfo={278: image.height})
+    with Image.open(out) as tiff:
+        tags = tiff.tag_v2  # type: ignore[attr-defined]  # a TIFF has tags
+        assert len(tags[273]) == 1
+        assert tags[262] == 1
+        return out.getvalue()[tags[273][0] : tags[273][0] + tags[279][0]]
+
+
+def jbig2_data(image: Image.Image) -> bytes:
+    """A JBIG2 page of one generic region coded with MMR (ITU-T T.88, 7.4.6): what CCITT G4 gives, wrapped."""
+    mmr = group4(ImageChops.invert(image))
+    page = struct.pack(">IIIIBH", *image.size, 0, 0, 0, 0)
+    region = struct.pack(">IIIIB", *image.size, 0, 0, 0) + b"\x01" + mmr
+    data = struct.pack(">IBBBI", 0, 48, 0, 1, len(page)) + page
+    return data + struct.pack(">IBBBI", 1, 38, 0, 1, len(region)) + region
+
+
 def scan(path: Path, pages: int = 1, mode: str = "L") -> list[bytes]:
     """A document of scans, one JPEG a page; gives the JPEGs."""
     pdf = pikepdf.new()
@@ -120,5 +141,5 @@ def build(path: Path, make: Callable[[pikepdf.Pdf], object]) -> Path:
 
 __all__ = [
     "DPI", "HEIGHT_PT", "HEIGHT_PX", "WIDTH_PT", "WIDTH_PX", "Array", "Dictionary", "Name", "add_page", "build",
-    "drawing", "image_object", "jpeg", "picture", "scan", "standard_font",
+    "drawing", "group4", "image_object", "jbig2_data", "jpeg", "picture", "scan", "standard_font",
 ]  # fmt: skip

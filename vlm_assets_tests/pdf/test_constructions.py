@@ -1,7 +1,6 @@
 """A page taken as its embedded image and the same page rendered at its native DPI must look the same."""
 
 import io
-import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,9 @@ from vlm_assets_tests.pdf.builders import (
     Name,
     add_page,
     build,
+    group4,
     image_object,
+    jbig2_data,
     jpeg,
     picture,
 )
@@ -93,17 +94,6 @@ def indexed(pdf: pikepdf.Pdf) -> None:
     add_page(pdf, FILL, images={"Im0": made})
 
 
-def group4(image: Image.Image) -> bytes:
-    """CCITT G4 of a bilevel image, in one strip. libtiff codes set bits as black runs, and 1 is white in Pillow."""
-    out = io.BytesIO()
-    image.save(out, "TIFF", compression="group4", tiffinfo={278: image.height})
-    with Image.open(out) as tiff:
-        tags = tiff.tag_v2  # type: ignore[attr-defined]  # a TIFF has tags
-        assert len(tags[273]) == 1
-        assert tags[262] == 1
-        return out.getvalue()[tags[273][0] : tags[273][0] + tags[279][0]]
-
-
 def fax(*, inverted: bool = False) -> Make:
     def make(pdf: pikepdf.Pdf) -> None:
         image = picture("1")
@@ -116,14 +106,8 @@ def fax(*, inverted: bool = False) -> Make:
 
 
 def jbig2(pdf: pikepdf.Pdf) -> None:
-    """A JBIG2 page of one generic region coded with MMR (ITU-T T.88, 7.4.6): what CCITT G4 gives, wrapped."""
     image = picture("1")
-    mmr = group4(ImageChops.invert(image))
-    page = struct.pack(">IIIIBH", 900, 1200, 0, 0, 0, 0)
-    region = struct.pack(">IIIIB", 900, 1200, 0, 0, 0) + b"\x01" + mmr
-    data = struct.pack(">IBBBI", 0, 48, 0, 1, len(page)) + page
-    data += struct.pack(">IBBBI", 1, 38, 0, 1, len(region)) + region
-    add_page(pdf, FILL, images={"Im0": image_object(pdf, data, image, Name.JBIG2Decode)})
+    add_page(pdf, FILL, images={"Im0": image_object(pdf, jbig2_data(image), image, Name.JBIG2Decode)})
 
 
 def with_form(content: str, form: str, **keys: Any) -> Make:

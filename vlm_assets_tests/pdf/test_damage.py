@@ -19,8 +19,16 @@ from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pictures import samples_of
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.words.errors import RejectReason
-from vlm_assets_tests.pdf.builders import Array, Dictionary, Name, add_page, image_object, jpeg, picture
-from vlm_assets_tests.pdf.test_constructions import group4
+from vlm_assets_tests.pdf.builders import (
+    Array,
+    Dictionary,
+    Name,
+    add_page,
+    group4,
+    image_object,
+    jpeg,
+    picture,
+)
 
 Make = Callable[[pikepdf.Pdf], pikepdf.Stream]
 TRUNCATED, CORRUPT = RejectReason.TRUNCATED, RejectReason.CORRUPT
