@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+
 REPOSITORY: Final = Path(__file__).parents[2]
 _KEYS: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _STABLE: Final = "bookworm"
@@ -210,10 +212,16 @@ def python(version: str) -> Callable[[Path, Path], None]:
     """An environment of the lock's packages with another interpreter, by uv."""
 
     def get(made: Path, _: Path) -> None:
-        _run(_uv(), "venv", "-q", "--clear", "--python", version, made)
+        _run(_uv(), "venv", "-q", "--clear", "--python", _interpreter(version), made)
         _run(_uv(), "pip", "sync", "-q", "--python", made / "bin/python", REPOSITORY / "requirements.lock")
 
     return get
+
+
+def _interpreter(version: str) -> str:
+    """One that pyenv keeps, whose names in PATH answer only where it is chosen; else what uv finds or fetches."""
+    kept = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    return next((str(path) for path in sorted(kept.glob(f"{version}.*/bin/python"))), version)
 
 
 def _uv() -> str:
@@ -229,11 +237,19 @@ def _aarch64(made: Path, _: Path) -> None:
     """Debian for that processor with Python and Poppler, and the lock's packages as far as `pieces` needs them."""
     with _apt(_STABLE, "arm64") as apt:
         apt.unpack(["python3.11", "poppler-utils"], made)
-    lock = (REPOSITORY / "requirements.lock").read_text("utf-8")
-    pinned = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", lock, re.MULTILINE))
-    wanted = [f"{name}=={pinned[name]}" for name in _PIECES if name in pinned]
+    wanted = [line for line in _locked("3.11") if Requirement(line).name in _PIECES]
     _run(_uv(), "pip", "install", "-q", "--no-deps", "--python-platform", "aarch64-manylinux_2_28",
          "--python-version", "3.11", "--target", made / "packages", *wanted)  # fmt: skip
+
+
+def _locked(version: str) -> Iterator[str]:
+    """What the lock names for such an interpreter, as `name==version`."""
+    told = {"python_version": version, "python_full_version": f"{version}.2", "platform_machine": "aarch64"}
+    for line in (REPOSITORY / "requirements.lock").read_text("utf-8").splitlines():
+        if re.match(r"[a-z0-9-]+==", line):
+            one = Requirement(line.rstrip(" \\"))
+            if one.marker is None or one.marker.evaluate(told):
+                yield f"{one.name}{one.specifier}"
 
 
 GETTERS: Final[dict[str, Callable[[Path, Path], None]]] = {
