@@ -3,7 +3,8 @@
     python -m vlm_assets_tests.benchmarks.bench_pdf [--documents N] [--repeats N] [--processes N]
 
 Scans (one grey JPEG of 3300 x 4700 a page): taken as they are, with and without the verifying decode of every image,
-beside pdf2image writing JPEGs (paths only, once a document) and pdfium rendering in as many processes. Drawings
+beside pdf2image writing JPEGs (paths only, once a document) and pdfium rendering in as many processes; and drawn by
+Poppler all the same (`embedded: never`), where each picture is decoded before. Drawings
 (text and lines, 300 DPI; documents of 16 pages, and of 1 to 5): through Poppler, beside pdf2image once a document
 with as many threads. Starting the workers is in every figure. Then memory: the
 peak of the reader and of all its processes, for a document and for one ten times as long. Medians; the cases take
@@ -244,6 +245,7 @@ def main() -> None:
             ("scans: ours, taken", "scans: pdf2image, JPEG files"),
             ("scans: ours, taken and verified", "scans: pdf2image, JPEG files"),
             ("scans: ours, taken", "scans: pypdfium2, JPEG"),
+            ("scans: ours, rendered by Poppler", "scans: pdf2image, JPEG files"),
             ("drawings: ours, Poppler", "drawings: pdf2image, JPEG files"),
             ("short drawings: ours, Poppler", "short drawings: pdf2image"),
         ):

@@ -1,6 +1,6 @@
 """`python -m vlm_assets_tests.variations`: the same catalogue built on one machine after another, as a table.
 
-    … --dir DIR [--only NAME …] [--parts DIR] [--json FILE]     builds and compares
+    … --dir DIR [--only NAME …] [--core] [--parts DIR] [--json FILE]     builds and compares
     … --get NAME … | --get all [--parts DIR]                    fetches what other machines are made of
 
 Exit 1: a machine gave other bytes, was not what it should be, or was asked for by name and cannot be had.
@@ -26,6 +26,9 @@ def main(words: list[str]) -> int:
         "--only", action="append", choices=[one.name for one in VARIATIONS], help="beside plain"
     )
     asked.add_argument("--no-lock", action="store_true", help="without the trial of the lock")
+    asked.add_argument(
+        "--core", action="store_true", help="all but plain without Dagster: a third of the time"
+    )
     asked.add_argument("--parts", type=Path, default=default_folder(), help="where parts lie")
     asked.add_argument("--json", type=Path, help="writes the table as JSON too")
     asked.add_argument(
@@ -38,7 +41,7 @@ def main(words: list[str]) -> int:
     if given.dir is None or (given.dir.exists() and any(given.dir.iterdir())):
         asked.error("--dir names a new or an empty folder")
     began = time.monotonic()
-    table = Table(parts, given.dir.absolute(), tell=lambda line: print(line, flush=True))
+    table = Table(parts, given.dir.absolute(), tell=lambda line: print(line, flush=True), core=given.core)
     table.fill(_chosen(given.only), lock=not given.no_lock)
     if given.json:
         given.json.write_text(

@@ -75,9 +75,9 @@ def served_inputs(folder: Path) -> Iterator[Inputs]:
         site = stack.enter_context(ImageSite())
         archive = stack.enter_context(NewspaperSite(_TITLES))
         site.known_as, archive.known_as = PICTURES, ARCHIVE
-        hosted = RunningServices(
-            *(stack.enter_context(one()) for one in (HubService, GitHubService, KaggleService))
-        )
+        hosted = RunningServices(HubService(), GitHubService(), KaggleService())
+        for service in (hosted.hub, hosted.github, hosted.kaggle):
+            stack.enter_context(service)
         hosted.kaggle.sites += [site, archive]
         _fill(hosted, site)
         _write(folder, site, archive)

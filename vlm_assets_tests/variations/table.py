@@ -40,11 +40,16 @@ class Row:
 
 
 class Table:
-    """Rows, as they come. Data roots of machines that got the same are removed."""
+    """Rows, as they come. Data roots of machines that got the same are removed.
 
-    def __init__(self, parts: Parts, folder: Path, tell: Callable[[str], None]) -> None:
+    `core`: all but plain are built without Dagster.
+    """
+
+    def __init__(
+        self, parts: Parts, folder: Path, tell: Callable[[str], None], *, core: bool = False
+    ) -> None:
         self.rows: list[Row] = []
-        self._parts, self._folder, self._tell = parts, folder, tell
+        self._parts, self._folder, self._tell, self._core = parts, folder, tell, core
         self._seen: dict[str, str] = {}
         self._built: dict[str, str] = {}
         self._pieces: dict[str, str] = {}
@@ -105,7 +110,7 @@ class Table:
 
     def _tried(self, variation: Variation, root: Root) -> dict[str, str]:
         if variation.trial == "build":
-            values = root.root_hashes()
+            values = root.root_hashes_of_core() if self._core and self._built else root.root_hashes()
             self._built = self._built or values
             return values
         self._pieces = self._pieces or pieces_on(Machine(), root.inputs)

@@ -42,11 +42,15 @@ class Root:
             "COLUMNS": "200",
         }
 
-    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """A command of `vlm-assets`; the root is made where there is none."""
+    def make(self) -> None:
+        """Its folders, where they are not there."""
         for name in ("data", "dagster", "hf"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "data/.vlm_root").touch()
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """A command of `vlm-assets`."""
+        self.make()
         return self.machine.run("-c", _MAIN, *words, environment=self.environment())
 
     def told(self, *words: str) -> Any:
@@ -67,7 +71,20 @@ class Root:
             TrialError: it is not, or a corpus is missing.
         """
         targets = self.told("build", *words)["targets"]
-        found = {one["name"]: one["root_hash"] for one in targets}
+        return self._all_of({one["name"]: one["root_hash"] for one in targets})
+
+    def root_hashes_of_core(self) -> dict[str, str]:
+        """The same, built without Dagster.
+
+        Raises:
+            TrialError: it failed, or a corpus is missing.
+        """
+        self.make()
+        return self._all_of(
+            _printed(self.machine, "vlm_assets_tests.variations.core", environment=self.environment())
+        )
+
+    def _all_of(self, found: dict[str, str]) -> dict[str, str]:
         if set(found) != set(TARGETS) or not all(found.values()):
             raise TrialError(f"built {found}, wanted are {TARGETS}")
         return found
@@ -100,8 +117,10 @@ def pieces_on(machine: Machine, inputs: Inputs) -> dict[str, str]:
     return _printed(machine, "vlm_assets_tests.variations.pieces", str(inputs.folder / "client/pictures"))
 
 
-def _printed(machine: Machine, module: str, *words: str) -> dict[str, str]:
-    done = machine.run("-m", module, *words, environment={})
+def _printed(
+    machine: Machine, module: str, *words: str, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    done = machine.run("-m", module, *words, environment=environment or {})
     if done.returncode:
         raise TrialError(f"{module} ended with {done.returncode}: {last_lines(done)}")
     found: dict[str, str] = json.loads(done.stdout)

@@ -76,6 +76,10 @@ CASES: Final = (
         (Bar(_TAKEN, _PDF2IMAGE, 20), Bar(_VERIFIED, _PDF2IMAGE, 8)),
     ),
     Case(
+        "scanned PDFs, drawn", "pages", scans, {_DRAWN: _drawn, _PDF2IMAGE: _by_pdf2image},
+        (Bar(_DRAWN, _PDF2IMAGE, 0.85),),
+    ),
+    Case(
         "drawn PDFs to pages", "pages", drawings, {_DRAWN: _drawn, _PDF2IMAGE: _by_pdf2image},
         (Bar(_DRAWN, _PDF2IMAGE, 1.1),),
     ),
