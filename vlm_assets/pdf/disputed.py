@@ -2,8 +2,8 @@
 
 Found by drawing a page of each feature by 22.12, 25.03 and 26.07: blend modes of hue and saturation differ between
 the first two, knockout groups, tiling patterns and calibrated grey between the last two. What was looked at besides
-came out the same, but for forms that end before their clip is set and single pixels at the edge of thin lines: for
-those the renderer identity speaks.
+came out the same, but for forms that end before their clip is set and single pixels along thin lines and some slanted
+edges: for those the renderer identity speaks.
 """
 
 from collections.abc import Iterator
