@@ -11,7 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from vlm_assets.words.errors import DiskFullError, StoreError, write_error
+from vlm_assets.words.errors import DiskFullError, StoreError, is_full, write_error
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -23,6 +23,9 @@ _OF_THE_DISK: Final = frozenset(
         errno.EEXIST, errno.ENOTEMPTY,  # what could not be removed before
     }
 )  # fmt: skip
+
+_SQLITE_GROWS_BY: Final = 32_768
+"""Bytes: its files grow by no more at a time (`-shm`)."""
 
 
 @contextmanager
@@ -47,17 +50,30 @@ def naming_database(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        full = "full" in str(error) or ("unable to open" in str(error) and _is_full(Path(path).parent))
-        raise (DiskFullError if full else StoreError)(f"{os.fspath(path)}: {error}") from error
+        told = f"{os.fspath(path)}: {error}"
+        if "full" in str(error):
+            raise DiskFullError(told) from error
+        folder = Path(path).parent
+        if folder.is_absolute() and _may_mean_full(error) and _is_full(folder):
+            raise DiskFullError(f"{told}; there is no room left in {folder}") from error
+        raise StoreError(told) from error
+
+
+def _may_mean_full(error: sqlite3.DatabaseError) -> bool:
+    """Whether sqlite says so of a full volume too, where it is a journal or an index (`-shm`) that has no room."""
+    return any(words in str(error) for words in ("unable to open", "disk I/O error"))
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether a file has no room there: sqlite says of its journal only that it cannot be opened."""
+    """Whether sqlite could not have its next bytes there: by trying, since a quota shows in no number of a volume."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room."):
-            return False
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room.") as room:
+            room.write(bytes(_SQLITE_GROWS_BY))
+            room.flush()
+            os.fsync(room.fileno())
     except OSError as error:
-        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return is_full(error)
+    return False
 
 
 def remove_tree(path: Path) -> None:

@@ -6,7 +6,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vlm_assets.words.disk import naming_database
+from vlm_assets.words.errors import StoreError
 from vlm_assets_tests.faults.steps import STEPS
+from vlm_assets_tests.faults.syscalls import NEEDS_SPACE
 from vlm_assets_tests.faults.trials import Trial
 from vlm_assets_tests.faults.watched import Ended, Fault, Mode, watched
 from vlm_assets_tests.waiting import LONG_HANG_S
@@ -125,6 +130,35 @@ def test_the_fault_is_met_where_it_was_put(
     ended = watched_or_skipped(lambda: writes(tmp_path / "data"), tmp_path, Fault(mode, at))
     assert (ended.code, str(ended.at)) == (code, wanted)
     assert {path.name for path in (tmp_path / "data").iterdir()} == left
+
+
+def logs(folder: Path) -> int:
+    """A database with a log and an index of it (`-wal`, `-shm`), as Dagster's are."""
+    try:
+        with naming_database(folder / "l.db"), closing(sqlite3.connect(folder / "l.db")) as database:
+            database.execute("pragma journal_mode=wal")
+            database.execute("create table t (a)")
+            database.commit()
+    except StoreError as error:
+        print(f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def test_a_disk_that_is_full_under_any_file_of_a_database_is_told_as_that(tmp_path: Path):
+    base = tmp_path / "first"
+    base.mkdir()
+    points = watched_or_skipped(lambda: logs(base / "data"), base).points
+    told: dict[str, str] = {}
+    for at, point in enumerate(points, 1):
+        if point.call in NEEDS_SPACE:
+            (base := tmp_path / str(at)).mkdir()
+            ended = watched_or_skipped(partial(logs, base / "data"), base, Fault(Mode.FULL, at))
+            told[f"{at} {point}"] = ended.said.partition(":")[0] or f"exit {ended.code}"
+    of_the_index = {said for point, said in told.items() if point.endswith("l.db-shm")}
+    assert of_the_index == {"DiskFullError"}
+    # What is in the log needs no room elsewhere.
+    assert set(told.values()) <= {"DiskFullError", "exit 0"}, told
 
 
 @pytest.mark.parametrize("name", ["soak", "machines"])

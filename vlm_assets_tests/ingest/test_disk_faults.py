@@ -172,17 +172,25 @@ def test_a_cache_whose_folder_cannot_be_made_is_no_list_that_cannot_be_read(
         refresh_listing(installation, installation.catalog.source("street"), force=True)
 
 
-@pytest.mark.parametrize(("code", "kind"), [(SPACE, DiskFullError), (BROKEN, StoreError)])
-def test_a_database_that_sqlite_cannot_open_is_told_by_what_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StoreError]
+@pytest.mark.parametrize("said", ["unable to open database file", "disk I/O error"])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(SPACE, DiskFullError), (errno.EDQUOT, DiskFullError), (BROKEN, StoreError), (None, StoreError)],
+    ids=["full", "quota", "broken", "room"],
+)
+def test_a_database_that_sqlite_cannot_use_is_told_by_what_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, kind: type[StoreError], said: str
 ):
     def failed(*_: object, **__: object) -> None:
+        assert code is not None
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", failed)
+    if code is not None:
+        monkeypatch.setattr("tempfile.NamedTemporaryFile", failed)
     with (
-        pytest.raises(StoreError, match=r"/a\.db: unable to open") as told,
+        pytest.raises(StoreError, match=rf"/a\.db: {said}") as told,
         naming_database(tmp_path / "a.db"),
     ):
-        raise sqlite3.OperationalError("unable to open database file")
+        raise sqlite3.OperationalError(said)
     assert type(told.value) is kind
+    assert list(tmp_path.iterdir()) == []
