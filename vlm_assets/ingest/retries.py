@@ -1,10 +1,9 @@
 """When what failed is tried again."""
 
 import math
-import time
 from typing import Final
 
-from vlm_assets.words.clock import has_come
+from vlm_assets.words.clock import has_come, unix_now
 
 _WEEK_S: Final = 7 * 86400
 _LONGEST_S: Final = 2.0 * _WEEK_S
@@ -14,12 +13,12 @@ _LONGEST_S: Final = 2.0 * _WEEK_S
 def retry_at(attempts: int, *, now: float | None = None) -> int:
     """When a transient reject is due again, in Unix seconds: 1 h, 4 h, 16 h, then weekly."""
     delay_s = min(3600 * 4 ** (max(attempts, 1) - 1), _WEEK_S)
-    return int((time.time() if now is None else now) + delay_s)
+    return int((unix_now() if now is None else now) + delay_s)
 
 
 def due_at(attempts: int, not_before: float, *, now: float | None = None) -> int:
     """`retry_at`, but never before upstream allows; what a clock that ran ahead took for that counts for nothing."""
-    now = time.time() if now is None else now
+    now = unix_now() if now is None else now
     wished = 0 if has_come(not_before, now, longest_s=_LONGEST_S) else math.ceil(not_before)
     return max(retry_at(attempts, now=now), wished)
 

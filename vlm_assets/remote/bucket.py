@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from vlm_assets.remote.direct import DirectParts
 from vlm_assets.remote.faults import broken_connections
 from vlm_assets.remote.names import RemoteAddress
 from vlm_assets.remote.pace import Pace
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError
 
 if TYPE_CHECKING:
@@ -50,10 +52,11 @@ class ConditionUnmetError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A small object and the tag of this state of it."""
+    """A small object, the tag of this state of it, and how old that is by the store's own clock."""
 
     data: bytes
     etag: str
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Bucket:
         self._client = client
         self._direct = DirectParts(client)
         self._counted: Counter[str] = Counter()
+        self._store_time: tuple[float, float] | None = None
+        """As an answer told it, and when that was by a clock that nobody sets."""
         self._lock = threading.Lock()
 
     @property
@@ -103,14 +108,36 @@ class Bucket:
             self._counted[operation] += 1
         method = getattr(self._client, operation)
         where = f"{operation} {self.address}" + (f" {key}" if key is not None else "")
-        return retried(lambda: method(Bucket=self.address.bucket, **arguments), where)
+        answer = retried(lambda: method(Bucket=self.address.bucket, **arguments), where)
+        self._note_time(answer)
+        return answer
+
+    def now(self) -> float:
+        """Unix seconds by the store's clock, which stamps what lies there: never behind it, nor a second ahead.
+
+        Clocks of machines are set ahead and back: by theirs, what another has just written may be of last year. Where
+        no answer told the time it is this machine's.
+        """
+        if self._store_time is None:
+            return unix_now()
+        told, at = self._store_time
+        return told + 1.0 + time.monotonic() - at
+
+    def _note_time(self, answer: Any) -> None:
+        try:
+            told = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        except (KeyError, TypeError, ValueError):
+            return
+        self._store_time = told.timestamp(), time.monotonic()
 
     def get(self, key: str) -> Content | None:
         """A small object; None where there is none."""
 
         def read() -> Content:
             answer = self._client.get_object(Bucket=self.address.bucket, Key=self.full_key(key))
-            return Content(answer["Body"].read(), answer["ETag"])
+            self._note_time(answer)
+            age_s = max(self.now() - answer["LastModified"].timestamp(), 0.0)
+            return Content(answer["Body"].read(), answer["ETag"], age_s)
 
         with self._lock:
             self._counted["get_object"] += 1

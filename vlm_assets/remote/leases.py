@@ -1,6 +1,8 @@
 """Who is at work at the remote: so that nothing is deleted under an upload, and nothing uploaded under a deletion.
 
-A lease is an object with an end. Its holder renews it; one whose end is past is nobody's: its process is dead.
+A lease is an object that its holder renews; one that nobody has written for as long as a lease lives is nobody's: its
+process is dead. How long that is tells the store, by its own clock: clocks of machines jump, and whoever's is a year
+ahead would take every lease for dead.
 Whoever takes one writes first and looks second, so of two that exclude each other at least one sees the other.
 """
 
@@ -12,13 +14,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 from pydantic import ValidationError
 
 from vlm_assets.remote.bucket import Bucket, ConditionUnmetError
-from vlm_assets.words.clock import has_come
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.errors import LeaseLostError, LockHeldError, RemoteError
 from vlm_assets.words.manifest import Manifest
 
@@ -28,13 +31,9 @@ LEASES: Final = "leases/"
 PRUNE: Final = f"{LEASES}prune"
 _WORK: Final = f"{LEASES}work/"
 _LIFE_S: Final = 900.0
-"""Far longer than clocks of two machines differ."""
 _MARGIN_S: Final = 120.0
 """Before its end nothing is begun under a lease any more."""
 _TURN_S: Final = _LIFE_S / 5
-_SKEW_S: Final = 900.0
-"""Stores refuse whoever's clock is further off than that (S3: RequestTimeTooSkewed)."""
-
 
 _PROCESS: Final = secrets.token_hex(4)
 """Tells this process from one of the same number in another container of the same host name."""
@@ -56,7 +55,7 @@ def _own_key() -> Iterator[str]:
 
 
 class Lease(Manifest):
-    """One lease. `until` in Unix seconds; 0: given back."""
+    """One lease. `until`: its end as its holder's clock has it, for people; 0: given back."""
 
     type: Literal["lease"] = "lease"
     purpose: str
@@ -64,11 +63,6 @@ class Lease(Manifest):
     pid: int
     since: str
     until: float
-
-    @property
-    def live(self) -> bool:
-        """Whether somebody may hold it. One that ends later than any lease was left by a clock that ran ahead."""
-        return not has_come(self.until, time.time(), longest_s=_LIFE_S + _SKEW_S)
 
     def __str__(self) -> str:
         """Words for a message."""
@@ -78,12 +72,21 @@ class Lease(Manifest):
 def _new(purpose: str) -> Lease:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return Lease(
-        purpose=purpose, host=socket.gethostname(), pid=os.getpid(), since=since, until=time.time() + _LIFE_S
+        purpose=purpose, host=socket.gethostname(), pid=os.getpid(), since=since, until=unix_now() + _LIFE_S
     )
 
 
-def read_lease(bucket: Bucket, key: str) -> tuple[Lease, str] | None:
-    """The lease and its tag, live or not; None where none was ever taken.
+@dataclass(frozen=True, slots=True)
+class FoundLease:
+    """A lease as it lies at the remote. `live`: somebody may hold it."""
+
+    lease: Lease
+    etag: str
+    live: bool
+
+
+def read_lease(bucket: Bucket, key: str) -> FoundLease | None:
+    """The lease, live or not; None where none was ever taken.
 
     Raises:
         RemoteError: not a lease.
@@ -92,15 +95,16 @@ def read_lease(bucket: Bucket, key: str) -> tuple[Lease, str] | None:
     if content is None:
         return None
     try:
-        return Lease.from_bytes(content.data), content.etag
+        lease = Lease.from_bytes(content.data)
     except ValidationError as error:
         raise RemoteError(f"{key} at the remote is not a lease: {error}") from error
+    return FoundLease(lease, content.etag, live=lease.until > 0 and content.age_s <= _LIFE_S)
 
 
 def prune_mark(bucket: Bucket) -> str | None:
     """Tag of the prune lease: it has changed when something was deleted in between."""
     found = read_lease(bucket, PRUNE)
-    return None if found is None else found[1]
+    return None if found is None else found.etag
 
 
 class HeldLease:
@@ -134,7 +138,7 @@ class HeldLease:
     def renew(self) -> None:
         """Renews it; what fails now is tried again at the next turn, and `check` tells when it was too late."""
         began_s = time.monotonic()
-        lease = self._lease.model_copy(update={"until": time.time() + _LIFE_S})
+        lease = self._lease.model_copy(update={"until": unix_now() + _LIFE_S})
         try:
             self._etag = self._bucket.put(self._key, lease.to_bytes(), replaces=self._etag)
         except ConditionUnmetError:
@@ -167,9 +171,9 @@ def hold_work_lease(bucket: Bucket, purpose: str) -> Iterator[HeldLease]:
         held = HeldLease(bucket, key, lease, bucket.put(key, lease.to_bytes()), began_s)
         with _renewed(held):
             found = read_lease(bucket, PRUNE)
-            if found is not None and found[0].live:
-                raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
-            held.mark = None if found is None else found[1]
+            if found is not None and found.live:
+                raise LockHeldError(f"{bucket.address}: {found.lease}; wait for it")
+            held.mark = None if found is None else found.etag
             yield held
 
 
@@ -182,25 +186,25 @@ def hold_prune_lease(bucket: Bucket) -> Iterator[HeldLease]:
     """
     lease, began_s = _new("prune"), time.monotonic()
     found = read_lease(bucket, PRUNE)
-    if found is not None and found[0].live:
-        raise LockHeldError(f"{bucket.address}: {found[0]}; wait for it")
+    if found is not None and found.live:
+        raise LockHeldError(f"{bucket.address}: {found.lease}; wait for it")
     try:
-        etag = bucket.put(PRUNE, lease.to_bytes(), replaces=found[1] if found else None, new=found is None)
+        etag = bucket.put(PRUNE, lease.to_bytes(), replaces=found.etag if found else None, new=found is None)
     except ConditionUnmetError:
         raise LockHeldError(f"{bucket.address}: another prune has just begun; wait for it") from None
     held = HeldLease(bucket, PRUNE, lease, etag, began_s)
     with _renewed(held):
         for listed in bucket.list(_WORK):
             other = read_lease(bucket, listed.key)
-            if other is not None and other[0].live:
-                raise LockHeldError(f"{bucket.address}: {other[0]}; wait for it")
+            if other is not None and other.live:
+                raise LockHeldError(f"{bucket.address}: {other.lease}; wait for it")
         yield held
 
 
 def dead_work_leases(bucket: Bucket) -> list[str]:
     """Keys of work leases that are nobody's."""
     found = ((one.key, read_lease(bucket, one.key)) for one in bucket.list(_WORK))
-    return [key for key, lease in found if lease is not None and not lease[0].live]
+    return [key for key, lease in found if lease is not None and not lease.live]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
@@ -272,7 +272,7 @@ class _Prune:
 
         A purge takes all of them: they may be of rows that were taken down.
         """
-        before = datetime.now(UTC) - timedelta(seconds=self._order.grace_s)
+        before = datetime.fromtimestamp(self._bucket.now() - self._order.grace_s, UTC)
         live: set[str] = set()
         for listed in self._bucket.list(STAGED):
             content = self._bucket.get(listed.key)
@@ -290,7 +290,7 @@ class _Prune:
 
     def _dead_objects(self, live: set[str]) -> list[Listed]:
         """Objects that nothing names: of versions that go now, or old enough to be nobody's upload."""
-        before = datetime.now(UTC) - timedelta(seconds=self._order.grace_s)
+        before = datetime.fromtimestamp(self._bucket.now() - self._order.grace_s, UTC)
         dead = []
         for digest, listed in self._inventory.objects.items():
             if digest in live:

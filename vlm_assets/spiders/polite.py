@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import socket
-import time
 from typing import Any, ClassVar
 
 from scrapy import Request
@@ -28,6 +27,7 @@ from vlm_assets.transfer.proxies import Proxies
 from vlm_assets.transfer.robots import Rules, RulesCache, rules_for_status
 from vlm_assets.transfer.slots import HostGate, host_folder
 from vlm_assets.transfer.urls import host_key, origin_of
+from vlm_assets.words.clock import unix_now
 
 TASK = "VLM_TASK"
 """Setting that holds the `CrawlTask`."""
@@ -56,11 +56,11 @@ class PoliteHandler(HTTP11DownloadHandler):  # type: ignore[misc]  # Scrapy is u
             while gate.take_slot(self._task.concurrency) is None:  # noqa: ASYNC110 - other processes send no event
                 await asyncio.sleep(0.02 + 0.05 * random.random())
             interval_s = max(self._task.delay_s, request.meta.get("crawl_delay_s", 0.0))
-            while (until := gate.try_start(time.time(), interval_s)) > 0:  # noqa: ASYNC110 - nor here
-                await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
+            while (until := gate.try_start(unix_now(), interval_s)) > 0:  # noqa: ASYNC110 - nor here
+                await asyncio.sleep(min(max(until - unix_now(), 0.001), 5.0))
             response = await self._answer(request, proxy or url)
             if response.status in {429, 503}:
-                now = time.time()
+                now = unix_now()
                 asked_s = retry_after_s(response.headers.to_unicode_dict(), now)
                 gate.pause(now, now + min(1.0 if asked_s is None else asked_s, _MAX_PAUSE_S))
             return response

@@ -8,7 +8,6 @@ import asyncio
 import concurrent.futures
 import random
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from vlm_assets.transfer.politeness import Accept, AskLeniently, GiveUp, HostLim
 from vlm_assets.transfer.redirects import REDIRECTS, Trail, headers_for_hop
 from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
 from vlm_assets.transfer.wire import Wire
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import PostponedError, RejectReason, SourceError
 
@@ -330,7 +330,7 @@ class Client:
                     await self._obey(guest, url)
                 answer = await self._ask(guest, task, trail, first, url, tries)
                 if isinstance(answer, GiveUp):
-                    now = time.time()
+                    now = unix_now()
                     if answer.not_before > now:
                         gate.pause(now, answer.not_before)
                     raise TransferError(
@@ -338,7 +338,7 @@ class Client:
                         status=_status_in(answer.detail), transient=answer.transient, not_before=answer.not_before,
                     )  # fmt: skip
                 if isinstance(answer, Retry) and answer.pause_s > 0:
-                    now = time.time()
+                    now = unix_now()
                     gate.pause(now, now + answer.pause_s)
             if not isinstance(answer, URL):
                 return answer
@@ -351,7 +351,7 @@ class Client:
             why = rules.unavailable
             if not why.transient:
                 raise TransferError(url, why.reason, why.detail)
-            until = max(why.not_before, time.time() + guest.patience.max_wait_s)
+            until = max(why.not_before, unix_now() + guest.patience.max_wait_s)
             raise PostponedError(f"{host_key(url)}: {why.detail}; not before {utc(until)}", until)
         if not rules.allows(str(url)):
             raise TransferError(url, RejectReason.ROBOTS, "robots.txt forbids it")

@@ -27,6 +27,7 @@ from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.transfer.urls import UrlError, host_key, shown_url, wire_url
 from vlm_assets.transfer.visits import Outcome, Visits
 from vlm_assets.transfer.wire import Wire
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import PostponedError, Reject, RejectReason, SourceError
 
@@ -213,7 +214,7 @@ class _Download:
 
     def _plan(self) -> None:
         """Settle what is known without asking; queue the rest, and last what failed on an earlier visit."""
-        now = time.time()
+        now = unix_now()
         again: list[tuple[str, Job]] = []
         for index, item in enumerate(self._items):
             if self._stop.is_set():
@@ -261,7 +262,7 @@ class _Download:
                 while (
                     self._spent is None
                     and len(turns) < self._settings.http_concurrency
-                    and (turn := self._schedule.take(time.time()))
+                    and (turn := self._schedule.take(unix_now()))
                 ):
                     task = loop.create_task(self._turn(turn))
                     turns.add(task)
@@ -270,7 +271,7 @@ class _Download:
                 if not turns and self._schedule.empty:
                     return
                 await self._sync_when_due()
-                pause_s = min(max(self._schedule.wake_at - time.time(), 0.0), 0.25)
+                pause_s = min(max(self._schedule.wake_at - unix_now(), 0.0), 0.25)
                 if not self._wake.is_set() and (pause_s > 0 or turns):
                     timer = loop.call_later(pause_s or 0.25, self._wake.set)
                     await self._wake.wait()
@@ -311,7 +312,7 @@ class _Download:
             why, asked = await self._guest.opt_outs(job.url, host.interval_s)
             self._again_later(host, job, why, asked=asked)
             return
-        started = time.time()
+        started = unix_now()
         outcome = await self._visits.ask(job)
         self._settle(host, job, outcome, started)
 
@@ -321,10 +322,10 @@ class _Download:
         if known and not host.waves and not host.throttled:
             host.width = host.limit
         if asked:
-            host.resting_until = max(host.resting_until, time.time() + host.interval_s)
+            host.resting_until = max(host.resting_until, unix_now() + host.interval_s)
         self._schedule.add(host.name, job, first=True)
         if why is not None and why.transient:
-            wished = why.not_before > time.time()
+            wished = why.not_before > unix_now()
             host.given_up = why if wished or host.waiting >= EVIDENCE_URLS else None
 
     def _settle_unasked(self) -> None:
@@ -357,13 +358,13 @@ class _Download:
                 self._put_off.add(job, host, verdict)
         for index, verdict in self._put_off.let_go():
             self._reject(index, verdict)
-        for name, note in self._put_off.notes(time.time()).items():
+        for name, note in self._put_off.notes(unix_now()).items():
             self._spool.note_host(name, note)
         slice_name = f"{self._context.source}/{self._context.slice_name}"
         self._postponed = self._put_off.error(slice_name, len(self._items), self._spool.hosts)
 
     def _settle(self, host: Host, job: Job, outcome: Outcome, started: float) -> None:
-        now = time.time()
+        now = unix_now()
         if isinstance(outcome, Retry):
             self._retry(host, job, outcome, started, now)
             return

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import replace
@@ -42,6 +41,7 @@ from vlm_assets.transfer.robots import (
 from vlm_assets.transfer.slots import HostGate, host_folder
 from vlm_assets.transfer.urls import UrlError, host_key, origin_of, shown_url
 from vlm_assets.transfer.wire import Wire
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import PostponedError, RejectReason
 
@@ -144,13 +144,13 @@ class Guest:
         Raises:
             PostponedError: the host wants to be left alone for longer than the run is willing to wait.
         """
-        while (until := gate.try_start(time.time(), interval_s)) > 0:
-            if (wish_s := gate.paused_until(time.time()) - time.time()) > self.patience.max_wait_s:
+        while (until := gate.try_start(unix_now(), interval_s)) > 0:
+            if (wish_s := gate.paused_until(unix_now()) - unix_now()) > self.patience.max_wait_s:
                 raise PostponedError(
                     f"{gate.host} wants to be left alone for {wish_s:.0f} s more: not before {utc(until)}",
                     until,
                 )
-            await asyncio.sleep(min(max(until - time.time(), 0.001), 5.0))
+            await asyncio.sleep(min(max(until - unix_now(), 0.001), 5.0))
 
     def known_rules(self, url: URL) -> Rules | None:
         """The rules of the URL's origin, if they have been asked for in this run."""
@@ -251,7 +251,7 @@ class Guest:
         answer = await self._own_file(url, path, interval_s)
         if isinstance(answer, GiveUp):
             _log.info("%s: %s; it counts as none", shown_url(home), answer.detail)
-            if answer.not_before > time.time():
+            if answer.not_before > unix_now():
                 raise PostponedError(f"{shown_url(home)}: {answer.detail}", answer.not_before)
             return b"", True
         found = answer or (404, b"")
@@ -282,7 +282,7 @@ class Guest:
         """Spare a host for `pause_s`, then wait for the next moment at which it may be asked."""
         with closing(HostGate(self._locks_dir, host)) as gate:
             if pause_s > 0:
-                now = time.time()
+                now = unix_now()
                 gate.pause(now, now + pause_s)
             await self.start(gate, interval_s)
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final, Protocol, Self
 
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.hosts import HostSpec
@@ -166,7 +166,7 @@ def judge_status(
         return Accept()
     if status in _GONE:
         return GiveUp(RejectReason.NOT_FOUND, f"status {status}")
-    now = time.time() if now is None else now
+    now = unix_now() if now is None else now
     wish_s = _wish_s(headers, now)
     asked_s = None if wish_s is None else min(wish_s, MAX_PAUSE_S)
     throttled = status in _THROTTLED or (status == 403 and asked_s is not None)
@@ -205,7 +205,8 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds, at most `MAX_PAUSE_S`, that the server asks to be left alone, or None.
 
     `Retry-After` in seconds or as an HTTP date (RFC 9110 10.2.3). A date is also compared with the server's own
-    `Date`, and the longer wait taken: clocks differ. `X-RateLimit-Reset` counts when nothing remains (GitHub).
+    `Date`, and the longer wait taken: clocks differ. `X-RateLimit-Reset` counts when nothing remains (GitHub), and is
+    compared in the same way.
     """
     wish_s = _wish_s(headers, now)
     return None if wish_s is None else min(wish_s, MAX_PAUSE_S)
@@ -213,21 +214,24 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
 def _wish_s(headers: Mapping[str, str], now: float) -> float | None:
     """What the server asks for, however long: infinite where the number has no end."""
-    value = headers.get("Retry-After", "").strip()
+    value, server_now = headers.get("Retry-After", "").strip(), _http_date(headers.get("Date", ""))
     if (seconds := _number(value)) is not None:
         return seconds
     if value:
         until = _http_date(value)
         if until is not None:
-            server_now = _http_date(headers.get("Date", ""))
-            wait_s = until - now if server_now is None else max(until - now, until - server_now)
-            return max(wait_s, 0.0)
+            return _longer_wait_s(until, now, server_now)
     if headers.get("X-RateLimit-Remaining", "").strip() == "0":
         reset = _number(headers.get("X-RateLimit-Reset", "").strip())
         if reset is not None:
             # A number that would lie decades back counts seconds from now, as other APIs have it.
-            return (reset if reset < _SECONDS_NOT_EPOCH else max(reset - now, 0.0)) + 1
+            return (reset if reset < _SECONDS_NOT_EPOCH else _longer_wait_s(reset, now, server_now)) + 1
     return None
+
+
+def _longer_wait_s(until: float, now: float, server_now: float | None) -> float:
+    """Until then, by this machine's clock or by the server's own."""
+    return max(until - (now if server_now is None else min(now, server_now)), 0.0)
 
 
 def _number(text: str) -> float | None:

@@ -17,6 +17,7 @@ from vlm_assets.transfer.budget import present_meter
 from vlm_assets.transfer.guard import Guard
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, LimitedSpec, Patience, Retry, judge_status, utc
 from vlm_assets.transfer.slots import HostGate
+from vlm_assets.words.clock import unix_now
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.errors import PostponedError
 
@@ -64,7 +65,7 @@ class SyncGuest:
         """
         while True:
             with self._lock:
-                now = time.time()
+                now = unix_now()
                 due = self._gate(host).try_start(now, self.limits.at(host).interval_s)
                 if not due:
                     self.meter.request()
@@ -107,15 +108,15 @@ class SyncGuest:
             time.sleep(verdict.delay_s)
             return True
         if isinstance(verdict, GiveUp) and verdict.transient:
-            self._pause(host, verdict.not_before - time.time())
-            until = max(verdict.not_before, time.time())
+            self._pause(host, verdict.not_before - unix_now())
+            until = max(verdict.not_before, unix_now())
             raise PostponedError(f"{host}: {verdict.detail}; due again {utc(until)}", until)
         return False
 
     def _pause(self, host: str, seconds: float) -> None:
         if seconds > 0:
             with self._lock:
-                now = time.time()
+                now = unix_now()
                 self._gate(host).pause(now, now + seconds)
 
     def _gate(self, host: str) -> HostGate:

@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -281,8 +280,8 @@ class World:
         for page in pages:
             for one in page.get("Contents", ()):
                 lease = json.loads(read(self.client, one["Key"]))
-                if lease["until"] > time.time():
-                    body = json.dumps({**lease, "until": 1.0}).encode()
+                if lease["until"]:
+                    body = json.dumps({**lease, "until": 0.0}).encode()
                     self.client.put_object(Bucket=BUCKET, Key=one["Key"], Body=body)
 
     def _settle(self) -> None:

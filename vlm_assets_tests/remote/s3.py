@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -116,8 +117,11 @@ class S3Server:
             made.checksum_algorithm = "SHA256"
             made.set_metadata(dict(metadata))
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, age_s: float = 0.0) -> None:
+        """`age_s`: by the server's clock."""
         self.client().put_object(Bucket=BUCKET, Key=f"{PREFIX}/{key}", Body=data)
+        if age_s:
+            self._store.get_bucket(BUCKET).keys[f"{PREFIX}/{key}"].last_modified -= timedelta(seconds=age_s)
 
 
 @dataclass(frozen=True)

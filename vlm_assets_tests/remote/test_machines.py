@@ -269,7 +269,7 @@ def test_nothing_is_pruned_under_an_upload(proxy: FaultProxy):
 
 def test_the_lease_of_a_dead_process_runs_out(proxy: FaultProxy, s3: S3Server):
     dead = Lease(purpose="prune", host="gone", pid=1, since="2026-01-01", until=time.time() - 1)
-    s3.put(PRUNE, dead.to_bytes())
+    s3.put(PRUNE, dead.to_bytes(), age_s=1_000)
     bucket = open_bucket(proxy.endpoint)
     with hold_work_lease(bucket, "backup"):
         pass
@@ -287,17 +287,29 @@ def test_listings_of_one_run_are_pushed_side_by_side(machine: NewRoot, s3: S3Ser
     assert list(one.root.path.rglob(".*.tmp")) == []
 
 
+YEARS_S = 20 * 365 * 86_400.0
+
+
 @pytest.mark.parametrize(
-    ("ahead_s", "held"),
-    [(600.0, True), (-1.0, False), (20 * 365 * 86_400.0, False)],
-    ids=["live", "past", "of-a-clock-that-ran-ahead"],
+    ("age_s", "ahead_s", "held"),
+    [
+        pytest.param(0, 900, True, id="just-taken"),
+        pytest.param(890, 10, True, id="to-be-renewed"),
+        pytest.param(910, -10, False, id="of-a-dead-process"),
+        pytest.param(0, 900 - 86_400, True, id="of-a-clock-a-day-behind"),
+        pytest.param(0, YEARS_S, True, id="of-a-clock-years-ahead"),
+        pytest.param(910, 900 + YEARS_S, False, id="of-a-dead-process-with-a-clock-years-ahead"),
+        pytest.param(0, None, False, id="given-back"),
+    ],
 )
 def test_a_lease_holds_for_as_long_as_one_may_live(
-    proxy: FaultProxy, s3: S3Server, *, ahead_s: float, held: bool
+    proxy: FaultProxy, s3: S3Server, *, age_s: float, ahead_s: float | None, held: bool
 ):
-    left = Lease(purpose="backup", host="other", pid=1, since="", until=time.time() + ahead_s)
-    s3.put("leases/work/other.1.x.0", left.to_bytes())
-    s3.put(PRUNE, left.to_bytes())
+    """By the store's clock: its holder's may be any, and so may ours."""
+    until = 0.0 if ahead_s is None else time.time() + ahead_s
+    left = Lease(purpose="backup", host="other", pid=1, since="", until=until)
+    s3.put("leases/work/other.1.x.0", left.to_bytes(), age_s=age_s)
+    s3.put(PRUNE, left.to_bytes(), age_s=age_s)
     bucket = open_bucket(proxy.endpoint)
     for hold in (hold_prune_lease, lambda bucket: hold_work_lease(bucket, "backup")):
         with ExitStack() as stack:

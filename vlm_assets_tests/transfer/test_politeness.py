@@ -111,6 +111,14 @@ def test_faults(fault, tries, expected):
         ({"Retry-After": http_date(NOW + 30), "Date": http_date(NOW + 20)}, 30),
         ({"X-RateLimit-Remaining": "0"}, None),
         ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW) - 5)}, 1),
+        (
+            {
+                "X-RateLimit-Remaining": "0",
+                "X-RateLimit-Reset": str(int(NOW) - 5),
+                "Date": http_date(NOW - 65),
+            },
+            61,
+        ),
     ],
 )
 def test_retry_after(headers, expected):

@@ -45,6 +45,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("vlm_assets.transfer.sync_guest.time", clock)
+    monkeypatch.setattr("vlm_assets.transfer.sync_guest.unix_now", clock.time)
     return clock
 
 
