@@ -9,15 +9,18 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.words.disk import naming_database
 from vlm_assets.words.errors import StoreError
+from vlm_assets_tests.faults.soak import bytes_in_use, growth
 from vlm_assets_tests.faults.steps import STEPS
 from vlm_assets_tests.faults.syscalls import NEEDS_SPACE
 from vlm_assets_tests.faults.trials import Trial
@@ -130,6 +133,43 @@ def test_the_fault_is_met_where_it_was_put(
     ended = watched_or_skipped(lambda: writes(tmp_path / "data"), tmp_path, Fault(mode, at))
     assert (ended.code, str(ended.at)) == (code, wanted)
     assert {path.name for path in (tmp_path / "data").iterdir()} == left
+
+
+@pytest.mark.parametrize(
+    ("keep", "least_mib"),
+    [
+        pytest.param(lambda: bytes(3 << 20), 3, id="one-block"),
+        pytest.param(lambda: [bytes(1_000) for _ in range(3_000)], 2.8, id="many"),
+        pytest.param(lambda: [str(number) for number in range(100_000)], 4, id="small-objects"),
+        pytest.param(lambda: pa.array(range(400_000)), 3, id="arrow"),
+    ],
+)
+def test_what_an_action_leaves_behind_is_seen_and_what_it_gave_back_is_not(
+    keep: Callable[[], object], least_mib: float
+):
+    process = psutil.Process()
+    keep()
+    before = bytes_in_use(process)
+    kept = keep()
+    assert (bytes_in_use(process) - before) / 2**20 >= least_mib
+    del kept
+    assert abs(bytes_in_use(process) - before) / 2**20 < 0.3
+
+
+@pytest.mark.parametrize(
+    ("each", "found"),
+    [
+        pytest.param(lambda _: 0.02, 2.0, id="every-action"),
+        pytest.param(lambda at: 0.3 * (at % 15 == 0), 2.0, id="every-fifteenth"),
+        pytest.param(lambda at: 3.0 * (at in {70, 130}), 0.0, id="first-needs"),
+        pytest.param(lambda at: (-1) ** at, 0.0, id="given-back"),
+        pytest.param(lambda at: 1.0 * (at < 60), 0.0, id="warming"),
+    ],
+)
+def test_growth_is_what_comes_with_the_number(each: Callable[[int], float], found: float):
+    sizes = list(accumulate(map(each, range(200)), initial=400.0))
+    assert growth(sizes) == pytest.approx(found, rel=0.3)
+    assert growth(sizes[:120]) == 0
 
 
 def logs(folder: Path) -> int:
