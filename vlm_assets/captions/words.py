@@ -1,6 +1,6 @@
 """What one row says: its text, its conversation, its other columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from vlm_assets.words.errors import SourceError
 
 TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
 """Columns that are the text where none is declared, the first that has one."""
+_PLACES: Final = {name: place for place, name in enumerate(TEXT_NAMES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,14 @@ def words_of(
     return Words(text, messages, {other: json_value(value) for other, value in rest.items()})
 
 
+def usual_texts(names: Iterable[str]) -> list[str]:
+    """Those of the columns that are the text where none is declared, in turn; in other letters (`Caption`) last."""
+    found = (name for name in names if name.lower() in _PLACES)
+    return sorted(
+        found, key=lambda name: (name not in _PLACES, _PLACES.get(name, _PLACES[name.lower()]), name)
+    )
+
+
 def _is_conversation(value: Any) -> bool:
     if not isinstance(value, (list, dict, str)) or not value:
         return False
@@ -74,7 +83,7 @@ def _is_conversation(value: Any) -> bool:
 
 def _text_column(values: Mapping[str, Any]) -> str | None:
     """The first usual column with a text; where none has one, the first that is empty."""
-    there = [name for name in TEXT_NAMES if name in values]
+    there = usual_texts(values)
     filled = (name for name in there if _is_text(values[name]))
     blank = (name for name in there if values[name] is None or values[name] == "")
     return next(filled, None) or next(blank, None)

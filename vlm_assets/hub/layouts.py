@@ -31,7 +31,7 @@ from vlm_assets.hub.remote_contents import LOOKED_AT, formats_by_content, unname
 from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.repo_tables import following, ranged, repo_tables
 from vlm_assets.hub.splits import DataSplit, find_splits
-from vlm_assets.hub.zip_members import WithMembers, ZipMembers, listed_zips
+from vlm_assets.hub.zip_members import WithMembers, listed_zips, zips_hint
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.transfer.politeness import LimitedSpec
 from vlm_assets.transfer.sync_guest import SyncGuest
@@ -151,10 +151,12 @@ def list_repo(
             own = rule.tables not in ((), METADATA_NAMES)
             tables = {path for path in tree if own and rule.may_own(nfc(path))}
             unwanted = _unwanted(spec, tree, _card(tree, read), formats)
+            hints: list[str] = []
             if wanted is not None:
                 candidates = may_be_named(tree, listed) - tables - unwanted
                 has_tables = any(split.format in TABLE_FORMATS for split, _ in listed)
-                zips = listed_zips([tree[one] for one in candidates], names) if has_tables else ZipMembers()
+                beside = [tree[one] for one in candidates] if has_tables else []
+                zips, hints = listed_zips(beside, names), zips_hint(beside)
                 looks = repo_tables(repo, sha, tree, fetch, context.cache_dir, wanted, reading, zips)
                 groups = [TableGroup(split.format, split.features or {}, found) for split, found in listed]
                 items, named = looks.checked(groups, WithMembers(set(map(nfc, candidates)), zips.found))
@@ -167,8 +169,8 @@ def list_repo(
             unread = len(unnamed_files(tree)) - LOOKED_AT
             if unread > 0:
                 without = so_many(unread, "file")
-                told = f"{without} without a known suffix not looked into, only the first {LOOKED_AT}"
-                apart = replace(apart, hints=(*apart.hints, told))
+                hints.append(f"{without} without a known suffix not looked into, only the first {LOOKED_AT}")
+            apart = replace(apart, hints=(*apart.hints, *hints))
             return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 
 

@@ -15,7 +15,7 @@ from vlm_assets.captions.columns import find_messages_column, form_of, is_conver
 from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
-from vlm_assets.captions.words import TEXT_NAMES, as_text, plain_text
+from vlm_assets.captions.words import as_text, plain_text, usual_texts
 from vlm_assets.hub.cells import (
     Cell,
     Follow,
@@ -188,10 +188,8 @@ def _usual_texts(schema: pa.Schema, images: Collection[str] = ()) -> tuple[str, 
     """Columns that may be the text; bytes among them, for not all writers of Parquet say which bytes are text."""
     return tuple(
         name
-        for name in TEXT_NAMES
-        if name in schema.names
-        and name not in images
-        and (_holds_text(schema.field(name).type) or is_binary(schema.field(name).type))
+        for name in usual_texts(schema.names)
+        if name not in images and (_holds_text(schema.field(name).type) or is_binary(schema.field(name).type))
     )
 
 

@@ -52,7 +52,7 @@ class TextTable:
         name = PurePosixPath(self.name).name
 
         def wanted(column: str) -> bool:
-            return column in usual or self.known(column)
+            return column in usual or column.lower() in usual or self.known(column)
 
         return Table(name, self.where, lambda: self.path.open("rb"), self.reading, wanted).load()
 

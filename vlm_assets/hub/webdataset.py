@@ -25,7 +25,7 @@ from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.text_files import read_text
 from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
-from vlm_assets.captions.words import TEXT_NAMES, as_text
+from vlm_assets.captions.words import TEXT_NAMES, as_text, usual_texts
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.packed import PackedWords, names_members, packed_records
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason, SourceError
@@ -409,7 +409,8 @@ def _text(
     Raises:
         SourceError: the named one holds objects.
     """
-    nested = [f"json.{name}" for name in TEXT_NAMES]
+    inside = values.get("json")
+    nested = [f"json.{name}" for name in (usual_texts(inside) if isinstance(inside, Mapping) else ())]
     texts = [name for name in values if _suffix(name) in _TEXT_SUFFIXES]
     usual = (*_usual(values), *nested, *(texts if len(texts) == 1 else ()))
     for candidate in (column,) if column else usual:

@@ -20,7 +20,7 @@ from vlm_assets.hub.member_names import MemberNames, folders_of
 from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.words.layout import temporary_beside
 
-_LOOKED_INTO: Final = 200
+LOOKED_INTO: Final = 200
 """Zips whose directories a listing reads: the first by path."""
 _IN_MEMORY_BYTES: Final = 8 * 2**20
 
@@ -82,9 +82,20 @@ def listed_zips(files: Sequence[RepoFile], names: MemberNames) -> ZipMembers:
     Raises:
         SourceError: the Hub cannot be reached.
     """
-    zips = sorted((one for one in files if one.path.lower().endswith(".zip")), key=lambda one: one.path)
-    looked_into = ((one, names.of(one.path, [one])) for one in zips[:_LOOKED_INTO])
+    looked_into = ((one, names.of(one.path, [one])) for one in _zips(files)[:LOOKED_INTO])
     return ZipMembers((one, frozenset(found)) for one, found in looked_into if found)
+
+
+def zips_hint(files: Iterable[RepoFile]) -> list[str]:
+    """A line where there are more zips than are looked into."""
+    zips = _zips(files)[LOOKED_INTO:]
+    told = f"only the first {LOOKED_INTO} zips are looked into for what rows name; {len(zips)} are not, the first is"
+    hint = "a copy of the repository on this machine is read by client_folder, with text: TABLE"
+    return [f"{told} {zips[0].path}; {hint}"] if zips else []
+
+
+def _zips(files: Iterable[RepoFile]) -> list[RepoFile]:
+    return sorted((one for one in files if one.path.lower().endswith(".zip")), key=lambda one: one.path)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field
 
 from vlm_assets.captions.keys import TextFileKeys
-from vlm_assets.captions.words import TEXT_NAMES
+from vlm_assets.captions.words import usual_texts
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -125,7 +125,7 @@ def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tup
         names = table.columns()
         if not names:
             continue
-        text = spec.text_column or next((name for name in TEXT_NAMES if name in names), None)
+        text = spec.text_column or next(iter(usual_texts(names)), None)
         columns = choose_columns(
             table.where, names,
             url=spec.url_column, text=text, sha256_=spec.sha256_column, label=label_rule(spec),
@@ -146,13 +146,14 @@ def _rows(spec: HfImageUrlsSpec, tables: "Sequence[tuple[LocalTable, Columns]]")
 
     for table, columns in tables:
         chosen, names = columns.text, table.columns()
-        several = spec.text_column is None and len(set(TEXT_NAMES).intersection(names)) > 1
+        usual = usual_texts(names)
+        several = spec.text_column is None and len(usual) > 1
         if not several and (cells := table.cells()) is not None:
             yield from packed_cells(cells, names, columns, f"{table.where}: row")
             continue
         for row in table.rows():
             if spec.text_column is None and chosen is not None and not row.get(chosen):
-                other = next((name for name in TEXT_NAMES if row.get(name)), chosen)
+                other = next((name for name in usual if row.get(name)), chosen)
                 row |= {chosen: row[other], other: row.get(chosen)}  # a dict of its own
             yield from packed_rows(row, columns, table.where)
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from vlm_assets.captions.keys import TextFileKeys
-from vlm_assets.captions.words import TEXT_NAMES
+from vlm_assets.captions.words import usual_texts
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._tables import LabelledSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -114,7 +114,7 @@ SOURCE = ImageUrls()
 
 def _hints(spec: ImageUrlsSpec, names: Sequence[str]) -> list[str]:
     """A line where a column plainly is one of texts, and the catalogue does not say so."""
-    usual = [name for name in TEXT_NAMES if name in names]
+    usual = usual_texts(names)
     if spec.text_column is not None or not usual:
         return []
     return [f"column {usual[0]!r} goes into `extra`; say text_column: {usual[0]} if it is the text"]

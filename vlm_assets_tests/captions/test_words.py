@@ -19,6 +19,8 @@ AS_JSON = '[{"role": "user", "content": "?"}]'
         ({"meta": {"caption": "x", "k": 1}}, "meta.caption", "x", {"meta": {"caption": "x", "k": 1}}),
         ({"meta.caption": "x", "meta": {}}, "meta.caption", "x", {"meta": {}}),
         ({"text": ""}, "text", None, {}),
+        ({"Caption": "x", "n": 1}, None, "x", {"n": 1}),
+        ({"Text": "x", "caption": "y", "TEXT": "z"}, None, "y", {"Text": "x", "TEXT": "z"}),
         ({"text": "şık".encode(), "caption": "y"}, None, "şık", {"caption": "y"}),
         ({"text": b"\xfe", "caption": "y"}, None, "y", {"text": {"base64": "/g=="}}),
         ({"text": b"\xfe"}, None, None, {"text": {"base64": "/g=="}}),

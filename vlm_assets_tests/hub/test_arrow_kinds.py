@@ -51,6 +51,14 @@ def test_texts_of_every_kind_are_the_text(text, wanted):
     ]
 
 
+@pytest.mark.parametrize("name", ["Caption", "TEXT", "Text"])
+def test_a_usual_name_may_be_in_other_letters(name):
+    batch = pa.record_batch({"image": PLAIN_IMAGE, name: PLAIN_TEXT})
+    columns = plan_columns(batch.schema, "t.parquet", Wanted())
+    found = records_of(batch, columns, "t", "t", first_row=0, first_record=0)
+    assert [record.text for record in found if isinstance(record, Record)] == ["şık", None]
+
+
 def test_bytes_that_are_no_text_stay_beside_it():
     said = [(one.text, one.extra) for one in records(PLAIN_IMAGE, pa.array(["şık".encode(), b"\xfe"]))]
     assert said == [("şık", {}), (None, {"text": {"base64": "/g=="}})]

@@ -69,6 +69,7 @@ TEXTS: dict[str, tuple[str, bytes, str | None]] = {
     "large-letters": ("TXT", b"bir", "bir"),
     "only-text": ("uzun.txt", b"bir", "bir"),
     "json": ("json", b'{"caption": "bir"}', "bir"),
+    "json-letters": ("json", b'{"Caption": "bir"}', "bir"),
     "json-mark": ("json", b'\xef\xbb\xbf{"caption": "bir"}', "bir"),
     "json-nan": ("json", b'{"caption": "bir", "score": NaN}', "bir"),
     "json-list": ("json", b'{"captions": ["bir", "iki"]}', "bir\niki"),

@@ -160,6 +160,19 @@ def test_what_to_do_about_other_archives_is_told(hub: HubService, tmp_path: Path
     assert [one for one in listed.hints if one.startswith("if rows name what is in x.tar")]
 
 
+def test_zips_that_are_not_looked_into_are_told(
+    hub: HubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zip_members, "LOOKED_INTO", 1)
+    rows = json.dumps([talk("a.jpg"), talk("b.jpg")]).encode()
+    zips = {"0.zip": zip_of([("a.jpg", A)]), "1.zip": zip_of([("b.jpg", B)])}
+    listed, fetched = fetched_of(hub, tmp_path, {"README.md": CARD, "data/talks.json": rows, **zips})
+    assert [one.rpartition(";")[0] for one in listed.hints if one.startswith("only")] == [
+        "only the first 1 zips are looked into for what rows name; 1 are not, the first is 1.zip"
+    ]
+    assert fetched.images == [A]
+
+
 @pytest.mark.parametrize("limit", [0, 2**30], ids=["too-large-to-look-at", "looked-at"])
 def test_a_zip_that_changes_changes_the_table_that_names_its_members(
     hub: HubService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int

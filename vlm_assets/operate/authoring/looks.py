@@ -14,7 +14,7 @@ from typing import Any, Final
 from vlm_assets.archives.names import is_archive_name, is_image_name
 from vlm_assets.captions.sidecars import match_sidecars
 from vlm_assets.captions.trees import METADATA_NAMES
-from vlm_assets.captions.words import TEXT_NAMES
+from vlm_assets.captions.words import TEXT_NAMES, usual_texts
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import Settings
 from vlm_assets.sources._data_files import data_format
@@ -154,7 +154,7 @@ def _urls(path: str) -> Look:
     told = (f"{at_least}{so_many(count, 'row')}; columns {', '.join(urls.columns)}",)
     keys = {
         "url_column": columns.url if len(urls.columns) > 1 else None,
-        "text_column": _first(TEXT_NAMES, urls.columns),
+        "text_column": next(iter(usual_texts(urls.columns)), None),
         "sha256_column": _first(HASH_NAMES, urls.columns),
     }
     return Look(told, {key: name for key, name in keys.items() if name}, *_by_column(label, values))
@@ -187,7 +187,11 @@ def _listed(spec: SourceSpec, listed: Listed) -> Look:
     features = _features(listed.attributes)
     if features:
         told.append(f"columns {', '.join(features)}")
-    keys = {"text_column": _first(TEXT_NAMES, features)} if "text_column" in type(spec).model_fields else {}
+    keys = (
+        {"text_column": next(iter(usual_texts(features)), None)}
+        if "text_column" in type(spec).model_fields
+        else {}
+    )
     found = {key: name for key, name in keys.items() if name}
     label = _first(LABEL_NAMES, [name for name, one in features.items() if _classes(one)])
     if label is not None:
