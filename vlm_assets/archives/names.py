@@ -26,7 +26,10 @@ _JUNK_FOLDERS: Final = frozenset(
      "$recycle.bin", "system volume information", "lost+found"}
 )  # fmt: skip
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
-_UNREAD: Final = re.compile(r"\.(?:rar|cbr|r\d\d|ace|arj|lzh|lha|cab|dmg)$", re.IGNORECASE)
+_UNREAD: Final = re.compile(
+    r"\.(?:rar|cbr|r\d\d|ace|arj|lzh|lha|cab|dmg|zipx|sitx?|wim|iso|tar\.(?:z|lz|lzma|lzo|br))$",
+    re.IGNORECASE,
+)
 _MAX_NAME_CHARS: Final = 4096
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

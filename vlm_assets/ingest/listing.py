@@ -319,6 +319,7 @@ def _listing(
         left_out_file=left_out_file,
         left_out_blake3=known_hashes.get(left_out_file, ""),
         captions_unused=listed.captions_unused,
+        hints=tuple(listed.hints),
         listed_as=listed_as,
     )
 

@@ -67,6 +67,8 @@ class SourceForecast(BaseModel):
     left_out: dict[str, int] = {}
     """By reason, at the listing and in the slices that are committed."""
     left_out_examples: list[str] = []
+    hints: list[str] = []
+    """What to do about what is not read, or read otherwise than meant."""
     packed: int = 0
     """Items never fetched that hold many records: each stands for one row here."""
     unknown_labels: int = 0
@@ -227,6 +229,7 @@ def _forecast_source(
     in_force = (one.left_out for name, one in committed.items() if name in listing.slices)
     result.left_out = added_up(listing.left_out, *in_force)
     result.left_out_examples = listed_examples(installation.root, listing)
+    result.hints = list(listing.hints)
     result.requests = _requests(spec, due_requests)
     result.hours = _request_hours(installation, spec, result)
     return result, supply

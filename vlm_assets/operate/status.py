@@ -46,6 +46,8 @@ class SourceStatus(BaseModel):
     companions: int | None
     left_out: dict[str, int]
     left_out_examples: list[str]
+    hints: list[str]
+    """What to do about what is not read, or read otherwise than meant."""
     captions_unused: int | None
     rows: int
     rejects: dict[str, int]
@@ -164,6 +166,7 @@ def _source_status(installation: Installation, found: FoundSource) -> SourceStat
             listing.left_out if listing else None, *(one.left_out for one in in_force.values())
         ),
         left_out_examples=listed_examples(installation.root, listing) if listing else [],
+        hints=list(listing.hints) if listing else [],
         captions_unused=listing.captions_unused if listing else None,
         rows=sum(one.rows for one in in_force.values()),
         rejects=dict(rejects.most_common()),

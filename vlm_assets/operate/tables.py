@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlm_assets.annotate.states import AnnotationStatus
     from vlm_assets.audit.findings import Finding
     from vlm_assets.ingest.rights import Rights
-    from vlm_assets.operate.forecast import Forecast
+    from vlm_assets.operate.forecast import Forecast, SourceForecast
     from vlm_assets.operate.lineage import RowLineage
     from vlm_assets.operate.status import SourceStatus, Status
     from vlm_assets.operate.what_if import WhatIf
@@ -143,8 +143,14 @@ def show_status(console: Console, status: "Status") -> None:
             ],
         )
     )  # fmt: skip
-    for line in [*(line for t in status.targets for line in t.outcome.told), *due_facts(status.sources)]:
+    told = [line for t in status.targets for line in t.outcome.told]
+    for line in [*told, *due_facts(status.sources), *hint_facts(status.sources)]:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def hint_facts(sources: "Sequence[SourceStatus | SourceForecast]") -> list[str]:
+    """What their listings tell to do about what is not read, or read otherwise than meant."""
+    return [f"{one.name}: {hint}" for one in sources for hint in one.hints]
 
 
 def due_facts(sources: "Sequence[SourceStatus]") -> list[str]:
@@ -272,6 +278,8 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
                 f"{one.name}: listed {one.listing_days:.0f} days ago; what upstream got since is not in here"
             )
             console.print(told, markup=False, soft_wrap=True)
+    for told in hint_facts(plan.sources):
+        console.print(told, markup=False, soft_wrap=True)
     show_annotation_costs(console, plan.annotations)
     for told in plan.unannotated:
         console.print(told, markup=False, soft_wrap=True)

@@ -178,6 +178,8 @@ class Listing(Manifest):
     left_out_blake3: str = ""
     captions_unused: int | None = None
     """Caption rows that name nothing."""
+    hints: tuple[str, ...] = ()
+    """What to do about what is not read, or read otherwise than meant: a line each."""
     listed_as: str = ""
     """Digest of the source's keys and of what else of the configuration a listing depends on: where it and the
     revision are as before, a kind need not list again."""

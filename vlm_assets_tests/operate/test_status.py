@@ -29,24 +29,27 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     (folder / "0000.txt").write_text("bir", "utf-8")
     (folder / "no.txt").write_text("hiç", "utf-8")
     (folder / "Thumbs.db").write_bytes(b"junk")
+    (folder / "z.pdf").write_bytes(b"%PDF-1.7")
     (folder / "a.zip").write_bytes(zip_of([("a.jpg", picture(7)), ("b.weights", b"\0" * 9)]))
     installation = install(base, {**STREET, "path": folder, "text": "sidecar", "reject_tolerance": 1})
     ingest(installation)
     return installation
 
 
-TOLD = {"os_junk": 1, "unused_companion": 1, "unknown_type": 1}
-EXAMPLES = ["Thumbs.db: os_junk", "no.txt: unused_companion (names no image)"]
+TOLD = {"os_junk": 1, "unused_companion": 1, "unknown_type": 2}
+EXAMPLES = ["Thumbs.db: os_junk", "no.txt: unused_companion (names no image)", "z.pdf: unknown_type"]
+HINT = "street: 1 PDFs are not read by this kind, the first is z.pdf; pdf_folder reads their pages"
 
 
 def test_status_adds_listing_and_slices_up(fetched: Installation) -> None:
     status = read_status(fetched)
     [street] = status.sources
-    assert (street.upstream, street.items, street.companions, street.captions_unused) == (6, 3, 1, 1)
+    assert (street.upstream, street.items, street.companions, street.captions_unused) == (7, 3, 1, 1)
     assert (street.left_out, street.left_out_examples) == (TOLD, EXAMPLES)
     out = StringIO()
     show_status(Console(file=out, width=200), status)
     assert "unused_companion 1" in out.getvalue()
+    assert HINT in out.getvalue()
 
 
 def test_a_plan_counts_a_request_a_url(tmp_path: Path) -> None:
@@ -75,11 +78,12 @@ def test_a_plan_is_of_one_moment(fetched: Installation, monkeypatch: pytest.Monk
 def test_a_plan_tells_the_same(fetched: Installation) -> None:
     plan = forecast(fetched, "10")
     [street] = plan.sources
-    assert (street.upstream, street.items, street.companions) == (6, 3, 1)
+    assert (street.upstream, street.items, street.companions) == (7, 3, 1)
     assert (street.left_out, street.left_out_examples) == (TOLD, EXAMPLES)
     out = StringIO()
     show_forecast(Console(file=out, width=220), plan)
     assert "unused_companion 1" in out.getvalue()
+    assert HINT in out.getvalue()
 
 
 def test_a_plan_with_a_remote_tells_of_rows_by_range(fetched: Installation) -> None:

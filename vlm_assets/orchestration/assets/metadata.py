@@ -156,6 +156,7 @@ def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
         "companions": listing.companions or 0,
         "left out by reason": counted("reason", listing.left_out or {}),
         "left out, the first": dg.MetadataValue.md(_lines(change.left_out_examples)),
+        "hints": dg.MetadataValue.md(_lines(listing.hints)),
         "revision": shortened(listing.revision),
         "added": dg.MetadataValue.md(key_list(change.added)),
         "changed": dg.MetadataValue.md(key_list(change.changed)),
