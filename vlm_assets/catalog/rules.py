@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 
 from vlm_assets.catalog.base import OnlySpec
@@ -9,25 +10,39 @@ from vlm_assets.catalog.expressions import IMAGE_FACTS
 from vlm_assets.catalog.filters import annotations_read, built_in_columns, filter_faults
 from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import Problem
-from vlm_assets.words.nearest import did_you_mean
+from vlm_assets.words.nearest import did_you_mean, nearest
 
 _CORPUS = "corpus.yaml"
 
 
 def check_rules(
-    corpus: CorpusSpec, sources: Sequence[SourceSpec], places: Mapping[str, str]
+    corpus: CorpusSpec,
+    sources: Sequence[SourceSpec],
+    places: Mapping[str, str],
+    *,
+    outlines: Sequence[SourceSpec] = (),
+    all_read: bool = True,
+    quotas_read: bool = True,
 ) -> list[Problem]:
-    """Every rule that is broken. `places`: source name to `file: key` for the messages."""
+    """Every rule that is broken, and none that is only because something else is at fault.
+
+    `places`: source name to `file: key` for the messages. `outlines`: sources that have faults of their own and are
+    there nevertheless. Unless `all_read` there may be other sources, unless `quotas_read` other quotas: then none is
+    said to be missing.
+    """
+    there = [*sources, *outlines]
     return [
         *_shares(corpus.quotas, "quotas"),
         *_leafless(corpus),
-        *_names(corpus, sources),
-        *_sources_without_quota(corpus, sources, places),
-        *_quotas_without_source(corpus, sources),
+        *(_unknown_sources(corpus, there) if all_read else ()),
+        *_names(corpus),
+        *(_unknown_categories(corpus) if quotas_read else ()),
+        *(_sources_without_quota(corpus, sources, places) if quotas_read else ()),
+        *(_quotas_without_source(corpus, there) if all_read else ()),
         *_mixed_weights(corpus, sources, places),
         *_imageless(sources, places),
-        *_annotations(corpus, sources),
-        *_filters(corpus, sources),
+        *_annotations(corpus),
+        *_filters(corpus),
     ]
 
 
@@ -51,11 +66,32 @@ def _leafless(corpus: CorpusSpec) -> Iterator[Problem]:
             yield Problem(_CORPUS, f"quotas.{name}", "a category needs subcategories")
 
 
-def _names(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+def _unknown_sources(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
     known = {spec.name for spec in sources}
     for name in corpus.dedup.precedence:
         if name not in known:
             yield Problem(_CORPUS, "dedup.precedence", f"no source {name!r}; {did_you_mean(name, known)}")
+    for key, only in _only(corpus):
+        yield from _sources_named(only, key, known)
+
+
+def _unknown_categories(corpus: CorpusSpec) -> Iterator[Problem]:
+    if isinstance(corpus.dedup.near_bits, dict):
+        for category in corpus.dedup.near_bits.keys() - corpus.quotas.keys():
+            told = f"no such category in quotas; {did_you_mean(category, corpus.quotas)}"
+            yield Problem(_CORPUS, f"dedup.near_bits.{category}", told)
+    for key, only in _only(corpus):
+        yield from _categories_named(only, key, corpus)
+
+
+def _only(corpus: CorpusSpec) -> Iterator[tuple[str, OnlySpec]]:
+    for number, one in enumerate(corpus.annotations):
+        yield f"annotations[{number}].only", one.only
+    for name, each in corpus.filters.items():
+        yield f"filters.{name}.only", each.only
+
+
+def _names(corpus: CorpusSpec) -> Iterator[Problem]:
     if len(set(corpus.dedup.precedence)) != len(corpus.dedup.precedence):
         yield Problem(_CORPUS, "dedup.precedence", "a source is named twice")
     for target in corpus.refresh_targets or ():
@@ -64,22 +100,17 @@ def _names(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Proble
             yield Problem(_CORPUS, "refresh_targets", told)
     if not corpus.targets:
         yield Problem(_CORPUS, "targets", "empty; name at least one, such as 1k: 1000")
-    if isinstance(corpus.dedup.near_bits, dict):
-        for category in corpus.dedup.near_bits.keys() - corpus.quotas.keys():
-            told = f"no such category in quotas; {did_you_mean(category, corpus.quotas)}"
-            yield Problem(_CORPUS, f"dedup.near_bits.{category}", told)
 
 
-def _annotations(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+def _annotations(corpus: CorpusSpec) -> Iterator[Problem]:
     names = [one.name for one in corpus.annotations]
     for number, one in enumerate(corpus.annotations):
         key = f"annotations[{number}]"
         if one.name in names[:number]:
             yield Problem(_CORPUS, f"{key}.name", f"{one.name!r} is there already; a name stands once")
-        yield from check_only(one.only, f"{key}.only", corpus, sources)
 
 
-def _filters(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+def _filters(corpus: CorpusSpec) -> Iterator[Problem]:
     """All that can be told without looking at files: filters that read imported values are left to `check`."""
     imported = {one.name for one in corpus.annotations if one.imported}
     told = {name: one for name, one in corpus.filters.items() if not one.annotations & imported}
@@ -91,18 +122,17 @@ def _filters(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Prob
         if annotation.name == IMAGE_FACTS:
             why = f"{IMAGE_FACTS} is what every row has of its images; take another name"
             yield Problem(_CORPUS, f"annotations[{number}].name", why)
-    for name, one in corpus.filters.items():
-        yield from check_only(one.only, f"filters.{name}.only", corpus, sources)
 
 
-def check_only(
-    only: OnlySpec, key: str, corpus: CorpusSpec, sources: Sequence[SourceSpec]
-) -> Iterator[Problem]:
-    """Categories and sources that are named and that there are not."""
+def _categories_named(only: OnlySpec, key: str, corpus: CorpusSpec) -> Iterator[Problem]:
+    """Categories that are named and that have no quota."""
     for name in sorted(set(only.category).difference(corpus.quotas)):
         told = f"no category {name!r} in quotas; {did_you_mean(name, corpus.quotas)}"
         yield Problem(_CORPUS, f"{key}.category", told)
-    known = {spec.name for spec in sources}
+
+
+def _sources_named(only: OnlySpec, key: str, known: AbstractSet[str]) -> Iterator[Problem]:
+    """Sources that are named and that there are not."""
     for name in sorted(set(only.source).difference(known)):
         yield Problem(_CORPUS, f"{key}.source", f"no source {name!r}; {did_you_mean(name, known)}")
 
@@ -150,9 +180,20 @@ def _covers(spec: SourceSpec, category: str, leaf: str) -> bool:
     return spec.category == category and (fixed is None or leaf in fixed)
 
 
+def _meant(corpus: CorpusSpec, spec: SourceSpec) -> Iterator[tuple[str, str]]:
+    """Quotas that a source means by a name that has none, as its own fault tells: nothing is missing there."""
+    category = spec.category if spec.category in corpus.quotas else nearest(spec.category, corpus.quotas)
+    named = sorted(leaf for one, leaf in corpus.leaves() if one == category)
+    for subcategory in fixed_subcategories(spec) or named:
+        leaf = subcategory if subcategory in named else nearest(subcategory, named)
+        if category is not None and leaf is not None:
+            yield category, leaf
+
+
 def _quotas_without_source(corpus: CorpusSpec, sources: Sequence[SourceSpec]) -> Iterator[Problem]:
+    meant = {quota for spec in sources for quota in _meant(corpus, spec)}
     for category, leaf in sorted(corpus.leaves()):
-        if not any(_covers(spec, category, leaf) for spec in sources):
+        if (category, leaf) not in meant and not any(_covers(spec, category, leaf) for spec in sources):
             yield Problem(
                 _CORPUS, f"quotas.{category}.subcategories.{leaf.replace('/', '.subcategories.')}",
                 "no source gives this; add one, or take the quota out",

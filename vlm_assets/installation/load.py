@@ -62,9 +62,14 @@ def parse_catalog(directory: Path) -> Parsed:
     sources, benchmarks = entries.sources(), entries.benchmarks()
     problems += entries.problems
     if corpus is not None:
-        at_fault = {one.key.partition(".")[0] for one in problems if one.file == "corpus.yaml"}
-        # A key without its faulty parts may be empty: that is no second fault.
-        problems += [one for one in check_rules(corpus, sources, entries.places) if one.key not in at_fault]
+        at_fault = {one.key.partition(".")[0] for one in problems if one.file == _CORPUS}
+        told = {(one.file, one.key) for one in problems}
+        broken = check_rules(
+            corpus, sources, entries.places,
+            outlines=entries.outlines, all_read=entries.all_read, quotas_read="quotas" not in at_fault,
+        )  # fmt: skip
+        # A key without its faulty parts may be empty, or gone: that is no second fault.
+        problems += [one for one in broken if one.key not in at_fault and (one.file, one.key) not in told]
     return Parsed(corpus, sources, benchmarks, entries.places, located(problems, directory))
 
 
@@ -109,7 +114,7 @@ def _paths_of(spec: BaseModel) -> Iterator[tuple[str, Path]]:
 
 
 def _load_corpus(directory: Path) -> tuple[CorpusSpec | None, list[Problem]]:
-    shown = "corpus.yaml"
+    shown = _CORPUS
     if not (directory / shown).exists():
         told = f"missing in {directory}; vlm-assets init FOLDER --catalog NEW writes a first catalogue"
         return None, [Problem(shown, "", told)]
@@ -157,6 +162,7 @@ def _mend(content: Any, location: tuple[int | str, ...], *, missing: bool) -> No
         content.pop(last, None)
 
 
+_CORPUS: Final = "corpus.yaml"
 _SOURCES: Final = "sources"
 _BENCHMARKS: Final = "benchmarks"
 
@@ -168,6 +174,10 @@ class _Entries:
         self._directory = directory
         self.places: dict[str, str] = {}
         self.problems: list[Problem] = []
+        self.outlines: list[SourceSpec] = []
+        """Of sources that are at fault as a whole: a quota that one of these fills is no second fault."""
+        self.all_read = True
+        """Whether all that stands in the files is a source, at least in outline."""
 
     def sources(self) -> tuple[SourceSpec, ...]:
         """What a corpus is made of, sorted by name."""
@@ -175,6 +185,7 @@ class _Entries:
         if not files:
             told = "no *.yaml here; vlm-assets add KIND WHERE writes one, with a list `sources:`"
             self.problems.append(Problem("sources/", "", told))
+            self.all_read = False
         return self._load(files, (_SOURCES,))
 
     def benchmarks(self) -> tuple[SourceSpec, ...]:
@@ -188,14 +199,26 @@ class _Entries:
             shown = f"{heads[0]}/{path.name}"
             content, faults = read_yaml(path, shown)
             self.problems += faults
-            if faults:
-                continue
-            for key, entry in _entries(content, shown, heads, self.problems):
-                given = self._as_benchmark(entry, shown, key) if heads[0] == _BENCHMARKS else entry
-                spec = _load_source(given, shown, key, self.problems)
+            for key, entry in [("", None)] if faults else _entries(content, shown, heads, self.problems):
+                spec = None if entry is None else self._spec_of(entry, shown, key, heads[0])
                 if spec is not None and self._is_new(spec.name, shown, key):
                     specs.append(_absolute(spec, self._directory))
+                elif heads[0] == _SOURCES:
+                    self._outline(entry or {})
         return tuple(sorted(specs, key=lambda s: s.name))
+
+    def _spec_of(self, entry: Mapping[str, Any], shown: str, key: str, head: str) -> SourceSpec | None:
+        given = self._as_benchmark(entry, shown, key) if head == _BENCHMARKS else entry
+        return _load_source(given, shown, key, self.problems)
+
+    def _outline(self, entry: Mapping[str, Any]) -> None:
+        """Keeps what every source has of an entry that is at fault as a whole."""
+        known = {name: value for name, value in entry.items() if name in SourceSpec.model_fields}
+        spec, _ = _validate(SourceSpec, {**known, "kind": ""}, "", "")
+        if spec is None:
+            self.all_read = False
+        else:
+            self.outlines.append(spec)
 
     def _is_new(self, name: str, shown: str, key: str) -> bool:
         if name in self.places:
@@ -223,10 +246,12 @@ def as_benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _entries(
     content: Any, shown: str, heads: Sequence[str], problems: list[Problem]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    """Each entry with its key; None for one that is no entry, the fault told."""
     head = next((one for one in heads if isinstance(content, dict) and set(content) == {one}), None)
     if head is None or not isinstance(content[head], list):
         problems.append(Problem(shown, "", f"expected one key `{heads[0]}` with a list of {heads[0]}"))
+        yield "", None
         return
     for number, entry in enumerate(content[head]):
         name = entry.get("name") if isinstance(entry, dict) else None
@@ -236,6 +261,7 @@ def _entries(
         else:
             wanted = "name, kind, category, licence" if heads[0] == _SOURCES else "name, kind"
             problems.append(Problem(shown, key, f"expected a mapping with {wanted}"))
+            yield key, None
 
 
 def _load_source(

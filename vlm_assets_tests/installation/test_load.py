@@ -296,6 +296,52 @@ def test_every_fault_has_its_place_and_plain_words(tmp_path):
     ]
 
 
+SEA_TOO = {"photos": {"share": 1, "subcategories": {"street": {"share": "1/2"}, "sea": {"share": "1/2"}}}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "corpus", "more", "told"),
+    [
+        pytest.param(
+            [{"kind": "client_foldr"}], {"dedup": {"precedence": ["street"]}}, "",
+            ["sources[0] (street).kind: no kind 'client_foldr'; did you mean client_folder?"], id="kind",
+        ),
+        pytest.param([{"kind": None}], {}, "", ["sources[0] (street).kind: missing"], id="no kind"),
+        pytest.param([{"category": "photo"}], {}, "",
+                     ["sources[0] (street).category: 'photo' has no quota in corpus.yaml; did you mean photos?"],
+                     id="category"),
+        pytest.param([{"subcategory": "stret"}], {}, "",
+                     ["sources[0] (street).subcategory: photos/stret has no quota in corpus.yaml; did you"],
+                     id="subcategory"),
+        pytest.param([{"name": "Çarşı"}], {}, "",
+                     ["sources[0] (Çarşı).name: expected lower-case letters without marks, digits"],
+                     id="name"),
+        pytest.param([{"weight": "much"}, {"name": "other", "weight": 1}], {}, "",
+                     ["sources[0] (street).weight: expected a number such as 0.7 or 1/3, got 'much'"], id="weight"),
+        pytest.param([{}, {"subcategory": "sea"}], {"quotas": SEA_TOO}, "",
+                     ["sources[1] (street).name: 'street' is taken by sources/all.yaml: sources[0] (street)"],
+                     id="name twice"),
+        pytest.param([{}], {"quotas": SEA_TOO}, "sources: [",
+                     ["not YAML: while parsing a flow node, did not find expected node content"], id="file"),
+        pytest.param([{}], {"quotas": SEA_TOO}, "source: []",
+                     ["expected one key `sources` with a list of sources"], id="head"),
+        pytest.param([{}], {"quotas": {"photos": 5}}, "",
+                     ["quotas.photos: expected a mapping of keys, got 5"], id="quota"),
+        pytest.param([{"kind": "ftp"}], {"quotas": SEA_TOO}, "",
+                     ["sources[0] (street).kind: no kind 'ftp'; there are: ",
+                      "quotas.photos.subcategories.sea: no source gives this"], id="what it does not hide"),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_one_fault(tmp_path, entries, corpus, more, told):
+    write_catalog(tmp_path, *({**STREET, "path": ".", **one} for one in entries), corpus=corpus)
+    if more:
+        (tmp_path / "sources" / "more.yaml").write_text(more, "utf-8")
+    found = [problem.partition(": ")[2] for problem in problems_of(tmp_path)]
+    assert [len(found), *(one.startswith(start) for one, start in zip(found, told, strict=False))] == [
+        len(told), *(True for _ in told)
+    ], found  # fmt: skip
+
+
 def test_text_is_text_as_it_is_written(tmp_path):
     (tmp_path / "sources").mkdir()
     (tmp_path / "corpus.yaml").write_text(
