@@ -241,6 +241,13 @@ def source_totals(
     return tuple(totals)
 
 
+def told_once(nodes: Sequence[NodeGrant]) -> list[NodeGrant]:
+    """Categories and subcategories with a shortfall, without those that one below tells with the same figures."""
+    short = [node for node in nodes if node.shortfall and node.level != "source"]
+    below = {(node.path[:-1], node.asked, node.granted) for node in short}
+    return [node for node in short if (node.path, node.asked, node.granted) not in below]
+
+
 def shortfall_table(nodes: Sequence[NodeGrant]) -> str:
     """The nodes with a shortfall, one a line."""
     return "\n".join(

@@ -16,6 +16,7 @@ from vlm_assets.allocation.certificate import (
     node_grants,
     shortfall_table,
     source_totals,
+    told_once,
 )
 from vlm_assets.allocation.contamination import benchmark_facts, contamination_of, exclude_contaminated
 from vlm_assets.allocation.duplicates import exact_duplicates
@@ -263,7 +264,8 @@ def _judge(corpus: CorpusSpec, target: str, seats: int, granted: int, nodes: Seq
     missed = [node for node in nodes if node.shortfall and node.level != "source"]
     if corpus.shortfall == "fail" and (missed or granted < seats):
         raise AllocationError(
-            f"{corpus.name}/{target}: {granted} of {seats} rows, with shortfall: fail\n{shortfall_table(nodes)}"
+            f"{corpus.name}/{target}: {granted} of {seats} rows, with shortfall: fail\n"
+            f"{shortfall_table(told_once(nodes))}"
         )
 
 

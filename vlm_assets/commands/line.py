@@ -33,7 +33,8 @@ def build(
     ] = None,
     *,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only slices that failed or were never built.")
+        bool,
+        typer.Option("--failed", help="Only slices that failed or were never built; lists nothing anew."),
     ] = False,
     force_redownload: Annotated[
         bool, typer.Option("--force-redownload", help="Ignore caches and what is committed.")

@@ -35,6 +35,7 @@ from vlm_assets.sources.protocol import Requests
 from vlm_assets.sources.registry import traits_of
 from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.clock import days_since
 from vlm_assets.words.errors import ConfigError, SourceError
 from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import Listing, SliceManifest
@@ -198,7 +199,7 @@ def _forecast_source(
     if listing is None:
         result.problem = "held and never listed"
         return result, supply
-    result.listing_days = _days_old(installation.root.listing(spec.name))
+    result.listing_days = days_since(installation.root.listing(spec.name))
     result.slices, result.buckets = len(listing.slices), listing.buckets
     versions, now = installation.root.source(spec.name) / VERSIONS, time.time()
     accept = not spec.quarantines_drift()
@@ -240,13 +241,6 @@ def _subcategories(versions: Path, committed: SliceSummary) -> Mapping[str, int]
     if committed.subcategories is not None:
         return committed.subcategories
     return read_manifest(versions / committed.version, SliceManifest).subcategories
-
-
-def _days_old(path: Path) -> float | None:
-    try:
-        return round((time.time() - path.stat().st_mtime) / 86_400, 1)
-    except FileNotFoundError:
-        return None
 
 
 def _made_listing(installation: Installation, spec: SourceSpec) -> Listing | None:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
-from vlm_assets.allocation.certificate import Certificate, NodeGrant
+from vlm_assets.allocation.certificate import Certificate, NodeGrant, told_once
 from vlm_assets.allocation.files import GRANTS_FILE
 from vlm_assets.allocation.manifest import PlanHead, read_plan_head
 from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
@@ -38,6 +38,8 @@ class NodeShort(BaseModel):
     cause: str
     filtered: dict[str, int] = {}
     """Rows that filters left out, by filter."""
+    told: bool = True
+    """False: its only part tells the same."""
 
 
 class TargetOutcome(BaseModel):
@@ -95,7 +97,12 @@ def _of_plan(outcome: TargetOutcome, plan: Path, head: PlanHead) -> None:
     outcome.granted = head.granted_rows
     grants = Certificate.from_bytes((plan / GRANTS_FILE).read_bytes())
     outcome.asked, outcome.shortfall = grants.target_rows, grants.shortfall_mode
-    outcome.short = [_short(node) for node in grants.nodes if node.shortfall and node.level != "source"]
+    once = {node.path for node in told_once(grants.nodes)}
+    outcome.short = [
+        _short(node, told=node.path in once)
+        for node in grants.nodes
+        if node.shortfall and node.level != "source"
+    ]
     reason = ExclusionReason.UNMAPPED_LABEL
     outcome.unmapped = {
         one.source: one.excluded[reason] for one in grants.sources if one.excluded.get(reason)
@@ -112,9 +119,10 @@ def _told_of_both(outcome: TargetOutcome, newer: Path, head: PlanHead) -> str:
     )
 
 
-def _short(node: NodeGrant) -> NodeShort:
+def _short(node: NodeGrant, *, told: bool) -> NodeShort:
     return NodeShort(
         path="/".join(node.path), asked=node.asked, granted=node.granted, supply=node.supply, cause=node.cause,
+        told=told,
         filtered={
             reason.removeprefix(FILTER_PREFIX): rows
             for reason, rows in node.excluded.items()
@@ -143,10 +151,11 @@ def _told(outcome: TargetOutcome) -> list[str]:
             f"{so_many(moved, 'row')} moved between categories" if moved else "rows moved within categories"
         )
         lines.append(f"{name}: all {outcome.asked:,} rows, but not where they were asked for: {where}")
-    if outcome.short:
-        lines += [f"  {_told_of(one)}" for one in outcome.short[:_MOST]]
-        if len(outcome.short) > _MOST:
-            lines.append(f"  and {len(outcome.short) - _MOST} more; see `vlm-assets plan --target {name}`")
+    short = [one for one in outcome.short if one.told]
+    if short:
+        lines += [f"  {_told_of(one)}" for one in short[:_MOST]]
+        if len(short) > _MOST:
+            lines.append(f"  and {len(short) - _MOST} more; see `vlm-assets plan --target {name}`")
     if lines and outcome.shortfall is None and outcome.rows:
         lines.append(f"  {_ALLOWS}")
     lines += [

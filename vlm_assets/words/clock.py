@@ -37,6 +37,9 @@ class Clock:
 unix_now = Clock().now
 """Unix seconds for deadlines: the one that all of a process share."""
 
+import time
+from pathlib import Path
+
 
 def has_come(at: float, now: float, *, longest_s: float) -> bool:
     """Whether a time on record (Unix seconds) is over.
@@ -45,3 +48,11 @@ def has_come(at: float, now: float, *, longest_s: float) -> bool:
     counts as over, or what waits for it would wait for years.
     """
     return not now < at <= now + longest_s
+
+
+def days_since(path: Path) -> float | None:
+    """Days since a file was last written or touched; None where there is none."""
+    try:
+        return round(max(0.0, time.time() - path.stat().st_mtime) / 86_400, 1)
+    except FileNotFoundError:
+        return None

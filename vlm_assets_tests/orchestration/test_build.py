@@ -1,7 +1,9 @@
+import os
 import re
 import shutil
 import signal
 import threading
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -96,8 +98,12 @@ def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
     assert "street/s1: 1 of 6 records are rejects (not_an_image 1)" in told
     bad.write_bytes(picture(77))
     build(installation, sources=["street"])
+    days = 3 * 86_400
+    os.utime(installation.root.listing("street"), (time.time() - days, time.time() - days))
     code, told = build(installation, sources=["street"], failed_only=True)
     assert (code, "Listing" in told) == (0, False)
+    assert "--failed goes by the listings there are (the oldest: street, 3 days ago)" in told
+    assert "build without --failed lists anew" in told
     build(installation, targets=["5"])
     bad.write_bytes(b"rubbish")
     code, told = build(installation, targets=["5"])

@@ -57,6 +57,7 @@ from vlm_assets.orchestration.run.pending import (
     target_states,
 )
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
+from vlm_assets.words.clock import days_since
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
 
 _OPENING_S = 120.0
+_OLD_DAYS = 2
 
 
 @dataclass(slots=True)
@@ -107,7 +109,22 @@ class _Build:
         self.say(f"Listing {', '.join(spec.name for spec in active)}")
         tags = {ACCEPT_SHRINK_TAG: "true"} if accept_shrink else {}
         keys = tuple(listing_key(spec.name) for spec in active)
-        self.run([RunWish("listing", assets=keys, tags=self.tags(tags))])
+        if not all(one.success for one in self.run([RunWish("listing", assets=keys, tags=self.tags(tags))])):
+            self.say("What could not be listed keeps the listing it had; the next build lists it again")
+
+    def keep_listings(self) -> None:
+        """Says that nothing is listed, how old the listings are that are gone by, and how to list anew."""
+        ages = {
+            spec.name: days_since(self.installation.root.listing(spec.name))
+            for spec in self.sources
+            if spec.active
+        }
+        listed = sorted((-days, name) for name, days in ages.items() if days is not None)
+        old = f" (the oldest: {listed[0][1]}, {_ago(-listed[0][0])})" if listed else ""
+        self.say(
+            f"--failed goes by the listings there are{old}: what upstream got since is not seen; build without "
+            "--failed lists anew"
+        )
 
     def fetch(self) -> None:
         """Fetches what is due, source by source."""
@@ -243,6 +260,10 @@ class _Build:
         return audit.complete and not audit.failed
 
 
+def _ago(days: float) -> str:
+    return f"{days:.0f} days ago" if days >= _OLD_DAYS else "less than two days ago"
+
+
 def run_build(
     installation: Installation,
     *,
@@ -311,7 +332,9 @@ def run_build(
             accept_renderer=accept_renderer, locked=locked,
         )  # fmt: skip
         try:
-            if not failed_only:
+            if failed_only:
+                build.keep_listings()
+            else:
                 build.list_sources(accept_shrink=accept_shrink)
             build.fetch()
             build.annotate()
