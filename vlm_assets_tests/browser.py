@@ -95,3 +95,20 @@ class Browser:
     def shoot(self, path: Path) -> None:
         """A screenshot of what is in view."""
         path.write_bytes(base64.b64decode(self._call("GET", f"/session/{self._session}/screenshot")))
+
+    def look(self, width: int, height: int = 1000, *, dark: bool = False) -> None:
+        """Pages are shown so wide from now on, also where no window is so narrow, to somebody who likes them dark."""
+        self._tell(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._tell("Emulation.setEmulatedMedia", features=[theme])
+
+    def _tell(self, command: str, **parameters: Any) -> None:
+        """A command of Chrome's own protocol."""
+        body = {"cmd": command, "params": parameters}
+        self._call("POST", f"/session/{self._session}/goog/cdp/execute", body)

@@ -10,6 +10,8 @@ from vlm_assets_tests.workplace import STREET, fill, install, picture
 TARGET: Final = "3"
 LONGEST_WORD: Final = 50
 """Characters without a break: a longer one widens the page where 1280 pixels have room for values."""
+EXAM: Final = "exam"
+"""A benchmark: one picture of `day`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ PAGES: Final[dict[str, Page]] = {
         f"/assets/allocation?view=partitions&partition={TARGET}",
         ("allocation",),
         TARGET,
-        ("3 of 3 rows are granted.", "photos/street"),
+        ("3 of 3 rows are granted.", "photos/street", "contamination", EXAM),
     ),
     "corpus": Page(
         f"/assets/corpus?view=partitions&partition={TARGET}",
@@ -68,12 +70,14 @@ PAGES: Final[dict[str, Page]] = {
         TARGET,
         ("composition", "granted"),
     ),
-    "catalog": Page("/assets/catalog", ("catalog",), None, ("Says what is built: 1 source, targets 3.",)),
+    "catalog": Page(
+        "/assets/catalog", ("catalog",), None, ("Says what is built: 1 source, 1 benchmark, targets 3.",)
+    ),
 }
 
 
 def street(base: Path) -> Installation:
-    """Three slices: one whole, one with a picture that is cut short, one whose rejects are too many."""
+    """Three slices: one whole, one with a picture that is cut short, one of too many rejects; and a benchmark."""
     fill(base / "in" / "day", 4)
     fill(base / "in" / "dusk", 20, start=20)
     fill(base / "in" / "night", 4, start=10)
@@ -81,7 +85,8 @@ def street(base: Path) -> Installation:
     (base / "in" / "dusk" / "cut.jpeg").write_bytes(cut[: len(cut) // 2])
     (base / "in" / "night" / "bad.jpeg").write_bytes(b"rubbish")
     corpus = {"targets": {TARGET: int(TARGET)}, "require_complete": False}
-    return install(base, {**STREET, "path": base / "in"}, corpus=corpus)
+    exam = {"name": EXAM, "kind": "client_folder", "path": fill(base / "exam", 1, start=2)}
+    return install(base, {**STREET, "path": base / "in"}, corpus=corpus, benchmarks=[exam])
 
 
 _METADATA: Final = """fragment M on MetadataEntry { label description

@@ -5,11 +5,15 @@ The same pages, without a browser and without services, are looked at by `test_p
 
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
+from vlm_assets.orchestration.assets.metadata_line import shortfalls
+from vlm_assets.orchestration.names import REPORT_KEY
 from vlm_assets_tests.browser import Browser
-from vlm_assets_tests.orchestration.pages import LONGEST_WORD, PAGES, TARGET, street
+from vlm_assets_tests.orchestration.pages import EXAM, LONGEST_WORD, PAGES, TARGET, street
 from vlm_assets_tests.orchestration.services import Services, wait_for
+from vlm_assets_tests.orchestration.wide import CERTIFICATE, TABLES
 from vlm_assets_tests.waiting import HANG_S, LONG_HANG_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
@@ -21,6 +25,8 @@ _CUT_CELLS = """return [...document.querySelectorAll('td')].flatMap(cell => {
         if (getComputedStyle(one).overflowX !== 'visible' && one.scrollWidth > one.clientWidth + 1)
             return [cell.innerText];
     return []; })"""
+_AREAS = """return [...document.querySelectorAll('[class*=assetEventMetadataScrollContainer]')]
+    .map(one => [one.scrollWidth, one.clientWidth])"""
 _IS_WIDE = "return document.documentElement.scrollWidth > window.innerWidth"
 
 
@@ -30,6 +36,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     with Services(street(base), base) as services:
         services.ended(services.launch("listings"))
         services.backfilled(services.backfill("street", ["day", "dusk", "night"]))
+        services.backfilled(services.backfill(EXAM, ["root"]))
         services.ended(services.launch("corpus_line", tags={"dagster/partition": TARGET}))
         yield services
 
@@ -52,12 +59,34 @@ def test_a_page_says_what_is_so_and_fits(services: Services, browser: Browser, n
     assert not browser.run(_IS_WIDE)
 
 
+def overview_fits(services: Services, browser: Browser, asset: str, *texts: str) -> None:
+    browser.open(f"{services.url}/assets/{asset}", "Metadata", *texts)
+    areas = browser.run(_AREAS)
+    assert areas
+    assert [(scrolled, shown) for scrolled, shown in areas if scrolled > shown] == []
+    assert browser.run(_CUT_CELLS) == []
+
+
 @pytest.mark.parametrize(
-    ("asset", "text"), [("dataset/street", "content hash"), ("listing/street", "items before")]
+    ("asset", "text"),
+    [
+        ("dataset/street", "content hash"),
+        ("listing/street", "items before"),
+        ("allocation", "contamination"),
+        ("corpus", "rows by subcategory"),
+        ("report", "composition"),
+    ],
 )
 def test_an_overview_cuts_no_cell(services: Services, browser: Browser, asset: str, text: str):
-    browser.open(f"{services.url}/assets/{asset}", "Metadata", text)
-    assert browser.run(_CUT_CELLS) == []
+    overview_fits(services, browser, asset, text)
+
+
+def test_an_overview_of_long_names_and_ten_million_rows_cuts_no_cell(services: Services, browser: Browser):
+    told = {"what came out": dg.MetadataValue.md(shortfalls(CERTIFICATE)), **TABLES}
+    with services.instance() as instance:
+        event = dg.AssetMaterialization(REPORT_KEY, partition=TARGET, metadata=told)
+        instance.report_runless_asset_event(event)
+    overview_fits(services, browser, "report", "composition", "120,000,000", "9 rows of the target")
 
 
 def test_the_graph_shows_that_a_slice_failed(services: Services, browser: Browser):

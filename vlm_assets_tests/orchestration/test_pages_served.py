@@ -20,7 +20,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 
 from vlm_assets.orchestration.night.jobs import CORPUS_JOB
 from vlm_assets_tests.orchestration.kit import Line, instance_in
-from vlm_assets_tests.orchestration.pages import LONGEST_WORD, PAGES, TARGET, asked, street, texts_of
+from vlm_assets_tests.orchestration.pages import EXAM, LONGEST_WORD, PAGES, TARGET, asked, street, texts_of
 from vlm_assets_tests.orchestration.services import free_port
 from vlm_assets_tests.waiting import HANG_S, until
 
@@ -41,7 +41,8 @@ def line(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterator[
     base = tmp_path_factory.mktemp("pages")
     with instance_in(base / "home", made_home) as instance:
         line = Line(street(base), instance)
-        assert line.list_sources("street").success
+        assert line.list_sources("street", EXAM).success
+        assert line.fetch(EXAM).success
         assert not line.fetch("street").success
         job = line.defs.resolve_job_def(CORPUS_JOB)
         assert job.execute_in_process(instance=instance, partition_key=TARGET).success

@@ -8,7 +8,7 @@ import dagster as dg
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
 from vlm_assets.orchestration.assets.groups import LISTING_GROUP, catalog_references, owners_of
-from vlm_assets.orchestration.assets.metadata import table
+from vlm_assets.orchestration.assets.tables import table
 from vlm_assets.orchestration.names import CATALOG_KEY
 from vlm_assets.words.counts import so_many
 
@@ -20,7 +20,7 @@ def catalog_asset(installed: Installation) -> dg.AssetSpec:
     catalog = installed.catalog
     targets = ", ".join(catalog.corpus.targets)
     removed = removed_sources(installed)
-    held = f"{len(catalog.benchmarks)} benchmarks, " if catalog.benchmarks else ""
+    held = f"{so_many(len(catalog.benchmarks), 'benchmark')}, " if catalog.benchmarks else ""
     return dg.AssetSpec(
         CATALOG_KEY,
         group_name=LISTING_GROUP,

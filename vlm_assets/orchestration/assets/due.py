@@ -14,7 +14,8 @@ import dagster as dg
 
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.assets.metadata import source_state, table
+from vlm_assets.orchestration.assets.metadata import source_state
+from vlm_assets.orchestration.assets.tables import table
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE, FAILED, dataset_key
 from vlm_assets.orchestration.run.check_events import as_event
 from vlm_assets.orchestration.run.pending import due_slices, target_states

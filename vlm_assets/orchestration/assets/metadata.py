@@ -4,7 +4,7 @@ Turns outcomes of the core into Dagster metadata. Decides nothing.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ import dagster as dg
 import yaml
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.orchestration.assets.tables import counted, wrapping
 from vlm_assets.orchestration.names import REJECTED
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
@@ -86,38 +87,6 @@ def source_state(spec: SourceSpec) -> str:
     return "held" if spec.hold else "active"
 
 
-def table(rows: Iterable[Mapping[str, str | int | float]]) -> dg.MetadataValue[Any]:
-    """A table that stands open on every page; "none" without rows. Columns are the keys of the first row.
-
-    A column without anything in it is left out: a page of 1280 pixels has room for five or six.
-    """
-    found = list(rows)
-    if not found:
-        return dg.MetadataValue.text("none")
-    names = [name for name in found[0] if any(one.get(name) not in ("", None) for one in found)]
-    found = [{name: one[name] for name in names} for one in found]
-    columns = [
-        dg.TableColumn(name, "string" if isinstance(value, str) else "int")
-        for name, value in found[0].items()
-    ]
-    records = [dg.TableRecord({name: _cell(value) for name, value in one.items()}) for one in found]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns=columns))
-
-
-def _cell(value: str | float) -> str | float:
-    """Digits in threes: the UI shows what it is given."""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def counted(heading: str, counts: Mapping[str, int]) -> dg.MetadataValue[Any]:
-    """A table of counts, largest first, with each one's part of the whole."""
-    whole = sum(counts.values()) or 1
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return table(
-        {heading: name, "count": count, "part": f"{100 * count / whole:.1f} %"} for name, count in ordered
-    )
-
-
 def key_list(keys: Sequence[str]) -> str:
     """The first keys by name, and how many more."""
     if not keys:
@@ -133,7 +102,8 @@ def shortened(text: str) -> str:
 
 def placed(path: str) -> str:
     """A path below the data root; whole, it would widen the page. The root stands with the asset (`dagster/uri`)."""
-    return _BELOW_ROOT.sub("", path)
+    below = _BELOW_ROOT.sub("", path)
+    return wrapping(below) if len(below) > _LONGEST_WORD else below
 
 
 def version_of(path: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from vlm_assets.orchestration.assets.metadata import column_schema, counted, shortened, table, version_of
+from vlm_assets.orchestration.assets.metadata import column_schema, shortened, version_of
+from vlm_assets.orchestration.assets.tables import counted, table, wrapping
 from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
@@ -35,7 +36,7 @@ def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:
         "grants": grants_table(grants.nodes),
         "sources": totals_table(grants.sources),
         "excluded": counted("reason", _present(manifest.excluded)),
-        **_benchmarks(grants),
+        **benchmark_tables(grants),
         "inputs hash": shortened(manifest.inputs_hash),
         "kept": "inputs unchanged: the plan in force was kept" if outcome.reused else "new plan",
         "version": version_of(str(outcome.path)),
@@ -46,8 +47,8 @@ def grants_table(nodes: "Sequence[NodeGrant]") -> dg.MetadataValue[Any]:
     """The quota tree, every node by its whole path."""
     return table(
         {
-            "node": "/".join(node.path), "share": node.share or "count", "asked": node.asked, "supply": node.supply,
-            "granted": node.granted, "why less": node.cause,
+            "node": "/".join(node.path), "granted": node.granted, "asked": node.asked, "supply": node.supply,
+            "share": node.share or "count", "why less": node.cause,
         }
         for node in nodes
     )  # fmt: skip
@@ -57,22 +58,23 @@ def totals_table(sources: "Sequence[SourceTotal]") -> dg.MetadataValue[Any]:
     """A line a source: admitted = selected + excluded + not selected."""
     return table(
         {
-            "source": one.source, "admitted": one.admitted, "selected": one.selected,
+            "source": one.source, "selected": one.selected, "admitted": one.admitted,
+            "not selected": one.not_selected,
             "excluded": ", ".join(f"{name} {rows:,}" for name, rows in one.excluded.items()) or "0",
-            "not selected": one.not_selected, "why none": one.cause,
+            "why none": one.cause,
         }
         for one in sources
     )  # fmt: skip
 
 
-def _benchmarks(grants: "Certificate") -> dict[str, Any]:
+def benchmark_tables(grants: "Certificate") -> dict[str, Any]:
     """Source by benchmark, where there are benchmarks or lists: rows that match, and are excluded."""
     if not grants.benchmarks:
         return {}
     matrix = table(
         {
-            "source": one.source, "benchmark": one.benchmark, "exact": one.exact, "near": one.near, "text": one.text,
-            "excluded": one.rows, "such as": ", ".join(one.examples),
+            "source": one.source, "benchmark": one.benchmark, "excluded": one.rows, "exact": one.exact,
+            "near": one.near, "text": one.text, "such as": ", ".join(one.examples),
         }
         for one in grants.contamination
     )  # fmt: skip
@@ -87,11 +89,12 @@ _NAMED = 6
 
 
 def shortfalls(grants: "Certificate") -> str:
-    """What was granted of what was asked for, and which nodes got less, with the cause."""
+    """What was granted of what was asked for, and which categories and subcategories got less, with the cause."""
+    from vlm_assets.allocation.certificate import told_once
+
     short = [
-        f"- {'/'.join(node.path)}: asked {node.asked:,}, granted {node.granted:,}: {node.cause}"
-        for node in grants.nodes
-        if node.shortfall
+        f"- {wrapping('/'.join(node.path))}: asked {node.asked:,}, granted {node.granted:,}: {node.cause}"
+        for node in told_once(grants.nodes)
     ]
     head = f"**{grants.granted_rows:,} of {grants.target_rows:,} rows** are granted."
     missing = grants.target_rows - grants.granted_rows
@@ -150,7 +153,7 @@ def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
     head += f"{so_many(len(manifest.sources), 'source')}."
     if manifest.holes:
         head += f" {manifest.holes:,} were taken down since the plan."
-    lines = [f"- {line.strip()}" for line in outcome.told] or ["Every quota is met."]
+    lines = [f"- {wrapping(line.strip())}" for line in outcome.told] or ["Every quota is met."]
     text = "\n".join([head, "", *lines])
     while len(text) > _MOST_TOLD and len(lines) > 1:
         lines.pop()
@@ -159,17 +162,23 @@ def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
 
 
 def card_tables(figures: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
-    """Composition and sources of a card, as tables that stand open; no wider than a page of 1280 pixels."""
-    columns = ("category", "subcategory", "share", "asked", "supply", "granted", "present", "cause")
-    sources = ("source", "slices", "admitted", "selected", "present", "image_bytes")
+    """Composition and sources of a card, as tables that stand open."""
+    sources = ("source", "present", "selected", "admitted", "slices", "image_bytes")
     return {
-        "composition": table({name: one[name] for name in columns} for one in figures["composition"]),
+        "composition": table(
+            {
+                "subcategory": f"{one['category']}/{one['subcategory']}", "present": one["present"],
+                "granted": one["granted"], "asked": one["asked"], "supply": one["supply"], "share": one["share"],
+                "why less": one["cause"],
+            }
+            for one in figures["composition"]
+        ),
         "sources": table(
             {name.replace("_", " "): one[name] for name in sources} for one in figures["sources"]
         ),
         "excluded": counted("reason", _present(figures["excluded"])),
         "rejects": counted("reason", figures["rejects"]),
-    }
+    }  # fmt: skip
 
 
 def rights_table(figures: Mapping[str, Any]) -> dg.MetadataValue[Any]:

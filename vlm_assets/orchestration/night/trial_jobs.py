@@ -16,7 +16,7 @@ import dagster as dg
 import orjson
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.assets.metadata import table
+from vlm_assets.orchestration.assets.tables import table
 
 if TYPE_CHECKING:
     from vlm_assets.operate.forecast import Forecast

@@ -1,0 +1,131 @@
+"""Tables for pages of the UI, as wide as the narrowest place where they stand: an overview at 1280 pixels.
+
+A page cuts what is wider, digits as well, and a header never wraps. So columns that do not fit are told in words in
+one column, and names that cannot wrap are shortened, whole under *Show schema*.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+Row = Mapping[str, str | int | float]
+
+ROOM_PX: Final = 300
+"""For a table: what keys, times and the panel beside them leave of 1280 pixels."""
+_PADDING_PX: Final = 17
+"""Of a cell, both sides and the line."""
+_LETTER_PX: Final = 8.2
+_WIDTHS_PX: Final = {**dict.fromkeys("iljtfrI.,;:'|!()[]/-", 5.6), **dict.fromkeys("mwMW@%", 13.0)}
+"""At 14 pixels, the wider ones of the letters that are alike."""
+_HEAD: Final = 12 / 14
+"""Of a letter in a header to one in a cell."""
+_WORD: Final = 24
+"""Letters from which on a path is wrapped at its slashes."""
+_PIECE: Final = 30
+"""The most letters that cannot wrap."""
+_IN_FULL: Final = 50
+"""Shortened names that a table keeps whole."""
+FACTS: Final = "facts"
+
+
+def table(rows: Iterable[Row]) -> dg.MetadataValue[Any]:
+    """A table that stands open on every page; "none" without rows. Columns are the keys of the first row.
+
+    A column without anything in it is left out. The most important ones stand first: from the one on that has no room
+    all are told in the last, as `name value`.
+    """
+    found = list(rows)
+    if not found:
+        return dg.MetadataValue.text("none")
+    names = [name for name in found[0] if any(one.get(name) not in ("", None) for one in found)]
+    whole: dict[str, str] = {}
+    columns = {name: [wrapping(_cell(one[name]), whole) for one in found] for name in names}
+    numbers = {name for name in names if not isinstance(found[0][name], str)}
+    shown = _fitting(columns)
+    told = _in_full(whole)
+    schema = dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, "int" if name in numbers else "string", description=told) for name in shown
+        ]
+    )
+    records = [
+        dg.TableRecord(dict(zip(shown, line, strict=True))) for line in zip(*shown.values(), strict=True)
+    ]
+    return dg.MetadataValue.table(records, schema=schema)
+
+
+def counted(heading: str, counts: Mapping[str, int]) -> dg.MetadataValue[Any]:
+    """A table of counts, largest first, with each one's part of the whole."""
+    whole = sum(counts.values()) or 1
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return table(
+        {heading: name, "count": count, "part": f"{100 * count / whole:.1f} %"} for name, count in ordered
+    )
+
+
+def wrapping(text: str, whole: dict[str, str] | None = None) -> str:
+    """A text whose words wrap or are short: a long path after its slashes, a name by its beginning and end.
+
+    `whole` gets what was shortened, by what stands for it.
+    """
+    return " ".join(_pieces(word, {} if whole is None else whole) for word in text.split(" "))
+
+
+def _pieces(word: str, whole: dict[str, str]) -> str:
+    if len(word) <= _WORD:
+        return word
+    parts = [word] if "://" in word else word.split("/")
+    return "/ ".join(_short(part, whole) for part in parts)
+
+
+def _short(piece: str, whole: dict[str, str]) -> str:
+    if len(piece) <= _PIECE:
+        return piece
+    half = (_PIECE - 1) // 2
+    shown = f"{piece[:half]}…{piece[-half:]}"
+    whole[shown] = piece
+    return shown
+
+
+def _in_full(whole: Mapping[str, str]) -> str | None:
+    told = "; ".join(f"{shown} is {name}" for shown, name in list(whole.items())[:_IN_FULL])
+    return f"Shortened here: {told}" if told else None
+
+
+def _cell(value: str | float) -> str:
+    """Digits in threes: the UI shows what it is given."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _fitting(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """As many of the first columns as fit, and one that tells the others."""
+    names = list(columns)
+    for kept in range(len(names), 0, -1):
+        shown = {name: list(columns[name]) for name in names[:kept]}
+        if kept < len(names):
+            shown[FACTS] = _told(columns, names[kept:])
+        if least_width_px(shown) <= ROOM_PX:
+            return shown
+    rest = _told(columns, names[1:])
+    return {names[0]: [f"{one}: {more}" for one, more in zip(columns[names[0]], rest, strict=True)]}
+
+
+def _told(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
+    """A text a row: `name value; name value`."""
+    lines = zip(*(columns[name] for name in names), strict=True)
+    return [
+        "; ".join(f"{name} {one}" for name, one in zip(names, line, strict=True) if one) for line in lines
+    ]
+
+
+def least_width_px(columns: Mapping[str, Sequence[str]]) -> float:
+    """The pixels below which a table cannot shrink: its longest words and its headers, which do not wrap."""
+    return sum(
+        _PADDING_PX + max(_HEAD * _px(name), *(_px(word) for cell in cells for word in cell.split()), 0.0)
+        for name, cells in columns.items()
+    )
+
+
+def _px(word: str) -> float:
+    return sum(_WIDTHS_PX.get(letter, _LETTER_PX) for letter in word)
