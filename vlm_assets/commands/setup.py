@@ -89,9 +89,9 @@ def show_renderer(one: "RendererReport") -> None:
     )
     for identity, slices in one.elsewhere.items():
         errors.print(
-            f"{len(slices)} slices, among them {slices[0]}, were drawn under the renderer identity {identity}, this "
-            f"machine's is {one.identity}: they stay, and what is due of them waits. build --accept-renderer draws "
-            "them again here, as a whole",
+            f"drawn under the renderer identity {identity}, where this machine's is {one.identity}: "
+            f"{so_many(len(slices), 'slice')}, such as {slices[0]}. They stay, and what is due of them waits; "
+            "build --accept-renderer draws them again here, as a whole",
             soft_wrap=True,
         )
 

@@ -5,6 +5,7 @@ clock that stamps them, `time.time`; how long something took, by `time.monotonic
 """
 
 import time
+from pathlib import Path
 from typing import Final
 
 _SET_BACK_S: Final = 1.0
@@ -36,9 +37,6 @@ class Clock:
 
 unix_now = Clock().now
 """Unix seconds for deadlines: the one that all of a process share."""
-
-import time
-from pathlib import Path
 
 
 def has_come(at: float, now: float, *, longest_s: float) -> bool:

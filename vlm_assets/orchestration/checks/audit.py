@@ -24,6 +24,7 @@ from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.due import corpus_due, sealed_targets, tell
 from vlm_assets.orchestration.assets.metadata import shortened
+from vlm_assets.orchestration.assets.tables import table
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE
 from vlm_assets.orchestration.run.check_events import as_event
@@ -129,7 +130,7 @@ def check_result(finding: "Finding") -> dg.AssetCheckResult:
         metadata={
             "expected": finding.expected,
             "observed": finding.observed,
-            **({"examples": _listed(finding.examples)} if finding.examples else {}),
+            **({"examples": table({"example": one} for one in finding.examples)} if finding.examples else {}),
             **numbers(finding.figures),
             **_tables(finding.figures),
         },
@@ -164,11 +165,6 @@ def _tables(figures: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
         elif isinstance(value, Mapping | list | tuple) and value:
             told[name.replace("_", " ")] = dg.MetadataValue.json(value)
     return told
-
-
-def _listed(examples: Sequence[str]) -> dg.TableMetadataValue:
-    """A table stands open on the page of a check, Markdown waits for a click."""
-    return dg.MetadataValue.table([dg.TableRecord({"example": one}) for one in examples])
 
 
 def _targets(installation: Installation, wanted: str) -> list[str]:
