@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from vlm_assets.allocation.step import allocate
 from vlm_assets.cli import app
 from vlm_assets.corpus.build import build_corpus
+from vlm_assets.images.png import encode_image
 from vlm_assets.papers import report, write
 from vlm_assets.papers.charts import bar_chart
+from vlm_assets.papers.report import contamination_table
 from vlm_assets.papers.write import Written, write_papers
 from vlm_assets.store.papers import DERIVED_FILES, read_papers
 from vlm_assets_tests.audit.breaking import TARGET, good_once
@@ -216,15 +218,82 @@ def test_the_command_writes_and_copies(good, tmp_path, monkeypatch):
         assert image.height > 8 * 140
 
 
+SAID = "Soru 7: Aşağıdaki görselde görülen tarihî yapının adı nedir ve hangi şehirde, kim tarafından yaptırılmıştır?"
+ARCHIVE = "cumhuriyet_gazetesi_arsivi"
+EXAMS = ("yuksek_ogretim_sinavi_2019", "mmbench_tr")
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory) -> Path:
+    """The page of a corpus whose two sources have images, pictures and words in common with two benchmarks."""
+    base = tmp_path_factory.mktemp("held")
+    sources = [
+        {**STREET, "path": fill(base / "street", 12), "text": "sidecar"},
+        {**STREET, "name": ARCHIVE, "path": fill(base / "archive", 12, start=50)},
+    ]
+    (base / "street" / "0003.txt").write_text(SAID, "utf-8")
+    benchmarks = [
+        {"name": name, "kind": "client_folder", "path": fill(base / name, 2, start=start), "text": "sidecar"}
+        for name, start in zip(EXAMS, (4, 55), strict=True)
+    ]
+    with Image.open(io.BytesIO(picture(7))) as image:
+        (base / EXAMS[0] / "again.png").write_bytes(encode_image(image.convert("RGB")))
+    (base / EXAMS[1] / "asked.jpg").write_bytes(picture(900))
+    (base / EXAMS[1] / "asked.txt").write_text(SAID.upper(), "utf-8")
+    installation = install(base, *sources, benchmarks=benchmarks)
+    for spec in installation.catalog.fetched:
+        ingest(installation, spec.name)
+    build_corpus(allocate(installation, "10").path, installation.root)
+    return write_papers(installation, "10").report
+
+
+_OF_MATRIX = """const table = [...document.querySelectorAll('table')].find(
+    one => one.caption && one.caption.innerText.startsWith('Rows of each source that match a benchmark'));
+table.scrollIntoView();
+"""
+
+
+@pytest.mark.slow  # short: audit/test_benchmarks has the matrix in the page's text
+@pytest.mark.parametrize(
+    ("width", "dark"), [(390, False), (1280, True), (1440, False)], ids=["phone", "dark", "wide"]
+)
+def test_the_matrix_of_sources_and_benchmarks_is_seen_whole(held: Path, *, width: int, dark: bool):
+    assert available(), "chromium and chromium-driver are needed"
+    with Browser() as browser:
+        browser.look(width, dark=dark)
+        browser.open(held.resolve().as_uri(), "Composition")
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        lines = browser.run(
+            f"{_OF_MATRIX} return [...table.rows].map(row => [...row.cells].slice(0, 6).map(one => one.textContent))"
+        )
+        assert lines == [
+            ["source", "benchmark", "exact", "near", "text", "excluded rows"],
+            [ARCHIVE, EXAMS[1], "2", "0", "0", "2"],
+            ["street", EXAMS[1], "0", "0", "1", "1"],
+            ["street", EXAMS[0], "2", "1", "0", "3"],
+        ]
+        scrolled, shown = browser.run(
+            f"{_OF_MATRIX} return [table.parentElement.scrollWidth, table.parentElement.clientWidth]"
+        )
+        assert scrolled <= shown
+        named = browser.run(
+            f"{_OF_MATRIX} return [...table.rows[1].cells].map(one => getComputedStyle(one, '::before').content)"
+        )
+        heads = [f'"{name.removeprefix("#")}"' for name in contamination_table({"contamination": []}).columns]
+        assert named == (heads if width < 480 else ["none"] * len(heads))
+        ground = browser.run("return getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(18, 22, 29)" if dark else "rgb(246, 247, 249)")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_page_fits_into_a_window(good, width):
     """No sideways scrolling of the page; nothing runs."""
     assert available(), "chromium and chromium-driver are needed"
-    with Browser(width=500, height=900) as browser:
+    with Browser() as browser:
+        browser.look(width)
         browser.open((good.root.corpus("good", TARGET).resolve() / "report.html").as_uri(), "Composition")
-        script = f"document.body.style.width = '{width}px'; return document.body.scrollWidth"
-        assert browser.run(script) <= width
+        assert browser.run("return document.documentElement.scrollWidth") <= width
         assert browser.run("return document.scripts.length") == 0
 
 
