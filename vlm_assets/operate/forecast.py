@@ -125,7 +125,8 @@ def forecast(
     target: str,
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,  # noqa: ARG005 - does nothing
 ) -> Forecast:
-    """The dry run of a build. `progress` is told the source under way, how many are over, and how many there are.
+    """The dry run of a build. `progress` is told the source under way, how many are over, and how many there are;
+    then `quotas`, with all of them over.
 
     Raises:
         AllocationError: no such target, or `shortfall: fail` and a quota that is not met.
@@ -146,6 +147,7 @@ def forecast(
         else:
             sources.append(one)
             supplies[spec.name] = counts
+    progress("quotas", len(enabled), len(enabled))
     asked = [*sources, *benchmarks]
     supply = gather_supply(installation, found)
     exact = not any(one.due or one.problem for one in asked) and not supply.unannotated

@@ -97,10 +97,12 @@ class Figures:
         indent = max(map(len, names)) + 4
         yield Text(self.title, style="italic")
         for row in self.rows:
-            yield Text.assemble((str(row[0]), "bold"), overflow="fold")
+            head = str(row[0])
+            depth = " " * (len(head) - len(head.lstrip()))  # of a node in a tree
+            yield Text.assemble((head, "bold"), overflow="fold")
             for name, cell in zip(names[1:], row[1:], strict=True):
                 if cell:
-                    yield Text.assemble(f"  {name:<{indent - 2}}", cell, overflow="fold")
+                    yield Text.assemble(f"{depth}  {name:<{indent - 2}}", cell, overflow="fold")
         yield Text("")
 
 
@@ -235,11 +237,12 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
              "#upstream", "#items", "left out"],
             [
                 (
-                    s.name, s.kind, s.slices, s.due, _buckets(s.buckets), s.requests,
+                    s.name, s.kind + told, s.slices, s.due, _buckets(s.buckets), s.requests,
                     size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows,
                     _counted(s.upstream), s.items, reasons(s.left_out),
                 )
-                for s in (*plan.sources, *plan.benchmarks)
+                for told, of in (("", plan.sources), (", benchmark", plan.benchmarks))
+                for s in of
             ],
         )
     )  # fmt: skip

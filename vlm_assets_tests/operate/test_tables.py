@@ -44,6 +44,15 @@ def test_where_columns_do_not_fit_a_row_is_a_block():
     assert narrow[-2:] == ["  data     –", ""]  # a cell without anything is left out
 
 
+def test_what_is_told_of_a_node_stands_below_it():
+    out = StringIO()
+    rows = [("photos", 1, ""), ("  street", 1_234_567, "supply")]
+    Console(file=out, width=22).print(table("Quotas", ["node", "#granted", "cause"], rows))
+    assert out.getvalue().splitlines()[1:] == [
+        "photos", "  granted  1", "  street", "    granted  1,234,567", "    cause    supply", "",
+    ]  # fmt: skip
+
+
 def test_coloured_cells_keep_their_words():
     out = StringIO()
     Console(file=out, width=40).print(table("t", ["a", "b"], [("x", Text("FAILED", "red"))]))
