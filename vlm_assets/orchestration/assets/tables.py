@@ -11,13 +11,20 @@ import dagster as dg
 
 Row = Mapping[str, str | int | float]
 
-ROOM_PX: Final = 300
+ROOM_PX: Final = 294
 """For a table: what keys, times and the panel beside them leave of 1280 pixels."""
-_PADDING_PX: Final = 17
-"""Of a cell, both sides and the line."""
-_LETTER_PX: Final = 8.2
-_WIDTHS_PX: Final = {**dict.fromkeys("iljtfrI.,;:'|!()[]/-", 5.6), **dict.fromkeys("mwMW@%", 13.0)}
-"""At 14 pixels, the wider ones of the letters that are alike."""
+_PADDING_PX: Final = 16
+"""Of a cell, both sides."""
+_LETTER_PX: Final = 9.0
+_WIDTHS_PX: Final = {
+    letter: width
+    for letters, width in (
+        ("',.", 3.0), ("ijlI`|İı!():;", 4.5), ('1rft-^{}"[]', 6.0), ("acevyzZsş+<>?_~ç*#/\\", 8.0),
+        ("78bdghknopquxEFJLTğöü…", 8.5), ("0AKPRSVBCDGHUŞĞÜÇNOQÖ$=", 10.5), ("mMwW@%", 13.0),
+    )
+    for letter in letters
+}  # fmt: skip
+"""Of letters at 14 pixels in Geist, the UI's font; of other ones `_LETTER_PX`."""
 _HEAD: Final = 12 / 14
 """Of a letter in a header to one in a cell."""
 _WORD: Final = 24
