@@ -48,7 +48,7 @@ def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(built):
     _, line, result = built
     assert result.success
     told = line.facts(CORPUS_KEY, "10")
-    assert (told["dagster/partition_row_count"], told["shards"], told["shards written"]) == (10, 1, 1)
+    assert (told["dagster/row_count"], told["shards"], told["shards written"]) == (10, 1, 1)
     assert told["what came out"] == "**10 rows** of 10 asked for, from 1 source.\n\nEvery quota is met."
     assert told["first images"].count("data:image/jpeg;base64,") == 8
     assert rows_of(told["rows by subcategory"]) == [["photos/street", "10", "100.0 %"]]

@@ -70,7 +70,7 @@ def test_every_finished_slice_has_its_event_with_what_a_person_asks(tmp_path, in
     assert line.materialized("street") == {"s0": 1, "s1": 1, "s2": 1, "s3": 1}
     told = line.facts(dataset_key("street"), "s2")
     assert (told["dagster/partition_row_count"], told["items"], told["rejects"]) == (3, 4, 1)
-    assert rows_of(told["rejects by reason"]) == [["not_an_image", "1", "100.0 %"]]
+    assert rows_of(told["rejects by reason"]) == [["not_an_image", "count 1; part 100.0 %"]]
     assert list(told)[:2] == ["what came out", "first images"]
     assert told["what came out"] == (
         "**3 rows** of 4 items. **1 did not come out**: 1 not_an_image. It was fetched for the first time."

@@ -12,7 +12,7 @@ import dagster as dg
 import yaml
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.orchestration.assets.tables import counted, wrapping
+from vlm_assets.orchestration.assets.tables import SLICE_ROOM_PX, counted, wrapping
 from vlm_assets.orchestration.names import REJECTED
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
@@ -203,11 +203,11 @@ def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
         "items rejected": manifest.items_rejected,
         "records": manifest.records,
         "rejects": sum(manifest.rejects.values()),
-        "rejects by reason": counted("reason", manifest.rejects),
-        "left out by reason": counted("reason", manifest.left_out or {}),
+        "rejects by reason": counted("reason", manifest.rejects, room_px=SLICE_ROOM_PX),
+        "left out by reason": counted("reason", manifest.left_out or {}, room_px=SLICE_ROOM_PX),
         "transient rejects": manifest.transient_rejects,
         "data bytes": manifest.data_bytes,
-        "revision": shortened(manifest.revision),
+        "revision": wrapping(shortened(manifest.revision)),
         "content hash": shortened(manifest.content_hash),
         "version": version_of(path),
     }

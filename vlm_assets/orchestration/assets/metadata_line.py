@@ -29,7 +29,7 @@ def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:
     grants = Certificate.from_bytes((outcome.path / GRANTS_FILE).read_bytes())
     return {
         "what came out": dg.MetadataValue.md(shortfalls(grants)),
-        "dagster/partition_row_count": manifest.granted_rows,
+        "dagster/row_count": manifest.granted_rows,
         "granted rows": manifest.granted_rows,
         "target rows": manifest.target_rows,
         "capacity": grants.capacity,
@@ -74,7 +74,7 @@ def benchmark_tables(grants: "Certificate") -> dict[str, Any]:
     matrix = table(
         {
             "source": one.source, "benchmark": one.benchmark, "excluded": one.rows, "exact": one.exact,
-            "near": one.near, "text": one.text, "such as": ", ".join(one.examples),
+            "near": one.near, "text": one.text, "such as": ", ".join(one.examples).replace("/", "/ "),
         }
         for one in grants.contamination
     )  # fmt: skip
@@ -127,7 +127,7 @@ def corpus_metadata(
         ),
         "rows by subcategory": counted("subcategory", rows),
         "rows by source": counted("source", manifest.sources),
-        "dagster/partition_row_count": manifest.rows,
+        "dagster/row_count": manifest.rows,
         "rows": manifest.rows,
         "target rows": manifest.target_rows,
         "holes": manifest.holes,

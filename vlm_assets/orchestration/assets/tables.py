@@ -11,32 +11,25 @@ import dagster as dg
 
 Row = Mapping[str, str | int | float]
 
-ROOM_PX: Final = 294
-"""For a table: what keys, times and the panel beside them leave of 1280 pixels."""
+ROOM_PX: Final = 330
+"""For a table: what keys of up to thirteen letters, times and the panel beside them leave of 1280 pixels."""
+SLICE_ROOM_PX: Final = 218
+"""The same beside the key `dagster/partition_row_count`, which cannot wrap."""
 _PADDING_PX: Final = 16
 """Of a cell, both sides."""
-_LETTER_PX: Final = 9.0
-_WIDTHS_PX: Final = {
-    letter: width
-    for letters, width in (
-        ("',.", 3.0), ("ijlI`|İı!():;", 4.5), ('1rft-^{}"[]', 6.0), ("acevyzZsş+<>?_~ç*#/\\", 8.0),
-        ("78bdghknopquxEFJLTğöü…", 8.5), ("0AKPRSVBCDGHUŞĞÜÇNOQÖ$=", 10.5), ("mMwW@%", 13.0),
-    )
-    for letter in letters
-}  # fmt: skip
-"""Of letters at 14 pixels in Geist, the UI's font; of other ones `_LETTER_PX`."""
-_HEAD: Final = 12 / 14
-"""Of a letter in a header to one in a cell."""
+_LETTER_PX: Final = 8.4
+_HEAD_PX: Final = 7.2
+"""Of a letter in a header."""
 _WORD: Final = 24
 """Letters from which on a path is wrapped at its slashes."""
-_PIECE: Final = 30
-"""The most letters that cannot wrap."""
+_PIECE: Final = 24
+"""The most letters that cannot wrap. An ellipsis is a place to wrap at, a slash or an underline is none."""
 _IN_FULL: Final = 50
 """Shortened names that a table keeps whole."""
 FACTS: Final = "facts"
 
 
-def table(rows: Iterable[Row]) -> dg.MetadataValue[Any]:
+def table(rows: Iterable[Row], *, room_px: int = ROOM_PX) -> dg.MetadataValue[Any]:
     """A table that stands open on every page; "none" without rows. Columns are the keys of the first row.
 
     A column without anything in it is left out. The most important ones stand first: from the one on that has no room
@@ -49,7 +42,7 @@ def table(rows: Iterable[Row]) -> dg.MetadataValue[Any]:
     whole: dict[str, str] = {}
     columns = {name: [wrapping(_cell(one[name]), whole) for one in found] for name in names}
     numbers = {name for name in names if not isinstance(found[0][name], str)}
-    shown = _fitting(columns)
+    shown = _fitting(columns, room_px)
     told = _in_full(whole)
     schema = dg.TableSchema(
         columns=[
@@ -62,13 +55,14 @@ def table(rows: Iterable[Row]) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.table(records, schema=schema)
 
 
-def counted(heading: str, counts: Mapping[str, int]) -> dg.MetadataValue[Any]:
+def counted(heading: str, counts: Mapping[str, int], *, room_px: int = ROOM_PX) -> dg.MetadataValue[Any]:
     """A table of counts, largest first, with each one's part of the whole."""
     whole = sum(counts.values()) or 1
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return table(
+    rows = (
         {heading: name, "count": count, "part": f"{100 * count / whole:.1f} %"} for name, count in ordered
     )
+    return table(rows, room_px=room_px)
 
 
 def wrapping(text: str, whole: dict[str, str] | None = None) -> str:
@@ -83,7 +77,7 @@ def _pieces(word: str, whole: dict[str, str]) -> str:
     if len(word) <= _WORD:
         return word
     parts = [word] if "://" in word else word.split("/")
-    return "/ ".join(_short(part, whole) for part in parts)
+    return "/ ".join(_short(part, whole) for part in parts).strip()
 
 
 def _short(piece: str, whole: dict[str, str]) -> str:
@@ -105,17 +99,19 @@ def _cell(value: str | float) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _fitting(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _fitting(columns: Mapping[str, Sequence[str]], room_px: int) -> dict[str, list[str]]:
     """As many of the first columns as fit, and one that tells the others."""
     names = list(columns)
     for kept in range(len(names), 0, -1):
         shown = {name: list(columns[name]) for name in names[:kept]}
         if kept < len(names):
             shown[FACTS] = _told(columns, names[kept:])
-        if least_width_px(shown) <= ROOM_PX:
+        if least_width_px(shown) <= room_px:
             return shown
     rest = _told(columns, names[1:])
-    return {names[0]: [f"{one}: {more}" for one, more in zip(columns[names[0]], rest, strict=True)]}
+    if not any(rest):
+        return {names[0]: list(columns[names[0]])}
+    return {names[0]: [f"{one} – {more}" for one, more in zip(columns[names[0]], rest, strict=True)]}
 
 
 def _told(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
@@ -129,10 +125,11 @@ def _told(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[st
 def least_width_px(columns: Mapping[str, Sequence[str]]) -> float:
     """The pixels below which a table cannot shrink: its longest words and its headers, which do not wrap."""
     return sum(
-        _PADDING_PX + max(_HEAD * _px(name), *(_px(word) for cell in cells for word in cell.split()), 0.0)
+        _PADDING_PX + max(_HEAD_PX * len(name), *(_LETTER_PX * _longest(cell) for cell in cells), 0.0)
         for name, cells in columns.items()
     )
 
 
-def _px(word: str) -> float:
-    return sum(_WIDTHS_PX.get(letter, _LETTER_PX) for letter in word)
+def _longest(text: str) -> int:
+    """Letters of the longest stretch that does not wrap."""
+    return max(map(len, text.replace("…", "… ").split()), default=0)
