@@ -59,7 +59,7 @@ def counted(heading: str, counts: Mapping[str, int], *, room_px: int = ROOM_PX) 
     """A table of counts, largest first, with each one's part of the whole."""
     whole = sum(counts.values()) or 1
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    rows = (
+    rows: Iterable[Row] = (
         {heading: name, "count": count, "part": f"{100 * count / whole:.1f} %"} for name, count in ordered
     )
     return table(rows, room_px=room_px)
