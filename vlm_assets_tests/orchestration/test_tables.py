@@ -105,6 +105,12 @@ def test_words_wrap_or_are_short(text: str, shown: str):
     assert wrapping(text) == shown
 
 
+def test_a_record_has_its_values_by_name_whatever_is_shown():
+    record = TABLES["grants"].value.records[-1].data
+    assert (record["granted"], record["why less"]) == ("9,999,991", "supply and max below")
+    assert FACTS in record
+
+
 def test_a_shortfall_is_told_where_it_is_and_once():
     assert shortfalls(CERTIFICATE).splitlines() == [
         "**9,999,991 of 10,000,000 rows** are granted. 9 rows of the target cannot be filled.",

@@ -33,7 +33,7 @@ def table(rows: Iterable[Row], *, room_px: int = ROOM_PX) -> dg.MetadataValue[An
     """A table that stands open on every page; "none" without rows. Columns are the keys of the first row.
 
     A column without anything in it is left out. The most important ones stand first: from the one on that has no room
-    all are told in the last, as `name value`.
+    all are told in the last, as `name value`. Records keep the values by their own names besides, for programs.
     """
     found = list(rows)
     if not found:
@@ -50,7 +50,8 @@ def table(rows: Iterable[Row], *, room_px: int = ROOM_PX) -> dg.MetadataValue[An
         ]
     )
     records = [
-        dg.TableRecord(dict(zip(shown, line, strict=True))) for line in zip(*shown.values(), strict=True)
+        dg.TableRecord({**{name: _cell(one[name]) for name in names}, **dict(zip(shown, line, strict=True))})
+        for one, line in zip(found, zip(*shown.values(), strict=True), strict=True)
     ]
     return dg.MetadataValue.table(records, schema=schema)
 
