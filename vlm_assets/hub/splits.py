@@ -33,6 +33,7 @@ _FORMATS: Final = {
     ".zip": "archive", ".cbz": "archive", ".cbt": "archive", ".7z": "archive", ".cb7": "archive",
     **dict.fromkeys(IMAGE_SUFFIXES, "imagefolder"),
 }  # fmt: skip
+_TOLD_CHARS: Final = 300
 _PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
 _PREFERENCE: Final = ("parquet", "arrow", "json", "csv", "webdataset", "imagefolder", "archive")
 
@@ -152,10 +153,12 @@ def format_of(path: str) -> str | None:
 
 def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Configs by name with their parameters, and features by config, from the README's YAML."""
+    import yaml
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
 
+    card = card.removeprefix("\ufeff")  # behind which nobody sees that it begins with metadata
     try:
         text = card if card.lstrip().startswith("---") else f"---\n{{}}\n---\n{card}"
         data = DatasetCard(text, ignore_metadata_errors=True).data
@@ -163,8 +166,9 @@ def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[st
             name: dict(params) for name, params in MetadataConfigs.from_dataset_card_data(data).items()
         }
         infos = DatasetInfosDict.from_dataset_card_data(data)
-    except (ValueError, TypeError, KeyError) as error:
-        raise SourceError(f"{where}: the README's `configs` cannot be read: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        told = " ".join(str(error).split())[:_TOLD_CHARS]
+        raise SourceError(f"{where}: the README's `configs` cannot be read: {told}") from error
     features = {name: info.features.to_dict() for name, info in infos.items() if info.features}
     if not declared:
         # `datasets` names the only config after the only dataset_info.
