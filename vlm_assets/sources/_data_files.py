@@ -62,7 +62,7 @@ def declared(form: str, keys: CaptionKeys) -> tuple[DataFile, ...]:
 def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: int) -> DataFile | str:
     """How the rows of a data file are read; or why they are no images.
 
-    A damaged one is an item, and fails its slice: it may hold some.
+    One whose footer or first rows cannot be read is none: nobody knows that it holds any.
     """
     from vlm_assets.hub.readers import read_data_file
     from vlm_assets.hub.tables import ColumnsError
@@ -75,8 +75,8 @@ def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: in
         except ColumnsError as error:
             why = str(error)
             continue
-        except SourceError:
-            return one
+        except SourceError as error:
+            return str(error)
         if not all(isinstance(event, Reject) for event in first):
             return one
     return why

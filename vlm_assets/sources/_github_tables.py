@@ -35,7 +35,8 @@ def row_items(
 ) -> Iterator[tuple[Item, str]]:
     """Each asset as an item of rows, and why it is none ("" where it is).
 
-    A damaged one is an item, and fails its slice. `kept`: what was asked for, by the asset's identity.
+    One whose footer cannot be read is none: nobody knows that it holds any. `kept`: what was asked for, by the
+    asset's identity.
 
     Raises:
         SourceError: the server cannot be asked for now.
@@ -87,8 +88,8 @@ def _looked_at(item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO]) ->
             return "it has no rows" if look.columns() is None else one
         except ColumnsError as error:
             why = str(error)
-        except SourceError:
-            return one
+        except SourceError as error:
+            return str(error)
     return why
 
 

@@ -394,8 +394,10 @@ def test_data_files_with_images_are_read_row_by_row(tmp_path):
         (in_parquet(pa.table({"image": [JPEG], "png": [JPEG]})), "several image columns: image, png"),
         (in_parquet(BY_PATH), "its rows hold no images"),
         (in_parquet(rows_of("a").slice(0, 0)), "its rows hold no images"),
+        (in_parquet(rows_of("a"))[:-9], "x.parquet: cannot be read to its end"),
+        (b"", "it has no bytes"),
     ],
-    ids=["no-column", "two-columns", "by-path", "no-rows"],
+    ids=["no-column", "two-columns", "by-path", "no-rows", "cut", "empty"],
 )
 def test_data_files_without_images_are_left_out(tmp_path, content, told):
     made = listed(spec_of(put(tmp_path / "in", {**AB, "x.parquet": content}), "none"), tmp_path)
@@ -405,8 +407,14 @@ def test_data_files_without_images_are_left_out(tmp_path, content, told):
     assert made.hints[0].startswith("1 data files are not read by this kind, the first is x.parquet")
 
 
-def test_a_damaged_data_file_fails_its_slice(tmp_path):
-    files = {**AB, "x.parquet": in_parquet(rows_of("a"))[:-9]}
+def test_a_data_file_that_is_damaged_further_on_fails_its_slice(tmp_path):
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, rows_of("a").schema, compression="none") as writer:
+        for number in range(20):
+            writer.write_table(rows_of(f"{number}" * 500))
+    content = buffer.getvalue()
+    place = content.index(b"17" * 400)
+    files = {**AB, "x.parquet": content[: place - 60] + b"\xff" * 60 + content[place:]}
     spec = spec_of(put(tmp_path / "in", files), "none")
     made = listed(spec, tmp_path)
     with pytest.raises(SourceError, match=r"x\.parquet: cannot be read to its end"):
