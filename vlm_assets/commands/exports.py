@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, installed, print_json
+from vlm_assets.commands.pandas_unasked import leave_pandas_out
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.exports.formats import Format
 from vlm_assets.operate.bars import shown_progress
@@ -43,6 +44,7 @@ def export(
     from vlm_assets.exports.run import export_corpus
     from vlm_assets.exports.where import Where
 
+    leave_pandas_out()
     wanted = None if where is None else Where.parse(where)
     installation = installed()
     name = chosen_target(installation, target)
@@ -103,6 +105,7 @@ def publish(
     from vlm_assets.exports.publishing.takedowns import files_of_earlier_commits
     from vlm_assets.exports.where import Where
 
+    leave_pandas_out()
     wanted = None if where is None else Where.parse(where)
     installation = installed()
     name = chosen_target(installation, target)

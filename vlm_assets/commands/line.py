@@ -18,8 +18,10 @@ from vlm_assets.commands.app import (
     installed,
     print_json,
 )
+from vlm_assets.commands.pandas_unasked import leave_pandas_out
 from vlm_assets.commands.setup import show_plan
 from vlm_assets.commands.takedowns import finish_quietly
+from vlm_assets.words.collector import loading
 
 
 @app.command()
@@ -67,8 +69,10 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Run the whole line; what is done already is not done again."""
-    from vlm_assets.orchestration.command.build import run_build
+    with loading("dagster"):
+        from vlm_assets.orchestration.command.build import run_build
 
+        leave_pandas_out()
     if slice_key and len(source or ()) != 1:
         raise typer.BadParameter("--slice needs exactly one --source")
     others = (failed, force_redownload, accept_shrink, accept_drift, accept_renderer, test_mode, dry_run)

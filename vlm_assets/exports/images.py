@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vlm_assets.corpus.arrays import array_of, values_of
 from vlm_assets.store.lent_memory import LentMemory
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.schema import IMAGE_TYPE, IMAGES_TYPE
@@ -57,7 +58,7 @@ class _Lists:
         encoded = structs.field("bytes")
         self.lacking = bool(column.null_count or structs.null_count or encoded.null_count)
         self.paths = structs.field("path")
-        lengths = column.value_lengths().fill_null(0).to_numpy()
+        lengths = values_of(column.value_lengths().fill_null(0))
         self.starts: I32 = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
         """Where the images of each row begin, and the last one's end."""
         _, offsets, data = encoded.buffers()
@@ -87,4 +88,4 @@ def _joined(parts: Sequence[_Lists], block: mmap.mmap) -> pa.ListArray:
     encoded = pa.Array.from_buffers(pa.binary(), count, [None, places, pa.py_buffer(block)])
     paths = pa.concat_arrays([part.paths for part in parts])
     images = pa.StructArray.from_arrays([encoded, paths], fields=list(IMAGE_TYPE))
-    return pa.ListArray.from_arrays(pa.array(np.concatenate(starts)), images, type=IMAGES_TYPE)
+    return pa.ListArray.from_arrays(array_of(np.concatenate(starts), pa.int32()), images, type=IMAGES_TYPE)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vlm_assets.corpus.arrays import values_of
 from vlm_assets.exports.images import one_array_a_column
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
@@ -105,12 +106,12 @@ def _value_bytes(values: pa.Array) -> I64:
     kind = values.type
     if pa.types.is_list(kind):
         within = _value_bytes(values.flatten())
-        owners = pc.list_parent_indices(values).to_numpy()
+        owners = values_of(pc.list_parent_indices(values))
         return np.bincount(owners, within, minlength=len(values)).astype(np.int64)
     if pa.types.is_struct(kind):
         return _added([_value_bytes(child) for child in values.flatten()])
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return np.asarray(pc.binary_length(values).fill_null(0).to_numpy(), np.int64)
+        return np.asarray(values_of(pc.binary_length(values).fill_null(0)), np.int64)
     return np.full(len(values), kind.bit_width // 8, np.int64)
 
 

@@ -5,20 +5,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from vlm_assets.corpus.arrays import values_of
 
-def values_of(column: pa.Array) -> list[Any]:
+
+def python_values(column: pa.Array) -> list[Any]:
     """What `to_pylist` gives, in a fraction of its time where values are nested."""
     kind = column.type
     if pa.types.is_list(kind):
-        within = values_of(column.flatten())
+        within = python_values(column.flatten())
         return _without_nulls(column, [within[start:end] for start, end in pairwise(_starts(column))])
     if pa.types.is_struct(kind):
         names = [kind.field(number).name for number in range(kind.num_fields)]
-        fields = [values_of(one) for one in column.flatten()]
+        fields = [python_values(one) for one in column.flatten()]
         rows = [dict(zip(names, values, strict=True)) for values in zip(*fields, strict=True)]
         return _without_nulls(column, rows)
     if pa.types.is_integer(kind) and not column.null_count:
-        numbers: list[int] = column.to_numpy().tolist()
+        numbers: list[int] = values_of(column).tolist()
         return numbers
     values: list[Any] = column.to_pylist()
     return values

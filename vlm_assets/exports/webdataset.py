@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from vlm_assets.exports.images import encoded_images
-from vlm_assets.exports.values import values_of
+from vlm_assets.exports.values import python_values
 from vlm_assets.words.schema import COLUMN_NAMES
 
 _SUFFIXES: Final = {"JPEG": "jpg", "TIFF": "tif"}
@@ -99,7 +99,7 @@ class _Headers:
 def _samples(batch: pa.RecordBatch) -> Iterator[Iterator[tuple[str, bytes | memoryview]]]:
     """The members of each row; images in the batch's own memory, the other columns as Python values."""
     names = [name for name in COLUMN_NAMES if name != "images"]
-    columns = [values_of(batch.column(name)) for name in names]
+    columns = [python_values(batch.column(name)) for name in names]
     starts, images = encoded_images(batch.column("images"))
     for values, (start, end) in zip(zip(*columns, strict=True), pairwise(starts), strict=True):
         yield _members(dict(zip(names, values, strict=True)), images[start:end])

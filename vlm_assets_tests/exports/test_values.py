@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from vlm_assets.exports.values import values_of
+from vlm_assets.exports.values import python_values
 from vlm_assets.words.schema import FACTS_TYPE, MESSAGES_TYPE
 
 FACT = dict.fromkeys(FACTS_TYPE.value_type.names)
@@ -29,4 +29,4 @@ COLUMNS: dict[str, tuple[pa.DataType, list[Any]]] = {
 def test_values_are_those_of_arrow(name, part):
     kind, values = COLUMNS[name]
     column = pa.array(values, kind)[part]
-    assert values_of(column) == column.to_pylist() == values[part]
+    assert python_values(column) == column.to_pylist() == values[part]

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from vlm_assets.words.collector import collector_paused
+from vlm_assets.words.collector import collector_paused, loading
 
 
 def fail_within() -> None:
@@ -19,3 +19,15 @@ def test_the_collector_works_on_whatever_happens():
     with pytest.raises(ValueError, match="x"):
         fail_within()
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("module", "works", "frozen"), [("no.such.module", False, True), ("sys", True, False)]
+)
+def test_what_is_loaded_is_not_looked_at_again(module, works, frozen):
+    before = gc.get_freeze_count()
+    with loading(module):
+        assert gc.isenabled() is works
+    assert gc.isenabled()
+    assert (gc.get_freeze_count() > before) is frozen
+    gc.unfreeze()

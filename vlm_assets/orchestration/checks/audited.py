@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from vlm_assets.audit.findings import Severity, finding_names, severity_of
@@ -26,11 +27,12 @@ def last_audit(instance: dg.DagsterInstance, target: str) -> LastAudit:
         return LastAudit(complete=False)
     failed: list[str] = []
     warnings: list[str] = []
-    for name in finding_names():
-        history = instance.event_log_storage.get_asset_check_execution_history(
-            dg.AssetCheckKey(CORPUS_KEY, str(name)), limit=50
-        )
-        last = next((one for one in history if one.partition == target), None)
+    keys = {name: dg.AssetCheckKey(CORPUS_KEY, str(name)) for name in finding_names()}
+    results = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        list(keys.values()), PartitionKeyFilter(key=target)
+    )
+    for name, key in keys.items():
+        last = results.get(key)
         if (
             last is None
             or last.status is AssetCheckExecutionRecordStatus.PLANNED
