@@ -69,7 +69,7 @@ def files_apart(
         reason, detail = _why(path, formats(path), incomplete, unnamed, unwanted)
         left_out.append(LeftOut(nfc(path), reason, detail, sizes[path]))
     has_images = any(split.format in ("imagefolder", "archive", "webdataset") for split, _ in splits)
-    hints = [*_hints(left_out, has_images=has_images), *_sidecar_hints(left_out, firsts)]
+    hints = _hints(left_out, firsts, has_images=has_images)
     return FilesApart(companions, tuple(left_out), len(items) - len(firsts), tuple(hints))
 
 
@@ -119,8 +119,14 @@ def _why(
     return LeftOutReason.UNKNOWN_TYPE, f"{form}, which no split takes" if form else ""
 
 
-def _hints(left_out: Sequence[LeftOut], *, has_images: bool) -> Iterator[str]:
-    """A line where files in a format that is read are taken by no split."""
+def _hints(left_out: Sequence[LeftOut], items: Collection[str], *, has_images: bool) -> Iterator[str]:
+    """A line where files in a format that is read are taken by no split, one where they have the names of images."""
+    sidecars = _named_like(items, left_out)
+    if sidecars:
+        yield (
+            f"{len(sidecars)} files have the names of images, the first is {sidecars[0]}: they may hold their "
+            "captions, say text: sidecar"
+        )
     unused = [one.key for one in left_out if one.reason is LeftOutReason.UNUSED_COMPANION]
     if unused:
         yield f"{len(unused)} tables of captions are joined to nothing, the first is {unused[0]}"
@@ -134,17 +140,13 @@ def _hints(left_out: Sequence[LeftOut], *, has_images: bool) -> Iterator[str]:
             f"if rows name what is in {packed[0]}: of the archives beside tables only zips without archives inside "
             "are looked into; a copy of the repository on this machine is read by client_folder, with text: TABLE"
         )
-    tables = sorted({PurePosixPath(key).name for key in lost if is_table_name(key)})
+    beside = set(sidecars)
+    tables = sorted({PurePosixPath(key).name for key in lost if is_table_name(key) and key not in beside})
     if has_images and tables:
         yield f"tables beside the images may hold their captions: say text: {' or '.join(tables[:5])}"
 
 
-def _sidecar_hints(left_out: Sequence[LeftOut], items: Collection[str]) -> Iterator[str]:
-    """A line where files have the names of images."""
+def _named_like(items: Collection[str], left_out: Sequence[LeftOut]) -> list[str]:
     images = {nfc(path) for path in items}
-    unread = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE]
-    if named := [key for key in unread if names_image(key, images)]:
-        yield (
-            f"{len(named)} files have the names of images, the first is {named[0]}: they may hold their captions, "
-            "say text: sidecar"
-        )
+    unread = (one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE)
+    return [key for key in unread if names_image(key, images)]

@@ -35,6 +35,8 @@ _FORMATS: Final = {
 }  # fmt: skip
 _TOLD_CHARS: Final = 300
 _PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
+_TABLES: Final = frozenset({"parquet", "json", "csv"})
+_STATS: Final = "_stats.json"
 _PREFERENCE: Final = ("parquet", "arrow", "json", "csv", "webdataset", "imagefolder", "archive")
 
 
@@ -242,14 +244,18 @@ def _classified(
     tables: Collection[str],
     formats: Callable[[str], str | None],
 ) -> DataSplit:
-    """The split in the format of most of its files but `tables`, as `datasets` decides it; parquet wins a draw."""
+    """The split in the format of most of its files, as `datasets` decides it; parquet wins a draw.
+
+    But `tables`, and files that speak of others.
+    """
     metadata = [path for path in files if PurePosixPath(path).name in tables]
     archives = find_split_archives(set(files).difference(metadata))
     parts = {one.name: one.parts for one in archives if not one.missing}
     in_parts = {path for one in archives for path in one.parts}
     whole = [path for path in files if path not in in_parts and path not in set(metadata)]
     kinds = {path: formats(path) for path in (*whole, *parts)}
-    counts = Counter(kind for kind in kinds.values() if kind)
+    beside = _beside(kinds)
+    counts = Counter(kind for path, kind in kinds.items() if kind and path not in beside)
     if not counts:
         suffixes = sorted({PurePosixPath(path).suffix for path in kinds}) or ["none"]
         raise SourceError(
@@ -257,13 +263,27 @@ def _classified(
             f"({', '.join(sorted(set(_FORMATS.values())))}); suffixes found: {', '.join(suffixes)}"
         )
     chosen = max(counts, key=lambda kind: (counts[kind], -_PREFERENCE.index(kind)))
-    kept = tuple(sorted(path for path, kind in kinds.items() if kind == chosen))
+    kept = tuple(sorted(path for path, kind in kinds.items() if kind == chosen and path not in beside))
     taken = sum(len(parts.get(path, (path,))) for path in kept)
     incomplete = {part: one.missing for one in archives if one.missing for part in one.parts}
     return DataSplit(
         config, split, chosen, kept, ignored=len(files) - taken, features=features,
         parts={path: parts[path] for path in kept if path in parts}, incomplete=incomplete,
     )  # fmt: skip
+
+
+def _beside(kinds: Mapping[str, str | None]) -> set[str]:
+    """An image's own JSON, and what img2dataset writes beside each tar: its rows, and figures in `_stats.json`."""
+    stem_of = {path: path.removesuffix(PurePosixPath(path).suffix) for path in kinds}
+    images = {stem_of[path] for path, kind in kinds.items() if kind == "imagefolder"}
+    tars = {stem_of[path] for path, kind in kinds.items() if kind == "webdataset"}
+    told = tars.intersection(path.removesuffix(_STATS) for path in kinds if path.endswith(_STATS))
+    return {
+        path
+        for path, kind in kinds.items()
+        if (kind == "json" and stem_of[path] in images)
+        or (kind in _TABLES and stem_of[path].removesuffix("_stats") in told)
+    }
 
 
 def _plain(error: Exception) -> str:

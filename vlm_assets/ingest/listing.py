@@ -218,6 +218,7 @@ def _check_tolerance(spec: SourceSpec, made: _Made) -> None:
         f"source {spec.name}: {len(unread)} of {total} files are of no kind that is read, more than reject_tolerance "
         f"{spec.reject_tolerance:g}; the old listing stays in force. First: {unread[0].key}: {unread[0].reason} "
         f"{unread[0].detail}. Take them away, exclude them, or raise reject_tolerance."
+        + "".join(f" {hint}." for hint in made.listing.hints)
     )
 
 

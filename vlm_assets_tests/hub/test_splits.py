@@ -48,3 +48,22 @@ def test_configs_are_read_out_of_any_readme(card, found):
 def test_a_readme_that_cannot_be_read_is_named(metadata):
     with pytest.raises(SourceError, match=r"source s: the README's `configs` cannot be read: \S"):
         taken(f"---\n{metadata}\n---\n")
+
+
+FORMATS = {
+    "img2dataset": (
+        ["0.tar", "0.parquet", "0_stats.json", "1.tar", "1.parquet", "1_stats.json"],
+        "webdataset", ["0.tar", "1.tar"],
+    ),
+    "one-without-figures": (["0.tar", "0.parquet", "0_stats.json", "1.tar"], "webdataset", ["0.tar", "1.tar"]),
+    "both-forms-of-one": (["0.tar", "0.parquet"], "parquet", ["0.parquet"]),
+    "figures-of-tables": (["0.parquet", "0_stats.json"], "parquet", ["0.parquet"]),
+    "an-image-s-json": (["i/0.jpg", "i/0.json", "i/1.png", "i/1.json"], "imagefolder", ["i/0.jpg", "i/1.png"]),
+    "json-of-others": (["i/0.jpg", "j/0.json", "j/1.json"], "json", ["j/0.json", "j/1.json"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("paths", "form", "files"), FORMATS.values(), ids=FORMATS)
+def test_files_that_speak_of_others_decide_no_format(paths, form, files):
+    [split] = find_splits(paths, "", "source s")
+    assert (split.format, list(split.files), split.ignored) == (form, files, len(paths) - len(files))
