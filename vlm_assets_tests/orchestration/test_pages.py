@@ -67,12 +67,13 @@ def test_every_reason_for_a_fetch_has_words():
         ("0123456789abcdef01234567…", "0123456789abcdef" * 4),
         ("0123456789abcdef01234567…", "0123456789abcdef0123456701234567abcdef01"),
         ("versions/3", "versions/3"),
+        ("release-can…01-15-linux", "release-candidate-of-the-year-2026-01-15-linux"),
         (
             "main, as the person who wrote this revision calls it",
             "main, as the person who wrote this revision calls it",
         ),
     ],
-    ids=["sha256", "commit", "version", "words"],
+    ids=["sha256", "commit", "version", "tag", "words"],
 )
 def test_long_hashes_are_cut(shown, whole):
     assert shortened(whole) == shown

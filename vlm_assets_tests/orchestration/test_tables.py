@@ -12,6 +12,7 @@ from vlm_assets.orchestration.assets.tables import (
     SLICE_ROOM_PX,
     counted,
     least_width_px,
+    listed,
     table,
     wrapping,
 )
@@ -28,6 +29,16 @@ def columns_of(value: Any) -> dict[str, list[str]]:
 def test_a_table_of_long_names_and_ten_million_rows_fits_an_overview(name: str):
     columns = columns_of(TABLES[name])
     assert least_width_px(columns) <= ROOM_PX, columns
+
+
+def test_names_of_files_wrap():
+    name = "Cumhuriyet_Gazetesi_1930_01_15_sayfa_03_yuksek_cozunurluk.tiff"
+    shown = columns_of(listed("left out", [f"tarama/1930/ocak/{name}: unknown_type", "a.txt: excluded"]))
+    assert shown == {
+        "left out": ["tarama/ 1930/ ocak/ Cumhuriyet_…nurluk.tiff: unknown_type", "a.txt: excluded"]
+    }
+    assert least_width_px(shown) <= SLICE_ROOM_PX
+    assert not rows_of(listed("left out", []).value)
 
 
 def test_a_slice_has_less_room():

@@ -12,7 +12,7 @@ import dagster as dg
 import yaml
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.orchestration.assets.tables import SLICE_ROOM_PX, counted, wrapping
+from vlm_assets.orchestration.assets.tables import SLICE_ROOM_PX, counted, listed, wrapping
 from vlm_assets.orchestration.names import REJECTED
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
@@ -92,12 +92,14 @@ def key_list(keys: Sequence[str]) -> str:
     if not keys:
         return "none"
     more = len(keys) - _SHOWN_KEYS
-    return ", ".join(keys[:_SHOWN_KEYS]) + (f" … and {more:,} more" if more > 0 else "")
+    return ", ".join(map(wrapping, keys[:_SHOWN_KEYS])) + (f" … and {more:,} more" if more > 0 else "")
 
 
 def shortened(text: str) -> str:
-    """A hash by its first digits: a longer word cannot wrap, and widens the page. Other texts as they are."""
-    return f"{text[:_HASH_DIGITS]}…" if len(text) > _LONGEST_WORD and _HEX.fullmatch(text) else text
+    """A hash by its first digits, another long word by its ends: it would widen the page. Other texts as they are."""
+    if len(text) > _LONGEST_WORD and _HEX.fullmatch(text):
+        return f"{text[:_HASH_DIGITS]}…"
+    return wrapping(text) if max(map(len, text.split()), default=0) > _LONGEST_WORD else text
 
 
 def placed(path: str) -> str:
@@ -111,10 +113,6 @@ def version_of(path: str) -> str:
     return PurePath(path).name
 
 
-def _lines(told: Sequence[str]) -> str:
-    return "\n".join(f"- `{one}`" for one in told) or "none"
-
-
 def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
     """What a listing found and what it changed."""
     listing = change.listing
@@ -125,8 +123,8 @@ def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
         "upstream": "not counted" if listing.upstream is None else listing.upstream,
         "companions": listing.companions or 0,
         "left out by reason": counted("reason", listing.left_out or {}),
-        "left out, the first": dg.MetadataValue.md(_lines(change.left_out_examples)),
-        "hints": dg.MetadataValue.md(_lines(listing.hints)),
+        "left out, the first": listed("left out", change.left_out_examples),
+        "hints": listed("hint", listing.hints),
         "revision": shortened(listing.revision),
         "added": dg.MetadataValue.md(key_list(change.added)),
         "changed": dg.MetadataValue.md(key_list(change.changed)),
@@ -155,7 +153,8 @@ def slice_metadata(
     if manifest.left_out:
         from vlm_assets.store.left_out import LEFT_OUT_FILE, examples_of
 
-        facts["left out, the first"] = dg.MetadataValue.md(_lines(examples_of(outcome.path / LEFT_OUT_FILE)))
+        examples = examples_of(outcome.path / LEFT_OUT_FILE)
+        facts["left out, the first"] = listed("left out", examples, room_px=SLICE_ROOM_PX)
     return facts
 
 

@@ -66,6 +66,11 @@ def counted(heading: str, counts: Mapping[str, int], *, room_px: int = ROOM_PX) 
     return table(rows, room_px=room_px)
 
 
+def listed(heading: str, told: Iterable[str], *, room_px: int = ROOM_PX) -> dg.MetadataValue[Any]:
+    """A text a line; Markdown would wait for a click where it is long, and does not wrap file names."""
+    return table(({heading: one} for one in told), room_px=room_px)
+
+
 def wrapping(text: str, whole: dict[str, str] | None = None) -> str:
     """A text whose words wrap or are short: a long path after its slashes, a name by its beginning and end.
 
@@ -84,10 +89,11 @@ def _pieces(word: str, whole: dict[str, str]) -> str:
 def _short(piece: str, whole: dict[str, str]) -> str:
     if len(piece) <= _PIECE:
         return piece
+    name = piece.rstrip(",;:")
     half = (_PIECE - 1) // 2
-    shown = f"{piece[:half]}…{piece[-half:]}"
-    whole[shown] = piece
-    return shown
+    shown = f"{name[:half]}…{name[-half:]}"
+    whole[shown] = name
+    return shown + piece[len(name) :]
 
 
 def _in_full(whole: Mapping[str, str]) -> str | None:

@@ -24,7 +24,7 @@ from vlm_assets.catalog.spec import Catalog
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.assets.due import corpus_due, sealed_targets, tell
 from vlm_assets.orchestration.assets.metadata import shortened
-from vlm_assets.orchestration.assets.tables import table
+from vlm_assets.orchestration.assets.tables import listed
 from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import CORPUS_KEY, DUE
 from vlm_assets.orchestration.run.check_events import as_event
@@ -130,7 +130,7 @@ def check_result(finding: "Finding") -> dg.AssetCheckResult:
         metadata={
             "expected": finding.expected,
             "observed": finding.observed,
-            **({"examples": table({"example": one} for one in finding.examples)} if finding.examples else {}),
+            **({"examples": listed("example", finding.examples)} if finding.examples else {}),
             **numbers(finding.figures),
             **_tables(finding.figures),
         },
