@@ -115,6 +115,13 @@ def test_a_plan_that_was_never_built_is_told_beside_the_corpus(base: Path):
     assert target_outcome(installation, TARGET).unfinished_plan is None
 
 
+def test_a_build_of_one_source_tells_of_that_one(base: Path):
+    installation, _ = came_of(base)
+    out = StringIO()
+    show_build(Console(file=out, width=100), installation, (), {"street"})
+    assert [name in out.getvalue() for name in ("street", "pages")] == [True, False]
+
+
 def test_a_target_that_was_never_built_is_not_fine(base: Path):
     installation = installed(base, name="another")
     assert target_outcome(installation, TARGET).told == ["ten: was never planned"]

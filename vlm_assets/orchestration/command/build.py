@@ -347,7 +347,7 @@ def run_build(
                 console.print("The queued runs go on")
             tell(build_summary(installation, chosen, build.failures, sound=False, interrupted=True))
             return INTERRUPTED
-    show_build(console, installation, chosen)
+    show_build(console, installation, chosen, set(sources) if sources and not chosen else None)
     summary = build_summary(installation, chosen, build.failures, sound=sound)
     tell(summary)
     return int(summary["exit_code"])

@@ -1,6 +1,6 @@
 """The tables at the end of a build: what every source gave, what every target holds, where it lies."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -46,9 +46,19 @@ def build_summary(
     }
 
 
-def show_build(console: Console, installation: Installation, targets: tuple[str, ...]) -> None:
-    """Sources with listed items, rows, rejects by reason and what entered each target; then the targets."""
+def show_build(
+    console: Console,
+    installation: Installation,
+    targets: tuple[str, ...],
+    sources: Container[str] | None = None,
+) -> None:
+    """Sources with listed items, rows, rejects by reason and what entered each target; then the targets.
+
+    `sources`: only these; all where None.
+    """
     status = read_status(installation)
+    told = [one for one in status.sources if sources is None or one.name in sources]
+    held = [one for one in status.benchmarks if sources is None or one.name in sources]
     shares = {target: _shares(installation, target) for target in targets}
     console.print(
         table(
@@ -60,7 +70,7 @@ def show_build(console: Console, installation: Installation, targets: tuple[str,
                     *(_share(shares[target], one.name) for target in targets),
                     reasons(one.rejects) or "none",
                 )
-                for one in status.sources
+                for one in told
             ],
         )
     )  # fmt: skip
@@ -71,7 +81,7 @@ def show_build(console: Console, installation: Installation, targets: tuple[str,
         *(f"{one.name}: {one.path}" for one in shown if one.path),
         *(line for one in shown for line in one.outcome.told),
         *label_facts(installation, sorted({name for one in shown for name in one.outcome.unmapped})),
-        *_source_facts([*status.sources, *status.benchmarks]),
+        *_source_facts([*told, *held]),
     ]:
         console.print(line, markup=False, soft_wrap=True)
 

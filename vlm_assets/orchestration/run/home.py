@@ -54,4 +54,4 @@ def _link_instance_file(home: Path, console: Console) -> None:
         return
     link.unlink(missing_ok=True)  # a link to a project that has moved
     link.symlink_to(target)
-    console.print(f"linked {target} into it", soft_wrap=True, markup=False)
+    console.print(f"linked {target} into {home}", soft_wrap=True, markup=False)
