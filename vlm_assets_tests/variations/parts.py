@@ -214,6 +214,8 @@ def python(version: str) -> Callable[[Path, Path], None]:
     def get(made: Path, _: Path) -> None:
         _run(_uv(), "venv", "-q", "--clear", "--python", _interpreter(version), made)
         _run(_uv(), "pip", "sync", "-q", "--python", made / "bin/python", REPOSITORY / "requirements.lock")
+        # What it says of itself, version and commands, is asked for; its code is taken from the checkout
+        _run(_uv(), "pip", "install", "-q", "--no-deps", "--python", made / "bin/python", REPOSITORY)
 
     return get
 

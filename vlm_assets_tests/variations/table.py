@@ -36,7 +36,8 @@ class Row:
 
     def line(self) -> str:
         """As a row of a Markdown table."""
-        return f"| {self.name} | {self.shown} | {self.value} | {self.verdict} | {self.seconds:.0f} |"
+        told = self.verdict.replace("|", "/")
+        return f"| {self.name} | {self.shown} | {self.value} | {told} | {self.seconds:.0f} |"
 
 
 class Table:
@@ -82,9 +83,9 @@ class Table:
         try:
             root = Root(root.folder, inputs, variation.make(self._parts, root.folder))
             if self._is_plain(variation, root):
-                own = f"this machine's own {variation.shows}: see plain"
+                own = f"{variation.shows} {self._seen[variation.shows]}"
                 return Row(
-                    variation.name, f"{variation.shows} {self._seen[variation.shows]}", "", own, tried=False
+                    variation.name, own, self._built[TARGETS[-1]][:_SHOWN_DIGITS], "plain's own release"
                 )
             values = self._tried(variation, root)
             seen = seen_on(root.machine)

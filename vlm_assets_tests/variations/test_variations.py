@@ -36,15 +36,19 @@ def row(
     monkeypatch.setattr(Root, "rows", rows)
     monkeypatch.setattr(table_module, "seen_on", lambda _: dict(seen))
     table = Table(Parts(folder / "parts"), folder, tell=lambda _: None)
-    table._built, table._seen = dict(PLAIN), {"fonts": "1"}
+    table._built, table._seen = dict(PLAIN), {"fonts": "1", "python": "3.11.7"}
     inputs = Inputs(folder, {})
     given = {"make": lambda *_: Machine(), "differs": lambda here, plain: here["fonts"] != plain["fonts"]}
-    variation = Variation("other", shows="fonts", **{**given, **changes})
+    variation = Variation("other", **{"shows": "fonts", **given, **changes})
     return table._row(variation, Root(folder / "plain", inputs, Machine()), inputs)
 
 
 def without_part(parts: Parts, _: Path) -> Machine:
     return Machine(python=str(parts.need("qemu")))
+
+
+def elsewhere(_: Parts, folder: Path) -> Machine:
+    return Machine(path=(folder,))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,8 @@ def without_part(parts: Parts, _: Path) -> Machine:
         pytest.param(OTHER, "0", {}, "OTHERS: x/2", True, id="another row"),
         pytest.param(OTHER, "0", {"promised": False}, "others, and none are promised: x/2", False, id="no promise"),
         pytest.param(PLAIN, "1", {}, "NOT TRIED: fonts is 1 there", True, id="the same machine"),
-        pytest.param(TrialError("exit 1"), "0", {}, "FAILED: exit 1", True, id="failed"),
+        pytest.param(TrialError("1 | 2"), "0", {}, "FAILED: 1 | 2", True, id="failed"),
+        pytest.param(OTHER, "1", {"shows": "python", "make": elsewhere}, "plain's own release", False, id="its own"),
         pytest.param(PLAIN, "0", {"make": without_part}, "not tried: qemu was not fetched", False, id="no part"),
     ],
 )  # fmt: skip
@@ -67,7 +72,7 @@ def test_what_came_of_a_machine_is_told(
     verdict: str,
     failed: bool,  # noqa: FBT001 - table
 ):
-    told = row(monkeypatch, tmp_path, built, {"fonts": seen}, **changes)
+    told = row(monkeypatch, tmp_path, built, {"fonts": seen, "python": "3.11.7"}, **changes)
     assert told.verdict.startswith(verdict)
     assert told.failed is failed
     assert told.tried is ("not tried" not in told.verdict)
@@ -95,7 +100,15 @@ def test_machines_that_any_machine_can_be_give_the_same(tmp_path: Path):
     assert set(names) < {one.name for one in VARIATIONS}
     words = [word for name in names for word in ("--only", name)]
     done = subprocess.run(
-        [sys.executable, "-m", "vlm_assets_tests.variations", "--dir", str(tmp_path / "same"), *words],
+        [
+            sys.executable,
+            "-m",
+            "vlm_assets_tests.variations",
+            "--dir",
+            str(tmp_path / "same"),
+            "--core",
+            *words,
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ from vlm_assets_tests.variations.machines import Machine
 _MAIN: Final = "from vlm_assets.cli import main; main()"
 _MOST: Final = 12
 """Rows or pieces that are named; of the rest the number is told."""
-_SAID_LINES: Final = 6
+_SAID_LINES: Final = 4
 
 
 class TrialError(Exception):
@@ -104,7 +104,7 @@ class Root:
 def last_lines(done: "subprocess.CompletedProcess[str]") -> str:
     """The end of what a command said, in one line."""
     lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
-    return " | ".join(line.strip() for line in lines[-_SAID_LINES:])
+    return "; ".join(line.strip() for line in lines[-_SAID_LINES:])
 
 
 def seen_on(machine: Machine) -> dict[str, str]:

@@ -77,7 +77,7 @@ CASES: Final = (
     ),
     Case(
         "scanned PDFs, drawn", "pages", scans, {_DRAWN: _drawn, _PDF2IMAGE: _by_pdf2image},
-        (Bar(_DRAWN, _PDF2IMAGE, 0.85),),
+        (Bar(_DRAWN, _PDF2IMAGE, 0.8),),
     ),
     Case(
         "drawn PDFs to pages", "pages", drawings, {_DRAWN: _drawn, _PDF2IMAGE: _by_pdf2image},
