@@ -20,6 +20,8 @@ MAX_GAP_BYTES: Final = 2**20
 WASTE_SHARE: Final = 0.2
 """Of the bytes of rows: what may be asked for beside them, where that saves requests."""
 
+_UNWANTED: Final = memoryview(bytearray(MAX_GAP_BYTES))
+
 I64 = NDArray[np.int64]
 
 
@@ -30,8 +32,8 @@ class RangedObjects(Protocol):
     def concurrency(self) -> int:
         """Requests that may be under way at once."""
 
-    def read(self, entry: FileEntry, begin: int, end: int) -> bytes:
-        """These bytes of the object.
+    def fill(self, entry: FileEntry, begin: int, targets: Sequence[memoryview]) -> None:
+        """Fills memory, one piece after the other, with the object's bytes from a place on.
 
         Raises:
             RemoteError: it is missing, has another size, or the store does not answer; names the object.
@@ -93,8 +95,8 @@ def _parts(pieces: Sequence[Piece]) -> Iterator[Piece]:
 def _joined(ordered: Sequence[Piece], waste_bytes: int) -> NDArray[np.bool_]:
     """Whether each piece but the first is asked for together with the one before it."""
     places = np.array([(one.object, one.begin, one.end) for one in ordered], np.int64)
-    gaps: I64 = np.maximum(places[1:, 1] - places[:-1, 2], 0)
-    near = (places[1:, 0] == places[:-1, 0]) & (gaps <= MAX_GAP_BYTES)
+    gaps: I64 = places[1:, 1] - places[:-1, 2]  # below 0 where damaged offsets have pieces overlap
+    near = (places[1:, 0] == places[:-1, 0]) & (gaps >= 0) & (gaps <= MAX_GAP_BYTES)
     narrowest = np.argsort(np.where(near, gaps, MAX_GAP_BYTES + 1), kind="stable")
     spent = np.cumsum(np.where(near, gaps, 0)[narrowest])
     joined: NDArray[np.bool_] = np.zeros(len(gaps), np.bool_)
@@ -117,13 +119,27 @@ def fetch(
     """Fills the memory of every piece; returns the bytes that were asked for.
 
     Raises:
-        RemoteError: see `RangedObjects.read`.
+        RemoteError: see `RangedObjects.fill`.
     """
 
     def get(request: Request) -> int:
-        data = memoryview(source.read(objects[request.object], request.begin, request.end))
-        for one in request.pieces:
-            one.target[:] = data[one.begin - request.begin : one.end - request.begin]
-        return len(data)
+        source.fill(objects[request.object], request.begin, _targets(request))
+        return request.end - request.begin
 
     return sum(threads.map(get, requests_for(pieces, waste_bytes)))
+
+
+def _targets(request: Request) -> list[memoryview]:
+    """Where the bytes of a request go, in their order; to memory of no use what lies between pieces."""
+    found, place = [], request.begin
+    for one in request.pieces:
+        if one.begin > place:
+            found.append(_unwanted(one.begin - place))
+        found.append(one.target)
+        place = one.end
+    return found
+
+
+def _unwanted(size: int) -> memoryview:
+    """Memory that every thread may write to and none reads."""
+    return _UNWANTED[:size] if size <= len(_UNWANTED) else memoryview(bytearray(size))

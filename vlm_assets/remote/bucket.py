@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,33 +145,45 @@ class Bucket:
         return content
 
     def get_part(self, key: str, begin: int, end: int, size_bytes: int) -> bytes:
-        """These bytes of an object of so many.
+        """These bytes of an object of so many; see `fill_part`."""
+        part = bytearray(end - begin)
+        self.fill_part(key, begin, [memoryview(part)], size_bytes)
+        return bytes(part)
+
+    def fill_part(self, key: str, begin: int, targets: Sequence[memoryview], size_bytes: int) -> None:
+        """Fills memory, one piece after the other, with an object of so many bytes from a place on.
 
         Raises:
             RemoteError: there is none, or it has another size.
         """
+        end = begin + sum(map(len, targets))
         wanted = f"bytes {begin}-{end - 1}/{size_bytes}"
         where = f"get_object {self.address} {key} [{begin}:{end}]"
-
-        def read() -> tuple[bytes, str]:
-            answer = self._client.get_object(
-                Bucket=self.address.bucket, Key=self.full_key(key), Range=f"bytes={begin}-{end - 1}"
-            )
-            found = str(answer.get("ContentRange", f"/{answer['ContentLength']}"))
-            with closing(answer["Body"]) as body:
-                return (body.read() if found == wanted else b""), found
-
         with self._lock:
             self._counted["get_object"] += 1
-        direct = self._direct.get(self.address.bucket, self.full_key(key), begin, end)
-        part, found = direct or retried(read, where)
+        found = self._direct.fill(self.address.bucket, self.full_key(key), begin, targets)
+        if found is None:
+            part, found = retried(lambda: self._part(key, begin, end, wanted), where)
+            if found == wanted:
+                if len(part) != end - begin:
+                    raise RemoteError(f"{where}: {len(part)} bytes came")
+                place = 0
+                for target in targets:
+                    target[:] = part[place : place + len(target)]
+                    place += len(target)
         if found != wanted:
             told = found.rpartition("/")[2]
             raise RemoteError(f"{where}: the object has {told} bytes, expected {size_bytes}")
-        if len(part) != end - begin:
-            raise RemoteError(f"{where}: {len(part)} bytes came")
-        self.pace.wait(len(part))
-        return part
+        self.pace.wait(end - begin)
+
+    def _part(self, key: str, begin: int, end: int, wanted: str) -> tuple[bytes, str]:
+        """The bytes, and the answer's `Content-Range`; no bytes where that is not the one wanted."""
+        answer = self._client.get_object(
+            Bucket=self.address.bucket, Key=self.full_key(key), Range=f"bytes={begin}-{end - 1}"
+        )
+        found = str(answer.get("ContentRange", f"/{answer['ContentLength']}"))
+        with closing(answer["Body"]) as body:
+            return (body.read() if found == wanted else b""), found
 
     def put(self, key: str, data: bytes, *, replaces: str | None = None, new: bool = False) -> str:
         """Writes a small object; returns its tag. `replaces`: only over that tag. `new`: only where nothing is.

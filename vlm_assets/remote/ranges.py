@@ -6,15 +6,16 @@ version of the data root, and nobody but the writer of shards looks at it.
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
-from vlm_assets.remote.bucket import Bucket
+from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.download import fetch_object
 from vlm_assets.remote.fetch import read_remote_version
 from vlm_assets.remote.local import StoredVersion
@@ -29,6 +30,9 @@ from vlm_assets.words.disk import named_disk_errors, remove_tree
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest
+
+if TYPE_CHECKING:
+    from vlm_assets.settings import Settings
 
 logger = logging.getLogger("vlm_assets.remote")
 
@@ -47,17 +51,22 @@ class BucketRanges:
         """Requests that may be under way at once."""
         return self._bucket.concurrency
 
-    def read(self, entry: FileEntry, begin: int, end: int) -> bytes:
-        """These bytes of an object.
+    def fill(self, entry: FileEntry, begin: int, targets: Sequence[memoryview]) -> None:
+        """Fills memory, one piece after the other, with an object's bytes from a place on.
 
         Raises:
             RemoteError: it is missing, has another size, or the store does not answer.
         """
-        data = self._bucket.get_part(object_key(entry.blake3), begin, end, entry.size_bytes)
+        self._bucket.fill_part(object_key(entry.blake3), begin, targets, entry.size_bytes)
         with self._lock:
             self.requests += 1
-            self.received_bytes += len(data)
-        return data
+            self.received_bytes += sum(map(len, targets))
+
+    def read(self, entry: FileEntry, begin: int, end: int) -> memoryview:
+        """These bytes of an object; errors as of `fill`."""
+        part = memoryview(bytearray(end - begin))
+        self.fill(entry, begin, [part])
+        return part
 
     def __str__(self) -> str:
         """What was asked for so far, for people."""
@@ -66,6 +75,11 @@ class BucketRanges:
     def name(self, entry: FileEntry) -> str:
         """The object's address."""
         return f"{self._bucket.address}/{object_key(entry.blake3)}"
+
+
+def remote_objects(settings: "Settings") -> BucketRanges | None:
+    """The remote's objects, for slices whose data is away; None where no remote is named."""
+    return BucketRanges(open_remote(settings)) if settings.remote else None
 
 
 @named_disk_errors

@@ -1,7 +1,7 @@
 """Slices whose data files lie elsewhere: an object store that is a folder, and writes down what is asked of it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +22,16 @@ class FolderOfObjects:
     asked: list[tuple[int, int]] = field(default_factory=list)
     harm: Callable[[int, bytes], bytes] = lambda _begin, data: data
 
-    def read(self, entry: FileEntry, begin: int, end: int) -> bytes:
+    def fill(self, entry: FileEntry, begin: int, targets: Sequence[memoryview]) -> None:
+        end = begin + sum(map(len, targets))
         self.asked.append((begin, end))
         with self.files[entry.blake3].open("rb") as file:
             file.seek(begin)
-            return self.harm(begin, file.read(end - begin))
+            data = self.harm(begin, file.read(end - begin))
+        place = 0
+        for target in targets:
+            target[:] = data[place : place + len(target)]
+            place += len(target)
 
     def name(self, entry: FileEntry) -> str:
         return f"objects/{entry.blake3}"
