@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     rows_from: Literal["disk", "remote"] = Field(
         "disk",
         description="Where the writer of shards takes rows from whose slices are not on this disk: slices that it "
-        "fetches first, or ranges of the remote's, of which it fetches the indexes alone.",
+        "fetches first, or ranges of the remote's, of which it fetches the indexes alone. With `remote`, data of "
+        "slices and shards leaves this disk once it was pushed and seen there.",
     )
 
     contact: str = Field("", description="E-mail or URL that the User-Agent names; servers may ask for it.")

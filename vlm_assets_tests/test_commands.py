@@ -27,7 +27,8 @@ KEYS: dict[str, set[str]] = {
         "problems",
     },
     "status": {
-        "data_root", "catalog_hash", "free_bytes", "sources", "benchmarks", "annotations", "removed", "targets",
+        "data_root", "catalog_hash", "free_bytes", "away_bytes", "sources", "benchmarks", "annotations", "removed",
+        "targets",
         "rights", "seconds",
     },
     "build": {"exit_code", "interrupted", "failures", "sources", "benchmarks", "targets"},
@@ -35,7 +36,8 @@ KEYS: dict[str, set[str]] = {
         "name", "passed", "judged", "severity", "expected", "observed", "examples", "figures", "seconds",
     },
     "verify": {
-        "files", "size_bytes", "resumed_files", "seconds", "problems", "leftovers", "unfinished",
+        "files", "size_bytes", "resumed_files", "away_files", "away_bytes", "seconds", "problems", "leftovers",
+        "unfinished",
         "exit_code",
     },
     "show": {

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vlm_assets.allocation.grams import GramReader, Numbers
 from vlm_assets.allocation.supply import SupplySlice
+from vlm_assets.store.away import files_like
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.words.errors import AllocationError, StoreError
 from vlm_assets.words.keys import Words
@@ -26,7 +27,7 @@ def slice_grams(entry: SupplySlice) -> Iterator[tuple[Words, Numbers]]:
     reader = GramReader()
     first = 0
     try:
-        for path in sorted(entry.path.glob("data-*.arrow")):
+        for path in files_like(entry.path, "data-*.arrow"):
             for batch in stream_batches(path, SAMPLE_SCHEMA, ("text", "messages")):
                 for column, (texts, rows) in enumerate((_texts(batch), _said(batch))):
                     if texts.null_count < len(texts):

@@ -16,9 +16,10 @@ from vlm_assets.audit.grams import grams_in, grams_said
 from vlm_assets.audit.near import near_pairs, telling
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64, Bool, fixed_words, numbers, words_of
+from vlm_assets.store.away import files_like
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import stream_batches
-from vlm_assets.words.errors import StoreError
+from vlm_assets.words.errors import RemoteError, StoreError
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
@@ -110,12 +111,12 @@ def grams_of(directory: Path, rows: int) -> Iterator[tuple[U64, I64]]:
     """
     first = 0
     try:
-        for path in sorted(directory.glob("data-*.arrow")):
+        for path in files_like(directory, "data-*.arrow"):
             for batch in stream_batches(path, SAMPLE_SCHEMA, ("text", "messages")):
                 grams, said_by = grams_said(batch)
                 yield grams, said_by + first
                 first += batch.num_rows
-    except (StoreError, FileNotFoundError) as error:
+    except (StoreError, RemoteError, FileNotFoundError) as error:
         raise UnjudgedError(str(error)) from error
     if first != rows:
         raise UnjudgedError(f"{directory}: its data files have {first} rows, there should be {rows}")

@@ -1,9 +1,12 @@
 """Checks of the files of a corpus: manifests, names, sizes, hashes, schemas, counts, and rows with their bytes."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -15,8 +18,10 @@ from vlm_assets.audit.evidence import INPUTS_FILE, Evidence, UnjudgedError, vers
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.once_read import read_hash
 from vlm_assets.audit.recount import Recount
+from vlm_assets.store.away import away_in, readable
 from vlm_assets.store.papers import DERIVED_FILES
 from vlm_assets.store.slices import file_hash
+from vlm_assets.words.errors import OperationError
 from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
@@ -24,6 +29,8 @@ _DERIVED: Final = frozenset({MANIFEST, *DERIVED_FILES})
 _STATE: Final = ("state.json", "dataset_info.json")
 _ALWAYS_HASHED_BYTES: Final = 16 * 2**20
 _CONFIDENCE: Final = 0.95
+_SCHEMA_BYTES: Final = 2**16
+"""Beginning of a data file, with its schema: read of one that lies at the remote alone."""
 
 
 def check_manifests(recount: Recount) -> Verdict:
@@ -90,6 +97,7 @@ def check_shard_files(recount: Recount) -> Verdict:
     ]
     faults += [f"{name}: of no shard" for name in corpus.files if name not in listed and name not in _STATE]
     there = {path.name: path.stat().st_size for path in folder.iterdir() if not path.name.startswith(".")}
+    there |= {name: one.entry.size_bytes for name, one in away_in(folder).items()}
     faults += [
         f"{name}: not in the manifest"
         for name in sorted(there.keys() - corpus.files.keys() - _DERIVED)
@@ -115,7 +123,7 @@ def check_shard_files(recount: Recount) -> Verdict:
     ]
     known = _known_hashes(recount)
     with ThreadPoolExecutor(recount.threads) as pool:
-        hashes = pool.map(lambda name: known.get(name) or read_hash(folder / name), hashed)
+        hashes = pool.map(lambda name: known.get(name) or _hash(folder / name), hashed)
         for name, found in zip(hashed, hashes, strict=True):
             if found != corpus.files[name].blake3:
                 faults.append(f"{name}: its bytes are not those of the manifest (blake3 {found[:16]}…)")
@@ -125,6 +133,11 @@ def check_shard_files(recount: Recount) -> Verdict:
         faults,
         figures={"files": len(corpus.files), "hashed": len(hashed), "shards": len(corpus.shards)},
     )
+
+
+def _hash(path: Path) -> str:
+    with readable(path) as here:
+        return read_hash(here)
 
 
 def _known_hashes(recount: Recount) -> Mapping[str, str]:
@@ -223,9 +236,9 @@ def check_schema(recount: Recount) -> Verdict:
         ):
             path = evidence.directory / name
             try:
-                with pa.OSFile(str(path)) as file:
+                with readable(path, size_bytes=_SCHEMA_BYTES) as here, pa.OSFile(str(here)) as file:
                     found = opener(file).schema
-            except (OSError, pa.ArrowInvalid) as error:
+            except (OSError, pa.ArrowInvalid, OperationError) as error:
                 raise UnjudgedError(f"{path}: {error}") from error
             if not found.equals(wanted, check_metadata=True):
                 faults.append(f"{name}: {_schema_difference(found, wanted)}")
@@ -248,17 +261,46 @@ def _schema_difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 def check_loadable(recount: Recount) -> Verdict:
     """`datasets.load_from_disk` as a user would call it."""
+    evidence = recount.evidence
+    with _openable(evidence) as (folder, shards):
+        return _loadable(folder, sum(evidence.corpus.shards[bits].rows for bits in shards))
+
+
+@contextmanager
+def _openable(evidence: Evidence) -> Iterator[tuple[Path, Sequence[str]]]:
+    """A folder that `datasets` is to open, and the shards in it: of a corpus that lies elsewhere its first one alone.
+
+    Raises:
+        UnjudgedError: that one cannot be had.
+    """
+    if not evidence.corpus.shards or not away_in(evidence.directory):
+        yield evidence.directory, evidence.shard_bits
+        return
+    first = evidence.shard_bits[0]
+    data = evidence.directory / f"data-r{first}.arrow"
+    try:
+        with TemporaryDirectory(prefix="vlm-audit-") as folder, readable(data) as here:
+            state = orjson.loads((evidence.directory / "state.json").read_bytes())
+            state["_data_files"] = [{"filename": data.name}]
+            (Path(folder) / data.name).symlink_to(here)
+            (Path(folder) / "state.json").write_bytes(orjson.dumps(state))
+            info = (evidence.directory / "dataset_info.json").read_bytes()
+            (Path(folder) / "dataset_info.json").write_bytes(info)
+            yield Path(folder), [first]
+    except (OSError, orjson.JSONDecodeError, OperationError) as error:
+        raise UnjudgedError(f"{data}: {error}") from error
+
+
+def _loadable(folder: Path, rows: int) -> Verdict:
     import datasets  # noqa: PLC0415 - seconds, for one check
 
-    evidence = recount.evidence
-    rows = sum(shard.rows for shard in evidence.corpus.shards.values())
     expected = f"{rows} rows with the declared features"
     if not rows:
         return Verdict(expected, "an empty corpus; `datasets` has no form for it")
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        opened = datasets.load_from_disk(str(evidence.directory))
+        opened = datasets.load_from_disk(str(folder))
         count, found = len(opened), set(opened.features)
         row = opened[0] if count else {}  # with its images decoded, as a user gets it
         first = row.get("id", "")

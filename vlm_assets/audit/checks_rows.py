@@ -14,7 +14,9 @@ from vlm_assets.audit.evidence import UnjudgedError
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.words import I64, Bool, ranks
+from vlm_assets.store.away import readable
 from vlm_assets.store.slices import data_file_names
+from vlm_assets.words.errors import OperationError
 from vlm_assets.words.layout import MANIFEST, VERSIONS
 from vlm_assets.words.schema import CONTENT_COLUMNS
 
@@ -279,11 +281,15 @@ def _content_left(recount: Recount, covered: Bool) -> Iterator[list[str]]:
         first = begin
         for name in data_file_names(one.manifest.files):
             try:
-                with pa.memory_map(str(one.directory / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+                with (
+                    readable(one.directory / name) as here,
+                    pa.memory_map(str(here)) as mapped,
+                    pa.ipc.open_stream(mapped) as reader,
+                ):
                     for batch in reader:
                         yield _rows_with_content(batch, covered[first : first + batch.num_rows])
                         first += batch.num_rows
-            except (OSError, pa.ArrowInvalid) as error:
+            except (OSError, pa.ArrowInvalid, OperationError) as error:
                 raise UnjudgedError(f"{one.directory / name}: {error}") from error
 
 

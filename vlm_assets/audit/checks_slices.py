@@ -16,8 +16,10 @@ from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.scan import SliceFacts
 from vlm_assets.audit.words import Bool, sure_distinct
+from vlm_assets.store.away import readable
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, REJECTS_FILE, data_file_names
+from vlm_assets.words.errors import OperationError
 from vlm_assets.words.layout import key_hash
 from vlm_assets.words.manifest import SliceManifest
 
@@ -262,12 +264,16 @@ def _flagged(directory: Path, manifest: SliceManifest, flag: str) -> Bool:
     found = [np.empty(0, bool)]
     for name in data_file_names(manifest.files):
         try:
-            with pa.memory_map(str(directory / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+            with (
+                readable(directory / name) as here,
+                pa.memory_map(str(here)) as mapped,
+                pa.ipc.open_stream(mapped) as reader,
+            ):
                 for batch in reader:
                     column = batch.column("extra")
                     column.validate(full=True)
                     flagged = pc.match_substring_regex(column, rf'"flags":\[[^\]]*"{flag}"')
                     found.append(pc.fill_null(flagged, fill_value=False).to_numpy(zero_copy_only=False))
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowInvalid, OperationError) as error:
             raise UnjudgedError(f"{directory / name}: {error}") from error
     return np.concatenate(found)

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from itertools import pairwise
@@ -25,6 +26,8 @@ from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
 from vlm_assets.images.plugins import load_plugin
+from vlm_assets.store.away import away, away_in, readable
+from vlm_assets.words.errors import RemoteError, StoreError
 from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 from vlm_assets.workers.pool import WorkerPool
 
@@ -388,12 +391,29 @@ def read_content(
                 decode=tuple(own[1].tolist()),
             )
         )
-    if evidence.full and pool is not None:
+    if evidence.full and pool is not None and not away_in(evidence.directory):
         shards = {
             task.data: corpus.shards[one].data.size_bytes for task, one in zip(tasks, bits, strict=True)
         }
         tasks = _in_good_order(tasks, shards, pool.most)
-    return run_tasks(tasks, pool=pool, progress=progress)
+    here = [task for task in tasks if away(task.data) is None]
+    result = run_tasks(here, pool=pool, progress=progress)
+    for task in (task for task in tasks if away(task.data) is not None):
+        result.add(_lent(task, pool, partial(_further, progress, result.rows)))
+    return result
+
+
+def _further(progress: Callable[[int], None], done: int, rows: int) -> None:
+    progress(done + rows)
+
+
+def _lent(task: ContentTask, pool: WorkerPool | None, progress: Callable[[int], None]) -> ContentResult:
+    """One task over a shard that lies at the remote alone: it comes for that long, before the next one does."""
+    try:
+        with readable(task.data) as here:
+            return run_tasks([replace(task, data=here)], pool=pool, progress=progress)
+    except (StoreError, RemoteError) as error:
+        return ContentResult(unreadable=[f"{task.data.name}: {error}"])
 
 
 def _in_good_order(tasks: list[ContentTask], sizes: dict[Path, int], workers: int) -> list[ContentTask]:

@@ -71,6 +71,10 @@ def installed(*, test_mode: bool = False) -> "Installation":
     installation = open_installation(settings)
     configure_logging(installation.settings, installation.root.logs)
     show_waits(errors)
+    if settings.remote:
+        from vlm_assets.remote.away import lend_data
+
+        lend_data(settings)
     return installation
 
 

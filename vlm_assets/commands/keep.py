@@ -165,6 +165,7 @@ def rename(
     remote.after_listing(new)
     for key in report.moved:
         remote.after_slice(new, key)
+        remote.slice_told(new, key)
     reconcile_here(installation, errors)
     if as_json:
         print_json(report.model_dump(mode="json"))

@@ -84,6 +84,11 @@ def verify(
             f"{so_many(report.files, 'file')}, {size(report.size_bytes)} in {report.seconds:.1f} s "
             f"({report.resumed_files:,} read by an earlier run): {so_many(len(report.problems), 'problem')}"
         )
+        if report.away_files:
+            console.print(
+                f"{so_many(report.away_files, 'file')} of data, {size(report.away_bytes)}, at the remote alone: "
+                "vlm-assets verify --remote (--deep) looks at them there"
+            )
         for one in report.leftovers:
             console.print(
                 f"{one}: left by a cut write or deletion; vlm-assets prune removes it", markup=False
@@ -255,10 +260,15 @@ def pin(
     """Protect the current version of a corpus and print its real path: what a trainer should load."""
     from vlm_assets.corpus.pins import pin_version
     from vlm_assets.remote.line import line_remote
+    from vlm_assets.store.away import away_in
 
     installation = installed()
     chosen = chosen_target(installation, target)
-    console.print(str(pin_version(installation, chosen, note)), soft_wrap=True)
+    version = pin_version(installation, chosen, note)
+    console.print(str(version), soft_wrap=True)
+    if away_in(version):
+        told = f"its data lies at the remote alone: VLM_ROWS_FROM=disk vlm-assets restore --target {chosen}"
+        errors.print(told, markup=False, soft_wrap=True)
     line_remote(installation).after_pin(chosen)
 
 

@@ -111,18 +111,20 @@ def write_shards(
     on_progress: OnProgress | None = None,
     on_shard: Callable[[str], None] | None = None,
     objects: RangedObjects | None = None,
+    shards_leave: bool = False,
 ) -> int:
     """Writes every shard, or those of these bits, that is not complete yet; how many these were.
 
     `workers` shards at a time, each by a thread: reading, hashing and writing release the GIL. After an error the
     others stop at their next window. In the calling thread, while the others go on, `on_progress` is called now and
-    then, and `on_shard` with the bits of every shard that is complete, were it before. `objects` has the slices' data
-    files that do not lie here.
+    then, and `on_shard` with the bits of every shard that is complete, were it before. With `shards_leave` a shard is
+    off this disk once `on_shard` has returned: the thread that wrote it calls it before it writes another, and there
+    has to be room for `workers` of them alone. `objects` has the slices' data files that do not lie here.
 
     Raises:
         CorpusError: see `ShardWriter`.
         RemoteError: see `RowPlaces.read`.
-        DiskFullError: not enough room for all of them.
+        DiskFullError: not enough room for all of them, or as many as lie here at once.
     """
     staging, complete = Staging(staging_path), on_shard or (lambda _: None)
     plan, pending = staging.read_plan(), list[ShardPlan]()
@@ -137,27 +139,39 @@ def write_shards(
         total_rows=sum(shard.rows for shard in pending),
         total_bytes=sum(shard.planned_bytes + shard.index_bytes for shard in pending),
     )
-    purpose = f"the corpus ({len(pending)} shards to write)"
-    check_space(staging.files, progress.total_bytes, reserve_bytes, purpose)
+    at_once = workers if shards_leave else len(pending)
+    purpose = f"the corpus ({len(pending)} shards to write, {min(at_once, len(pending))} here at once)"
+    sizes = sorted((shard.planned_bytes + shard.index_bytes for shard in pending), reverse=True)
+    check_space(staging.files, sum(sizes[:at_once]), reserve_bytes, purpose)
     said: SimpleQueue[ShardProgress] = SimpleQueue()
     writer = ShardWriter(staging, plan, reserve_bytes, said.put, objects)
-    for written in _written(writer, pending, workers):
+
+    def write(shard: ShardPlan) -> ShardResult:
+        result = writer.write(shard)
+        if shards_leave:
+            complete(shard.bits)
+        return result
+
+    for written in _written(writer, write, pending, workers):
         while not said.empty():
             progress.take(said.get())
         if on_progress is not None:
             on_progress(progress)
-        for result in written:
+        for result in () if shards_leave else written:
             complete(result.bits)
     return len(pending)
 
 
 def _written(
-    writer: ShardWriter, shards: Sequence[ShardPlan], workers: int
+    writer: ShardWriter,
+    write: Callable[[ShardPlan], ShardResult],
+    shards: Sequence[ShardPlan],
+    workers: int,
 ) -> Iterator[Sequence[ShardResult]]:
     """Writes the shards, the largest first; gives what has become complete, at least twice a second."""
     with ThreadPoolExecutor(workers) as threads:
         largest_first = sorted(shards, key=lambda shard: -shard.planned_bytes)
-        waiting = {threads.submit(writer.write, shard) for shard in largest_first}
+        waiting = {threads.submit(write, shard) for shard in largest_first}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=_TOLD_EVERY_S, return_when=FIRST_COMPLETED)

@@ -22,6 +22,7 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.slice_files import SliceFiles, SliceIndex
 from vlm_assets.store.ahead import ahead
+from vlm_assets.store.away import away_in
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
@@ -57,7 +58,7 @@ def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
     """Files of the version that the plan was made with, or of the current one where its content is the same.
 
     A takedown writes a new version with the same content hash; the rows it emptied are holes. Where neither is on
-    this disk: the index of one of them, whose rows are read by range.
+    this disk: the index of one of them, whose rows are read by range; so are those of a version whose data is away.
 
     Raises:
         CorpusError: none is there.
@@ -65,8 +66,8 @@ def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
     name = f"{entry.source}/{entry.slice}"
     planned = data_root.source(entry.source) / VERSIONS / entry.version
     current = current_version(data_root.slice(entry.source, entry.slice))
-    away = data_root.index_of_slice(entry.source, entry.slice, entry.version)
-    for directory in (planned, current, away):
+    index_alone = data_root.index_of_slice(entry.source, entry.slice, entry.version)
+    for directory in (planned, current, index_alone):
         if directory is None or not directory.is_dir():
             continue
         manifest = read_manifest(directory, SliceManifest)
@@ -79,7 +80,9 @@ def find_slice(data_root: DataRoot, entry: AllocatedSlice) -> SliceFiles:
                 data_files,
                 entry.rows,
                 manifest.multi_image_rows,
-                tuple(manifest.files[one] for one in data_files) if directory == away else (),
+                tuple(manifest.files[one] for one in data_files)
+                if directory == index_alone or away_in(directory)
+                else (),
             )
     raise CorpusError(
         f"{name}: the version {entry.version} of the plan is gone and the current one has other content. "

@@ -84,9 +84,7 @@ class RangedRows:
         order = np.argsort(wanted.rank)  # which row in the order wanted each ascending place is
         sizes = np.concatenate([part.sizes for part in parts])
         begins = _begins(sizes[wanted.rank])
-        held = memoryview(
-            np.empty(int(sizes.sum()), np.uint8)
-        )  # a bytearray would be filled with zeros first
+        held = np.empty(int(sizes.sum()), np.uint8).data  # a bytearray would be filled with zeros first
         pieces = [piece for part in parts for piece in part.words()]
         for part, start, end in zip(parts, starts.tolist(), ends, strict=True):
             pieces += part.images(held, begins[order[start:end]])

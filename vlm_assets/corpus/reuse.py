@@ -7,6 +7,7 @@ from pathlib import Path
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.staging import FileProof, ShardPlan, ShardResult, Staging, read_result
 from vlm_assets.store.arrow_files import sync_directory
+from vlm_assets.store.away import away, came_back, note_away
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS
@@ -47,12 +48,21 @@ def existing_shards(corpus_dir: Path) -> dict[str, ExistingShard]:
 
 
 def take_over(staging: Staging, shard: ShardPlan, existing: ExistingShard) -> ShardResult | None:
-    """Links an equal shard into the staging folder; None where its files are gone or not of their size."""
+    """Links an equal shard into the staging folder; None where its files are gone or not of their size.
+
+    What is away of it is away there too.
+    """
     proofs = []
     for source, target, entry in (
         (existing.data, staging.data(shard.bits), existing.data_entry),
         (existing.index, staging.index(shard.bits), existing.index_entry),
     ):
+        gone = away(source)
+        if gone is not None and gone.entry == entry:
+            target.unlink(missing_ok=True)
+            note_away(target, entry, gone.remote)
+            proofs.append(FileProof.of_away(entry))
+            continue
         try:
             if source.stat().st_size != entry.size_bytes:
                 return None
@@ -60,6 +70,7 @@ def take_over(staging: Staging, shard: ShardPlan, existing: ExistingShard) -> Sh
             os.link(source, target)
         except FileNotFoundError:
             return None
+        came_back([target])
         proofs.append(FileProof.of(target, entry))
     sync_directory(staging.files)
     result = ShardResult(

@@ -16,6 +16,7 @@ from vlm_assets.corpus.manifest import (
 from vlm_assets.corpus.order import ORDER_VERSION
 from vlm_assets.corpus.staging import CorpusPlan, ShardResult, Staging
 from vlm_assets.store.arrow_files import dataset_state, write_bytes
+from vlm_assets.store.away import away, note_of
 from vlm_assets.store.versions import (
     commit_version,
     current_version,
@@ -92,8 +93,9 @@ def _results(staging: Staging, plan: CorpusPlan) -> dict[str, ShardResult]:
 
 def _remove_strangers(staging: Staging, files: dict[str, FileEntry]) -> None:
     """Removes what a killed writer or another layout left in the version's folder."""
+    notes = {note_of(path).name for path in map(staging.files.joinpath, files) if away(path) is not None}
     for path in staging.files.iterdir():
-        if path.name not in files:
+        if path.name not in files and path.name not in notes:
             path.unlink()
 
 

@@ -22,6 +22,7 @@ from vlm_assets.corpus.images import IMAGES
 from vlm_assets.corpus.manifest import data_name, index_name
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.away import away
 from vlm_assets.store.slices import file_hash
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.layout import STAGING, DataRoot
@@ -131,12 +132,18 @@ class FileProof(_Part):
         stat = path.stat()
         return cls(entry=entry, inode=stat.st_ino, mtime_ns=stat.st_mtime_ns)
 
+    @classmethod
+    def of_away(cls, entry: FileEntry) -> "FileProof":
+        """Proof of a file whose bytes lie at the remote alone."""
+        return cls(entry=entry, inode=0, mtime_ns=0)
+
     def holds(self, path: Path) -> bool:
-        """Whether the file is still that one. Hashed again only where the file system shows a change."""
+        """Whether the file is still that one, or away as it is. Hashed again only where the disk shows a change."""
         try:
             stat = path.stat()
         except FileNotFoundError:
-            return False
+            found = away(path)
+            return found is not None and found.entry == self.entry
         if stat.st_size != self.entry.size_bytes:
             return False
         return (stat.st_ino, stat.st_mtime_ns) == (self.inode, self.mtime_ns) or (

@@ -19,6 +19,7 @@ from vlm_assets.corpus.slice_rows import WindowRows
 from vlm_assets.corpus.staging import CorpusPlan, FileProof, ShardPlan, ShardResult, Staging
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import ArrowFile, sync_directory
+from vlm_assets.store.away import came_back
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.words.manifest import FileEntry
@@ -119,6 +120,7 @@ class ShardWriter:
             )
         for path, final in zip(temporary, (data, index), strict=True):
             path.replace(final)
+        came_back((data, index))
         sync_directory(self._staging.files)
         return ShardResult(
             bits=shard.bits,

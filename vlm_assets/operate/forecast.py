@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -30,6 +30,7 @@ from vlm_assets.ingest.listing import list_without_writing
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.ingest.summary import SliceSummary
 from vlm_assets.installation.opening import Installation
+from vlm_assets.remote.away import leaves_at_once
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.sources.protocol import Requests
 from vlm_assets.sources.registry import traits_of
@@ -58,6 +59,8 @@ class SourceForecast(BaseModel):
     buckets: dict[str, int] = {}
     requests: int = 0
     bytes: int = 0
+    largest_slice_bytes: int = 0
+    """Of those that are due; one slice of a source is fetched at a time."""
     bytes_assumed: bool = False
     hours: float = 0.0
     rows: int = 0
@@ -112,7 +115,7 @@ class Forecast(BaseModel):
     """What these ask for."""
     disk_needed_bytes: int
     """High-water mark beyond what lies there now: fetched slices twice (spool and slice), the new corpus beside the
-    old one."""
+    old one. Where shards take their rows from the remote, slices and shards leave this disk as they are committed."""
     disk_free_bytes: int
     hours: float
     unannotated: list[str] = []
@@ -163,6 +166,8 @@ def forecast(
     corpus_bytes = _corpus_bytes(found, sources, granted)
     ranged = _range_costs(installation, sources, granted, corpus_bytes)
     disk = 2 * fetch_bytes + corpus_bytes
+    if leaves_at_once(installation.settings):
+        disk = 2 * _largest_slices(asked) + min(corpus_bytes, _shards_at_once(installation))
     writing_hours = (2 * fetch_bytes + 2 * corpus_bytes) / GP3_BASE_BYTES_PER_S / 3600
     return Forecast(
         target=target,
@@ -184,6 +189,15 @@ def forecast(
         unannotated=list(supply.unannotated),
         problems=[f"{one.name}: {one.problem}" for one in asked if one.problem],
     )
+
+
+def _largest_slices(sources: Sequence[SourceForecast]) -> int:
+    """Bytes of one slice of each source, the largest: that much lies here at once where data does not stay."""
+    return sum(one.largest_slice_bytes for one in sources if one.due)
+
+
+def _shards_at_once(installation: Installation) -> int:
+    return installation.settings.worker_count * installation.catalog.corpus.shard.max_bytes
 
 
 def _forecast_source(
@@ -224,9 +238,11 @@ def _forecast_source(
         if due:
             result.due += 1
             result.bytes_assumed |= listed.size_bytes is None
-            result.bytes += (
-                listed.size_bytes if listed.size_bytes is not None else listed.items * ASSUMED_IMAGE_BYTES
+            size_bytes = (
+                listed.items * ASSUMED_IMAGE_BYTES if listed.size_bytes is None else listed.size_bytes
             )
+            result.bytes += size_bytes
+            result.largest_slice_bytes = max(result.largest_slice_bytes, size_bytes)
             due_requests += listed.items if listed.requests is None else listed.requests
     result.items, result.upstream, result.companions = listing.items, listing.upstream, listing.companions
     in_force = (one.left_out for name, one in committed.items() if name in listing.slices)

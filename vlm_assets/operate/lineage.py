@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.installation.opening import Installation
+from vlm_assets.store.away import readable
 from vlm_assets.store.listings import read_items, read_listing
 from vlm_assets.store.renames import read_renames, under_new_names
 from vlm_assets.store.slices import INDEX_FILE, data_file_names, read_items_ledger
@@ -224,7 +225,11 @@ def _values(version: Path, manifest: SliceManifest, row: int) -> dict[str, Any]:
     columns = [name for name in COLUMN_NAMES if name != "images"]
     first = 0
     for name in data_file_names(manifest.files):
-        with pa.memory_map(str(version / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+        with (
+            readable(version / name) as here,
+            pa.memory_map(str(here)) as mapped,
+            pa.ipc.open_stream(mapped) as reader,
+        ):
             for batch in reader:
                 if first <= row < first + batch.num_rows:
                     found: dict[str, Any] = batch.select(columns).slice(row - first, 1).to_pylist()[0]

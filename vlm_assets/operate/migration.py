@@ -24,6 +24,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate import schema_1
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.away import came_back
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import IndexFile
@@ -296,6 +297,7 @@ def _step(
     for path in folder.iterdir():
         if path.is_file() and path.name != MANIFEST and not (into / path.name).exists():
             os.link(path, into / path.name)
+    came_back(into / name for name in written)
     files = {**content["files"], **{name: entry.model_dump() for name, entry in written.items()}}
     return {**content, "files": files, "schema_version": number}
 

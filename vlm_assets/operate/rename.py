@@ -23,6 +23,7 @@ from vlm_assets.installation.removed import removed_sources, slice_names
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.renamed import record_under_new_names
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.away import is_note
 from vlm_assets.store.listings import read_listing, write_listing
 from vlm_assets.store.renames import note_rename
 from vlm_assets.store.slices import RUN_FILE, SliceWriter, data_file_names, read_rows
@@ -168,7 +169,7 @@ def _commit_renamed(version: Path, link: Path, old: str, new: str) -> None:
             written = writer.finish()
         anew = {MANIFEST, RUN_FILE, *data_file_names(manifest.files), *written.files}
         for path in version.iterdir():
-            if path.name not in anew:
+            if path.name not in anew and not is_note(path.name):
                 os.link(path, staging / path.name)
         others = {name: entry for name, entry in manifest.files.items() if name not in anew}
         _copy_run(version, staging, old)

@@ -17,6 +17,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.sources._tables import TableSpec
 from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.store.arrow_files import ArrowFile
+from vlm_assets.store.away import readable
 from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, ItemEntry, data_file_names, write_items_ledger
 from vlm_assets.store.sound_files import IndexFile
@@ -146,7 +147,11 @@ def is_of_single_images(folder: Path, content: Content) -> bool:
     if kind not in kinds() or not issubclass(source_of(kind).spec_type, TableSpec):
         return True
     for name in data_file_names(content["files"]):
-        with pa.memory_map(str(folder / name)) as mapped, pa.ipc.open_stream(mapped) as reader:
+        with (
+            readable(folder / name) as here,
+            pa.memory_map(str(here)) as mapped,
+            pa.ipc.open_stream(mapped) as reader,
+        ):
             for batch in reader:
                 if pc.any(pc.match_substring_regex(batch.column("id"), r"#\d+$")).as_py():
                     return False
@@ -177,7 +182,8 @@ def migrate_slice(
         for name in data_file_names(content["files"]):
             with (
                 ArrowFile(into / name, SAMPLE_SCHEMA) as data,
-                pa.memory_map(str(folder / name)) as mapped,
+                readable(folder / name) as here,
+                pa.memory_map(str(here)) as mapped,
                 pa.ipc.open_stream(mapped) as reader,
             ):
                 for batch in reader:

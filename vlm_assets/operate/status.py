@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +19,12 @@ from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_sou
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
 from vlm_assets.operate.outcome import TargetOutcome, target_outcome
+from vlm_assets.store.away import away_in
 from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.collector import collector_paused
+from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import Listing
 
 
@@ -89,6 +91,8 @@ class Status(BaseModel):
     data_root: str
     catalog_hash: str
     free_bytes: int
+    away_bytes: int | None
+    """Data of slices and shards in force that lies at the remote alone; None where `rows_from` is the disk."""
     sources: list[SourceStatus]
     benchmarks: list[SourceStatus]
     """Listed and fetched as sources are, and in no corpus."""
@@ -114,6 +118,9 @@ def _read_status(installation: Installation) -> Status:
         data_root=str(installation.root.path),
         catalog_hash=catalog.hash,
         free_bytes=shutil.disk_usage(installation.root.path).free,
+        away_bytes=None
+        if installation.settings.rows_from == "disk"
+        else sum(_bytes_away(folder) for folder in _versions_in_force(installation, found)),
         sources=[_source_status(installation, one) for one in found],
         benchmarks=[
             _source_status(installation, FoundSource.of(installation.root, one)) for one in catalog.benchmarks
@@ -174,6 +181,21 @@ def _source_status(installation: Installation, found: FoundSource) -> SourceStat
         data_bytes=sum(one.data_bytes for one in in_force.values()),
         cache_bytes=_folder_bytes(installation.root.cache_of(spec.name)),
     )
+
+
+def _versions_in_force(installation: Installation, found: Sequence[FoundSource]) -> Iterator[Path]:
+    root, corpus = installation.root, installation.catalog.corpus
+    for one in found:
+        versions = root.source(one.spec.name) / VERSIONS
+        yield from (versions / each.version for each in one.in_force().values())
+    for target in corpus.targets:
+        version = current_version(root.corpus(corpus.name, target))
+        if version is not None:
+            yield version
+
+
+def _bytes_away(folder: Path) -> int:
+    return sum(one.entry.size_bytes for one in away_in(folder).values())
 
 
 def _removed(installation: Installation, name: str) -> RemovedSource:

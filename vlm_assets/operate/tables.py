@@ -120,6 +120,9 @@ def _cell(value: object) -> Text:
 def show_status(console: Console, status: "Status") -> None:
     """Sources, benchmarks and targets."""
     console.print(f"data root {status.data_root}, {size(status.free_bytes)} free")
+    if status.away_bytes:
+        away = size(status.away_bytes)
+        console.print(f"{away} of slices and shards lie at the remote alone (VLM_ROWS_FROM=remote)")
     console.print(_sources_table("Sources", status.sources))
     if status.benchmarks:
         console.print(_sources_table("Benchmarks: in no corpus", status.benchmarks))

@@ -21,10 +21,11 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.prune import left_half_done
 from vlm_assets.operate.takedown import litter, unfinished_takedowns
+from vlm_assets.store.away import away
 from vlm_assets.store.met import unsettled
 from vlm_assets.store.slices import REJECTS_FILE, RUN_FILE
 from vlm_assets.words.disk import named_disk_errors
-from vlm_assets.words.errors import AnnotationError
+from vlm_assets.words.errors import AnnotationError, DataAwayError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import VERSION_HASH_LENGTH
 
@@ -55,6 +56,9 @@ class VerifyReport:
     files: int = 0
     size_bytes: int = 0
     resumed_files: int = 0
+    away_files: int = 0
+    """Data files that are on record as lying at the remote alone: no problem, and not read."""
+    away_bytes: int = 0
     seconds: float = 0.0
     problems: list[VerifyProblem] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
@@ -69,11 +73,13 @@ class VerifyReport:
         return 1 if self.problems or self.unfinished else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Stable JSON: files, size_bytes, resumed_files, seconds, problems, leftovers, unfinished, exit_code."""
+        """Stable JSON: the fields, and exit_code."""
         return {
             "files": self.files,
             "size_bytes": self.size_bytes,
             "resumed_files": self.resumed_files,
+            "away_files": self.away_files,
+            "away_bytes": self.away_bytes,
             "seconds": round(self.seconds, 3),
             "problems": [
                 {name: getattr(one, name) for name in ("path", "what", "expected", "observed", "advice")}
@@ -111,6 +117,7 @@ def verify(
 
     Cut short, the next call goes on after the files that are done, unless `fresh`: done ones stand in
     `verify.progress.jsonl` under the data root with size, mtime and inode. The file goes when a run reaches its end.
+    Data that lies at the remote alone is counted: `verify --remote` looks at it there.
     Versions that vanish while this runs (a seal removes old ones) are no problem.
 
     Raises:
@@ -254,7 +261,9 @@ def _hash_all(
         try:
             stat = one.path.stat()
         except FileNotFoundError:
-            if (one.path.parent / MANIFEST).is_file() or one.path.parent == root.listings:
+            if not _lies_away(root, report, one) and (
+                (one.path.parent / MANIFEST).is_file() or one.path.parent == root.listings
+            ):
                 _problem(root, report, one, "missing", "a file", "none")
             continue
         report.files += 1
@@ -291,6 +300,21 @@ def _hash_all(
                 for one in todo[state]:
                     _judge(root, report, one, digest)
             progress(report, total)
+
+
+def _lies_away(root: DataRoot, report: VerifyReport, one: _Wanted) -> bool:
+    """Whether a file is on record as lying at the remote alone, as what its manifest says."""
+    try:
+        found = away(one.path)
+    except DataAwayError as error:
+        _problem(root, report, one, "missing", "a file, or a note where it lies", str(error))
+        return True
+    if found is None:
+        return False
+    report.away_files += 1
+    report.away_bytes += found.entry.size_bytes
+    _judge(root, report, one, found.entry.blake3)
+    return True
 
 
 def _hash(path: Path) -> str | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlm_assets.papers.bins import Histogram
+from vlm_assets.store.away import readable
 from vlm_assets.store.sound_files import damage_named
 from vlm_assets.words.schema import Row
 
@@ -51,8 +52,8 @@ def seen_rows(
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with damage_named(path):
-        source = pa.memory_map(str(path))
+    with readable(path) as here, damage_named(path):
+        source = pa.memory_map(str(here))
     with source:
         with damage_named(path):
             reader = pa.ipc.open_stream(source)

@@ -12,6 +12,7 @@ from vlm_assets.papers.bins import Histogram
 from vlm_assets.papers.contents import Contents, Group, Place
 from vlm_assets.papers.evidence import Evidence
 from vlm_assets.papers.rows import seen_rows
+from vlm_assets.store.away import away_in
 from vlm_assets.store.papers import ShownRow
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.tombstones import StoredTombstones
@@ -94,7 +95,8 @@ def corpus_samples(
 def excluded_samples(evidence: Evidence, takedowns: StoredTombstones) -> dict[str, list[Sample]]:
     """Rows of the supply that are not in the corpus, by the reason that excludes them.
 
-    Those whose slice is gone from this disk, and plans of a time before there were examples, have none.
+    Those whose slice is gone from this disk or has its data away (it would be fetched whole for a few pictures), and
+    plans of a time before there were examples, have none.
     """
     wanted: defaultdict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for reason, rows in read_examples(evidence.plan_dir).items():
@@ -103,7 +105,7 @@ def excluded_samples(evidence: Evidence, takedowns: StoredTombstones) -> dict[st
     found: defaultdict[str, list[Sample]] = defaultdict(list)
     for key in sorted(wanted):
         slice_ = evidence.slices.get(key)
-        if slice_ is None:
+        if slice_ is None or away_in(slice_.directory):
             continue
         paths = [slice_.directory / name for name in data_file_names(slice_.manifest.files)]
         for number, values in seen_rows(paths, wanted[key]):

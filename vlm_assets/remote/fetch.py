@@ -15,14 +15,16 @@ from typing import Final
 import orjson
 from pydantic import ValidationError
 
+from vlm_assets.remote.away import files_done_without
 from vlm_assets.remote.bucket import Bucket
 from vlm_assets.remote.download import OnReceived, fetch_object
 from vlm_assets.remote.inventory import Inventory
 from vlm_assets.remote.local import Beside, StoredVersion, files_of_manifest, version_of_manifest
 from vlm_assets.remote.names import AREAS, Name
 from vlm_assets.store.arrow_files import replace_file, sync_directory
-from vlm_assets.store.slices import file_hash
-from vlm_assets.store.taken_down import refuse_taken_down
+from vlm_assets.store.away import away, came_back, note_away
+from vlm_assets.store.slices import INDEX_FILE, file_hash
+from vlm_assets.store.taken_down import covered_rows, refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import place_version
 from vlm_assets.words.disk import naming
@@ -59,10 +61,21 @@ def read_remote_version(
 
 
 class Fetcher:
-    """Fetches objects and versions for one data root. Safe between threads; the caller holds the lock `restore`."""
+    """Fetches objects and versions for one data root. Safe between threads; the caller holds the lock `restore`.
 
-    def __init__(self, bucket: Bucket, root: DataRoot, *, on_received: OnReceived | None = None) -> None:
+    Not `whole`: data files of slices stay at the remote, and are on record as being there.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: DataRoot,
+        *,
+        whole: bool = True,
+        on_received: OnReceived | None = None,
+    ) -> None:
         self.bucket = bucket
+        self.whole = whole
         self._root = root
         self._pool = root.path / ".remote" / "objects"
         self._pool.mkdir(parents=True, exist_ok=True)
@@ -89,20 +102,38 @@ class Fetcher:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
-            self.place_files(staging, stored.every_file())
-            refuse_taken_down(f"{stored.name}@{stored.version}", staging, read_tombstones(self._root))
+            self._place(stored, staging)
             return place_version(staging, versions, stored.version, stored.manifest)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _place(self, stored: StoredVersion, staging: Path) -> None:
+        """Places all files but those that stay away; where rows are covered, these are looked at first."""
+        left = {} if self.whole else files_done_without(stored)
+        self.place_files(
+            staging, {path: one for path, one in stored.every_file().items() if path not in left}
+        )
+        takedowns = read_tombstones(self._root)
+        index = (
+            staging / INDEX_FILE
+        )  # of a slice: in a corpus a covered row is one too many, whatever its data says
+        if left and index.is_file() and len(covered_rows(index, takedowns.ids, takedowns.image_sha256)):
+            self.place_files(staging, dict(left))
+        refuse_taken_down(f"{stored.name}@{stored.version}", staging, takedowns)
+        for path, entry in left.items():
+            note_away(staging / path, entry, str(self.bucket.address))
+            (staging / path).unlink(missing_ok=True)
 
     def mend_version(self, stored: StoredVersion, directory: Path, *, thorough: bool) -> list[str]:
         """Replaces files of a version on disk that are missing or not of their size; returns their names.
 
         `thorough` reads and hashes every file that the manifest names. Files beside the manifest are history and may
-        be newer here; only missing ones are fetched.
+        be newer here; only missing ones are fetched. What is away is not missing, and comes back with `whole` alone.
         """
         wrong = {
-            path: entry for path, entry in stored.files.items() if _differs(directory / path, entry, thorough)
+            path: entry
+            for path, entry in stored.files.items()
+            if _differs(directory / path, entry, thorough) and (self.whole or away(directory / path) is None)
         }
         wrong |= {p: e for p, e in stored.beside.files.items() if not (directory / p).is_file()}
         if wrong:
@@ -110,6 +141,7 @@ class Fetcher:
             for path in wrong:
                 (directory / f"{path}.mended").replace(directory / path)
             sync_directory(directory)
+            came_back(directory / path for path in wrong)
         mended = sorted(wrong)
         if version_of_manifest((directory / MANIFEST).read_bytes()) != stored.version:
             replace_file(directory / MANIFEST, stored.manifest)

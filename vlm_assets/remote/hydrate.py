@@ -10,18 +10,20 @@ from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
+from vlm_assets.remote.away import keeps_data
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.fetch import Fetcher, read_remote_version
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import Name
+from vlm_assets.remote.names import Name, lock_of
 from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.report import RestoreReport, TransferProgress
-from vlm_assets.remote.restore import RestoreOptions, lock_of, restore
+from vlm_assets.remote.restore import RestoreOptions, restore
 from vlm_assets.remote.takedowns import pull_tombstones
+from vlm_assets.store.away import away_in
 from vlm_assets.store.met import name_covered
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
-from vlm_assets.store.versions import current_version, read_manifest, swap_link
+from vlm_assets.store.versions import current_version, read_manifest, remove_version, swap_link
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
@@ -90,7 +92,8 @@ def hydrate_due_slice(
         stored = read_remote_version(bucket, name, found[0].version)
         if SliceManifest.from_bytes(stored.manifest).listing_fingerprint != wanted:
             return None
-    [directory] = _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)
+    whole = keeps_data(installation.settings)
+    [directory] = _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True, whole=whole)
     note_slice(root, read_manifest(directory, SliceManifest), directory.name, listing)
     return directory
 
@@ -113,7 +116,38 @@ def follow_remote(
         return here
     if here is not None and bucket.size_of(name.manifest(here.name)) is None:
         return here
-    return _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True)[0]
+    whole = keeps_data(installation.settings)
+    return _fetch(bucket, root, [(name, found[0].version)], lock_wait_s, show=True, whole=whole)[0]
+
+
+@named_disk_errors
+def follow_emptied(
+    installation: Installation,
+    names: Iterable[Name],
+    *,
+    lock_wait_s: float = 3600.0,
+    bucket: Bucket | None = None,
+) -> list[Name]:
+    """Before slices are emptied: of those whose data is away, the version that another machine has emptied meanwhile.
+
+    Its purge has taken the bytes of the one before, which is removed here. Returns the slices that were followed.
+
+    Raises:
+        RemoteError: the version that the remote shows is missing or damaged.
+    """
+    root = installation.root
+    bucket = bucket or open_remote(installation.settings)
+    followed = []
+    for name in names:
+        here = current_version(name.link(root))
+        found = read_pointer(bucket, name) if here is not None and away_in(here) else None
+        if here is None or found is None or found[0].version == here.name:
+            continue
+        wanted = [(name, found[0].version)]
+        _fetch(bucket, root, wanted, lock_wait_s, show=True, whole=keeps_data(installation.settings))
+        remove_version(here)
+        followed.append(name)
+    return followed
 
 
 @named_disk_errors
@@ -122,7 +156,8 @@ def hydrate_plan(
 ) -> list[Path]:
     """Before shards are planned: the tombstones, and every slice version that the target's plan takes rows from.
 
-    Returns the folders that were fetched. Versions that are on disk are left alone.
+    Returns the folders that were fetched. Versions that are on disk are left alone; data that is away comes back,
+    unless shards take their rows from the remote.
 
     Raises:
         RemoteError: a version is neither here nor at the remote.
@@ -132,8 +167,13 @@ def hydrate_plan(
     pull_tombstones(bucket, root)
     plan = read_manifest(root.allocation(corpus, target).resolve(), AllocationManifest)
     wanted = ((Name("datasets", one.source, one.slice), one.version) for one in plan.slices if one.selected)
-    missing = [(n, v) for n, v in wanted if not (n.versions(root) / v / MANIFEST).is_file()]
-    return _fetch(bucket, root, missing, lock_wait_s)
+    whole = keeps_data(installation.settings)
+    missing = [(n, v) for n, v in wanted if not _is_here(n.versions(root) / v, whole=whole)]
+    return _fetch(bucket, root, missing, lock_wait_s, whole=whole)
+
+
+def _is_here(version: Path, *, whole: bool) -> bool:
+    return (version / MANIFEST).is_file() and not (whole and away_in(version))
 
 
 def _fetch(
@@ -143,13 +183,14 @@ def _fetch(
     lock_wait_s: float,
     *,
     show: bool = False,
+    whole: bool = True,
 ) -> list[Path]:
     """Folders of versions, fetched if need be. Each is shown by its name where that showed none, or with `show`."""
     wanted = list(wanted)
     if not wanted:
         return []
     with hold_lock(root.locks / "restore", f"hydration from {bucket.address}", wait_s=lock_wait_s):
-        fetcher, memory = Fetcher(bucket, root), Memory(root, bucket.address)
+        fetcher, memory = Fetcher(bucket, root, whole=whole), Memory(root, bucket.address)
         complete = False
         try:
             folders = [_fetch_one(root, fetcher, memory, n, v, lock_wait_s, show=show) for n, v in wanted]
@@ -174,6 +215,10 @@ def _fetch_one(
         directory = name.versions(root) / version
         if not (directory / MANIFEST).is_file():
             directory = fetcher.fetch_version(read_remote_version(fetcher.bucket, name, version))
+        elif fetcher.whole and away_in(directory):
+            fetcher.mend_version(
+                read_remote_version(fetcher.bucket, name, version), directory, thorough=False
+            )
         if show or current_version(name.link(root)) is None:
             refuse_taken_down(name, directory, read_tombstones(root))
             swap_link(name.link(root), Path(VERSIONS) / version)

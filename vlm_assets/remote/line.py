@@ -46,6 +46,9 @@ class NoRemote:
     def after_slice(self, source: str, slice_key: str) -> None:
         """The slice's version is at the remote."""
 
+    def slice_told(self, source: str, slice_key: str) -> None:
+        """The slice's data may leave this disk: whoever tells of it has looked at it."""
+
     def before_annotations(self, source: str, slice_key: str, names: Collection[str]) -> None:
         """What other machines computed of the slice is here: these annotations, where this one has none."""
 
@@ -64,6 +67,11 @@ class NoRemote:
     def row_objects(self) -> "BucketRanges | None":
         """Where rows are read from whose slices have nothing but their indexes here."""
         return None
+
+    @property
+    def shards_leave(self) -> bool:
+        """Whether a shard's data is off this disk after `after_shard`."""
+        return False
 
     def to_write(self, staging: Path, pending: "Sequence[ShardPlan]") -> "Sequence[ShardPlan]":
         """Of the shards that are not complete here, those that no machine has written."""

@@ -133,3 +133,9 @@ def pins_on_disk(root: DataRoot) -> Iterator[tuple[str, Path]]:
 def pin_key(corpus: str, version: str) -> str:
     """Key of a pin."""
     return f"corpora/{corpus}/{PINS}/{version}"
+
+
+def lock_of(root: DataRoot, name: Name) -> Path:
+    """The OS lock that whoever commits this name holds: the same as in `ingest`, `allocation` and `corpus`."""
+    kind = {"datasets": "slice", "allocations": "allocation", "corpora": "corpus"}[name.area]
+    return root.locks / f"{kind}.{name.group}.{name.leaf}"

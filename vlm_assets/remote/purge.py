@@ -9,6 +9,7 @@ from typing import Final
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.remote.annotations import tainted
+from vlm_assets.remote.away import free_pushed
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.download import fetch_object
 from vlm_assets.remote.fetch import read_remote_version
@@ -19,6 +20,7 @@ from vlm_assets.remote.names import ANNOTATIONS, AREAS, DAGSTER, Name
 from vlm_assets.remote.on_commit import push_annotations, push_listing, push_names, push_tombstones
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.prune import PruneOrder, prune_remote
+from vlm_assets.store.away import away_in
 from vlm_assets.store.papers import SHOWN_FILE, shown_rows
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
 from vlm_assets.store.taken_down import covered_rows, taken_down_in
@@ -99,6 +101,7 @@ class _Purge:
         plans = [Name("allocations", one.group, one.leaf) for one in corpora]
         here = [one for one in (*holding, *stale, *plans) if one.link(root).is_symlink()]
         push_names(self._installation, sorted(here), bucket=self._bucket)
+        free_pushed(self._installation.settings, self._bucket, here)
         hosts = [name for name in inventory.names() if name.area == DAGSTER and self._had_previews]
         order = PruneOrder(
             keep_versions=_EVERY,
@@ -182,7 +185,7 @@ class RemoteLook:
     def _judge(self, name: Name, version: str) -> bool:
         here = name.versions(self._root) / version
         try:
-            if (here / MANIFEST).is_file():
+            if (here / MANIFEST).is_file() and not away_in(here):
                 return bool(taken_down_in(here, self._takedowns))
             return self._fetched(name, version)
         except StoreError as error:

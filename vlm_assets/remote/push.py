@@ -18,7 +18,8 @@ from vlm_assets.remote.memory import Memory
 from vlm_assets.remote.names import Name
 from vlm_assets.remote.pointers import ADVICE, move_pointer, shown_version
 from vlm_assets.remote.upload import OnSent, Uploader
-from vlm_assets.words.errors import LockHeldError, RemoteError, VlmAssetsError
+from vlm_assets.store.away import away
+from vlm_assets.words.errors import LockHeldError, RemoteError, StoreError, VlmAssetsError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry
 
@@ -75,12 +76,24 @@ class Pushed:
 def missing_objects(
     inventory: Inventory, directory: Path, files: dict[str, FileEntry]
 ) -> tuple[tuple[Path, FileEntry], ...]:
-    """The files that are no objects yet."""
-    return tuple(
+    """The files that are no objects yet.
+
+    Raises:
+        StoreError: one of them is not on this disk either.
+    """
+    missing = tuple(
         (directory / path, entry)
         for path, entry in sorted(files.items())
         if not inventory.holds(entry.blake3, entry.size_bytes)
     )
+    for path, _ in missing:
+        if (found := away(path)) is not None:
+            raise StoreError(
+                f"{path}: its bytes lie at {found.remote} alone, and this remote lacks them; bring them back from "
+                "there first (VLM_ROWS_FROM=disk vlm-assets restore), or fetch the slice again "
+                "(build --force-redownload)"
+            )
+    return missing
 
 
 def unchanged(inventory: Inventory, memory: Memory, key: str, data: bytes) -> bool:
@@ -127,6 +140,7 @@ def plan_version(
 
     Raises:
         LockHeldError: the remote shows a version that this machine never had, and not `take_over`; however often.
+        StoreError: a file is neither there nor on this disk.
     """
     name, version = stored.name, stored.version
     writes = []

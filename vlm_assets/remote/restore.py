@@ -16,12 +16,13 @@ from pydantic import ValidationError
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.locks import hold_lock
 from vlm_assets.remote.annotations import keys_of, restore_annotation
+from vlm_assets.remote.away import files_done_without, keeps_data, lend_data
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.fetch import Fetcher, check_room, read_remote_version
 from vlm_assets.remote.inventory import Inventory, take_inventory
 from vlm_assets.remote.local import StoredVersion, read_version
 from vlm_assets.remote.memory import Memory
-from vlm_assets.remote.names import CATALOGS, DAGSTER, LISTINGS, PINS, Name
+from vlm_assets.remote.names import CATALOGS, DAGSTER, LISTINGS, PINS, Name, lock_of
 from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.report import RestoreReport, SilentProgress, TransferProgress
 from vlm_assets.remote.scope import Scope
@@ -29,6 +30,7 @@ from vlm_assets.remote.storage import dagster_home, restore_storage
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.settings import Settings
 from vlm_assets.store.arrow_files import replace_file
+from vlm_assets.store.away import away_in
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.met import name_covered
 from vlm_assets.store.taken_down import refuse_taken_down
@@ -80,9 +82,10 @@ def restore(
 ) -> RestoreReport:
     """Restores everything, or the chosen sources (listing and slices) and targets (plan and corpus).
 
-    Needs no catalogue; the data root has its marker. Tombstones come first, whatever is chosen. A name is shown only
-    when its version is complete and every byte that was fetched is verified. Run again, it goes on where it was.
-    What fails is named in the report (exit 1) and stops nothing else.
+    Where shards take rows from the remote (`rows_from`), data files of slices stay there; else those come back too
+    that this machine does without. Needs no catalogue; the data root has its marker. Tombstones come first, whatever
+    is chosen. A name is shown only when its version is complete and every byte that was fetched is verified. Run
+    again, it goes on where it was. What fails is named in the report (exit 1) and stops nothing else.
 
     Raises:
         ConfigError: no remote, no data root, or a chosen source or target that the remote does not have.
@@ -96,7 +99,9 @@ def restore(
     root = settings.root
     scope = Scope(sources, targets, storage=options.storage, slices=options.slices)
     with hold_lock(root.locks / "restore", f"restore from {bucket.address}", wait_s=options.lock_wait_s):
-        work = _Restore(bucket, root, scope, options, progress or SilentProgress())
+        lend_data(settings)
+        whole = keeps_data(settings)
+        work = _Restore(bucket, root, scope, options, progress or SilentProgress(), whole=whole)
         report = work.run()
     report.requests = bucket.requests
     report.seconds = round(time.monotonic() - started, 3)
@@ -118,16 +123,19 @@ class _Restore:
         scope: Scope,
         options: RestoreOptions,
         progress: TransferProgress,
+        *,
+        whole: bool,
     ) -> None:
         self.report = RestoreReport(remote=str(bucket.address))
         self._bucket = bucket
         self._root = root
         self._scope = scope
         self._options = options
+        self._whole = whole
         self._progress = progress
         self._memory = Memory(root, bucket.address)
         self._inventory = Inventory()
-        self._fetcher = Fetcher(bucket, root, on_received=progress.advance)
+        self._fetcher = Fetcher(bucket, root, whole=whole, on_received=progress.advance)
 
     def run(self) -> RestoreReport:
         complete = False
@@ -245,14 +253,18 @@ class _Restore:
         return pushed or self._options.overwrite
 
     def _make_room(self, wanted: Sequence[StoredVersion]) -> None:
-        files = {
-            entry.blake3: entry.size_bytes
-            for stored in wanted
-            if not (stored.name.versions(self._root) / stored.version).is_dir()
-            for entry in stored.every_file().values()
-        }
+        files = {entry.blake3: entry.size_bytes for stored in wanted for entry in self._lacking(stored)}
         check_room(self._root, sum(files.values()))
         self._progress.start(len(files), sum(files.values()))
+
+    def _lacking(self, stored: StoredVersion) -> Sequence[FileEntry]:
+        """Of a version, the files that are to come."""
+        folder = stored.name.versions(self._root) / stored.version
+        left = {} if self._whole else files_done_without(stored)
+        if folder.is_dir():
+            gone = away_in(folder) if self._whole else {}
+            return [one.entry for one in gone.values()]
+        return [entry for path, entry in stored.every_file().items() if path not in left]
 
     def _listings(self) -> None:
         keys = [key for key in self._inventory.keys if key.startswith(LISTINGS)]
@@ -374,9 +386,3 @@ def _parse_listing(key: str, data: bytes) -> Listing:
         return Listing.from_bytes(data)
     except ValidationError as error:
         raise RemoteError(f"{key} at the remote is not a listing: {error}") from error
-
-
-def lock_of(root: DataRoot, name: Name) -> Path:
-    """The OS lock that whoever commits this name holds: the same as in `ingest`, `allocation` and `corpus`."""
-    kind = {"datasets": "slice", "allocations": "allocation", "corpora": "corpus"}[name.area]
-    return root.locks / f"{kind}.{name.group}.{name.leaf}"

@@ -11,6 +11,7 @@ from vlm_assets.corpus.staging import ShardPlan, Staging
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.remote.annotations import restore_annotation
+from vlm_assets.remote.away import free_pushed, keeps_data, leaves_at_once, lend_data
 from vlm_assets.remote.backup import backup
 from vlm_assets.remote.bucket import Bucket, open_remote
 from vlm_assets.remote.hydrate import follow_remote, hydrate_due_slice, hydrate_plan, hydrate_sources
@@ -27,7 +28,7 @@ from vlm_assets.remote.on_commit import (
     push_target,
 )
 from vlm_assets.remote.ranges import BucketRanges, forget_indexes, hydrate_indexes
-from vlm_assets.remote.staged import known_shards, pull_shards, push_shard
+from vlm_assets.remote.staged import free_shard, known_shards, pull_shards, push_shard
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.corpus_lock import CorpusLock, items_path
 from vlm_assets.store.versions import current_version
@@ -47,7 +48,8 @@ class SharedRemote(NoRemote):
         self._installation = installation
         self._bucket = bucket or open_remote(installation.settings)
         self._push = installation.settings.remote_push == "commit"
-        self._by_range = installation.settings.rows_from == "remote"
+        self._by_range = not keeps_data(installation.settings)
+        lend_data(installation.settings)
 
     def before_listing(self, sources: Collection[str]) -> None:
         """One look at the remote for all sources."""
@@ -93,6 +95,11 @@ class SharedRemote(NoRemote):
         if self._push:
             push_slice(self._installation, source, slice_key, bucket=self._bucket)
 
+    def slice_told(self, source: str, slice_key: str) -> None:
+        """Where shards take their rows from the remote, frees data files that are seen to be there."""
+        if self._push:
+            free_pushed(self._installation.settings, self._bucket, [Name("datasets", source, slice_key)])
+
     def before_annotations(self, source: str, slice_key: str, names: Collection[str]) -> None:
         """Asks nothing where there are values, be they stale; what cannot be had is computed."""
         root = self._installation.root
@@ -133,6 +140,11 @@ class SharedRemote(NoRemote):
         """The bucket, where the settings want rows by range."""
         return BucketRanges(self._bucket) if self._by_range else None
 
+    @property
+    def shards_leave(self) -> bool:
+        """Where rows come from the remote, and what is committed goes there at once."""
+        return leaves_at_once(self._installation.settings)
+
     def to_write(self, staging: Path, pending: Sequence[ShardPlan]) -> Sequence[ShardPlan]:
         """Shards that the remote has need no writer; the seal fetches them."""
         known = known_shards(self._bucket, staging, pending) if pending else {}
@@ -160,9 +172,11 @@ class SharedRemote(NoRemote):
         return here
 
     def after_shard(self, staging: Path, bits: str) -> None:
-        """Makes the shard known to whoever seals."""
+        """Makes the shard known to whoever seals; where rows come from the remote, its data leaves this disk."""
         if self._push:
             push_shard(self._bucket, self._installation.root, staging, bits)
+            if self.shards_leave:
+                free_shard(self._bucket, staging, bits)
 
     def before_seal(self, target: str, staging: Path) -> Path:
         """Fetches the shards that are not complete here.
@@ -180,13 +194,14 @@ class SharedRemote(NoRemote):
                 "that hold those rows are written anew"
             )
         with hold_lock(root.locks / "restore", f"shards of {target}", wait_s=_LOCK_WAIT_S):
-            pull_shards(self._bucket, root, here, pending_shards(here))
+            pull_shards(self._bucket, root, here, pending_shards(here), whole=not self._by_range)
         return here
 
     def after_seal(self, target: str) -> None:
         """Plan first, corpus after it. Indexes that came for the shards go."""
         if self._push:
             push_target(self._installation, target, bucket=self._bucket)
+            free_pushed(self._installation.settings, self._bucket, [self._name("corpora", target)])
         forget_indexes(self._installation.root)
 
     def after_pin(self, target: str) -> None:

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from vlm_assets.corpus.manifest import CorpusManifest, data_name, index_name
 from vlm_assets.corpus.staging import FileProof, ShardPlan, ShardResult, Staging
+from vlm_assets.locks import hold_lock
+from vlm_assets.remote.away import free_files
 from vlm_assets.remote.bucket import Bucket
 from vlm_assets.remote.fetch import Fetcher, read_remote_version
 from vlm_assets.remote.leases import hold_work_lease
@@ -21,6 +23,7 @@ from vlm_assets.remote.pointers import read_pointer
 from vlm_assets.remote.push import Push, Pusher, Write
 from vlm_assets.remote.takedowns import pull_tombstones
 from vlm_assets.store.arrow_files import sync_directory
+from vlm_assets.store.away import came_back, note_away
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.words.disk import named_disk_errors
@@ -29,6 +32,7 @@ from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Manifest
 
 STAGED: Final = "staging/"
+_LOCK_WAIT_S: Final = 24 * 3600.0
 
 
 class StagedShard(Manifest):
@@ -80,6 +84,18 @@ def push_shard(bucket: Bucket, root: DataRoot, staging_path: Path, bits: str) ->
     return True
 
 
+def free_shard(bucket: Bucket, staging_path: Path, bits: str) -> int:
+    """Frees the data file of a complete shard that the remote is seen to have; returns how many bytes.
+
+    Raises:
+        RemoteError: the remote does not answer.
+    """
+    staging = Staging(staging_path)
+    with hold_lock(staging.lock(bits), f"freeing shard r{bits}", wait_s=_LOCK_WAIT_S):
+        result = staging.result(staging.read_plan().find(bits))
+        return 0 if result is None else free_files(bucket, {staging.data(bits): result.data.entry})
+
+
 def _refuse(root: DataRoot, key: str, index: Path) -> None:
     takedowns = read_tombstones(root)
     if len(covered_rows(index, takedowns.ids, takedowns.image_sha256)):
@@ -108,11 +124,12 @@ def known_shards(bucket: Bucket, staging_path: Path, shards: Iterable[ShardPlan]
 
 @named_disk_errors
 def pull_shards(
-    bucket: Bucket, root: DataRoot, staging_path: Path, shards: Collection[ShardPlan]
+    bucket: Bucket, root: DataRoot, staging_path: Path, shards: Collection[ShardPlan], *, whole: bool = True
 ) -> list[str]:
     """Brings those of the shards into the staging folder that the remote has; returns their bits.
 
-    Each file is verified while it is fetched; the sidecar here comes last. The caller holds the lock `restore`.
+    Each file is verified while it is fetched; the sidecar here comes last. Not `whole`: their data stays there. The
+    caller holds the lock `restore`.
 
     Raises:
         RemoteError: an object is damaged.
@@ -124,9 +141,15 @@ def pull_shards(
     staging = Staging(staging_path)
     fetcher, complete = Fetcher(bucket, root), False
     try:
-        files = {data_name(bits): one.data for bits, one in known.items()}
-        files |= {index_name(bits): one.index for bits, one in known.items()}
-        fetcher.place_files(staging.files, files)
+        data = {data_name(bits): one.data for bits, one in known.items()}
+        files = {index_name(bits): one.index for bits, one in known.items()}
+        fetcher.place_files(staging.files, files | (data if whole else {}))
+        if whole:
+            came_back(map(staging.files.joinpath, data))
+        else:
+            for name, entry in data.items():
+                (staging.files / name).unlink(missing_ok=True)
+                note_away(staging.files / name, entry, str(bucket.address))
         complete = True
     finally:
         fetcher.close(complete=complete)
@@ -136,7 +159,7 @@ def pull_shards(
             ShardResult(
                 bits=bits,
                 inputs_digest=one.inputs_digest,
-                data=FileProof.of(staging.data(bits), one.data),
+                data=FileProof.of(staging.data(bits), one.data) if whole else FileProof.of_away(one.data),
                 index=FileProof.of(staging.index(bits), one.index),
                 how="reused",
             )

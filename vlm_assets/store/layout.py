@@ -12,6 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from vlm_assets.store.arrow_files import ArrowFile
+from vlm_assets.store.away import readable
 from vlm_assets.store.sparse_memory import SparseMemory
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import FileEntry
@@ -129,7 +130,13 @@ def layout_table(files: Iterable[tuple[str, int, ReadPart]]) -> pa.Table:
 
 def layout_on_disk(data_files: Iterable[Path]) -> pa.Table:
     """The layout of data files, in row order; see `layout_table`."""
-    return layout_table((path.name, path.stat().st_size, _reader(path)) for path in data_files)
+
+    def opened() -> Iterator[tuple[str, int, ReadPart]]:
+        for path in data_files:
+            with readable(path) as here:
+                yield path.name, here.stat().st_size, _reader(here)
+
+    return layout_table(opened())
 
 
 def _reader(path: Path) -> ReadPart:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlm_assets.store.away import readable
 from vlm_assets.words.errors import StoreError
 
 
@@ -86,14 +87,15 @@ def stream_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The batches of a data file over a memory map, each validated; they have all columns of `schema`.
 
-    `columns`: these of it alone are looked at.
+    `columns`: these of it alone are looked at. A file that lies at the remote alone is lent for as long as it takes.
 
     Raises:
         FileNotFoundError: it is not there.
-        StoreError: it is damaged.
+        StoreError: it is damaged, or away and nobody lends it.
+        RemoteError: it is away, and the remote does not give it.
     """
-    with damage_named(path):
-        source = pa.memory_map(str(path))
+    with readable(path) as here, damage_named(path):
+        source = pa.memory_map(str(here))
     with source:
         with damage_named(path):
             reader = pa.ipc.open_stream(source)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from vlm_assets.store.away import files_like
 from vlm_assets.store.papers import shown_rows
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import stream_batches
@@ -104,7 +105,7 @@ def taken_down_in(folder: Path, takedowns: StoredTombstones) -> list[str]:
     for path in sorted(folder.glob("index*.arrow")):
         rows = covered_rows(path, takedowns.ids, takedowns.image_sha256)
         if len(rows) and path.name == INDEX_FILE:
-            rows = rows[content_of(sorted(folder.glob("data-*.arrow")), rows)]
+            rows = rows[content_of(files_like(folder, "data-*.arrow"), rows)]
         if len(rows):
             found += read_index(path, ("id",)).column("id").take(pa.array(rows)).to_pylist()
     return found

@@ -90,6 +90,10 @@ class AnnotationError(StoreError):
     """A file of annotations is damaged, or values are not what their annotator declares; names file or annotator."""
 
 
+class DataAwayError(StoreError):
+    """A file of a committed version lies at the remote alone, and nobody here can lend it; names remote and fix."""
+
+
 class LockHeldError(StoreError):
     """Another live process holds the lock; the message names its pid, host and start."""
 

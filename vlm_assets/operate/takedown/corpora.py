@@ -12,6 +12,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion
 from vlm_assets.operate.takedown.rows import versions_in
 from vlm_assets.papers.write import write_papers
+from vlm_assets.remote.ranges import remote_objects
 from vlm_assets.store.papers import SHOWN_FILE
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import read_tombstones
@@ -80,6 +81,7 @@ class Corpora:
         after = build_corpus(
             plan, self.root, Tombstones(stored.image_sha256, stored.ids, stored.names), workers=self.workers,
             keep_versions=self.installation.catalog.corpus.keep_versions, lock_wait_s=_LOCK_WAIT_S,
+            objects=remote_objects(self.installation.settings),
         )  # fmt: skip
         kept = {bits for bits, shard in after.shards.items() if before.shards.get(bits) == shard}
         self.rewritten.append(

@@ -23,8 +23,10 @@ from vlm_assets.operate.takedown.papers import Covered, clean_papers
 from vlm_assets.operate.takedown.receipt import Receipt
 from vlm_assets.operate.takedown.renamed import record_under_new_names
 from vlm_assets.operate.takedown.rows import source_folders, versions_in
-from vlm_assets.operate.takedown.slices import empty_slices
+from vlm_assets.operate.takedown.slices import empty_slices, slices_away
 from vlm_assets.papers.copies import renew_copies
+from vlm_assets.remote.hydrate import follow_emptied
+from vlm_assets.remote.names import Name
 from vlm_assets.remote.purge import purge_remote, push_record
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.met import name_covered, settle_all
@@ -266,6 +268,7 @@ class _Takedown:
         for told, step in (
             ("waiting for builds under way", self._clear_staging),
             ("removing pictures of rejects", self._forget_rejected),
+            ("looking for slices that are emptied elsewhere", self._follow_emptied),
             ("looking at corpora", self.corpora.rewrite),
             ("emptying slices", self._empty_slices),
             ("emptying annotations", self._empty_annotations),
@@ -292,6 +295,11 @@ class _Takedown:
 
     def _forget_rejected(self) -> None:
         self.caches += forget_rejected(self.root)
+
+    def _follow_emptied(self) -> None:
+        if self.installation.settings.remote:
+            covered = slices_away(self.root, self.hashes, self.ids)
+            follow_emptied(self.installation, (Name("datasets", source, key) for source, key in covered))
 
     def _empty_slices(self) -> None:
         self.emptied += [name for name, _ in empty_slices(self.root, self.hashes, self.ids)]

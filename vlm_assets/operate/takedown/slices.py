@@ -5,6 +5,7 @@ Nothing here decides which rows; other files of a version are linked, not copied
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from vlm_assets.ingest.summary import note_slice
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.rows import source_folders
 from vlm_assets.store.arrow_files import ArrowFile, replace_file
+from vlm_assets.store.away import away_in, came_back
 from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.met import name_covered
@@ -54,6 +56,19 @@ def empty_slices(
     return changed
 
 
+def slices_away(root: DataRoot, hashes: frozenset[str], ids: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """(source, slice) of those whose data is away, in whole or in part, and that have covered rows."""
+    for source in source_folders(root):
+        for link in sorted(path for path in source.iterdir() if path.is_symlink()):
+            version = current_version(link)
+            if (
+                version is not None
+                and away_in(version)
+                and len(covered_rows(version / INDEX_FILE, ids, hashes))
+            ):
+                yield source.name, link.name
+
+
 def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> bool:
     """Commits the slice with these rows emptied; False where they are already. The caller holds the slice's lock."""
     manifest = read_manifest(version, SliceManifest)
@@ -77,6 +92,7 @@ def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> b
         for path in version.iterdir():
             if path.name != MANIFEST and path.suffix != ".tmp" and not (staging / path.name).exists():
                 os.link(path, staging / path.name)
+        came_back(staging / name for name in data_file_names(files))
         data_bytes = sum(files[name].size_bytes for name in data_file_names(files))
         new = manifest.model_copy(update={"files": files, "data_bytes": data_bytes})
         committed = commit_version(staging, link, new)

@@ -111,6 +111,7 @@ def write_shards(
                 on_progress=on_progress,
                 on_shard=lambda one: remote.after_shard(staging, one),
                 objects=objects,
+                shards_leave=remote.shards_leave,
             )
             if objects is not None:
                 context.log.info("%s", objects)
@@ -147,7 +148,13 @@ def seal(
         logging_where(context.run.run_id, f"{corpus.name}/{target}"),
         hold_lock(lock, purpose, wait_s=lock_wait_s(context.run)),
     ):
-        late = write(here, workers=installation.settings.worker_count, objects=remote.row_objects())
+        late = write(
+            here,
+            workers=installation.settings.worker_count,
+            on_shard=lambda one: remote.after_shard(here, one) if remote.shards_leave else None,
+            objects=remote.row_objects(),
+            shards_leave=remote.shards_leave,
+        )
         manifest = seal_corpus(here, keep_versions=corpus.keep_versions)
     remote.after_seal(target)
     path = installation.root.corpus(corpus.name, target)

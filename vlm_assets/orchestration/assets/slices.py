@@ -129,10 +129,12 @@ def slice_event(
         return dg.AssetMaterialization(
             dataset_key(source), partition=key, metadata={"retired": told, "rows": 0}
         )
+    from vlm_assets.store.away import away
     from vlm_assets.store.slices import data_file_names
 
     names = data_file_names(result.manifest.files)
-    pictures = slice_thumbnails(result.path, names[0]) if names else ()
+    shown = names and away(result.path / names[0]) is None  # a file is not fetched for its pictures
+    pictures = slice_thumbnails(result.path, names[0]) if shown else ()
     return dg.AssetMaterialization(
         dataset_key(source),
         partition=key,
@@ -182,7 +184,13 @@ def _built(
                     built = _build_one(
                         context, installation, progress, spec, listing, key, remote, locked, asked, seen
                     )
-                yield key, built, seen
+                yield (
+                    key,
+                    built,
+                    seen,
+                )  # whoever is handed it looks at its data, and is done when this goes on
+                if not isinstance(built, Exception):
+                    remote.slice_told(spec.name, key)
                 if isinstance(built, BudgetSpentError):
                     break
         finally:
