@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vlm_assets.store.arrays import valid_mask, values_of
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import Words
@@ -48,19 +49,14 @@ def index_batches(directory: Path, names: Sequence[str]) -> Iterator[pa.RecordBa
 
 
 def numbers(column: pa.Array) -> NDArray[Any]:
-    """A numeric column without copying; nulls become 0."""
-    if column.null_count:
-        column = column.fill_null(0)
-    values: NDArray[Any] = column.to_numpy(zero_copy_only=True)
-    return values
+    """A numeric column, not copied where it has no nulls; these become 0."""
+    values = values_of(column)
+    return np.where(valid_mask(column), values, values.dtype.type(0)) if column.null_count else values
 
 
 def validity(column: pa.Array) -> NDArray[np.bool_]:
     """True where a column is not null."""
-    if not column.null_count:
-        return np.ones(len(column), dtype=bool)
-    valid: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return valid
+    return valid_mask(column)
 
 
 def hash_words(column: pa.Array) -> Words:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from vlm_assets.allocation.manifest import (
 from vlm_assets.allocation.rows import Cell
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import ShardSpec
+from vlm_assets.store.arrays import array_of
 from vlm_assets.store.arrow_files import ArrowFile, write_bytes
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import read_manifest
@@ -82,6 +83,12 @@ class AllocationPlan:
     """Slices that the supply was held against, sorted."""
 
 
+def _batch(number: int, one: PlannedSlice) -> pa.RecordBatch:
+    columns: tuple[NDArray[Any], ...] = (np.full(len(one.row), number, np.uint32), one.row, one.cell, one.key)
+    arrays = [array_of(values, kind) for values, kind in zip(columns, PLAN_SCHEMA.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=PLAN_SCHEMA)
+
+
 def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
     """Writes and syncs the files of a plan into the staging folder `directory`; returns the manifest to commit.
 
@@ -90,8 +97,7 @@ def write_plan(plan: AllocationPlan, directory: Path) -> AllocationManifest:
     with ArrowFile(directory / PLAN_FILE, PLAN_SCHEMA, form="file") as file:
         for number, one in enumerate(plan.slices):
             if len(one.row):
-                columns = [np.full(len(one.row), number, dtype=np.uint32), one.row, one.cell, one.key]
-                file.write(pa.RecordBatch.from_arrays([pa.array(c) for c in columns], schema=PLAN_SCHEMA))
+                file.write(_batch(number, one))
         entry = file.finish()
     grants = write_bytes(directory / GRANTS_FILE, plan.certificate.to_bytes())
     inputs = write_bytes(directory / INPUTS_FILE, plan.inputs)

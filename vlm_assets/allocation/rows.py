@@ -27,6 +27,7 @@ from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_
 from vlm_assets.allocation.reasons import ExclusionReason, reasons_of
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
+from vlm_assets.store.arrays import array_of, valid_mask, values_of
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import Words
 from vlm_assets.words.layout import nfc
@@ -114,7 +115,7 @@ class RowTable:
             for batch in index_batches(self.slices[number].path, ["id"]):
                 first, last = np.searchsorted(wanted, [begin, begin + batch.num_rows])
                 if last > first:
-                    parts.append(batch.column(0).take(pa.array(wanted[first:last] - begin)))
+                    parts.append(batch.column(0).take(array_of(wanted[first:last] - begin, pa.int64())))
                 begin += batch.num_rows
         return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
 
@@ -294,7 +295,8 @@ class RowReader:
         ]
         # Nulls take the last place: a row without a label has the subcategory of none.
         numbers_of.append(self._cell_number(spec, spec.subcategory_of(None)))
-        places: Places = labels.indices.fill_null(len(numbers_of) - 1).to_numpy(zero_copy_only=False)
+        there = valid_mask(labels.indices)
+        places: NDArray[np.int32] = np.where(there, values_of(labels.indices), np.int32(len(numbers_of) - 1))
         return np.array(numbers_of, dtype=np.uint32)[places]
 
     def _cell_number(self, spec: SourceSpec, subcategory: str | None) -> int:

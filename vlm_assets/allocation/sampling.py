@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.rows import Places, RowTable
+from vlm_assets.store.arrays import values_of
 from vlm_assets.words.keys import ranks_of
 
 
@@ -18,7 +19,7 @@ def precedence(table: RowTable, places: Places) -> Places:
     for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), len(places)], strict=True):
         if end > begin:
             # Arrow compares strings as bytes.
-            order = pc.sort_indices(table.ids(places[begin:end])).to_numpy()
+            order = values_of(pc.sort_indices(table.ids(places[begin:end])))
             ranked = np.empty(end - begin, dtype=np.int64)
             ranked[order] = np.arange(end - begin)
             numbers[begin:end] = table.starts[owners[begin]] + ranked

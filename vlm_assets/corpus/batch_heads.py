@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.corpus.arrays import offsets_of, values_of
 from vlm_assets.corpus.images import IMAGES
 from vlm_assets.corpus.ranges import I64, Piece, RangedObjects, fetch
 from vlm_assets.corpus.slice_files import SliceFiles
+from vlm_assets.store.arrays import offsets_of, values_of
 from vlm_assets.store.layout import LAYOUT_FILE, LAYOUT_SCHEMA
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.sparse_memory import SparseMemory

@@ -7,7 +7,6 @@ from typing import Final
 import pyarrow as pa
 
 from vlm_assets.allocation.manifest import AllocatedCell
-from vlm_assets.corpus.arrays import array_of, canonical, strings_of
 from vlm_assets.corpus.images import IMAGES, ImageReader, image_column
 from vlm_assets.corpus.ranges import RangedObjects
 from vlm_assets.corpus.row_places import RowPlaces
@@ -15,6 +14,7 @@ from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.slice_rows import RowColumns, WindowRows
 from vlm_assets.corpus.staging import OF_SLICE, PlanSlice
 from vlm_assets.store.ahead import ahead
+from vlm_assets.store.arrays import array_of, canonical, strings_of
 from vlm_assets.store.arrow_files import StreamedBuffer
 from vlm_assets.words.schema import ASSIGNED_COLUMNS, INDEX_SCHEMA, SAMPLE_SCHEMA
 

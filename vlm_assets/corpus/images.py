@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlm_assets.corpus.arrays import offsets_of, values_of
 from vlm_assets.corpus.batches import I64, MappedFile, damaged
+from vlm_assets.store.arrays import offsets_of, values_of
 from vlm_assets.store.arrow_files import PIECE_BYTES
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import IMAGE_TYPE, IMAGES_TYPE

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import array_of, canonical
 from vlm_assets.corpus.batches import I64, Batches, MappedFile
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.staging import INDEX_ONLY
+from vlm_assets.store.arrays import array_of, canonical
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import INDEX_SCHEMA

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from vlm_assets.allocation.files import PLAN_FILE
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
-from vlm_assets.corpus.arrays import values_of
 from vlm_assets.corpus.order import (
     Blocks,
     block_keys,
@@ -22,6 +21,7 @@ from vlm_assets.corpus.order import (
 )
 from vlm_assets.corpus.slice_files import SliceFiles, SliceIndex
 from vlm_assets.store.ahead import ahead
+from vlm_assets.store.arrays import values_of
 from vlm_assets.store.away import away_in
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.sound_files import IndexFile

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.corpus.arrays import array_of, offsets_of
 from vlm_assets.corpus.batch_heads import BatchHeads, DamagedPartError, RangedBatch
 from vlm_assets.corpus.batches import I64
 from vlm_assets.corpus.images import (
@@ -30,6 +29,7 @@ from vlm_assets.corpus.ranges import WASTE_SHARE, Piece, RangedObjects, fetch
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.slice_rows import RowColumns
 from vlm_assets.corpus.staging import CHECKED, COPIED, INDEX_ONLY
+from vlm_assets.store.arrays import array_of, offsets_of
 from vlm_assets.words.schema import CONTENT_COLUMNS, row_digest
 
 _WORDS: Final = tuple(name for name in CONTENT_COLUMNS if name != IMAGES)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.corpus.arrays import array_of, canonical
 from vlm_assets.corpus.batches import I64, MappedFile
 from vlm_assets.corpus.images import ImagePlaces
 from vlm_assets.corpus.index_rows import U32
@@ -13,6 +12,7 @@ from vlm_assets.corpus.ranged_rows import RangedRows
 from vlm_assets.corpus.ranges import RangedObjects
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.slice_rows import RowColumns, SliceRows
+from vlm_assets.store.arrays import array_of, canonical
 from vlm_assets.words.errors import CorpusError
 
 

@@ -20,7 +20,6 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from vlm_assets.allocation.manifest import AllocationManifest
-from vlm_assets.corpus.arrays import array_of
 from vlm_assets.corpus.manifest import cell_digest
 from vlm_assets.corpus.order import (
     ORDER_VERSION,
@@ -34,6 +33,7 @@ from vlm_assets.corpus.planned_rows import PlannedRows, find_slices, read_planne
 from vlm_assets.corpus.reuse import existing_shards, take_over
 from vlm_assets.corpus.slice_files import by_slice
 from vlm_assets.corpus.staging import WINDOW_SCHEMA, CorpusPlan, PlanSlice, ShardPlan, Staging
+from vlm_assets.store.arrays import array_of
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.disk import named_disk_errors, remove_tree

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import dtype_of, strings_of, values_of
 from vlm_assets.corpus.batches import MappedFile
+from vlm_assets.store.arrays import dtype_of, strings_of, values_of
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.manifest import FileEntry

@@ -12,7 +12,6 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
-from vlm_assets.corpus.arrays import offsets_of, valid_mask, values_of
 from vlm_assets.corpus.batches import I64, Batches, MappedFile
 from vlm_assets.corpus.images import IMAGES, ImagePlaces, image_begins, image_data, image_sizes, row_sizes
 from vlm_assets.corpus.index_rows import (
@@ -28,6 +27,7 @@ from vlm_assets.corpus.index_rows import (
 )
 from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.staging import CHECKED, COPIED, INDEX_ONLY
+from vlm_assets.store.arrays import offsets_of, valid_mask, values_of
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 _OF_INDEX = (*INDEX_ONLY, *CHECKED)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import array_of, values_of
+from vlm_assets.store.arrays import array_of, values_of
 from vlm_assets.store.lent_memory import LentMemory
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.schema import IMAGE_TYPE, IMAGES_TYPE

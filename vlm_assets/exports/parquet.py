@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vlm_assets.corpus.arrays import values_of
 from vlm_assets.exports.images import one_array_a_column
+from vlm_assets.store.arrays import values_of
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 ROW_GROUP_BYTES: Final = 100_000_000

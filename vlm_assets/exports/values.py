@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vlm_assets.corpus.arrays import values_of
+from vlm_assets.store.arrays import values_of
 
 
 def python_values(column: pa.Array) -> list[Any]:

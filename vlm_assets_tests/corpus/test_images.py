@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.corpus import images as images_module
-from vlm_assets.corpus.arrays import canonical
 from vlm_assets.corpus.batches import Batches, MappedFile
 from vlm_assets.corpus.images import (
     ImagePlaces,
@@ -20,6 +19,7 @@ from vlm_assets.corpus.images import (
     image_sizes,
     row_sizes,
 )
+from vlm_assets.store.arrays import canonical
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import IMAGES_TYPE, Row
 

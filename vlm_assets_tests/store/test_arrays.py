@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vlm_assets.corpus.arrays import canonical
+from vlm_assets.store.arrays import canonical
 from vlm_assets.words.schema import FACT_NAMES, FACTS_TYPE, MESSAGES_TYPE
 
 
