@@ -14,9 +14,12 @@ _DATA_FILES: Final = frozenset({".parquet", ".pq", ".parq", ".arrow", ".feather"
 _SHEETS: Final = frozenset({".xls", ".xlsx", ".xlsb", ".ods", ".numbers"})
 _TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
 _TOLD_TABLES: Final = 5
+_OF_DATASETS: Final = ("dataset_info.json", "dataset_dict.json", "state.json", "_stats.json")
+"""How the names of tables end that hold no captions: of `datasets` and img2dataset."""
+DATA_FILES_SORT: Final = "data files"
 _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
     (
-        "data files",
+        DATA_FILES_SORT,
         lambda key: suffix_of(key) in _DATA_FILES,
         "hf_disk takes rows that name files, and image_column; `text: NAME` takes one as captions",
     ),
@@ -32,15 +35,18 @@ _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
 )
 
 
-def unread_hints(left_out: Sequence[LeftOut], wordless: Container[str] | None = None) -> list[str]:
+def unread_hints(
+    left_out: Sequence[LeftOut], wordless: Container[str] | None = None, *, reads: str = ""
+) -> list[str]:
     """A line for each sort of files that is not read.
 
-    `wordless`: the keys of all images, where the catalogue asks for no words of theirs.
+    `wordless`: the keys of all images, where the catalogue asks for no words of theirs; `reads`: a sort that the kind
+    reads, but for some.
     """
     keys = [one.key for one in left_out if one.reason in _NOT_READ]
     hints: list[str] = []
     for sort, is_one, told in _SORTS:
-        if found := [key for key in keys if is_one(key)]:
+        if sort != reads and (found := [key for key in keys if is_one(key)]):
             hints.append(f"{len(found)} {sort} are not read by this kind, the first is {found[0]}; {told}")
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
 
@@ -53,7 +59,11 @@ def _caption_hints(keys: Sequence[str], images: Container[str]) -> Iterator[str]
             "captions, say text: sidecar"
         )
     known = set(sidecars)
-    tables = {PurePosixPath(key).name for key in keys if key not in known and suffix_of(key) in _TABLES}
+    tables = {
+        PurePosixPath(key).name
+        for key in keys
+        if key not in known and suffix_of(key) in _TABLES and not key.endswith(_OF_DATASETS)
+    }
     if tables:
         told = sorted({"metadata" if name in METADATA_NAMES else name for name in tables})
         yield f"tables beside the images may hold their captions: say text: {' or '.join(told[:_TOLD_TABLES])}"

@@ -19,7 +19,7 @@ from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
-from vlm_assets.sources._hints import unread_hints
+from vlm_assets.sources._hints import DATA_FILES_SORT, unread_hints
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
@@ -77,7 +77,8 @@ class HfDisk:
         features = {g.name: g.features for g in groups if g.features}
         companions, shared = _apart(walk, groups, named)
         return Listed(
-            "on disk", slices, buckets, {"features": features}, walk.left_out, unread_hints(walk.left_out),
+            "on disk", slices, buckets, {"features": features}, walk.left_out,
+            unread_hints(walk.left_out, reads=DATA_FILES_SORT),
             upstream=walk.count + shared, companions=companions,
         )  # fmt: skip
 

@@ -23,7 +23,7 @@ IMAGES = {"a.jpg", "in/b.PNG"}
             ["in/metadata.csv", "labels.csv", "x.json"],
             ["tables beside the images may hold their captions: say text: labels.csv or metadata or x.json"],
         ),
-        (["notes.txt", "x.npy", "a.md"], []),
+        (["notes.txt", "x.npy", "a.md", "x/state.json", "00000_stats.json"], []),
     ],
     ids=lambda one: one[0] if one else "nothing",
 )  # fmt: skip
@@ -36,6 +36,7 @@ def test_a_line_for_each_sort_says_what_to_do(keys, told):
 def test_what_was_asked_for_is_not_hinted_at():
     unread = [LeftOut(key, LeftOutReason.UNKNOWN_TYPE) for key in ("a.txt", "labels.csv")]
     assert unread_hints(unread) == []
+    assert unread_hints([LeftOut("cache-1.arrow", LeftOutReason.UNKNOWN_TYPE)], reads="data files") == []
     assert (
         unread_hints([LeftOut("x.pdf", LeftOutReason.EXCLUDED), LeftOut("y.zip", LeftOutReason.HIDDEN)]) == []
     )
