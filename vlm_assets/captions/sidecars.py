@@ -1,15 +1,15 @@
 """Text files beside images: whose they are, and what they say."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from vlm_assets.captions.json_rows import parsed_json
+from vlm_assets.captions.names import image_suffixes
 from vlm_assets.captions.text_files import Encoding, Opener, read_text
 from vlm_assets.captions.words import Words, words_of
 from vlm_assets.words.errors import SourceError
-from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
 TEXT_SUFFIXES: Final = (".txt", ".caption")
 """Their whole content is the text; the first that there is counts."""
@@ -33,14 +33,15 @@ def is_sidecar_name(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES)
 
 
-def names_image(name: str, images: Container[str]) -> bool:
-    """Whether a file is called like a sidecar of one of these images."""
-    if not is_sidecar_name(name):
-        return False
-    named, _ = _cut(name)
-    return named in images or any(
-        f"{named}{suffix}" in images or f"{named}{suffix.upper()}" in images for suffix in IMAGE_SUFFIXES
-    )
+def named_like(names: Iterable[str], images: Collection[str]) -> list[str]:
+    """Those of the files that are called like sidecars of these images."""
+    cut = [(name, _cut(name)[0]) for name in names if is_sidecar_name(name)]
+    suffixes = image_suffixes(images) if cut else ()
+    return [
+        name
+        for name, named in cut
+        if named in images or any(f"{named}{suffix}" in images for suffix in suffixes)
+    ]
 
 
 def match_sidecars(images: Iterable[str], others: Iterable[str]) -> Sidecars:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_hidden, is_junk
-from vlm_assets.captions.sidecars import names_image
+from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.tables import is_table_name
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.hub.splits import DataSplit, format_of
@@ -121,7 +121,8 @@ def _why(
 
 def _hints(left_out: Sequence[LeftOut], items: Collection[str], *, has_images: bool) -> Iterator[str]:
     """A line where files in a format that is read are taken by no split, one where they have the names of images."""
-    sidecars = _named_like(items, left_out)
+    unread = (one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE)
+    sidecars = named_like(unread, {nfc(path) for path in items})
     if sidecars:
         yield (
             f"{len(sidecars)} files have the names of images, the first is {sidecars[0]}: they may hold their "
@@ -144,9 +145,3 @@ def _hints(left_out: Sequence[LeftOut], items: Collection[str], *, has_images: b
     tables = sorted({PurePosixPath(key).name for key in lost if is_table_name(key) and key not in beside})
     if has_images and tables:
         yield f"tables beside the images may hold their captions: say text: {' or '.join(tables[:5])}"
-
-
-def _named_like(items: Collection[str], left_out: Sequence[LeftOut]) -> list[str]:
-    images = {nfc(path) for path in items}
-    unread = (one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE)
-    return [key for key in unread if names_image(key, images)]

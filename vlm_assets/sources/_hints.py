@@ -1,11 +1,11 @@
 """What to do about files that are left out because their kind does not read them: a line for each sort. Pure."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_archive_name, is_image_name, is_unread_archive, suffix_of
-from vlm_assets.captions.sidecars import names_image
+from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 
@@ -36,7 +36,7 @@ _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
 
 
 def unread_hints(
-    left_out: Sequence[LeftOut], wordless: Container[str] | None = None, *, reads: str = ""
+    left_out: Sequence[LeftOut], wordless: Collection[str] | None = None, *, reads: str = ""
 ) -> list[str]:
     """A line for each sort of files that is not read.
 
@@ -51,8 +51,8 @@ def unread_hints(
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
 
 
-def _caption_hints(keys: Sequence[str], images: Container[str]) -> Iterator[str]:
-    sidecars = [key for key in keys if names_image(key, images)]
+def _caption_hints(keys: Sequence[str], images: Collection[str]) -> Iterator[str]:
+    sidecars = named_like(keys, images)
     if sidecars:
         yield (
             f"{len(sidecars)} files have the names of images, the first is {sidecars[0]}: they may hold their "
