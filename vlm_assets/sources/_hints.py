@@ -13,6 +13,8 @@ _NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_C
 _DATA_FILES: Final = frozenset({".parquet", ".pq", ".parq", ".arrow", ".feather"})
 _SHEETS: Final = frozenset({".xls", ".xlsx", ".xlsb", ".ods", ".numbers"})
 _TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
+_WORDS: Final = (".txt", ".caption", ".json", ".xml", ".csv")
+"""Of which there may be as many as images: they are of none of the sorts."""
 _TOLD_TABLES: Final = 5
 _OF_DATASETS: Final = ("dataset_info.json", "dataset_dict.json", "state.json", "_stats.json")
 """How the names of tables end that hold no captions: of `datasets` and img2dataset."""
@@ -45,8 +47,9 @@ def unread_hints(
     """
     keys = [one.key for one in left_out if one.reason in _NOT_READ]
     hints: list[str] = []
+    others = [key for key in keys if not key.endswith(_WORDS)]
     for sort, is_one, told in _SORTS:
-        if sort != reads and (found := [key for key in keys if is_one(key)]):
+        if sort != reads and (found := [key for key in others if is_one(key)]):
             hints.append(f"{len(found)} {sort} are not read by this kind, the first is {found[0]}; {told}")
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
 
