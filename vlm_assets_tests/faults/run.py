@@ -24,7 +24,9 @@ def main(words: list[str]) -> int:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("folder", type=Path)
     asked.add_argument("steps", nargs="*", help="those of the default run if none is named")
-    asked.add_argument("--all", action="store_true", help="every call in every mode")
+    asked.add_argument(
+        "--all", action="store_true", help="every call in every mode, of a build one of each kind"
+    )
     asked.add_argument("--every", type=int, default=1, help="with --all: only each so many-th fault")
     asked.add_argument("--show", action="store_true", help="the calls of each step")
     asked.add_argument("--soak", type=int, default=0)
@@ -53,7 +55,7 @@ def _tried(given: argparse.Namespace, servers: Servers) -> Iterator[Trial]:
         if given.show:
             for number, point in enumerate(points, 1):
                 print(step.name, number, point, file=sys.stderr)
-        faults = chosen(points, 0 if given.all else step.points)
+        faults = chosen(points, 0 if given.all else step.points, by_kind=step.by_kind)
         yield from trials.run(step, faults[:: given.every])
 
 

@@ -23,8 +23,8 @@ from vlm_assets.words.errors import StoreError
 from vlm_assets_tests.faults.soak import bytes_in_use, growth
 from vlm_assets_tests.faults.steps import STEPS
 from vlm_assets_tests.faults.syscalls import NEEDS_SPACE
-from vlm_assets_tests.faults.trials import Trial
-from vlm_assets_tests.faults.watched import Ended, Fault, Mode, watched
+from vlm_assets_tests.faults.trials import Trial, chosen
+from vlm_assets_tests.faults.watched import Ended, Fault, Mode, Point, watched
 from vlm_assets_tests.waiting import LONG_HANG_S
 
 DEFAULT = [step.name for step in STEPS if step.points]
@@ -85,6 +85,20 @@ def test_hundreds_of_points_are_borne(tmp_path: Path, record_property):
     record_property("told", f"faults: {ran.counts}")
     assert len({(one.step, one.mode, one.number) for one in ran.trials if one.point}) >= 300
     assert [one for one in ran.trials if one.problems] == []
+
+
+@pytest.mark.parametrize(
+    ("by_kind", "found"),
+    [
+        (False, [("SIGKILL", 1), ("EIO", 1), ("ENOSPC", 1), ("SIGKILL", 2), ("EIO", 2), ("ENOSPC", 2),
+                 ("SIGKILL", 3), ("EIO", 3), ("ENOSPC", 3), ("SIGKILL", 4), ("EIO", 4)]),
+        (True, [("SIGKILL", 2), ("EIO", 2), ("ENOSPC", 2), ("SIGKILL", 4), ("EIO", 4)]),
+    ],
+    ids=["every-call", "of-each-kind"],
+)  # fmt: skip
+def test_what_is_tried_of_all_calls(*, by_kind: bool, found: list[tuple[str, int]]):
+    points = [*[Point("write", "a")] * 3, Point("unlink", "a")]
+    assert [(str(one.mode), one.at) for one in chosen(points, 0, by_kind=by_kind)] == found
 
 
 def writes(folder: Path) -> int:

@@ -258,10 +258,17 @@ def _age(root: Path) -> None:
                     os.utime(Path(folder, name), (before, before), follow_symlinks=False)
 
 
-def chosen(points: Sequence[Point], count: int) -> list[Fault]:
-    """So many faults, spread over the kinds of calls and over the modes; 0: every call, in every mode that it has."""
+def chosen(points: Sequence[Point], count: int, *, by_kind: bool = False) -> list[Fault]:
+    """So many faults, spread over the kinds of calls and over the modes; 0: every call, in every mode that it has.
+
+    `by_kind`: instead of every call the one in the middle of each kind.
+    """
     if not count:
-        return [Fault(mode, at) for at, point in enumerate(points, 1) for mode in Mode if _can(mode, point)]
+        every = {point: list[int]() for point in points}
+        for at, point in enumerate(points, 1):
+            every[point].append(at)
+        tried = sorted(at for ats in every.values() for at in ([ats[len(ats) // 2]] if by_kind else ats))
+        return [Fault(mode, at) for at in tried for mode in Mode if _can(mode, points[at - 1])]
     first = {point: at for at, point in reversed(list(enumerate(points, 1)))}
     kinds = sorted(first.values())
     faults = []

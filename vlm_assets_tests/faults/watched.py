@@ -22,7 +22,7 @@ from typing import Protocol
 from vlm_assets_tests.faults.syscalls import NEEDS_SPACE, Call, answer, ask_before_each, next_call
 
 _HANG_S = 240.0
-_VARIES = re.compile(r"[0-9a-f]{8,}|\d+")
+_VARIES = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|\d+")
 
 
 class Mode(StrEnum):
