@@ -47,6 +47,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.night.jobs import AUDIT_JOB, CORPUS_JOB, SLICES_JOB, slices_config
 from vlm_assets.orchestration.night.ranges import slice_runs
+from vlm_assets.orchestration.run.half_made import complete_event_log
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.orchestration.run.locks import WAIT_S
 from vlm_assets.orchestration.run.pending import (
@@ -303,6 +304,7 @@ def run_build(
         with hold_lock(home / ".opening.lock", f"opening {home}", wait_s=_OPENING_S):
             # Two processes that make the tables of a new home would trip over each other.
             instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+            complete_event_log(instance)
         queued = daemon_serves(instance, home, installation)
         configure_logging(installation.settings, installation.root.logs)
         show_waits(console)

@@ -33,6 +33,7 @@ from vlm_assets.orchestration.names import (
     slice_tags,
     slices_partitions,
 )
+from vlm_assets.orchestration.run.half_made import complete_event_log
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
@@ -89,6 +90,7 @@ def reconcile_here(installation: Installation, console: Console) -> Reconciled:
     """`reconcile` on the instance of this DAGSTER_HOME, which is made where it is missing."""
     dagster_home(installation, console)
     with dg.DagsterInstance.get() as instance, shown_steps("reconcile") as progress:
+        complete_event_log(instance)
         return reconcile(installation, instance, progress)
 
 
