@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from vlm_assets.store.arrow_files import ArrowFile, dataset_state, write_bytes
 from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
-from vlm_assets.store.sample_arrays import index_batch, sample_batch, sample_columns
+from vlm_assets.store.sample_arrays import index_batch, sample_batch, sample_columns, streamed_images
 from vlm_assets.store.sound_files import IndexFile, damage_named, ledger_rows, stream_batches
 from vlm_assets.words.errors import RejectReason, StoreError
 from vlm_assets.words.manifest import FileEntry
@@ -145,9 +145,10 @@ class SliceWriter:
             self._names.append(f"data-{len(self._names):05d}.arrow")
             self._data = ArrowFile(self._staging / self._names[-1], SAMPLE_SCHEMA)
             self._file_bytes = 0
-        columns = sample_columns(rows)
+        images = streamed_images(rows)
+        columns = sample_columns(rows, images.stand_in)
         if rows:
-            self._data.write(sample_batch(columns))
+            self._data.write(sample_batch(columns), images)
         self._file_bytes += size_bytes
         self._add_to_index(rows, columns)
         self._count(rows)
