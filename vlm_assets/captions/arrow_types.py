@@ -1,5 +1,7 @@
 """What an Arrow type holds, however it holds it: large, viewed, as a dictionary, behind an extension."""
 
+from typing import Any
+
 import pyarrow as pa
 
 
@@ -47,3 +49,21 @@ def check_names(schema: pa.Schema) -> None:
             field.name  # noqa: B018 - is what raises
         kinds = [storage_of(field.type) for field in level]
         level = [kind.field(number) for kind in kinds for number in range(kind.num_fields)]
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """A column's values; of those that Python has no type for (a date beyond its years) what Arrow prints."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeError:  # damage
+        raise
+    except (OverflowError, ValueError):
+        return [_python_value(column.slice(place, 1)) for place in range(len(column))]
+    return values
+
+
+def _python_value(column: pa.Array) -> Any:
+    try:
+        return column[0].as_py()
+    except (OverflowError, ValueError):
+        return column.to_string(skip_new_lines=True).removeprefix("[").removesuffix("]").strip()

@@ -192,8 +192,10 @@ def _parquet_batches(file: Any, stream: IO[bytes], where: str) -> Iterator[Any]:
 
 
 def _values_of(batch: Any) -> list[list[Any]]:
+    from vlm_assets.captions.arrow_types import python_values  # noqa: PLC0415 - for Parquet alone
+
     batch.validate(full=True)  # before anything follows its offsets
-    return [column.to_pylist() for column in batch.columns]
+    return [python_values(column) for column in batch.columns]
 
 
 def _opened(table: Table) -> IO[bytes]:

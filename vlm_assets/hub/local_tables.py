@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vlm_assets.captions.arrow_types import is_text
+from vlm_assets.captions.arrow_types import is_text, python_values
 from vlm_assets.captions.tables import TableReading
 from vlm_assets.hub.client import HubRepo
 from vlm_assets.hub.columns import LabelRule
@@ -76,7 +76,7 @@ class LocalTable:
             names = self._class_names(batch.schema)
             columns = []
             for field in batch.schema:
-                values = batch.column(field.name).to_pylist()
+                values = python_values(batch.column(field.name))
                 if field.name in names or not _is_plain(field.type):
                     values = [labelled(_plain(value), names.get(field.name)) for value in values]
                 columns.append(values)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, storage_of
+from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, python_values, storage_of
 from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
 from vlm_assets.captions.conversations import Conversation, normalise
 from vlm_assets.captions.json_values import json_value
@@ -53,7 +53,7 @@ class Rows:
     def of(cls, batch: pa.RecordBatch) -> "Rows":
         """Those of a batch."""
         names = batch.schema.names
-        return cls({name: batch.column(name).to_pylist() for name in names}, batch.num_rows)
+        return cls({name: python_values(batch.column(name)) for name in names}, batch.num_rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,15 @@ def test_row_groups_without_rows_are_no_damage(groups):
     assert rows(buffer.getvalue(), "m.parquet") == ROWS[: sum(groups)]
 
 
+def test_times_beyond_pythons_years_are_kept_as_arrow_prints_them():
+    times = pa.array([2**62, 0], pa.int64()).cast(pa.timestamp("us"))
+    found = rows(parquet({"file_name": ["a.jpg", "b.jpg"], "t": times}), "m.parquet")
+    assert [str(row["t"]) for row in found] == [
+        "<value out of range: 4611686018427387904>",
+        "1970-01-01 00:00:00",
+    ]
+
+
 VALUES = ["şık", "ağaç", None]
 
 

@@ -51,6 +51,26 @@ def test_texts_of_every_kind_are_the_text(text, wanted):
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (pa.timestamp("us"), 2**62, "<value out of range: 4611686018427387904>"),
+        (pa.timestamp("s", tz="UTC"), -(2**62), "<value out of range: -4611686018427387904>"),
+        (pa.duration("s"), 2**62, "4611686018427387904"),
+        (pa.timestamp("us"), 0, "1970-01-01T00:00:00"),
+    ],
+    ids=str,
+)
+def test_times_beyond_pythons_years_are_kept_as_arrow_prints_them(kind, value, told):
+    times = pa.array([value, None], pa.int64()).cast(kind)
+    batch = pa.record_batch({"image": PLAIN_IMAGE, "text": PLAIN_TEXT, "t": times, "l": [[1], None]})
+    columns = plan_columns(batch.schema, "t.parquet", Wanted())
+    found = records_of(batch, columns, "t", "t", first_row=0, first_record=0)
+    assert [one.extra for one in found if isinstance(one, Record)] == [
+        {"t": told, "l": [1]}, {"t": None, "l": None},
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["Caption", "TEXT", "Text"])
 def test_a_usual_name_may_be_in_other_letters(name):
     batch = pa.record_batch({"image": PLAIN_IMAGE, name: PLAIN_TEXT})
