@@ -53,7 +53,7 @@ def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(built):
     assert told["first images"].count("data:image/jpeg;base64,") == 8
     assert rows_of(told["rows by subcategory"]) == [["photos/street", "10", "100.0 %"]]
     plan = line.facts(ALLOCATION_KEY, "10")
-    assert rows_of(plan["grants"])[-1] == ["photos/street/street", "10", "asked 10; supply 12; share 1"]
+    assert rows_of(plan["grants"])[-1] == ["photos/street/street", "granted 10; asked 10; supply 12; share 1"]
     assert plan["what came out"] == "**10 of 10 rows** are granted. Every quota is met."
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
     assert checks == dict.fromkeys([*map(str, finding_names()), "due"], True)

@@ -4,6 +4,7 @@ A page cuts what is wider, digits as well, and a header never wraps. So columns 
 one column, and names that cannot wrap are shortened, whole under *Show schema*.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ _PIECE: Final = 24
 _IN_FULL: Final = 50
 """Shortened names that a table keeps whole."""
 FACTS: Final = "facts"
+_FACTS_LETTERS: Final = 9
+_ELLIPSIS: Final = re.compile(r"…(?=\w)")
+"""One that a line may end with."""
 
 
 def table(rows: Iterable[Row], *, room_px: int = ROOM_PX) -> dg.MetadataValue[Any]:
@@ -132,11 +136,17 @@ def _told(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[st
 def least_width_px(columns: Mapping[str, Sequence[str]]) -> float:
     """The pixels below which a table cannot shrink: its longest words and its headers, which do not wrap."""
     return sum(
-        _PADDING_PX + max(_HEAD_PX * len(name), *(_LETTER_PX * _longest(cell) for cell in cells), 0.0)
+        _PADDING_PX
+        + max(_HEAD_PX * len(name), *(_LETTER_PX * _longest(cell) for cell in cells), _least_px(name))
         for name, cells in columns.items()
     )
 
 
+def _least_px(name: str) -> float:
+    """What a column needs to be read: facts in one word a line are a tower."""
+    return _LETTER_PX * _FACTS_LETTERS if name == FACTS else 0.0
+
+
 def _longest(text: str) -> int:
     """Letters of the longest stretch that does not wrap."""
-    return max(map(len, text.replace("…", "… ").split()), default=0)
+    return max(map(len, _ELLIPSIS.sub("… ", text).split()), default=0)
