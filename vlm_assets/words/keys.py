@@ -15,6 +15,8 @@ GOLDEN_GAMMA: Final = 0x9E3779B97F4A7C15
 _MULTIPLIERS: Final = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _SHIFTS: Final = (30, 27, 31)
 _MASK: Final = 2**64 - 1
+_BLOCK: Final = 32_768
+"""Words that are mixed at once."""
 
 
 def mix64(word: int) -> int:
@@ -31,12 +33,23 @@ def splitmix64(word: int) -> int:
 
 def mix64_array(words: Words) -> Words:
     """`mix64` of every element."""
-    mixed = words ^ (words >> np.uint64(_SHIFTS[0]))
-    mixed *= np.uint64(_MULTIPLIERS[0])
-    mixed ^= mixed >> np.uint64(_SHIFTS[1])
-    mixed *= np.uint64(_MULTIPLIERS[1])
-    mixed ^= mixed >> np.uint64(_SHIFTS[2])
+    mixed = np.empty(words.shape, np.uint64)
+    given, made = words.reshape(-1), mixed.reshape(-1)
+    shifted = np.empty(min(_BLOCK, len(given)), np.uint64)
+    for begin in range(0, len(given), _BLOCK):
+        _mix_block(given[begin : begin + _BLOCK], made[begin : begin + _BLOCK], shifted)
     return mixed
+
+
+def _mix_block(words: Words, mixed: Words, shifted: Words) -> None:
+    """So many that they stay in the core's cache, and that no step takes fresh memory of all of them."""
+    shifted = shifted[: len(words)]
+    np.right_shift(words, np.uint64(_SHIFTS[0]), out=shifted)
+    np.bitwise_xor(words, shifted, out=mixed)
+    for multiplier, shift in zip(_MULTIPLIERS, _SHIFTS[1:], strict=True):
+        mixed *= np.uint64(multiplier)
+        np.right_shift(mixed, np.uint64(shift), out=shifted)
+        mixed ^= shifted
 
 
 def splitmix64_array(words: Words) -> Words:

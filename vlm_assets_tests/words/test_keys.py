@@ -41,3 +41,14 @@ def test_ranks_never_change(key, seed, rank):
 def test_numbers_and_arrays_agree():
     words = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
     assert mix64_array(words).tolist() == [mix64(word) for word in words.tolist()]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 32_767, 32_768, 32_769, 70_000])
+def test_many_words_are_mixed_like_one(rows):
+    words = np.random.default_rng(rows).integers(0, 2**63, (rows, 2), np.uint64)
+    before = words.copy()
+    column = mix64_array(words[:, 1])  # which does not lie together
+    assert (words == before).all()
+    assert (mix64_array(words)[:, 1] == column).all()
+    places = [place for place in (0, 1, 32_766, 32_767, 32_768, rows - 1) if 0 <= place < rows]
+    assert column[places].tolist() == [mix64(word) for word in words[places, 1].tolist()]
