@@ -18,9 +18,9 @@ from vlm_assets.store.arrays import array_of, canonical, strings_of
 from vlm_assets.store.arrow_files import StreamedBuffer
 from vlm_assets.words.schema import ASSIGNED_COLUMNS, INDEX_SCHEMA, SAMPLE_SCHEMA
 
-_WINDOWS_AHEAD: Final = 3
+WINDOWS_AHEAD: Final = 3
 """Of which the images are on their way: the disk is asked for some thousand places at a time."""
-_THREADS_AWAY: Final = 2
+THREADS_AWAY: Final = 2
 """Windows that are asked for at once where rows lie elsewhere: one waits for heads while another gets its bytes."""
 
 
@@ -50,7 +50,7 @@ class Gatherer:
             CorpusError: see `RowPlaces`.
         """
         self._rows = RowPlaces(used, objects)
-        self._threads = _THREADS_AWAY if self._rows.some_away else 1
+        self._threads = THREADS_AWAY if self._rows.some_away else 1
         self._images = ImageReader(self._rows.files)
         self._assigned = {
             name: strings_of([getattr(cell, name) for cell in cells]) for name in ASSIGNED_COLUMNS
@@ -64,7 +64,7 @@ class Gatherer:
             CorpusError: a row without image, index and data that disagree, or a column over 2 GiB.
             RemoteError: see `RowPlaces.read`.
         """
-        for window, rows in ahead(self._read, windows, threads=self._threads, most=_WINDOWS_AHEAD):
+        for window, rows in ahead(self._read, windows, threads=self._threads, most=WINDOWS_AHEAD):
             yield self._window(window, rows)
 
     def _read(self, window: WindowRows) -> tuple[WindowRows, RowColumns]:

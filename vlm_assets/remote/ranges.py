@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vlm_assets.allocation.manifest import AllocatedSlice, AllocationManifest
 from vlm_assets.installation.opening import Installation
@@ -34,6 +34,12 @@ from vlm_assets.words.manifest import FileEntry, SliceManifest
 if TYPE_CHECKING:
     from vlm_assets.settings import Settings
 
+_SMALL_FOR_ONE: Final = 4
+"""A request of 400 KB waits for its answer as long as one of 8 MB, and is over in a twentieth of its time.
+
+At 50 ms to an answer as many as of whole files gave 42 MB/s, four times as many 105 MB/s.
+"""
+
 logger = logging.getLogger("vlm_assets.remote")
 
 
@@ -48,8 +54,8 @@ class BucketRanges:
 
     @property
     def concurrency(self) -> int:
-        """Requests that may be under way at once."""
-        return self._bucket.concurrency
+        """Requests that may be under way at once: more than of whole files."""
+        return _SMALL_FOR_ONE * self._bucket.concurrency
 
     def fill(self, entry: FileEntry, begin: int, targets: Sequence[memoryview]) -> None:
         """Fills memory, one piece after the other, with an object's bytes from a place on.

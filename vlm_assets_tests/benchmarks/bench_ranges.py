@@ -3,9 +3,10 @@
     python -m vlm_assets_tests.benchmarks.bench_ranges [--rows N] [--image-bytes N] [--share F] [--repeats N]
         [--latency-ms N] [--endpoint URL] [--dir DIR]
 
-Ours reads the selected rows window by window, as writers of shards do, each image held to its sha256 and each row to
-its digest, two windows at once. The peer downloads objects that have as many bytes in all, whole, as the AWS CLI sets
-it: ten threads, parts of 8 MB. Neither writes its bytes to a disk. Each way runs in a process of its own, in turns.
+Ours reads the selected rows window by window, as writers of shards do, as many windows at once, each image held to
+its sha256 and each row to its digest. The peer downloads objects that have as many bytes in all, whole, as the AWS
+CLI sets it: ten threads, parts of 8 MB. Neither writes its bytes to a disk. Each way runs in a process of its own, in
+turns.
 Without `--endpoint` the server is a small one of this file that answers ranges with `sendfile`, in a process of its
 own: a real one is on another machine, and its work no part of a client's. Prints medians and ratios.
 """
@@ -96,6 +97,7 @@ def selected(base: Path, share: float) -> tuple[Any, Any, Any]:
 
 def ours(base: Path, endpoint: str, share: float, image_bytes: int) -> dict[str, Any]:
     """Reads the selected rows by range, window by window."""
+    from vlm_assets.corpus.gather import THREADS_AWAY, WINDOWS_AHEAD
     from vlm_assets.corpus.ranged_rows import RangedRows
     from vlm_assets.remote.bucket import Bucket, s3_client
     from vlm_assets.remote.names import RemoteAddress
@@ -109,7 +111,9 @@ def ours(base: Path, endpoint: str, share: float, image_bytes: int) -> dict[str,
     step = max(WINDOW_BYTES // image_bytes, 1)
     windows = [slice(start, start + step) for start in range(0, len(rows), step)]
     size = 0
-    for found in ahead(lambda one: reader.read(numbers[one], rows[one]), windows, threads=2, most=3):
+    for found in ahead(
+        lambda one: reader.read(numbers[one], rows[one]), windows, THREADS_AWAY, WINDOWS_AHEAD
+    ):
         size += found.images.total
     return {"bytes": size, "requests": objects.requests, "received": objects.received_bytes}
 
