@@ -25,8 +25,9 @@ from vlm_assets.workers.program import CALLS, ONE_THREAD, Program
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DIRECT_BYTES: Final = 64 * 2**20
-"""Of a shard, from which on its file goes past the page cache, where nobody reads it at once."""
+_DIRECT_BYTES: Final = 512 * 2**20
+"""Of a shard, from which on its file goes past the page cache, where nobody reads it at once. Smaller ones are over
+before the memory that this takes has paid."""
 _ROWS_OF_A_PROCESS: Final = 50_000
 """A row of a tar takes Python some 30 µs; a process starts in half a second."""
 
