@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from vlm_assets.words.disk import naming
-from vlm_assets.words.errors import LockHeldError
+from vlm_assets.words.errors import LockHeldError, write_error
 
 _FLOCK: Final = struct.Struct("@hhqqi4x")
 _POLL_S: Final = 0.2
@@ -121,6 +121,7 @@ def hold_lock(
 
     Raises:
         LockHeldError: still held after `wait_s`; names pid, host and start of each holder.
+        DiskFullError, StoreError: the disk does not let its file be made or opened.
     """
     paths = [path] if isinstance(path, Path) else path
     began, said = time.monotonic(), False
@@ -141,7 +142,12 @@ def _take_first(stack: ExitStack, paths: Sequence[Path], purpose: str) -> list[s
     """Takes the first lock that is free for as long as the stack lasts; who holds them where there is none."""
     holders = []
     for path in paths:
-        descriptor = open_file(path)
+        try:
+            descriptor = open_file(path)
+        except PermissionError:  # who may not is told of the user
+            raise
+        except OSError as error:
+            raise write_error(path, error) from error
         if lock(descriptor):
             stack.callback(os.close, descriptor)
             since = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 from multiprocessing.connection import Connection
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlm_assets.locks import Slots, hold_lock, is_free, lock, locked, open_file, unlock
-from vlm_assets.words.errors import LockHeldError
+from vlm_assets.words.errors import DiskFullError, LockHeldError, StoreError
 
 
 @pytest.fixture
@@ -108,3 +109,19 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path):
     process.join()
     with hold_lock(tmp_path / "x.lock", "me"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.EIO, StoreError), (errno.ENOSPC, DiskFullError), (errno.EACCES, PermissionError)],
+)
+def test_a_lock_whose_file_cannot_be_opened_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+):
+    def refused(path: Path, *_: object) -> int:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("vlm_assets.locks.os.open", refused)
+    with pytest.raises(kind, match=r"x\.lock") as told, hold_lock(tmp_path / "x.lock", "me"):
+        pass
+    assert type(told.value) is kind

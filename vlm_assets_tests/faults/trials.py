@@ -126,6 +126,10 @@ class Trials:
             left = {one for one in contents(place.root) if is_litter(one)} - self._litter[step.name]
             if fault.mode is Mode.KILL:  # that one is for `prune`: it may be another process's
                 left = {one for one in left if not one.endswith((".tmp", ".link", ".migrate/"))}
+            if (
+                fault.mode is Mode.KILL and step.by_kind
+            ):  # nothing is due of the slice that was committed then
+                left = {one for one in left if not _is_resumed(one)}
             trial.problems += [f"left by the rerun: {one}" for one in sorted(left)]
         if self._outcome(step) not in (self._untidied[step.name], self._wanted[step.name]):
             trial.problems += self._tidy()
@@ -217,7 +221,10 @@ def _judge(fault: Fault, ended: Ended) -> list[str]:
     if ended.code > 0 and "/data/" not in ended.said:
         problems.append(f"names no path: {ended.said[-500:]}")
     wanted = "DiskFullError" if fault.mode is Mode.FULL else "StoreError"
-    named = wanted in ended.said or "FAILED " in ended.said  # restore tells a line a slice, without types
+    # `restore` tells a line a slice, `build` what each run said, without types.
+    named = wanted in ended.said or "FAILED " in ended.said or " failed (run " in ended.said
+    if "OSError" in ended.said:
+        problems.append(f"raw: {ended.said[-1_500:]}")
     if ended.code > 0 and not named:
         problems.append(f"not a {wanted}: {ended.said[-500:]}")
     return problems
