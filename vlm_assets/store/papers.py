@@ -72,6 +72,20 @@ def read_papers(version: Path) -> Papers | None:
         raise StoreError(f"{path}: {told}; `vlm-assets report` writes it anew") from error
 
 
+def papers_complete(version: Path) -> bool:
+    """Whether all papers of a corpus version are there, and of one making."""
+    try:
+        papers = read_papers(version)
+    except StoreError:
+        return False
+    return papers is not None and papers.complete and all((version / one).is_file() for one in PAPER_FILES)
+
+
+def any_papers(version: Path) -> bool:
+    """Whether some paper of a corpus version is there, be it of a making that was cut."""
+    return any((version / name).is_file() for name in DERIVED_FILES)
+
+
 def write_papers_file(version: Path, papers: Papers) -> None:
     """Puts `papers.json` in place in one step."""
     replace_file(version / SHOWN_FILE, papers.to_bytes())

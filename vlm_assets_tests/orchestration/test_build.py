@@ -17,6 +17,7 @@ from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.sources.client_folder import ClientFolder
+from vlm_assets.store.papers import papers_complete, remove_papers
 from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.errors import ConfigError
 from vlm_assets_tests.workplace import STREET, fill, install, picture
@@ -59,8 +60,15 @@ def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
     assert re.findall(r"[0-9a-f]{64}", again) == hashes
     assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
     shutil.rmtree(installation.root.path / ".dagster")
+    some, none = (installation.root.corpus("small", target).resolve() for target in ("5", "10"))
+    (some / "report.html").unlink()
+    remove_papers(none)
     code, found = build(installation)
     assert code == 0, found
+    assert "5 is up to date, but lacks papers" in found
+    assert "10 is up to date, but has no papers" in found
+    assert papers_complete(some)
+    assert papers_complete(none)
     assert "knew nothing of what lies on disk: 3 partition keys" in found
     assert "5 is up to date, but was not audited since" in found
     assert re.findall(r"[0-9a-f]{64}", found) == hashes

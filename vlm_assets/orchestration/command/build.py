@@ -14,13 +14,14 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 
+from vlm_assets.audit.findings import FindingName
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.operate.logs import configure_logging, show_waits
 from vlm_assets.orchestration.assets.annotation import annotations_of
 from vlm_assets.orchestration.assets.targets import refreshed_targets
-from vlm_assets.orchestration.checks.audited import last_audit
+from vlm_assets.orchestration.checks.audited import LastAudit, last_audit
 from vlm_assets.orchestration.command.build_report import INTERRUPTED, build_summary, show_build
 from vlm_assets.orchestration.command.console import progress_on
 from vlm_assets.orchestration.command.daemon import daemon_serves, is_local
@@ -39,6 +40,7 @@ from vlm_assets.orchestration.names import (
     LOCKED_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
+    REPORT_KEY,
     SOURCE_TAG,
     annotation_key,
     dataset_key,
@@ -58,6 +60,7 @@ from vlm_assets.orchestration.run.pending import (
     target_states,
 )
 from vlm_assets.orchestration.run.runs import Runner, RunOutcome, RunWish
+from vlm_assets.store.papers import any_papers, papers_complete
 from vlm_assets.words.clock import days_since
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
@@ -214,11 +217,14 @@ class _Build:
         return all(sound)
 
     def is_done(self, state: TargetState) -> bool:
-        """Whether a target was built from the present inputs and audited since."""
-        return state.up_to_date and last_audit(self.instance, state.target).complete
+        """Whether a target was built from the present inputs, audited since, and has its papers if it is sound."""
+        if not state.up_to_date:
+            return False
+        audit = last_audit(self.instance, state.target)
+        return audit.complete and not self.lacks_papers(state, audit)
 
     def build_target(self, target: str) -> None:
-        """Allocation, corpus and checks of a target, or the checks alone; nothing where another build did it.
+        """Allocation, corpus, checks and papers of a target, or what it lacks; nothing where another build did it.
 
         From plan to checks no other build is at the target: the steps alone would let one seal, and remove, the
         shards that the other is about to write.
@@ -232,12 +238,31 @@ class _Build:
             if self.is_done(state):
                 self.say(f"{target} is up to date: another build made it")
             elif state.up_to_date:
-                self.say(f"{target} is up to date, but was not audited since: checks")
-                wish = RunWish(f"audit of {target}", job=AUDIT_JOB, partition=target, tags=self.tags({}))
-                self.run([wish])
+                self.complete_target(state)
             else:
                 self.say(f"Building {target}: allocation, corpus, checks")
                 self.run([RunWish(target, job=CORPUS_JOB, partition=target, tags=self.tags({}))])
+
+    def complete_target(self, state: TargetState) -> None:
+        """Checks and papers of a sealed corpus, as far as they are missing: a disk was full, or a process killed."""
+        target, tags = state.target, self.tags({})
+        audit, version = last_audit(self.instance, target), state.path.resolve()
+        report = RunWish(f"papers of {target}", assets=(REPORT_KEY,), partition=target, tags=tags)
+        if not papers_complete(version) and any_papers(version):  # the checks would find the others missing
+            self.say(f"{target} is up to date, but lacks papers: report")
+            self.run([report])
+        if not audit.complete or FindingName.PAPERS in (*audit.failed, *audit.warnings):
+            self.say(f"{target} is up to date, but was not audited since: checks")
+            self.run([RunWish(f"audit of {target}", job=AUDIT_JOB, partition=target, tags=tags)])
+            audit = last_audit(self.instance, target)
+        if audit.complete and self.lacks_papers(state, audit):
+            self.say(f"{target} is up to date, but has no papers: report")
+            self.run([report])
+
+    def lacks_papers(self, state: TargetState, audit: LastAudit) -> bool:
+        """Whether papers are to be written: a corpus with findings gets none, but for one about the papers."""
+        unsound = set(audit.failed) - {str(FindingName.PAPERS)}
+        return not unsound and not papers_complete(state.path.resolve())
 
     def build_locked(self, lock: "CorpusLock", targets: tuple[str, ...]) -> bool:
         """The corpora of the lock from its slices; none where these are not all there. Whether all are the same."""
