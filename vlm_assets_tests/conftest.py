@@ -1,6 +1,7 @@
 """For all tests. Properties are judged by what holds, never by how long a busy machine took to find out."""
 
 import gc
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,12 @@ settings.load_profile("no_clock")
 def training_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with torch, TRL and Energon."""
     return interpreter(made_once(tmp_path_factory, "training", make_environment))
+
+
+def pytest_configure() -> None:
+    """Signals as of a terminal: a shell's `&` leaves SIGINT ignored, by which Dagster goes for SIGTERM too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
