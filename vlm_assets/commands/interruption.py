@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final, NoReturn
 
 INTERRUPTED: Final = 130
@@ -55,7 +56,8 @@ def what_stays(words: Sequence[str]) -> str:
 def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterator[None]:
     """Runs a command; after Ctrl-C it is over with exit 130 and one line, by itself or, after `grace_s`, by force.
 
-    A second Ctrl-C is force at once. In another thread than the main one it does nothing.
+    A second Ctrl-C is force at once. In another thread than the main one it does nothing. SIGTERM does the same where
+    a script started the command in the background, deaf to Ctrl-C.
 
     Raises:
         SystemExit: 130, where the command ended by itself after Ctrl-C.
@@ -63,7 +65,7 @@ def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterat
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch = _Watch(what_stays(words), grace_s)
+    watch = _Watch(what_stays(words), grace_s, _stop_signal())
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -79,12 +81,29 @@ def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterat
         raise
 
 
-class _Watch:
-    """Is told of every SIGINT by Python's wake-up descriptor, whoever handles the signal itself."""
+def _stop_signal() -> signal.Signals:
+    """What ends a command. A shell without job control has what it starts by `&` ignore SIGINT.
 
-    def __init__(self, told: str, grace_s: float) -> None:
+    Dagster gives SIGTERM whatever SIGINT has: of a build in the background, `kill` would be ignored too.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        return signal.SIGINT
+    signal.signal(signal.SIGINT, _stopped_by_sigterm)
+    return signal.SIGTERM
+
+
+def _stopped_by_sigterm(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGTERM:
+        raise KeyboardInterrupt
+
+
+class _Watch:
+    """Is told of every stop by Python's wake-up descriptor, whoever handles the signal itself."""
+
+    def __init__(self, told: str, grace_s: float, stop: signal.Signals) -> None:
         self._told = told
         self._grace_s = grace_s
+        self._stop = stop
         self._lock = threading.Lock()
         self._silent = False
         self._came = 0
@@ -106,7 +125,7 @@ class _Watch:
         """Whether Ctrl-C came: the descriptor was written to before Python knew of it."""
         with self._lock:
             if not self._came and select.select([self._reader], [], [], 0)[0]:
-                self._came = os.read(self._reader, 64).count(signal.SIGINT)
+                self._came = os.read(self._reader, 64).count(self._stop)
             return self._came > 0
 
     def _wait(self) -> None:

@@ -73,6 +73,29 @@ def test_a_command_ends_with_130_and_one_line(name):
     assert (process.returncode, told.strip()) == (130, what_stays(["verify"]))
 
 
+IN_THE_BACKGROUND = """
+import os, signal, time
+from dagster._utils.interrupts import setup_interrupt_handlers
+from vlm_assets.commands.interruption import ended_by_ctrl_c
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with ended_by_ctrl_c(["verify"]):
+    setup_interrupt_handlers()
+    os.kill(os.getpid(), signal.SIGINT)
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_in_the_background_of_a_script_sigterm_ends_it():
+    """There SIGINT is ignored, and Dagster makes one of the two."""
+    process = began(IN_THE_BACKGROUND)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    _, told = process.communicate(timeout=HANG_S)
+    assert (process.returncode, told.strip()) == (130, what_stays(["verify"]))
+
+
 def test_a_second_one_does_not_wait():
     process = began(DEAF.format(doing="time.sleep(60)", then="print('caught', flush=True)"), "x", "600")
     assert process.stdout is not None
