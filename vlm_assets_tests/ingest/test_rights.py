@@ -58,6 +58,7 @@ def test_the_card_and_its_page_list_them(broken):
     assert f"| accepted | https://example.org/rules | {ACCEPTED} |" in text
     [name] = papers.figures["takedowns"]["names"]
     assert name in text
-    terms = rows_of(terms_table(papers.figures).value)
-    assert ["street", "https://example.org/terms", "NOT ACCEPTED"] in terms
+    terms = terms_table(papers.figures).value
+    assert ["street", "https://exa…e.org/terms", "NOT ACCEPTED"] in rows_of(terms)
+    assert "https://exa…e.org/terms is https://example.org/terms" in str(terms.schema)
     assert "CC-BY-4.0" in {row[0] for row in rows_of(rights_table(papers.figures).value)}
