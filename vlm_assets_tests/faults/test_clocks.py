@@ -52,6 +52,7 @@ def tried(base: Path, *trials: str) -> list[str]:
     return [f"{one['trial']}, {one['jump']}: {problem}" for one in told for problem in one["problems"]]
 
 
+@pytest.mark.slow  # short: words/test_clock.py, transfer/test_slots.py, remote/test_machines.py
 def test_nothing_is_lost_and_nothing_waits_for_ever(tmp_path: Path):
     assert tried(tmp_path, "fetching", "retrying", "holding", "listing") == []
 
