@@ -27,6 +27,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_runtest_teardown() -> None:
+    """No command that ran in this process still waits for a Ctrl-C: it would end this process by that of a test."""
+    signal.set_wakeup_fd(-1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of few tests first: they hold the long ones, and no worker should end alone with one."""
     tests = Counter(item.path for item in items)
