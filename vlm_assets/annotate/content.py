@@ -27,6 +27,8 @@ _HASHES: Final[Mapping[Reads, tuple[str, ...]]] = {
     Reads.IMAGES: ("images_sha256",), Reads.TEXT: ("text_sha256", "messages_sha256"),
 }  # fmt: skip
 """Columns of the index that tell one record's content from another's."""
+_HASH_BYTES: Final = 32
+"""Of a sha256. Rows are told by it: of a slice without any, nothing else says how wide they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,10 @@ def keys_of(version: Path, reads: Reads) -> pa.Array:
     if any(column.null_count for column in table.columns):
         raise StoreError(f"{path} is damaged: a hash is null; run `vlm-assets verify`")
     parts = [b"".join(column.to_pylist()) for column in table.columns]
-    whole = np.concatenate(
-        [np.frombuffer(part, np.uint8).reshape(table.num_rows, -1) for part in parts], axis=1
-    )
+    whole = np.concatenate([np.frombuffer(part, np.uint8).reshape(-1, _HASH_BYTES) for part in parts], axis=1)
     if reads is Reads.TEXT:
         digests = b"".join(sha256(one).digest() for one in whole)
-        whole = np.frombuffer(digests, np.uint8).reshape(table.num_rows, -1)
+        whole = np.frombuffer(digests, np.uint8).reshape(-1, _HASH_BYTES)
     begins = pa.py_buffer(np.ascontiguousarray(whole[:, :KEY_BYTES]))
     return pa.FixedSizeBinaryArray.from_buffers(KEY_TYPE, table.num_rows, [None, begins])
 

@@ -114,6 +114,19 @@ def found_order(found: dict[str, list[Any]]) -> list[int]:
     return [int(one.rpartition("/")[2].partition(".")[0]) for one in found["id"]]
 
 
+def test_a_slice_without_rows_has_files_without_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All that it had is rejected: annotated as any other, once."""
+    annotate_in_process(monkeypatch)
+    fill(tmp_path / "in" / "a", 1)
+    fill(tmp_path / "in" / "b", 1).joinpath("0000.jpeg").write_bytes(b"no picture")
+    street = {**STREET, "path": tmp_path / "in", "reject_tolerance": 1}
+    installation = install(tmp_path, street, corpus={"annotations": WANTED}, workers=1)
+    ingest(installation)
+    assert annotate(installation).files == {"blur": 2, "length": 2}
+    assert [len(column(installation, name, "b")["id"]) for name in ("blur", "length")] == [0, 0]
+    assert annotate(installation).files == {}
+
+
 def test_the_columns_that_filters_may_name(made: Installation):
     columns = value_columns(made.catalog)
     assert {name: (str(one.type), one.per_image) for name, one in columns.items()} == {
