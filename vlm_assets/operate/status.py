@@ -115,16 +115,14 @@ def _read_status(installation: Installation) -> Status:
     root = installation.root
     found = [FoundSource.of(root, spec) for spec in catalog.sources]
     return Status(
-        data_root=str(installation.root.path),
+        data_root=str(root.path),
         catalog_hash=catalog.hash,
-        free_bytes=shutil.disk_usage(installation.root.path).free,
+        free_bytes=shutil.disk_usage(root.path).free,
         away_bytes=None
         if installation.settings.rows_from == "disk"
         else sum(_bytes_away(folder) for folder in _versions_in_force(installation, found)),
         sources=[_source_status(installation, one) for one in found],
-        benchmarks=[
-            _source_status(installation, FoundSource.of(installation.root, one)) for one in catalog.benchmarks
-        ],
+        benchmarks=[_source_status(installation, FoundSource.of(root, one)) for one in catalog.benchmarks],
         annotations=annotation_statuses(installation),
         removed=[_removed(installation, name) for name in removed_sources(installation)],
         targets=[_target_status(installation, target) for target in catalog.corpus.targets],

@@ -1,6 +1,7 @@
 """Files of a known size whose bytes lie elsewhere: in parts, within another file, behind a server."""
 
 import io
+from abc import abstractmethod
 from typing import Any
 
 
@@ -11,9 +12,9 @@ class SeekableFile(io.RawIOBase):
         self._size = size_bytes
         self._at = 0
 
+    @abstractmethod
     def read_at(self, start: int, end: int) -> bytes:
         """The bytes `start`..`end`, which lie within the file; fewer where they end, but one at least."""
-        raise NotImplementedError
 
     def readable(self) -> bool:
         """Always."""
