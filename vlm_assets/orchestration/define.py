@@ -23,11 +23,13 @@ from vlm_assets.orchestration.night.trial_jobs import TRIAL_JOBS
 from vlm_assets.orchestration.preview import ignore_preview_notices
 from vlm_assets.orchestration.run.executor import line_executor
 from vlm_assets.orchestration.run.resources import SILENT, ProgressSink, line_resources
+from vlm_assets.orchestration.run.storage_faults import name_storage_faults
 
 
 def build_definitions(installation: Installation, progress: ProgressSink = SILENT) -> dg.Definitions:
     """All assets, checks, jobs, schedules and sensors of a catalogue."""
     ignore_preview_notices()
+    name_storage_faults()
     catalog, settings = installation.catalog, installation.settings
     jobs, annotating = line_jobs(catalog), annotation_jobs(catalog)
     return dg.Definitions(

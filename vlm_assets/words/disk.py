@@ -50,13 +50,28 @@ def naming_database(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        told = f"{os.fspath(path)}: {error}"
-        if "full" in str(error):
-            raise DiskFullError(told) from error
-        folder = Path(path).parent
-        if folder.is_absolute() and _may_mean_full(error) and _is_full(folder):
-            raise DiskFullError(f"{told}; there is no room left in {folder}") from error
-        raise StoreError(told) from error
+        raise database_error(path, error) from error
+
+
+def database_error(path: str | os.PathLike[str], error: sqlite3.DatabaseError) -> StoreError:
+    """What to raise where sqlite says this of a file: a `DiskFullError` only where the volume is full."""
+    told, folder = f"{os.fspath(path)}: {error}", Path(path).parent
+    room = "what is committed stays valid: make room, then run it again"
+    if "full" in str(error):
+        return DiskFullError(f"{told} ({os.strerror(errno.ENOSPC)}); {room}")
+    if folder.is_absolute() and _may_mean_full(error) and _is_full(folder):
+        return DiskFullError(
+            f"{told}; there is no room left in {folder} ({os.strerror(errno.ENOSPC)}); {room}"
+        )
+    if not is_of_the_disk(error):
+        return StoreError(told)
+    said = f" ({os.strerror(errno.EIO)})" if "I/O" in str(error) else ""
+    return StoreError(f"{told}{said}; what is committed stays valid: see to the disk, then run it again")
+
+
+def is_of_the_disk(error: sqlite3.DatabaseError) -> bool:
+    """Whether sqlite speaks of the disk or its rights, and not of a lock, a statement or what a table holds."""
+    return "readonly" in str(error) or "full" in str(error) or _may_mean_full(error)
 
 
 def _may_mean_full(error: sqlite3.DatabaseError) -> bool:

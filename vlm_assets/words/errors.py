@@ -110,6 +110,15 @@ _OF_THE_DISK: Final = frozenset(
 )  # fmt: skip
 
 
+_FIXES: Final = {
+    errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: "give this user the right",
+    errno.EPERM: "give this user the right", errno.EROFS: "mount it for writing",
+    errno.EMFILE: "raise the limit of open files", errno.ENFILE: "raise the limit of open files",
+    errno.ENAMETOOLONG: "give it a shorter path", errno.EEXIST: "look what is in its way",
+    errno.ENOTEMPTY: "look what is in its way",
+}  # fmt: skip
+
+
 def of_the_disk(error: BaseException) -> bool:
     """Whether the disk said it: over damaged data decoders raise an `OSError` too, or seek where no file is."""
     return isinstance(error, OSError) and error.errno in _OF_THE_DISK
@@ -123,7 +132,11 @@ def is_full(error: OSError) -> bool:
 def write_error(where: object, error: OSError) -> StoreError:
     """What to raise where a file cannot be written: a `DiskFullError` only where the volume is full."""
     kind = DiskFullError if is_full(error) else StoreError
-    return kind(f"{where}: cannot be written; what is committed stays valid ({error.strerror or error})")
+    fix = _FIXES.get(error.errno or 0, "see to the disk")
+    return kind(
+        f"{where}: cannot be written ({error.strerror or error}); what is committed stays valid: {fix}, then run "
+        "it again"
+    )
 
 
 class TakenDownError(StoreError):

@@ -20,6 +20,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.names import CORPUS_KEY, DATASET, REJECTED
+from vlm_assets.orchestration.run.storage_faults import name_storage_faults, saying_storage
 
 _MARK: Final = "data:image/jpeg;base64,"
 _PICTURE: Final = re.compile(r"!\[[a-z_]*\]\(data:image/jpeg;base64,[A-Za-z0-9+/=]*\)")
@@ -49,11 +50,12 @@ def forget_previews(installation: Installation, slices: Collection[tuple[str, st
     was cleaned, `source/slice`, sorted.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError, OSError: an instance cannot be reached or changed; what is done stays done.
+        StoreError, OSError: an instance cannot be reached or changed; what is done stays done.
     """
+    name_storage_faults()
     cleaned: set[str] = set()
     for home in _homes(installation):
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with saying_storage(), dg.DagsterInstance.from_config(str(home)) as instance:
             storage = _sql_storage(instance)
             if storage is not None:
                 cleaned |= _clean(storage, slices)

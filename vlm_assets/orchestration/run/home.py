@@ -8,6 +8,7 @@ import yaml
 from rich.console import Console
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.run.storage_faults import name_storage_faults
 from vlm_assets.words.errors import ConfigError, Problem
 
 _INSTANCE_FILE: Final = "dagster.yaml"
@@ -17,11 +18,13 @@ _TOP: Final = Path(__file__).resolve().parents[3]
 def dagster_home(installation: Installation, console: Console) -> Path:
     """The instance's folder, made where it is missing, with the project's dagster.yaml linked into it.
 
-    Test mode has its own under its data root, whatever DAGSTER_HOME says.
+    Test mode has its own under its data root, whatever DAGSTER_HOME says. Faults of its databases are named from now
+    on (`name_storage_faults`).
 
     Raises:
         ConfigError: its dagster.yaml is no YAML, or there can be no such folder.
     """
+    name_storage_faults()
     told = None if installation.settings.test_mode else os.environ.get("DAGSTER_HOME")
     home = Path(told) if told else installation.root.path / ".dagster"
     try:

@@ -1,15 +1,23 @@
 """Runs of the build command: what is asked for, and how it went. How a run is launched is not decided here."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import dagster as dg
 
 from vlm_assets.orchestration.names import PARTITION_TAG, REPOSITORY_LABEL, REPOSITORY_TAG
+from vlm_assets.orchestration.run.storage_faults import without_statement
+from vlm_assets.words.errors import of_the_disk, write_error
 
 _INTERRUPTS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 _WRAPPERS = ("Dagster", "RetryRequested")
+_MODULE: Final = re.compile(r"\A(?:\w+\.)+(?=[A-Z]\w*: )")
+_OS_ERROR: Final = re.compile(
+    r"\w*Error: \[Errno (?P<errno>\d+)\] (?P<words>[^:]*)(?:: '(?P<path>[^']*)'(?: -> '[^']*')?)?"
+)
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 
 
@@ -100,8 +108,25 @@ def _causes(error: Any) -> Iterator[Any]:
 
 
 def cause_told(error: Any) -> str:
-    """The outermost cause that is not Dagster's: these say only that a step failed, and what lies below no place."""
+    """The outermost cause that is not Dagster's: these say only that a step failed, and what lies below no place.
+
+    Without modules before a class, statements of SQL, and `Failure`; what the disk says is a sentence.
+    """
     causes = list(_causes(error))
     own = (one for one in causes if not str(one.cls_name).startswith(_WRAPPERS))
-    told = next(own, causes[-1])
-    return str(told.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
+    message = str(next(own, causes[-1]).message).strip()
+    told = _MODULE.sub("", without_statement(message)).removeprefix("Failure: ")
+    return _of_the_disk(told)
+
+
+def _of_the_disk(told: str) -> str:
+    """What an `OSError` of the disk says, in `write_error`'s words: the core names its own, Dagster does not."""
+    found = _OS_ERROR.fullmatch(told)
+    if found is None:
+        return told
+    error = OSError(int(found["errno"]), found["words"])
+    if not of_the_disk(error):
+        return told
+    home = os.environ.get("DAGSTER_HOME", "DAGSTER_HOME")
+    named = write_error(found["path"] or f"A file below {home} or the data root", error)
+    return f"{type(named).__name__}: {named}"
