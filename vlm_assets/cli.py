@@ -1,85 +1,40 @@
-"""Entry point of `vlm-assets`: registers the commands, turns errors into messages and exit codes."""
+"""Entry point of `vlm-assets`: listens for Ctrl-C before anything loads, then runs the command line.
 
-import os
-import sqlite3
+The command line's own imports take most of a second, and Ctrl-C may come in it. What comes while Python itself
+starts, before a line of this runs, cannot be caught.
+"""
+
 import sys
-from pathlib import Path
-from pwd import getpwuid
-from typing import TYPE_CHECKING
 
-from dotenv import load_dotenv
-
-import vlm_assets.commands.annotate
-import vlm_assets.commands.docs
-import vlm_assets.commands.exports
-import vlm_assets.commands.keep
-import vlm_assets.commands.line
-import vlm_assets.commands.lock
-import vlm_assets.commands.papers
-import vlm_assets.commands.setup
-import vlm_assets.commands.start
-import vlm_assets.commands.trust  # noqa: F401 - each import registers its commands
-from vlm_assets.commands.app import app, errors, print_problems
-from vlm_assets.commands.interruption import ended_by_ctrl_c
-from vlm_assets.settings import check_env_file
-from vlm_assets.words.disk import named_disk_errors, naming_database
-from vlm_assets.words.errors import ConfigError, StoreError, VlmAssetsError
-
+TYPE_CHECKING = False  # `typing` takes longer to load than all else that is needed before the watch
 if TYPE_CHECKING:
-    from sqlalchemy.exc import DBAPIError
+    from vlm_assets.commands.command_line import app
 
 __all__ = ["app", "main"]
 
 
-@named_disk_errors
-def _command() -> None:
-    """What is asked for; whatever the disk says on the way, in logs and catalogue too, becomes a message."""
-    try:
-        check_env_file(Path(".env"))
-        load_dotenv(Path(".env").absolute(), override=False)
-        app()
-    except PermissionError as error:
-        errors.print(_not_allowed(error), markup=False, soft_wrap=True)
-        sys.exit(1)
-    except _errors_of_storage() as error:
-        home = Path(os.environ.get("DAGSTER_HOME", ".dagster"))
-        if isinstance(error.orig, sqlite3.DatabaseError):
-            with naming_database(home / "*.db"):
-                raise error.orig from None
-        raise StoreError(f"{home}: Dagster's storage says: {error.orig}; is its server up?") from error
-
-
-def _errors_of_storage() -> "tuple[type[DBAPIError], ...]":
-    """What Dagster's storage raises, where a command has loaded it: sqlite's own error is in it."""
-    loaded = sys.modules.get("sqlalchemy.exc")
-    return () if loaded is None else (loaded.DBAPIError,)
-
-
 def main() -> None:
-    """Runs a command; Ctrl-C ends it with exit 130.
-
-    `.env` of the working directory counts below the environment, DAGSTER_HOME and tokens in it included.
-    """
-    with ended_by_ctrl_c(sys.argv[1:]):
-        _run()
-
-
-def _run() -> None:
+    """Runs a command; Ctrl-C ends it with exit 130, while it loads too."""
     try:
-        _command()
-    except ConfigError as error:
-        print_problems(error.problems)
-        sys.exit(2)
-    except VlmAssetsError as error:
-        errors.print(f"{type(error).__name__}: {error}", markup=False, soft_wrap=True)
-        sys.exit(1)
+        from vlm_assets.commands.interruption import ended_at_once, ended_by_ctrl_c
+
+        words = sys.argv[1:]
+        with ended_by_ctrl_c(words):
+            with ended_at_once(words):
+                from vlm_assets.commands.command_line import run
+            run()
+    except KeyboardInterrupt:  # it came before the watch stood
+        sys.stderr.write("\nInterrupted. Nothing was changed; run it again.\n")
+        sys.exit(130)
 
 
-def _not_allowed(error: PermissionError) -> str:
-    """The path, who may not, and what to do."""
-    where = error.filename if error.filename is not None else "A file"
-    user = getpwuid(os.geteuid()).pw_name
-    return f"{where}: the user {user} may not do that ({error.strerror}); give the right, or run as its owner"
+def __getattr__(name: str) -> object:
+    """`app`, the commands without the watch, for who wants to call them."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vlm_assets.commands.command_line import app
+
+    return app
 
 
 if __name__ == "__main__":  # `python -m vlm_assets.cli` did nothing, and that well

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 PARTS = frozenset({"pyarrow.compute"})
 """Parts of a library that take as long to load as a library."""
+COMMAND_LINE = "vlm_assets.commands.command_line"
 KINDS = tuple(f"vlm_assets.sources.{kind}" for kind in kinds())
 
 
@@ -78,7 +80,7 @@ def starts() -> tuple[frozenset[str], ...]:
         "vlm_assets.archives.seven_zip_child",
         *sorted(handlers & MODULES.keys()),
     ]
-    alone = ["vlm_assets.cli", "vlm_assets.audit.findings", *KINDS, *children]
+    alone = ["vlm_assets.cli", COMMAND_LINE, "vlm_assets.audit.findings", *KINDS, *children]
     return (loaded("vlm_assets.definitions", *KINDS), *(loaded(one) for one in alone))
 
 
@@ -110,7 +112,12 @@ def test_every_import_in_a_function_spares_a_start_something():
 )
 def test_what_is_loaded_anyway_is_found(monkeypatch, what, spared):
     monkeypatch.setitem(globals(), "imports", lambda _module: ((what, 1, True),))
-    assert (idle("vlm_assets.cli") == []) is spared
+    assert (idle(COMMAND_LINE) == []) is spared
+
+
+def test_the_program_listens_for_ctrl_c_with_the_standard_library_alone():
+    assert libraries(loaded("vlm_assets.cli")) == {"sys"}
+    assert libraries(loaded("vlm_assets.commands.interruption")) <= sys.stdlib_module_names
 
 
 LOCAL = tuple(kind for kind in kinds() if traits_of(kind).requests is Requests.NONE)

@@ -81,6 +81,28 @@ def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterat
         raise
 
 
+@contextmanager
+def ended_at_once(words: Sequence[str]) -> Iterator[None]:
+    """Ends the process at once after Ctrl-C, with 130 and one line: for imports, before anything is begun.
+
+    What is raised in an import may be swallowed by it, or shown with a trace, and nothing is to be put in order.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        os.write(2, f"\n{what_stays(words)}\n".encode())
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _stop_signal() -> signal.Signals:
     """What ends a command. A shell without job control has what it starts by `&` ignore SIGINT.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vlm_assets import cli
+from vlm_assets.commands import command_line
 from vlm_assets_tests.workplace import STREET, fill, install
 
 
@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def checked() -> str:
-    result = CliRunner().invoke(cli.app, ["check"])
+    result = CliRunner().invoke(command_line.app, ["check"])
     assert result.exit_code == 2, result.output
     return result.output
 
@@ -51,8 +51,8 @@ def test_a_permission_that_lacks_is_a_sentence(monkeypatch, capsys):
     def refused() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/vlm/x")
 
-    monkeypatch.setattr(cli, "app", refused)
+    monkeypatch.setattr(command_line, "app", refused)
     with pytest.raises(SystemExit) as ended:
-        cli._run()
+        command_line.run()
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("/data/vlm/x: the user ")

@@ -42,11 +42,15 @@ WITHIN_S = 10.0
 
 
 def began(program: str, *words: str, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
+    return started([sys.executable, "-c", program, *words], cwd=cwd, **environment)
+
+
+def started(command: list[str], *, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("VLM_", "DAGSTER_", "HF_"))
     }
     return subprocess.Popen(
-        [sys.executable, "-c", program, *words],
+        command,
         env={**clean, **environment},
         cwd=cwd,
         stdout=subprocess.PIPE,
@@ -120,6 +124,53 @@ def test_two_that_come_before_anybody_looks_are_two():
     process = began(TWICE)
     _, told = process.communicate(timeout=HANG_S)
     assert (process.returncode, told.strip()) == (130, what_stays(["verify"]))
+
+
+HELD = """
+import os, sys
+class Held:
+    def find_spec(name, path=None, target=None):
+        if name == os.environ["HELD_AT"]:
+            try:
+                print("begun", flush=True)
+                open(os.environ["HELD_BY"]).read()
+            except KeyboardInterrupt:
+                print("raised", file=sys.stderr)
+                raise
+sys.meta_path.insert(0, Held)
+"""
+"""Holds an import, as a `sitecustomize`, until somebody writes to a pipe."""
+SCRIPT = [sys.executable, str(Path(sys.executable).with_name("vlm-assets"))]
+MODULE = [sys.executable, "-m", "vlm_assets.cli"]
+
+
+@pytest.mark.parametrize(
+    ("program", "held_at", "words", "raised"),
+    [
+        pytest.param(
+            MODULE, "vlm_assets.commands.interruption", ["status"], ["raised"], id="module, before the watch"
+        ),
+        pytest.param(SCRIPT, "dotenv", ["build"], [], id="script, its first library"),
+        pytest.param(SCRIPT, "vlm_assets.commands.command_line", ["--version"], [], id="script, our own"),
+        pytest.param(MODULE, "vlm_assets.commands.trust", ["status"], [], id="module, our last"),
+        pytest.param(MODULE, "typer", ["--version"], [], id="module, the commands' library"),
+    ],
+)
+def test_a_program_that_still_loads(
+    tmp_path: Path, program: list[str], held_at: str, words: list[str], raised: list[str]
+):
+    """`raised`: an exception went through the import; any import may swallow it, or show it."""
+    (tmp_path / "sitecustomize.py").write_text(HELD, "utf-8")
+    os.mkfifo(tmp_path / "pipe")
+    process = started(
+        [*program, *words], HELD_AT=held_at, HELD_BY=str(tmp_path / "pipe"),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=HANG_S)
+    assert (process.returncode, told.split("\n")) == (130, [*raised, "", what_stays(words), ""])
 
 
 def test_a_plan_that_waits_for_a_server(tmp_path: Path):

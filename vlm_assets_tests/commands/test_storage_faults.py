@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from vlm_assets import cli
+from vlm_assets.commands import command_line
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ def test_what_sqlite_says_names_the_storage(
         raise OperationalError("INSERT", {}, sqlite3.OperationalError(said))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(command_line, "app", fails)
     monkeypatch.setattr(sys, "argv", ["vlm-assets", "build"])
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
@@ -36,7 +37,7 @@ def test_a_server_that_is_gone_is_no_traceback(
         raise OperationalError("INSERT", {}, ConnectionError("no server"))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(command_line, "app", fails)
     monkeypatch.setattr(sys, "argv", ["vlm-assets", "build"])
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
