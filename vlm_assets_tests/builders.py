@@ -110,6 +110,7 @@ def commit_slice(
         multi_image_rows=written.multi_image_rows,
         rows_with_text=written.rows_with_text,
         rows_with_messages=written.rows_with_messages,
+        rows_with_neither=written.rows_with_neither,
         remarks={},
         files=written.files,
     )

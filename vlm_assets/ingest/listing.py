@@ -19,7 +19,13 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.corpus_lock import Locked
-from vlm_assets.store.left_out import counts_of, left_out_file_name, listed_examples, write_listed_left_out
+from vlm_assets.store.left_out import (
+    counts_of,
+    left_out_file_name,
+    left_out_lines,
+    listed_examples,
+    write_listed_left_out,
+)
 from vlm_assets.store.listings import ItemTable, TableName, read_listing, write_listing
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.disk import named_disk_errors
@@ -45,6 +51,19 @@ class ListingChange:
     retired: tuple[str, ...]
     items_before: int
     left_out_examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MadeListing:
+    """A listing with what was left out; its items are in their table by then."""
+
+    listing: Listing
+    left_out: list[LeftOut]
+
+    @property
+    def left_out_examples(self) -> list[str]:
+        """The first of them, a line each."""
+        return left_out_lines(self.left_out)
 
 
 @named_disk_errors
@@ -91,7 +110,7 @@ def refresh_listing(
 
 def list_without_writing(
     installation: Installation, spec: SourceSpec, cache_dir: Path, previous: Listing | None = None
-) -> Listing:
+) -> MadeListing:
     """What `refresh_listing` would put in force; leaves nothing but `cache_dir` behind.
 
     `previous`: a listing that gives the number of buckets where nothing is listed here, as the remote's.
@@ -100,7 +119,7 @@ def list_without_writing(
         SourceError: upstream cannot be listed.
     """
     previous = read_listing(installation.root, spec.name) or previous
-    return _list(installation, spec, previous, cache_dir, None, force=False).listing
+    return _list(installation, spec, previous, cache_dir, None, force=False)
 
 
 def list_items(
@@ -123,15 +142,7 @@ def list_items(
     return {slice_key(one.name): one.items for one in listed.slices}
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A listing with what was left out; its items are in their table by then."""
-
-    listing: Listing
-    left_out: list[LeftOut]
-
-
-def _write(root: DataRoot, made: _Made, table: ItemTable) -> Listing:
+def _write(root: DataRoot, made: MadeListing, table: ItemTable) -> Listing:
     """Writes the tables, then puts the listing in force."""
     listing = made.listing
     hashes = {"items_blake3": table.finish(listing.items_file).blake3}
@@ -153,7 +164,7 @@ def _list(
     *,
     force: bool,
     locked: Locked | None = None,
-) -> _Made:
+) -> MadeListing:
     """Lists, items into `table` (None: nowhere)."""
     source = source_of(spec.kind)
     before = previous if locked is None else locked.source(spec.name)
@@ -178,7 +189,7 @@ def _list(
         pinned = spec.at_revision(locked.source(spec.name).revision)
         listed = only_locked(source.list(pinned, context), locked, spec.name)
     if listed.unchanged and previous is not None:
-        return _Made(previous, [])
+        return MadeListing(previous, [])
     assembly = _Assembly(spec, config, taken, table)
     made = assembly.made(listed, previous, source.version, listed_as)
     _tell(spec, made.listing, listed.hints)
@@ -201,7 +212,7 @@ def _tell(spec: SourceSpec, listing: Listing, hints: Sequence[str]) -> None:
         logger.warning("%s: %s", spec.name, hint)
 
 
-def _check_tolerance(spec: SourceSpec, made: _Made) -> None:
+def _check_tolerance(spec: SourceSpec, made: MadeListing) -> None:
     """Returns where the share of files that nobody can read is no larger than the source tolerates.
 
     A listing with containers is not judged: nobody knows yet how many records they hold.
@@ -246,7 +257,7 @@ class _Assembly:
         self._entries: dict[str, ListingSlice] = {}
         self._name = TableName(spec.name)
 
-    def made(self, listed: Listed, previous: Listing | None, version: int, listed_as: str) -> _Made:
+    def made(self, listed: Listed, previous: Listing | None, version: int, listed_as: str) -> MadeListing:
         """The listing of all that was listed.
 
         Raises:
@@ -255,7 +266,7 @@ class _Assembly:
         for key, one in _in_order(listed.slices):
             self._add(key, one)
         left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
-        return _Made(
+        return MadeListing(
             _listing(
                 self._spec, listed, left_out, dict(sorted(self._entries.items())), str(self._name),
                 previous, version, listed_as,

@@ -411,6 +411,7 @@ class _SliceBuild:
             multi_image_rows=written.multi_image_rows,
             rows_with_text=written.rows_with_text,
             rows_with_messages=written.rows_with_messages,
+            rows_with_neither=written.rows_with_neither,
             renderer=renderer,
             files=written.files,
             **self._ledgers.figures(),

@@ -33,6 +33,8 @@ class SliceSummary(BaseModel):
     multi_image_rows: int
     rows_with_text: int
     rows_with_messages: int
+    rows_with_neither: int | None = None
+    """None in summaries, or slices, of before this was counted."""
     remarks: dict[str, int]
     left_out: dict[str, int] | None
     data_bytes: int

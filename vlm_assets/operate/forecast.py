@@ -8,9 +8,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vlm_assets.allocation.certificate import Certificate
 from vlm_assets.allocation.committed import Supply, gather_supply
@@ -26,15 +27,15 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.range_costs import RangeCosts, range_costs
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.found import FoundSource
-from vlm_assets.ingest.listing import list_without_writing
+from vlm_assets.ingest.listing import MadeListing, list_without_writing
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.ingest.summary import SliceSummary
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.first_ledger import FirstLedger, first_ledger
 from vlm_assets.remote.away import leaves_at_once
 from vlm_assets.remote.listings import read_remote_listing
 from vlm_assets.sources.protocol import Requests
 from vlm_assets.sources.registry import traits_of
-from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.clock import days_since
 from vlm_assets.words.errors import ConfigError, SourceError
@@ -49,14 +50,13 @@ ASSUMED_IMAGE_BYTES = 100_000
 """Where upstream tells no size."""
 
 
-class SourceForecast(BaseModel):
+class SourceForecast(FirstLedger):
     """What one source would ask for. `rows` counts one row an item where a slice was never fetched."""
 
-    name: str
     kind: str
     slices: int = 0
     due: int = 0
-    buckets: dict[str, int] = {}
+    buckets: dict[str, int] = Field(default_factory=dict)
     requests: int = 0
     bytes: int = 0
     largest_slice_bytes: int = 0
@@ -64,15 +64,6 @@ class SourceForecast(BaseModel):
     bytes_assumed: bool = False
     hours: float = 0.0
     rows: int = 0
-    items: int = 0
-    upstream: int | None = None
-    """items + companions + left out; None where its kind does not count."""
-    companions: int | None = None
-    left_out: dict[str, int] = {}
-    """By reason, at the listing and in the slices that are committed."""
-    left_out_examples: list[str] = []
-    hints: list[str] = []
-    """What to do about what is not read, or read otherwise than meant."""
     packed: int = 0
     """Items never fetched that hold many records: each stands for one row here."""
     unknown_labels: int = 0
@@ -206,12 +197,15 @@ def _forecast_source(
     spec, committed = found.spec, found.committed
     result = SourceForecast(name=spec.name, kind=spec.kind)
     try:
-        listing = found.listing or _made_listing(installation, spec)
+        made = None if found.listing else _made_listing(installation, spec)
     except (SourceError, ConfigError) as error:
         result.problem = str(error)
         return result, {}
     supply: defaultdict[str, int] = defaultdict(int)
     due_requests = 0
+    if made is not None:
+        found = replace(found, listing=made.listing)
+    listing = found.listing
     if listing is None:
         result.problem = "held and never listed"
         return result, supply
@@ -244,14 +238,10 @@ def _forecast_source(
             result.bytes += size_bytes
             result.largest_slice_bytes = max(result.largest_slice_bytes, size_bytes)
             due_requests += listed.items if listed.requests is None else listed.requests
-    result.items, result.upstream, result.companions = listing.items, listing.upstream, listing.companions
-    in_force = (one.left_out for name, one in committed.items() if name in listing.slices)
-    result.left_out = added_up(listing.left_out, *in_force)
-    result.left_out_examples = listed_examples(installation.root, listing)
-    result.hints = list(listing.hints)
     result.requests = _requests(spec, due_requests)
     result.hours = _request_hours(installation, spec, result)
-    return result, supply
+    ledger = first_ledger(installation.root, found, made.left_out_examples if made else None)
+    return result.model_copy(update=dict(ledger)), supply
 
 
 def _subcategories(versions: Path, committed: SliceSummary) -> Mapping[str, int]:
@@ -261,7 +251,7 @@ def _subcategories(versions: Path, committed: SliceSummary) -> Mapping[str, int]
     return read_manifest(versions / committed.version, SliceManifest).subcategories
 
 
-def _made_listing(installation: Installation, spec: SourceSpec) -> Listing | None:
+def _made_listing(installation: Installation, spec: SourceSpec) -> MadeListing | None:
     """Of a source that was never listed, and is not kept."""
     if not spec.active:
         return None

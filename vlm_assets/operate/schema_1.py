@@ -208,6 +208,7 @@ def migrate_slice(
         "multi_image_rows": 0,
         "rows_with_text": rows_with_text,
         "rows_with_messages": 0,
+        "rows_with_neither": content["rows"] - rows_with_text,
         "remarks": {},
         "data_bytes": sum(written[name].size_bytes for name in data_names),
         **_fingerprints(installation, content, ledger),

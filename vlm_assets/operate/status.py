@@ -18,9 +18,9 @@ from vlm_assets.ingest.rights import Rights, read_rights
 from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
+from vlm_assets.operate.first_ledger import FirstLedger, first_ledger
 from vlm_assets.operate.outcome import TargetOutcome, target_outcome
 from vlm_assets.store.away import away_in
-from vlm_assets.store.left_out import added_up, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.collector import collector_paused
@@ -28,13 +28,9 @@ from vlm_assets.words.layout import VERSIONS
 from vlm_assets.words.manifest import Listing
 
 
-class SourceStatus(BaseModel):
-    """One source. `due`: slices new, changed, or never committed; `items` as listed.
+class SourceStatus(FirstLedger):
+    """One source. `due`: slices new, changed, or never committed."""
 
-    upstream = items + companions + what the listing left out; `left_out` has the inside of containers too.
-    """
-
-    name: str
     kind: str
     state: Literal["active", "held", "disabled", "never listed"]
     revision: str
@@ -42,15 +38,6 @@ class SourceStatus(BaseModel):
     committed: int
     due: int
     retired: int
-    items: int
-    upstream: int | None
-    """None where it was never listed, or its kind does not count."""
-    companions: int | None
-    left_out: dict[str, int]
-    left_out_examples: list[str]
-    hints: list[str]
-    """What to do about what is not read, or read otherwise than meant."""
-    captions_unused: int | None
     rows: int
     rejects: dict[str, int]
     transient_rejects: int
@@ -156,7 +143,7 @@ def _source_status(installation: Installation, found: FoundSource) -> SourceStat
         if one.rejects:
             rejects.update(one.rejects)
     return SourceStatus(
-        name=spec.name,
+        **dict(first_ledger(installation.root, found)),
         kind=spec.kind,
         state=_state(spec, listing),
         revision=listing.revision if listing else "",
@@ -164,15 +151,6 @@ def _source_status(installation: Installation, found: FoundSource) -> SourceStat
         committed=sum(name in committed for name in listed),
         due=_due(listing, committed),
         retired=len(listing.retired) if listing else 0,
-        items=listing.items if listing else 0,
-        upstream=listing.upstream if listing else None,
-        companions=listing.companions if listing else None,
-        left_out=added_up(
-            listing.left_out if listing else None, *(one.left_out for one in in_force.values())
-        ),
-        left_out_examples=listed_examples(installation.root, listing) if listing else [],
-        hints=list(listing.hints) if listing else [],
-        captions_unused=listing.captions_unused if listing else None,
         rows=sum(one.rows for one in in_force.values()),
         rejects=dict(rejects.most_common()),
         transient_rejects=sum(one.transient_rejects for one in in_force.values()),

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from vlm_assets.words.caption_counts import caption_facts
 from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vlm_assets.annotate.states import AnnotationStatus
     from vlm_assets.audit.findings import Finding
     from vlm_assets.ingest.rights import Rights
+    from vlm_assets.operate.first_ledger import FirstLedger
     from vlm_assets.operate.forecast import Forecast, SourceForecast
     from vlm_assets.operate.lineage import RowLineage
     from vlm_assets.operate.status import SourceStatus, Status
@@ -26,6 +28,8 @@ _GAP: Final = 3
 """Columns of a terminal between two of a table."""
 _OLD_DAYS: Final = 7
 """From this age on a plan says how old a listing is."""
+_EXAMPLES: Final = 3
+"""Of what was left out, a source and place."""
 _LEAST_WRAPPED: Final = 16
 """Columns of a terminal that the last one of a table may be wrapped to."""
 
@@ -126,6 +130,7 @@ def show_status(console: Console, status: "Status") -> None:
     console.print(_sources_table("Sources", status.sources))
     if status.benchmarks:
         console.print(_sources_table("Benchmarks: in no corpus", status.benchmarks))
+    show_upstream(console, [*status.sources, *status.benchmarks])
     show_annotations(console, status.annotations)
     for gone in status.removed:
         console.print(
@@ -149,8 +154,48 @@ def show_status(console: Console, status: "Status") -> None:
         )
     )  # fmt: skip
     told = [line for t in status.targets for line in t.outcome.told]
-    for line in [*told, *due_facts(status.sources), *hint_facts(status.sources)]:
+    listed = [*status.sources, *status.benchmarks]
+    for line in [
+        *told,
+        *due_facts(status.sources),
+        *source_caption_facts(listed),
+        *hint_facts(status.sources),
+    ]:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def source_caption_facts(sources: "Sequence[FirstLedger]") -> list[str]:
+    """`caption_facts` of every source."""
+    return [f"{one.name}: {fact}" for one in sources for fact in caption_facts(one.captions)]
+
+
+def show_upstream(console: Console, sources: "Sequence[FirstLedger]") -> None:
+    """What upstream shows, in figures that add up, and the first that were left out."""
+    console.print(
+        table(
+            "What upstream shows = items + companions + left out",
+            ["source", "#upstream", "#items", "#companions", "#left out", "#left out inside", "reasons"],
+            [
+                (
+                    s.name, _counted(s.upstream), s.items, _counted(s.companions), sum(s.left_out_listed.values()),
+                    sum(s.left_out_inside.values()), _reasons_left_out(s),
+                )
+                for s in sources
+            ],
+        )
+    )  # fmt: skip
+    for one in sources:
+        for where, examples in (
+            ("left out", one.left_out_examples),
+            ("left out inside", one.left_out_inside_examples),
+        ):
+            for example in examples[:_EXAMPLES]:
+                console.print(f"{one.name}: {where}: {example}", markup=False, soft_wrap=True)
+
+
+def _reasons_left_out(one: "FirstLedger") -> str:
+    inside = f"inside: {reasons(one.left_out_inside)}" if one.left_out_inside else ""
+    return "; ".join(filter(None, (reasons(one.left_out_listed), inside)))
 
 
 def hint_facts(sources: "Sequence[SourceStatus | SourceForecast]") -> list[str]:
@@ -171,12 +216,11 @@ def due_facts(sources: "Sequence[SourceStatus]") -> list[str]:
 def _sources_table(title: str, sources: Sequence["SourceStatus"]) -> Figures:
     return table(
         title,
-        ["source", "kind", "state", "#slices", "#due", "#upstream", "#items", "#rows", "#data", "#cache", "rejects",
-         "left out"],
+        ["source", "kind", "state", "#slices", "#due", "#items", "#rows", "#data", "#cache", "rejects"],
         [
             (
-                s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, _counted(s.upstream), s.items,
-                s.rows, size(s.data_bytes), size(s.cache_bytes), reasons(s.rejects), reasons(s.left_out),
+                s.name, s.kind, s.state, f"{s.committed:,}/{s.slices:,}", s.due, s.items, s.rows, size(s.data_bytes),
+                size(s.cache_bytes), reasons(s.rejects),
             )
             for s in sources
         ],
@@ -236,19 +280,19 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     console.print(
         table(
             f"What a build of {plan.target} would fetch",
-            ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows",
-             "#upstream", "#items", "left out"],
+            ["source", "kind", "#slices", "#due", "buckets", "#requests", "#bytes", "#hours", "#rows", "#items"],
             [
                 (
                     s.name, s.kind + told, s.slices, s.due, _buckets(s.buckets), s.requests,
-                    size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows,
-                    _counted(s.upstream), s.items, reasons(s.left_out),
+                    size(s.bytes) + ("?" if s.bytes_assumed else ""), f"{s.hours:.2f}", s.rows, s.items,
                 )
                 for told, of in (("", plan.sources), (", benchmark", plan.benchmarks))
                 for s in of
             ],
         )
     )  # fmt: skip
+    listed = [*plan.sources, *plan.benchmarks]
+    show_upstream(console, listed)
     console.print(
         table(
             "Quotas" if plan.exact else "Quotas, estimated: slices not fetched count one row an item",
@@ -284,7 +328,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
                 f"{one.name}: listed {one.listing_days:.0f} days ago; what upstream got since is not in here"
             )
             console.print(told, markup=False, soft_wrap=True)
-    for told in hint_facts(plan.sources):
+    for told in [*source_caption_facts(listed), *hint_facts(plan.sources)]:
         console.print(told, markup=False, soft_wrap=True)
     show_annotation_costs(console, plan.annotations)
     for told in plan.unannotated:

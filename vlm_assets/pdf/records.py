@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from vlm_assets.pdf.facts import PageFault, PageImage, PageOptions
+from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool, PdfPages
+from vlm_assets.words.caption_counts import NO_TEXT_LAYER
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Record, RecordImage
@@ -107,6 +108,7 @@ def _record(document: Document, submitted: PdfPages, page: PageImage) -> Record:
         origin=f"{document.name}#page={number}",
         text=document.text if page.text is None else page.text,
         extra=extra,
+        remarks={NO_TEXT_LAYER: 1} if PageFlag.NO_TEXT in page.flags else {},
     )
 
 

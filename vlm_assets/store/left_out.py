@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from vlm_assets.store.arrow_files import write_bytes
-from vlm_assets.store.sound_files import ledger_rows
+from vlm_assets.store.sound_files import damage_named, ledger_rows
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import FileEntry, Listing
@@ -56,20 +57,37 @@ def read_slice_left_out(version: Path) -> dict[str, list[LeftOut]]:
 
 
 def examples_of(path: Path) -> list[str]:
-    """The first that a table names, a line each, with their reasons; none where there is no such file."""
+    """The first that a table names, a line each, with their reasons; none where there is no such file.
+
+    Raises:
+        StoreError: it is damaged.
+    """
     if not path.is_file():
         return []
-    with pq.ParquetFile(path) as file:
+    with damage_named(path), pq.ParquetFile(path) as file:
         first = next(file.iter_batches(_EXAMPLES, columns=["key", "reason", "detail"]), None)
     rows = [] if first is None else first.to_pylist()
-    return [
-        f"{row['key']}: {row['reason']}" + (f" ({row['detail']})" if row["detail"] else "") for row in rows
-    ]
+    return [_line(row["key"], row["reason"], row["detail"]) for row in rows]
 
 
 def listed_examples(root: DataRoot, listing: Listing) -> list[str]:
     """The same of a listing."""
     return examples_of(root.listings / listing.left_out_file) if listing.left_out_file else []
+
+
+def inside_examples(versions: Iterable[Path]) -> list[str]:
+    """The first that were left out inside of items, of slices that left something out."""
+    found: list[str] = []
+    for version in versions:
+        found += examples_of(version / LEFT_OUT_FILE)
+        if len(found) >= _EXAMPLES:
+            break
+    return found[:_EXAMPLES]
+
+
+def left_out_lines(left_out: Iterable[LeftOut]) -> list[str]:
+    """The first of these, as `examples_of` tells them."""
+    return [_line(one.key, one.reason, one.detail) for one in islice(left_out, _EXAMPLES)]
 
 
 def added_up(*counts: Mapping[str, int] | None) -> dict[str, int]:
@@ -84,6 +102,10 @@ def added_up(*counts: Mapping[str, int] | None) -> dict[str, int]:
 def counts_of(left_out: Iterable[LeftOut]) -> dict[str, int]:
     """How many were left out, by reason, sorted."""
     return dict(sorted(Counter(str(one.reason) for one in left_out).items()))
+
+
+def _line(key: str, reason: str, detail: str) -> str:
+    return f"{key}: {reason}" + (f" ({detail})" if detail else "")
 
 
 def _left_out(row: Mapping[str, Any]) -> LeftOut:

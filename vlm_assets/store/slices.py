@@ -90,6 +90,7 @@ class WrittenSlice:
     multi_image_rows: int = 0
     rows_with_text: int = 0
     rows_with_messages: int = 0
+    rows_with_neither: int = 0
     content_hash: str = ""
     subcategories: Counter[str] = field(default_factory=Counter)
 
@@ -176,6 +177,9 @@ class SliceWriter:
         written.multi_image_rows += sum(row["image_count"] > 1 for row in rows)
         written.rows_with_text += sum(row["text_sha256"] != NO_WORDS for row in rows)
         written.rows_with_messages += sum(row["messages_sha256"] != NO_WORDS for row in rows)
+        written.rows_with_neither += sum(
+            row["text_sha256"] == row["messages_sha256"] == NO_WORDS for row in rows
+        )
         written.subcategories.update(row["subcategory"] or "" for row in rows)
 
     def _close_data(self) -> None:

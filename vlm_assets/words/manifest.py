@@ -99,8 +99,11 @@ class SliceManifest(Manifest):
     """Rows of several images; where it is 0, nobody needs to read a list."""
     rows_with_text: int
     rows_with_messages: int
+    rows_with_neither: int | None = None
+    """None in slices of before this was counted."""
     remarks: dict[str, int]
-    """What was mended in records on the way, by kind: no fault, but to be told. Counted in the items ledger."""
+    """What was mended in records on the way, or is missing from them, by kind: no fault, but to be told. Counted in
+    the items ledger."""
     upstream: int | None = None
     """Members of its containers: records + companions + left out. None where none was counted."""
     companions: int | None = None

@@ -102,7 +102,8 @@ class Record:
     images_upstream: int | None = None
     """How many images upstream's record has; None where these are all. The audit holds the row against it."""
     remarks: Mapping[str, int] = field(default_factory=dict)
-    """What was mended on the way, as `captions.conversations` names it: no fault of the record, but counted."""
+    """What was mended on the way, as `captions.conversations` names it, or is missing (`NO_TEXT_LAYER`): no fault of
+    the record, but counted."""
     vouched: bool = False
     """The listing declares the hash of these bytes: other ones than before are meant, not drift."""
 

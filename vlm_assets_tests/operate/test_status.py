@@ -14,10 +14,13 @@ from vlm_assets.allocation.step import allocate
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate import forecast as forecasting
+from vlm_assets.operate.first_ledger import _readable
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status
+from vlm_assets.store.left_out import inside_examples
 from vlm_assets.store.versions import current_versions
+from vlm_assets.words.caption_counts import CaptionCounts
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture, relist
 
 
@@ -36,8 +39,16 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return installation
 
 
-TOLD = {"os_junk": 1, "unused_companion": 1, "unknown_type": 2}
+LISTED = {"os_junk": 1, "unused_companion": 1, "unknown_type": 1}
+TOLD = {**LISTED, "unknown_type": 2}
 EXAMPLES = ["Thumbs.db: os_junk", "no.txt: unused_companion (names no image)", "z.pdf: unknown_type"]
+INSIDE = ["a.zip/b.weights: unknown_type"]
+FACTS = [
+    *(f"street: left out: {one}" for one in EXAMPLES),
+    f"street: left out inside: {INSIDE[0]}",
+    "street: of 3 rows with text 1, with messages 0, with neither 2",
+    "street: captions that joined no image: 1",
+]
 HINT = "street: 1 PDFs are not read by this kind, the first is z.pdf; pdf_folder reads their pages"
 
 
@@ -46,10 +57,49 @@ def test_status_adds_listing_and_slices_up(fetched: Installation) -> None:
     [street] = status.sources
     assert (street.upstream, street.items, street.companions, street.captions_unused) == (7, 3, 1, 1)
     assert (street.left_out, street.left_out_examples) == (TOLD, EXAMPLES)
+    assert (street.left_out_listed, street.left_out_inside) == (LISTED, {"unknown_type": 1})
+    assert street.left_out_inside_examples == INSIDE
+    assert street.captions == CaptionCounts(rows=3, rows_with_text=1, rows_with_neither=2, captions_unused=1)
+
+
+def ledger_row(told: str) -> list[str]:
+    """The figures of the street in the table of the first ledger, one line as well as a block."""
+    lines = told[told.index("What upstream shows") :].splitlines()
+    if lines[1].strip() == "street":
+        return [line[len("  left out inside") :].split()[0] for line in lines[2:6]]
+    return next(line for line in lines if line.lstrip().startswith("street")).split()[1:5]
+
+
+@pytest.mark.parametrize("width", [200, 60], ids=["wide", "narrow"])
+@pytest.mark.parametrize("command", ["status", "plan"])
+def test_the_ledger_is_seen_to_add_up(fetched: Installation, command: str, width: int) -> None:
     out = StringIO()
-    show_status(Console(file=out, width=200), status)
-    assert "unused_companion 1" in out.getvalue()
+    console = Console(file=out, width=width)
+    if command == "status":
+        show_status(console, read_status(fetched))
+    else:
+        show_forecast(console, forecast(fetched, "10"))
+    upstream, items, companions, left_out = map(int, ledger_row(out.getvalue()))
+    assert (upstream, items, companions, left_out) == (7, 3, 1, 3)
+    assert [line for line in out.getvalue().splitlines() if line in FACTS] == FACTS
     assert HINT in out.getvalue()
+    assert all(reason in out.getvalue() for reason in LISTED)
+
+
+def test_a_plan_of_what_was_never_listed_has_the_same_figures(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "in", 1)
+    (folder / "lost.txt").write_text("hiç", "utf-8")
+    installation = install(tmp_path, {**STREET, "path": folder, "text": "sidecar"})
+    [street] = forecast(installation, "10").sources
+    assert (street.upstream, street.left_out_examples) == (
+        2, ["lost.txt: unused_companion (names no image)"]
+    )  # fmt: skip
+    assert street.captions == CaptionCounts(captions_unused=1)
+
+
+def test_a_damaged_table_of_examples_is_told_in_their_place(tmp_path: Path) -> None:
+    (tmp_path / "left_out.parquet").write_bytes(b"PAR1")
+    assert _readable(lambda: inside_examples([tmp_path]))[0].startswith(str(tmp_path / "left_out.parquet"))
 
 
 def test_a_plan_counts_a_request_a_url(tmp_path: Path) -> None:
@@ -80,10 +130,6 @@ def test_a_plan_tells_the_same(fetched: Installation) -> None:
     [street] = plan.sources
     assert (street.upstream, street.items, street.companions) == (7, 3, 1)
     assert (street.left_out, street.left_out_examples) == (TOLD, EXAMPLES)
-    out = StringIO()
-    show_forecast(Console(file=out, width=220), plan)
-    assert "unused_companion 1" in out.getvalue()
-    assert HINT in out.getvalue()
 
 
 def test_a_plan_with_a_remote_tells_of_rows_by_range(fetched: Installation) -> None:

@@ -177,7 +177,7 @@ def test_a_new_machine_keeps_the_number_of_buckets(place: Place, tmp_path: Path)
     fill(place.folder / "pictures" / "c", 30, start=700)
     second = place.machine("second")
     known = read_remote_listing(second.settings, "street")
-    planned = list_without_writing(second, second.catalog.source("street"), tmp_path / "cache", known)
+    planned = list_without_writing(second, second.catalog.source("street"), tmp_path / "cache", known).listing
     assert not second.root.listings.exists()
     SharedRemote(second).before_listing(["street"])
     listing = relist(second)

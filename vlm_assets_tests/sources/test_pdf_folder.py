@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.sources.pdf_folder import SOURCE, PdfFolderSpec
 from vlm_assets.sources.registry import kinds
+from vlm_assets.words.caption_counts import NO_TEXT_LAYER
 from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets_tests.archives.made import cut
 from vlm_assets_tests.pdf.builders import add_page, build, drawing, scan
@@ -149,6 +150,7 @@ def test_the_text_layer_is_the_text_where_it_is_asked_for(tmp_path: Path, pdfs: 
     fetched = fetch(tmp_path, spec_of(pdfs, text="layer"), measure=figures.__setitem__)
     assert [record.text for record in fetched.records] == ["Page 1", None]
     assert figures["pages_no_text"] == 1
+    assert [dict(record.remarks) for record in fetched.records] == [{}, {NO_TEXT_LAYER: 1}]
     assert [record.text for record in fetch(tmp_path, spec_of(pdfs)).records] == [None, None]
 
 

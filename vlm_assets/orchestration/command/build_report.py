@@ -10,7 +10,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.outcome import label_facts
 from vlm_assets.operate.status import SourceStatus, TargetStatus, read_status
-from vlm_assets.operate.tables import due_facts, hint_facts, reasons, size, table
+from vlm_assets.operate.tables import due_facts, hint_facts, reasons, size, source_caption_facts, table
 from vlm_assets.orchestration.run.runs import RunOutcome
 from vlm_assets.store.versions import current_version, read_manifest
 
@@ -105,12 +105,8 @@ def _show_targets(console: Console, shown: Sequence[TargetStatus]) -> None:
 def _source_facts(sources: Sequence[SourceStatus]) -> list[str]:
     """What of the sources is not in: slices that wait, captions that joined no image, files that are not read."""
     due = due_facts(sources)
-    captions = [
-        f"{one.name}: captions that joined no image: {one.captions_unused:,}"
-        for one in sources
-        if one.captions_unused
-    ]
-    return due + [_lost(one) for one in sources if one.rejects] + captions + hint_facts(sources)
+    lost = [_lost(one) for one in sources if one.rejects]
+    return due + lost + source_caption_facts(sources) + hint_facts(sources)
 
 
 def _lost(one: SourceStatus) -> str:

@@ -1,0 +1,74 @@
+"""The first ledger of a source, and what is said of its images: the same figures for `status` and for `plan`."""
+
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
+
+from vlm_assets.ingest.found import FoundSource
+from vlm_assets.store.left_out import added_up, inside_examples, listed_examples
+from vlm_assets.words.caption_counts import CaptionCounts
+from vlm_assets.words.errors import StoreError
+from vlm_assets.words.layout import VERSIONS, DataRoot
+
+
+class FirstLedger(BaseModel):
+    """upstream = items + companions + what the listing left out (`left_out_listed`)."""
+
+    name: str
+    items: int = 0
+    """As listed."""
+    upstream: int | None = None
+    """None where it was never listed, or its kind does not count."""
+    companions: int | None = None
+    left_out: dict[str, int] = {}
+    """By reason: at the listing, and inside of the containers that are committed."""
+    left_out_listed: dict[str, int] = {}
+    left_out_inside: dict[str, int] = {}
+    left_out_examples: list[str] = []
+    """Of the listing."""
+    left_out_inside_examples: list[str] = []
+    hints: list[str] = []
+    """What to do about what is not read, or read otherwise than meant."""
+    captions_unused: int | None = None
+    captions: CaptionCounts = CaptionCounts()
+    """Of the rows that are committed; and `captions_unused` again."""
+
+
+def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | None = None) -> FirstLedger:
+    """Out of what lies here of a source. `examples`: of what a listing that is in no table left out."""
+    listing = found.listing
+    in_force = found.in_force().values()
+    captions_unused = listing.captions_unused if listing else None
+    inside = added_up(*(one.left_out for one in in_force))
+    ledger = FirstLedger(
+        name=found.spec.name,
+        left_out=inside,
+        left_out_inside=inside,
+        left_out_inside_examples=_readable(
+            lambda: inside_examples(
+                root.source(found.spec.name) / VERSIONS / one.version for one in in_force if one.left_out
+            )
+        ),
+        captions_unused=captions_unused,
+        captions=CaptionCounts.of(in_force, captions_unused),
+    )
+    if listing is None:
+        return ledger
+    listed = added_up(listing.left_out)
+    if examples is None:
+        examples = _readable(lambda: listed_examples(root, listing))
+    return ledger.model_copy(
+        update={
+            "items": listing.items, "upstream": listing.upstream, "companions": listing.companions,
+            "left_out": added_up(listed, inside), "left_out_listed": listed, "left_out_examples": [*examples],
+            "hints": list(listing.hints),
+        }
+    )  # fmt: skip
+
+
+def _readable(examples: Callable[[], Sequence[str]]) -> list[str]:
+    """Examples; where their table is damaged that is told in their place: the counts beside them stand."""
+    try:
+        return list(examples())
+    except StoreError as error:
+        return [str(error)]
