@@ -4,7 +4,8 @@ What Pillow reads whole is admitted, since the corpus is read with Pillow; where
 data, a JPEG cut short and closed with an end marker, a zero-filled tail) this module looks itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Final
 
@@ -39,6 +40,7 @@ _ZERO_TAIL: Final = bytes(512)
 _PNG_EXIF: Final = (b"eXIf", b"Raw profile type ")
 _PREFIX_BYTES: Final = 16
 """By which `Image.open` chooses a reader."""
+_FIRST_ROWS_BYTES: Final = 4096
 _SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
 
@@ -57,13 +59,18 @@ def probe_decoded(form: str, data: bytes, policy: ProbePolicy, *, in_process: bo
         BadImageError: the bytes are no sample; any other exception means that too.
         TooHeavyError: with `in_process`, for images whose decode must be bounded from outside.
     """
-    try:
+    with _faults_told():
         return _PROBES.get(form, _probe_other)(form, data, policy, in_process)
-    except (BadImageError, TooHeavyError):
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """Any decoder may raise anything on hostile bytes; it is told as the fault of these."""
+    try:
+        yield
+    except (BadImageError, TooHeavyError, MemoryError):
         raise
-    except MemoryError:
-        raise
-    except Exception as error:  # any decoder may raise anything on hostile bytes; it is recorded as the fault
+    except Exception as error:
         raise fault_of(error) from error
 
 
@@ -129,6 +136,29 @@ def _open_jpeg(data: bytes) -> _Jpeg:
     if not image.tile:
         raise BadImageError(RejectReason.TRUNCATED, "JPEG ends before its first scan")
     return image
+
+
+def jpeg_begins_well(data: bytes) -> bool:
+    """Whether the headers and the first rows of a sequential JPEG of one scan decode; False for a progressive one.
+
+    What follows costs a decode of the whole: it is not looked at.
+    """
+    try:
+        with _faults_told():
+            image = _open_jpeg(data)
+            check_reading(image, data)
+    except BadImageError:
+        return False
+    if "progressive" in image.info or image.fp is None:
+        return False
+    try:
+        with _faults_told():
+            start = _open_jpeg(data[: image.fp.tell() + _FIRST_ROWS_BYTES])
+            reduce_decode(start)
+            start.load()
+    except BadImageError as fault:
+        return fault.reason is RejectReason.TRUNCATED  # as any beginning of a longer one is
+    return True
 
 
 def _check_jpeg_tail(data: bytes, scan_at: int, image: Image.Image) -> None:

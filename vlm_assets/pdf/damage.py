@@ -81,14 +81,14 @@ def _jpeg_damage(image: pikepdf.Stream, filters: list[str], max_pixels: int) -> 
     data = data[start:]
     fault = _probed("JPEG", data, max_pixels)
     if fault is None:
-        return _colour_damage(image, data)
+        return colour_damage(image, data)
     has_end = data.rstrip(_PADDING).endswith(_EOI)
     if has_end or any(marker in data for marker in _PROGRESSIVE):
         return fault
     return _probed("JPEG", data + _EOI, max_pixels)  # it may be whole but for the mark
 
 
-def _colour_damage(image: pikepdf.Stream, data: bytes) -> Damage | None:
+def colour_damage(image: pikepdf.Stream, data: bytes) -> Damage | None:
     """A JPEG in a colour space of another number of channels: renderers show stripes of it, or nothing."""
     channels = channels_of(image.get("/ColorSpace"))
     with Image.open(BytesIO(data), formats=("JPEG",)) as opened:

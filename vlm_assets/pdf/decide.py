@@ -18,6 +18,7 @@ from vlm_assets.pdf.operators import operators_end
 from vlm_assets.pdf.page_fonts import FontNeeds
 from vlm_assets.pdf.pictures import size_of
 from vlm_assets.pdf.structure import PageLook, drawing_dpi, has_annotations, look_at, one_image
+from vlm_assets.pdf.told import told_by_poppler
 from vlm_assets.words.errors import RejectReason
 
 _MAX_SIDE_PX: Final = 65_500  # of a JPEG
@@ -58,6 +59,7 @@ class ToDraw:
 
     `by_pdfium`: Poppler lacks what it takes, here or on some machine, or its releases draw it differently.
     `pictures`: it shows some, so that an empty page is not to be believed; `damage`: what may be wrong with one.
+    `untold`: one was not looked at, since Poppler tells where it is damaged; see `decide`.
     """
 
     page: int
@@ -67,6 +69,7 @@ class ToDraw:
     by_pdfium: bool = False
     pictures: bool = False
     damage: Damage | None = None
+    untold: bool = False
 
 
 _HALF: Final = Refused(RejectReason.TRUNCATED, "the page's operators end early")
@@ -76,9 +79,17 @@ def _unbounded(_: float) -> None: ...
 
 
 def decide(
-    document: Document, page: int, options: PageOptions, allow: Callable[[float], None] = _unbounded
+    document: Document,
+    page: int,
+    options: PageOptions,
+    allow: Callable[[float], None] = _unbounded,
+    *,
+    thorough: bool = True,
 ) -> Taken | Refused | ToDraw:
     """What becomes of a page of a document. `allow` is told of how many pixels an image has before it is decoded.
+
+    Without `thorough`, pictures that Poppler will draw, and whose damage it tells of, are left to it. Where it says
+    anything, draws nothing, or another renderer draws the page, the thorough answer holds.
 
     Raises:
         OSError, MemoryError: a fault of the machine.
@@ -95,7 +106,7 @@ def decide(
         if not _operators_end(opened):
             return _HALF
         return ToDraw(page, options.dpi, flags=_font_flags(_needs(document, page)))
-    return _taken(look, options, allow) or _drawn(document, page, look, options)
+    return _taken(look, options, allow) or _drawn(document, page, look, options, thorough=thorough)
 
 
 def _decide_by_size(document: Document, page: int, options: PageOptions) -> Refused | ToDraw:
@@ -126,7 +137,9 @@ def _taken(look: PageLook, options: PageOptions, allow: Callable[[float], None])
         return None
 
 
-def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) -> ToDraw | Refused:
+def _drawn(
+    document: Document, page: int, look: PageLook, options: PageOptions, *, thorough: bool
+) -> ToDraw | Refused:
     try:
         dpi, enlarged = drawing_dpi(look, options.dpi)
     except (NotOneImageError, *DAMAGED_OBJECTS):
@@ -134,21 +147,22 @@ def _drawn(document: Document, page: int, look: PageLook, options: PageOptions) 
     refused = _too_large(look.bounds.size_px(dpi), dpi, options)
     if refused is not None:
         return refused
-    damage, share = _worst_damage(document, look, options.max_pixels)
+    content = look.content
+    has_words = content is None or content.marks or _has_annotations(look)
+    needs = _needs(document, page) if has_words else FontNeeds()
+    by_pdfium = needs.character_maps or _poppler_misreads(look) or _disputed(document, look.page)
+    leaves = options.renderer == "poppler" and not by_pdfium and not thorough
+    damage, share, untold = _worst_damage(document, look, options.max_pixels, leaves=leaves)
     if damage is not None and damage.certain and share >= _MISSED_SHARE:
         return Refused(damage.reason, f"a picture of the page: {damage.detail}")
     if not _operators_end(look.page):
         return _HALF
-    content = look.content
     missing = content is not None and content.missing
     if missing and damage is None:
         damage = Damage(RejectReason.CORRUPT, "an image or form that it draws is missing", certain=False)
-    has_words = content is None or content.marks or _has_annotations(look)
-    needs = _needs(document, page) if has_words else FontNeeds()
     flags = [PageFlag.ENLARGED] * enlarged + [PageFlag.DAMAGED] * (damage is not None) + _font_flags(needs)
     pictures = missing or (content is not None and bool(content.pictures))
-    by_pdfium = needs.character_maps or _poppler_misreads(look) or _disputed(document, look.page)
-    return ToDraw(page, dpi, look.bounds.size_pt, flags, by_pdfium, pictures, damage)
+    return ToDraw(page, dpi, look.bounds.size_pt, flags, by_pdfium, pictures, damage, untold)
 
 
 def _has_annotations(look: PageLook) -> bool:
@@ -180,9 +194,15 @@ def _operators_end(page: pikepdf.Page) -> bool:
         return True
 
 
-def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[Damage | None, float]:
-    """What is wrong with the pictures that a page shows: the certain before the uncertain; and their part of it."""
+def _worst_damage(
+    document: Document, look: PageLook, max_pixels: int, *, leaves: bool
+) -> tuple[Damage | None, float, bool]:
+    """What is wrong with the pictures that a page shows: the certain before the uncertain; and their part of it.
+
+    The last: whether one was left to Poppler, as `leaves` allows.
+    """
     found: list[tuple[Damage, float]] = []
+    untold = False
     content = look.content or PageContent()
     for placed in [content.one] if content.one is not None else content.pictures:
         image, share = placed.image, look.share(placed.matrix)
@@ -192,6 +212,9 @@ def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[
         if placed.holder is not None:
             damage = _damage(document, image, max_pixels)
         else:
+            if place not in document.damage and leaves and _told_by_poppler(image, max_pixels):
+                untold = True
+                continue
             if place not in document.damage:
                 document.damage[place] = _damage(document, image, max_pixels)
             damage = document.damage[place]
@@ -199,7 +222,14 @@ def _worst_damage(document: Document, look: PageLook, max_pixels: int) -> tuple[
             found.append((damage, share))
     certain = [one for one in found if one[0].certain]
     worst = max(certain or found, key=lambda one: one[1], default=(None, 0.0))
-    return worst[0], sum(share for _, share in certain)
+    return worst[0], sum(share for _, share in certain), untold
+
+
+def _told_by_poppler(image: pikepdf.Stream, max_pixels: int) -> bool:
+    try:
+        return told_by_poppler(image, max_pixels)
+    except DAMAGED_OBJECTS:
+        return False
 
 
 def _damage(document: Document, image: pikepdf.Stream, max_pixels: int) -> Damage | None:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,22 +23,27 @@ _WRITE_ERRORS: Final = ("write error", "error opening output", "couldn't open im
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A page, drawn into a file by a renderer. `instead`: the other one failed over it."""
+    """A page, drawn into a file by a renderer. `instead`: the other one failed over it.
+
+    `silent`: by Poppler, which had nothing to say about it.
+    """
 
     page: ToDraw
     file: Path
     size_px: tuple[int, int]
     renderer: Renderer
     instead: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NotDrawn:
-    """A page that gave no image."""
+    """A page that gave no image. `repeats`: it is the page's own fault, as far as can be told."""
 
     page: ToDraw
     detail: str
     transient: bool
+    repeats: bool = False
 
 
 class Drawer:
@@ -74,8 +79,10 @@ class Drawer:
             yield from self._by_poppler(run)
 
     def by_other(self, drawn: Drawn) -> Drawn | NotDrawn:
-        """The same page by the renderer that did not draw it."""
-        return self._by(_OTHER[drawn.renderer], drawn.page, instead=True)
+        """The same page by the renderer that did not draw it, asked twice where it fails."""
+        other = _OTHER[drawn.renderer]
+        first = self._by(other, drawn.page, instead=True)
+        return first if isinstance(first, Drawn) else self._by(other, drawn.page, instead=True)
 
     def by_poppler_alone(self, page: ToDraw) -> Drawn | NotDrawn:
         """The page by Poppler, which is a process of its own; nothing of the document is read here."""
@@ -116,7 +123,7 @@ class Drawer:
         drawn = self._ask(renderer, page)
         if isinstance(drawn, Drawn):
             return Drawn(page, drawn.file, drawn.size_px, renderer, instead)
-        return NotDrawn(page, drawn.detail, drawn.transient)
+        return NotDrawn(page, drawn.detail, drawn.transient, drawn.repeats)
 
     def _ask(self, renderer: Renderer, page: ToDraw) -> Drawn | ProcessEnd:
         if renderer == "pdfium":
@@ -153,13 +160,14 @@ class Drawer:
         end = process_end("Poppler", run.status, cpu_s, hang_s, run.told)
         if len(run.files) < len(pages):
             self._look_for_a_full_disk(run.told)
+        silent = run.status == 0 and not run.told.strip()
         drawn: list[Drawn] = []
         for page in pages:
             file = run.files.get(page.page)
             made = None if file is None else self._checked(page, file, "poppler")
             if not isinstance(made, Drawn):
                 return drawn, made or end
-            drawn.append(made)
+            drawn.append(replace(made, silent=silent))
         return drawn, end
 
     def _checked(self, page: ToDraw, file: Path, renderer: Renderer) -> Drawn | ProcessEnd:

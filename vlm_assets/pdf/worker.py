@@ -109,12 +109,7 @@ class _Worker:
         for page in pages:
             if not self._options.wants(page):
                 continue
-            self._step(page)
-            try:
-                outcome = decide(document, page, self._options, self._allow)
-            except MemoryError:
-                self._fail(page, RejectReason.RENDER_FAILED, "out of memory while its objects were read")
-                continue
+            outcome = self._decide(document, page, thorough=False)
             if isinstance(outcome, ToDraw):
                 to_draw.append(outcome)
             elif isinstance(outcome, Refused):
@@ -123,7 +118,30 @@ class _Worker:
                 self._answer_taken(document, page, outcome)
         drawer = Drawer(document, self._options, self._folder, self._step)
         for drawn in drawer.draw(to_draw):
-            self._answer_drawn(drawer, drawn, document)
+            seen = self._look_again(document, drawn)
+            if isinstance(seen, Refused):
+                self._fail(drawn.page.page, seen.reason, seen.detail)
+            else:
+                self._answer_drawn(drawer, seen, document)
+
+    def _decide(self, document: Document, page: int, *, thorough: bool) -> Taken | Refused | ToDraw:
+        self._step(page)
+        try:
+            return decide(document, page, self._options, self._allow, thorough=thorough)
+        except MemoryError:
+            return Refused(RejectReason.RENDER_FAILED, "out of memory while its objects were read")
+
+    def _look_again(self, document: Document, drawn: Drawn | NotDrawn) -> Drawn | NotDrawn | Refused:
+        """The page with what its pictures are found to be, where Poppler was to tell, and may have done so."""
+        shows = isinstance(drawn, Drawn) and drawn.silent and PageFlag.BLANK not in _flags_of(drawn)
+        if shows or not drawn.page.untold:
+            return drawn
+        outcome = self._decide(document, drawn.page.page, thorough=True)
+        if isinstance(outcome, Refused):
+            if isinstance(drawn, Drawn):
+                drawn.file.unlink()
+            return outcome
+        return replace(drawn, page=outcome) if isinstance(outcome, ToDraw) else drawn
 
     def _serve_plain(self, document: Document, pages: range) -> None:
         """Draws pages that a worker died over: by Poppler, which dies alone, and without a look at them."""
@@ -152,6 +170,10 @@ class _Worker:
             page.pictures or drawn.renderer == "poppler"
         ):  # it may have left all out
             other = None if drawn.instead else drawer.by_other(drawn)
+            if isinstance(other, NotDrawn) and not other.repeats:  # then nobody knows whether it is empty
+                detail = f"empty as drawn by {drawn.renderer}; {other.detail}"
+                self._fail(page.page, RejectReason.RENDER_FAILED, detail, transient=True)
+                return
             if isinstance(other, Drawn) and PageFlag.BLANK not in _flags_of(other):
                 drawn, flags = other, _flags_of(other)
             elif page.damage is not None:

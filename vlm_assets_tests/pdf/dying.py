@@ -25,11 +25,11 @@ def once(options: PageOptions, folder: Path) -> Handler:
     module: Any = worker
     decide = module.decide
 
-    def look(document: Any, page: int, *more: Any) -> Any:
+    def look(document: Any, page: int, *more: Any, **named: Any) -> Any:
         try:
             Path(os.environ["PAGE_DEATHS"], f"{document.path.name}-{page}").touch(exist_ok=False)
         except FileExistsError:
-            return decide(document, page, *more)
+            return decide(document, page, *more, **named)
         os.kill(os.getpid(), signal.SIGXCPU)
         raise AssertionError("it lives")
 
@@ -41,10 +41,10 @@ def _dying(options: PageOptions, folder: Path, deadly: int) -> Handler:
     module: Any = worker
     decide = module.decide
 
-    def look(document: Any, page: int, *more: Any) -> Any:
+    def look(document: Any, page: int, *more: Any, **named: Any) -> Any:
         if page == 1:
             os.kill(os.getpid(), deadly)
-        return decide(document, page, *more)
+        return decide(document, page, *more, **named)
 
     module.decide = look
     return worker.page_worker(options, folder)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,47 @@ def test_an_empty_page_is_believed_when_both_say_so(
     monkeypatch.setattr(draw, "render_poppler", white)
     _, page = answers_of(tmp_path, tmp_path / "a.pdf")
     assert (page["method"], set(page["flags"])) == (method, flags)
+
+
+ENDS: dict[str, tuple[PopplerRun, bool]] = {
+    "out of processor time": (PopplerRun({}, -signal.SIGXCPU), True),
+    "killed": (PopplerRun({}, -signal.SIGKILL), True),
+    "silent for too long": (PopplerRun({}, None), True),
+    "out of memory": (PopplerRun({}, 1, "Out of memory"), True),
+    "it refuses the page": (PopplerRun({}, 1, "Syntax Error: x"), False),
+}
+
+
+@pytest.fixture
+def white_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A document whose picture pdfium leaves out."""
+
+    def white(_document: Any, _page: int, file: Path, *, dpi: float) -> None:
+        Image.new("L", (int(dpi), int(dpi)), 255).save(file, "JPEG")
+
+    scan(tmp_path / "a.pdf")
+    monkeypatch.setattr(draw, "render_pdfium", white)
+    return tmp_path / "a.pdf"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_empty_page_waits_for_a_renderer_that_the_machine_kept_from_it(
+    end: str, white_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, waits = ENDS[end]
+    monkeypatch.setattr(draw, "render_poppler", lambda *_, **__: run)
+    _, page = answers_of(tmp_path, white_scan, renderer="pdfium", embedded="never")
+    assert ("fault" in page) is waits
+    assert not waits or (page["fault"][0], page["fault"][2]) == (RejectReason.RENDER_FAILED, True)
+
+
+def test_an_empty_page_waits_for_a_renderer_that_is_not_installed(
+    white_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    _, page = answers_of(tmp_path, white_scan, renderer="pdfium", embedded="never")
+    assert "not installed" in page["fault"][1]
+    assert page["fault"][2]
 
 
 def test_lack_of_memory_while_objects_are_read_is_no_other_picture(

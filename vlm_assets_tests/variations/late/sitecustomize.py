@@ -38,12 +38,12 @@ class _Late(importlib.abc.MetaPathFinder):
 def _make_late(worker: Any) -> None:
     decide = worker.decide
 
-    def look(document: Any, page: int, *more: Any) -> Any:
+    def look(document: Any, page: int, *more: Any, **named: Any) -> Any:
         name = sha256(f"{document.path}#{page}".encode()).hexdigest()[:24]
         try:
             Path(os.environ["LATE_MARKS"], name).touch(exist_ok=False)
         except FileExistsError:
-            return decide(document, page, *more)
+            return decide(document, page, *more, **named)
         os.kill(os.getpid(), signal.SIGXCPU)
         raise AssertionError("it lives")
 
