@@ -16,7 +16,7 @@ from typing import Final
 from vlm_assets.pdf.facts import PageFault, PageFlag, PageOptions, Renderer
 from vlm_assets.pdf.fonts import DIGESTS, check_fonts
 from vlm_assets.pdf.pool import PagePool
-from vlm_assets.pdf.reference import DPI, PAGES, reference_document
+from vlm_assets.pdf.reference import DPI, PAGES, damaged_document, reference_document
 from vlm_assets.pdf.render import renderer_name
 from vlm_assets.words.errors import OperationError
 
@@ -53,7 +53,8 @@ def renderer_identity(renderer: Renderer) -> RendererIdentity:
 
     Raises:
         OperationError: the renderer is not installed, a font is damaged, or a reference page could not be drawn
-            (the machine was too busy, or the renderer is broken); the message names it.
+            (the machine was too busy, or the renderer is broken); the message names it. Or it is a Poppler that keeps
+            silent about damaged pictures.
     """
     check_fonts()
     parts = {f"font {name}": digest[:_DIGITS] for name, digest in DIGESTS.items()}
@@ -88,9 +89,22 @@ def _drawn(renderer: Renderer, folder: Path) -> dict[str, str]:
                 pixels = f"{opened.mode} {opened.size}".encode() + opened.convert("RGB").tobytes()
             parts[f"{PAGES[page.page]}: bytes"] = _short(data)
             parts[f"{PAGES[page.page]}: pixels"] = _short(pixels)
+        _check_that_damage_is_told(pool, folder)
     finally:
         pool.close()
     return parts
+
+
+def _check_that_damage_is_told(pool: PagePool, folder: Path) -> None:
+    """Raises where a renderer draws a picture that ends early and says nothing of it: see `pdf.told`."""
+    path = folder / "damaged.pdf"
+    path.write_bytes(damaged_document())
+    for page in pool.submit(path).pages():
+        if not isinstance(page, PageFault):
+            raise OperationError(
+                "this Poppler draws damaged JPEGs without a word (built without libjpeg?): it would make white pages "
+                "of cut scans; install another one, or say `renderer: pdfium`"
+            )
 
 
 def _short(data: bytes) -> str:

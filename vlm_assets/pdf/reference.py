@@ -54,6 +54,18 @@ def reference_document() -> bytes:
     return out.getvalue()
 
 
+def damaged_document() -> bytes:
+    """A page whose JPEG ends in its middle, with an end mark. A renderer that tells of it gives no page."""
+    pdf = pikepdf.new()
+    data = base64.b64decode(_JPEG)
+    cut = data[: len(data) - (len(data) - data.index(b"\xff\xda")) // 2] + b"\xff\xd9"
+    image = _image(pdf, cut, Name.DCTDecode, (48, 32), ColorSpace=Name.DeviceRGB)
+    _page(pdf, "48 3 -3 32 3 0 cm /Im0 Do", (60, 40), XObject=Dictionary(Im0=image))
+    out = io.BytesIO()
+    pdf.save(out)
+    return out.getvalue()
+
+
 def _page(
     pdf: pikepdf.Pdf,
     content: str,

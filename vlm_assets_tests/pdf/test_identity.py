@@ -107,6 +107,12 @@ def test_a_page_that_cannot_be_drawn_is_named(poppler: Callable[[str], None]) ->
         renderer_identity("poppler")
 
 
+def test_a_poppler_that_keeps_silent_about_damage_is_refused(poppler: Callable[[str], None]) -> None:
+    poppler('exec $real "$@" 2>/dev/null')
+    with pytest.raises(OperationError, match="damaged JPEGs without a word"):
+        renderer_identity("poppler")
+
+
 def test_a_machine_without_poppler_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OperationError, match="poppler-utils"):
