@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version as version_of
 from itertools import accumulate
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -40,6 +41,8 @@ from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, SliceManifest
 from vlm_assets.words.tombstones import Tombstones
+
+_DECIDING: Final = ("pillow", "pillow-heif", "pikepdf", "pypdfium2")
 
 Progress = Callable[[str, int, int], None]
 """Is told what comes next, how much is over, how much there is."""
@@ -105,7 +108,8 @@ def write_lock(
     temporary.replace(items_path(lock_file))
     lock = CorpusLock(
         corpus=installation.catalog.corpus.name, product=version_of("vlm-assets"), pyarrow=pa.__version__,
-        rows_schema=SCHEMA_VERSION, sources=sources, targets=sealed, takedowns=takedowns.names, items_file=entry,
+        packages=_packages(), rows_schema=SCHEMA_VERSION, sources=sources, targets=sealed, takedowns=takedowns.names,
+        items_file=entry,
     )  # fmt: skip
     replace_file(lock_file, lock.to_bytes())
     keep_lock(installation.root, lock_file)
@@ -266,11 +270,22 @@ def program_differences(lock: CorpusLock) -> Iterator[str]:
         "vlm-assets": version_of("vlm-assets"),
         "pyarrow": pa.__version__,
         "schema of rows": str(SCHEMA_VERSION),
+        **_packages(),
     }
-    locked = {"vlm-assets": lock.product, "pyarrow": lock.pyarrow, "schema of rows": str(lock.rows_schema)}
+    locked = {
+        "vlm-assets": lock.product,
+        "pyarrow": lock.pyarrow,
+        "schema of rows": str(lock.rows_schema),
+        **lock.packages,
+    }
     for name, found in here.items():
-        if found != locked[name]:
+        if found != locked.get(name, found):
             yield f"{name}: locked with {locked[name]}, here is {found}"
+
+
+def _packages() -> dict[str, str]:
+    """Packages whose versions decide hashes, facts and pages, beside pyarrow."""
+    return {name: version_of(name) for name in _DECIDING}
 
 
 def catalog_differences(installation: Installation, lock: CorpusLock) -> Iterator[str]:

@@ -93,6 +93,8 @@ class CorpusLock(Manifest):
     product: str
     """Version of this program; below, what else decides bytes."""
     pyarrow: str
+    packages: dict[str, str] = Field(default_factory=dict)
+    """Versions of what decodes images and takes pages apart; older locks do not say."""
     rows_schema: int
     sources: dict[str, LockedSource]
     targets: dict[str, LockedTarget]

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -18,11 +19,11 @@ from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.ingest.slice import SliceOptions, build_slice
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
-from vlm_assets.operate.lock import check_lock, unlocked_slices, write_lock
+from vlm_assets.operate.lock import check_lock, program_differences, unlocked_slices, write_lock
 from vlm_assets.operate.lock_diff import diff_lock
 from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.sources.registry import source_of
-from vlm_assets.store.corpus_lock import Locked, items_path, keep_lock, kept_lock, lock_path
+from vlm_assets.store.corpus_lock import Locked, items_path, keep_lock, kept_lock, lock_path, read_lock
 from vlm_assets.store.tombstones import Tombstone, write_tombstone
 from vlm_assets.words.errors import LockedError, StoreError
 from vlm_assets_tests.workplace import STREET, expect_error, fill, ingest, install, picture, relist
@@ -247,6 +248,21 @@ def test_other_keys_of_the_catalogue_are_told_as_a_cause(again: Again):
         lambda: corpus_of(replace(again.installation, catalog=catalog), again.locked), LockedError
     )
     assert "keys of the catalogue, limits on images or the kind's version are not those of the lock" in error
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "pillow", "pillow-heif", "pikepdf", "pypdfium2"])
+def test_another_version_of_what_decides_bytes_is_named(again: Again, package: str):
+    lock_file = again.installation.catalog_dir / "corpus.lock"
+    lock = read_lock(lock_file)
+    here = version(package)
+    if package == "pyarrow":
+        other = lock.model_copy(update={"pyarrow": "1.0"})
+    else:
+        other = lock.model_copy(update={"packages": {**lock.packages, package: "1.0"}})
+    assert list(program_differences(lock)) == []
+    assert list(program_differences(other)) == [f"{package}: locked with 1.0, here is {here}"]
+    older = lock.model_copy(update={"packages": {}})  # which does not say
+    assert list(program_differences(older)) == []
 
 
 def test_a_slice_that_is_gone_as_a_whole_is_named(again: Again):
