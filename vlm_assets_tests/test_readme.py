@@ -111,6 +111,7 @@ def test_every_command_does_what_it_says(home):
         assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
         if line == "vlm-assets build":
             assert "urls: lost 1 (10.0 %): not_found 1" in result.output
+            assert result.output.count("not_found") == 1
             corpus = load_from_disk(str(home / "turkish_vlm/data/corpora/turkish_vlm/1k"))
             assert set(corpus.unique("source")) == {"pictures", "urls", "scenes", "scans"}
             told["SHA256"] = corpus[0]["image_facts"][0]["sha256"]

@@ -11,7 +11,15 @@ import orjson
 from vlm_assets.ingest.retries import due_at
 from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
-from vlm_assets.words.errors import UNREAD, LeftOut, Reject, RejectReason, RejectToleranceError, SourceError
+from vlm_assets.words.errors import (
+    UNREAD,
+    LeftOut,
+    Reject,
+    RejectReason,
+    RejectToleranceError,
+    SourceError,
+    told_why,
+)
 from vlm_assets.words.records import Item
 from vlm_assets.words.schema import Row
 
@@ -87,10 +95,13 @@ class Ledgers:
         reasons = Counter(str(reject.reason) for reject in counted)
         told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         first = counted[0]
+        why = told_why(first.reason, first.detail)
+        if len(reasons) == 1:
+            why = why.removeprefix(first.reason).removeprefix(": ")  # it stands before
         raise RejectToleranceError(
             f"{self.slice_name}: {len(counted)} of {total} records are rejects ({told}), more than "
-            f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.key}: {first.reason}: "
-            f"{first.detail}. Mend the source, or raise its reject_tolerance."
+            f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.key}"
+            f"{f': {why}' if why else ''}. Mend the source, or raise its reject_tolerance."
         )
 
     def figures(self) -> dict[str, Any]:

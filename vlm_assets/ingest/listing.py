@@ -29,7 +29,14 @@ from vlm_assets.store.left_out import (
 from vlm_assets.store.listings import ItemTable, TableName, read_listing, write_listing
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.disk import named_disk_errors
-from vlm_assets.words.errors import UNREAD, LeftOut, ListingShrunkError, RejectToleranceError, SourceError
+from vlm_assets.words.errors import (
+    UNREAD,
+    LeftOut,
+    ListingShrunkError,
+    RejectToleranceError,
+    SourceError,
+    told_why,
+)
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot, key_hash, slice_key
 from vlm_assets.words.manifest import Listing, ListingSlice
@@ -227,8 +234,8 @@ def _check_tolerance(spec: SourceSpec, made: MadeListing) -> None:
         return
     raise RejectToleranceError(
         f"source {spec.name}: {len(unread)} of {total} files are of no kind that is read, more than reject_tolerance "
-        f"{spec.reject_tolerance:g}; the old listing stays in force. First: {unread[0].key}: {unread[0].reason} "
-        f"{unread[0].detail}. Take them away, exclude them, or raise reject_tolerance."
+        f"{spec.reject_tolerance:g}; the old listing stays in force. First: {unread[0].key}: "
+        f"{told_why(unread[0].reason, unread[0].detail)}. Take them away, exclude them, or raise reject_tolerance."
         + "".join(f" {hint}." for hint in made.listing.hints)
     )
 

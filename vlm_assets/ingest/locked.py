@@ -15,7 +15,7 @@ from vlm_assets.store.corpus_lock import Locked, LockedItem, LockedSlice
 from vlm_assets.store.slices import INDEX_FILE, read_items_ledger, read_rejects
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.tombstones import StoredTombstones
-from vlm_assets.words.errors import LeftOut, LeftOutReason, LockedError, Reject, RejectReason
+from vlm_assets.words.errors import LeftOut, LeftOutReason, LockedError, Reject, RejectReason, told_why
 from vlm_assets.words.layout import slice_key
 from vlm_assets.words.records import Item, Listed
 from vlm_assets.words.schema import CONTENT_COLUMNS, Row
@@ -146,9 +146,7 @@ class SliceLock:
 
     def _compare(self, one: LockedItem, record: int | None, now: Row | Reject) -> None:
         if isinstance(now, Reject):
-            self.faults.append(
-                f"{_place(one, record)}: {now.reason}{f' ({now.detail})' if now.detail else ''}"
-            )
+            self.faults.append(f"{_place(one, record)}: {told_why(now.reason, now.detail)}")
         elif record is None or record not in one.digests:
             self.faults.append(f"{_place(one, record)}: was not there")
         elif one.digests[record] != now["digest"]:

@@ -297,6 +297,13 @@ class LeftOut:
     size_bytes: int | None = None
 
 
+def told_why(reason: str, detail: str) -> str:
+    """`truncated: 12 of 40 kB`; the reason alone where the detail says the same, or nothing."""
+    said = detail.strip()
+    same = said.casefold().replace(" ", "_") in {"", reason}
+    return reason if same else f"{reason}: {said}"
+
+
 @dataclass(frozen=True, slots=True)
 class Companion:
     """Members of a container that went with its records: their words, images that stand beside others.

@@ -104,6 +104,7 @@ def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
     assert code == 1
     assert "1 of 3 slices of street failed; the others are committed." in told
     assert "street/s1: 1 of 6 records are rejects (not_an_image 1)" in told
+    assert (told.count("s1: "), told.count("not_an_image")) == (1, 1)
     bad.write_bytes(picture(77))
     build(installation, sources=["street"])
     days = 3 * 86_400

@@ -34,6 +34,7 @@ from vlm_assets.orchestration.run.resources import ProgressSink
 from vlm_assets.orchestration.run.threads import run_all
 from vlm_assets.remote.line import NoRemote, line_remote
 from vlm_assets.transfer.budget import BudgetSpentError, metered
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import VlmAssetsError
 
 if TYPE_CHECKING:
@@ -81,13 +82,18 @@ def materialize_slices(
             rejected = _rejected_now(seen) or _rejected_before(context.instance, spec.name, key, result)
             context.log_event(slice_event(spec.name, key, result, rejected))
     if failures:
-        told = "\n".join(f"{key}: {message}" for key, message in failures.items())
+        told = "\n".join(_placed(f"{spec.name}/{key}: ", message) for key, message in failures.items())
         raise dg.Failure(
-            f"{len(failures)} of {len(keys)} slices of {spec.name} failed"
+            f"{len(failures):,} of {so_many(len(keys), 'slice')} of {spec.name} failed"
             f"{'; the others are committed' if len(failures) < len(keys) else ''}.\n{told}",
             metadata={FAILED_SLICES: dg.MetadataValue.json(failures)},
             allow_retries=False,
         )
+
+
+def _placed(place: str, message: str) -> str:
+    """The message behind its place, which stands there once."""
+    return place + message.removeprefix(place)
 
 
 def _told(error: Exception) -> str:

@@ -52,7 +52,7 @@ def show_build(
     targets: tuple[str, ...],
     sources: Container[str] | None = None,
 ) -> None:
-    """Sources with listed items, rows, rejects by reason and what entered each target; then the targets.
+    """Sources with listed items, rows, rejects and what entered each target; then the targets, and rejects by reason.
 
     `sources`: only these; all where None.
     """
@@ -63,12 +63,12 @@ def show_build(
     console.print(
         table(
             "What went in",
-            ["source", "state", "#slices", "#listed", "#rows", *(f"#in {target}" for target in targets), "rejects"],
+            ["source", "state", "#slices", "#listed", "#rows", *(f"#in {target}" for target in targets), "#rejects"],
             [
                 (
                     one.name, one.state, one.slices, f"{one.items:,}", f"{one.rows:,}",
                     *(_share(shares[target], one.name) for target in targets),
-                    reasons(one.rejects) or "none",
+                    f"{sum(one.rejects.values()):,}",
                 )
                 for one in told
             ],
