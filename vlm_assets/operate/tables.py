@@ -1,6 +1,6 @@
 """Figures as tables for a person: what the commands print. Decides nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +30,7 @@ _OLD_DAYS: Final = 7
 """From this age on a plan says how old a listing is."""
 _EXAMPLES: Final = 3
 """Of what was left out, a source and place."""
+_NOTHING: Final = frozenset({"0", "0 B", "0.00"})
 _LEAST_WRAPPED: Final = 16
 """Columns of a terminal that the last one of a table may be wrapped to."""
 
@@ -65,6 +66,8 @@ class Figures:
     columns: Sequence[str]
     """One whose name begins with `#` holds numbers, right-aligned."""
     rows: Sequence[Sequence[Text]]
+    unsaid: Collection[str] = ()
+    """Columns by name of which a block leaves out what is nothing."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As rich prints it."""
@@ -105,14 +108,16 @@ class Figures:
             depth = " " * (len(head) - len(head.lstrip()))  # of a node in a tree
             yield Text.assemble((head, "bold"), overflow="fold")
             for name, cell in zip(names[1:], row[1:], strict=True):
-                if cell:
+                if cell and not (name in self.unsaid and cell.plain in _NOTHING):
                     yield Text.assemble(f"{depth}  {name:<{indent - 2}}", cell, overflow="fold")
         yield Text("")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Figures:
-    """A table of values as they are, integers with separators."""
-    return Figures(title, columns, [[_cell(value) for value in row] for row in rows])
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], unsaid: Collection[str] = ()
+) -> Figures:
+    """A table of values as they are, integers with separators. `unsaid`: see `Figures`."""
+    return Figures(title, columns, [[_cell(value) for value in row] for row in rows], unsaid)
 
 
 def _cell(value: object) -> Text:
@@ -289,6 +294,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
                 for told, of in (("", plan.sources), (", benchmark", plan.benchmarks))
                 for s in of
             ],
+            unsaid=("requests", "bytes", "hours"),  # of kinds that need no network
         )
     )  # fmt: skip
     listed = [*plan.sources, *plan.benchmarks]

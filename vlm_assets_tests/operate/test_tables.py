@@ -57,3 +57,24 @@ def test_coloured_cells_keep_their_words():
     out = StringIO()
     Console(file=out, width=40).print(table("t", ["a", "b"], [("x", Text("FAILED", "red"))]))
     assert "FAILED" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (("0", "0 B", "0.00"), {"rows": "0"}),
+        (("10", "100 B", "0.01"), {"rows": "0", "requests": "10", "bytes": "100 B", "hours": "0.01"}),
+    ],
+    ids=["nothing", "something"],
+)
+def test_a_block_leaves_out_what_is_nothing_where_that_goes_without_saying(
+    cells: tuple[str, ...], told: dict[str, str]
+):
+    columns = ["source", "#rows", "#requests", "#bytes", "#hours"]
+    out = StringIO()
+    Console(file=out, width=20).print(
+        table("Plan", columns, [("street", 0, *cells)], unsaid=("requests", "bytes", "hours"))
+    )
+    assert [line.split(maxsplit=1) for line in out.getvalue().split("\n")[2:] if line] == [
+        [*one] for one in told.items()
+    ]
