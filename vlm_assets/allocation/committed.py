@@ -165,4 +165,6 @@ def _missing(found: FoundSource, what: str = "source") -> list[str]:
     if not missing:
         return []
     shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-    return [f"{what} {name}: {len(missing)} of {len(listing.slices)} slices never committed: {shown}"]
+    return [
+        f"{what} {name}: {len(missing)} of {so_many(len(listing.slices), 'slice')} never committed: {shown}"
+    ]

@@ -21,6 +21,7 @@ from vlm_assets.audit.recount import Recount
 from vlm_assets.store.away import away_in, readable
 from vlm_assets.store.papers import DERIVED_FILES
 from vlm_assets.store.slices import file_hash
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import OperationError
 from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -39,7 +40,7 @@ def check_manifests(recount: Recount) -> Verdict:
     faults = list(_manifest_faults(evidence))
     return Verdict(
         "every manifest is readable, hashes to its folder's name, and agrees with the others",
-        f"{len(faults)} faults; corpus version {evidence.directory.name}",
+        f"{so_many(len(faults), 'fault')}; corpus version {evidence.directory.name}",
         faults,
         figures={"version": evidence.directory.name},
     )
@@ -129,7 +130,8 @@ def check_shard_files(recount: Recount) -> Verdict:
                 faults.append(f"{name}: its bytes are not those of the manifest (blake3 {found[:16]}…)")
     return Verdict(
         f"{len(corpus.files)} files as in the manifest, data files of at most {corpus.shard.max_bytes} bytes",
-        f"{len(there.keys() & corpus.files.keys())} of them there, {len(hashed)} hashed, {len(faults)} faults",
+        f"{len(there.keys() & corpus.files.keys())} of them there, {len(hashed)} hashed, "
+        f"{so_many(len(faults), 'fault')}",
         faults,
         figures={"files": len(corpus.files), "hashed": len(hashed), "shards": len(corpus.shards)},
     )

@@ -31,6 +31,7 @@ from vlm_assets.store.papers import (
     read_papers,
 )
 from vlm_assets.transfer.taken_urls import TakenUrls
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.schema import NO_WORDS
 
@@ -63,7 +64,7 @@ def check_papers(recount: Recount) -> Verdict:
     found = [*faults, *later]
     return Verdict(
         "card, Croissant, summary and report say what the ledgers say, and show nothing that was taken down",
-        f"{len(there)} files, {len(found)} faults" + (f"; {_AGAIN}" if found else ""),
+        f"{len(there)} files, {so_many(len(found), 'fault')}" + (f"; {_AGAIN}" if found else ""),
         found[:MAX_EXAMPLES],
         len(found),
         {"papers": there},

@@ -16,6 +16,7 @@ from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.words import I64, Bool, ranks
 from vlm_assets.store.away import readable
 from vlm_assets.store.slices import data_file_names
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import OperationError
 from vlm_assets.words.layout import MANIFEST, VERSIONS
 from vlm_assets.words.schema import CONTENT_COLUMNS
@@ -254,7 +255,7 @@ def check_tombstones(recount: Recount) -> Verdict:
     faults += [*left, *(_lost_folders(evidence.root.path) if known else ())]
     count, examples = selected_though(recount, "tombstone")
     return Verdict(
-        f"none of {len(known)} takedowns has a row here, or content in a slice of the plan",
+        f"none of {so_many(len(known), 'takedown')} has a row here, or content in a slice of the plan",
         f"{max(len(present), len(by_id))} rows present, {count} selected, {len(left)} with content in slices",
         [*faults, *examples][:MAX_EXAMPLES],
         len(faults) + count,

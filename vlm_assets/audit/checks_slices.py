@@ -19,6 +19,7 @@ from vlm_assets.audit.words import Bool, sure_distinct
 from vlm_assets.store.away import readable
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, REJECTS_FILE, data_file_names
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import OperationError
 from vlm_assets.words.layout import key_hash
 from vlm_assets.words.manifest import SliceManifest
@@ -79,7 +80,7 @@ def check_slice_ledgers(recount: Recount) -> Verdict:
     return Verdict(
         "items = fetched + rejected and records = rows + rejected in every slice's ledgers",
         f"{len(_found(recount.evidence))} slices, {totals.get('items', 0)} items, {totals.get('records', 0)} "
-        f"records; {len(faults)} faults",
+        f"records; {so_many(len(faults), 'fault')}",
         faults[:MAX_EXAMPLES],
         len(faults),
         totals,
@@ -181,7 +182,7 @@ def check_slice_content(recount: Recount) -> Verdict:
     faults = [*gone, *_content_faults(recount)]
     return Verdict(
         f"the index of each of {len(recount.evidence.slices)} slices hashes to its content_hash",
-        f"{len(faults)} faults",
+        f"{so_many(len(faults), 'fault')}",
         faults[:MAX_EXAMPLES],
         len(faults),
     )

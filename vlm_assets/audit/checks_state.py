@@ -21,6 +21,7 @@ from vlm_assets.ingest.rights import NO_TERMS, source_terms
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.versions import current_version
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
 from vlm_assets.words.manifest import SliceManifest
@@ -228,8 +229,9 @@ def check_rights(recount: Recount) -> Verdict:
     faults += [f"source {one.source}: nobody has accepted its terms: {one.url}" for one in unaccepted]
     return Verdict(
         "every licence names terms, and no declared source waits",
-        f"{len(licences)} licences, {len(waiting)} sources never listed, {len(unaccepted)} with terms to accept, "
-        f"{len(evidence.tombstones.names)} takedowns",
+        f"{so_many(len(licences), 'licence')}, {so_many(len(waiting), 'source')} never listed, "
+        f"{len(unaccepted)} with terms to accept, "
+        f"{so_many(len(evidence.tombstones.names), 'takedown')}",
         faults[:MAX_EXAMPLES],
         len(faults),
         {

@@ -13,6 +13,7 @@ from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import ITEMS_FILE
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.manifest import Listing
 
 _LEFT_OUT_FILE = "left_out.parquet"
@@ -33,7 +34,7 @@ def check_upstream(recount: Recount) -> Verdict:
     return Verdict(
         "upstream = items + companions + left out in every listing, and in the containers of every slice",
         f"{len(counted)} of {len(sources)} sources count {sum(one.upstream or 0 for one in counted)} things, "
-        f"{left_out} of them left out; {len(faults)} faults",
+        f"{left_out} of them left out; {so_many(len(faults), 'fault')}",
         faults[:MAX_EXAMPLES],
         len(faults),
     )

@@ -66,7 +66,7 @@ def test_too_many_rejects_fail_the_slice_and_nothing_is_committed(tmp_path):
     assert "1 of 5 records are rejects (not_an_image 1)" in told
     assert "First: bad.jpg: it is text. Mend" in told, "its reason stands before"
     assert summarise_source(installation.root, "street").slices == {}
-    assert gather_supply(installation).incomplete == ("source street: 1 of 1 slices never committed: root",)
+    assert gather_supply(installation).incomplete == ("source street: 1 of 1 slice never committed: root",)
 
 
 def test_a_second_run_writes_nothing(tmp_path):

@@ -91,5 +91,5 @@ def test_incomplete_sources_stop_the_allocation_in_words(tmp_path, instance):
     line.list_sources("street")
     result = run_target(line, "10")
     assert not result.success
-    assert "1 of 1 slices never committed" in failure_of(result, "allocation")
+    assert "1 of 1 slice never committed" in failure_of(result, "allocation")
     assert not line.events(CORPUS_KEY)
