@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
+from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import archive_stem
 from vlm_assets.archives.read import Reading
@@ -95,14 +96,14 @@ class MemberCaptions:
             return RecordImage(self.beside[name].read_bytes(), origin=f"{origin}!{name}")
 
         said = self.of(member.name)
-        is_withheld = not said and member.name in self.withheld
+        remarks = {WITHHELD: 1} if not said and member.name in self.withheld else {}
+        remarks |= {GUESSED_NAME: 1} if member.guessed else {}
         for event in caption_events(
             item, key, f"{origin}!{member.name}", image, said,
             open_image=open_image, extra=extra, first_record=first_record,
         ):  # fmt: skip
-            yield (
-                replace(event, remarks={WITHHELD: 1}) if is_withheld and isinstance(event, Record) else event
-            )
+            is_remarked = remarks and isinstance(event, Record)
+            yield replace(event, remarks={**event.remarks, **remarks}) if is_remarked else event
 
     def left_out(self, member: LeftOut) -> LeftOut | Companion:
         """What was left out; a companion where its words were joined to an image, told as such where to none."""

@@ -6,6 +6,9 @@ from typing import Final
 _CANDIDATES: Final = ("cp857", "cp1254", "cp850", "cp1252", "cp866", "cp1251", "cp737", "cp1253")
 """DOS and Windows code pages, Turkish ones first: the first of equals is told."""
 _EXAMPLES: Final = 200
+GUESSED_NAME: Final = "guessed_name"
+"""Remark of a record whose name, and so its folders, are read as cp437 because nobody declares its encoding."""
+UNDECLARED: Final = "in an encoding that nobody declares"
 _TURKISH: Final = frozenset("ğĞşŞıİçÇöÖüÜâÂîÎûÛ")
 
 
@@ -21,7 +24,7 @@ def name_hint(guessed: Iterable[str]) -> str | None:
     best = sorted(_CANDIDATES, key=lambda encoding: -_likeliness(raw, encoding))[:2]
     readings = ", ".join(f"{encoding} {raw[0].decode(encoding, 'replace')!r}" for encoding in best)
     return (
-        f"{len(names)} names are in an encoding that nobody declares, such as {names[0]!r}, which is in {readings}; "
+        f"{len(names)} names are {UNDECLARED}, such as {names[0]!r}, which is in {readings}; "
         f"folders become labels: set `encoding` ({best[0]}?)"
     )
 

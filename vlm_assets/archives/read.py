@@ -313,7 +313,7 @@ class _Walk:
         elif is_archive_name(judged):
             yield from self._archive(entry, name, depth)
         elif self._reading.unread(judged):
-            yield Member(name, -1, None)
+            yield Member(name, -1, None, guessed=entry.guessed)
         elif self._reading.wanted(judged):
             yield self._record(entry, name)
         elif is_compressed_name(judged) and not entry.closed:
@@ -327,12 +327,16 @@ class _Walk:
                 name, LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it", entry.size_bytes
             )
             return
-        yield from self._inner(self.inside(entry, f"{name}/", depth + 1), name)
+        yield from self._inner(self.inside(entry, f"{name}/", depth + 1), name, guessed=entry.guessed)
 
-    def _inner(self, members: Iterator[Found], name: str) -> Iterator[Found]:
-        """Passes on what an archive inside gives; one that ends early is a reject itself, the outer one goes on."""
+    def _inner(self, members: Iterator[Found], name: str, *, guessed: bool = False) -> Iterator[Found]:
+        """Passes on what an archive inside gives; one that ends early is a reject itself, the outer one goes on.
+
+        `guessed`: the encoding of its own name is, which its members' names begin with.
+        """
         try:
-            yield from members
+            for one in members:
+                yield replace(one, guessed=True) if guessed and isinstance(one, Member) else one
         except MemberFaultError as fault:
             yield self.refused(name, fault.reason, fault.detail)
         except EncryptedNamesError:
@@ -347,7 +351,7 @@ class _Walk:
                 name, LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it", entry.size_bytes
             )
             return
-        yield from self._inner(self._unpacked(entry, name, judged, depth), name)
+        yield from self._inner(self._unpacked(entry, name, judged, depth), name, guessed=entry.guessed)
 
     def _unpacked(self, entry: Entry, name: str, judged: str, depth: int) -> Iterator[Found]:
         stream = entry.open()

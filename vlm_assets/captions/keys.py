@@ -49,11 +49,15 @@ def _checked_separator(value: Any) -> Any:
     return sign
 
 
+EncodingKey = Annotated[Encoding, BeforeValidator(_checked_encoding)]
+"""An encoding that there is, or a list of such, tried in turn."""
+
+
 class TextFileKeys(BaseModel):
     """How the text files of a source are read. What is not given is found where it is certain, else an error."""
 
-    encoding: Annotated[Encoding, BeforeValidator(_checked_encoding)] = None
-    """Of text files that are not UTF-8 and have no byte order mark: one, or a list that is tried in turn."""
+    encoding: EncodingKey = None
+    """Of text files, and of names in archives, that are not UTF-8 and say nothing: one, or a list tried in turn."""
     separator: Annotated[str | None, BeforeValidator(_checked_separator)] = None
     """Of columns, where the header does not show it for certain: a character, or `tab`, `comma` and the like."""
     quotes: Quotes = Quotes.CSV

@@ -170,7 +170,7 @@ def list_repo(
             if unread > 0:
                 without = so_many(unread, "file")
                 hints.append(f"{without} without a known suffix not looked into, only the first {LOOKED_AT}")
-            apart = replace(apart, hints=(*apart.hints, *hints))
+            apart = replace(apart, hints=(*names.hints, *apart.hints, *hints))
             return RepoLayout(sha, listed, captions, apart, len(tree) + apart.again)
 
 

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
+from vlm_assets.archives.encodings import name_hint
 from vlm_assets.archives.limits import ArchiveLimits, DamagedArchiveError
 from vlm_assets.archives.names import (
     Encodings,
@@ -26,6 +27,7 @@ from vlm_assets.words.layout import key_hash, nfc
 
 LOOKED_AT_BYTES: Final = 64 * 2**20
 """An archive of another format, or in several files, is read for its names where it is no larger."""
+_MAX_GUESSED: Final = 2000
 _MAX_UNSURE: Final = 1000
 """Names that a payload holds; where there are more, no name is sure."""
 
@@ -40,6 +42,14 @@ class MemberNames:
     """A whole file, out of the cache where it can."""
     max_image_bytes: int
     encoding: Encodings = None
+    guessed: set[str] = field(default_factory=set)
+    """Names met whose encoding nobody declares."""
+
+    @property
+    def hints(self) -> list[str]:
+        """What to do about these; one line, or none."""
+        hint = name_hint(sorted(self.guessed))
+        return [hint] if hint else []
 
     def of(self, path: str, parts: Sequence[RepoFile]) -> Collection[str] | None:
         """Members that may be images, names in NFC; None where only fetching the archive tells.
@@ -66,8 +76,9 @@ class MemberNames:
 
     def _in_directory(self, file: RepoFile) -> Iterator[str]:
         for entry in read_directory(self.ranged(file), file.path):
-            name, unsafe, _ = entry_name(entry, self.encoding)
+            name, unsafe, guessed = entry_name(entry, self.encoding)
             if not (entry.is_folder or unsafe):
+                self._met(name, guessed=guessed)
                 yield name
 
     def _by_reading(self, parts: Sequence[RepoFile]) -> Iterator[str]:
@@ -77,7 +88,12 @@ class MemberNames:
         paths = [self.fetch(one.path).resolve() for one in parts]
         for member in read_members(paths, reading, where=parts[0].path):
             if not isinstance(member, LeftOut):
+                self._met(member.name, guessed=member.guessed)
                 yield member.name
+
+    def _met(self, name: str, *, guessed: bool) -> None:
+        if guessed and len(self.guessed) < _MAX_GUESSED:
+            self.guessed.add(name)
 
 
 def unsure_names(

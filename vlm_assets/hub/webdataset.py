@@ -15,6 +15,7 @@ from typing import IO, Any, Final, Self
 
 from blake3 import blake3
 
+from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.archives.members import Member
 from vlm_assets.archives.names import Encodings, is_image_name, suffix_of
 from vlm_assets.archives.read import Reading as ArchiveReading
@@ -323,7 +324,8 @@ def _record(
     return Record(
         item, record, f"{item}/{key}", images, f"{origin}#{first}", text=text, extra=extra,
         messages=None if said is None else said.messages, images_upstream=len(chosen),
-        remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
+        remarks=({} if said is None else {str(change): count for change, count in said.changes.items()})
+        | ({GUESSED_NAME: 1} if any(one.guessed for one in sample.members) else {}),
     )  # fmt: skip
 
 

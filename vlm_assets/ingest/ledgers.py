@@ -1,5 +1,6 @@
 """The two ledgers of a slice under way: what became of each item, and every reject with its reason."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.ingest.retries import due_at
 from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
@@ -25,6 +27,8 @@ from vlm_assets.words.schema import Row
 
 _HARMLESS: Final = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
 """Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
+_MAX_GUESSED: Final = 2000
+_ARCHIVE: Final = re.compile(r"^[^!#]*[!#]")
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class Ledgers:
     rejects: list[RejectEntry] = field(default_factory=list)
     left_out: dict[str, Sequence[LeftOut]] = field(default_factory=dict)
     """What was left out of an item, by its key, in the order of the items."""
+    guessed_names: set[str] = field(default_factory=set)
+    """Names in archives whose encoding nobody declares, of what was fetched; some thousand of them."""
 
     def count(self, item: Item, results: Iterator[Row | Reject]) -> Iterator[Row]:
         """Passes a fetched item's rows on, keeps its rejects, and enters the item once it is through.
@@ -59,6 +65,8 @@ class Ledgers:
                 rows += 1
                 if said := result.pop("remarks"):
                     remarks.update(said)
+                    if GUESSED_NAME in said and len(self.guessed_names) < _MAX_GUESSED:
+                        self.guessed_names.add(_name_in(result["origin"]))
                 yield result
         if whole and rows:
             raise SourceError(f"{self.slice_name}: item {item.key!r} is both rejected and admitted")
@@ -149,6 +157,11 @@ def _entry(reject: Reject, earlier: int) -> RejectEntry:
     transient = reject.transient and not (reject.tries and attempts >= reject.tries)
     due = due_at(attempts, reject.not_before) if transient else 0
     return RejectEntry(reject.item, reject.record, reject.reason, reject.detail, attempts, transient, due)
+
+
+def _name_in(origin: str) -> str:
+    """A member's name: what follows its archive in `a.zip!b/c.jpg`, of a WebDataset in `a.tar#b.jpg`."""
+    return _ARCHIVE.sub("", origin, count=1)
 
 
 def _as_json(remarks: Counter[str]) -> str | None:

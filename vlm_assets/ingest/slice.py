@@ -27,6 +27,7 @@ from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
 from vlm_assets.ingest.listing import config_fingerprint
 from vlm_assets.ingest.locked import SliceLock, lock_of
+from vlm_assets.ingest.noted import note_names
 from vlm_assets.ingest.rejected_pictures import RejectedPictures
 from vlm_assets.ingest.renderer import identity_asked, identity_here, identity_of_slice, refuse_mixture
 from vlm_assets.ingest.rows import Assignment, rows_of
@@ -261,6 +262,8 @@ class _SliceBuild:
         new = self._manifest(written, identity_of_slice(kept, here, self._figures))
         if here is not None:
             run.details["renderer"] = {"version": here.version, "identity": here.name}
+        before = read_run(self._last.path) if self._last is not None and plan.kept else None
+        run.details |= note_names(self._name, self._ledgers, before.details if before else {})
         rejects = rejects_bytes(self._ledgers.rejects)
         run.finished_at = datetime.now(UTC)
         run.seconds = round(time.monotonic() - clock, 3)

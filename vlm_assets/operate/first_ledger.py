@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pydantic import BaseModel
 
 from vlm_assets.ingest.found import FoundSource
+from vlm_assets.ingest.hints import source_hints
 from vlm_assets.store.left_out import added_up, inside_examples, listed_examples
 from vlm_assets.words.caption_counts import CaptionCounts
 from vlm_assets.words.errors import StoreError
@@ -61,7 +62,7 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
         update={
             "items": listing.items, "upstream": listing.upstream, "companions": listing.companions,
             "left_out": added_up(listed, inside), "left_out_listed": listed, "left_out_examples": [*examples],
-            "hints": list(listing.hints),
+            "hints": source_hints(root, found),
         }
     )  # fmt: skip
 

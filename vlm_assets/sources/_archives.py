@@ -1,6 +1,5 @@
 """What the kinds whose items are archives share: their records, and which paths the catalogue lets through."""
 
-import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import (
@@ -18,7 +17,6 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from vlm_assets.archives.encodings import name_hint
 from vlm_assets.archives.names import packed_image_name
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
@@ -40,8 +38,6 @@ NO_IMAGES: Final = frozenset(
 ARCHIVES: Final = "archives"
 """The group of a source's archives, where they share slices."""
 ARCHIVE_SLICES: Final = 200
-_TOLD_NAMES: Final = 200
-logger = logging.getLogger("vlm_assets.sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,6 @@ def member_events(
     """
     wants_all = globs is None or globs.lets_through(item.key)
     record, has_excluded = 0, False
-    guessed: list[str] = []
     for member in members:
         if isinstance(member, LeftOut):
             told = captions.left_out(member)
@@ -105,8 +100,6 @@ def member_events(
             yield Reject(item.key, member.reason or RejectReason.UNREADABLE, detail, record)
             record += 1
             continue
-        if member.guessed and len(guessed) < _TOLD_NAMES:
-            guessed.append(member.name)
         if captions.only_named_beside(member.name):
             yield Companion(path)
             continue
@@ -114,8 +107,6 @@ def member_events(
         for event in captions.events(member, item.key, key, origin, first_record=record):
             yield event
             record += 1
-    if hint := name_hint(guessed):
-        logger.warning("%s: %s", origin, hint)
     if not record and not has_excluded:
         yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
 

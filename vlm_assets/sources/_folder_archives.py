@@ -71,14 +71,15 @@ def archive_item(
     globs: PathGlobs,
     tables: Sequence[str] = (),
     *,
+    encoding: Encodings = None,
     said_by: str = "",
     is_among_others: bool = False,
     flags: Mapping[str, Any] = MappingProxyType({}),
 ) -> Item:
     """An archive as an item. Its identity is that of its files, which of its members are wanted, and their words.
 
-    `said_by`: how its members' words are looked for; `tables`: those that may speak of them; `flags`: what
-    `beside_flags` says of these.
+    `encoding`: of its members' names. `said_by`: how their words are looked for, by what encoding too; `tables`:
+    those that may speak of them; `flags`: what `beside_flags` says of these.
     """
     parts: list[dict[str, Any]] = []
     for key in archive.files:
@@ -87,6 +88,7 @@ def archive_item(
         name_hex = os.fsencode(names[key]).hex()
         parts.append({"key": key, "name_hex": name_hex, "size": size, "sha256": digests[key]})
     told = f":{list(globs.include)}{list(globs.exclude)}" if globs != PathGlobs() else ""
+    told += f":{encoding}" if encoding and not said_by else ""
     words = "".join(f"+{digests[key]}" for key in tables) + (f":{said_by}" if said_by else "")
     payload: dict[str, Any] = {"parts": parts}
     if tables:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
+from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.images.sniff import sniff
 from vlm_assets.sources._folder_archives import archive_files, listed_files
@@ -34,7 +36,12 @@ def is_pdf_head(head: bytes) -> bool:
 
 
 def packed_pages(
-    item: Item, root: Path, options: "PageOptions", context: FetchContext, held: HeldFiles
+    item: Item,
+    root: Path,
+    encoding: Encodings,
+    options: "PageOptions",
+    context: FetchContext,
+    held: HeldFiles,
 ) -> Iterator[Event]:
     """Every page of every PDF in an archive; a reject where it was replaced since it was listed.
 
@@ -48,14 +55,13 @@ def packed_pages(
     if (reject := held.replaced(item, files)) is not None:
         yield reject
         return
-    yield from _pages(item, root, options, context)
+    yield from _pages(item, _Members(item, root, encoding, context), options, context)
     held.check(item, files)
 
 
-def _pages(item: Item, root: Path, options: "PageOptions", context: FetchContext) -> Iterator[Event]:
+def _pages(item: Item, members: "_Members", options: "PageOptions", context: FetchContext) -> Iterator[Event]:
     from vlm_assets.pdf.records import page_records
 
-    members = _Members(item, root, context)
     number = 0
     try:
         for event in page_records(members.documents(), options, context):
@@ -65,6 +71,8 @@ def _pages(item: Item, root: Path, options: "PageOptions", context: FetchContext
             told = replace(event, item=item.key, record=number)
             if isinstance(told, Reject):
                 told = replace(told, detail=f"{member}: {told.detail}"[:300])
+            elif member in members.guessed:
+                told = replace(told, remarks={GUESSED_NAME: 1})
             yield told
             number += 1
     except MissingPartsError as error:
@@ -81,9 +89,12 @@ def _pages(item: Item, root: Path, options: "PageOptions", context: FetchContext
 class _Members:
     """The PDFs of one archive: files below the spool until the pages of the next are there."""
 
-    def __init__(self, item: Item, root: Path, context: FetchContext) -> None:
+    def __init__(self, item: Item, root: Path, encoding: Encodings, context: FetchContext) -> None:
         self._item = item
         self._root = root
+        self._encoding = encoding
+        self.guessed: set[str] = set()
+        """Names whose encoding nobody declares."""
         self._context = context
         self._left_out: list[LeftOut] = []
         self._spooled: dict[str, Path] = {}
@@ -100,6 +111,7 @@ class _Members:
             ArchiveLimits(_MAX_DOCUMENT_BYTES),
             wanted=is_pdf_name,
             holds_record=is_pdf_head,
+            encoding=self._encoding,
             spool_dir=self._context.spool_dir,
         )
         for member in read_members(archive_files(self._item, self._root), reading, where=key):
@@ -109,6 +121,8 @@ class _Members:
                 reason = member.reason or RejectReason.UNREADABLE
                 yield Reject(f"{key}/{member.name}", reason, member.detail)
             else:
+                if member.guessed:
+                    self.guessed.add(member.name)
                 path = self._spooled[member.name] = folder / f"{member.number}.pdf"
                 path.write_bytes(member.data)
                 yield Document(f"{key}/{member.name}", path, f"{key}!{member.name}")

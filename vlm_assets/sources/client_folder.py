@@ -138,6 +138,7 @@ class ClientFolder:
                 digest_of,
                 spec.globs,
                 tables_of[one.key],
+                encoding=spec.encoding,
                 said_by=rule.told,
                 is_among_others=one.key in crowded,
                 flags={

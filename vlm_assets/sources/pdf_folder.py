@@ -6,9 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
+from vlm_assets.captions.keys import EncodingKey
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import PathGlobs, archive_slices
-from vlm_assets.sources._folder_archives import archive_item, find_archives, incomplete_left_out
+from vlm_assets.sources._folder_archives import (
+    archive_item,
+    find_archives,
+    incomplete_left_out,
+    name_hints,
+)
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources._hints import unread_hints
@@ -36,6 +42,8 @@ class PdfFolderSpec(PagesSpec):
     """The folder; relative to the catalogue."""
     documents_per_slice: int = _DOCUMENTS_PER_SLICE
     """Documents of a bucket."""
+    encoding: EncodingKey = None
+    """Of names in archives, where nobody declares it: one, or a list that is tried in turn."""
     follow_links: bool = False
     """Takes in what links lead to outside the folder. Only for folders in which nobody else may write."""
 
@@ -84,11 +92,16 @@ class PdfFolder:
             for number, part in enumerate(parts)
             if part
         ]
-        containers = [archive_item(one, walk.files, spec.path, digest_of, PathGlobs()) for one in archives]
+        containers = [
+            archive_item(one, walk.files, spec.path, digest_of, PathGlobs(), encoding=spec.encoding)
+            for one in archives
+        ]
         buckets = {"": count}
         slices += archive_slices(containers, {one.name for one in slices}, context.previous_buckets, buckets)
         return Listed(
-            "folder", slices, buckets, {}, walk.left_out, unread_hints(walk.left_out), upstream=walk.count,
+            "folder", slices, buckets, {}, walk.left_out,
+            [*name_hints(archives, walk.files, spec.path, spec.encoding), *unread_hints(walk.left_out)],
+            upstream=walk.count,
             companions=len(packed) - len(archives),
         )  # fmt: skip
 
@@ -101,7 +114,7 @@ class PdfFolder:
             held = HeldFiles(spec.name, hashes)
             if items and "parts" in items[0].payload:
                 for item in items:
-                    yield from packed_pages(item, spec.path, options, context, held)
+                    yield from packed_pages(item, spec.path, spec.encoding, options, context, held)
                     context.progress(1, item.size_bytes or 0)
                 return
             sizes = {item.key: item.size_bytes or 0 for item in items}

@@ -125,14 +125,14 @@ def test_many_archives_share_buckets(tmp_path: Path) -> None:
     assert sum(len(one.items) for one in made.slices) == 201
 
 
-def test_names_that_nobody_declares_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_that_nobody_declares_are_told(tmp_path: Path) -> None:
     content = raw_zip([("şehir/ığdır.jpg".encode("cp857"), b"A")])
     spec = spec_of(put(tmp_path / "in", {"b.zip": content, "c.zip": b"PK\x05\x06", "d.zip": zip_of(INNER)}))
     made = listed(spec, tmp_path)
     [hint] = made.hints
     assert "set `encoding` (cp857?)" in hint
-    fetch_slice(SOURCE, spec, tmp_path, made, "b.zip")
-    assert [line for line in caplog.messages if line.startswith("b.zip: 1 names are in an encoding")]
+    [record] = fetch_slice(SOURCE, spec, tmp_path, made, "b.zip").records
+    assert record.remarks == {"guessed_name": 1}
     assert not listed(spec_of(tmp_path / "in", encoding="cp857"), tmp_path).hints
 
 
