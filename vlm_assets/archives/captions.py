@@ -102,8 +102,10 @@ class MemberCaptions:
             item, key, f"{origin}!{member.name}", image, said,
             open_image=open_image, extra=extra, first_record=first_record,
         ):  # fmt: skip
-            is_remarked = remarks and isinstance(event, Record)
-            yield replace(event, remarks={**event.remarks, **remarks}) if is_remarked else event
+            if remarks and isinstance(event, Record):
+                yield replace(event, remarks={**event.remarks, **remarks})
+            else:
+                yield event
 
     def left_out(self, member: LeftOut) -> LeftOut | Companion:
         """What was left out; a companion where its words were joined to an image, told as such where to none."""
