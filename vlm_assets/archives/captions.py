@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import archive_stem
 from vlm_assets.archives.read import Reading
 from vlm_assets.captions.joining import CaptionRow
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import CaptionRule, Tree, TreeCaptions, tree_captions
+from vlm_assets.words.caption_counts import GUESSED_NAME
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.records import Record, RecordImage
 

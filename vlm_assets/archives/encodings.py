@@ -6,8 +6,6 @@ from typing import Final
 _CANDIDATES: Final = ("cp857", "cp1254", "cp850", "cp1252", "cp866", "cp1251", "cp737", "cp1253")
 """DOS and Windows code pages, Turkish ones first: the first of equals is told."""
 _EXAMPLES: Final = 200
-GUESSED_NAME: Final = "guessed_name"
-"""Remark of a record whose name, and so its folders, are read as cp437 because nobody declares its encoding."""
 UNDECLARED: Final = "in an encoding that nobody declares"
 _TURKISH: Final = frozenset("ğĞşŞıİçÇöÖüÜâÂîÎûÛ")
 

@@ -15,7 +15,6 @@ from typing import IO, Any, Final, Self
 
 from blake3 import blake3
 
-from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.archives.members import Member
 from vlm_assets.archives.names import Encodings, is_image_name, suffix_of
 from vlm_assets.archives.read import Reading as ArchiveReading
@@ -29,6 +28,7 @@ from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text, usual_texts
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.packed import PackedWords, names_members, packed_records
+from vlm_assets.words.caption_counts import GUESSED_NAME
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Event, Record, RecordImage
 

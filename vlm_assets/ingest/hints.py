@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from vlm_assets.archives.encodings import GUESSED_NAME, UNDECLARED
+from vlm_assets.archives.encodings import UNDECLARED
 from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.noted import NAME_HINT
 from vlm_assets.ingest.slice import read_run
+from vlm_assets.words.caption_counts import GUESSED_NAME
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.layout import VERSIONS, DataRoot
 from vlm_assets.words.manifest import RunRecord

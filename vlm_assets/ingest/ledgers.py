@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import orjson
 
-from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.ingest.retries import due_at
 from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
+from vlm_assets.words.caption_counts import GUESSED_NAME
 from vlm_assets.words.errors import (
     UNREAD,
     LeftOut,

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vlm_assets.archives.encodings import GUESSED_NAME, name_hint
+from vlm_assets.archives.encodings import name_hint
 from vlm_assets.ingest.ledgers import Ledgers
+from vlm_assets.words.caption_counts import GUESSED_NAME
 
 logger = logging.getLogger("vlm_assets.ingest")
 NAME_HINT: Final = "name_hint"

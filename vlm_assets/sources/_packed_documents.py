@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vlm_assets.archives.encodings import GUESSED_NAME
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
 from vlm_assets.archives.names import Encodings
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.images.sniff import sniff
 from vlm_assets.sources._folder_archives import archive_files, listed_files
 from vlm_assets.sources._held_files import HeldFiles
+from vlm_assets.words.caption_counts import GUESSED_NAME
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import LeftOut, Reject, RejectReason
 from vlm_assets.words.records import Event, Item
@@ -72,7 +72,7 @@ def _pages(item: Item, members: "_Members", options: "PageOptions", context: Fet
             if isinstance(told, Reject):
                 told = replace(told, detail=f"{member}: {told.detail}"[:300])
             elif member in members.guessed:
-                told = replace(told, remarks={GUESSED_NAME: 1})
+                told = replace(told, remarks={**told.remarks, GUESSED_NAME: 1})
             yield told
             number += 1
     except MissingPartsError as error:

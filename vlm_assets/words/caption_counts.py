@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 NO_TEXT_LAYER: Final = "no_text"
 """The remark of a page whose text layer was asked for (`text: layer`), and that has none."""
 
+GUESSED_NAME: Final = "guessed_name"
+"""The remark of a record whose name, and so its folders, are read as cp437 because nobody declares the encoding."""
+
 
 class Worded(Protocol):
     """What a slice's manifest, or its summary, says of the words of its rows."""
@@ -65,6 +68,7 @@ class CaptionCounts(BaseModel):
             if one.remarks:
                 remarks.update(one.remarks)
         pages = remarks.pop(NO_TEXT_LAYER, 0)
+        remarks.pop(GUESSED_NAME, 0)  # of names, not of words: a hint tells
         return cls(
             rows=rows, rows_with_text=text, rows_with_messages=messages, rows_with_neither=neither,
             pages_without_text=pages, remarks=dict(sorted(remarks.items())), captions_unused=captions_unused,
