@@ -1,13 +1,14 @@
 """The first ledger of a source, and what is said of its images: the same figures for `status` and for `plan`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from pydantic import BaseModel
 
 from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.hints import source_hints
+from vlm_assets.installation.opening import Installation
 from vlm_assets.store.left_out import added_up, inside_examples, listed_examples
-from vlm_assets.words.caption_counts import CaptionCounts
+from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import VERSIONS, DataRoot
 
@@ -45,7 +46,7 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
         name=found.spec.name,
         left_out=inside,
         left_out_inside=inside,
-        left_out_inside_examples=_readable(
+        left_out_inside_examples=readable_examples(
             lambda: inside_examples(
                 root.source(found.spec.name) / VERSIONS / one.version for one in in_force if one.left_out
             )
@@ -57,7 +58,7 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
         return ledger
     listed = added_up(listing.left_out)
     if examples is None:
-        examples = _readable(lambda: listed_examples(root, listing))
+        examples = readable_examples(lambda: listed_examples(root, listing))
     return ledger.model_copy(
         update={
             "items": listing.items, "upstream": listing.upstream, "companions": listing.companions,
@@ -67,7 +68,23 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
     )  # fmt: skip
 
 
-def _readable(examples: Callable[[], Sequence[str]]) -> list[str]:
+def caption_facts_of(installation: Installation, sources: Container[str]) -> list[str]:
+    """`caption_facts` of these sources of the catalogue, each under its name."""
+    found = [
+        FoundSource.of(installation.root, spec)
+        for spec in installation.catalog.sources
+        if spec.name in sources
+    ]
+    return [
+        f"{one.spec.name}: {fact}"
+        for one in found
+        for fact in caption_facts(
+            CaptionCounts.of(one.in_force().values(), one.listing.captions_unused if one.listing else None)
+        )
+    ]
+
+
+def readable_examples(examples: Callable[[], Sequence[str]]) -> list[str]:
     """Examples; where their table is damaged that is told in their place: the counts beside them stand."""
     try:
         return list(examples())

@@ -37,6 +37,7 @@ def render_card(figures: Figures, samples: Sequence[Sample] = ()) -> str:
         "## Terms\n\n" + _terms(figures["terms"]),
         "## Formats\n\n" + _counts(figures["formats"], "images"),
         "## Left out\n\n" + _left_out(figures),
+        "## Captions\n\n" + _captions(figures),
         "## Benchmarks\n\n" + _benchmarks(figures),
         "## Against the version before\n\n" + _churn_text(figures["churn"]),
         "## Hashes\n\n" + _table(
@@ -88,7 +89,7 @@ def _left_out(figures: Figures) -> str:
     rejects = [{"reason": key, "items and records": f"{rows:,}"} for key, rows in figures["rejects"].items()]
     excluded = [{"reason": key, "rows": f"{rows:,}"} for key, rows in figures["excluded"].items()]
     takedowns = figures["takedowns"]
-    columns = ("source", "upstream", "items", "companions", "left out", "left out inside")
+    columns = ("source", "upstream", "items", "companions", "left out", "left out inside", "such as")
     return (
         "What upstream shows, and what of it is no item (upstream = items + companions + left out):\n\n"
         + _table(columns, figures["upstream"])
@@ -99,6 +100,12 @@ def _left_out(figures: Figures) -> str:
         + f"\nTakedowns: {takedowns['in_plan']} before the plan, {takedowns['since']} since"
         + (f" ({', '.join(takedowns['names'])}).\n" if takedowns["names"] else ".\n")
     )
+
+
+def _captions(figures: Figures) -> str:
+    """Rows of the sources by their words, captions that joined nothing, pages without text."""
+    told = [f"{source}: {fact}" for source, facts in figures["captions"].items() for fact in facts]
+    return "".join(f"* {_plain(one)}\n" for one in told) or "None.\n"
 
 
 def _benchmarks(figures: Figures) -> str:

@@ -7,11 +7,15 @@ from typing import Any
 from vlm_assets.corpus.diff import diff_versions
 from vlm_assets.papers.contents import Contents, sums_by
 from vlm_assets.papers.evidence import Evidence
-from vlm_assets.store.left_out import added_up
+from vlm_assets.store.left_out import added_up, inside_examples, listed_examples
 from vlm_assets.store.listings import read_listing
+from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
+from vlm_assets.words.manifest import Listing
 
 Figures = dict[str, Any]
 _DOMAINS_SHOWN = 50
+_EXAMPLES = 3
+"""Of what a source left out, at its listing and inside of its containers."""
 
 
 def corpus_figures(evidence: Evidence, contents: Contents) -> Figures:
@@ -19,9 +23,9 @@ def corpus_figures(evidence: Evidence, contents: Contents) -> Figures:
 
     Keys: corpus, target, version, target_rows, rows, holes, shards, mean_fill, data_bytes, images, image_bytes,
     composition (a line a subcategory), sources, licences, terms (none here: the catalogue has them), formats,
-    domains, histograms, upstream (a line a source), rejects, excluded, by_source (reasons of each), benchmarks,
-    contamination (a line a source and benchmark), policies, churn,
-    history, takedowns, hashes.
+    domains, histograms, upstream (a line a source), captions (sentences, a source), rejects, excluded, by_source
+    (reasons of each), benchmarks, contamination (a line a source and benchmark), policies, churn, history, takedowns,
+    hashes.
     """
     manifest, plan, groups = evidence.manifest, evidence.plan, contents.groups
     rejects = {key: one.manifest.rejects for key, one in evidence.found}
@@ -47,6 +51,7 @@ def corpus_figures(evidence: Evidence, contents: Contents) -> Figures:
         "domains_in_all": len(domains),
         "histograms": {name: one.to_json() for name, one in contents.histograms.items()},
         "upstream": _upstream(evidence),
+        "captions": _captions(evidence),
         "rejects": dict(_added(rejects.values()).most_common()),
         "excluded": {reason: rows for reason, rows in plan.excluded.items() if rows},
         "by_source": _by_source(evidence),
@@ -138,9 +143,30 @@ def _upstream(evidence: Evidence) -> list[dict[str, Any]]:
                 "companions": (listing.companions or 0) if listing else 0,
                 "left out": told(listed),
                 "left out inside": told(_inside(evidence, source)),
+                "such as": "; ".join(_examples(evidence, source, listing)),
             }
         )
     return lines
+
+
+def _examples(evidence: Evidence, source: str, listing: Listing | None) -> list[str]:
+    """The first that were left out, at the listing and inside of containers; none that a takedown may cover."""
+    versions = (
+        one.directory for (name, _), one in evidence.found if name == source and one.manifest.left_out
+    )
+    listed = listed_examples(evidence.root, listing, for_papers=True) if listing else []
+    return [*listed[:_EXAMPLES], *inside_examples(versions, for_papers=True)[:_EXAMPLES]]
+
+
+def _captions(evidence: Evidence) -> dict[str, list[str]]:
+    """What is told of the captions of each source, by its slices in the plan and its listing in force."""
+    found = {}
+    for source in _names(evidence):
+        listing = read_listing(evidence.root, source)
+        slices = (one.manifest for (name, _), one in evidence.found if name == source)
+        unused = listing.captions_unused if listing else None
+        found[source] = caption_facts(CaptionCounts.of(slices, unused))
+    return found
 
 
 def _names(evidence: Evidence) -> list[str]:

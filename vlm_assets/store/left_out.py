@@ -22,6 +22,8 @@ LEFT_OUT_SCHEMA: Final = pa.schema(
     [("key", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("size_bytes", pa.int64())]
 )
 _EXAMPLES: Final = 5
+_READ_AT_ONCE: Final = 64
+_NAMED_LIKE_ITEMS: Final = frozenset({LeftOutReason.FRAME, LeftOutReason.NOT_LOCKED})
 _IN_SLICE: Final = LEFT_OUT_SCHEMA.append(pa.field("item", pa.string()))
 
 
@@ -56,30 +58,41 @@ def read_slice_left_out(version: Path) -> dict[str, list[LeftOut]]:
     return found
 
 
-def examples_of(path: Path) -> list[str]:
+def examples_of(path: Path, *, for_papers: bool = False) -> list[str]:
     """The first that a table names, a line each, with their reasons; none where there is no such file.
+
+    `for_papers`: none whose name or address is that of an item or a record, which may be taken down.
 
     Raises:
         StoreError: it is damaged.
     """
     if not path.is_file():
         return []
+    found: list[str] = []
     with damage_named(path), pq.ParquetFile(path) as file:
-        first = next(file.iter_batches(_EXAMPLES, columns=["key", "reason", "detail"]), None)
-    rows = [] if first is None else first.to_pylist()
-    return [_line(row["key"], row["reason"], row["detail"]) for row in rows]
+        for batch in file.iter_batches(_READ_AT_ONCE, columns=["key", "reason", "detail"]):
+            found += [
+                _line(row["key"], row["reason"], row["detail"])
+                for row in batch.to_pylist()
+                if not (for_papers and row["reason"] in _NAMED_LIKE_ITEMS)
+            ]
+            if len(found) >= _EXAMPLES:
+                break
+    return found[:_EXAMPLES]
 
 
-def listed_examples(root: DataRoot, listing: Listing) -> list[str]:
+def listed_examples(root: DataRoot, listing: Listing, *, for_papers: bool = False) -> list[str]:
     """The same of a listing."""
-    return examples_of(root.listings / listing.left_out_file) if listing.left_out_file else []
+    if not listing.left_out_file:
+        return []
+    return examples_of(root.listings / listing.left_out_file, for_papers=for_papers)
 
 
-def inside_examples(versions: Iterable[Path]) -> list[str]:
+def inside_examples(versions: Iterable[Path], *, for_papers: bool = False) -> list[str]:
     """The first that were left out inside of items, of slices that left something out."""
     found: list[str] = []
     for version in versions:
-        found += examples_of(version / LEFT_OUT_FILE)
+        found += examples_of(version / LEFT_OUT_FILE, for_papers=for_papers)
         if len(found) >= _EXAMPLES:
             break
     return found[:_EXAMPLES]

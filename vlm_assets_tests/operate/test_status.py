@@ -14,7 +14,7 @@ from vlm_assets.allocation.step import allocate
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate import forecast as forecasting
-from vlm_assets.operate.first_ledger import _readable
+from vlm_assets.operate.first_ledger import caption_facts_of, readable_examples
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status
@@ -86,6 +86,11 @@ def test_the_ledger_is_seen_to_add_up(fetched: Installation, command: str, width
     assert all(reason in out.getvalue() for reason in LISTED)
 
 
+def test_the_corpus_tells_the_same_of_its_sources(fetched: Installation) -> None:
+    assert caption_facts_of(fetched, {"street": 3}) == FACTS[-2:]
+    assert caption_facts_of(fetched, {"another": 3}) == []
+
+
 def test_a_plan_of_what_was_never_listed_has_the_same_figures(tmp_path: Path) -> None:
     folder = fill(tmp_path / "in", 1)
     (folder / "lost.txt").write_text("hiç", "utf-8")
@@ -99,7 +104,9 @@ def test_a_plan_of_what_was_never_listed_has_the_same_figures(tmp_path: Path) ->
 
 def test_a_damaged_table_of_examples_is_told_in_their_place(tmp_path: Path) -> None:
     (tmp_path / "left_out.parquet").write_bytes(b"PAR1")
-    assert _readable(lambda: inside_examples([tmp_path]))[0].startswith(str(tmp_path / "left_out.parquet"))
+    assert readable_examples(lambda: inside_examples([tmp_path]))[0].startswith(
+        str(tmp_path / "left_out.parquet")
+    )
 
 
 def test_a_plan_counts_a_request_a_url(tmp_path: Path) -> None:

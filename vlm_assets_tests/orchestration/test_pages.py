@@ -5,12 +5,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.ingest.due import Due
+from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.orchestration.assets import metadata
-from vlm_assets.orchestration.assets.metadata import placed, shortened
+from vlm_assets.orchestration.assets.metadata import listing_metadata, placed, shortened, slice_metadata
 from vlm_assets.orchestration.define import build_definitions
 from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key, listing_key
-from vlm_assets_tests.workplace import STREET, fill, install
+from vlm_assets_tests.orchestration.kit import rows_of
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 SOURCES: list[dict[str, Any]] = [
     STREET,
@@ -47,6 +50,25 @@ def test_every_source_is_described_by_itself_and_leads_to_its_entry(graph, tmp_p
             shown = node.metadata.get("upstream")
             assert (shown.value if shown else None) == url
     assert graph.get(CORPUS_KEY).owners == ["data@example.org"]
+
+
+def test_pages_of_a_listing_and_a_slice_show_the_first_ledger_and_captions(tmp_path):
+    folder = fill(tmp_path / "street", 1)
+    for name in ("0000.txt", "lost.txt"):
+        (folder / name).write_text("bir", "utf-8")
+    (folder / "a.zip").write_bytes(zip_of([("a.jpg", picture(7)), ("Thumbs.db", b"junk")]))
+    installation = install(tmp_path, {**STREET, "path": folder, "text": "sidecar"})
+    change = refresh_listing(installation, installation.catalog.source("street"))
+    listing = listing_metadata(change, "listings/street.json")
+    sums = ("upstream", "items", "companions", "left out")
+    assert [listing[name] for name in sums] == [4, 2, 1, 1]
+    assert rows_of(listing["left out, the first"].value) == [["lost.txt: unused_companion (names no image)"]]
+    assert rows_of(listing["captions"].value) == [["captions that joined no image: 1"]]
+    pages = {key: slice_metadata(outcome) for key, outcome in ingest(installation).items()}
+    packed = next(page for key, page in pages.items() if "zip" in key)
+    assert [packed[name] for name in ("upstream", "records", "companions", "left out")] == [2, 1, 0, 1]
+    told = sorted(rows_of(page["captions"].value)[0][0] for page in pages.values())
+    assert told == [f"of 1 rows with text {n}, with messages 0, with neither {1 - n}" for n in range(2)]
 
 
 @pytest.mark.parametrize("contact", ["", "https://example.org/bot", "nobody"])

@@ -59,6 +59,12 @@ FIGURES: dict[str, Any] = {
     "sources": [{"source": SOURCE, "slices": 123_456, "admitted": ROWS, "selected": ROWS, "present": ROWS,
                  "image_bytes": ROWS * ROWS}],
     "excluded": EXCLUDED,
+    "upstream": [
+        {"source": SOURCE, "upstream": 12 * ROWS, "items": ROWS, "companions": ROWS,
+         "left out": f"split_archive_incomplete {ROWS:,}, unused_companion {ROWS:,}",
+         "left out inside": f"nested_too_deep {ROWS:,}", "such as": f"{'tarama' * 12}/Thumbs.db: os_junk"},
+    ],
+    "captions": {SOURCE: [f"of {ROWS:,} rows with text {ROWS:,}, with messages 0, with neither 0"]},
     "rejects": {"split_archive_incomplete": ROWS},
     "licences": {
         "LicenseRef-scancode-proprietary-license-of-the-publisher": {"rows": ROWS, "image_bytes": ROWS * ROWS}

@@ -55,6 +55,30 @@ def test_words_of_a_sample_are_neither_tags_nor_cells():
     assert line.endswith("| &lt;script>alert(1)&lt;/script> \\| bir sokak |")
 
 
+def test_the_card_shows_the_first_ledger_with_examples_and_captions():
+    line = {
+        "source": "street",
+        "upstream": 7,
+        "items": 3,
+        "companions": 1,
+        "left out": "os_junk 3",
+        "left out inside": "none",
+        "such as": "a|b<c>.db: os_junk",
+    }
+    captions = {"street": ["of 3 rows with text 1, with messages 0, with neither 2"], "b": []}
+    figures = {
+        **FIGURES,
+        "upstream": [line],
+        "captions": captions,
+        "rejects": {},
+        "excluded": {},
+        "takedowns": {"in_plan": 0, "since": 0, "names": []},
+    }
+    assert "| street | 7 | 3 | 1 | os_junk 3 | none | a\\|b&lt;c>.db: os_junk |" in card._left_out(figures)
+    assert card._captions(figures) == "* street: of 3 rows with text 1, with messages 0, with neither 2\n"
+    assert card._captions({"captions": {"b": []}}) == "None.\n"
+
+
 def header(**figures: Any) -> dict[str, Any]:
     text = hub_header({**FIGURES, **figures})
     data: dict[str, Any] = DatasetCard(text).data.to_dict()
@@ -110,6 +134,10 @@ def test_the_card_counts_what_is_there(tmp_path_factory):
     assert next(one for one in figures["sources"] if one["source"] == "murky")["why_none"]
     assert figures["excluded"]["duplicate"] == 1
     assert figures["rejects"] == {"truncated": 1}
+    assert [set(one) >= {"upstream", "such as"} for one in figures["upstream"]] == [True] * len(
+        figures["captions"]
+    )
+    assert all(facts[0].startswith("of ") for facts in figures["captions"].values())
     written = write_papers(good, TARGET)
     assert {name: written.figures[name] for name in figures} | {"terms": [], "histograms": 0} == figures | {
         "histograms": 0

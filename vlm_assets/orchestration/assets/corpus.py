@@ -135,6 +135,7 @@ def seal(
     from vlm_assets.corpus.build import corpus_lock
     from vlm_assets.corpus.build import write_shards as write
     from vlm_assets.corpus.seal import seal as seal_corpus
+    from vlm_assets.operate.first_ledger import caption_facts_of
     from vlm_assets.operate.outcome import target_outcome
 
     corpus, target = installation.catalog.corpus, context.partition_key
@@ -165,6 +166,7 @@ def seal(
             target_outcome(installation, target),
             path,
             shards_written=sum(written) + late,
+            captions=caption_facts_of(installation, manifest.sources),
             pictures=corpus_thumbnails(path.resolve(), sorted(map(str, path.resolve().glob("data-*.arrow")))),
         ),
         data_version=dg.DataVersion(manifest.root_hash),

@@ -14,11 +14,12 @@ import yaml
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.orchestration.assets.tables import SLICE_ROOM_PX, counted, listed, wrapping
 from vlm_assets.orchestration.names import REJECTED
+from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.ingest.listing import ListingChange
     from vlm_assets.ingest.slice import SliceOutcome
-    from vlm_assets.words.manifest import SliceManifest
+    from vlm_assets.words.manifest import Listing, SliceManifest
 
 _SHOWN_KEYS: Final = 12
 _HEX: Final = re.compile(r"(?:sha256:)?[0-9a-f]+")
@@ -120,17 +121,30 @@ def listing_metadata(change: "ListingChange", path: str) -> dict[str, Any]:
         "slices": len(listing.slices),
         "items": listing.items,
         "items before": change.items_before,
-        "upstream": "not counted" if listing.upstream is None else listing.upstream,
-        "companions": listing.companions or 0,
-        "left out by reason": counted("reason", listing.left_out or {}),
-        "left out, the first": listed("left out", change.left_out_examples),
-        "hints": listed("hint", listing.hints),
+        **listed_ledger(listing, change.left_out_examples),
         "revision": shortened(listing.revision),
         "added": dg.MetadataValue.md(key_list(change.added)),
         "changed": dg.MetadataValue.md(key_list(change.changed)),
         "retired": dg.MetadataValue.md(key_list(change.retired)),
         "path": placed(path),
     }
+
+
+def listed_ledger(listing: "Listing", examples: Sequence[str]) -> dict[str, Any]:
+    """What upstream shows beside items, so that it adds up: upstream = items + companions + left out."""
+    return {
+        "upstream": _if_counted(listing.upstream),
+        "companions": listing.companions or 0,
+        "left out": sum((listing.left_out or {}).values()),
+        "left out by reason": counted("reason", listing.left_out or {}),
+        "left out, the first": listed("left out", examples),
+        "captions": listed("captions", caption_facts(CaptionCounts.of((), listing.captions_unused))),
+        "hints": listed("hint", listing.hints),
+    }
+
+
+def _if_counted(count: int | None) -> int | str:
+    return "not counted" if count is None else count
 
 
 def slice_metadata(
@@ -194,7 +208,7 @@ def slice_told(manifest: "SliceManifest", why: str) -> str:
 
 
 def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
-    """The part of a slice's metadata that its manifest alone tells."""
+    """The part of a slice's metadata that its manifest alone tells: upstream = records + companions + left out."""
     return {
         "dagster/partition_row_count": manifest.rows,
         "rows": manifest.rows,
@@ -203,7 +217,11 @@ def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
         "records": manifest.records,
         "rejects": sum(manifest.rejects.values()),
         "rejects by reason": counted("reason", manifest.rejects, room_px=SLICE_ROOM_PX),
+        "upstream": _if_counted(manifest.upstream),
+        "companions": _if_counted(manifest.companions),
+        "left out": sum((manifest.left_out or {}).values()),
         "left out by reason": counted("reason", manifest.left_out or {}, room_px=SLICE_ROOM_PX),
+        "captions": listed("captions", caption_facts(CaptionCounts.of([manifest])), room_px=SLICE_ROOM_PX),
         "transient rejects": manifest.transient_rejects,
         "data bytes": manifest.data_bytes,
         "revision": wrapping(shortened(manifest.revision)),

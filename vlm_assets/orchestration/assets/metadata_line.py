@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vlm_assets.orchestration.assets.metadata import column_schema, shortened, version_of
-from vlm_assets.orchestration.assets.tables import counted, table, wrapping
+from vlm_assets.orchestration.assets.tables import counted, listed, table, wrapping
 from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
@@ -110,6 +110,7 @@ def corpus_metadata(
     link: Path,
     *,
     shards_written: int,
+    captions: Sequence[str],
     pictures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What the corpus holds beside what was asked for, where it lies, and its hashes."""
@@ -127,6 +128,7 @@ def corpus_metadata(
         ),
         "rows by subcategory": counted("subcategory", rows),
         "rows by source": counted("source", manifest.sources),
+        "captions": listed("captions", captions),
         "dagster/row_count": manifest.rows,
         "rows": manifest.rows,
         "target rows": manifest.target_rows,
@@ -162,7 +164,7 @@ def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
 
 
 def card_tables(figures: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
-    """Composition and sources of a card, as tables that stand open."""
+    """Composition, sources and ledgers of a card, as tables that stand open."""
     sources = ("source", "present", "selected", "admitted", "slices", "image_bytes")
     return {
         "composition": table(
@@ -178,6 +180,10 @@ def card_tables(figures: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
         ),
         "excluded": counted("reason", _present(figures["excluded"])),
         "rejects": counted("reason", figures["rejects"]),
+        "upstream": table(figures["upstream"]),
+        "captions": listed(
+            "captions", (f"{source}: {fact}" for source, facts in figures["captions"].items() for fact in facts)
+        ),
     }  # fmt: skip
 
 

@@ -18,10 +18,11 @@ from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import slice_names
 from vlm_assets.operate.bars import shown_steps
+from vlm_assets.operate.first_ledger import caption_facts_of, readable_examples
 from vlm_assets.operate.outcome import target_outcome
 from vlm_assets.orchestration.assets.annotation import annotation_event, annotations_of
 from vlm_assets.orchestration.assets.listing import register_slices
-from vlm_assets.orchestration.assets.metadata import manifest_metadata
+from vlm_assets.orchestration.assets.metadata import listed_ledger, manifest_metadata
 from vlm_assets.orchestration.assets.metadata_line import allocation_metadata, corpus_metadata
 from vlm_assets.orchestration.names import (
     ALLOCATION_KEY,
@@ -35,6 +36,7 @@ from vlm_assets.orchestration.names import (
 )
 from vlm_assets.orchestration.run.half_made import complete_event_log
 from vlm_assets.orchestration.run.home import dagster_home
+from vlm_assets.store.left_out import listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import AnnotationError
@@ -114,11 +116,13 @@ def _on_disk(installation: Installation) -> Iterator[dg.AssetMaterialization]:
 def _listing(installation: Installation, source: str) -> Iterator[dg.AssetMaterialization]:
     listing = read_listing(installation.root, source)
     if listing is not None:
+        examples = readable_examples(lambda: listed_examples(installation.root, listing))
         yield dg.AssetMaterialization(
             listing_key(source),
             metadata={
                 "slices": len(listing.slices),
                 "items": listing.items,
+                **listed_ledger(listing, examples),
                 "revision": listing.revision,
                 "dagster/uri": str(installation.root.listing(source)),
             },
@@ -171,7 +175,13 @@ def _corpus(installation: Installation, target: str) -> Iterator[dg.AssetMateria
         yield dg.AssetMaterialization(
             CORPUS_KEY,
             partition=target,
-            metadata=corpus_metadata(manifest, target_outcome(installation, target), link, shards_written=0),
+            metadata=corpus_metadata(
+                manifest,
+                target_outcome(installation, target),
+                link,
+                shards_written=0,
+                captions=caption_facts_of(installation, manifest.sources),
+            ),
             tags={DATA_VERSION_TAG: manifest.root_hash},
         )
 
