@@ -2,12 +2,35 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from vlm_assets.captions.conversations import normalise
+from vlm_assets.captions.conversations import Message, normalise
 from vlm_assets.captions.turns import ConversationError
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Record, RecordImage
+
+
+class Talk(NamedTuple):
+    """A record's part of what was a conversation upstream."""
+
+    messages: Sequence[Message] | None = None
+    beside: Mapping[str, Any] = {}
+    """For `extra`: what stood beside the conversation, under the name of its column."""
+    remarks: Mapping[str, int] = {}
+
+
+def talk_of(said: Sequence[Any] | None, images: int) -> Talk:
+    """A conversation's column and value, as listings keep them, normalised to so many images; nothing of None.
+
+    Raises:
+        ConversationError: it is no conversation.
+    """
+    column, value = said or ("", None)
+    if value is None:
+        return Talk()
+    found = normalise(value, images)
+    beside = {column: dict(found.beside)} if found.beside else {}
+    return Talk(found.messages, beside, {str(change): count for change, count in found.changes.items()})
 
 
 def caption_key(key: str, number: int, count: int) -> str:
@@ -33,7 +56,7 @@ def caption_events(
     """
     if not captions:
         whole = dict(extra) if extra else None
-        yield Record(item, first_record, key, [image], origin, extra=whole, images_upstream=1)
+        yield Record(item, first_record, key, [image], origin, extra=whole)
         return
     for number, said in enumerate(captions):
         record = first_record + number
@@ -47,18 +70,17 @@ def caption_events(
         images = [image]
         if targets and open_image is not None:
             images = [_named(open_image(found), column, origin) for column, _, found in targets]
+        upstream = len(targets) or 1
         try:
-            column, value = said.get("messages") or ("", None)
-            talk = None if value is None else normalise(value, len(images))
+            talk = talk_of(said.get("messages"), upstream)
         except ConversationError as error:
             yield Reject(item, RejectReason.BAD_CONVERSATION, str(error)[:300], record)
             continue
-        beside = {column: dict(talk.beside)} if talk is not None and talk.beside else {}
         yield Record(
             item, record, caption_key(key, number + 1, len(captions)), images, origin,
-            text=said.get("text"), messages=None if talk is None else talk.messages,
-            extra={**(extra or {}), **(said.get("extra") or {}), **beside} or None, images_upstream=len(images),
-            remarks={} if talk is None else {str(change): count for change, count in talk.changes.items()},
+            text=said.get("text"), messages=talk.messages,
+            extra={**(extra or {}), **(said.get("extra") or {}), **talk.beside} or None,
+            images_upstream=upstream, remarks=talk.remarks,
         )  # fmt: skip
 
 

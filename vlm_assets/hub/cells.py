@@ -103,6 +103,13 @@ def cells_of(values: Mapping[str, Any], columns: Sequence[ImageColumn], follow: 
     return cells
 
 
+def count_images(value: Any, column: ImageColumn) -> int:
+    """How many images a cell of a column has upstream, be they to be had or not."""
+    if value is None:
+        return 0
+    return len(value) if column.many and isinstance(value, (list, tuple)) else 1
+
+
 def beside_image(value: Any, column: ImageColumn) -> Any:
     """What a cell says beside its image, or one for each of its images; None where it says nothing."""
     if column.many:

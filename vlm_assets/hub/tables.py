@@ -22,6 +22,7 @@ from vlm_assets.hub.cells import (
     ImageColumn,
     beside_image,
     cells_of,
+    count_images,
     followed_cells,
     gives_image,
 )
@@ -270,15 +271,16 @@ def _events(
     place: "_Place", cells: Sequence[Cell], rows: Rows, offset: int, columns: Columns
 ) -> Iterator[Record | Reject]:
     pictures = {one.name for one in columns.images}
+    upstream = sum(count_images(rows.columns[one.name][offset], one) for one in columns.images)
     raw = {name: values[offset] for name, values in rows.columns.items() if name not in pictures}
     for column in columns.images:
         if column.beside and (told := beside_image(rows.columns[column.name][offset], column)) is not None:
             raw[column.name] = told
     try:
         if columns.split:
-            yield from _split(place, cells, raw, columns)
+            yield from _split(place, cells, raw, columns, upstream)
         else:
-            yield _whole(place, cells, raw, columns)
+            yield _whole(place, cells, raw, columns, upstream)
     except SourceError as error:
         raise SourceError(f"{place.origin}: {error}") from error
 
@@ -303,8 +305,7 @@ def _whole(
     cells: Sequence[Cell],
     raw: Mapping[str, Any],
     columns: Columns,
-    *,
-    upstream: int | None = None,
+    upstream: int,
 ) -> Record | Reject:
     """The record of a row, or its reject: one image that is missing rejects it whole."""
     if not cells and columns.images:
@@ -337,7 +338,7 @@ def _whole(
         messages=None if said is None else said.messages,
         label=_label(raw, extra, columns),
         extra=extra,
-        images_upstream=upstream or len(cells),
+        images_upstream=upstream,
         remarks={} if said is None else {str(change): count for change, count in said.changes.items()},
     )
 
@@ -353,7 +354,7 @@ def _label(raw: Mapping[str, Any], extra: Mapping[str, Any], columns: Columns) -
 
 
 def _split(
-    place: _Place, cells: Sequence[Cell], raw: Mapping[str, Any], columns: Columns
+    place: _Place, cells: Sequence[Cell], raw: Mapping[str, Any], columns: Columns, upstream: int
 ) -> Iterator[Record | Reject]:
     """A record for each image of a row, with the row's words."""
     if not cells:
@@ -366,7 +367,7 @@ def _split(
             f"{place.origin}&image={number + 1}",
             place.row,
         )
-        yield _whole(part, [cell], _said_of(cell, raw, columns), columns, upstream=len(cells))
+        yield _whole(part, [cell], _said_of(cell, raw, columns), columns, upstream)
 
 
 def _said_of(cell: Cell, raw: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:

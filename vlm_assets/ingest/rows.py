@@ -206,7 +206,7 @@ def _row(record: Record, assignment: Assignment, images: list[bytes], facts: lis
         "origin": nfc(record.origin),
         "licence": spec.licence,
         "image_facts": facts,
-        "images_upstream": len(record.images) if record.images_upstream is None else record.images_upstream,
+        "images_upstream": record.images_upstream,
         "item_hash": key_hash(record.item),
         "record": record.record,
         "remarks": dict(record.remarks),

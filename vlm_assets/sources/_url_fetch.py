@@ -6,8 +6,10 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from vlm_assets.captions.samples import talk_of
+from vlm_assets.captions.turns import ConversationError
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
@@ -15,6 +17,8 @@ from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item, Record, RecordImage
 
+_TALK: Final = 4
+"""Place of the conversation in a row that has one."""
 Body = bytes | Path
 Address = tuple[str, str]
 """Name in the spool, which is the URL wherever there is one; URL."""
@@ -116,6 +120,7 @@ def _records(
     item: Item, addresses: Sequence[Address], bodies: Sequence[Body], declared: Hashes
 ) -> Iterator[Record | Reject]:
     rows = item.payload["rows"]
+    upstream = len(item.payload.get("urls", ())) or 1
     several = len(bodies) > 1
     digests = [
         _body_hash(body) if len(declared[address]) > 1 else ""
@@ -130,9 +135,16 @@ def _records(
         if why := _contradiction(hashes, digests):
             yield Reject(item.key, RejectReason.CHECKSUM, why, record=number)
             continue
+        try:
+            talk = talk_of(row[_TALK] if len(row) > _TALK else None, upstream)
+        except ConversationError as error:
+            yield Reject(item.key, RejectReason.BAD_CONVERSATION, str(error)[:300], record=number)
+            continue
         yield Record(
             item=item.key, record=number, key=f"{item.key}#{number}" if len(rows) > 1 else item.key, images=images,
-            origin=item.key, text=row[0], label=row[2], extra=row[3], vouched=bool(hashes) and all(hashes),
+            origin=item.key, text=row[0], messages=talk.messages, label=row[2],
+            extra={**(row[3] or {}), **talk.beside} or None, images_upstream=upstream, remarks=talk.remarks,
+            vouched=bool(hashes) and all(hashes),
         )  # fmt: skip
     for number in range(len(rows), len(rows) + item.payload["repeated"]):
         yield Reject(item.key, RejectReason.DUPLICATE_ITEM, "the list repeats this row", record=number)

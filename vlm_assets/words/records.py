@@ -99,8 +99,9 @@ class Record:
     messages: Sequence[Mapping[str, Any]] | None = None
     label: str | None = None
     extra: Mapping[str, Any] | None = None
-    images_upstream: int | None = None
-    """How many images upstream's record has; None where these are all. The audit holds the row against it."""
+    images_upstream: int = 1
+    """How many images upstream's record has, counted where upstream tells it and not in `images`: the audit holds
+    the row against it."""
     remarks: Mapping[str, int] = field(default_factory=dict)
     """What was mended on the way, as `captions.conversations` names it, or is missing (`NO_TEXT_LAYER`): no fault of
     the record, but counted."""
