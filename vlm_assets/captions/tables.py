@@ -94,8 +94,9 @@ class Table:
             )
         if kind == "parquet":
             return LoadedTable(
-                self, _parquet_columns(self), lambda: _parquet_rows(self), "row", lambda: _parquet_cells(self)
-            )
+                self, _parquet_columns(self), lambda: _parquet_rows(self), "row",
+                lambda: _parquet_cells(self), lambda: _parquet_kinds(self),
+            )  # fmt: skip
         text = text_file(self.where, self.open, self.reading.encoding)
         if kind == "separated":
             return self._separated(text, _USUAL_SEPARATORS.get(suffix, ","))
@@ -131,6 +132,8 @@ class LoadedTable:
     """What the number of a row counts."""
     read_cells: Callable[[], Iterator[tuple[int, Sequence[Any]]]] | None = None
     """The same rows in the order of `columns`, where each has all of them: quicker for many."""
+    kinds: Callable[[], dict[str, Any]] | None = None
+    """Arrow types by column, where the file says them."""
 
     def place(self, row: Row) -> str:
         """Where a row stands, for messages."""
@@ -145,7 +148,7 @@ class LoadedTable:
         return itertools.starmap(Row, self.read())
 
 
-def _parquet_columns(table: Table) -> tuple[str, ...]:
+def _parquet_schema(table: Table) -> Any:
     import pyarrow.parquet as pq  # noqa: PLC0415 - for Parquet alone
 
     from vlm_assets.captions.arrow_types import check_names  # noqa: PLC0415 - for Parquet alone
@@ -153,7 +156,15 @@ def _parquet_columns(table: Table) -> tuple[str, ...]:
     with _opened(table) as stream:
         schema = _guarded(table, lambda: pq.read_schema(stream))
         _guarded(table, lambda: check_names(schema))
-        names = tuple(map(nfc, schema.names))
+    return schema
+
+
+def _parquet_kinds(table: Table) -> dict[str, Any]:
+    return {nfc(field.name): field.type for field in _parquet_schema(table)}
+
+
+def _parquet_columns(table: Table) -> tuple[str, ...]:
+    names = tuple(map(nfc, _parquet_schema(table).names))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SourceError(f"{table.where}: two columns are named {', '.join(twice)}")
     return names

@@ -49,6 +49,17 @@ class LocalTable:
             (list(batch.schema.names) for batch in batches_of(self.path, self.format, self.where)), []
         )
 
+    def kinds(self) -> dict[str, pa.DataType] | None:
+        """Arrow types by column; None of JSON and CSV.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        if self.format in TEXT_FORMATS:
+            return None
+        first = next(batches_of(self.path, self.format, self.where), None)
+        return {} if first is None else {field.name: field.type for field in first.schema}
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Its rows as JSON values, ClassLabel integers as names, bytes that are text as such.
 

@@ -1,6 +1,6 @@
 """Catalogue keys of kinds whose records are rows of tables. Light: the catalogue loads it."""
 
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,26 @@ class LabelledSpec(SourceSpec):
         return f"{told}#number" if by_number else told
 
 
+class TalkSpec(Protocol):
+    """The keys of a source whose rows may hold conversations."""
+
+    @property
+    def messages_column(self) -> str | None: ...  # a key, described there
+
+    @property
+    def split_images(self) -> bool: ...
+
+
+def whole_or_split(spec: TalkSpec) -> None:
+    """Returns where images that are split belong to no conversation.
+
+    Raises:
+        ValueError: they do.
+    """
+    if spec.split_images and spec.messages_column is not None:
+        raise ValueError("split_images tears a conversation apart; give it or messages_column")
+
+
 class TableSpec(LabelledSpec):
     """Keys that say what the columns of a table mean."""
 
@@ -56,8 +76,7 @@ class TableSpec(LabelledSpec):
 
     @model_validator(mode="after")
     def _whole_or_split(self) -> Self:
-        if self.split_images and self.messages_column is not None:
-            raise ValueError("split_images tears a conversation apart; give it or messages_column")
+        whole_or_split(self)
         return self
 
     def words_only(self) -> bool:

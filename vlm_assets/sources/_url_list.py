@@ -1,6 +1,7 @@
 """Lists of URLs in files: which files make one up, and what its columns are."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from vlm_assets.archives.names import is_hidden, is_junk
 from vlm_assets.captions.tables import LoadedTable, Table, TableReading, is_table_name, unpacked_suffix
 from vlm_assets.captions.text_files import TextFile, text_file
 from vlm_assets.sources._url_rows import Columns, PackedRow, is_url_name, packed_cells, packed_rows
+from vlm_assets.sources._url_talks import Talks, find_talks
 from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.layout import nfc
 
@@ -58,6 +60,24 @@ class UrlList:
                 for row in table.rows():
                     yield from packed_rows(row.values, columns, table.place(row))
 
+    def talks(
+        self, *, declared: str | None = None, others: Collection[str | None] = (), split: bool = False
+    ) -> Talks:
+        """Which column holds conversations, as `find_talks` finds it.
+
+        Raises:
+            SourceError: as `find_talks`; a malformed row.
+        """
+        return find_talks(
+            self.columns,
+            lambda: (row.values for row in chain.from_iterable(table.rows() for table in self._tables)),
+            str(self.path),
+            declared=None if declared is None else nfc(declared),
+            others=others,
+            split=split,
+            kinds=self._tables[0].kinds,
+        )
+
 
 def choose_columns(
     path: Path | str,
@@ -68,13 +88,19 @@ def choose_columns(
     sha256_: str | None = None,
     label: str | int | None = None,
     split: bool = False,
+    messages: str | None = None,
 ) -> Columns:
     """The columns as declared, the URL column found by itself when there is exactly one candidate.
 
     Raises:
         SourceError: a declared column is not there, or the URL column is not plain; lists the columns.
     """
-    wanted = {"url_column": url, "text_column": text, "sha256_column": sha256_}
+    wanted = {
+        "url_column": url,
+        "text_column": text,
+        "messages_column": messages,
+        "sha256_column": sha256_,
+    }
     wanted["subcategory_from.column"] = label if isinstance(label, str) else None
     for key, name in wanted.items():
         if name is not None and nfc(name) not in names:
@@ -97,6 +123,7 @@ def choose_columns(
         None if sha256_ is None else nfc(sha256_),
         nfc(label) if isinstance(label, str) else label,
         split,
+        None if messages is None else nfc(messages),
     )
 
 

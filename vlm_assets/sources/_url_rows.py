@@ -24,7 +24,10 @@ _URL_NAMES: Final = frozenset(
 )
 RawRow = Mapping[str, Any]
 PackedRow = tuple[str, bytes, str | None, Sequence[str] | None]
-"""A row: its item's key, JSON of [text, sha256, label, other columns], its label, its URLs where they are several."""
+"""A row: its item's key, JSON of [text, sha256, label, other columns], its label, its URLs where they are several.
+
+A conversation is a fifth, [column, value]; rows without one have four, as before there were any.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Columns:
     sha256: str | None = None
     label: str | int | None = None
     split: bool = False
+    messages: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,20 @@ class UrlRow:
     sha256: tuple[str, ...]
     label: str | None
     extra: Mapping[str, Any] | None
+    messages: tuple[str, Any] | None = None
+    """A conversation's column and its value as JSON."""
 
 
 def is_url_name(name: str) -> bool:
     """Whether a column is named like one of URLs."""
     return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _URL_NAMES
+
+
+def says_something(value: Any) -> bool:
+    """Whether a cell holds anything: CSV has no other null than the empty text."""
+    if isinstance(value, (str, bytes)):
+        return bool(value.strip())
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def packed_cells(
@@ -70,7 +83,7 @@ def packed_cells(
     """
     of_url, of_text = names.index(columns.url), _place(names, columns.text)
     of_label = _place(names, columns.label if isinstance(columns.label, str) else None)
-    plain = columns.sha256 is None and not isinstance(columns.label, int)
+    plain = columns.sha256 is None and columns.messages is None and not isinstance(columns.label, int)
     own = {columns.url, columns.text}
     extras = [(name, place) for place, name in enumerate(names) if name not in own]
     dumps, options = orjson.dumps, orjson.OPT_SORT_KEYS
@@ -176,14 +189,16 @@ def _url_row(
         label: str | None = _folder(nfc(written[0]), columns.label)
     else:
         label = None if columns.label is None else _text(row.get(columns.label))
-    own = {columns.url, columns.text, columns.sha256}
+    own = {columns.url, columns.text, columns.sha256, columns.messages}
     extra = {name: value for name, value in row.items() if name not in own}
+    talk = None if columns.messages is None else _kept_talk(row.get(columns.messages))
     return UrlRow(
         tuple(map(_as_written, written)),
         None if columns.text is None else _words(row.get(columns.text), f"{where}: column {columns.text!r}"),
         hashes,
         label,
         extra or None,
+        None if columns.messages is None or talk is None else (columns.messages, talk),
     )
 
 
@@ -220,6 +235,16 @@ def _text(value: Any) -> str | None:
     return nfc(plain if isinstance(plain, str) else str(plain)) or None
 
 
+def _kept_talk(value: Any) -> Any:
+    """A cell's conversation as JSON, normalised when the images are there; None where nothing is said."""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return json_value(value)
+    return json_value(value) if says_something(value) else None
+
+
 def _words(value: Any, place: str) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -236,7 +261,8 @@ def _folder(url: str, number: int) -> str:
 def _packed(row: UrlRow) -> bytes:
     alone = len(row.urls) == 1 and len(row.sha256) < 2
     declared = "".join(row.sha256) if alone else row.sha256
-    said = (row.text, declared, row.label, row.extra)
+    plain = (row.text, declared, row.label, row.extra)
+    said = plain if row.messages is None else (*plain, row.messages)
     try:
         return orjson.dumps(said, default=_plain_value, option=orjson.OPT_SORT_KEYS)
     except TypeError:

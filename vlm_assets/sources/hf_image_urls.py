@@ -7,20 +7,22 @@ slice a bucket of items over all wanted configs and splits. Captions become `tex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.captions.words import usual_texts
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._tables import LabelledSpec
+from vlm_assets.sources._tables import LabelledSpec, whole_or_split
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Reject, SourceError
+from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item, Listed, Record
 
 if TYPE_CHECKING:
     from vlm_assets.hub.local_tables import LocalTable
     from vlm_assets.sources._url_rows import Columns, PackedRow
+    from vlm_assets.sources._url_talks import Talks
 
 
 class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
@@ -39,6 +41,9 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
     text_column: str | None = Field(
         None, description="Unset: text, caption and the like, where there is one."
     )
+    messages_column: str | None = Field(
+        None, description="A conversation. Unset: texts, conversations, messages, where one plainly is."
+    )
     sha256_column: str | None = None
     """Hashes that the bytes must have."""
     split_images: bool = Field(
@@ -49,6 +54,11 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
     drift: Literal["quarantine", "accept"] = Field(
         "quarantine", description="What becomes of an address that gives another picture than before."
     )
+
+    @model_validator(mode="after")
+    def _whole_or_split(self) -> Self:
+        whole_or_split(self)
+        return self
 
     def quarantines_drift(self) -> bool:
         """Unless the catalogue accepts it: a URL names one picture."""
@@ -87,18 +97,18 @@ class HfImageUrls:
         layout = list_repo(spec, context)
         if layout.sha == context.keeps_revision:
             return Listed(layout.sha, (), unchanged=True)
-        named = {spec.url_column, spec.text_column, spec.sha256_column}
+        named = _named(spec)
         tables = local_tables(
             spec, context, layout, spec.table_reading(),
             lambda name: name in named or is_url_name(name), spec.label_rule,
         )  # fmt: skip
-        columns = _columns(spec, tables)
+        columns, hints = _columns(spec, tables)
         where = f"source {spec.name}: {spec.repo}"
         slices, buckets, rows, count = spilled(_rows(spec, columns), spec, context, where)
         apart = layout.apart
         others = apart.companions + len(apart.left_out)
         return Listed(
-            layout.sha, slices, {"": buckets}, left_out=apart.left_out, hints=apart.hints,
+            layout.sha, slices, {"": buckets}, left_out=apart.left_out, hints=[*apart.hints, *hints],
             upstream=rows + others, companions=rows - count + apart.companions,
         )  # fmt: skip
 
@@ -111,30 +121,53 @@ class HfImageUrls:
         return fetch_url_items(items, context, spec)
 
 
-def _columns(spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]") -> "list[tuple[LocalTable, Columns]]":
-    """Each file with its columns by name; files of one dataset may differ in what is not declared.
+def _named(spec: HfImageUrlsSpec) -> set[str | None]:
+    """The columns that the catalogue names, but for that of labels."""
+    return {spec.url_column, spec.text_column, spec.messages_column, spec.sha256_column}
+
+
+def _columns(
+    spec: HfImageUrlsSpec, tables: "Sequence[LocalTable]"
+) -> "tuple[list[tuple[LocalTable, Columns]], Sequence[str]]":
+    """Each file with its columns by name, and hints; files of one dataset may differ in what is not declared.
 
     Raises:
-        SourceError: no rows, or no clear URL column; lists the columns.
+        SourceError: no rows, no clear URL column, no conversation where one is declared; lists the columns.
     """
     from vlm_assets.sources._url_list import choose_columns
     from vlm_assets.sources.image_urls import label_rule
 
     chosen: list[tuple[LocalTable, Columns]] = []
+    hints: dict[str, None] = {}
     for table in tables:
         names = table.columns()
         if not names:
             continue
         text = spec.text_column or next(iter(usual_texts(names)), None)
+        talks = _talks(spec, table, names)
+        hints.update(dict.fromkeys(talks.hints))
         columns = choose_columns(
             table.where, names,
             url=spec.url_column, text=text, sha256_=spec.sha256_column, label=label_rule(spec),
-            split=spec.split_images,
+            split=spec.split_images, messages=talks.column,
         )  # fmt: skip
         chosen.append((table, columns))
     if not chosen:
         raise SourceError(f"source {spec.name}: the data files of {spec.repo} hold no rows")
-    return chosen
+    return chosen, list(hints)
+
+
+def _talks(spec: HfImageUrlsSpec, table: "LocalTable", names: Sequence[str]) -> "Talks":
+    from vlm_assets.sources._url_talks import find_talks
+    from vlm_assets.sources.image_urls import label_rule
+
+    label = label_rule(spec)
+    return find_talks(
+        names, table.rows, table.where,
+        declared=None if spec.messages_column is None else nfc(spec.messages_column),
+        others=[*_named(spec), label if isinstance(label, str) else None],
+        split=spec.split_images, kinds=table.kinds,
+    )  # fmt: skip
 
 
 def _rows(spec: HfImageUrlsSpec, tables: "Sequence[tuple[LocalTable, Columns]]") -> "Iterator[PackedRow]":

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.captions.words import usual_texts
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._tables import LabelledSpec
+from vlm_assets.sources._tables import LabelledSpec, whole_or_split
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -33,6 +33,8 @@ class ImageUrlsSpec(TextFileKeys, LabelledSpec):
     """Found by itself when only one column is named like a URL, or there is only one."""
     text_column: str | None = None
     """The text of an image."""
+    messages_column: str | None = None
+    """A conversation. Unset: texts, conversations, messages, where one plainly is."""
     sha256_column: str | None = None
     """Hashes that the bytes must have."""
     split_images: bool = False
@@ -41,6 +43,11 @@ class ImageUrlsSpec(TextFileKeys, LabelledSpec):
     """URLs of a bucket."""
     drift: Literal["quarantine", "accept"] = "quarantine"
     """What becomes of an address that gives another picture than before; `accept` takes it."""
+
+    @model_validator(mode="after")
+    def _whole_or_split(self) -> Self:
+        whole_or_split(self)
+        return self
 
     def quarantines_drift(self) -> bool:
         """Unless the catalogue accepts it: a URL names one picture."""
@@ -79,14 +86,16 @@ class ImageUrls:
         declared = (
             spec.url_column,
             spec.text_column,
+            spec.messages_column,
             spec.sha256_column,
             label if isinstance(label, str) else None,
         )
         urls = UrlList(spec.urls, spec.table_reading(), declared)
+        talks = urls.talks(declared=spec.messages_column, others=declared, split=spec.split_images)
         columns = choose_columns(
             spec.urls, urls.columns,
             url=spec.url_column, text=spec.text_column, sha256_=spec.sha256_column, label=label,
-            split=spec.split_images,
+            split=spec.split_images, messages=talks.column,
         )  # fmt: skip
         where = f"source {spec.name}: {spec.urls}"
         slices, buckets, rows, count = spilled(urls.rows(columns), spec, context, where)
@@ -95,7 +104,7 @@ class ImageUrls:
             slices=_of_one_revision(slices, spec, context, revision),
             buckets={"": buckets},
             left_out=urls.left_out,
-            hints=_hints(spec, urls.columns),
+            hints=[*_hints(spec, urls.columns), *talks.hints],
             upstream=rows + len(urls.left_out),
             companions=rows - count,
         )

@@ -14,6 +14,11 @@ CAPTION = {"text": "Ayşe", "images": ["a.jpg"]}
         pytest.param(
             {"rows": [["Ayşe", "h", "l", {"n": 1}]]}, {"rows": [[None, "h", "l", None]]}, id="a-row"
         ),
+        pytest.param(
+            {"rows": [[None, "h", "l", None, ["messages", "Ayşe"]]]},
+            {"rows": [[None, "h", "l", None]]},
+            id="a-row-with-a-conversation",
+        ),
         pytest.param({"size": 1}, {"size": 1}, id="no-words"),
     ],
 )

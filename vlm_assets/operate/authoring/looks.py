@@ -151,10 +151,12 @@ def _urls(path: str) -> Look:
     if not count:
         raise SourceError(f"{path}: no rows")
     at_least = "at least " if count == _ROWS else ""
-    told = (f"{at_least}{so_many(count, 'row')}; columns {', '.join(urls.columns)}",)
+    talks = urls.talks(others=(columns.url, label))
+    told = (f"{at_least}{so_many(count, 'row')}; columns {', '.join(urls.columns)}", *talks.hints)
     keys = {
         "url_column": columns.url if len(urls.columns) > 1 else None,
         "text_column": next(iter(usual_texts(urls.columns)), None),
+        "messages_column": talks.column,
         "sha256_column": _first(HASH_NAMES, urls.columns),
     }
     return Look(told, {key: name for key, name in keys.items() if name}, *_by_column(label, values))
