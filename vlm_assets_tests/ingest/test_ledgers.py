@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vlm_assets.ingest.ledgers import Ledgers
-from vlm_assets.store.slices import RejectEntry
+from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item
 
@@ -35,6 +35,14 @@ def test_attempts_and_the_next_one_are_the_ledgers_business(earlier, said, attem
         assert entry.next_retry == 0
     else:
         assert int(before) <= entry.next_retry - due_after_h * HOUR_S <= time.time()
+
+
+def test_a_kept_item_keeps_what_was_noted_of_it():
+    ledgers = Ledgers("street/all", {})
+    ledgers.keep(ItemEntry("a.pdf", "1", fetched=True, records=3, rows=3, remarks='{"no_text":2}'), [])
+    row: dict[str, Any] = {"remarks": {"no_text": 1}}
+    assert list(ledgers.count(Item("b.pdf"), iter([row]))) == [{}]
+    assert ledgers.figures()["remarks"] == {"no_text": 3}
 
 
 def test_nothing_is_due_before_upstream_allows_it():

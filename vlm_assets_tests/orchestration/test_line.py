@@ -52,6 +52,7 @@ def test_a_target_is_allocated_written_sealed_and_checked_in_one_run(built):
     assert told["what came out"] == "**10 rows** of 10 asked for, from 1 source.\n\nEvery quota is met."
     assert told["first images"].count("data:image/jpeg;base64,") == 8
     assert rows_of(told["rows by subcategory"]) == [["photos/street", "10", "100.0 %"]]
+    assert rows_of(told["captions"]) == [["street: of 12 rows with text 0, with messages 0, with neither 12"]]
     plan = line.facts(ALLOCATION_KEY, "10")
     assert rows_of(plan["grants"])[-1] == ["photos/street/street", "granted 10; asked 10; supply 12; share 1"]
     assert plan["what came out"] == "**10 of 10 rows** are granted. Every quota is met."

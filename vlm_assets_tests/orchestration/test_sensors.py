@@ -123,5 +123,10 @@ def test_a_lost_instance_gets_partitions_and_materializations_back(line, tmp_pat
         assert found.slices("street") == line.slices("street")
         assert found.materialized("street") == dict.fromkeys(line.slices("street"), 1)
         assert found.facts(CORPUS_KEY, "4")["root hash"] == line.facts(CORPUS_KEY, "4")["root hash"]
+        kept = ("upstream", "items", "companions", "left out", "captions")
+        before = line.facts(listing_key("street"))
+        assert {name: found.facts(listing_key("street"))[name] for name in kept} == {
+            name: before[name] for name in kept
+        }
         again = reconcile(line.installation, new)
         assert (again.partitions, again.materializations) == (0, 0)

@@ -49,7 +49,7 @@ _REJECTS: Final = """\
 _LEFT_OUT: Final = """\
 Of what a source's upstream has, everything is an item, a companion that was joined to items (captions, metadata), or
 left out with one of these reasons. Each such thing is a row of `left_out.parquet`: beside the listing, and in the
-slice for what archives hold. `plan` and `status` show the counts, so do the card and the
+slice for what archives hold. `plan` and `status` show the counts and the first few, so do the card and the
 asset's page, and the audit's finding `upstream` adds them up. `unknown_type`, `split_archive_incomplete` and
 `nested_too_deep` count towards `reject_tolerance`; name what you do not want in `exclude`.
 """
