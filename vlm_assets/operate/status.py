@@ -13,13 +13,14 @@ from vlm_assets.allocation.manifest import read_plan_head
 from vlm_assets.annotate.states import AnnotationStatus, annotation_statuses
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.corpus.outcome import TargetOutcome, target_outcome
+from vlm_assets.corpus.states import PresentInputs
 from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.rights import Rights, read_rights
 from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
 from vlm_assets.operate.first_ledger import FirstLedger, first_ledger
-from vlm_assets.operate.outcome import TargetOutcome, target_outcome
 from vlm_assets.store.away import away_in
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
@@ -101,6 +102,8 @@ def _read_status(installation: Installation) -> Status:
     catalog = installation.catalog
     root = installation.root
     found = [FoundSource.of(root, spec) for spec in catalog.sources]
+    held = [FoundSource.of(root, spec) for spec in catalog.benchmarks]
+    present = PresentInputs(installation, found={one.spec.name: one for one in (*found, *held)})
     return Status(
         data_root=str(root.path),
         catalog_hash=catalog.hash,
@@ -109,10 +112,10 @@ def _read_status(installation: Installation) -> Status:
         if installation.settings.rows_from == "disk"
         else sum(_bytes_away(folder) for folder in _versions_in_force(installation, found)),
         sources=[_source_status(installation, one) for one in found],
-        benchmarks=[_source_status(installation, FoundSource.of(root, one)) for one in catalog.benchmarks],
+        benchmarks=[_source_status(installation, one) for one in held],
         annotations=annotation_statuses(installation),
         removed=[_removed(installation, name) for name in removed_sources(installation)],
-        targets=[_target_status(installation, target) for target in catalog.corpus.targets],
+        targets=[_target_status(installation, target, present) for target in catalog.corpus.targets],
         rights=read_rights(
             installation,
             [
@@ -201,10 +204,10 @@ def _due(listing: Listing | None, committed: Mapping[str, SliceSummary]) -> int:
     )
 
 
-def _target_status(installation: Installation, target: str) -> TargetStatus:
+def _target_status(installation: Installation, target: str, present: PresentInputs) -> TargetStatus:
     corpus = installation.catalog.corpus
     status = TargetStatus(
-        name=target, target_rows=corpus.targets[target], outcome=target_outcome(installation, target)
+        name=target, target_rows=corpus.targets[target], outcome=target_outcome(installation, target, present)
     )
     planned = current_version(installation.root.allocation(corpus.name, target))
     if planned is not None:

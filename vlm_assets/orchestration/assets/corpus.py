@@ -134,9 +134,9 @@ def seal(
     """
     from vlm_assets.corpus.build import corpus_lock
     from vlm_assets.corpus.build import write_shards as write
+    from vlm_assets.corpus.outcome import target_outcome
     from vlm_assets.corpus.seal import seal as seal_corpus
     from vlm_assets.operate.first_ledger import caption_facts_of
-    from vlm_assets.operate.outcome import target_outcome
 
     corpus, target = installation.catalog.corpus, context.partition_key
     remote = line_remote(installation)

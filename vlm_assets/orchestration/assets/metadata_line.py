@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.allocation.certificate import Certificate, NodeGrant, SourceTotal
     from vlm_assets.allocation.step import AllocationOutcome
     from vlm_assets.corpus.manifest import CorpusManifest
-    from vlm_assets.operate.outcome import TargetOutcome
+    from vlm_assets.corpus.outcome import TargetOutcome
 
 
 def allocation_metadata(outcome: "AllocationOutcome") -> dict[str, Any]:

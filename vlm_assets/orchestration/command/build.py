@@ -53,7 +53,6 @@ from vlm_assets.orchestration.run.half_made import complete_event_log
 from vlm_assets.orchestration.run.home import dagster_home
 from vlm_assets.orchestration.run.locks import WAIT_S
 from vlm_assets.orchestration.run.pending import (
-    TargetState,
     annotation_ranges,
     annotations_lacking,
     due_slices,
@@ -66,6 +65,7 @@ from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 
 if TYPE_CHECKING:
+    from vlm_assets.corpus.states import TargetState
     from vlm_assets.store.corpus_lock import CorpusLock, Locked
 
 
@@ -216,7 +216,7 @@ class _Build:
         sound = [self.sound(target) for target in targets]  # all of them tell what they found
         return all(sound)
 
-    def is_done(self, state: TargetState) -> bool:
+    def is_done(self, state: "TargetState") -> bool:
         """Whether a target was built from the present inputs, audited since, and has its papers if it is sound."""
         if not state.up_to_date:
             return False
@@ -243,7 +243,7 @@ class _Build:
                 self.say(f"Building {target}: allocation, corpus, checks")
                 self.run([RunWish(target, job=CORPUS_JOB, partition=target, tags=self.tags({}))])
 
-    def complete_target(self, state: TargetState) -> None:
+    def complete_target(self, state: "TargetState") -> None:
         """Checks and papers of a sealed corpus, as far as they are missing: a disk was full, or a process killed."""
         target, tags = state.target, self.tags({})
         audit, version = last_audit(self.instance, target), state.path.resolve()
@@ -259,7 +259,7 @@ class _Build:
             self.say(f"{target} is up to date, but has no papers: report")
             self.run([report])
 
-    def lacks_papers(self, state: TargetState, audit: LastAudit) -> bool:
+    def lacks_papers(self, state: "TargetState", audit: LastAudit) -> bool:
         """Whether papers are to be written: a corpus with findings gets none, but for one about the papers."""
         unsound = set(audit.failed) - {str(FindingName.PAPERS)}
         return not unsound and not papers_complete(state.path.resolve())

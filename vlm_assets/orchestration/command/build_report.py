@@ -7,8 +7,8 @@ from rich.console import Console
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.corpus.outcome import label_facts
 from vlm_assets.installation.opening import Installation
-from vlm_assets.operate.outcome import label_facts
 from vlm_assets.operate.status import SourceStatus, TargetStatus, read_status
 from vlm_assets.operate.tables import due_facts, hint_facts, reasons, size, source_caption_facts, table
 from vlm_assets.orchestration.run.runs import RunOutcome

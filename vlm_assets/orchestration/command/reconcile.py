@@ -14,12 +14,12 @@ from vlm_assets.allocation.step import AllocationOutcome
 from vlm_assets.annotate.files import read_header
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.corpus.outcome import target_outcome
 from vlm_assets.ingest.summary import summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import slice_names
 from vlm_assets.operate.bars import shown_steps
 from vlm_assets.operate.first_ledger import caption_facts_of, readable_examples
-from vlm_assets.operate.outcome import target_outcome
 from vlm_assets.orchestration.assets.annotation import annotation_event, annotations_of
 from vlm_assets.orchestration.assets.listing import register_slices
 from vlm_assets.orchestration.assets.metadata import listed_ledger, manifest_metadata

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 import orjson
@@ -47,9 +47,12 @@ from vlm_assets.orchestration.night.sensor_facts import (
     unfinished,
 )
 from vlm_assets.orchestration.run.budgets import budget_of, spent_words
-from vlm_assets.orchestration.run.pending import TargetState, due_slices, target_states
+from vlm_assets.orchestration.run.pending import due_slices, target_states
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError, VlmAssetsError
+
+if TYPE_CHECKING:  # loads pyarrow, which the code location does without
+    from vlm_assets.corpus.states import TargetState
 
 CHANGED_SLICES: Final = "changed_slices"
 STALE_CORPUS: Final = "stale_corpus"
@@ -207,7 +210,7 @@ def _stale_corpus(
     return stale_corpus
 
 
-def _line_request(state: TargetState, listed: int, installation: Installation) -> dg.RunRequest:
+def _line_request(state: "TargetState", listed: int, installation: Installation) -> dg.RunRequest:
     tags = {CATALOG_TAG: installation.catalog.hash[:12]}
     key = run_key_of_line(state.target, state.wanted, listed)
     return dg.RunRequest(key, job_name=CORPUS_JOB, partition_key=state.target, tags=tags)

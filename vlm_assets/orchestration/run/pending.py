@@ -4,9 +4,7 @@ The sensors and the build command decide by the same functions, so they agree.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_assets.catalog.spec import SourceSpec
@@ -14,6 +12,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.words.layout import MANIFEST, VERSIONS
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
+    from vlm_assets.corpus.states import TargetState
     from vlm_assets.ingest.due import Due
     from vlm_assets.store.corpus_lock import Locked
 
@@ -113,51 +112,14 @@ def annotation_ranges(
     return [(part[0], part[-1]) for part in parts], len(keys)
 
 
-@dataclass(frozen=True, slots=True)
-class TargetState:
-    """One target: the inputs hash it should have, and what is sealed."""
-
-    target: str
-    wanted: str
-    sealed: str | None
-    path: Path
-
-    @property
-    def up_to_date(self) -> bool:
-        """Whether the sealed corpus was built from the present inputs."""
-        return self.sealed == self.wanted
-
-
 def target_states(
     installation: Installation, targets: tuple[str, ...], locked: "Locked | None" = None
-) -> list[TargetState]:
-    """The state of each target under the present supply; `locked`: planned with the takedowns of this lock.
+) -> "list[TargetState]":
+    """The state of each target under the manifests that decide; `locked`: planned with the takedowns of this lock.
 
     Raises:
         AllocationError: the sources are not complete, and `require_complete` is on.
     """
-    from vlm_assets.allocation.inputs import inputs_hash
-    from vlm_assets.allocation.step import complete_supply, planned_takedowns
+    from vlm_assets.corpus.states import target_states as states
 
-    installation = _with_manifests(installation)
-    supply = complete_supply(installation).everything
-    tombstones = planned_takedowns(installation.root, locked)
-    catalog, base = installation.catalog, installation.catalog_dir
-    return [
-        TargetState(
-            target,
-            inputs_hash(catalog, target, supply, tombstones, base_dir=base),
-            sealed_inputs(installation, target),
-            installation.root.corpus(catalog.corpus.name, target),
-        )
-        for target in targets
-    ]
-
-
-def sealed_inputs(installation: Installation, target: str) -> str | None:
-    """Inputs hash of the target's sealed corpus; None where there is none."""
-    from vlm_assets.corpus.manifest import CorpusManifest
-    from vlm_assets.store.versions import current_version, read_manifest
-
-    version = current_version(installation.root.corpus(installation.catalog.corpus.name, target))
-    return None if version is None else read_manifest(version, CorpusManifest).inputs_hash
+    return states(_with_manifests(installation), targets, locked)

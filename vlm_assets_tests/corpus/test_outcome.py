@@ -10,10 +10,11 @@ from rich.console import Console
 from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.findings import FindingName
 from vlm_assets.audit.run import audit_corpus
+from vlm_assets.corpus.outcome import TargetOutcome, target_outcome
 from vlm_assets.installation.opening import Installation
-from vlm_assets.operate.outcome import TargetOutcome, target_outcome
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_status
+from vlm_assets.orchestration.assets.due import corpus_due
 from vlm_assets.orchestration.command.build_report import build_summary, show_build
 from vlm_assets_tests.audit.breaking import build
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, relist
@@ -157,3 +158,38 @@ def test_what_is_due_and_captions_without_image_are_told(tmp_path: Path):
         "street: of 2 rows with text 0, with messages 0, with neither 2",
         "street: captions that joined no image: 1",
     ]
+
+
+AGAIN = "vlm-assets build --target ten"
+STREET_OF = {"photos": {"share": 1, "subcategories": {"street": {"share": 1, "max": 3}}}}
+SINCE: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
+    "nothing": ({}, {}, 0, ""),
+    "seed": ({"seed": 7}, {}, 0, "seed"),
+    "quota": ({"quotas": STREET_OF}, {}, 0, "quotas"),
+    "size": ({"targets": {TARGET: 2}}, {}, 0, "the target's rows"),
+    "entry": ({}, {"licence": "CC-BY-4.0"}, 0, "the entry of street"),
+    "slice": ({}, {}, 3, "slices of street"),
+    "both": ({"seed": 7}, {}, 1, "seed, slices of street"),
+    "what decides nothing": ({"keep_versions": 3}, {"cooldown_s": 1}, 0, ""),
+}
+"""Keys of the corpus and of its source that change once it is sealed, files more that are fetched; what is told."""
+
+
+@pytest.mark.parametrize("name", SINCE)
+def test_a_corpus_of_other_inputs_than_now_says_so_everywhere(tmp_path: Path, name: str):
+    corpus, entry, more, what = SINCE[name]
+    street = {**STREET, "path": fill(tmp_path / "in", 3)}
+    before = install(tmp_path, street, corpus={"targets": {TARGET: 3}})
+    ingest(before)
+    build(before, TARGET)
+    installation = install(tmp_path, {**street, **entry}, corpus={"targets": {TARGET: 3}, **corpus})
+    if more:
+        fill(tmp_path / "in", more, start=10)
+        ingest(installation)
+    told = f"ten: was built from other inputs than there are now (another since: {what}): {AGAIN}"
+    status, out = read_status(installation), StringIO()
+    show_status(Console(file=out, width=80), status)
+    [target] = status.model_dump(mode="json")["targets"]
+    assert (target["outcome"]["up_to_date"], target["outcome"]["told"]) == (not what, [told] if what else [])
+    assert (told in out.getvalue().splitlines()) is bool(what)
+    assert corpus_due(installation, TARGET).passed is (not what)

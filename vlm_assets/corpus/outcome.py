@@ -15,12 +15,14 @@ from vlm_assets.allocation.files import GRANTS_FILE
 from vlm_assets.allocation.manifest import PlanHead, read_plan_head
 from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
 from vlm_assets.corpus.manifest import CorpusManifest
+from vlm_assets.corpus.states import PresentInputs
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.counts import so_many
+from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import VERSIONS
 
 _MOST: Final = 8
@@ -57,13 +59,21 @@ class TargetOutcome(BaseModel):
     """Rows a source whose label leads to no subcategory."""
     unfinished_plan: str | None = None
     """Version of a newer plan, in force, that no corpus was built from; all else here is of the corpus's own."""
+    up_to_date: bool | None = None
+    """Whether the corpus was built from what is committed and declared now; slices that are due are told of their
+    source. None: there is none, or it cannot be told here."""
     fine: bool = False
     told: list[str] = []
     """One fact a line, the worst first; nothing where all is as it was asked for."""
 
 
-def target_outcome(installation: Installation, target: str) -> TargetOutcome:
-    """What the plan and the corpus in force say; `told` without a plan or corpus says only that there is none."""
+def target_outcome(
+    installation: Installation, target: str, present: PresentInputs | None = None
+) -> TargetOutcome:
+    """What the plan and the corpus in force say; `told` without a plan or corpus says only that there is none.
+
+    `present`: looked at already, for several targets.
+    """
     corpus = installation.catalog.corpus
     outcome = TargetOutcome(target=target, asked=corpus.targets[target])
     link = installation.root.allocation(corpus.name, target)
@@ -87,9 +97,29 @@ def target_outcome(installation: Installation, target: str) -> TargetOutcome:
     met = (outcome.granted or 0) >= outcome.asked and not outcome.short
     outcome.fine = bool(outcome.rows) and newer is None and (met or outcome.shortfall is not None)
     outcome.told = list(_told(outcome))
+    stale = _stale(outcome, manifest, present or PresentInputs(installation), installation)
     if newer is not None:
-        outcome.told.insert(0, _told_of_both(outcome, newer, head))
+        stale = [_told_of_both(outcome, newer, head)]
+    outcome.told = [*stale, *outcome.told]
     return outcome
+
+
+def _stale(
+    outcome: TargetOutcome, sealed: CorpusManifest, present: PresentInputs, installation: Installation
+) -> list[str]:
+    """Whether the inputs are those of the corpus, filled in; a line where they are not."""
+    if installation.settings.manifests_from != "disk":  # runs are tasks: what decides does not lie here
+        return []
+    try:
+        changed = present.changed_since(outcome.target, sealed)
+    except AllocationError as error:
+        return [f"{outcome.target}: cannot be built again now: {error}"]
+    outcome.up_to_date = changed is None
+    if changed is None:
+        return []
+    told = f"{outcome.target}: was built from other inputs than there are now"
+    what = f" (another since: {', '.join(changed)})" if changed else ""
+    return [f"{told}{what}: vlm-assets build --target {outcome.target}"]
 
 
 def _of_plan(outcome: TargetOutcome, plan: Path, head: PlanHead) -> None:
