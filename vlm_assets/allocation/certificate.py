@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from vlm_assets.allocation.labels import most_frequent
 from vlm_assets.allocation.tree import Bounds, Node, Path
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.manifest import Manifest
@@ -60,6 +61,8 @@ class SourceTotal(BaseModel):
     not_selected: int
     cause: str
     """Why nothing was selected; "" where something was."""
+    labels: dict[str, int] = {}
+    """Rows that `unmapped_label` excludes by label, of the most frequent ones; "" is that of none."""
 
 
 class BenchmarkFacts(BaseModel):
@@ -207,8 +210,10 @@ def source_totals(
     excluded: Mapping[str, Mapping[str, int]],
     selected: Mapping[str, int],
     nodes: Sequence[NodeGrant],
+    *,
+    labels: Mapping[str, Mapping[str, int]] | None = None,
 ) -> tuple[SourceTotal, ...]:
-    """One line a source; the three ways out add up to what was admitted.
+    """One line a source; the three ways out add up to what was admitted. `labels` that lead nowhere, by source.
 
     Raises:
         AllocationError: they do not.
@@ -236,6 +241,7 @@ def source_totals(
                 excluded={name: rows for name, rows in excluded.get(source, {}).items() if rows},
                 not_selected=rest,
                 cause="" if selected.get(source, 0) else told,
+                labels=most_frequent((labels or {}).get(source, {})),
             )
         )
     return tuple(totals)

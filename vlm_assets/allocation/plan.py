@@ -103,6 +103,7 @@ def plan_allocation(
             counts.excluded,
             _selected_by_source(slices),
             nodes,
+            labels=table.labels,
         ),
         benchmarks=benchmark_facts(benchmarks),
         contamination=contamination_of(table, benchmarks, corpus.seed),

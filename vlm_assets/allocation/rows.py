@@ -1,5 +1,6 @@
 """All rows of the supply as a table of numbers, and the exclusions that look at one row alone."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from vlm_assets.allocation.columns import (
     words_of_hex,
 )
 from vlm_assets.allocation.filters import RowFilters
+from vlm_assets.allocation.labels import count_labels
 from vlm_assets.allocation.manifest import FILE_OVERHEAD_BYTES, WINDOW_OVERHEAD_BYTES
 from vlm_assets.allocation.reasons import ExclusionReason, reasons_of
 from vlm_assets.allocation.supply import SupplySlice
@@ -85,6 +87,8 @@ class RowTable:
     """Rows of each source: first, and one past the last."""
     missing: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """By filter: rows that no earlier reason excludes and that lack a value it needs, a number a cell."""
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    """By source: rows that lead to no subcategory, by label."""
     matches: list[Match] = field(default_factory=list)
     """Rows that `decontaminate` excludes, by benchmark and way."""
 
@@ -271,6 +275,7 @@ class RowReader:
             if entry.multi_image_rows:
                 table.further.append(_further_pictures(batch.column("image_facts"), begin))
         self._exclude(table, span, self._tests(entry, batch, table.cell[span]))
+        self._note_labels(table, entry, span, batch)
         if len(self._decontaminate):
             self._note_matches(table, span, batch)
         self._count_missing(table, entry, span)
@@ -332,6 +337,13 @@ class RowReader:
         reason = table.reason[span]
         for name, holds in tests.items():
             reason[holds & (reason == 0)] = table.code(name)
+
+    @staticmethod
+    def _note_labels(table: RowTable, entry: SupplySlice, span: slice, batch: pa.RecordBatch) -> None:
+        rows = np.flatnonzero(table.reason[span] == table.code(ExclusionReason.UNMAPPED_LABEL))
+        if len(rows) and "label" in batch.schema.names:
+            labels = batch.column("label").take(pa.array(rows))
+            count_labels(table.labels.setdefault(entry.source, Counter()), labels)
 
     def _note_matches(self, table: RowTable, span: slice, batch: pa.RecordBatch) -> None:
         """Which benchmarks the rows have images of that are excluded for it."""

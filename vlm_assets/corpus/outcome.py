@@ -4,7 +4,6 @@ Read from manifests and `grants.json`. Grants that are missing, rows that moved 
 quota are told whether they are fine or not.
 """
 
-from collections import Counter
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,14 +11,12 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.certificate import Certificate, NodeGrant, told_once
 from vlm_assets.allocation.files import GRANTS_FILE
+from vlm_assets.allocation.labels import most_frequent
 from vlm_assets.allocation.manifest import PlanHead, read_plan_head
 from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.states import PresentInputs
 from vlm_assets.installation.opening import Installation
-from vlm_assets.store.listings import read_listing
-from vlm_assets.store.slices import INDEX_FILE
-from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
@@ -27,6 +24,8 @@ from vlm_assets.words.layout import VERSIONS
 
 _MOST: Final = 8
 """Nodes and labels that are named; of the rest the number is told."""
+_LONGEST: Final = 60
+"""Characters of a label that are shown."""
 _ALLOWS: Final = "`shortfall: redistribute` or `shortfall: report` in corpus.yaml says that this is fine"
 
 
@@ -57,6 +56,8 @@ class TargetOutcome(BaseModel):
     short: list[NodeShort] = []
     unmapped: dict[str, int] = {}
     """Rows a source whose label leads to no subcategory."""
+    labels: dict[str, dict[str, int]] = {}
+    """Of these, rows a label, of the most frequent ones; "" where there is no label."""
     unfinished_plan: str | None = None
     """Version of a newer plan, in force, that no corpus was built from; all else here is of the corpus's own."""
     up_to_date: bool | None = None
@@ -137,6 +138,7 @@ def _of_plan(outcome: TargetOutcome, plan: Path, head: PlanHead) -> None:
     outcome.unmapped = {
         one.source: one.excluded[reason] for one in grants.sources if one.excluded.get(reason)
     }
+    outcome.labels = {one.source: most_frequent(one.labels) for one in grants.sources if one.labels}
 
 
 def _told_of_both(outcome: TargetOutcome, newer: Path, head: PlanHead) -> str:
@@ -188,37 +190,22 @@ def _told(outcome: TargetOutcome) -> list[str]:
             lines.append(f"  and {len(short) - _MOST} more; see `vlm-assets plan --target {name}`")
     if lines and outcome.shortfall is None and outcome.rows:
         lines.append(f"  {_ALLOWS}")
-    lines += [
-        f"{name}: {so_many(rows, 'row')} of {source} {'has' if rows == 1 else 'have'} a label that leads to no "
-        "subcategory"
-        for source, rows in outcome.unmapped.items()
+    for source, rows in outcome.unmapped.items():
+        have = "has" if rows == 1 else "have"
+        lines.append(
+            f"{name}: {so_many(rows, 'row')} of {source} {have} a label that leads to no subcategory"
+        )
+        if labels := outcome.labels.get(source):
+            lines.append(f"  {_named(source, labels, rows)}")
+    return lines
+
+
+def _named(source: str, labels: dict[str, int], rows: int) -> str:
+    """The most frequent of the labels that lead nowhere; of the rest, how many rows they have."""
+    shown = dict(list(labels.items())[:_MOST])
+    named = [
+        f"{label[:_LONGEST]!r} {count:,}" if label else f"none {count:,}" for label, count in shown.items()
     ]
-    return lines
-
-
-def unmapped_labels(installation: Installation, source: str) -> Counter[str]:
-    """Committed rows of a source a label that leads to no subcategory under the catalogue. Reads index files."""
-    spec = installation.catalog.source(source)
-    listing = read_listing(installation.root, source)
-    counts: Counter[str] = Counter()
-    for name in listing.slices if listing else ():
-        version = current_version(installation.root.slice(source, name))
-        if version is None:
-            continue
-        labels = IndexFile(version / INDEX_FILE).read_all().column("label")
-        for one in labels.value_counts().to_pylist():
-            if spec.subcategory_of(one["values"]) is None:
-                counts[one["values"] or ""] += one["counts"]
-    return counts
-
-
-def label_facts(installation: Installation, sources: list[str]) -> list[str]:
-    """Labels of these sources that lead nowhere, the most frequent first, one line a source."""
-    lines = []
-    for source in sources:
-        counts = unmapped_labels(installation, source)
-        if counts:
-            named = ", ".join(f"{label!r} {rows:,}" for label, rows in counts.most_common(_MOST))
-            rest = f" and {len(counts) - _MOST} more labels" if len(counts) > _MOST else ""
-            lines.append(f"  labels of {source} without a subcategory: {named}{rest}")
-    return lines
+    rest = rows - sum(shown.values())
+    more = f" and {so_many(rest, 'row')} with others" if rest else ""
+    return f"labels of {source} without a subcategory: {', '.join(named)}{more}"

@@ -28,3 +28,11 @@ class FoundSource:
         """The committed slices that are listed still; all of them where there is no listing."""
         listed = None if self.listing is None else self.listing.slices
         return {name: one for name, one in self.committed.items() if listed is None or name in listed}
+
+    def due(self) -> int:
+        """How many of the listed slices are not committed as they are listed: new, changed, or never committed."""
+        listed = {} if self.listing is None else self.listing.slices
+        return sum(
+            name not in self.committed or self.committed[name].listing_fingerprint != one.fingerprint
+            for name, one in listed.items()
+        )

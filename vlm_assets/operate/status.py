@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,11 @@ from vlm_assets.corpus.outcome import TargetOutcome, target_outcome
 from vlm_assets.corpus.states import PresentInputs
 from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.rights import Rights, read_rights
-from vlm_assets.ingest.summary import SliceSummary, SourceSummary, summarise_source
+from vlm_assets.ingest.summary import SourceSummary, summarise_source
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
 from vlm_assets.operate.first_ledger import FirstLedger, first_ledger
 from vlm_assets.store.away import away_in
-from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.layout import VERSIONS
@@ -130,11 +129,8 @@ def _read_status(installation: Installation) -> Status:
 
 def uncommitted_slices(installation: Installation) -> int:
     """Slices new, changed or never committed, over sources and benchmarks that are fetched; reads summaries alone."""
-    fetched = [spec.name for spec in installation.catalog.fetched if spec.active]
-    return sum(
-        _due(read_listing(installation.root, name), summarise_source(installation.root, name).slices)
-        for name in fetched
-    )
+    fetched = [spec for spec in installation.catalog.fetched if spec.active]
+    return sum(FoundSource.of(installation.root, spec).due() for spec in fetched)
 
 
 def _source_status(installation: Installation, found: FoundSource) -> SourceStatus:
@@ -152,7 +148,7 @@ def _source_status(installation: Installation, found: FoundSource) -> SourceStat
         revision=listing.revision if listing else "",
         slices=len(listed),
         committed=sum(name in committed for name in listed),
-        due=_due(listing, committed),
+        due=found.due(),
         retired=len(listing.retired) if listing else 0,
         rows=sum(one.rows for one in in_force.values()),
         rejects=dict(rejects.most_common()),
@@ -193,15 +189,6 @@ def _state(
     if spec.hold:
         return "held"
     return "active" if listing else "never listed"
-
-
-def _due(listing: Listing | None, committed: Mapping[str, SliceSummary]) -> int:
-    """How many of the listed slices are not committed as they are listed."""
-    listed = listing.slices if listing else {}
-    return sum(
-        name not in committed or committed[name].listing_fingerprint != one.fingerprint
-        for name, one in listed.items()
-    )
 
 
 def _target_status(installation: Installation, target: str, present: PresentInputs) -> TargetStatus:

@@ -9,6 +9,7 @@ from vlm_assets.papers.figures import Figures
 from vlm_assets.papers.hub_header import hub_header
 from vlm_assets.papers.shown import Sample
 from vlm_assets.words.column_words import COLUMN_WORDS
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.schema import COLUMNS
 
 SAMPLES = 5
@@ -21,6 +22,7 @@ def render_card(figures: Figures, samples: Sequence[Sample] = ()) -> str:
         hub_header(figures),
         f"# {figures['corpus']} {figures['target']}\n",
         _summary(figures),
+        "## Asked and got\n\n" + _came_of(figures["outcome"]),
         "## Composition\n\n" + _table(
             ("category", "subcategory", "share", "asked", "granted", "present", "supply", "cause"),
             figures["composition"],
@@ -67,6 +69,19 @@ def _summary(figures: Figures) -> str:
         f'corpus = load_from_disk("<data root>/corpora/{figures["corpus"]}/.versions/{figures["version"]}")\n```\n'
     )
     return "\n\n".join(lines)
+
+
+def _came_of(outcome: Mapping[str, Any]) -> str:
+    """What the target lacks, in sentences; a fact that another is about stands below it."""
+    lines = [("  - " if one.startswith("  ") else "- ") + _plain(one.strip()) for one in outcome["told"]]
+    lines += [
+        f"- {source}: {so_many(slices, 'slice')} {'is' if slices == 1 else 'are'} due; what "
+        f"{'it brings' if slices == 1 else 'they bring'} is not in here"
+        for source, slices in (outcome["due"] or {}).items()
+    ]
+    if lines:
+        return "As of when this card was written:\n\n" + "".join(f"{one}\n" for one in lines)
+    return "Every quota is met.\n" if outcome["due"] is None else "Every quota is met, and no slice is due.\n"
 
 
 def _samples(samples: Sequence[Sample]) -> str:

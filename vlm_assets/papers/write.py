@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
+from vlm_assets.corpus.outcome import target_outcome
+from vlm_assets.ingest.found import FoundSource
 from vlm_assets.ingest.rights import source_terms
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
@@ -133,12 +135,29 @@ def _write(installation: Installation, evidence: Evidence, progress: Progress) -
 
 
 def all_figures(installation: Installation, evidence: Evidence, contents: Contents) -> Figures:
-    """`corpus_figures` with what the installation knows besides: terms, the catalogue's words, the lock."""
+    """`corpus_figures` with what the installation knows besides: terms, the catalogue's words, the lock.
+
+    And `outcome`, which the passing of time changes: what came of the target, and slices that are due, by source.
+    """
     figures = corpus_figures(evidence, contents)
+    figures["outcome"] = _came_of(installation, evidence.manifest.target)
     figures["terms"] = [one.model_dump() for one in source_terms(installation)]
     figures["papers"] = installation.catalog.corpus.papers.model_dump(mode="json")
     figures["lock"] = _lock(installation, evidence)
     return figures
+
+
+def _came_of(installation: Installation, target: str) -> dict[str, Any]:
+    """What the end of a build and `status` tell of the target, as of now; `due` is None where slices lie elsewhere."""
+    here = installation.settings.manifests_from == "disk"
+    fetched = [spec for spec in installation.catalog.fetched if spec.active]
+    found = [FoundSource.of(installation.root, spec) for spec in fetched]
+    return {
+        **target_outcome(installation, target).model_dump(
+            mode="json", include={"told", "up_to_date", "labels"}
+        ),
+        "due": {one.spec.name: due for one in found if (due := one.due())} if here else None,
+    }
 
 
 def _lock(installation: Installation, evidence: Evidence) -> dict[str, str]:

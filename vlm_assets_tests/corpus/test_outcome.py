@@ -16,6 +16,7 @@ from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_status
 from vlm_assets.orchestration.assets.due import corpus_due
 from vlm_assets.orchestration.command.build_report import build_summary, show_build
+from vlm_assets.papers.write import write_papers
 from vlm_assets_tests.audit.breaking import build
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, relist
 
@@ -54,26 +55,27 @@ def came_of(base: Path, **corpus: Any) -> tuple[Installation, TargetOutcome]:
     return installation, target_outcome(installation, TARGET)
 
 
+NAMED = "  labels of pages without a subcategory: 'odd' 2"
 ODD = "ten: 2 rows of pages have a label that leads to no subcategory"
 BELOW = "  pages/a: asked 5, got 1 of 1 there were: supply"
 MOVED = "ten: all 10 rows, but not where they were asked for: 4 rows moved between categories"
 ALLOWS = "  `shortfall: redistribute` or `shortfall: report` in corpus.yaml says that this is fine"
 CASES: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
-    "met": ({"targets": {TARGET: 2}}, True, [ODD]),
-    "moved, and nobody said so": ({}, False, [MOVED, BELOW, ALLOWS, ODD]),
-    "moved as declared": ({"shortfall": "redistribute"}, True, [MOVED, BELOW, ODD]),
+    "met": ({"targets": {TARGET: 2}}, True, [ODD, NAMED]),
+    "moved, and nobody said so": ({}, False, [MOVED, BELOW, ALLOWS, ODD, NAMED]),
+    "moved as declared": ({"shortfall": "redistribute"}, True, [MOVED, BELOW, ODD, NAMED]),
     "left out as declared": ({"shortfall": "report"}, True,
-                             ["ten: 6 rows of the 10 asked for", BELOW, ODD]),
+                             ["ten: 6 rows of the 10 asked for", BELOW, ODD, NAMED]),
     "less by a filter": (
         {"shortfall": "report", "filters": {"large": {"keep": "image_bytes > 916", "only": {"source": ["street"]}}},
          "targets": {TARGET: 24}}, True, [
             "ten: 10 rows of the 24 asked for",
             "  pages/a: asked 12, got 1 of 1 there were: supply",
-            "  photos/street: asked 12, got 9 of 9 there were: supply; left out by filters: large 3", ODD]),
+            "  photos/street: asked 12, got 9 of 9 there were: supply; left out by filters: large 3", ODD, NAMED]),
     "less than there is": ({"targets": {TARGET: 2_000}}, False, [
         "ten: 13 rows of the 2,000 asked for",
         "  pages/a: asked 1,000, got 1 of 1 there were: supply",
-        "  photos/street: asked 1,000, got 12 of 12 there were: supply", ALLOWS, ODD]),
+        "  photos/street: asked 1,000, got 12 of 12 there were: supply", ALLOWS, ODD, NAMED]),
 }  # fmt: skip
 
 
@@ -111,6 +113,7 @@ def test_a_plan_that_was_never_built_is_told_beside_the_corpus(base: Path):
     assert outcome.told == [
         EARLIER,
         ODD,
+        NAMED,
     ]
     build(installation, TARGET)
     assert target_outcome(installation, TARGET).unfinished_plan is None
@@ -132,15 +135,18 @@ def test_a_target_that_was_never_built_is_not_fine(base: Path):
 
 def test_build_and_status_tell_it_with_the_labels(base: Path):
     installation, _ = came_of(base)
-    out = StringIO()
-    console = Console(file=out, width=80)
-    show_status(console, read_status(installation))
-    assert MOVED in out.getvalue()
-    show_build(console, installation, (TARGET,))
-    told = out.getvalue().splitlines()
-    assert told[told.index(ODD, told.index(ODD) + 1) + 1] == (
-        "  labels of pages without a subcategory: 'odd' 2"
-    )
+    status = read_status(installation)
+    [target] = status.targets
+    assert (target.outcome.unmapped, target.outcome.labels) == ({"pages": 2}, {"pages": {"odd": 2}})
+    for show in (
+        lambda console: show_status(console, status),
+        lambda console: show_build(console, installation, (TARGET,)),
+    ):
+        out = StringIO()
+        show(Console(file=out, width=80))
+        told = out.getvalue().splitlines()
+        assert MOVED in told
+        assert told[told.index(ODD) + 1] == NAMED
 
 
 def test_what_is_due_and_captions_without_image_are_told(tmp_path: Path):
@@ -193,3 +199,15 @@ def test_a_corpus_of_other_inputs_than_now_says_so_everywhere(tmp_path: Path, na
     assert (target["outcome"]["up_to_date"], target["outcome"]["told"]) == (not what, [told] if what else [])
     assert (told in out.getvalue().splitlines()) is bool(what)
     assert corpus_due(installation, TARGET).passed is (not what)
+
+
+def test_the_card_tells_it_as_of_its_writing(base: Path):
+    came_of(base, name="carded")
+    written = write_papers(installed(base, name="carded", seed=7), TARGET)
+    told = written.card.read_text("utf-8").split("## Asked and got\n\n")[1].split("\n## ")[0].splitlines()
+    stale = f"ten: was built from other inputs than there are now (another since: seed): {AGAIN}"
+    assert told == [
+        "As of when this card was written:", "", f"- {stale}", f"- {MOVED}", f"  - {BELOW.strip()}",
+        f"  - {ALLOWS.strip()}", f"- {ODD}", f"  - {NAMED.strip()}",
+    ]  # fmt: skip
+    assert written.figures["outcome"]["up_to_date"] is False

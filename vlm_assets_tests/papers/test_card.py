@@ -50,6 +50,23 @@ def test_samples_taken_down_later_are_told_with_the_sum_and_only_then():
     assert "3 samples were taken down after the corpus was planned (997 = 1,000 - 3)" in told
 
 
+@pytest.mark.parametrize(
+    ("told", "due", "lines"),
+    [
+        pytest.param([], {}, ["Every quota is met, and no slice is due."], id="nothing"),
+        pytest.param([], None, ["Every quota is met."], id="nothing that this disk knows"),
+        pytest.param(["x: less", "  <b>why"], {}, ["- x: less", "  - &lt;b>why"], id="less, and why"),
+        pytest.param([], {"a": 1, "b": 1_200},
+                     ["- a: 1 slice is due; what it brings is not in here",
+                      "- b: 1,200 slices are due; what they bring is not in here"], id="due"),
+    ],
+)  # fmt: skip
+def test_what_a_corpus_lacks_stands_in_sentences(
+    told: list[str], due: dict[str, int] | None, lines: list[str]
+):
+    assert card._came_of({"told": told, "due": due}).splitlines()[-len(lines) :] == lines
+
+
 def test_words_of_a_sample_are_neither_tags_nor_cells():
     line = card._samples([SAMPLE]).splitlines()[-1]
     assert line.endswith("| &lt;script>alert(1)&lt;/script> \\| bir sokak |")

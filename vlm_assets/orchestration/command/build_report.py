@@ -7,7 +7,6 @@ from rich.console import Console
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.corpus.manifest import CorpusManifest
-from vlm_assets.corpus.outcome import label_facts
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.status import SourceStatus, TargetStatus, read_status
 from vlm_assets.operate.tables import due_facts, hint_facts, reasons, size, source_caption_facts, table
@@ -80,7 +79,6 @@ def show_build(
     for line in [
         *(f"{one.name}: {one.path}" for one in shown if one.path),
         *(line for one in shown for line in one.outcome.told),
-        *label_facts(installation, sorted({name for one in shown for name in one.outcome.unmapped})),
         *_source_facts([*told, *held]),
     ]:
         console.print(line, markup=False, soft_wrap=True)
