@@ -148,7 +148,7 @@ def all_figures(installation: Installation, evidence: Evidence, contents: Conten
 
 
 def _came_of(installation: Installation, target: str) -> dict[str, Any]:
-    """What the end of a build and `status` tell of the target, as of now; `due` is None where slices lie elsewhere."""
+    """What a build and `status` tell of the target, as of now; `due` is None where slices lie elsewhere."""
     here = installation.settings.manifests_from == "disk"
     fetched = [spec for spec in installation.catalog.fetched if spec.active]
     found = [FoundSource.of(installation.root, spec) for spec in fetched]
