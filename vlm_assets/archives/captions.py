@@ -5,11 +5,12 @@ The archive is walked once more before its images are read, over its names and t
 
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import archive_stem
@@ -18,12 +19,16 @@ from vlm_assets.captions.joining import CaptionRow
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import CaptionRule, Tree, TreeCaptions, tree_captions
 from vlm_assets.words.caption_counts import GUESSED_NAME
+from vlm_assets.words.caption_rows import BESIDE, beside_archives, joined_rows, sum_counts
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, SourceError
-from vlm_assets.words.records import Record, RecordImage
+from vlm_assets.words.records import JoinedCaptions, Record, RecordImage
 
 _IN_MEMORY_BYTES: Final = 32 * 2**20
 WITHHELD: Final = "words_withheld"
 """Remark of an image without words: a row's name means another file too, and nobody knows which. 1 an image."""
+
+
+Given = TypeVar("Given")
 
 
 class _Every(Container[str]):
@@ -63,14 +68,29 @@ class MemberCaptions:
     only_named_beside: Callable[[str], bool] = lambda name: False  # noqa: ARG005
     """Whether rows name a member, but each beside another: no sample of its own."""
     counts: Mapping[str, Any] = field(default_factory=dict)
+    """Of all tables that may speak of the archive."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """The same for `counted`: of what lies in the archive, and row by row of the tables beside it."""
     companions: frozenset[str] = frozenset()
     """Members whose words were joined to images."""
     may_own: Callable[[str], bool] = lambda name: False  # noqa: ARG005
     """Whether a member may hold words, from its name."""
     beside: Mapping[str, Path] = field(default_factory=dict)
     """Copies of the members that rows name beside others."""
+    is_asked: bool = True
+    """Whether the catalogue asks for words."""
     withheld: Container[str] = frozenset()
     """Members that rows may mean: no words of theirs are given."""
+    _given: Counter[str] = field(default_factory=Counter)
+    """Images that `events` gave, and those of them that nothing is said of."""
+
+    def counted(self, item: str, events: Iterator[Given]) -> Iterator[Given | JoinedCaptions]:
+        """The events of an archive's members, and what became of its captions."""
+        if self.told:  # first: nobody may read on to the end
+            yield JoinedCaptions(item, self.told)
+        yield from events
+        if self._given and self.is_asked:
+            yield JoinedCaptions(item, dict(self._given))
 
     def events(
         self,
@@ -96,6 +116,7 @@ class MemberCaptions:
             return RecordImage(self.beside[name].read_bytes(), origin=f"{origin}!{name}")
 
         said = self.of(member.name)
+        self._given.update(images=1, images_without_rows=int(not said))
         remarks = {WITHHELD: 1} if not said and member.name in self.withheld else {}
         remarks |= {GUESSED_NAME: 1} if member.guessed else {}
         for event in caption_events(
@@ -134,7 +155,7 @@ def member_captions(
         SourceError: what may hold words cannot be read for certain, or names nothing; the archive cannot be read.
     """
     if not rule.sidecars and not rule.tables:
-        yield MemberCaptions()
+        yield MemberCaptions(is_asked=False)
         return
     with tempfile.SpooledTemporaryFile(
         _IN_MEMORY_BYTES,
@@ -165,6 +186,7 @@ def member_captions(
             open_text,
             lambda key: f"{where}!{inside[key]}" if key in inside else f"{where}, beside it {key}",
             optional=beside.optional,
+            beside=beside.open,
             counted=[f"{archive}/{name}" for name in names],
         )
         spool_dir = reading.spool_dir or Path(tempfile.gettempdir())
@@ -173,6 +195,7 @@ def member_captions(
                 lambda name: _said(captions, name, paths),
                 lambda name: _only_beside(captions, paths.of(name)),
                 captions.counts,
+                _told(captions.counts, beside),
                 frozenset(inside[key] for key in captions.companions if key in inside),
                 rule.may_own,
                 withheld=paths.asked,
@@ -295,6 +318,20 @@ def _said(captions: TreeCaptions, name: str, paths: _Paths) -> list[dict[str, An
         for path in paths.of(name)
         for one in captions.of(path)
     ]
+
+
+def _told(counts: Mapping[str, Any], beside: TablesBeside) -> dict[str, Any]:
+    """What `MemberCaptions.counted` tells of them: images are counted as they are given."""
+    apart: Mapping[str, Any] = counts.get(BESIDE, {})
+    told = {
+        name: counts[name]
+        for name in ("rows", "joined", "name_nothing", "sidecars", "sidecars_unused", "examples")
+        if name in counts
+    }
+    if apart:
+        told["rows"] -= sum(one["rows"] for one in apart.values())
+        told["joined"] -= sum(map(joined_rows, apart.values()))
+    return sum_counts([told, {BESIDE: apart} if apart else {}, beside_archives(beside.open)])
 
 
 def _only_beside(captions: TreeCaptions, paths: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +14,11 @@ import orjson
 from vlm_assets.captions.names import NamedFile, image_suffixes, listed_name, name_column_test, split_row
 from vlm_assets.captions.tables import Table
 from vlm_assets.captions.words import Words, words_of
+from vlm_assets.words.caption_rows import SHOWN_EXAMPLES, TableRows
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import key_hash
 
 _IN_MEMORY_BYTES: Final = 32 * 2**20
-_EXAMPLES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class JoinCounts:
     """Of these, rows that name another image which is not."""
     name_nothing: int = 0
     elsewhere: int = 0
-    """Rows that may speak of files in archives, which are looked at when those are."""
+    """Rows that name nothing here, of tables that others look into too: they may name something there."""
     images: int = 0
     images_with_rows: int = 0
     images_without_rows: int = 0
@@ -77,17 +77,6 @@ class JoinCounts:
     def as_json(self) -> dict[str, Any]:
         """For a listing's attributes."""
         return asdict(self)
-
-
-def sum_counts(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts of several trees as one, with the first examples."""
-    summed: dict[str, Any] = {}
-    for one in counts:
-        for name, value in one.items():
-            summed[name] = (summed[name] + value) if name in summed else value
-    if "examples" in summed:
-        summed["examples"] = summed["examples"][:_EXAMPLES]
-    return summed
 
 
 class CaptionIndex:
@@ -115,7 +104,10 @@ class CaptionIndex:
         self._expects = False
         self.names_several = False
         """Whether any row names several images."""
+        self.by_table: dict[str, TableRows] = {}
+        """The rows of each table that was added, by its name."""
         self._missed: list[tuple[str, str, str]] = []
+        self._missed_beside: list[tuple[str, str, str]] = []
         self._suffixes: frozenset[str] | None = None
 
     def __enter__(self) -> Self:
@@ -134,11 +126,13 @@ class CaptionIndex:
         *,
         optional: bool = False,
         shared: bool = False,
+        beside: bool = False,
     ) -> bool:
         """Takes a table's rows, whose names are meant from `folder` on; `missed` sees those that name nothing listed.
 
         An `optional` table may be of something else: without a column of names it is left alone, and False comes
-        back. What a `shared` one names may be elsewhere: counted apart.
+        back. Others look into one that lies `beside` these files too: what names nothing is counted apart. Of a
+        `shared` one no row need name anything here.
 
         Raises:
             SourceError: the table cannot be read to its end, or has no column that names files or the text's.
@@ -157,12 +151,15 @@ class CaptionIndex:
         self.counts.tables += 1
         self._expects |= not optional and not shared
         unnamed = rows = 0
+        told = self.by_table.setdefault(table.name, TableRows())
         for row in loaded.rows():
             rows += 1
             files, rest = split_row(row.values, self._is_name)
             unnamed += not files
             found = self._row(loaded.place(row), files, rest, folder)
-            if not self._keep(found, folder, shared=shared):
+            is_joined = self._keep(found, folder, shared=shared, beside=beside)
+            told.add(joined=is_joined)
+            if not is_joined:
                 missed(found)
         if rows and unnamed == rows:
             raise SourceError(_no_names(table.where, loaded.columns, self._columns.file_name))
@@ -190,10 +187,11 @@ class CaptionIndex:
             named = np.intersect1d(named, np.fromiter(map(key_hash, counted), np.uint64, len(counted)))
         counts.images_with_rows = int(named.size)
         counts.images_without_rows = counts.images - counts.images_with_rows
-        counts.examples = [f"{place} names {name!r}{self._hint(key)}" for place, name, key in self._missed]
+        counts.examples = self._told(self._missed)
         if self._expects and counts.rows and not counts.joined:
+            examples = [*counts.examples, *self._told(self._missed_beside)][:SHOWN_EXAMPLES]
             raise SourceError(
-                f"none of {counts.rows} caption rows names a file that is there: {'; '.join(counts.examples)}"
+                f"none of {counts.rows} caption rows names a file that is there: {'; '.join(examples)}"
             )
         return counts
 
@@ -225,18 +223,23 @@ class CaptionIndex:
             self._suffixes = image_suffixes(self._images)
         return listed_name(name, folder, self._images, self._suffixes or ())
 
-    def _keep(self, row: CaptionRow, folder: str, *, shared: bool) -> bool:
+    def _told(self, missed: Sequence[tuple[str, str, str]]) -> list[str]:
+        return [f"{place} names {name!r}{self._hint(key)}" for place, name, key in missed]
+
+    def _keep(self, row: CaptionRow, folder: str, *, shared: bool, beside: bool) -> bool:
         self.counts.rows += 1
         keys = [image.key for image in row.images if image.key is not None]
         if shared and not keys:
             self.counts.elsewhere += 1
             return False
         missed = [image.name for image in row.images if image.key is None]
-        if (missed or not keys) and len(self._missed) < _EXAMPLES:
+        examples = self._missed_beside if beside else self._missed
+        if (missed or not keys) and len(examples) < SHOWN_EXAMPLES:
             name = missed[0] if missed else ""
-            self._missed.append((row.place, name, f"{folder}/{name}" if folder else name))
+            examples.append((row.place, name, f"{folder}/{name}" if folder else name))
         if not keys:
-            self.counts.name_nothing += 1
+            self.counts.elsewhere += beside
+            self.counts.name_nothing += not beside
             return False
         self.counts.joined += 1
         self.names_several |= len(keys) > 1

@@ -16,6 +16,7 @@ from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars, read_s
 from vlm_assets.captions.tables import Table, TableReading
 from vlm_assets.captions.text_files import Opener
 from vlm_assets.captions.words import Words
+from vlm_assets.words.caption_rows import BESIDE
 from vlm_assets.words.errors import SourceError
 
 NONE: Final = "none"
@@ -75,6 +76,9 @@ class Tree:
     """Of the others: tables that may be of something else."""
     shared: Collection[str] = ()
     """Tables that may speak of files in archives too: what they name is looked for there where it is not here."""
+    beside: Collection[str] = ()
+    """Tables that others look into too, each for its own files, as they do into shared ones: the counts tell row by
+    row which were joined here, and what names nothing here apart."""
     counted: Collection[str] | None = None
     """Those of the images that the counts are over; None: all."""
 
@@ -109,7 +113,7 @@ class TreeCaptions:
     only_named_beside: Callable[[str], bool]
     """Whether rows name an image, but each as another one's companion: no sample of its own."""
     counts: Mapping[str, Any]
-    """What found no partner: JSON values."""
+    """What found no partner: JSON values, that `sum_counts` adds up."""
     names_several: bool = False
     """Whether any row names several images."""
 
@@ -133,6 +137,7 @@ def tree_captions(
         tables = sorted(filter(rule.may_own, tree.others))
         if not tables:
             raise SourceError(f"{tree.where('')}: there is no {' or '.join(rule.tables)} in it")
+        several = {*tree.shared, *tree.beside}
         with CaptionIndex(tree.images, spool_dir, rule.columns) as index:
             joined = [
                 key
@@ -143,9 +148,12 @@ def tree_captions(
                     partial(missed, key),
                     optional=key in tree.optional,
                     shared=key in tree.shared,
+                    beside=key in several,
                 )
             ]
-            counts = index.finish(tree.counted)
+            counts = index.finish(tree.counted).as_json()
+            if beside := {key: index.by_table[key].as_json() for key in joined if key in several}:
+                counts[BESIDE] = beside
             yield TreeCaptions(
                 frozenset(joined),
                 lambda key: [
@@ -153,7 +161,7 @@ def tree_captions(
                     for row in index.rows_of(key)
                 ],
                 partial(_only_beside, index),
-                counts.as_json(),
+                counts,
                 index.names_several,
             )
     else:

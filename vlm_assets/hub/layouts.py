@@ -2,7 +2,7 @@
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -180,16 +180,17 @@ def _listed(
     """The splits with their items, loose images a config at a time: its tables speak of all its splits."""
     items: dict[tuple[str, str], list[Item]] = {}
     captions: dict[str, Mapping[str, Any]] = {}
-    for config in sorted({split.config for split in splits}):
-        loose = [split for split in splits if split.config == config and split.format == IMAGEFOLDER]
-        listed, counts = loose_items(loose, files, rule) if loose else ([], {})
-        items |= {(config, split.split): found for split, found in zip(loose, listed, strict=True)}
-        if counts:
-            captions[config] = counts
     for split in splits:
         if split.format != IMAGEFOLDER:
             of_config = [one for one in splits if one.config == split.config]
             items[split.config, split.split] = _items(split, of_config, files, rule)
+    beside = set(tables_of_archives(item for found in items.values() for item in found))
+    for config in sorted({split.config for split in splits}):
+        loose = [split for split in splits if split.config == config and split.format == IMAGEFOLDER]
+        listed, counts = loose_items(loose, files, rule, beside) if loose else ([], {})
+        items |= {(config, split.split): found for split, found in zip(loose, listed, strict=True)}
+        if counts:
+            captions[config] = counts
     return [(one, items[one.config, one.split]) for one in splits], captions
 
 
@@ -292,6 +293,12 @@ def fetched(
             yield from _ahead(pool, get, items, _AHEAD[container], context)
         finally:
             context.measure("requests", guest.requests)
+
+
+def tables_of_archives(items: Iterable[Item]) -> Iterator[str]:
+    """Keys of the tables that archives among these items look into, each once an archive."""
+    for item in items:
+        yield from _tables(item)
 
 
 def _tables(item: Item) -> Mapping[str, Any]:

@@ -2,14 +2,14 @@
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from vlm_assets.captions.joining import CaptionRow
 from vlm_assets.captions.samples import caption_events
-from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars
+from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars, named_like
 from vlm_assets.captions.trees import (
     METADATA_NAMES,
     Caption,
@@ -19,6 +19,7 @@ from vlm_assets.captions.trees import (
     caption_payload,
     tree_captions,
 )
+from vlm_assets.hub.left_out import is_companion
 from vlm_assets.hub.member_names import MemberNames
 from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.splits import DataSplit
@@ -46,12 +47,12 @@ class RepoFiles:
 
 
 def loose_items(
-    splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule
+    splits: Sequence[DataSplit], files: RepoFiles, rule: CaptionRule, beside: Collection[str] = ()
 ) -> tuple[list[list[Item]], Mapping[str, Any]]:
     """The items of one config's splits of loose images, split by split, and what found no partner.
 
-    A table speaks of all splits. An image that rows name only beside another is none; nor is one that no row names,
-    where the README says which tables are the config's.
+    `beside`: keys of tables that archives look into too. A table speaks of all splits. An image that rows name only
+    beside another is none; nor is one that no row names, where the README says which tables are the config's.
 
     Raises:
         SourceError: a table that cannot be read for certain, or all of whose rows name nothing.
@@ -76,6 +77,7 @@ def loose_items(
         lambda key: files.open(by_key[key].path),
         lambda key: f"{files.where}: {key}",
         optional=above,
+        beside=beside,
         counted=[nfc(path) for split in splits for path in split.files],
     )
     own_rule = replace(rule, tables=tuple({key.rpartition("/")[2] for key in tables}))
@@ -183,8 +185,11 @@ def _with_sidecars(
         [_item_with(key, split, by_key, matched.by_image.get(key, ())) for key in map(nfc, split.files)]
         for split in splits
     ]
+    others = [key for key in by_key.keys() - set(images) if not is_sidecar_name(key)]
+    not_words = {*filter(is_companion, matched.unused), *named_like(matched.unused, others)}
     counts = {
         "sidecars": len({name for names in matched.by_image.values() for name in names}),
+        "sidecars_unused": len([name for name in matched.unused if name not in not_words]),
         "images": len(images),
         "images_without_rows": len(set(images) - matched.by_image.keys()),
     }

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from vlm_assets.archives.captions import EVERY, TablesBeside, member_captions
+from vlm_assets.archives.captions import EVERY, MemberCaptions, TablesBeside, member_captions
 from vlm_assets.archives.members import Found
 from vlm_assets.archives.names import of_one_stem, packed_image_name
 from vlm_assets.archives.read import Reading, read_members
@@ -123,36 +123,42 @@ def names_members(
 def packed_records(
     parts: Sequence[Path], item: str, origin: str, reading: Reading, words: PackedWords
 ) -> Iterator[Event]:
-    """All images of an archive, one sample a caption. A member's folder is its label where no row names one.
+    """All images of an archive, one sample a caption; and what became of its captions.
 
-    That of a packed image (`cat/a.jpg.gz`) is its own.
+    A member's folder is its label where no row names one. That of a packed image (`cat/a.jpg.gz`) is its own.
 
     Raises:
         SourceError: the archive cannot be read to its end, or what may hold words not for certain.
     """
-    record = 0
 
     def walk(how: Reading) -> Iterator[Found]:
         return read_members(parts, how, where=origin)
 
     with member_captions(words.rule, item, walk, reading, where=origin, beside=words.beside) as captions:
-        for member in walk(reading):
-            if isinstance(member, LeftOut):
-                told = captions.left_out(member)
-                yield replace(told, key=f"{item}/{told.key}".rstrip("/"))
-            elif member.data is None:
-                detail = f"{member.name}: {member.detail}"[:300]
-                yield Reject(item, member.reason or RejectReason.UNREADABLE, detail, record)
+        yield from captions.counted(item, _member_events(walk(reading), item, origin, captions))
+
+
+def _member_events(
+    members: Iterator[Found], item: str, origin: str, captions: MemberCaptions
+) -> Iterator[Event]:
+    record = 0
+    for member in members:
+        if isinstance(member, LeftOut):
+            told = captions.left_out(member)
+            yield replace(told, key=f"{item}/{told.key}".rstrip("/"))
+        elif member.data is None:
+            detail = f"{member.name}: {member.detail}"[:300]
+            yield Reject(item, member.reason or RejectReason.UNREADABLE, detail, record)
+            record += 1
+        elif captions.only_named_beside(member.name):
+            yield Companion(f"{item}/{member.name}")
+        else:
+            folder = PurePosixPath(item if packed_image_name(item) else member.name).parent.name
+            extra = {"label": folder} if folder else None
+            key = f"{item}/{member.name}"
+            for event in captions.events(member, item, key, origin, first_record=record, extra=extra):
+                yield event
                 record += 1
-            elif captions.only_named_beside(member.name):
-                yield Companion(f"{item}/{member.name}")
-            else:
-                folder = PurePosixPath(item if packed_image_name(item) else member.name).parent.name
-                extra = {"label": folder} if folder else None
-                key = f"{item}/{member.name}"
-                for event in captions.events(member, item, key, origin, first_record=record, extra=extra):
-                    yield event
-                    record += 1
     if not record:
         yield Reject(item, RejectReason.EMPTY, "an archive without images")
 

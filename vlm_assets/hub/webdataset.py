@@ -29,8 +29,9 @@ from vlm_assets.captions.words import TEXT_NAMES, as_text, usual_texts
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.packed import PackedWords, names_members, packed_records
 from vlm_assets.words.caption_counts import GUESSED_NAME
+from vlm_assets.words.caption_rows import beside_archives
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Event, Record, RecordImage
+from vlm_assets.words.records import Event, JoinedCaptions, Record, RecordImage
 
 SAMPLE_BYTES: Final = 512 * 2**20
 """What the members of one key may hold together, and so how much of a tar is in memory at most. Less than what a row
@@ -100,6 +101,8 @@ def webdataset_records(
     if not names.has_words and (names.has_tables or tables_speak):
         yield from packed_records(parts, item, origin, reading, words)
         return
+    if words.beside.open:
+        yield JoinedCaptions(item, beside_archives(words.beside.open))
     for table in words.beside.open:
         yield LeftOut(
             f"{item}/{table}", LeftOutReason.UNUSED_COMPANION, "a table beside the tar that is not joined"

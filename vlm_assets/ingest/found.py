@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.ingest.summary import SliceSummary, summarise_source
 from vlm_assets.store.listings import read_listing
+from vlm_assets.words.caption_rows import CaptionRows, caption_rows_of
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import Listing
 
@@ -23,6 +24,10 @@ class FoundSource:
     def of(cls, root: DataRoot, spec: SourceSpec) -> "FoundSource":
         """As it is now; None for a listing that was never made."""
         return cls(spec, read_listing(root, spec.name), summarise_source(root, spec.name).slices)
+
+    def caption_rows(self) -> CaptionRows | None:
+        """What became of its captions, in archives too; None where none were counted."""
+        return caption_rows_of(self.listing, self.in_force())
 
     def in_force(self) -> dict[str, SliceSummary]:
         """The committed slices that are listed still; all of them where there is no listing."""

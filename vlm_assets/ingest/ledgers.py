@@ -13,6 +13,7 @@ from vlm_assets.ingest.retries import due_at
 from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.caption_counts import GUESSED_NAME
+from vlm_assets.words.caption_rows import sum_counts
 from vlm_assets.words.errors import (
     UNREAD,
     LeftOut,
@@ -79,15 +80,23 @@ class Ledgers:
         self.rejects += rejects
 
     def enter_left_out(
-        self, by_item: Mapping[str, Sequence[LeftOut]], companions: Mapping[str, int] = MappingProxyType({})
+        self,
+        by_item: Mapping[str, Sequence[LeftOut]],
+        companions: Mapping[str, int] = MappingProxyType({}),
+        caption_rows: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        """Takes in what items that are entered held besides records, once all are; of kept ones it is known."""
+        """Takes in what items that are entered held besides records, and what became of the captions of these.
+
+        Once all are entered; of kept ones it is known.
+        """
         self.left_out = {entry.key: by_item[entry.key] for entry in self.items if by_item.get(entry.key)}
         for place, entry in enumerate(self.items):
             beyond = len(self.left_out.get(entry.key, ()))
             beside = companions.get(entry.key, entry.companions)
-            if (beyond, beside) != (entry.left_out, entry.companions):
-                self.items[place] = replace(entry, left_out=beyond, companions=beside)
+            said = caption_rows.get(entry.key)
+            rows = entry.caption_rows if said is None else _json(said)
+            if (beyond, beside, rows) != (entry.left_out, entry.companions, entry.caption_rows):
+                self.items[place] = replace(entry, left_out=beyond, companions=beside, caption_rows=rows)
 
     def check_tolerance(self, rows: int, tolerance: float) -> None:
         """Returns where the share of rejects and unread members is no larger than the source tolerates.
@@ -125,6 +134,7 @@ class Ledgers:
             "rejects": dict(sorted(reasons.items())),
             "remarks": dict(sorted(self._remarks().items())),
             "transient_rejects": sum(reject.transient for reject in self.rejects),
+            "caption_rows": self._caption_rows(),
             **self._upstream(),
         }
 
@@ -138,6 +148,11 @@ class Ledgers:
             "companions": companions,
             "left_out": left_out,
         }
+
+    def _caption_rows(self) -> dict[str, Any] | None:
+        """What became of captions in and beside the items, together."""
+        told = [orjson.loads(entry.caption_rows) for entry in self.items if entry.caption_rows]
+        return sum_counts(told) or None
 
     def _remarks(self) -> Counter[str]:
         """What was mended, by kind, over all items."""
@@ -165,4 +180,8 @@ def _name_in(origin: str) -> str:
 
 
 def _as_json(remarks: Counter[str]) -> str | None:
-    return orjson.dumps(remarks, option=orjson.OPT_SORT_KEYS).decode() if remarks else None
+    return _json(remarks) if remarks else None
+
+
+def _json(counts: Mapping[str, Any]) -> str:
+    return orjson.dumps(counts, option=orjson.OPT_SORT_KEYS).decode()

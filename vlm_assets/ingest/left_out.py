@@ -2,9 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from vlm_assets.words.caption_rows import sum_counts
 from vlm_assets.words.errors import Companion, LeftOut, Reject
-from vlm_assets.words.records import Event, Item, Record
+from vlm_assets.words.records import Event, Item, JoinedCaptions, Record
 
 
 class LeftOutOfItems:
@@ -16,6 +18,8 @@ class LeftOutOfItems:
         """What was left out of an item, by its key."""
         self.companions: Counter[str] = Counter()
         """How many members went with an item's records, by its key."""
+        self.caption_rows: dict[str, dict[str, Any]] = {}
+        """What became of captions in an item or beside it, by its key."""
 
     def strip(self, events: Iterable[Event]) -> Iterator[Record | Reject]:
         """The records and rejects."""
@@ -24,6 +28,9 @@ class LeftOutOfItems:
                 self.by_item[self._item_of(event.key)].append(event)
             elif isinstance(event, Companion):
                 self.companions[self._item_of(event.key)] += event.members
+            elif isinstance(event, JoinedCaptions):
+                known = self.caption_rows.get(event.item, {})
+                self.caption_rows[event.item] = sum_counts([known, event.counts])
             else:
                 yield event
 

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from blake3 import blake3
 from pydantic import ValidationError
@@ -180,6 +181,7 @@ class _SliceBuild:
         self._figures: defaultdict[str, float] = defaultdict(float)
         self._left_out: dict[str, list[LeftOut]] = {}
         self._companions: Mapping[str, int] = {}
+        self._caption_rows: Mapping[str, Mapping[str, Any]] = {}
         self._source = source_of(spec.kind)
         self._config = config_fingerprint(installation, spec, self._source.version)
         root = installation.root
@@ -249,7 +251,7 @@ class _SliceBuild:
         here = identity_here(self._spec) if plan.fetched else None
         if self._lock is not None:
             self._lock.check(written.content_hash, self._config, here.name if here else None)
-        self._ledgers.enter_left_out(self._left_out, self._companions)
+        self._ledgers.enter_left_out(self._left_out, self._companions, self._caption_rows)
         self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
         drift = self._drift.write(self._staging / DRIFT_FILE)
         if drift is not None:
@@ -300,6 +302,7 @@ class _SliceBuild:
         with ImageProber(policy) as prober:
             left_out, frames = LeftOutOfItems(plan.fetched), Frames()
             self._left_out, self._companions = left_out.by_item, left_out.companions
+            self._caption_rows = left_out.caption_rows
             events = self._events(plan, left_out, frames)
             described = rows_of(events, Assignment(self._spec, self._key), prober, settings)
             outcomes = self._pictures.among(self._taken.watch(described, settings.max_image_bytes))

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +37,7 @@ class SliceSummary(BaseModel):
     """None in summaries, or slices, of before this was counted."""
     remarks: dict[str, int]
     left_out: dict[str, int] | None
+    caption_rows: dict[str, Any] | None = None
     data_bytes: int
     container: bool
     items_per_slice: int

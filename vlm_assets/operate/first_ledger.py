@@ -9,6 +9,7 @@ from vlm_assets.ingest.hints import source_hints
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.left_out import added_up, inside_examples, listed_examples
 from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
+from vlm_assets.words.caption_rows import CaptionRows
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import VERSIONS, DataRoot
 
@@ -32,6 +33,9 @@ class FirstLedger(BaseModel):
     hints: list[str] = []
     """What to do about what is not read, or read otherwise than meant."""
     captions_unused: int | None = None
+    """Rows of captions, or sidecars, that name nothing; those of tables beside archives once these are fetched."""
+    caption_rows: CaptionRows | None = None
+    """All of them; None where none were counted."""
     captions: CaptionCounts = CaptionCounts()
     """Of the rows that are committed; and `captions_unused` again."""
 
@@ -40,7 +44,8 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
     """Out of what lies here of a source. `examples`: of what a listing that is in no table left out."""
     listing = found.listing
     in_force = found.in_force().values()
-    captions_unused = listing.captions_unused if listing else None
+    caption_rows = found.caption_rows()
+    captions_unused = caption_rows.name_nothing if caption_rows else None
     inside = added_up(*(one.left_out for one in in_force))
     ledger = FirstLedger(
         name=found.spec.name,
@@ -52,7 +57,8 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
             )
         ),
         captions_unused=captions_unused,
-        captions=CaptionCounts.of(in_force, captions_unused),
+        caption_rows=caption_rows,
+        captions=_captions(found),
     )
     if listing is None:
         return ledger
@@ -75,13 +81,12 @@ def caption_facts_of(installation: Installation, sources: Container[str]) -> lis
         for spec in installation.catalog.sources
         if spec.name in sources
     ]
-    return [
-        f"{one.spec.name}: {fact}"
-        for one in found
-        for fact in caption_facts(
-            CaptionCounts.of(one.in_force().values(), one.listing.captions_unused if one.listing else None)
-        )
-    ]
+    return [f"{one.spec.name}: {fact}" for one in found for fact in caption_facts(_captions(one))]
+
+
+def _captions(found: FoundSource) -> CaptionCounts:
+    rows = found.caption_rows()
+    return CaptionCounts.of(found.in_force().values(), rows.name_nothing if rows else None)
 
 
 def readable_examples(examples: Callable[[], Sequence[str]]) -> list[str]:

@@ -10,6 +10,7 @@ from vlm_assets.papers.evidence import Evidence
 from vlm_assets.store.left_out import added_up, inside_examples, listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
+from vlm_assets.words.caption_rows import caption_rows_of
 from vlm_assets.words.manifest import Listing
 
 Figures = dict[str, Any]
@@ -163,9 +164,10 @@ def _captions(evidence: Evidence) -> dict[str, list[str]]:
     found = {}
     for source in _names(evidence):
         listing = read_listing(evidence.root, source)
-        slices = (one.manifest for (name, _), one in evidence.found if name == source)
-        unused = listing.captions_unused if listing else None
-        found[source] = caption_facts(CaptionCounts.of(slices, unused))
+        slices = {key: one.manifest for (name, key), one in evidence.found if name == source}
+        rows = caption_rows_of(listing, slices)
+        unused = rows.name_nothing if rows else None
+        found[source] = caption_facts(CaptionCounts.of(slices.values(), unused))
     return found
 
 

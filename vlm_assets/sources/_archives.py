@@ -74,11 +74,24 @@ def member_events(
     globs: PathGlobs | None = None,
     prefix: str = "",
 ) -> Iterator[Event]:
-    """Records, rejects and what was left out of one archive.
+    """Records, rejects and what was left out of one archive, and what became of its captions.
 
     A record's key is `prefix` and the member's name, with the caption's number where the member has several. Members
     that `globs` do not let through are left out, unless they let their archive through as a whole.
     """
+    events = _member_events(members, item, origin, captions=captions, globs=globs, prefix=prefix)
+    yield from captions.counted(item.key, events)
+
+
+def _member_events(
+    members: "Iterator[Member | LeftOut]",
+    item: Item,
+    origin: str,
+    *,
+    captions: "MemberCaptions",
+    globs: PathGlobs | None,
+    prefix: str,
+) -> Iterator[Event]:
     wants_all = globs is None or globs.lets_through(item.key)
     record, has_excluded = 0, False
     for member in members:

@@ -12,6 +12,7 @@ from vlm_assets.archives.names import of_one_stem
 from vlm_assets.captions.sidecars import match_sidecars
 from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.sources._archives import among_others, beside_flags, loose_paths, tables_near, told_flags
+from vlm_assets.words.caption_rows import beside_archives, sum_counts
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
 
@@ -111,7 +112,8 @@ def with_captions(
             archives.append(_with(item, {**is_crowded, **flags}, told, "tables", tables))
         left_out = _left_out(found, captions.companions | shared, owner_of)
         result = Sorted(items, archives, left_out)
-        return Said(result, captions.counts, _gone(found, result))
+        archives_told = beside_archives(table for tables in tables_of.values() for table in tables)
+        return Said(result, sum_counts([captions.counts, archives_told]), _gone(found, result))
 
 
 def _with_sidecars(

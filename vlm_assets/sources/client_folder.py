@@ -35,6 +35,7 @@ from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
+from vlm_assets.words.caption_rows import beside_archives, sum_counts
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
@@ -119,7 +120,9 @@ class ClientFolder:
             companions = captions.companions | shared | only_beside
             data = _data_files(spec, walk, loose - images - companions, context.settings.max_image_bytes)
             said = {key: captions.of(key) for key in sorted(images - companions)}
-            attributes = {"captions": captions.counts} if captions.counts else {}
+            archives_told = beside_archives(table for tables in tables_of.values() for table in tables)
+            counts = sum_counts([captions.counts, archives_told])
+            attributes = {"captions": counts} if counts else {}
         beside = {key for captions_of in said.values() for one in captions_of for key in one.beside}
         hashed = sorted(said.keys() | packed | beside | shared | data.keys())
         walk.check_names({*hashed, *companions})

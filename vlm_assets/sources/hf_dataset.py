@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
-from vlm_assets.captions.joining import sum_counts
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys, CaptionText
 from vlm_assets.captions.trees import METADATA, SIDECAR
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
+from vlm_assets.words.caption_rows import beside_archives, sum_counts
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Event, Item, Listed, ListedSlice
@@ -72,7 +72,7 @@ class HfDataset:
 
     def list(self, spec: HfDatasetSpec, context: ListContext) -> Listed:
         """Slices of every wanted config × split at the pinned commit; see `Source.list`."""
-        from vlm_assets.hub.layouts import list_repo
+        from vlm_assets.hub.layouts import list_repo, tables_of_archives
 
         layout = list_repo(
             spec, context, spec.caption_rule(), wanted=spec.wanted, reading=spec.table_reading()
@@ -96,9 +96,10 @@ class HfDataset:
         formats = {f"{one.config}/{one.split}": one.format for one, _ in layout.splits}
         features = {one.config: dict(one.features) for one, _ in layout.splits if one.features}
         attributes: dict[str, Any] = {"repo": spec.repo, "formats": formats, "features": features}
-        if layout.captions:
-            attributes["captions"] = sum_counts(layout.captions.values())
-        captions_unused = attributes.get("captions", {}).get("name_nothing")
+        archives = beside_archives(tables_of_archives(item for _, items in layout.splits for item in items))
+        if counts := sum_counts([*layout.captions.values(), archives]):
+            attributes["captions"] = counts
+        captions_unused = counts.get("name_nothing", counts.get("sidecars_unused"))
         return Listed(
             layout.sha, slices, buckets, attributes, layout.apart.left_out, layout.apart.hints,
             upstream=layout.upstream, companions=layout.apart.companions, captions_unused=captions_unused,

@@ -41,7 +41,7 @@ _ITEM_LEDGER_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("identity", pa.string()), ("fetched", pa.bool_()),
         ("records", pa.int64()), ("rows", pa.int64()), ("companions", pa.int64()), ("left_out", pa.int64()),
-        ("remarks", pa.string()),
+        ("remarks", pa.string()), ("caption_rows", pa.string()),
     ]
 )  # fmt: skip
 
@@ -51,7 +51,8 @@ class ItemEntry:
     """One line of the items ledger: what became of an item. `fetched` is False where it was rejected whole.
 
     `companions` and `left_out` count members of a container besides its records. `remarks`: what was mended in
-    its records, as JSON of counts by kind; null where nothing was.
+    its records, as JSON of counts by kind; null where nothing was. `caption_rows`: what became of captions in it and
+    in tables beside it, as JSON that `sum_counts` adds up; null where none were looked for, or nobody counted them.
     """
 
     key: str
@@ -62,6 +63,7 @@ class ItemEntry:
     companions: int = 0
     left_out: int = 0
     remarks: str | None = None
+    caption_rows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class CaptionCounts(BaseModel):
     remarks: dict[str, int] = {}
     """What was mended in captions and conversations, by kind."""
     captions_unused: int | None = None
-    """Captions that name nothing, by the listing; None where its kind does not count them."""
+    """Captions that name nothing (`CaptionRows`), at the listing alone by it; None where none are counted."""
 
     @classmethod
     def of(cls, slices: Iterable[Worded], captions_unused: int | None = None) -> "CaptionCounts":

@@ -109,6 +109,9 @@ class SliceManifest(Manifest):
     companions: int | None = None
     left_out: dict[str, int] | None = None
     """By reason; `left_out.parquet` names each."""
+    caption_rows: dict[str, Any] | None = None
+    """What became of captions in its containers and in tables beside them, as `caption_rows.settled` takes it; None
+    where none were looked for, or nobody counted them."""
     renderer: str | None = None
     """Renderer identity of the machine that drew pages or encoded pictures here; None where none was."""
     files: dict[str, FileEntry]

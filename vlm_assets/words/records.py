@@ -109,5 +109,13 @@ class Record:
     """The listing declares the hash of these bytes: other ones than before are meant, not drift."""
 
 
-Event = Record | Reject | LeftOut | Companion
+@dataclass(frozen=True, slots=True)
+class JoinedCaptions:
+    """What became of caption rows and sidecars in or beside a container, in counts that `sum_counts` adds up."""
+
+    item: str
+    counts: Mapping[str, Any]
+
+
+Event = Record | Reject | LeftOut | Companion | JoinedCaptions
 """What `fetch` gives."""
