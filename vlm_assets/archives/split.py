@@ -6,13 +6,15 @@ Byte splits (7-Zip's `x.zip.001`, `split`'s `x.tar.gz.aa`, `x.tar.gz.part00`) an
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from vlm_assets.archives.names import COMPRESSED_SUFFIXES, is_archive_name, is_image_name
+from vlm_assets.words.caption_rows import beside_archives
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, RejectReason
+from vlm_assets.words.records import JoinedCaptions
 
 _NUMBERED: Final = re.compile(
     r"(?P<base>.+?)(?:[._-]?(?:part|vol|chunk|split|disk)[._-]?(?P<worded>\d{1,5})|[._-](?P<plain>\d{1,4})|(?P<bare>\d{2,4}))",
@@ -124,12 +126,14 @@ def _place(letters: str) -> int:
 
 
 def last_parts_missing(
-    item: str, parts: Iterable[tuple[str, int | None]], error: Exception
-) -> Iterator[Reject | LeftOut]:
+    item: str, parts: Iterable[tuple[str, int | None]], error: Exception, tables: Collection[str] = ()
+) -> Iterator[Reject | LeftOut | JoinedCaptions]:
     """What is told of a split archive that turns out to be cut: each part that is there, and the item itself.
 
-    `parts`: name and size. `error`: what reading them met.
+    `parts`: name and size. `error`: what reading them met. `tables`: those beside it, which it joined no row of.
     """
+    if tables:
+        yield JoinedCaptions(item, beside_archives(tables))
     for name, size_bytes in parts:
         yield LeftOut(f"{item}/{name}", LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, str(error)[:300], size_bytes)
     yield Reject(item, RejectReason.UNREADABLE, f"the last parts are missing: {error}"[:300])

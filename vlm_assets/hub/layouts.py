@@ -257,7 +257,7 @@ def _item_events(
             (PurePosixPath(one["path"]).name, one["size_bytes"])
             for one in payload.get("parts") or [payload["file"]]
         ]
-        yield from last_parts_missing(item.key, parts, error)
+        yield from last_parts_missing(item.key, parts, error, _tables(item))
 
 
 def fetched(

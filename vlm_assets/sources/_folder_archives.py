@@ -177,7 +177,8 @@ def _members(
                 walk(reading), item, item.key, captions=captions, globs=globs, prefix=f"{item.key}/"
             )
     except MissingPartsError as error:
-        yield from last_parts_missing(item.key, [(part["key"], part["size"]) for part in parts], error)
+        there = [(part["key"], part["size"]) for part in parts]
+        yield from last_parts_missing(item.key, there, error, tables)
 
 
 def archive_files(item: Item, root: Path) -> list[Path]:

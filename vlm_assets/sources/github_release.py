@@ -375,7 +375,7 @@ def _members(
             yield from member_events(walk(reading), item, origin, captions=captions)
     except MissingPartsError as error:
         yield from last_parts_missing(
-            item.key, [(part.key, part.size_bytes) for part in _assets(item)], error
+            item.key, [(part.key, part.size_bytes) for part in _assets(item)], error, tables
         )
 
 

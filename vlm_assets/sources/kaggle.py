@@ -299,7 +299,8 @@ def _inside(
                 members, item, origin, captions=captions, globs=spec.globs, prefix=f"{item.key}/"
             )
     except MissingPartsError as error:
-        yield from last_parts_missing(item.key, [(part.name, part.size_bytes) for part in parts], error)
+        there = [(part.name, part.size_bytes) for part in parts]
+        yield from last_parts_missing(item.key, there, error, tables)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,19 @@ def test_nothing_is_due_before_upstream_allows_it():
     assert entered(0, transient=True, not_before=IN_TEN_DAYS).next_retry == math.ceil(IN_TEN_DAYS)
 
 
+def test_caption_rows_of_kept_items_add_up_with_fresh_ones():
+    ledgers = Ledgers("street/archives", {})
+    ledgers.keep(
+        ItemEntry("x.zip", "", fetched=True, records=1, rows=1, caption_rows='{"joined":1,"name_nothing":2}'),
+        (),
+    )
+    list(ledgers.count(Item("y.zip"), iter(())))
+    list(ledgers.count(Item("z.zip"), iter(())))
+    ledgers.enter_left_out({}, {}, {"y.zip": {"joined": 3, "name_nothing": 0}})
+    assert ledgers.figures()["caption_rows"] == {"joined": 4, "name_nothing": 2}
+    assert [one.caption_rows is None for one in ledgers.items] == [False, False, True]
+
+
 def entered(earlier: int, **said: Any) -> RejectEntry:
     ledgers = Ledgers("street/all", {"a.jpg": earlier} if earlier else {})
     rejects = iter([Reject("a.jpg", RejectReason.UNREACHABLE, "no answer", **said)])

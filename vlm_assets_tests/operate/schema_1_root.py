@@ -70,7 +70,7 @@ _NEW = {
     "listing": ("upstream", "companions", "left_out", "left_out_file", "left_out_blake3", "captions_unused"),
     "slice": (
         "images", "multi_image_rows", "rows_with_text", "rows_with_messages", "rows_with_neither", "remarks",
-        "upstream", "companions", "left_out", "renderer",
+        "upstream", "companions", "left_out", "caption_rows", "renderer",
     ),
 }  # fmt: skip
 

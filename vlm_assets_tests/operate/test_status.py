@@ -12,6 +12,7 @@ from rich.console import Console
 
 from vlm_assets.allocation.step import allocate
 from vlm_assets.demo.services.pictures import zip_of
+from vlm_assets.ingest.slice import build_slice
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate import forecast as forecasting
 from vlm_assets.operate.first_ledger import caption_facts_of, readable_examples
@@ -211,3 +212,35 @@ def test_a_plan_before_the_first_fetch_books_no_label_and_tells_its_age(tmp_path
     assert "street: listed 9 days ago" in out.getvalue()
     relist(installation)
     assert forecast(installation, "10").sources[0].listing_days == 0
+
+
+def test_captions_in_and_beside_archives_are_settled_once_these_are_fetched(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    inside = b"file_name,text\na.jpg,s\nno.jpg,s\nno2.jpg,s\n"
+    (folder / "x.zip").write_bytes(zip_of([("a.jpg", picture(1)), ("metadata.csv", inside)]))
+    (folder / "y.zip").write_bytes(zip_of([("a.jpg", picture(2)), ("b.jpg", picture(3))]))
+    beside = b"file_name,text\ny/a.jpg,s\nno.jpg,s\ny/no.jpg,s\n"
+    (folder / "metadata.csv").write_bytes(beside)
+    installation = install(tmp_path, {**STREET, "path": folder, "text": "metadata"})
+    spec, listing = installation.catalog.source("street"), relist(installation)
+
+    def told() -> tuple[int | None, int, int]:
+        [street] = read_status(installation).sources
+        assert street.caption_rows is not None
+        return street.captions_unused, street.caption_rows.joined, street.caption_rows.waiting
+
+    seen = [told()]
+    for key in sorted(listing.slices):
+        build_slice(installation, spec, listing, key)
+        seen.append(told())
+    assert seen == [(0, 0, 3), (2, 1, 3), (4, 2, 0)]
+    [street] = read_status(installation).sources
+    assert street.caption_rows is not None
+    assert street.caption_rows.images_without_rows == 1
+    assert [one.partition(":")[0] for one in street.caption_rows.examples] == ["x.zip!metadata.csv"] * 2 + [
+        "metadata.csv"
+    ] * 2
+    (folder / "metadata.csv").write_bytes(beside + b"y/b.jpg,s\n")
+    relist(installation)
+    assert told() == (2, 1, 4)  # the archives are due again: what they made of the other table says nothing

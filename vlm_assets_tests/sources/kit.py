@@ -10,7 +10,7 @@ from vlm_assets.sources.protocol import Source
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import Companion, LeftOut, Reject
 from vlm_assets.words.layout import key_hash
-from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Event, Item, JoinedCaptions, Listed, ListedSlice, Record
 from vlm_assets_tests.waiting import HANG_S
 
 COMMON: dict[str, Any] = {"name": "one", "category": "photos", "subcategory": "all", "licence": "CC0-1.0"}
@@ -66,6 +66,7 @@ class Fetched:
         self.events = [event for event in everything if isinstance(event, Record | Reject)]
         self.companions = [event for event in everything if isinstance(event, Companion)]
         self.left_out = [event for event in everything if isinstance(event, LeftOut)]
+        self.caption_counts = [event.counts for event in everything if isinstance(event, JoinedCaptions)]
         self.records = [event for event in self.events if isinstance(event, Record)]
         self.rejects = [event for event in self.events if isinstance(event, Reject)]
 
