@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from vlm_assets.operate.authoring.entries import Added
 
 CORPUS_FILE: Final = "corpus.yaml"
+_WORKSPACE: Final = """\
+# What `dagster dev` in this folder loads.
+load_from:
+  - python_module:
+      module_name: vlm_assets.definitions
+      location_name: vlm_assets
+"""
 _QUOTA_KEYS: Final = (".category", ".subcategory", ".subcategory_from.map")
 
 
@@ -52,9 +59,28 @@ def init(
         console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
         return
     console.print(f"{path} is a data root, {catalog} a catalogue", soft_wrap=True)
-    settings = {"VLM_DATA_ROOT": path.absolute(), "VLM_CATALOG": catalog.absolute(), "VLM_CONTACT": contact}
+    settings = {
+        "VLM_DATA_ROOT": path.absolute(),
+        "VLM_CATALOG": catalog.absolute(),
+        "VLM_CONTACT": contact,
+        "DAGSTER_HOME": _instance(path.absolute()),
+    }
     _write_env(Path(".env"), {name: str(value) for name, value in settings.items() if value})
     console.print(f"{files[0]} says what is wanted; vlm-assets add KIND WHERE adds a source", soft_wrap=True)
+
+
+def _instance(data_root: Path) -> Path:
+    """Makes what `dagster dev` in this folder needs: the commands' own instance, and what to load."""
+    from vlm_assets.orchestration.run.home import home_under, link_instance_file
+
+    home = home_under(data_root)
+    home.mkdir(exist_ok=True)
+    link_instance_file(home)
+    workspace = Path("workspace.yaml")
+    if not workspace.exists():
+        workspace.write_text(_WORKSPACE, "utf-8")
+        console.print("Written to workspace.yaml, for dagster dev in this folder: what it loads")
+    return home
 
 
 def _write_env(path: Path, settings: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import yaml
 from rich.console import Console
 
 from vlm_assets.installation.opening import Installation
+from vlm_assets.orchestration.run.log_helpers import keep_ctrl_c_from_log_helpers
 from vlm_assets.orchestration.run.storage_faults import name_storage_faults
 from vlm_assets.words.errors import ConfigError, Problem
 
@@ -25,8 +26,9 @@ def dagster_home(installation: Installation, console: Console) -> Path:
         ConfigError: its dagster.yaml is no YAML, or there can be no such folder.
     """
     name_storage_faults()
+    keep_ctrl_c_from_log_helpers()
     told = None if installation.settings.test_mode else os.environ.get("DAGSTER_HOME")
-    home = Path(told) if told else installation.root.path / ".dagster"
+    home = Path(told) if told else home_under(installation.root.path)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +38,8 @@ def dagster_home(installation: Installation, console: Console) -> Path:
         os.environ["DAGSTER_HOME"] = str(home)
         why = "Test mode" if installation.settings.test_mode else "DAGSTER_HOME is not set"
         console.print(f"{why}: using {home}", soft_wrap=True, markup=False)
-    _link_instance_file(home, console)
+    if linked := link_instance_file(home):
+        console.print(f"linked {linked} into {home}", soft_wrap=True, markup=False)
     _check_instance_file(home / _INSTANCE_FILE)
     return home
 
@@ -51,10 +54,16 @@ def _check_instance_file(path: Path) -> None:
         raise ConfigError(Problem(str(path), "", told, *place)) from error
 
 
-def _link_instance_file(home: Path, console: Console) -> None:
+def home_under(data_root: Path) -> Path:
+    """The folder of the commands' own instance."""
+    return data_root / ".dagster"
+
+
+def link_instance_file(home: Path) -> Path | None:
+    """Links the project's dagster.yaml into an instance's folder that has none; the file that it linked."""
     link, target = home / _INSTANCE_FILE, _TOP / _INSTANCE_FILE
     if link.is_file() or not target.is_file():
-        return
+        return None
     link.unlink(missing_ok=True)  # a link to a project that has moved
     link.symlink_to(target)
-    console.print(f"linked {target} into {home}", soft_wrap=True, markup=False)
+    return target

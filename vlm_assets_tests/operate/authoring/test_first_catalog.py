@@ -1,11 +1,13 @@
 """From nothing to a catalogue: `init`, `add`, and what editors and people are told of keys."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
 
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 import yaml
+from dotenv import dotenv_values
 from typer.testing import CliRunner, Result
 
 from vlm_assets.cli import app
@@ -49,6 +51,20 @@ def test_the_first_catalogue_is_sound_and_its_schemas_are_where_it_says(catalog)
     for file in (catalog / "corpus.yaml", catalog / "sources/example.yaml"):
         (schema,) = [line.split("$schema=")[1] for line in file.read_text("utf-8").splitlines()[:1]]
         assert (file.parent / schema).is_file()
+
+
+@pytest.mark.usefixtures("catalog")
+def test_dagster_finds_the_commands_instance_and_what_to_load():
+    """In the folder where `init` was called, as `dagster dev` reads it."""
+    env = dotenv_values(".env")
+    home = Path(str(env["DAGSTER_HOME"]))
+    assert home == Path(str(env["VLM_DATA_ROOT"])) / ".dagster"
+    assert yaml.safe_load((home / "dagster.yaml").read_text("utf-8"))["run_coordinator"]
+    (loaded,) = yaml.safe_load(Path("workspace.yaml").read_text("utf-8"))["load_from"]
+    assert find_spec(loaded["python_module"]["module_name"])
+    Path("workspace.yaml").write_text("load_from: []\n", "utf-8")
+    assert call("init", "data", "--catalog", "second").exit_code == 0
+    assert Path("workspace.yaml").read_text("utf-8") == "load_from: []\n"
 
 
 def test_nothing_is_written_over(catalog):
