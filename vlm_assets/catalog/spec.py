@@ -19,10 +19,11 @@ from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import Name, Spec
 from vlm_assets.catalog.filters import MAX_FILTERS, FilterSpec
 from vlm_assets.catalog.fractions import Share
+from vlm_assets.catalog.labels import SubcategoryFrom
+from vlm_assets.hub.columns import LabelRule
 from vlm_assets.images.facts import DEFAULT_FORMATS, FORMATS
 from vlm_assets.images.plugins import missing_plugins
 from vlm_assets.words.hosts import HostSpec
-from vlm_assets.words.layout import nfc
 
 _ALSO_CALLED = {
     "HEIC": "HEIF",
@@ -65,56 +66,6 @@ Size = Annotated[
 ]
 
 
-_MAP_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-"""A label is text as it is written: `no` and `01` need no quotes."""
-
-
-class SubcategoryFrom(Spec):
-    """Where a row's subcategory comes from: the n-th folder of its key, or a column; `map` renames labels."""
-
-    folder: int | None = Field(None, ge=1)
-    """The n-th folder of an item's path, from 1."""
-    column: str | None = None
-    """A column of the table or list."""
-    map: Annotated[dict[str, str] | None, WithJsonSchema(_MAP_SCHEMA, mode="validation")] = None
-    """Label to subcategory, both text as written; rows of other labels stay out (`unmapped_label`)."""
-
-    @field_validator("map", mode="before")
-    @classmethod
-    def _text_keys(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {_nfc_if_text(_as_written(k)): _nfc_if_text(_as_written(v)) for k, v in value.items()}
-
-    @model_validator(mode="after")
-    def _one_selector(self) -> Self:
-        if (self.folder is None) == (self.column is None):
-            raise ValueError("needs exactly one of folder and column")
-        return self
-
-    @property
-    def selector(self) -> str:
-        """The part that decides `label`, and so bytes; the map decides none."""
-        return f"folder:{self.folder}" if self.folder is not None else f"column:{self.column}"
-
-    def subcategory_of(self, label: str | None) -> str | None:
-        """Subcategory of a label; None where a map is given and has no entry, or there is no label."""
-        if label is None:
-            return None
-        return self.map.get(nfc(label)) if self.map is not None else nfc(label)
-
-
-def _as_written(value: Any) -> Any:
-    """A scalar as the text that the catalogue's YAML made it of; other values as they are."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int) else value
-
-
-def _nfc_if_text(value: Any) -> Any:
-    return nfc(value) if isinstance(value, str) else value
-
-
 class TermsSpec(Spec):
     """Terms behind a source: where they stand, and who accepted them, where and when, in words for the record."""
 
@@ -129,6 +80,10 @@ class SourceSpec(Spec):
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ()
     """The kind's own keys that change the bytes of an unchanged item (identities cover the rest)."""
+    COLUMNS: ClassVar[frozenset[str] | None] = None
+    """All that `subcategory_from.column` can name; None: upstream has columns of its own."""
+    CHECKS_LABELS: ClassVar[bool] = False
+    """Whether the kind holds labels against the map while it lists, for they stand in tables that it reads then."""
 
     name: Name
     """Unique in the catalogue; it names folders, assets and ids."""
@@ -180,6 +135,21 @@ class SourceSpec(Spec):
         if (self.subcategory is None) == (self.subcategory_from is None):
             raise ValueError("needs exactly one of subcategory and subcategory_from")
         return self
+
+    @model_validator(mode="after")
+    def _column_there(self) -> Self:
+        column = self.subcategory_from.column if self.subcategory_from else None
+        if column is not None and self.COLUMNS is not None and column not in self.COLUMNS:
+            raise ValueError(
+                f"no column {column!r} (subcategory_from.column): {self.kind} has no tables; its records have: "
+                f"{', '.join(sorted(self.COLUMNS))}; `folder: 1` takes the first folder of the path"
+            )
+        return self
+
+    @property
+    def label_rule(self) -> LabelRule | None:
+        """Where the labels come from, and what the map knows of them."""
+        return self.subcategory_from.rule if self.subcategory_from else None
 
     @property
     def active(self) -> bool:

@@ -26,16 +26,22 @@ class LabelRule:
         return bool(self.known) and all(label.isdecimal() for label in self.known or ())
 
     def check(self, labels: Collection[str], where: str) -> None:
-        """Returns where one of the labels that there are is in the map.
+        """Returns where there are labels, and one of them is in the map.
 
         Raises:
             SourceError: none is; tells both.
         """
-        if self.known is not None and labels and self.known.isdisjoint(labels):
-            raise SourceError(
-                f"{where}: subcategory_from.map knows none of the labels in {self.place}; there are: "
-                f"{_some(labels)}; the map has: {_some(self.known)}"
-            )
+        if not labels or (self.known is not None and self.known.isdisjoint(labels)):
+            raise SourceError(f"{where}: {self.missed(labels)}")
+
+    def missed(self, labels: Collection[str]) -> str:
+        """What is wrong where none of the labels that there are gives a subcategory."""
+        if not labels:
+            return f"nothing has a label in {self.place} (subcategory_from)"
+        return (
+            f"subcategory_from.map knows none of the labels in {self.place}; there are: {_some(labels)}; "
+            f"the map has: {_some(self.known or ())}"
+        )
 
 
 def _some(labels: Collection[str]) -> str:

@@ -122,7 +122,8 @@ class TablesListed:
                 if label in rule.known:
                     return
                 seen.add(label)
-        rule.check(seen, first.where)
+        if seen:
+            rule.check(seen, first.where)
 
     def _named(self, look: TableLook, item: Item) -> set[str] | None:
         """Keys of the files that a table names; None where it has no rows.

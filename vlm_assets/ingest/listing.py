@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.ingest.labels import LabelCheck
 from vlm_assets.ingest.locked import only_locked
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.ingest.taken_caches import clear_after_listing
@@ -263,15 +264,17 @@ class _Assembly:
         self._table = table
         self._entries: dict[str, ListingSlice] = {}
         self._name = TableName(spec.name)
+        self._labels = LabelCheck(spec)
 
     def made(self, listed: Listed, previous: Listing | None, version: int, listed_as: str) -> MadeListing:
         """The listing of all that was listed.
 
         Raises:
-            SourceError: two slices of one name, an item twice.
+            SourceError: two slices of one name, an item twice; labels that cannot be.
         """
         for key, one in _in_order(listed.slices):
             self._add(key, one)
+        self._labels.check()
         left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
         return MadeListing(
             _listing(
@@ -286,7 +289,9 @@ class _Assembly:
             raise SourceError(
                 f"source {self._spec.name}: two slices are named {one.name!r}; rename one, or bucket the items"
             )
-        items = without_words(_canonical(self._spec, one), self._taken)
+        told = _canonical(self._spec, one)
+        self._labels.see(one.told_by_keys, told, container=one.container)
+        items = without_words(told, self._taken)
         entry = self._entries[key] = ListingSlice(
             name=one.name,
             fingerprint=items_fingerprint(self._config, one, items),

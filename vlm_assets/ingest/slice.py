@@ -23,6 +23,7 @@ from vlm_assets.images.probe import ImageProber, ProbePolicy
 from vlm_assets.ingest.drift import DRIFT_FILE, DriftGuard, guard_of
 from vlm_assets.ingest.due import Due, ItemPlan, slice_due
 from vlm_assets.ingest.frames import Frames
+from vlm_assets.ingest.labels import LabelsMet
 from vlm_assets.ingest.last_version import KeptRows, LastVersion
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.ingest.left_out import LeftOutOfItems
@@ -242,8 +243,9 @@ class _SliceBuild:
     def _write(
         self, due: Due, items: Sequence[Item], plan: ItemPlan, run: RunRecord, clock: float
     ) -> SliceOutcome:
+        labels = LabelsMet(self._spec)
         with SliceWriter(self._staging) as writer:
-            for row in self._rows(items, plan):
+            for row in labels.watch(self._rows(items, plan)):
                 if self._options.cancelled.is_set():
                     raise SourceError(f"{self._name}: cancelled; fetched work is kept")
                 writer.add(row)
@@ -266,6 +268,7 @@ class _SliceBuild:
             run.details["renderer"] = {"version": here.version, "identity": here.name}
         before = read_run(self._last.path) if self._last is not None and plan.kept else None
         run.details |= note_names(self._name, self._ledgers, before.details if before else {})
+        run.details |= labels.note(self._name)
         rejects = rejects_bytes(self._ledgers.rejects)
         run.finished_at = datetime.now(UTC)
         run.seconds = round(time.monotonic() - clock, 3)

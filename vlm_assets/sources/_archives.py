@@ -21,7 +21,7 @@ from vlm_assets.archives.names import packed_image_name
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
 from vlm_assets.words.layout import key_hash
-from vlm_assets.words.records import Event, Item, ListedSlice
+from vlm_assets.words.records import Event, Item, KeysTell, ListedSlice
 
 if TYPE_CHECKING:
     from vlm_assets.archives.captions import MemberCaptions, TablesBeside
@@ -225,11 +225,15 @@ def archive_slices(
 ) -> list[ListedSlice]:
     """A slice an archive, named after it; or buckets of archives where there are many, and ever after.
 
-    `taken`: names of slices that are there already.
+    `taken`: names of slices that are there already. Members are keyed below the keys of their archives.
     """
     if len(archives) <= ARCHIVE_SLICES and ARCHIVES not in previous:
         names = [f"{item.key}--archive" if item.key in taken else item.key for item in archives]
-        return [ListedSlice(name, [item], container=True) for name, item in zip(names, archives, strict=True)]
-    return slices_of_group(
-        ARCHIVES, archives, ARCHIVE_SLICES, fixed=None, previous=previous, buckets=buckets, container=True
-    )
+        slices = [
+            ListedSlice(name, [item], container=True) for name, item in zip(names, archives, strict=True)
+        ]
+    else:
+        slices = slices_of_group(
+            ARCHIVES, archives, ARCHIVE_SLICES, fixed=None, previous=previous, buckets=buckets, container=True
+        )
+    return [replace(one, keys_tell=KeysTell.ABOVE) for one in slices]

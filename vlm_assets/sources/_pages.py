@@ -1,7 +1,7 @@
 """Catalogue keys of kinds that turn PDFs into pages. Light: the catalogue loads it."""
 
 import re
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,10 @@ from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.words.contexts import SourceSettings
 
 PAGE_KEYS: Final = ("dpi", "embedded", "renderer", "pages", "text")
+PAGE_COLUMNS: Final = frozenset(
+    {"document", "page", "pages", "page_width_pt", "page_height_pt", "page_image", "flags", "repeats_page"}
+)
+"""What a page has in `extra`."""
 _PART: Final = re.compile(r"^(\d+)?(-)?(\d+)?$")
 _DEFAULT_RANGE: Final = (1.0, 400.0)
 """A coarser scan is taken, too: more pixels than it has would show no more."""
@@ -35,6 +39,8 @@ class PagesSpec(SourceSpec):
     `embedded`: when the bytes of a page that is one image are taken. `pages`: `all`, or pages and ranges counted
     from 1 (`1`, `1-4,7`, `2-`). `text`: `layer` makes the text layer of a page its text.
     """
+
+    COLUMNS: ClassVar[frozenset[str] | None] = PAGE_COLUMNS
 
     dpi: int = Field(300, ge=20, le=2400)
     """What pages are drawn at."""

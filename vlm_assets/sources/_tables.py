@@ -5,7 +5,7 @@ from typing import ClassVar, Final, Protocol, Self
 from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.hub.columns import LabelRule, Wanted
+from vlm_assets.hub.columns import Wanted
 from vlm_assets.words.layout import nfc
 
 TABLE_KEYS: Final = ("image_column", "text_column", "messages_column", "split_images")
@@ -14,17 +14,7 @@ TABLE_KEYS: Final = ("image_column", "text_column", "messages_column", "split_im
 class LabelledSpec(SourceSpec):
     """A kind with columns, of which one may hold the labels; of a ClassLabel by name or by number."""
 
-    @property
-    def label_rule(self) -> LabelRule | None:
-        """Where the labels come from, and what the map knows of them."""
-        rule = self.subcategory_from
-        if rule is None:
-            return None
-        known = None if rule.map is None else frozenset(rule.map)
-        if rule.column is not None:
-            return LabelRule(f"column {rule.column!r}", nfc(rule.column), known)
-        return LabelRule(f"folder {rule.folder} of the name", known=known)
-
+    CHECKS_LABELS: ClassVar[bool] = True
     has_classes: ClassVar[bool] = True
     """Whether a column may be a ClassLabel, with a number and a name for each label."""
 

@@ -9,19 +9,20 @@ import orjson
 from pydantic import Field, model_validator
 
 from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.sources._pages import PAGE_KEYS, PagesSpec
+from vlm_assets.sources._pages import PAGE_COLUMNS, PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.spiders.crawl import crawl, default_base_url, spiders
 from vlm_assets.spiders.model import CrawlTask
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Item, Listed, ListedSlice, Record
+from vlm_assets.words.records import Item, KeysTell, Listed, ListedSlice, Record
 
 if TYPE_CHECKING:
     from vlm_assets.spiders.model import Issue, Title
 
 _DEFAULT_SPIDER: Final = "istanbul_uni_newspapers"
+_ISSUE_COLUMNS: Final = frozenset({"title", "title_slug", "year", "date_printed", "date_iso"})
 
 
 class NewspapersSpec(PagesSpec):
@@ -31,6 +32,7 @@ class NewspapersSpec(PagesSpec):
     """
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = PAGE_KEYS
+    COLUMNS: ClassVar[frozenset[str] | None] = PAGE_COLUMNS | _ISSUE_COLUMNS
 
     spider: str = _DEFAULT_SPIDER
     """A module of `vlm_assets.spiders`."""
@@ -160,7 +162,10 @@ def _slices(
             else:
                 seen.add(issue.url)
                 by_slice[f"{title.slug}_{issue.year}"].append(_item(base_url, title, issue))
-    slices = [ListedSlice(name, by_slice[name], container=True) for name in sorted(by_slice)]
+    slices = [
+        ListedSlice(name, by_slice[name], container=True, keys_tell=KeysTell.WHOLE)
+        for name in sorted(by_slice)
+    ]
     left_out = [one for url, one in outside if url not in seen]
     return slices, left_out, twice + len(outside) - len(left_out)
 

@@ -25,7 +25,7 @@ from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.contexts import FetchContext, ListContext
 from vlm_assets.words.errors import LeftOutReason, Reject, RejectReason, SourceError
 from vlm_assets.words.layout import bucket_name, bucket_of
-from vlm_assets.words.records import Event, Item, Listed, ListedSlice
+from vlm_assets.words.records import Event, Item, KeysTell, Listed, ListedSlice
 
 _DOCUMENTS_PER_SLICE: Final = 200
 _HASHES: Final = "sha256.db"
@@ -88,7 +88,7 @@ class PdfFolder:
         for item in items:
             parts[bucket_of(item.key, count)].append(item)
         slices = [
-            ListedSlice(bucket_name(number, count), part, container=True)
+            ListedSlice(bucket_name(number, count), part, container=True, keys_tell=KeysTell.WHOLE)
             for number, part in enumerate(parts)
             if part
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ class Item:
     size_bytes: int | None = None
 
 
+class KeysTell(StrEnum):
+    """What the keys of a slice's items tell of the folders in its records' keys."""
+
+    WHOLE = "whole"
+    """All of them: an image, a document."""
+    ABOVE = "above"
+    """The first ones, the key itself the last of these: an archive whose members are keyed below it."""
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class ListedSlice:
     """The items of one slice, in any order. `container`: its items hold many records each (archives, PDFs)."""
@@ -38,6 +49,13 @@ class ListedSlice:
     """Planned number of loose items a slice: with `block_rows` it fixes how fine the groups are."""
     requests: int | None = None
     """How many it takes to fetch all items; None: one each, of a kind that asks for each."""
+    keys_tell: KeysTell | None = None
+    """None: `WHOLE` of loose items, `NOTHING` of containers."""
+
+    @property
+    def told_by_keys(self) -> KeysTell:
+        """`keys_tell`, or what goes without saying."""
+        return self.keys_tell or (KeysTell.NOTHING if self.container else KeysTell.WHOLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from vlm_assets.allocation.examples import EXAMPLES, read_examples
 from vlm_assets.allocation.files import PLAN_SCHEMA, read_plan, write_plan
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.allocation.plan import plan_allocation
-from vlm_assets.catalog.spec import DedupSpec, SubcategoryFrom
+from vlm_assets.catalog.labels import SubcategoryFrom
+from vlm_assets.catalog.spec import DedupSpec
 from vlm_assets.words.errors import AllocationError, StoreError
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.allocation.builders import catalog, commit, quota, row, source

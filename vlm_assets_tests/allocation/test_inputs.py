@@ -6,7 +6,8 @@ import pytest
 
 from vlm_assets.allocation.inputs import inputs_hash
 from vlm_assets.allocation.supply import SupplySlice
-from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
+from vlm_assets.catalog.labels import SubcategoryFrom
+from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.allocation.builders import catalog, quota, source

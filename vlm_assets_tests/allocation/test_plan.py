@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from vlm_assets.allocation.benchmarks import read_decontamination
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.reasons import ExclusionReason
-from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec, SubcategoryFrom
+from vlm_assets.catalog.labels import SubcategoryFrom
+from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import ranks_of
 from vlm_assets.words.schema import INDEX_SCHEMA

@@ -39,7 +39,8 @@ from vlm_assets.audit.scan import scan_slices
 from vlm_assets.audit.supply import SupplyReader
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.filters import FilterSpec
-from vlm_assets.catalog.spec import Catalog, CorpusSpec, DedupSpec, QuotaNode, SourceSpec, SubcategoryFrom
+from vlm_assets.catalog.labels import SubcategoryFrom
+from vlm_assets.catalog.spec import Catalog, CorpusSpec, DedupSpec, QuotaNode, SourceSpec
 from vlm_assets.operate.schema_1 import records_of
 from vlm_assets.words.keys import Words, splitmix64_array
 from vlm_assets.words.layout import DataRoot

@@ -353,8 +353,11 @@ def test_a_row_without_a_url_is_not_lost(tmp_path):
 )
 def test_labels(tmp_path, rule, label):
     url = "http://127.0.0.1/animals/cats/1.jpg?x=/y/"
-    spec = spec_of(write(tmp_path / "u.csv", f"url,klass\n{url},kedi\n"), subcategory_from=rule)
-    (item,) = items_of(spec, tmp_path).values()
+    spec = spec_of(
+        write(tmp_path / "u.csv", f"url,klass\n{url},kedi\nhttp://127.0.0.1/a/b/c/2.jpg,\n"),
+        subcategory_from=rule,
+    )
+    item = items_of(spec, tmp_path)[url]
     assert item.payload["rows"][0][2] == label
 
 

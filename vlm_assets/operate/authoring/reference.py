@@ -14,6 +14,7 @@ from vlm_assets.audit.findings import FindingName, severity_of
 from vlm_assets.catalog.annotations import AnnotationSpec
 from vlm_assets.catalog.base import OnlySpec
 from vlm_assets.catalog.filters import FilterSpec
+from vlm_assets.catalog.labels import SubcategoryFrom
 from vlm_assets.catalog.spec import (
     CorpusSpec,
     DedupSpec,
@@ -22,7 +23,6 @@ from vlm_assets.catalog.spec import (
     QuotaNode,
     ShardSpec,
     SourceSpec,
-    SubcategoryFrom,
     TermsSpec,
 )
 from vlm_assets.operate.authoring.keys import Key, docstrings, keys_of
