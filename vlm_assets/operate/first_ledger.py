@@ -45,7 +45,6 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
     listing = found.listing
     in_force = found.in_force().values()
     caption_rows = found.caption_rows()
-    captions_unused = caption_rows.name_nothing if caption_rows else None
     inside = added_up(*(one.left_out for one in in_force))
     ledger = FirstLedger(
         name=found.spec.name,
@@ -56,9 +55,9 @@ def first_ledger(root: DataRoot, found: FoundSource, examples: Sequence[str] | N
                 root.source(found.spec.name) / VERSIONS / one.version for one in in_force if one.left_out
             )
         ),
-        captions_unused=captions_unused,
+        captions_unused=caption_rows.name_nothing if caption_rows else None,
         caption_rows=caption_rows,
-        captions=_captions(found),
+        captions=_captions(found, caption_rows),
     )
     if listing is None:
         return ledger
@@ -81,11 +80,14 @@ def caption_facts_of(installation: Installation, sources: Container[str]) -> lis
         for spec in installation.catalog.sources
         if spec.name in sources
     ]
-    return [f"{one.spec.name}: {fact}" for one in found for fact in caption_facts(_captions(one))]
+    return [
+        f"{one.spec.name}: {fact}"
+        for one in found
+        for fact in caption_facts(_captions(one, one.caption_rows()))
+    ]
 
 
-def _captions(found: FoundSource) -> CaptionCounts:
-    rows = found.caption_rows()
+def _captions(found: FoundSource, rows: CaptionRows | None) -> CaptionCounts:
     return CaptionCounts.of(found.in_force().values(), rows.name_nothing if rows else None)
 
 

@@ -4,9 +4,10 @@ Several archives read a table that lies beside them, each for its own members. A
 joined it, so each tells which rows it joined, a bit a row.
 """
 
-import zlib
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,9 @@ from vlm_assets.words.manifest import Listing
 BESIDE: Final = "beside"
 """In counts: by table beside archives its `rows`, which were `joined`, and how many `archives` looked."""
 SHOWN_EXAMPLES: Final = 5
+_RUNS_FIRST: Final = "runs "
+_BITS_FIRST: Final = "bits "
+_RUNS: Final = re.compile("0+|1+")
 Counts = Mapping[str, Any]
 
 
@@ -70,30 +74,58 @@ class TableRows:
 
     def as_json(self) -> dict[str, Any]:
         """For the counts, under the table's key in `BESIDE`."""
-        return _table(self.rows, int.from_bytes(self.marks, "little"))
+        return _Beside(self.rows, int.from_bytes(self.marks, "little")).as_json()
+
+
+@dataclass(slots=True)
+class _Beside:
+    """What is known of a table beside archives. `joined` has a bit a row, the lowest first."""
+
+    rows: int = 0
+    joined: int = 0
+    archives: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        archives = {"archives": self.archives} if self.archives else {}
+        return {"rows": self.rows, "joined": _told_marks(self.joined), **archives}
+
+    def unjoined(self) -> list[int]:
+        """The first rows that nobody joined, from 0."""
+        missing = ((1 << self.rows) - 1) & ~self.joined
+        found: list[int] = []
+        while missing and len(found) < SHOWN_EXAMPLES:
+            found.append((missing & -missing).bit_length() - 1)
+            missing &= missing - 1
+        return found
 
 
 def beside_archives(tables: Iterable[str]) -> dict[str, Any]:
     """Counts that say how many archives look into tables: `tables` has each once an archive."""
-    return sum_counts({BESIDE: {key: {**_table(0, 0), "archives": 1}}} for key in tables)
+    archives = Counter(iter(tables))  # of a mapping its keys
+    beside = {key: _Beside(archives=count).as_json() for key, count in sorted(archives.items())}
+    return {BESIDE: beside} if beside else {}
 
 
 def joined_rows(table: Counts) -> int:
     """How many rows of one of the tables in `BESIDE` were joined."""
-    return _joined(table).bit_count()
+    return _marks(table["joined"]).bit_count()
 
 
 def sum_counts(counts: Iterable[Counts]) -> dict[str, Any]:
     """Counts of several trees, archives or slices as one, with the first examples; a row that several joined once."""
     summed: dict[str, Any] = {}
+    tables: list[Counts] = []
     for one in counts:
         for name, value in one.items():
             if name == BESIDE:
-                summed[name] = _both(summed.get(name, {}), value)
+                tables.append(value)
+            elif name == "examples":
+                known = summed.setdefault(name, [])
+                known += value[: SHOWN_EXAMPLES - len(known)]
             else:
-                summed[name] = (summed[name] + value) if name in summed else value
-    if "examples" in summed:
-        summed["examples"] = summed["examples"][:SHOWN_EXAMPLES]
+                summed[name] = summed.get(name, 0) + value
+    if tables:
+        summed[BESIDE] = {key: table.as_json() for key, table in sorted(_together(tables).items())}
     return summed
 
 
@@ -118,22 +150,22 @@ def settled(listed: Counts, fetched: Iterable[Counts]) -> CaptionRows | None:
     inside = sum_counts(fetched)
     if not listed and not inside:
         return None
-    at_listing: Counts = listed.get(BESIDE, {})
-    tables = _both(at_listing, inside.get(BESIDE, {}))
+    at_listing, at_fetch = listed.get(BESIDE, {}), inside.get(BESIDE, {})
+    tables, waited = _together([at_listing, at_fetch]), _together([at_listing])
     joined = _of(("joined", "sidecars"), listed, inside)
-    joined += sum(map(joined_rows, tables.values()))
-    joined -= sum(map(joined_rows, at_listing.values()))
+    joined += sum(one.joined.bit_count() for one in tables.values())
+    joined -= sum(one.joined.bit_count() for one in waited.values())
     nothing = _of(("name_nothing", "sidecars_unused"), listed, inside)
     waiting = 0
     examples = [*listed.get("examples", ()), *inside.get("examples", ())]
     for key, one in sorted(tables.items()):
-        unjoined = one["rows"] - joined_rows(one)
-        looked = inside.get(BESIDE, {}).get(key, {}).get("archives", 0)
-        if looked < at_listing.get(key, {}).get("archives", 0):
+        unjoined = one.rows - one.joined.bit_count()
+        looked = one.archives - (waited[key].archives if key in waited else 0)
+        if key in waited and looked < waited[key].archives:
             waiting += unjoined
-        elif unjoined:
+        else:
             nothing += unjoined
-            examples += _unjoined(key, one)
+            examples += [f"{key}: row {row + 1} names nothing that is there" for row in one.unjoined()]
     return CaptionRows(
         joined=joined,
         name_nothing=nothing,
@@ -147,34 +179,40 @@ def _of(names: Iterable[str], *counts: Counts) -> int:
     return sum(one.get(name, 0) for name in names for one in counts)
 
 
-def _both(one: Counts, other: Counts) -> dict[str, Any]:
-    """Tables beside archives: of each its rows, those that either joined, and all who looked."""
-    both = dict(one)
-    for key, table in other.items():
-        known = both.get(key, {})
-        archives = known.get("archives", 0) + table.get("archives", 0)
-        joined = (_joined(known) if known else 0) | _joined(table)
-        both[key] = _table(max(known.get("rows", 0), table["rows"]), joined)
-        both[key] |= {"archives": archives} if archives else {}
-    return both
+def _together(counts: Iterable[Counts]) -> dict[str, _Beside]:
+    """Tables beside archives, by key: of each its rows, those that any joined, and all who looked."""
+    found: dict[str, _Beside] = {}
+    for one in counts:
+        for key, table in one.items():
+            known = found.setdefault(key, _Beside())
+            known.rows = max(known.rows, table["rows"])
+            known.joined |= _marks(table["joined"])
+            known.archives += table.get("archives", 0)
+    return found
 
 
-def _table(rows: int, joined: int) -> dict[str, Any]:
-    marks = joined.to_bytes((joined.bit_length() + 7) // 8, "little")
-    return {"rows": rows, "joined": b64encode(zlib.compress(marks, 9)).decode() if marks else ""}
+def _told_marks(joined: int) -> str:
+    """Rows as lengths of runs, the first not joined; as bits where that is shorter. The same bytes everywhere."""
+    if not joined:
+        return ""
+    runs = [len(run) for run in _RUNS.findall(f"{joined:b}"[::-1])]
+    told = _RUNS_FIRST + ",".join(map(str, runs if not joined & 1 else [0, *runs]))
+    bits = b64encode(joined.to_bytes((joined.bit_length() + 7) // 8, "little")).decode()
+    return told if len(told) <= len(_BITS_FIRST) + len(bits) else _BITS_FIRST + bits
 
 
-def _joined(table: Counts) -> int:
-    told = table["joined"]
-    return int.from_bytes(zlib.decompress(b64decode(told)), "little") if told else 0
-
-
-def _unjoined(key: str, table: Counts) -> Iterator[str]:
-    """The first rows that nobody joined."""
-    joined, found = _joined(table), 0
-    for row in range(table["rows"]):
-        if not joined >> row & 1:
-            yield f"{key}: row {row + 1} names nothing that is there"
-            found += 1
-            if found == SHOWN_EXAMPLES:
-                return
+def _marks(told: str) -> int:
+    if told.startswith(_BITS_FIRST):
+        return int.from_bytes(b64decode(told.removeprefix(_BITS_FIRST)), "little")
+    if not told:
+        return 0
+    lengths = [int(one) for one in told.removeprefix(_RUNS_FIRST).split(",")]
+    marks, start = bytearray((sum(lengths) + 7) // 8), 0
+    for unjoined, joined in zip(lengths[::2], lengths[1::2], strict=True):
+        place, shift = divmod(start + unjoined, 8)
+        run = ((1 << joined) - 1) << shift
+        filled = run.to_bytes((run.bit_length() + 7) // 8, "little")
+        marks[place] |= filled[0]
+        marks[place + 1 : place + len(filled)] = filled[1:]
+        start += unjoined + joined
+    return int.from_bytes(marks, "little")

@@ -13,6 +13,7 @@ from vlm_assets.demo.services.github import GitHubService
 from vlm_assets.demo.services.kaggle import KaggleService
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.sources import client_folder, github_release, kaggle
+from vlm_assets.words.caption_rows import settled
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.sources.kit import (
@@ -215,6 +216,22 @@ def test_other_words_are_another_identity(upstream: Upstream) -> None:
     loose = [str({name: items for name, items in one.items() if name != "x.zip"}) for one in seen]
     assert loose[0] == loose[1] == loose[2] == loose[3]
     assert len(set(loose[3:])) == 3
+
+
+def test_rows_in_and_beside_archives_are_joined_or_name_nothing(upstream: Upstream) -> None:
+    inside = table("a.jpg,bir", "no.jpg,x", "no2.jpg,x")
+    files = {
+        "x.zip": pack(a__jpg=JPEG, b__jpg=JPEG + b"b", metadata__csv=inside), "y.zip": pack(a__jpg=JPEG + b"y"),
+        "c.jpg": JPEG + b"c", "metadata.csv": table("c.jpg,bir", "y/a.jpg,iki", "no.jpg,x", "y/no.jpg,x"),
+    }  # fmt: skip
+    listed, fetched = upstream.fetched(files, text="metadata")
+    at_listing = listed.attributes["captions"]
+    waiting = settled(at_listing, ())
+    found = settled(at_listing, fetched.caption_counts)
+    assert waiting is not None
+    assert found is not None
+    assert (waiting.joined, waiting.name_nothing, waiting.waiting) == (1, 0, 3)
+    assert (found.joined, found.name_nothing, found.waiting, found.images_without_rows) == (3, 4, 0, 1)
 
 
 FAULTS: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {

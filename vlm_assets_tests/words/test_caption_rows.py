@@ -79,9 +79,20 @@ def test_what_is_settled(listed: Any, fetched: Any, expected: CaptionRows | None
     assert settled(listed, fetched) == expected
 
 
-def test_marks_of_many_rows_are_short() -> None:
-    told = looked([number % 200 == 7 for number in range(20_000)])[BESIDE]["m.csv"]
-    assert len(told["joined"]) < 1000
-    assert settled({}, [looked([True] * 19_999), {BESIDE: {"m.csv": told}}]) == CaptionRows(
-        joined=19_999, name_nothing=1, examples=["m.csv: row 20000 names nothing that is there"]
+@pytest.mark.parametrize(
+    ("joined", "longest"),
+    [
+        pytest.param([True] * 20_000, 20, id="all"),
+        pytest.param([number % 200 == 7 for number in range(20_000)], 700, id="some"),
+        pytest.param([number % 3 == 1 for number in range(20_000)], 3_400, id="every-third"),
+        pytest.param([False] * 20_000, 0, id="none"),
+    ],
+)
+def test_marks_of_many_rows_are_short_and_come_back(joined: list[bool], longest: int) -> None:
+    told = looked(joined)
+    assert len(told[BESIDE]["m.csv"]["joined"]) <= longest
+    expected = sum(joined)
+    first = [f"m.csv: row {row + 1} names nothing that is there" for row, one in enumerate(joined) if not one]
+    assert settled({}, [told, told]) == CaptionRows(
+        joined=expected, name_nothing=20_000 - expected, examples=first[:5]
     )
