@@ -28,6 +28,7 @@ from vlm_assets_tests.sources.kit import COMMON
 from vlm_assets_tests.transfer.conftest import quick_settings
 from vlm_assets_tests.transfer.odd_answers import TAKEN
 from vlm_assets_tests.transfer.test_sync_guest import Limits
+from vlm_assets_tests.waiting import HANG_S
 
 ALLOWED = ("127.0.0.1",)
 Ask = Callable[[str], bytes]
@@ -97,7 +98,7 @@ def _with_requests(url: str, folder: Path) -> bytes:
         adapter = HTTPAdapter()
         guard_adapter(adapter, guard)
         session.mount("http://", adapter)
-        return bytes(session.get(url, timeout=5).content)
+        return bytes(session.get(url, timeout=HANG_S).content)
 
 
 CLIENTS = {"aiohttp": _with_aiohttp, "httpx2": _with_httpx, "requests": _with_requests}

@@ -27,6 +27,7 @@ from vlm_assets_tests.odd_servers import OddServer, answer
 from vlm_assets_tests.servers import FaultServer, Reply
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
 from vlm_assets_tests.transfer.odd_answers import TAKEN
+from vlm_assets_tests.waiting import HANG_S
 
 PICTURE = jpeg("behind a proxy")
 FAR = "http://images.test/a.jpg"
@@ -183,7 +184,7 @@ def test_httpx2_and_requests_go_through_it(proxy):
         adapter = HTTPAdapter()
         guard_adapter(adapter, guard)
         session.mount("http://", adapter)
-        assert session.get(FAR, proxies={"http": proxy.url()}, timeout=5).content == PICTURE
+        assert session.get(FAR, proxies={"http": proxy.url()}, timeout=HANG_S).content == PICTURE
     assert proxy.counts == {FAR: 2}
 
 
