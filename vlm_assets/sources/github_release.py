@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
 from pydantic import Field
 
 from vlm_assets.archives.limits import ArchiveLimits, MissingPartsError
-from vlm_assets.archives.names import is_image_name, is_junk, is_opened, is_unread_archive, suffix_of
+from vlm_assets.archives.names import (
+    is_hidden,
+    is_image_name,
+    is_junk,
+    is_opened,
+    is_unread_archive,
+    suffix_of,
+)
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
@@ -150,7 +157,11 @@ def _sorted_out(
     """Archives, loose images, what is neither, and what their names do not tell."""
     by_name = {nfc(asset["name"]): asset for asset in assets}
     archives: list[Item] = []
-    left_out: list[LeftOut] = []
+    left_out = [
+        _left_out(by_name.pop(name), LeftOutReason.OS_JUNK if is_junk(name) else LeftOutReason.HIDDEN)
+        for name in sorted(by_name)
+        if is_junk(name) or is_hidden(name)
+    ]
     for split in find_split_archives(by_name):
         parts = [by_name.pop(name) for name in split.parts]
         if split.missing:
@@ -164,9 +175,7 @@ def _sorted_out(
     for name, one in by_name.items():
         if is_opened(name) or is_image_name(name):
             continue
-        if is_junk(name):
-            left_out.append(_left_out(one, LeftOutReason.OS_JUNK))
-        elif suffix_of(name) in NO_IMAGES or is_unread_archive(name):
+        if suffix_of(name) in NO_IMAGES or is_unread_archive(name):
             left_out.append(_left_out(one, LeftOutReason.UNKNOWN_TYPE))
         else:
             unknown.append(one)

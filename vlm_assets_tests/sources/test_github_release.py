@@ -110,6 +110,23 @@ def test_a_new_release_changes_only_the_assets_that_changed(github: GitHubServic
     assert [name for name in after if after[name] != before[name]] == ["more.tar.gz"]
 
 
+def test_what_systems_left_behind_and_hidden_files_are_no_items(
+    github: GitHubService, tmp_path: Path
+) -> None:
+    left = {
+        "._one.jpg": "os_junk",
+        "._set.zip": "os_junk",
+        ".two.jpg.gz": "hidden",
+        ".three.zip.001": "hidden",
+    }
+    github.release("org/pics", "v2", {"one.jpg": ASSETS["one.jpg"], **dict.fromkeys(left, b"x")})
+    listed = listed_of(tmp_path)
+    assert {name: [item.key for item in one.items] for name, one in slices_of(listed).items()} == {
+        "files": ["one.jpg"]
+    }
+    assert {one.key: str(one.reason) for one in listed.left_out} == left
+
+
 FAULTS = {
     "api-429": ("github", Fault("*/releases/latest", "429", 1, retry_after_s=1)),
     "api-503": ("github", Fault("*/assets", "503", 1)),
