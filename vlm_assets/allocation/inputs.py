@@ -1,6 +1,6 @@
 """The inputs hash of a target: rebuild or not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -66,11 +66,30 @@ def inputs_bytes(
     Raises:
         AllocationError: no such target; a list that cannot be read; supply of a source that is not enabled.
     """
+    return inputs_of(catalog, target, shared_inputs(catalog, supply, tombstones, base_dir=base_dir))
+
+
+def inputs_of(catalog: Catalog, target: str, shared: Mapping[str, Any]) -> bytes:
+    """`inputs_bytes` out of what all targets share.
+
+    Raises:
+        AllocationError: no such target.
+    """
+    return orjson.dumps({**shared, "rows": target_rows(catalog, target)}, option=orjson.OPT_SORT_KEYS)
+
+
+def shared_inputs(
+    catalog: Catalog, supply: Sequence[SupplySlice], tombstones: Tombstones, *, base_dir: Path | None = None
+) -> dict[str, Any]:
+    """What `inputs_bytes` has of every target alike: of 100,000 slices it takes most of a second.
+
+    Raises:
+        AllocationError: as `inputs_bytes`, but for the target.
+    """
     corpus = catalog.corpus
     content: dict[str, Any] = {
         "algorithm": ALGORITHM_VERSION,
         "seed": corpus.seed,
-        "rows": target_rows(catalog, target),
         "quotas": _quotas(corpus.quotas),
         "shortfall": corpus.shortfall,
         "dedup": {
@@ -105,7 +124,7 @@ def inputs_bytes(
         ]
     if any(spec.enabled for spec in catalog.benchmarks):  # without any, nothing is planned anew
         content["benchmarks"] = _benchmarks(catalog, supply)
-    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return content
 
 
 def inputs_hash(

@@ -11,7 +11,7 @@ import orjson
 
 from vlm_assets.allocation.committed import Supply, gather_supply
 from vlm_assets.allocation.files import INPUTS_FILE
-from vlm_assets.allocation.inputs import inputs_bytes
+from vlm_assets.allocation.inputs import inputs_of, shared_inputs
 from vlm_assets.allocation.step import complete_supply, planned_takedowns, tombstones_in_force
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.ingest.found import FoundSource
@@ -93,9 +93,11 @@ class PresentInputs:
         self._found = found
 
     @cached_property
-    def _drawn_from(self) -> tuple[Supply, Tombstones]:
-        supply = self._supply or gather_supply(self._installation, self._found)
-        return supply, self._takedowns or tombstones_in_force(self._installation.root)
+    def _shared(self) -> Mapping[str, Any]:
+        here = self._installation
+        supply = self._supply or gather_supply(here, self._found)
+        takedowns = self._takedowns or tombstones_in_force(here.root)
+        return shared_inputs(here.catalog, supply.everything, takedowns, base_dir=here.catalog_dir)
 
     def of(self, target: str) -> bytes:
         """What the inputs hash of a target is taken over.
@@ -103,9 +105,7 @@ class PresentInputs:
         Raises:
             AllocationError: a list of `decontaminate` cannot be read.
         """
-        supply, takedowns = self._drawn_from
-        catalog, base = self._installation.catalog, self._installation.catalog_dir
-        return inputs_bytes(catalog, target, supply.everything, takedowns, base_dir=base)
+        return inputs_of(self._installation.catalog, target, self._shared)
 
     def changed_since(self, target: str, sealed: CorpusManifest) -> list[str] | None:
         """What is another than when the corpus was planned, in words; None where nothing is.
