@@ -39,6 +39,7 @@ logger = logging.getLogger("vlm_assets.hub")
 
 _STRICT: Final = Guard(AddressPolicy(()))
 """For requests of the library that no source asked for."""
+_PREPARING: Final = threading.Lock()
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
 
@@ -274,9 +275,15 @@ def _present() -> SyncGuest | None:
     return getattr(_current, "guest", None)
 
 
-@cache
 def prepare(ca_bundle: Path | None) -> None:
-    """Once a process: requests through the polite client; no Xet, no telemetry, no counters, no URLs in logs.
+    """Once a process, whatever threads ask: another factory would close the client that one of them reads from."""
+    with _PREPARING:
+        _prepare(ca_bundle)
+
+
+@cache
+def _prepare(ca_bundle: Path | None) -> None:
+    """Requests through the polite client; no Xet, no telemetry, no counters, no URLs in logs.
 
     Xet is off because its transfers pass by the client's patience and keep a second cache under ~/.cache; `writer`
     has it on while it sends.
