@@ -88,7 +88,7 @@ def caption_facts_of(installation: Installation, sources: Container[str]) -> lis
 
 
 def _captions(found: FoundSource, rows: CaptionRows | None) -> CaptionCounts:
-    return CaptionCounts.of(found.in_force().values(), rows.name_nothing if rows else None)
+    return CaptionCounts.of(found.in_force().values(), rows)
 
 
 def readable_examples(examples: Callable[[], Sequence[str]]) -> list[str]:

@@ -165,9 +165,7 @@ def _captions(evidence: Evidence) -> dict[str, list[str]]:
     for source in _names(evidence):
         listing = read_listing(evidence.root, source)
         slices = {key: one.manifest for (name, key), one in evidence.found if name == source}
-        rows = caption_rows_of(listing, slices)
-        unused = rows.name_nothing if rows else None
-        found[source] = caption_facts(CaptionCounts.of(slices.values(), unused))
+        found[source] = caption_facts(CaptionCounts.of(slices.values(), caption_rows_of(listing, slices)))
     return found
 
 

@@ -6,6 +6,8 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from vlm_assets.words.caption_rows import CaptionRows
+
 NO_TEXT_LAYER: Final = "no_text"
 """The remark of a page whose text layer was asked for (`text: layer`), and that has none."""
 
@@ -53,10 +55,12 @@ class CaptionCounts(BaseModel):
     """What was mended in captions and conversations, by kind."""
     captions_unused: int | None = None
     """Captions that name nothing (`CaptionRows`), at the listing alone by it; None where none are counted."""
+    captions_waiting: int = 0
+    """Captions beside archives that joined nothing yet, while one that they may mean is not fetched."""
 
     @classmethod
-    def of(cls, slices: Iterable[Worded], captions_unused: int | None = None) -> "CaptionCounts":
-        """Those of the slices together."""
+    def of(cls, slices: Iterable[Worded], captions: CaptionRows | None = None) -> "CaptionCounts":
+        """Those of the slices together, and what became of their captions."""
         rows = text = messages = 0
         neither: int | None = 0
         remarks: Counter[str] = Counter()
@@ -71,7 +75,9 @@ class CaptionCounts(BaseModel):
         remarks.pop(GUESSED_NAME, 0)  # of names, not of words: a hint tells
         return cls(
             rows=rows, rows_with_text=text, rows_with_messages=messages, rows_with_neither=neither,
-            pages_without_text=pages, remarks=dict(sorted(remarks.items())), captions_unused=captions_unused,
+            pages_without_text=pages, remarks=dict(sorted(remarks.items())),
+            captions_unused=captions.name_nothing if captions else None,
+            captions_waiting=captions.waiting if captions else 0,
         )  # fmt: skip
 
 
@@ -86,6 +92,8 @@ def caption_facts(counts: CaptionCounts) -> list[str]:
         )
     if counts.captions_unused:
         told.append(f"captions that joined no image: {counts.captions_unused:,}")
+    if counts.captions_waiting:
+        told.append(f"captions that wait for archives to be fetched: {counts.captions_waiting:,}")
     if counts.pages_without_text:
         told.append(f"pages without the text layer that was asked for: {counts.pages_without_text:,}")
     if counts.remarks:

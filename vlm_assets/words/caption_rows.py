@@ -9,11 +9,12 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from vlm_assets.words.manifest import Listing
+if TYPE_CHECKING:  # it loads blake3, which the code location does without
+    from vlm_assets.words.manifest import Listing
 
 BESIDE: Final = "beside"
 """In counts: by table beside archives its `rows`, which were `joined`, and how many `archives` looked."""
@@ -129,7 +130,7 @@ def sum_counts(counts: Iterable[Counts]) -> dict[str, Any]:
     return summed
 
 
-def caption_rows_of(listing: Listing | None, slices: Mapping[str, Fetched]) -> CaptionRows | None:
+def caption_rows_of(listing: "Listing | None", slices: Mapping[str, Fetched]) -> CaptionRows | None:
     """What became of a source's captions, in archives too; None where none were counted. `slices`: by key.
 
     Of a version that is not what is listed now, only what lies in its archives counts.

@@ -222,7 +222,7 @@ def member_more(folder: Path) -> None:
         (image_broken, ["street/a: ", "a/0003.jpeg: not_an_image"]),
         (image_gone, ["street/a: ", "a/0003.jpeg: gone"]),
         (member_gone, ["street/c.zip: ", "c.zip, record 3: gone"]),
-        (archive_emptied, ["street/c.zip: ", "c.zip: empty (an archive without images)"]),
+        (archive_emptied, ["street/c.zip: ", "c.zip: empty: an archive without images"]),
         (member_more, ["street/c.zip: ", "c.zip, record 4: was not there"]),
     ],
     ids=lambda one: one.__name__ if callable(one) else "",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from vlm_assets.words.caption_counts import NO_TEXT_LAYER, CaptionCounts, caption_facts
+from vlm_assets.words.caption_rows import CaptionRows
 
 
 @dataclass
@@ -20,11 +21,18 @@ class Slice:
 
 
 @pytest.mark.parametrize(
-    ("slices", "unused", "told"),
+    ("slices", "captions", "told"),
     [
         pytest.param([], None, [], id="nothing"),
-        pytest.param([], 1_200, ["captions that joined no image: 1,200"], id="listed only"),
-        pytest.param([Slice(9, 2, 3, 5)], 0, ["of 9 rows with text 2, with messages 3, with neither 5"], id="both"),
+        pytest.param(
+            [], CaptionRows(name_nothing=1_200, waiting=3),
+            ["captions that joined no image: 1,200", "captions that wait for archives to be fetched: 3"],
+            id="listed only",
+        ),
+        pytest.param(
+            [Slice(9, 2, 3, 5)], CaptionRows(joined=2), ["of 9 rows with text 2, with messages 3, with neither 5"],
+            id="both",
+        ),
         pytest.param(
             [Slice(9, 2), Slice(4, 0, 1), Slice(2, 0, 0)], None,
             ["of 15 rows with text 2, with messages 1, with neither 12"], id="it follows, in older slices",
@@ -44,5 +52,7 @@ class Slice:
         ),
     ],
 )  # fmt: skip
-def test_captions_are_counted_over_slices(slices: list[Slice], unused: int | None, told: list[str]) -> None:
-    assert caption_facts(CaptionCounts.of(slices, unused)) == told
+def test_captions_are_counted_over_slices(
+    slices: list[Slice], captions: CaptionRows | None, told: list[str]
+) -> None:
+    assert caption_facts(CaptionCounts.of(slices, captions)) == told

@@ -15,6 +15,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.orchestration.assets.tables import SLICE_ROOM_PX, counted, listed, wrapping
 from vlm_assets.orchestration.names import REJECTED
 from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
+from vlm_assets.words.caption_rows import caption_rows_of
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.ingest.listing import ListingChange
@@ -138,7 +139,7 @@ def listed_ledger(listing: "Listing", examples: Sequence[str]) -> dict[str, Any]
         "left out": sum((listing.left_out or {}).values()),
         "left out by reason": counted("reason", listing.left_out or {}),
         "left out, the first": listed("left out", examples),
-        "captions": listed("captions", caption_facts(CaptionCounts.of((), listing.captions_unused))),
+        "captions": listed("captions", caption_facts(CaptionCounts.of((), caption_rows_of(listing, {})))),
         "hints": listed("hint", listing.hints),
     }
 
@@ -207,6 +208,11 @@ def slice_told(manifest: "SliceManifest", why: str) -> str:
     return " ".join([*told, _WHY.get(why, why)])
 
 
+def _slice_captions(manifest: "SliceManifest") -> list[str]:
+    """Of tables beside its archives nothing: other slices may join their rows."""
+    return caption_facts(CaptionCounts.of([manifest], caption_rows_of(None, {manifest.slice: manifest})))
+
+
 def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
     """The part of a slice's metadata that its manifest alone tells: upstream = records + companions + left out."""
     return {
@@ -221,7 +227,7 @@ def manifest_metadata(manifest: "SliceManifest", path: str) -> dict[str, Any]:
         "companions": _if_counted(manifest.companions),
         "left out": sum((manifest.left_out or {}).values()),
         "left out by reason": counted("reason", manifest.left_out or {}, room_px=SLICE_ROOM_PX),
-        "captions": listed("captions", caption_facts(CaptionCounts.of([manifest])), room_px=SLICE_ROOM_PX),
+        "captions": listed("captions", _slice_captions(manifest), room_px=SLICE_ROOM_PX),
         "transient rejects": manifest.transient_rejects,
         "data bytes": manifest.data_bytes,
         "revision": wrapping(shortened(manifest.revision)),
