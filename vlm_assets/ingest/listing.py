@@ -42,6 +42,7 @@ from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot, key_hash, slice_key
 from vlm_assets.words.manifest import Listing, ListingSlice
 from vlm_assets.words.records import Item, Listed, ListedSlice
+from vlm_assets.words.unread import too_many_unread
 
 logger = logging.getLogger("vlm_assets.listing")
 
@@ -201,7 +202,7 @@ def _list(
     assembly = _Assembly(spec, config, taken, table)
     made = assembly.made(listed, previous, source.version, listed_as)
     _tell(spec, made.listing, listed.hints)
-    _check_tolerance(spec, made)
+    _check_tolerance(spec, made, is_listed=previous is not None)
     return made
 
 
@@ -220,24 +221,25 @@ def _tell(spec: SourceSpec, listing: Listing, hints: Sequence[str]) -> None:
         logger.warning("%s: %s", spec.name, hint)
 
 
-def _check_tolerance(spec: SourceSpec, made: MadeListing) -> None:
+def _check_tolerance(spec: SourceSpec, made: MadeListing, *, is_listed: bool) -> None:
     """Returns where the share of files that nobody can read is no larger than the source tolerates.
 
     A listing with containers is not judged: nobody knows yet how many records they hold.
 
     Raises:
-        RejectToleranceError: it is larger; names the first of them.
+        RejectToleranceError: it is larger; counts them by suffix and names the first, hints before it.
     """
     unread = [one for one in made.left_out if one.reason in UNREAD]
     total = made.listing.items + len(unread)
     containers = any(one.container for one in made.listing.slices.values())
-    if containers or len(unread) <= spec.reject_tolerance * total:
+    told = too_many_unread([one.key for one in unread], total, spec.reject_tolerance)
+    if containers or not told:
         return
+    hints = "".join(f"{hint}. " for hint in made.listing.hints)
+    stays = "; the old listing stays in force" if is_listed else ""
     raise RejectToleranceError(
-        f"source {spec.name}: {len(unread)} of {total} files are of no kind that is read, more than reject_tolerance "
-        f"{spec.reject_tolerance:g}; the old listing stays in force. First: {unread[0].key}: "
+        f"source {spec.name}: {hints}{told}{stays}. First: {unread[0].key}: "
         f"{told_why(unread[0].reason, unread[0].detail)}. Take them away, exclude them, or raise reject_tolerance."
-        + "".join(f" {hint}." for hint in made.listing.hints)
     )
 
 

@@ -178,7 +178,9 @@ def forecast(
         disk_free_bytes=shutil.disk_usage(installation.root.path).free,
         hours=round(max((one.hours for one in asked), default=0.0) + writing_hours, 3),
         unannotated=list(supply.unannotated),
-        problems=[f"{one.name}: {one.problem}" for one in asked if one.problem],
+        problems=[
+            f"{one.name}: {one.problem.removeprefix(f'source {one.name}: ')}" for one in asked if one.problem
+        ],
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_archive_name, is_image_name, is_unread_archive, suffix_of
+from vlm_assets.captions.naming_tables import NamingTable, may_hold_captions
 from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.words.errors import LeftOut, LeftOutReason
@@ -16,8 +17,6 @@ _TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
 _WORDS: Final = (".txt", ".caption", ".json", ".xml", ".csv")
 """Of which there may be as many as images: they are of none of the sorts."""
 _TOLD_TABLES: Final = 5
-_OF_DATASETS: Final = ("dataset_info.json", "dataset_dict.json", "state.json", "_stats.json")
-"""How the names of tables end that hold no captions: of `datasets` and img2dataset."""
 DATA_FILES_SORT: Final = "data files"
 _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
     (
@@ -38,20 +37,30 @@ _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
 
 
 def unread_hints(
-    left_out: Sequence[LeftOut], wordless: Collection[str] | None = None, *, reads: str = ""
+    left_out: Sequence[LeftOut],
+    wordless: Collection[str] | None = None,
+    *,
+    reads: str = "",
+    naming: Sequence[NamingTable] = (),
 ) -> list[str]:
     """A line for each sort of files that is not read.
 
     `wordless`: the keys of all images, where the catalogue asks for no words of theirs; `reads`: a sort that the kind
-    reads, but for some.
+    reads, but for some; `naming`: tables of which it is known that they name images, which come first.
     """
-    keys = [one.key for one in left_out if one.reason in _NOT_READ]
-    hints: list[str] = []
+    named = {one.key for one in naming}
+    keys = [one.key for one in left_out if one.reason in _NOT_READ and one.key not in named]
+    hints = [one.told for one in naming[:_TOLD_TABLES]]
     others = [key for key in keys if not key.endswith(_WORDS)]
     for sort, is_one, told in _SORTS:
         if sort != reads and (found := [key for key in others if is_one(key)]):
             hints.append(f"{len(found)} {sort} are not read by this kind, the first is {found[0]}; {told}")
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
+
+
+def looks_like_captions(key: str) -> bool:
+    """Whether a file beside images has a name under which captions often stand; Parquet holds more than those."""
+    return suffix_of(key) in _TABLES and may_hold_captions(key)
 
 
 def _caption_hints(keys: Sequence[str], images: Collection[str]) -> Iterator[str]:
@@ -62,11 +71,7 @@ def _caption_hints(keys: Sequence[str], images: Collection[str]) -> Iterator[str
             "captions, say text: sidecar"
         )
     known = set(sidecars)
-    tables = {
-        PurePosixPath(key).name
-        for key in keys
-        if key not in known and suffix_of(key) in _TABLES and not key.endswith(_OF_DATASETS)
-    }
+    tables = {PurePosixPath(key).name for key in keys if key not in known and looks_like_captions(key)}
     if tables:
         told = sorted({"metadata" if name in METADATA_NAMES else name for name in tables})
         yield f"tables beside the images may hold their captions: say text: {' or '.join(told[:_TOLD_TABLES])}"

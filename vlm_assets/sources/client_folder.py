@@ -3,14 +3,16 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from vlm_assets.archives.names import is_image_name, is_opened, is_unread_archive, of_one_stem
 from vlm_assets.captions.keys import CaptionKeys
+from vlm_assets.captions.naming_tables import NamingTable, naming_tables
 from vlm_assets.captions.samples import caption_events
+from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import (
@@ -32,7 +34,7 @@ from vlm_assets.sources._folder_archives import (
 )
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
-from vlm_assets.sources._hints import unread_hints
+from vlm_assets.sources._hints import looks_like_captions, unread_hints
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.caption_rows import beside_archives, sum_counts
@@ -100,7 +102,7 @@ class ClientFolder:
         names = {key: name for key, name in walk.files.items() if key not in walk.out and key not in packed}
         owners = {key for key in names if rule.may_own(key)}
         loose = names.keys() - owners
-        images = {key for key in loose if _is_image(walk, key)}
+        images = {key for key in loose if is_image(walk, key)}
         root = os.fspath(spec.path)
         tables_of = {one.key: tables_near(one.key, owners if rule.tables else ()) for one in archives}
         shared = {table for tables in tables_of.values() for table in tables}
@@ -118,7 +120,11 @@ class ClientFolder:
             )
             only_beside = {key for key in images if captions.only_named_beside(key)}
             companions = captions.companions | shared | only_beside
-            data = _data_files(spec, walk, loose - images - companions, context.settings.max_image_bytes)
+            data, unread = _data_files(
+                spec, walk, loose - images - companions, context.settings.max_image_bytes
+            )
+            naming = naming_tables(images, unread.keys(), tree.open)
+            walk.record(_unread(unread, {one.key: one for one in naming}, images))
             said = {key: captions.of(key) for key in sorted(images - companions)}
             archives_told = beside_archives(table for tables in tables_of.values() for table in tables)
             counts = sum_counts([captions.counts, archives_told])
@@ -154,7 +160,7 @@ class ClientFolder:
         containers += [
             data_item(key, names[key], spec.path, digest_of[key], data[key]) for key in sorted(data)
         ]
-        hints = unread_hints(walk.left_out, None if rule.told else said)
+        hints = unread_hints(walk.left_out, None if rule.told else said, naming=naming)
         if not items and not containers:
             told = "; ".join(["check path and include", *hints])
             raise SourceError(f"source {spec.name}: no file in {spec.path} matches; {told}")
@@ -220,10 +226,10 @@ def _may_own(rule: CaptionRule, globs: PathGlobs, key: str) -> bool:
 
 def _data_files(
     spec: ClientFolderSpec, walk: FolderWalk, keys: Iterable[str], max_image_bytes: int
-) -> dict[str, DataFile]:
-    """The Parquet and Arrow files among these that hold images; leaves out all others."""
+) -> tuple[dict[str, DataFile], dict[str, str]]:
+    """The Parquet and Arrow files among these that hold images; and all others, with what is to be told of them."""
     found: dict[str, DataFile] = {}
-    left_out: list[LeftOut] = []
+    unread: dict[str, str] = {}
     for key in sorted(keys):
         form, told = data_format(key), ""
         if form is not None:
@@ -232,12 +238,25 @@ def _data_files(
                 found[key] = one
                 continue
             told = one[:300]
-        left_out.append(LeftOut(key, LeftOutReason.UNKNOWN_TYPE, told))
-    walk.record(left_out)
-    return found
+        unread[key] = told
+    return found, unread
 
 
-def _is_image(walk: FolderWalk, key: str) -> bool:
+def _unread(
+    unread: Mapping[str, str], naming: Mapping[str, NamingTable], images: Collection[str]
+) -> Iterator[LeftOut]:
+    """Files that are not read; tables that may be captions are unused ones, and cost the source no tolerance."""
+    sidecars = set(named_like(unread, images))
+    for key, told in unread.items():
+        if key in naming:
+            yield LeftOut(key, LeftOutReason.UNUSED_COMPANION, naming[key].told[:300])
+        elif images and key not in sidecars and looks_like_captions(key):
+            yield LeftOut(key, LeftOutReason.UNUSED_COMPANION, told or "may hold captions; no text says so")
+        else:
+            yield LeftOut(key, LeftOutReason.UNKNOWN_TYPE, told)
+
+
+def is_image(walk: FolderWalk, key: str) -> bool:
     """Whether a file is an image by its name or by its first bytes, or cannot be read."""
     return is_image_name(key) or (head := walk.head_of(key)) is None or _is_image_head(head)
 

@@ -336,6 +336,20 @@ def test_only_images_are_counted_and_have_sidecars(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["none", "words.csv"])
+def test_a_table_that_may_hold_captions_is_an_unused_companion(tmp_path, text):
+    files = {**AB, "t.csv": "photo,of\na.jpg,x\nb.jpg,y\n", "stats.csv": "x,y\n1,2\n", "x.xmp": "<x/>"}
+    if text != "none":
+        files[text] = "file_name,text\na.jpg,bir\n"
+    made = listed(spec_of(put(tmp_path / "in", files), text), tmp_path)
+    assert {one.key: str(one.reason) for one in made.left_out} == {
+        "t.csv": "unused_companion", "stats.csv": "unused_companion", "x.xmp": "unknown_type",
+    }  # fmt: skip
+    told = "t.csv is not used, and its column 'photo' names 2 images: say text: t.csv and file_name_column: photo"
+    assert made.hints[0] == told
+    assert made.upstream == len(files)
+
+
 def test_a_folder_of_something_else_says_who_reads_it(tmp_path):
     with pytest.raises(SourceError, match=r"no file in .* matches.*1 PDFs.*pdf_folder reads"):
         listed(spec_of(put(tmp_path / "in", {"x.pdf": b"%PDF-1.7"}), "none"), tmp_path)

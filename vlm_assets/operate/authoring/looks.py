@@ -5,26 +5,31 @@ Folders are walked and lists read to their end; repositories, datasets and relea
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
-from vlm_assets.archives.names import is_archive_name, is_image_name
-from vlm_assets.captions.sidecars import match_sidecars
+from vlm_assets.archives.names import is_archive_name
+from vlm_assets.captions.naming_tables import naming_tables
+from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.captions.words import TEXT_NAMES, usual_texts
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import Settings
 from vlm_assets.sources._data_files import data_format
 from vlm_assets.sources._folder_walk import FolderWalk
+from vlm_assets.sources._hints import looks_like_captions, unread_hints
 from vlm_assets.sources._url_list import UrlList, choose_columns
+from vlm_assets.sources.client_folder import is_image
 from vlm_assets.sources.registry import source_of, traits_of
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.records import Listed, ListedSlice
+from vlm_assets.words.unread import too_many_unread
 
 LABEL_NAMES: Final = ("label", "labels", "class", "category", "subcategory")
 """Columns that plainly hold labels, the first that is there."""
@@ -94,10 +99,20 @@ def _folder(path: str) -> Look:
     if archive.is_file() and is_archive_name(archive.name):
         size = f"an archive of {archive.stat().st_size:,} bytes, read member by member"
         return Look((size,), {"path": str(archive.parent), "include": [archive.name]})
-    files = _files_of(path)
-    images = [name for name in files if is_image_name(name)]
+    walk = FolderWalk("look", Path(path))
+    files = sorted(walk.files)
+    images = [name for name in files if is_image(walk, name)]
     archives = [name for name in files if is_archive_name(name)]
-    data = [name for name in files if data_format(name) and name.rpartition("/")[2] not in METADATA_NAMES]
+    tables = sorted({name.rpartition("/")[2] for name in files} & set(METADATA_NAMES))
+    beside = match_sidecars(images, (name for name in files if name not in set(images)))
+    apart = {*images, *archives, *(name for names in beside.by_image.values() for name in names)}
+    naming = [] if tables else naming_tables(images, set(files) - apart, partial(_opened, walk, path))
+    known = {one.key for one in naming}
+    data = [
+        name
+        for name in files
+        if data_format(name) and name not in known and name.rpartition("/")[2] not in METADATA_NAMES
+    ]
     if not images and not archives and not data:
         pdfs = sum(name.lower().endswith(".pdf") for name in files)
         other = f"; {so_many(pdfs, 'PDF')}: that is the kind pdf_folder" if pdfs else ""
@@ -107,15 +122,37 @@ def _folder(path: str) -> Look:
     )
     told = [so_many(len(images), "image") + "".join(packed)]
     keys: dict[str, Any] = {}
-    tables = sorted({name.rpartition("/")[2] for name in files} & set(METADATA_NAMES))
-    beside = len(match_sidecars(images, (name for name in files if name not in set(images))).by_image)
     if tables:
         keys["text"] = "metadata"
         told.append(f"captions in {', '.join(tables)}")
-    elif beside:
+    elif naming and naming[0].images >= len(beside.by_image):
+        keys |= naming[0].keys
+        told.append(f"captions in {naming[0].key}: its column {naming[0].column!r} names them")
+        told += [one.told for one in naming[1:] if one.keys["text"] != keys["text"]]
+    elif beside.by_image:
         keys["text"] = "sidecar"
-        told.append(f"text files beside {beside:,} of them")
+        told.append(f"text files beside {len(beside.by_image):,} of them")
+    others = set(files) - apart - known - set(data)
+    maybe = sorted(name for name in others if images and looks_like_captions(name) and name not in tables)
+    if maybe and "text" not in keys:
+        told += unread_hints([LeftOut(name, LeftOutReason.UNKNOWN_TYPE) for name in maybe], images)
+    others -= {name for name in others if name.rpartition("/")[2] in METADATA_NAMES}
+    if keys.get("text") == "sidecar":
+        others -= {name for name in others if is_sidecar_name(name)}
+    unread = sorted(others - set(maybe))
+    if not archives and not data:
+        told += _unread_told(unread, len(images) + len(unread))
     return Look(tuple(told), keys, *_by_folder(images))
+
+
+def _unread_told(unread: Sequence[str], total: int) -> list[str]:
+    """What will fail the listing, as the source's default tolerance has it."""
+    told = too_many_unread(unread, total, SourceSpec.model_fields["reject_tolerance"].default)
+    return [f"{told}, which fails its listing: exclude them or raise it"] if told else []
+
+
+def _opened(walk: FolderWalk, path: str, key: str) -> IO[bytes]:
+    return Path(path, walk.files[key]).open("rb")
 
 
 def _documents(path: str) -> Look:

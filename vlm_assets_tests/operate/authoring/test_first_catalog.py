@@ -1,5 +1,6 @@
 """From nothing to a catalogue: `init`, `add`, and what editors and people are told of keys."""
 
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
@@ -87,6 +88,17 @@ def with_captions(base: Path) -> str:
     return str(base)
 
 
+def with_table(name: str, rows: Sequence[str]) -> Callable[[Path], str]:
+    """A folder of two images, and a table."""
+
+    def make(base: Path) -> str:
+        fill(base, 2)
+        (base / name).write_text("\n".join(rows) + "\n")
+        return str(base)
+
+    return make
+
+
 def packed(base: Path) -> str:
     base.mkdir()
     with ZipFile(base / "photos.zip", "w") as archive:
@@ -111,6 +123,18 @@ def documents(base: Path) -> str:
     [
         pytest.param("client_folder", with_captions, [], {"subcategory": "all", "text": "sidecar"}, id="words"),
         pytest.param(
+            "client_folder", with_table("words.csv", ["file_name,caption", "0000.jpeg,a", "0001.jpeg,b"]), [],
+            {"text": "words.csv"}, id="table",
+        ),
+        pytest.param(
+            "client_folder", with_table("w.tsv", ["n\tid\tcaption", "1\t0000\ta", "1\t0001\tb"]), [],
+            {"text": "w.tsv", "file_name_column": "id"}, id="table of ids",
+        ),
+        pytest.param(
+            "client_folder", with_table("w.jsonl", ['{"img": "0001.jpeg", "words": "a"}']), [],
+            {"text": "w.jsonl", "file_name_column": "img"}, id="table in JSON lines",
+        ),
+        pytest.param(
             "client_folder", photos, ["--category", "city"],
             {"subcategory_from": {"folder": 1, "map": {"day": "day", "night": "night"}}}, id="folders",
         ),
@@ -132,6 +156,25 @@ def test_a_source_is_looked_at_and_its_entry_fits(catalog, tmp_path, kind, make,
     jsonschema.validate({"sources": [entry_of(catalog, name)]}, sources_schema())
     assert "quotas are equal shares of all sources until you edit them" in result.output
     assert catalog_problems(catalog) == []
+
+
+@pytest.mark.usefixtures("catalog")
+def test_what_will_fail_a_listing_is_told_before_it(tmp_path):
+    place = fill(tmp_path / "place", 2)
+    for name in ("a.xmp", "b.XMP", "c.fli", "stats.csv"):
+        (place / name).write_text("x,y\n1,2\n")
+    result = call("add", "client_folder", str(place))
+    assert (
+        "3 of 5 files are of no kind that is read (2 .xmp, 1 .fli): more than reject_tolerance 0.05 allows"
+        in (result.output)
+    )
+    assert "say text: stats.csv" in result.output
+    told = call("plan").output.replace("\n", " ")
+    assert (
+        "not in here: place: tables beside the images may hold their captions: say text: stats.csv. 3 of 5 "
+        in told
+    )
+    assert "old listing" not in told
 
 
 def add_each(base: Path, *words: str) -> list[str]:
