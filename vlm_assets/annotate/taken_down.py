@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from vlm_assets.annotate.files import ID, Annotation, read_annotation, write_annotation
+from vlm_assets.store.schema_1 import read_content
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import covered_rows
-from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.store.versions import current_version
 from vlm_assets.words.layout import DataRoot
-from vlm_assets.words.manifest import SliceManifest
 
 Bool = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -21,8 +21,7 @@ def slice_of(root: DataRoot, found: Annotation) -> Path | None:
     version = current_version(root.slice(found.header.source, found.header.slice))
     if version is None:
         return None
-    manifest = read_manifest(version, SliceManifest)
-    return version if manifest.content_hash == found.header.content_hash else None
+    return version if read_content(version).get("content_hash") == found.header.content_hash else None
 
 
 def with_values(found: Annotation, version: Path, ids: frozenset[str], hashes: frozenset[str]) -> Bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from vlm_assets.store.met import covered_records
+from vlm_assets.store.schema_1 import identity_without_words
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version
 from vlm_assets.transfer.taken_urls import TakenUrls
@@ -38,7 +39,7 @@ class TakenWords:
 
     def covers(self, key: str, item: Item) -> bool:
         """Whether nothing is said of the record with this key, of that item."""
-        return key in self.keys or item.identity in self.met.get(key, ())
+        return key in self.keys or identity_without_words(item.identity) in self.met.get(key, ())
 
 
 def taken_words(root: DataRoot, source: str) -> TakenWords:
@@ -79,10 +80,11 @@ def without_words(items: ItemColumns, taken: TakenWords) -> ItemColumns:
     }
     if not emptied:
         return items
-    payloads = list(items.payloads)
+    payloads, identities = list(items.payloads), list(items.identities)
     for place, item in emptied.items():
         payloads[place] = orjson.dumps(dict(item.payload)).decode()
-    return replace(items, payloads=payloads)
+        identities[place] = item.identity
+    return replace(items, payloads=payloads, identities=identities)
 
 
 def is_taken(item: Item, taken: TakenUrls) -> bool:
@@ -101,7 +103,7 @@ def has_taken(items: ItemColumns, taken: TakenUrls) -> bool:
 def said_at(items: ItemColumns, taken: TakenUrls, slice_name: str) -> dict[str, str]:
     """Ids, with the identities of their items, of records at these addresses of which something is said."""
     return {
-        f"{slice_name}/{key}": item.identity
+        f"{slice_name}/{key}": identity_without_words(item.identity)
         for item in _at_addresses(items, taken)
         for key in words_left(item)
     }
@@ -149,8 +151,10 @@ def _emptied(item: Item, taken: TakenWords) -> Item:
         if (entries := item.payload.get(name))
         and any(down := [whole or taken.covers(key, item) for key in _keys(item.key, name, len(entries))])
     }
-    payload = {**item.payload, **changed}
-    return item if payload == item.payload else replace(item, payload=payload)  # it may be empty already
+    if not changed:
+        return item
+    new = replace(item, payload={**item.payload, **changed}, identity=identity_without_words(item.identity))
+    return item if new == item else new  # it may be empty already
 
 
 def _keys(item: str, name: str, count: int) -> Iterator[str]:
@@ -162,6 +166,8 @@ def _keys(item: str, name: str, count: int) -> Iterator[str]:
 
 def _no_words(name: str, entry: Any) -> Any:
     """What is left of an entry: which images a caption names; the declared hash and the label of a row of a list."""
+    if name == _CAPTIONS and isinstance(entry, list):  # text and other columns, as schema 1 had it
+        return [None, {}]
     if name == _CAPTIONS:
         return {key: value for key, value in entry.items() if key == "images"}
     return [None, entry[1], entry[2], None]

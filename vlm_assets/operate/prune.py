@@ -12,8 +12,7 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.annotate.slice import annotation_lock
-from vlm_assets.corpus.manifest import CorpusManifest
-from vlm_assets.corpus.seal import prune_versions
+from vlm_assets.corpus.seal import pinned_versions, prune_versions
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
@@ -21,12 +20,14 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown import HalfDone, half_done, litter
 from vlm_assets.store.corpus_lock import LOCK_FILE, items_path, read_lock
 from vlm_assets.store.listings import read_listing
+from vlm_assets.store.schema_1 import is_version_1, read_content
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.disk import remove_tree as remove_folder
 from vlm_assets.words.errors import LockHeldError, StoreError
 from vlm_assets.words.layout import ANNOTATING, MANIFEST, STAGING, VERSIONS, DataRoot
+from vlm_assets.words.manifest import Listing
 
 Progress = Callable[[str, int, int], None]
 """Is told what comes next, how much is over, how much there is."""
@@ -106,14 +107,27 @@ class _Pruning:
 
     def source(self, name: str, *, retired: bool) -> None:
         """Caches, staging, old versions and, if asked for, retired slices of a source."""
-        listing = read_listing(self._root, name)
+        listing = read_listing(self._root, name, older=True)
         going = listing.retired if retired and listing is not None else ()
         if self._clear_slices(name, going):
             self._cache(name)
         self._versions(name)
         self._annotations(name)
         if listing is not None and not self._dry_run:
+            self._refresh(name, listing)
+
+    def _refresh(self, name: str, listing: Listing) -> None:
+        """The summary, unless a slice waits for its migration, which writes it then."""
+        try:
             refresh_summary(self._root, name, listing)
+        except StoreError:
+            if not any(_is_older(one) for one in self._shown(name)):
+                raise
+
+    def _shown(self, name: str) -> set[Path]:
+        folder = self._root.source(name)
+        links = (path for path in folder.iterdir() if path.is_symlink()) if folder.is_dir() else ()
+        return {version for link in links if (version := current_version(link)) is not None}
 
     def removed(self, name: str) -> None:
         """All of a source that the catalogue has no more, but for versions that plans in force draw from."""
@@ -183,10 +197,25 @@ class _Pruning:
         for folder in sorted((self._root.path / "corpora").glob(f"*/{VERSIONS}/*")):
             if not (folder / MANIFEST).is_file():
                 self._remove(folder)
+        self._older_corpora()
         for link in self._links("corpora"):
             before = {path.name: _folder_bytes(path) for path in (link.parent / VERSIONS).iterdir()}
             for path in prune_versions(link, keep, dry_run=self._dry_run):
                 self._note(path, before.get(path.name, 0))
+
+    def _older_corpora(self) -> None:
+        """Versions of schema 1 that a migration took out of force: nobody reads them but by their pins."""
+        shown = {path.resolve() for path in self._links("corpora")}
+        for corpus in sorted((self._root.path / "corpora").glob("*")):
+            pinned = pinned_versions(corpus)
+            for folder in sorted(corpus.glob(f"{VERSIONS}/*")):
+                if (
+                    (folder / MANIFEST).is_file()
+                    and folder.resolve() not in shown
+                    and folder.name not in pinned
+                    and _is_older(folder)
+                ):
+                    self._remove(folder)
 
     def locks(self) -> None:
         """Locks that runs worked by, and that are not the catalogue's now: git has them, and the remote."""
@@ -222,8 +251,7 @@ class _Pruning:
 
     def _corpus_plans(self) -> set[str]:
         return {
-            read_manifest(link.resolve(), CorpusManifest).allocation_version
-            for link in self._links("corpora")
+            str(read_content(link.resolve()).get("allocation_version", "")) for link in self._links("corpora")
         }
 
     def _slice_keys(self, name: str) -> list[str]:
@@ -265,9 +293,9 @@ class _Pruning:
         folder = self._root.source(name)
         if not folder.is_dir():
             return
-        shown = {current_version(p) for p in folder.iterdir() if p.is_symlink()} - self._gone
+        shown = self._shown(name) - self._gone
         for version in sorted((folder / VERSIONS).iterdir()) if (folder / VERSIONS).is_dir() else ():
-            planned = version.name in self._planned[name] and (version / MANIFEST).is_file()
+            planned = version.name in self._planned[name] and _is_read(version)
             if version not in shown and not planned:
                 self._remove(version)
 
@@ -320,6 +348,19 @@ def _planned_versions(root: DataRoot) -> defaultdict[str, set[str]]:
         for held in manifest.benchmarks:
             planned[held.source].add(held.version)
     return planned
+
+
+def _is_read(version: Path) -> bool:
+    """Whether a plan can be built from a version: none is from one of schema 1, beside which a migrated one lies."""
+    return (version / MANIFEST).is_file() and not _is_older(version)
+
+
+def _is_older(version: Path) -> bool:
+    """Whether a version is of schema 1; what cannot be read is nobody's to remove."""
+    try:
+        return is_version_1(version)
+    except StoreError:
+        return False
 
 
 def _folder_bytes(path: Path) -> int:

@@ -38,7 +38,7 @@ def push_listing(installation: Installation, source: str, *, bucket: Bucket | No
     bucket = bucket or open_remote(installation.settings)
     memory = Memory(root, bucket.address)
     snapshot = write_snapshot(root, installation.catalog)
-    listing, path = read_listing(root, source), root.listing(source)
+    listing, path = read_listing(root, source, older=True), root.listing(source)
     if listing is None:
         return False
 

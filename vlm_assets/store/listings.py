@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 from blake3 import blake3
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot
-from vlm_assets.words.manifest import FileEntry, Listing
+from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, Listing
 from vlm_assets.words.records import Item
 
 ITEM_SCHEMA = pa.schema(
@@ -124,8 +125,8 @@ def read_items(root: DataRoot, listing: Listing, slice_key: str) -> list[Item]:
         return list(read_item_columns(root, current, slice_key))
 
 
-def read_listing(root: DataRoot, source: str) -> Listing | None:
-    """The source's listing; None where it was never listed.
+def read_listing(root: DataRoot, source: str, *, older: bool = False) -> Listing | None:
+    """The source's listing; None where it was never listed. `older`: one of schema 1 too, which says less.
 
     Raises:
         StoreError: there is one, and it cannot be read.
@@ -133,11 +134,23 @@ def read_listing(root: DataRoot, source: str) -> Listing | None:
     path = root.listing(source)
     try:
         with collector_paused():
-            return Listing.from_bytes(path.read_bytes())
+            data = path.read_bytes()
+            return _as_of_today(data) if older else Listing.from_bytes(data)
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise StoreError(f"{path}: not a listing: {error}") from error
+
+
+def _as_of_today(data: bytes) -> Listing:
+    """What schema 2 added has its defaults, as in a migrated listing."""
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return Listing.from_bytes(data)
+    if isinstance(content, dict) and content.get("schema_version") == 1:
+        return Listing.model_validate_json(orjson.dumps({**content, "schema_version": SCHEMA_VERSION}))
+    return Listing.from_bytes(data)
 
 
 def write_listing(root: DataRoot, listing: Listing) -> None:

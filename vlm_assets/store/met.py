@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import replace_file, sync_directory
+from vlm_assets.store.schema_1 import identity_without_words
 from vlm_assets.store.slices import INDEX_FILE, read_items_ledger
 from vlm_assets.store.taken_down import covered_rows, read_index
 from vlm_assets.store.tombstones import StoredTombstones, Tombstone, read_tombstones, write_tombstone
@@ -103,7 +104,9 @@ def covered_records(version: Path, hashes: frozenset[str]) -> dict[str, str]:
     ledger = read_items_ledger(version)
     ends = np.array(list(accumulate(entry.rows for entry in ledger)), np.int64)
     places = np.searchsorted(ends, rows, side="right").tolist()
-    return {one: ledger[place].identity for one, place in zip(ids, places, strict=True)}
+    return {
+        one: identity_without_words(ledger[place].identity) for one, place in zip(ids, places, strict=True)
+    }
 
 
 def record_met(root: DataRoot, source: str, slice_key: str, met: Mapping[str, str]) -> bool:

@@ -1,4 +1,7 @@
-"""Which rows of a folder on disk are taken down, and whether their content is still there. Reads only."""
+"""Which rows of a folder on disk are taken down, and whether their content is still there. Reads only.
+
+Of schema 1 too: what is not migrated yet, and what lies beside what is.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +12,12 @@ import pyarrow as pa
 
 from vlm_assets.store.away import files_like
 from vlm_assets.store.papers import shown_rows
+from vlm_assets.store.schema_1 import as_of_today, columns_needed, content_columns, is_of_schema_1
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.words.errors import StoreError, TakenDownError
-from vlm_assets.words.schema import CONTENT_COLUMNS, FACTS_TYPE, INDEX_SCHEMA
+from vlm_assets.words.schema import FACTS_TYPE, INDEX_SCHEMA
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 Bool = np.ndarray[Any, np.dtype[np.bool_]]
@@ -22,17 +26,20 @@ _COLUMNS: Final = ("id", "origin", "image_facts")
 
 
 def read_index(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
-    """Columns of an index file, one chunk each; nothing else of it is read.
+    """Columns of an index file, one chunk each; nothing else of it is read. One of schema 1 gives `image_facts` too.
 
     Raises:
         StoreError: missing or damaged.
     """
     try:
         with pa.memory_map(str(path)) as file:
-            names = pa.ipc.open_file(file).schema.names
-            wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
-            table = pa.ipc.open_file(file, options=wanted).read_all().select(list(columns))
+            schema = pa.ipc.open_file(file).schema
+            old = is_of_schema_1(schema)
+            needed = columns_needed(columns) if old else list(columns)
+            wanted = pa.ipc.IpcReadOptions(included_fields=[schema.names.index(name) for name in needed])
+            table = pa.ipc.open_file(file, options=wanted).read_all().select(needed)
             table.validate(full=True)
+            table = as_of_today(table, columns) if old else table
             _check_types(table)
             return table.combine_chunks()
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
@@ -130,7 +137,7 @@ def content_of(data_files: Sequence[Path], rows: I64) -> Bool:
 
 def _valid(batch: pa.RecordBatch, places: I64) -> Bool:
     valid = np.zeros(len(places), bool)
-    for name in CONTENT_COLUMNS:
+    for name in content_columns(batch.schema):
         valid |= batch.column(name).is_valid().to_numpy(zero_copy_only=False)[places]
     return valid
 

@@ -50,19 +50,32 @@ def row_1(row: Row) -> Row:
 def make_old(installation: Installation) -> None:
     """Turns listing, slices, plans and corpora into those of schema 1."""
     root = installation.root
+    identities: dict[str, str] = {}
     for path in root.listings.glob("*.json"):
         content = orjson.loads(path.read_bytes())
+        content |= _items_1(root.listings / content["items_file"], identities)
         path.write_bytes(orjson.dumps(_without(content) | {"schema_version": 1}))
-    for link in [p for p in root.path.glob("*/*/*") if p.is_symlink()]:
+    renamed: dict[str, str] = {}
+    links = [
+        one
+        for area in ("datasets", "allocations", "corpora")
+        for one in sorted(root.path.glob(f"{area}/*/*"))
+    ]
+    for link in [one for one in links if one.is_symlink()]:
         folder = link.resolve()
         content = orjson.loads((folder / MANIFEST).read_bytes()) | {"schema_version": 1}
         if content["type"] == "slice":
-            content = _slice_1(installation, folder, content)
+            content = _slice_1(installation, folder, content, identities)
+        elif content["type"] == "corpus":
+            content = _corpus_1(folder, content)
         data = orjson.dumps(content)
+        for before, after in renamed.items():
+            data = data.replace(before.encode(), after.encode())
         (folder / MANIFEST).unlink()
         (folder / MANIFEST).write_bytes(data)
         target = folder.with_name(blake3(data).hexdigest()[:12])
         folder.rename(target)
+        renamed[folder.name] = target.name
         swap_link(link, Path(VERSIONS) / target.name)
 
 
@@ -79,18 +92,61 @@ def _without(content: Content) -> Content:
     return {name: value for name, value in content.items() if name not in _NEW[content["type"]]}
 
 
-def _slice_1(installation: Installation, folder: Path, content: Content) -> Content:
+def _items_1(path: Path, identities: dict[str, str]) -> Content:
+    """Captions as pairs, and as they are at the end of the identity."""
+    table = pa.ipc.open_file(str(path)).read_all()
+    batches = []
+    for batch in table.to_batches():
+        items = batch.to_pylist()
+        for item in items:
+            payload = orjson.loads(item["payload"])
+            if "captions" in payload:
+                payload["captions"] = [[one.get("text"), one.get("extra", {})] for one in payload["captions"]]
+                told = orjson.dumps(payload["captions"], option=orjson.OPT_SORT_KEYS).decode()
+                size, digest, _ = item["identity"].split(":")
+                identities[item["key"]] = item["identity"] = f"{size}:{digest}:{told}"
+                item["payload"] = orjson.dumps(payload).decode()
+        batches.append(pa.RecordBatch.from_pylist(items, table.schema))
+    path.unlink()
+    with pa.OSFile(str(path), "w") as file, pa.ipc.new_file(file, table.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return {"items_blake3": blake3(path.read_bytes()).hexdigest()}
+
+
+def _write(path: Path, rows: list[Row], schema: pa.Schema) -> Content:
+    path.unlink()
+    maker = pa.ipc.new_file if path.name.startswith("index") else pa.ipc.new_stream
+    with pa.OSFile(str(path), "w") as file, maker(file, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+    data = path.read_bytes()
+    return {"size_bytes": len(data), "blake3": blake3(data).hexdigest()}
+
+
+def _corpus_1(folder: Path, content: Content) -> Content:
+    for bits, shard in content["shards"].items():
+        data, index = (folder / f"{name}-r{bits}.arrow" for name in ("data", "index"))
+        own = pa.ipc.open_file(str(index)).read_all().to_pylist()
+        whole = pa.ipc.open_stream(pa.OSFile(str(data))).read_all().to_pylist()
+        for row in whole:
+            row["images"] = [image["bytes"] for image in row["images"]]
+        rows = [row_1({**row, **one}) for row, one in zip(whole, own, strict=True)]
+        shard |= {"data": _write(data, rows, DATA_1), "index": _write(index, rows, INDEX_1)}
+        content["files"] |= {data.name: shard["data"], index.name: shard["index"]}
+    return content
+
+
+def _slice_1(
+    installation: Installation, folder: Path, content: Content, identities: dict[str, str]
+) -> Content:
     names = data_file_names(content["files"])
     rows = [row_1(row) for row in read_rows(folder, names)]
     items = pq.read_table(folder / "items.parquet").select(["key", "identity", "fetched", "records", "rows"])
-    written: list[tuple[str, pa.Table]] = [
-        (names[0], pa.Table.from_pylist(rows, DATA_1)), ("index.arrow", pa.Table.from_pylist(rows, INDEX_1)),
-    ]  # fmt: skip
-    for name, table in written:
-        (folder / name).unlink()
-        maker = pa.ipc.new_file if name == "index.arrow" else pa.ipc.new_stream
-        with pa.OSFile(str(folder / name), "w") as file, maker(file, table.schema) as writer:
-            writer.write_table(table)
+    before = zip(items["key"].to_pylist(), items["identity"].to_pylist(), strict=True)
+    words = pa.array([identities.get(key, identity) for key, identity in before], pa.string())
+    items = items.set_column(1, "identity", words)
+    for name, schema in ((names[0], DATA_1), ("index.arrow", INDEX_1)):
+        _write(folder / name, rows, schema)
     (folder / "left_out.parquet").unlink()
     del content["files"]["left_out.parquet"]
     (folder / "items.parquet").unlink()

@@ -13,7 +13,9 @@ from vlm_assets.operate.takedown.receipt import CorpusRewrite, PinnedVersion
 from vlm_assets.operate.takedown.rows import versions_in
 from vlm_assets.papers.write import write_papers
 from vlm_assets.remote.ranges import remote_objects
+from vlm_assets.store.arrow_files import sync_directory
 from vlm_assets.store.papers import SHOWN_FILE
+from vlm_assets.store.schema_1 import is_version_1
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest, remove_version
@@ -56,13 +58,27 @@ class Corpora:
             if version is None:
                 continue
             if self.holds(version):
-                self._rewrite(link, version)
+                if is_version_1(version):
+                    self._take_out(link)
+                else:
+                    self._rewrite(link, version)
             elif self._lacks_its_papers(version):
                 self._write_papers(link.parent.name, link.name)
 
+    def _take_out(self, link: Path) -> None:
+        """Takes one of schema 1 out of force, as a migration does: it follows from slices, and none can write it."""
+        link.unlink()
+        sync_directory(link.parent)
+        self.remarks.append(
+            f"corpus {link.parent.name}/{link.name} was of schema version 1 and held the rows: it is no more; build "
+            "the target again (after vlm-assets migrate --apply)"
+        )
+
     def _lacks_its_papers(self, version: Path) -> bool:
         """Whether a takedown has written it, and not its papers, which the version before has or may have had."""
-        if (version / SHOWN_FILE).is_file() or not read_manifest(version, CorpusManifest).holes:
+        if (version / SHOWN_FILE).is_file() or is_version_1(version):
+            return False
+        if not read_manifest(version, CorpusManifest).holes:
             return False
         others = [one for one in versions_in(version.parent.parent) if one != version]
         return not others or any((one / SHOWN_FILE).is_file() for one in others)

@@ -49,7 +49,7 @@ def record_said(root: DataRoot) -> None:
     """
     urls = TakenUrls(read_tombstones(root).whole_urls)
     for path in sorted(root.listings.glob("*.json")) if urls else ():
-        listing = read_listing(root, path.stem)
+        listing = read_listing(root, path.stem, older=True)
         if listing is None:
             continue
         for key in listing.slices:
@@ -62,7 +62,7 @@ def record_said(root: DataRoot) -> None:
 
 def _has_address(root: DataRoot, source: str, taken: TakenWords) -> bool:
     """Whether an item of the listing in force is at an address that is taken down."""
-    listing = read_listing(root, source)
+    listing = read_listing(root, source, older=True)
     try:
         return listing is not None and any(
             has_taken(read_item_columns(root, listing, key), taken.urls) for key in listing.slices
@@ -72,11 +72,11 @@ def _has_address(root: DataRoot, source: str, taken: TakenWords) -> bool:
 
 
 def _empty_listing(root: DataRoot, source: str, taken: TakenWords) -> bool:
-    listing = read_listing(root, source)
+    listing = read_listing(root, source, older=True)
     if listing is None:
         return False
     written = _write_emptied(root, listing, taken)
-    current = read_listing(root, source)
+    current = read_listing(root, source, older=True)
     kept = {current.items_file} if current is not None else set()
     old = [path for path in root.listings.glob(f"{source}.*.items.arrow") if path.name not in kept]
     for path in old:  # what was listed before has the words still

@@ -10,6 +10,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.operate.takedown.rows import versions_in
 from vlm_assets.papers.write import papers_lock, write_papers
 from vlm_assets.store.papers import PAPER_FILES, read_papers, remove_papers, shown_rows
+from vlm_assets.store.schema_1 import is_version_1
 from vlm_assets.store.versions import current_version
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot
@@ -50,7 +51,9 @@ def _corpora(root: DataRoot) -> list[Path]:
 
 
 def _shown_by(link: Path) -> Path | None:
-    return current_version(link) if link.is_symlink() else None
+    """The version that a name shows; none of schema 1, whose papers nobody can write anew."""
+    version = current_version(link) if link.is_symlink() else None
+    return None if version is None or is_version_1(version) else version
 
 
 def _clean(

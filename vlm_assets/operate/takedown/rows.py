@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from vlm_assets.store.schema_1 import SliceManifest1, read_slice_manifest
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import images_of, read_index
-from vlm_assets.store.versions import read_manifest
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
-from vlm_assets.words.manifest import SliceManifest
 
 
 def source_folders(root: DataRoot) -> list[Path]:
@@ -34,6 +33,8 @@ def imageless_tables(root: DataRoot) -> Iterator[pa.Table]:
     """`id` and `origin` of the records of every version of the slices that have no images: of benchmarks of words."""
     for source in source_folders(root):
         for version in versions_in(source):
-            manifest = read_manifest(version, SliceManifest)
+            manifest = read_slice_manifest(version)
+            if isinstance(manifest, SliceManifest1):  # each of its rows has an image
+                continue
             if manifest.rows and not manifest.images:
                 yield read_index(version / INDEX_FILE, ("id", "origin"))

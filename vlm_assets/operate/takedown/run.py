@@ -31,13 +31,13 @@ from vlm_assets.remote.purge import purge_remote, push_record
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.store.met import name_covered, settle_all
 from vlm_assets.store.rejected_pictures import forget_rejected
+from vlm_assets.store.schema_1 import read_slice_manifest
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import Tombstone, read_tombstone, write_tombstone
-from vlm_assets.store.versions import current_version, read_manifest, remove_version
+from vlm_assets.store.versions import current_version, remove_version
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
-from vlm_assets.words.manifest import SliceManifest
 
 logger = logging.getLogger("vlm_assets.takedown")
 
@@ -334,7 +334,7 @@ class _Takedown:
             for version in versions_in(source):
                 if version in current or not len(covered_rows(version / INDEX_FILE, self.ids, self.hashes)):
                     continue
-                manifest = read_manifest(version, SliceManifest)
+                manifest = read_slice_manifest(version)
                 remove_version(version)
                 self.deleted.append(f"datasets/{source.name}/{manifest.slice}/{version.name}")
 

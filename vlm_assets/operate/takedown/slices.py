@@ -6,6 +6,8 @@ Nothing here decides which rows; other files of a version are linked, not copied
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +23,20 @@ from vlm_assets.store.away import away_in, came_back
 from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.met import name_covered
-from vlm_assets.store.slices import INDEX_FILE, RUN_FILE, data_file_names
+from vlm_assets.store.schema_1 import content_columns, identity_without_words, read_slice_manifest
+from vlm_assets.store.slices import (
+    INDEX_FILE,
+    ITEMS_FILE,
+    RUN_FILE,
+    data_file_names,
+    read_items_ledger,
+    write_items_ledger,
+)
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.taken_down import covered_rows
-from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.store.versions import commit_version, current_version
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest
-from vlm_assets.words.schema import CONTENT_COLUMNS, SAMPLE_SCHEMA
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
 
@@ -37,7 +46,8 @@ def empty_slices(
 ) -> list[tuple[str, str]]:
     """Empties covered rows in the current version of every slice; returns (source/slice, source) of those changed.
 
-    Every column whose role is content becomes null; everything else stays, index and content hash included.
+    Every column whose role is content becomes null; everything else stays, index and content hash included. A slice
+    of schema 1 stays one.
     """
     changed = []
     for source in source_folders(root):
@@ -71,7 +81,7 @@ def slices_away(root: DataRoot, hashes: frozenset[str], ids: frozenset[str]) -> 
 
 def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> bool:
     """Commits the slice with these rows emptied; False where they are already. The caller holds the slice's lock."""
-    manifest = read_manifest(version, SliceManifest)
+    manifest = read_slice_manifest(version)
     staging = link.parent / STAGING / f"{link.name}.takedown"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -82,13 +92,15 @@ def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> b
             entry, first = _empty_file(version / name, staging / name, rows, first)
             if entry is not None:
                 files[name] = entry
+        files |= _ledger_without_words(version, staging)
         if files == manifest.files:
             return False
         data_files = [
             staging / name if (staging / name).exists() else version / name
             for name in data_file_names(manifest.files)
         ]
-        files[LAYOUT_FILE] = write_layout(staging / LAYOUT_FILE, layout_on_disk(data_files))
+        if isinstance(manifest, SliceManifest):  # schema 1 had none
+            files[LAYOUT_FILE] = write_layout(staging / LAYOUT_FILE, layout_on_disk(data_files))
         for path in version.iterdir():
             if path.name != MANIFEST and path.suffix != ".tmp" and not (staging / path.name).exists():
                 os.link(path, staging / path.name)
@@ -99,10 +111,18 @@ def _empty_slice(root: DataRoot, link: Path, version: Path, rows: set[int]) -> b
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     _mark_run(committed)
-    listing = read_listing(root, manifest.source)
-    if listing is not None:
-        note_slice(root, new, committed.name, listing)
+    if isinstance(new, SliceManifest):  # summaries of older ones are written by `migrate`
+        listing = read_listing(root, new.source)
+        if listing is not None:
+            note_slice(root, new, committed.name, listing)
     return True
+
+
+def _ledger_without_words(version: Path, staging: Path) -> dict[str, FileEntry]:
+    """The items ledger anew, where words stand in its identities; nothing where none do."""
+    before = read_items_ledger(version)
+    after = [replace(entry, identity=identity_without_words(entry.identity)) for entry in before]
+    return {} if after == before else {ITEMS_FILE: write_items_ledger(staging / ITEMS_FILE, after)}
 
 
 def _mark_run(version: Path) -> None:
@@ -118,8 +138,12 @@ def _mark_run(version: Path) -> None:
 def _empty_file(source: Path, target: Path, rows: set[int], first: int) -> tuple[FileEntry | None, int]:
     """Writes a data file with rows emptied; (None, …) where none of it is. Returns the next file's first row too."""
     changes = False
-    with ArrowFile(target, SAMPLE_SCHEMA) as file:
-        for batch in stream_batches(source):
+    batches = stream_batches(source)
+    begin = next(batches, None)
+    if begin is None:
+        return None, first
+    with ArrowFile(target, begin.schema) as file:
+        for batch in chain([begin], batches):
             gone = np.isin(np.arange(first, first + batch.num_rows), sorted(rows))
             first += batch.num_rows
             if gone.any() and _has_content(batch, gone):
@@ -137,15 +161,16 @@ def _empty_file(source: Path, target: Path, rows: set[int], first: int) -> tuple
 def _has_content(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> bool:
     return any(
         (column.is_valid().to_numpy(zero_copy_only=False) & gone).any()
-        for column in (batch.column(name) for name in CONTENT_COLUMNS)
+        for column in (batch.column(name) for name in content_columns(batch.schema))
     )
 
 
 def _emptied(batch: pa.RecordBatch, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
     # `take` copies what stays; `if_else` and masks would leave the bytes behind in the buffer of a null.
     places = pa.array(np.arange(batch.num_rows), mask=gone)
+    content = content_columns(batch.schema)
     columns = [
-        batch.column(name).take(places) if name in CONTENT_COLUMNS else batch.column(name)
+        batch.column(name).take(places) if name in content else batch.column(name)
         for name in batch.schema.names
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=SAMPLE_SCHEMA)
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
