@@ -134,7 +134,7 @@ def migrate(
             )
         left = sum(not one.done for one in report.found)
         console.print(f"schema version {report.schema_version}: {len(report.found)} outdated, {left} left")
-        again = [one for one in report.found if one.action == "fetch again"]
+        again = [one for one in report.found if one.action == "fetch again" or one.requests]
         if again:
             requests, size_bytes = sum(one.requests for one in again), sum(one.size_bytes for one in again)
             console.print(

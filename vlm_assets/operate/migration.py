@@ -60,6 +60,8 @@ class Migration:
     listing: Callable[[Content], Content] | None
     slice_: Callable[[Installation, Path, Path, Content], tuple[Content, Files]] | None
     takes: Callable[[Path, Content], bool] = lambda folder, content: True  # noqa: ARG005 - each can
+    stays: Callable[[Path, Content], bool] = lambda folder, content: True  # noqa: ARG005 - each does
+    """Whether the next build finds a slice committed once it is made; else it fetches it again."""
 
 
 MIGRATIONS: dict[int, Migration] = {
@@ -67,7 +69,8 @@ MIGRATIONS: dict[int, Migration] = {
         "a row holds a list of images and a conversation",
         lambda content: content,
         schema_1.migrate_slice,
-        schema_1.is_of_single_images,
+        schema_1.can_be_made,
+        schema_1.is_what_a_fetch_gives,
     )
 }
 """By the version they start from. A new `SCHEMA_VERSION` comes with an entry for the version before it."""
@@ -83,7 +86,7 @@ class Outdated(BaseModel):
     action: Action
     told: str
     requests: int = 0
-    """What fetching it again asks for: at most so many items."""
+    """What fetching it again asks for: at most so many items. 0 where that is not due."""
     size_bytes: int = 0
     """Bytes that fetching it again brings, as far as is known."""
     done: bool = False
@@ -160,7 +163,10 @@ def _outdated_slice(link: Path, found: int) -> Outdated:
     first = MIGRATIONS.get(found)
     known = _path_from(found, "slice_") and first is not None and first.takes(link, content)
     one = _outdated("slice", _name(link), found, "migrate" if known else "fetch again")
-    if not known and one.action != "newer":
+    due = known and first is not None and not first.stays(link, content)
+    if due:
+        one.told += "; used as it is until the next build fetches it again, for its kind reads more now"
+    if (due or not known) and one.action != "newer":
         one.requests, one.size_bytes = int(content.get("items", 0)), int(content.get("image_bytes", 0))
     return one
 

@@ -1,6 +1,7 @@
 """Slices of schema 1, one image and no conversation a row, as slices of schema 2, a record batch at a time."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +20,13 @@ from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.store.arrow_files import ArrowFile
 from vlm_assets.store.away import readable
 from vlm_assets.store.layout import LAYOUT_FILE, layout_on_disk, write_layout
+from vlm_assets.store.schema_1 import facts_of, identity_without_words
 from vlm_assets.store.slices import INDEX_FILE, ITEMS_FILE, ItemEntry, data_file_names, write_items_ledger
-from vlm_assets.store.sound_files import IndexFile
+from vlm_assets.store.sound_files import IndexFile, stream_batches
+from vlm_assets.store.taken_down import read_index
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.records import Item, ListedSlice
 from vlm_assets.words.schema import (
-    FACT_NAMES,
-    FACT_TYPE,
-    FACTS_TYPE,
     IMAGES_TYPE,
     INDEX_SCHEMA,
     MESSAGES_TYPE,
@@ -42,12 +42,16 @@ Content = dict[str, Any]
 """A manifest as plain JSON."""
 _NEW_KEYS: Final = frozenset({"messages_column", "split_images", "encoding", "separator"})
 """Keys that change bytes and did not exist then."""
+_WITH_THE_SCHEMA: Final = frozenset({"image_urls", "hf_image_urls"})
+"""Kinds whose version rose with the schema, and for nothing else."""
+_PROVEN: Final[Mapping[str, int]] = {
+    **dict.fromkeys(_WITH_THE_SCHEMA, 2), **dict.fromkeys(("client_folder", "github_release", "kaggle"), 2),
+}  # fmt: skip
+"""Versions of kinds that give what version 1 gave, as `is_what_a_fetch_gives` says. Of later ones nobody knows."""
 _TEXTS: Final = (
     "id", "text", "extra", "label", "category", "subcategory", "source", "slice", "origin", "licence",
     "image_sha256", "format",
 )  # fmt: skip
-FACTS: Final = ("dhash", "width_px", "height_px", "orientation", "frames", "dpi", "size_bytes")
-"""Facts of the image that schema 1 had as columns of the row, beside `image_sha256` and `format`."""
 _FIXED_BYTES: Final = 92
 """What schema 1 counted for a row beside its texts and its image."""
 _EMPTY: Final = {"name": None, "origin": None, "sha256": "", "format": "", "size_bytes": 0}
@@ -66,7 +70,7 @@ def records_of(columns: Mapping[str, pa.Array], *, digests: bool = True) -> dict
     numbers and order stay.
     """
     rows = len(columns["id"])
-    facts = _facts(columns, rows)
+    facts = facts_of(columns, rows)
     hashes = _bytes_of_hex(columns["image_sha256"])
     text = columns["text_sha256"] if "text_sha256" in columns else _text_hashes(columns["text"])
     made: dict[str, Any] = {
@@ -95,13 +99,6 @@ def _images(image: pa.StructArray, rows: int) -> pa.ListArray:
     offsets = pa.array(np.arange(rows + 1, dtype=np.int32))
     gone = image.is_null() if image.null_count else None
     return pa.ListArray.from_arrays(offsets, image, mask=gone).cast(IMAGES_TYPE)
-
-
-def _facts(columns: Mapping[str, pa.Array], rows: int) -> pa.ListArray:
-    by_name = {**{name: columns[name] for name in (*FACTS, "format")}, "sha256": columns["image_sha256"]}
-    arrays = [by_name.get(name, pa.nulls(rows, FACT_TYPE.field(name).type)) for name in FACT_NAMES]
-    structs = pa.StructArray.from_arrays(arrays, fields=list(FACT_TYPE))
-    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32)), structs).cast(FACTS_TYPE)
 
 
 def _bytes_of_hex(column: pa.Array) -> pa.Array:
@@ -141,8 +138,18 @@ def _digests(columns: Mapping[str, pa.Array], made: Mapping[str, pa.Array], rows
     return pa.array(digests, pa.binary(32))
 
 
+def can_be_made(folder: Path, content: Content) -> bool:
+    """Whether a slice can be rewritten: no page was drawn in it, and no row torn off its record.
+
+    Under which renderer identity a page was drawn nobody knows any more, and the next one would stand beside it.
+    """
+    kind = content["kind"]
+    drawn = kind in kinds() and source_of(kind).traits.renders_pages
+    return not drawn and is_of_single_images(folder, content)
+
+
 def is_of_single_images(folder: Path, content: Content) -> bool:
-    """Whether every row is what a fetch gives today: no row torn out of a list of images or off its conversation."""
+    """Whether no row was torn out of a list of images or off its conversation."""
     kind = content["kind"]
     if kind not in kinds() or not issubclass(source_of(kind).spec_type, TableSpec):
         return True
@@ -169,10 +176,40 @@ def _has_conversation(extra: str) -> bool:
     return any(isinstance(one.get(name), (list, dict)) for one in (values, inside) for name in MESSAGES_NAMES)
 
 
+def is_what_a_fetch_gives(folder: Path, content: Content) -> bool:
+    """Whether it is proven that a fetch today gives the same rows of the same items; else one is due.
+
+    Where a kind's version rose with the schema alone, it is. Where it rose for archives and for words beside images
+    too, files for themselves that have none and were all taken are still what they were. Tables, of which cells came
+    in that were dropped before, are not.
+    """
+    kind = content["kind"]
+    if kind not in kinds() or source_of(kind).version != _PROVEN.get(kind):
+        return False
+    if kind in _WITH_THE_SCHEMA:
+        return True
+    rejected = content["items_rejected"] or content["records_rejected"]
+    return not (content["container"] or rejected or _has_words(folder, content))
+
+
+def _has_words(folder: Path, content: Content) -> bool:
+    texts = read_index(folder / INDEX_FILE, ("text_sha256",)).column("text_sha256")
+    if not pc.all(pc.equal(texts, pa.scalar(NO_WORDS, pa.binary(32))), min_count=0).as_py():
+        return True
+    return any(
+        batch.column("extra").null_count < batch.num_rows
+        for name in data_file_names(content["files"])
+        for batch in stream_batches(folder / name, columns=("extra",))
+    )
+
+
 def migrate_slice(
     installation: Installation, folder: Path, into: Path, content: Content
 ) -> tuple[Content, dict[str, FileEntry]]:
-    """Writes data, index and items ledger anew; the slice stays committed for its listing where that is unchanged."""
+    """Writes data, index and items ledger anew, whose identities hold no words.
+
+    The slice stays committed for its listing where that is unchanged and it `is_what_a_fetch_gives`.
+    """
     written: dict[str, FileEntry] = {}
     hashes = sha256()
     rows_with_text = 0
@@ -200,7 +237,10 @@ def migrate_slice(
     layout = layout_on_disk([into / name for name in data_file_names(content["files"])])
     written[LAYOUT_FILE] = write_layout(into / LAYOUT_FILE, layout)
     ledger = _ledger(folder)
-    written[ITEMS_FILE] = write_items_ledger(into / ITEMS_FILE, ledger)
+    written[ITEMS_FILE] = write_items_ledger(
+        into / ITEMS_FILE,
+        [replace(entry, identity=identity_without_words(entry.identity)) for entry in ledger],
+    )
     data_names = data_file_names(content["files"])
     content |= {
         "content_hash": hashes.hexdigest(),
@@ -211,7 +251,7 @@ def migrate_slice(
         "rows_with_neither": content["rows"] - rows_with_text,
         "remarks": {},
         "data_bytes": sum(written[name].size_bytes for name in data_names),
-        **_fingerprints(installation, content, ledger),
+        **(_fingerprints(installation, content, ledger) if is_what_a_fetch_gives(folder, content) else {}),
     }
     return content, written
 

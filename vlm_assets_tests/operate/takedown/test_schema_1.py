@@ -13,6 +13,7 @@ import pytest
 from vlm_assets.allocation.step import allocate
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.corpus.seal import PINS
+from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.taken_words import TakenWords, without_words
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.migration import migrate
@@ -20,6 +21,7 @@ from vlm_assets.operate.prune import prune_data_root
 from vlm_assets.operate.takedown import TakedownOrder, finish_takedowns, take_down, unfinished_takedowns
 from vlm_assets.operate.verify import verify
 from vlm_assets.store.schema_1 import identity_without_words
+from vlm_assets.store.slices import read_items_ledger
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.records import Item
@@ -138,6 +140,22 @@ def test_prune_leaves_what_waits_for_its_migration(made: Old, tmp_path: Path) ->
     told = prune_data_root(installation, dry_run=True).removed
     assert prune_data_root(installation).removed == told
     assert versions_1(installation) == []
+
+
+def test_what_a_fetch_may_give_otherwise_is_told_to_be_due(made: Old, tmp_path: Path) -> None:
+    """Captions are read otherwise now; what is at an address is what it was."""
+    installation = made.copy(tmp_path)
+    told = {one.name: one for one in migrate(installation).found if one.kind == "slice"}
+    street, web = told["street/root"], next(one for name, one in told.items() if name.startswith("web/"))
+    assert (street.action, street.requests, web.action, web.requests) == ("migrate", 3, "migrate", 0)
+    assert street.size_bytes == sum(len(picture(n)) for n in range(3))
+    assert "until the next build fetches it again" in street.told
+    assert migrate(installation, apply=True).exit_code == 0
+    ledger = read_items_ledger(installation.root.slice("street", "root"))
+    assert not any("Ayse" in entry.identity for entry in ledger)
+    [again] = ingest(installation, "street").values()
+    assert (again.due, again.run.taken_over) == (Due.CHANGED, 0)
+    assert {one.due for one in ingest(installation, "web").values()} == {Due.COMMITTED}
 
 
 def test_a_pinned_corpus_is_outstanding(made: Old, tmp_path: Path) -> None:
