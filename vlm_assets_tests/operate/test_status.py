@@ -183,7 +183,7 @@ def test_a_plan_ends_with_what_could_not_be_listed(tmp_path: Path) -> None:
     out = StringIO()
     show_forecast(Console(file=out, width=220), plan)
     assert out.getvalue().splitlines()[-1] == (
-        "NOT LISTED, and what it would give is not in here: street: source street: "
+        "NOT LISTED, and what it would give is not in here: street: "
         f"{tmp_path}/none is not a folder; is the volume mounted?"
     )
 
