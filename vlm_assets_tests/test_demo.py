@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import datasets
 import pytest
@@ -147,6 +148,53 @@ def test_the_corpora_open_decode_and_nest(demo):
             assert [image.size for image in row["images"]] == sides
         ids.append(set(corpus["id"]))
     assert ids[0] < ids[1] < ids[2]
+
+
+def endpoints(folder: Path) -> dict[str, str]:
+    """What `.env` says, line by line."""
+    lines = (folder / ".env").read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+
+def test_what_the_ui_needs_is_written_before_the_demo_serves(tmp_path, monkeypatch):
+    monkeypatch.setattr("vlm_assets.demo.run.compare_root_hashes", lambda *_: 0)
+    served: list[dict[str, str]] = []
+
+    def wait() -> None:
+        served.append(endpoints(tmp_path))
+        for name in ("HF_ENDPOINT", "GITHUB_API_URL", "VLM_PROXY"):
+            place = urlsplit(served[0][name])
+            socket.create_connection((str(place.hostname), place.port or 0), timeout=30).close()
+
+    with patch.dict(os.environ, clean_environment(), clear=True), chdir(tmp_path):
+        code = run_demo(
+            tmp_path / "demo", lambda _: 0, Console(file=StringIO()), port=free_ports(8), wait=wait
+        )
+    assert code == 0
+    assert served[0]["KAGGLE_API_ENVIRONMENT"] == "LOCALHOST"
+    assert served[0]["VLM_CATALOG"] == str(tmp_path / "demo/catalog")
+
+
+@pytest.mark.slow  # the short form is above
+def test_every_source_is_listed_while_the_demo_serves(demo):
+    arguments = [sys.executable, "-c", "from vlm_assets.cli import main; main()", "demo", "--serve"]
+    with subprocess.Popen(
+        [*arguments, "--port", str(PORT)],
+        cwd=demo,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        assert serving.stdout is not None
+        assert any("services are up" in line for line in serving.stdout)
+        for source in told(demo, "status")["sources"]:
+            (demo / f".vlm_demo/data/listings/{source['name']}.json").unlink()
+        plan = json.loads(run(demo, "plan", "--target", "50", "--json"))
+        serving.terminate()
+        serving.stdout.read()
+    assert serving.returncode == 0
+    assert plan["problems"] == []
+    assert len(plan["sources"]) == len(kinds()) + 1
 
 
 def test_again_with_other_workers_nothing_is_fetched_or_built(demo):
