@@ -14,7 +14,9 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import datasets
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
+import yaml
 from rich.console import Console
 
 from vlm_assets.cli import main
@@ -173,6 +175,12 @@ def test_what_the_ui_needs_is_written_before_the_demo_serves(tmp_path, monkeypat
     assert code == 0
     assert served[0]["KAGGLE_API_ENVIRONMENT"] == "LOCALHOST"
     assert served[0]["VLM_CATALOG"] == str(tmp_path / "demo/catalog")
+    files = sorted((tmp_path / "demo/catalog").rglob("*.yaml"))
+    assert len(files) == 5
+    for file in files:  # each names the schema of what may stand in it
+        schema = file.read_text("utf-8").splitlines()[0].partition("$schema=")[2]
+        content = yaml.safe_load(file.read_text("utf-8"))
+        jsonschema.validate(content, json.loads((file.parent / schema).read_text("utf-8")))
 
 
 @pytest.mark.slow  # the short form is above

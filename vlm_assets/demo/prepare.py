@@ -11,6 +11,8 @@ from vlm_assets.demo.newspaper_site import NewspaperSite, pdf_of
 from vlm_assets.demo.services.content import hosted_sources, save_disk_dataset
 from vlm_assets.demo.services.images import ImageSite
 from vlm_assets.demo.services.pictures import picture
+from vlm_assets.operate.authoring.schemas import schema_line, write_schemas
+from vlm_assets.operate.authoring.start import entries_line
 from vlm_assets.words.layout import DataRoot
 
 CATALOG: Final[dict[str, Any]] = {
@@ -90,11 +92,12 @@ def prepare_demo(folder: DemoFolder, site: ImageSite, archive: NewspaperSite) ->
     _reports(folder.path / "client" / "reports")
     save_disk_dataset(folder.path / "client" / "disk")
     _url_list(folder.catalog / "nature.csv", site)
-    _write(folder.catalog / "corpus.yaml", CATALOG)
-    _write(folder.catalog / "sources" / "client.yaml", {"sources": _client_sources()})
-    _write(folder.catalog / "sources" / "web.yaml", {"sources": _web_sources()})
-    _write(folder.catalog / "sources" / "hosted.yaml", {"sources": hosted_sources(Path("../client/disk"))})
-    _write(folder.catalog / "sources" / "documents.yaml", {"sources": _document_sources(archive)})
+    write_schemas(folder.catalog)
+    _write(folder.catalog / "corpus.yaml", CATALOG, schema_line("corpus"))
+    _write_sources(folder, "client.yaml", _client_sources())
+    _write_sources(folder, "web.yaml", _web_sources())
+    _write_sources(folder, "hosted.yaml", hosted_sources(Path("../client/disk")))
+    _write_sources(folder, "documents.yaml", _document_sources(archive))
 
 
 def _client_sources() -> list[dict[str, Any]]:
@@ -170,8 +173,14 @@ def _url_list(path: Path, site: ImageSite) -> None:
         writer.writerow([site.url_of("garden", 0), "Bahçe 0", "Ali 0"])
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
+def _write_sources(folder: DemoFolder, name: str, sources: list[dict[str, Any]]) -> None:
+    _write(folder.catalog / "sources" / name, {"sources": sources}, entries_line("sources"))
+
+
+def _write(path: Path, content: dict[str, Any], schema: str) -> None:
+    """`schema`: the line by which editors find what may stand in it."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    path.write_text(f"{schema}\n{text}", "utf-8")
 
 
 def _write_new(path: Path, content: bytes) -> None:
