@@ -20,7 +20,7 @@ from vlm_assets_tests.workplace import fill
 PAGE = (Path(__file__).parent.parent / "vlm_assets/docs/commands.md").read_text("utf-8")
 
 KEYS: dict[str, set[str]] = {
-    "check": {"problems", "renderers"},
+    "check": {"hints", "problems", "renderers"},
     "plan": {
         "target", "target_rows", "exact", "sources", "nodes", "fetch_bytes", "corpus_bytes", "disk_needed_bytes",
         "disk_free_bytes", "range_requests", "range_bytes", "hours", "annotations", "unannotated", "benchmarks",

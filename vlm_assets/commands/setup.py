@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Look over settings and catalogue, and what draws pages here; tell every fault at once, with file and key."""
+    from vlm_assets.installation.load import licence_hints
     from vlm_assets.installation.opening import open_installation, problems_of_everything
     from vlm_assets.operate.renderers import examine_renderers
     from vlm_assets.operate.what_if import problems_of_filters
@@ -43,9 +44,14 @@ def check(*, as_json: Json = False) -> None:
         problems += problems_of_filters(open_installation())
     renderers = [] if problems else examine_renderers(open_installation())
     problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
+    hints = [] if problems else licence_hints(open_installation().catalog_dir)
     if as_json:
         print_json(
-            {"problems": [asdict(one) for one in problems], "renderers": [asdict(one) for one in renderers]}
+            {
+                "problems": [asdict(one) for one in problems],
+                "hints": [asdict(one) for one in hints],
+                "renderers": [asdict(one) for one in renderers],
+            }
         )
         raise typer.Exit(2 if problems else int(any(one.elsewhere for one in renderers)))
     if problems:
@@ -53,6 +59,8 @@ def check(*, as_json: Json = False) -> None:
         raise typer.Exit(2)
     for one in renderers:
         show_renderer(one)
+    for hint in hints:
+        console.print(f"to look at: {hint}", markup=False, soft_wrap=True)
     console.print("settings and catalogue are fine")
     raise typer.Exit(int(any(one.elsewhere for one in renderers)))
 

@@ -112,7 +112,7 @@ def add(
     benchmark: Annotated[bool, typer.Option("--benchmark", help="No corpus may hold what it has.")] = False,
 ) -> None:
     """Look at a source and write its entry into the catalogue, with what is left to fill in named."""
-    from vlm_assets.installation.load import catalog_problems
+    from vlm_assets.installation.load import catalog_problems, licence_hints
     from vlm_assets.operate.authoring.entries import Wish, add_source
     from vlm_assets.settings import load_settings
     from vlm_assets.sources.registry import kinds
@@ -130,6 +130,9 @@ def add(
     fresh = [one for one in problems if _about(one) not in before and not _is_told(one, added)]
     for problem in fresh:
         errors.print(f"to do: {problem}", markup=False, soft_wrap=True)
+    for hint in licence_hints(folder):
+        if Path(hint.file.partition(":")[0]).name == added.file.name:
+            errors.print(f"to look at: {hint}", markup=False, soft_wrap=True)
     others = sum(_about(one) in before for one in problems)
     if others:
         more = "are to do from before" if others > 1 else "is to do from before"

@@ -118,7 +118,7 @@ class Ledgers:
         raise RejectToleranceError(
             f"{self.slice_name}: {len(counted)} of {total} records are rejects ({told}), more than "
             f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.key}"
-            f"{f': {why}' if why else ''}. Mend the source, or raise its reject_tolerance."
+            f"{f': {why}' if why else ''}. {_advice(reasons)}."
         )
 
     def figures(self) -> dict[str, Any]:
@@ -185,3 +185,11 @@ def _as_json(remarks: Counter[str]) -> str | None:
 
 def _json(counts: Mapping[str, Any]) -> str:
     return orjson.dumps(counts, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _advice(reasons: Mapping[str, int]) -> str:
+    """What to do about so many rejects; no tolerance helps where the settings forbid the host."""
+    private = RejectReason.PRIVATE_ADDRESS
+    if max(reasons, key=lambda reason: reasons[reason]) == private:
+        return "Allow the hosts that are yours, take the others out of the list"
+    return "Mend the source, or raise its reject_tolerance"

@@ -178,11 +178,10 @@ def _list(
     source = source_of(spec.kind)
     before = previous if locked is None else locked.source(spec.name)
     taken = taken_words(installation.root, spec.name)
-    config = config_fingerprint(installation, spec, source.version) + ",".join(
-        installation.catalog.corpus.formats
-    )
-    listed_as = _listed_as(config, spec, taken) if locked is None else sha256(b"locked").hexdigest()
-    keeps = previous is not None and previous.listed_as == listed_as and not (force or locked)
+    config = _config_told(installation, spec)
+    allowed = installation.settings.allow_private_hosts
+    told = sha256(b"locked").hexdigest() if locked is not None else _listed_as(config, spec, taken, allowed)
+    keeps = previous is not None and previous.listed_as == told and not (force or locked)
     context = ListContext(
         settings=installation.settings,
         cache_dir=cache_dir,
@@ -200,15 +199,28 @@ def _list(
     if listed.unchanged and previous is not None:
         return MadeListing(previous, [])
     assembly = _Assembly(spec, config, taken, table)
-    made = assembly.made(listed, previous, source.version, listed_as)
+    made = assembly.made(listed, previous, source.version, told)
     _tell(spec, made.listing, listed.hints)
     _check_tolerance(spec, made, is_listed=previous is not None)
     return made
 
 
-def _listed_as(config: str, spec: SourceSpec, taken: TakenWords) -> str:
+def is_listed_so(installation: Installation, spec: SourceSpec, listing: Listing) -> bool:
+    """Whether a listing was made under the settings and catalogue of now; upstream is not looked at."""
+    taken = taken_words(installation.root, spec.name)
+    told = _config_told(installation, spec)
+    return listing.listed_as == _listed_as(told, spec, taken, installation.settings.allow_private_hosts)
+
+
+def _config_told(installation: Installation, spec: SourceSpec) -> str:
+    formats = ",".join(installation.catalog.corpus.formats)
+    return config_fingerprint(installation, spec, source_of(spec.kind).version) + formats
+
+
+def _listed_as(config: str, spec: SourceSpec, taken: TakenWords, allowed: Sequence[str]) -> str:
     """Of all that a listing depends on besides upstream; another after a takedown."""
-    down = "".join(f"\0{key}" for key in sorted(taken.keys | taken.met.keys()))
+    hosts = "".join(f"\0{host}" for host in allowed)  # what a listing says of private ones
+    down = hosts + "".join(f"\0{key}" for key in sorted(taken.keys | taken.met.keys()))
     return sha256(f"{config}\0{spec.model_dump_json()}{down}".encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from vlm_assets.catalog.licences import meant_licence
 from vlm_assets.catalog.rules import check_rules
 from vlm_assets.catalog.spec import BENCHMARK_CATEGORY, KEYS_OF_SUPPLY, Catalog, CorpusSpec, SourceSpec
 from vlm_assets.catalog.yaml_places import located
@@ -71,6 +72,18 @@ def parse_catalog(directory: Path) -> Parsed:
         # A key without its faulty parts may be empty, or gone: that is no second fault.
         problems += [one for one in broken if one.key not in at_fault and (one.file, one.key) not in told]
     return Parsed(corpus, sources, benchmarks, entries.places, located(problems, directory))
+
+
+def licence_hints(directory: Path) -> list[Problem]:
+    """Licences of a catalogue that look like a slip; any text may be one, so it is no fault."""
+    parsed = parse_catalog(directory)
+    hints = []
+    for spec in (*parsed.sources, *parsed.benchmarks):
+        if meant := meant_licence(spec.licence):
+            file, _, place = parsed.places[spec.name].partition(": ")
+            told = f"{spec.licence!r} is no SPDX id, proprietary or unknown; did you mean {meant}?"
+            hints.append(Problem(file, f"{place}.licence", told))
+    return located(hints, directory)
 
 
 def _missing_paths(parsed: Parsed) -> list[Problem]:

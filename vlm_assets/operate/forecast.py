@@ -27,7 +27,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.corpus.range_costs import RangeCosts, range_costs
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.found import FoundSource
-from vlm_assets.ingest.listing import MadeListing, list_without_writing
+from vlm_assets.ingest.listing import MadeListing, is_listed_so, list_without_writing
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.ingest.summary import SliceSummary
 from vlm_assets.installation.opening import Installation
@@ -199,7 +199,7 @@ def _forecast_source(
     spec, committed = found.spec, found.committed
     result = SourceForecast(name=spec.name, kind=spec.kind)
     try:
-        made = None if found.listing else _made_listing(installation, spec)
+        made = _made_listing(installation, spec) if _is_to_list(installation, found) else None
     except (SourceError, ConfigError) as error:
         result.problem = str(error)
         return result, {}
@@ -253,11 +253,22 @@ def _subcategories(versions: Path, committed: SliceSummary) -> Mapping[str, int]
     return read_manifest(versions / committed.version, SliceManifest).subcategories
 
 
+def _is_to_list(installation: Installation, found: FoundSource) -> bool:
+    """Never listed; or of files of this machine, and the catalogue says something else of them than it did then."""
+    listing, spec = found.listing, found.spec
+    if listing is None:
+        return True
+    is_here = any(isinstance(getattr(spec, key), Path) for key in type(spec).model_fields)
+    return spec.active and is_here and not is_listed_so(installation, spec, listing)
+
+
 def _made_listing(installation: Installation, spec: SourceSpec) -> MadeListing | None:
-    """Of a source that was never listed, and is not kept."""
+    """Of a source that is looked at for a plan alone, and is not kept; hashes of files that are known are taken."""
     if not spec.active:
         return None
     with tempfile.TemporaryDirectory(prefix="vlm-plan-") as cache:
+        for known in installation.root.cache_of(spec.name).glob("sha256.db*"):
+            shutil.copy(known, cache)
         return list_without_writing(installation, spec, Path(cache), _remote_listing(installation, spec))
 
 

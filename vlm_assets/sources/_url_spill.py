@@ -11,7 +11,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import finalize
 
 import orjson
@@ -19,6 +19,7 @@ import orjson
 from vlm_assets.hub.columns import LabelRule
 from vlm_assets.sources._url_rows import MISSING_URL, PackedRow
 from vlm_assets.transfer.contact import ContactCheck
+from vlm_assets.transfer.private_hosts import PrivateHosts
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError, write_error
 from vlm_assets.words.item_columns import ItemColumns
@@ -279,10 +280,18 @@ class UrlSpec(Protocol):
     def label_rule(self) -> LabelRule | None: ...
 
 
-def spilled(
-    rows: Iterable[PackedRow], spec: UrlSpec, context: ListContext, where: str
-) -> tuple[Iterator[ListedSlice], int, int, int]:
-    """The slices of a list, in the order of their names; how many buckets, rows and items there are.
+class Spilled(NamedTuple):
+    """A list that waits on disk, as `spilled` gives it."""
+
+    slices: Iterator[ListedSlice]
+    buckets: int
+    rows: int
+    items: int
+    hints: list[str]
+
+
+def spilled(rows: Iterable[PackedRow], spec: UrlSpec, context: ListContext, where: str) -> Spilled:
+    """The slices of a list, in the order of their names; how many buckets, rows and items there are; hints.
 
     Raises:
         SourceError: no rows, or none of their labels is in the map.
@@ -290,14 +299,20 @@ def spilled(
     """
     spill = UrlSpill(context.cache_dir)
     try:
-        spill.fill(rows, ContactCheck(context.settings))
+        contact, private = ContactCheck(context.settings), PrivateHosts(context.settings)
+
+        def check(url: str) -> None:
+            contact(url)
+            private(url)
+
+        spill.fill(rows, check)
         _check(spill, spec, where)
         count = spill.count_items()
     except BaseException:
         spill.close()
         raise
     buckets = spec.buckets or context.previous_buckets.get("") or math.ceil(count / spec.rows_per_slice)
-    return spill.slices(buckets, spec.rows_per_slice), buckets, spill.rows, count
+    return Spilled(spill.slices(buckets, spec.rows_per_slice), buckets, spill.rows, count, private.hints)
 
 
 def _check(spill: UrlSpill, spec: UrlSpec, where: str) -> None:

@@ -104,11 +104,11 @@ class HfImageUrls:
         )  # fmt: skip
         columns, hints = _columns(spec, tables)
         where = f"source {spec.name}: {spec.repo}"
-        slices, buckets, rows, count = spilled(_rows(spec, columns), spec, context, where)
+        slices, buckets, rows, count, private = spilled(_rows(spec, columns), spec, context, where)
         apart = layout.apart
         others = apart.companions + len(apart.left_out)
         return Listed(
-            layout.sha, slices, {"": buckets}, left_out=apart.left_out, hints=[*apart.hints, *hints],
+            layout.sha, slices, {"": buckets}, left_out=apart.left_out, hints=[*apart.hints, *hints, *private],
             upstream=rows + others, companions=rows - count + apart.companions,
         )  # fmt: skip
 

@@ -98,13 +98,13 @@ class ImageUrls:
             split=spec.split_images, messages=talks.column,
         )  # fmt: skip
         where = f"source {spec.name}: {spec.urls}"
-        slices, buckets, rows, count = spilled(urls.rows(columns), spec, context, where)
+        slices, buckets, rows, count, private = spilled(urls.rows(columns), spec, context, where)
         return Listed(
             revision=revision,
             slices=_of_one_revision(slices, spec, context, revision),
             buckets={"": buckets},
             left_out=urls.left_out,
-            hints=[*_hints(spec, urls.columns), *talks.hints],
+            hints=[*_hints(spec, urls.columns), *talks.hints, *private],
             upstream=rows + len(urls.left_out),
             companions=rows - count,
         )

@@ -88,7 +88,10 @@ def literal_address(host: str) -> Address | None:
 def refusal(host: str, address: object) -> str:
     """Says which host leads to which address that may not be connected to, and which setting would allow it."""
     what = host if host == str(address) else f"{host} leads to {address}, which"
-    return f"{what} is a private or reserved address that VLM_ALLOW_PRIVATE_HOSTS does not list"
+    return (
+        f"{what} is a private or reserved address that VLM_ALLOW_PRIVATE_HOSTS does not list; if it is yours, "
+        f"add to .env: VLM_ALLOW_PRIVATE_HOSTS={host}"
+    )
 
 
 class AddressPolicy:

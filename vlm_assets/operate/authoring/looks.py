@@ -25,6 +25,7 @@ from vlm_assets.sources._hints import looks_like_captions, unread_hints
 from vlm_assets.sources._url_list import UrlList, choose_columns
 from vlm_assets.sources.client_folder import is_image
 from vlm_assets.sources.registry import source_of, traits_of
+from vlm_assets.transfer.private_hosts import PrivateHosts
 from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
@@ -60,7 +61,7 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
         SourceError: nothing of the kind is there, or it cannot be read.
         ConfigError: the settings lack what it takes to ask.
     """
-    own = _own_look(kind)
+    own = _own_look(kind, settings)
     if own is not None:
         return own(next(iter(place.values())))
     spec = source_of(kind).spec_type.model_validate(
@@ -81,11 +82,11 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
         return _listed(spec, source_of(kind).list(spec, context))
 
 
-def _own_look(kind: str) -> Callable[[str], Look] | None:
+def _own_look(kind: str, settings: Settings) -> Callable[[str], Look] | None:
     """The look that hashes and asks nothing, where the kind's keys name files of this machine; else it is listed."""
     keys = source_of(kind).spec_type.model_fields
     if "urls" in keys:
-        return _urls
+        return partial(_urls, settings=settings)
     if "path" not in keys:
         return None
     if traits_of(kind).renders_pages:
@@ -178,18 +179,27 @@ def _by_folder(names: Iterable[str]) -> tuple[Mapping[str, Any], tuple[str, ...]
     return {"folder": 1}, tuple(sorted(tops))
 
 
-def _urls(path: str) -> Look:
+def _urls(path: str, settings: Settings) -> Look:
     """Columns of a list, and what its label column holds."""
     urls = UrlList(Path(path), known_columns=(*LABEL_NAMES, *HASH_NAMES, *TEXT_NAMES))
     label = _first(LABEL_NAMES, urls.columns)
     columns = choose_columns(path, urls.columns, label=label)
-    values = Counter(row[2] or "" for row in islice(urls.rows(columns), _ROWS))
+    private = PrivateHosts(settings)
+    values: Counter[str] = Counter()
+    for row in islice(urls.rows(columns), _ROWS):
+        values[row[2] or ""] += 1
+        for url in row[3] or row[:1]:
+            private(str(url))
     count = values.total()
     if not count:
         raise SourceError(f"{path}: no rows")
     at_least = "at least " if count == _ROWS else ""
     talks = urls.talks(others=(columns.url, label))
-    told = (f"{at_least}{so_many(count, 'row')}; columns {', '.join(urls.columns)}", *talks.hints)
+    told = (
+        f"{at_least}{so_many(count, 'row')}; columns {', '.join(urls.columns)}",
+        *talks.hints,
+        *private.hints,
+    )
     keys = {
         "url_column": columns.url if len(urls.columns) > 1 else None,
         "text_column": next(iter(usual_texts(urls.columns)), None),

@@ -12,7 +12,9 @@ from dotenv import dotenv_values
 from typer.testing import CliRunner, Result
 
 from vlm_assets.cli import app
+from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.installation.load import catalog_problems, load_catalog, parse_catalog
+from vlm_assets.installation.opening import open_installation
 from vlm_assets.operate.authoring.quotas import FILL_IN
 from vlm_assets.operate.authoring.scalars import scalar
 from vlm_assets.operate.authoring.schemas import (
@@ -175,6 +177,28 @@ def test_what_will_fail_a_listing_is_told_before_it(tmp_path):
         in told
     )
     assert "old listing" not in told
+
+
+def test_what_a_list_lacks_is_told_before_it_is_fetched(catalog, tmp_path):
+    """Private hosts, a licence that nobody knows; a column that is gone though the list was listed before."""
+    place = tmp_path / "urls.csv"
+    place.write_text("link,text\nhttp://127.0.0.1:9/1.jpg,one\nhttp://127.0.0.1:9/2.jpg,two\n")
+    told = call("add", "image_urls", str(place), "--licence", "proprietry").output
+    hint = "2 URLs lead to private hosts and will be rejected; if they are yours, add to .env: "
+    assert f"{hint}VLM_ALLOW_PRIVATE_HOSTS=127.0.0.1" in told
+    assert "did you mean proprietary?" in told
+    checked = call("check")
+    assert checked.exit_code == 0
+    assert "did you mean proprietary?" in checked.output
+    installation = open_installation()
+    refresh_listing(installation, installation.catalog.source("urls"))
+    planned = call("plan")
+    assert planned.exit_code == 0
+    assert hint in planned.output.replace("\n", " ")
+    place.write_text(place.read_text().replace("link", "adres"))
+    entry = catalog / "sources/urls.yaml"
+    entry.write_text(entry.read_text().replace("url_column: link", "url_column: links"))
+    assert "url_column: no column 'links'" in call("plan").output.replace("\n", " ")
 
 
 def add_each(base: Path, *words: str) -> list[str]:
