@@ -30,6 +30,7 @@ from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.contexts import SourceSettings
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, StoreError, is_full, of_the_disk
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class HubRepo:
         """Calls until it succeeds: cut and stalled bodies surface here, statuses were waited out by the client."""
         import httpx2
 
-        patience = self.guest.patience
+        patience, began = self.guest.patience, time.monotonic()
         for tries in range(1, patience.attempts + 1):
             try:
                 with as_guest(self.guest):
@@ -202,11 +203,16 @@ class HubRepo:
                     isinstance(e, (httpx2.TransportError, OSError, RuntimeError)) for e in chain
                 )
                 if not passing or tries == patience.attempts:
-                    raise self._explain(cause, what) from None
+                    raise self._explain(cause, what, tries, time.monotonic() - began) from None
+                if tries == 1:
+                    logger.warning(
+                        "%s: %s does not answer: %s; it is tried %d times",
+                        self.name, self.endpoint, type(cause).__name__, patience.attempts,
+                    )  # fmt: skip
                 time.sleep(patience.backoff_s(tries, random.random()))
         raise AssertionError("attempts is at least 1")
 
-    def _explain(self, error: BaseException, what: str) -> SourceError:
+    def _explain(self, error: BaseException, what: str, tries: int, waited_s: float) -> SourceError:
         """An error that says what to do and quotes no URL, header or token."""
         status, name = status_of(error), type(error).__name__
         where = f"Hugging Face dataset {self.name} ({what})"
@@ -234,7 +240,14 @@ class HubRepo:
         if status == 403:
             return SourceError(f"{where}: forbidden {signed_in}; the token needs read access to gated repos")
         got = f"status {status}" if status else f"{name}: {one_line(str(error))}"
-        return SourceError(f"{where} cannot be read: {got}. Tried {self.guest.patience.attempts} times")
+        tried = f"Tried {self.guest.patience.attempts} times"
+        if status is None:
+            tried = (
+                f"Tried {so_many(tries, 'time')} in {waited_s:.0f} s"
+                f"; is {self.endpoint} within reach? HF_ENDPOINT names a mirror, and a copy of the dataset on this "
+                "machine is read by the kind hf_disk, its image files by client_folder"
+            )
+        return SourceError(f"{where} cannot be read: {got}. {tried}")
 
 
 def verified(path: Path, file: RepoFile, hashes: FileHashes) -> bool:

@@ -1,5 +1,6 @@
 """The entry of a new source: its file under `sources`, and what is then left for a person."""
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +72,8 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     head = "benchmarks" if wish.benchmark else "sources"
     file = catalog / head / f"{name}.yaml"
     _check_name(name, file, {spec.name for spec in (*parsed.sources, *parsed.benchmarks)})
-    look = look_at(wish.kind, {key: str(catalog / place) if _is_path(wish.kind, key) else place}, settings)
+    where = str(catalog / place) if _is_path(wish.kind, key) else place
+    look = look_at(wish.kind, {key: where}, settings, name)
     if "path" in look.keys:  # an archive: its folder, and it alone
         look = replace(look, keys={**look.keys, "path": str(Path(place).parent)})
     wanted = _said(wish) if wish.benchmark else _wanted(wish, name, corpus, look, draft=draft)
@@ -112,9 +114,15 @@ def _placed(wish: Wish, key: str, catalog: Path) -> str:
     """The place as the catalogue has it: a path inside the catalogue is relative, others absolute."""
     if not _is_path(wish.kind, key):
         return wish.place if key == "base_url" else _SITES.sub(r"\1", wish.place).removesuffix(".git")
-    path = Path(wish.place).expanduser().absolute()
+    path = _plain(Path(wish.place).expanduser().absolute())
     inside = path.is_relative_to(catalog.absolute())
     return str(path.relative_to(catalog.absolute()) if inside else path)
+
+
+def _plain(path: Path) -> Path:
+    """The path without `..`, links unresolved; as it stands where `..` behind a link leads elsewhere."""
+    plain = Path(os.path.normpath(path))
+    return plain if plain.resolve() == path.resolve() else path
 
 
 def _check_name(name: str, file: Path, taken: Collection[str]) -> None:

@@ -54,19 +54,19 @@ class Look:
     """Two or more, sorted."""
 
 
-def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
-    """What is at a place, which is the kind's own key and its value.
+def look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) -> Look:
+    """What is at a place, which is the kind's own key and its value. `name`: of the source, for messages.
 
     Raises:
         SourceError: nothing of the kind is there, or it cannot be read.
         ConfigError: the settings lack what it takes to ask.
     """
-    own = _own_look(kind, settings)
+    own = _own_look(kind, settings, name)
     if own is not None:
         return own(next(iter(place.values())))
     spec = source_of(kind).spec_type.model_validate(
         {
-            "name": "look",
+            "name": name,
             "kind": kind,
             "category": "look",
             "subcategory": "look",
@@ -82,7 +82,7 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings) -> Look:
         return _listed(spec, source_of(kind).list(spec, context))
 
 
-def _own_look(kind: str, settings: Settings) -> Callable[[str], Look] | None:
+def _own_look(kind: str, settings: Settings, name: str) -> Callable[[str], Look] | None:
     """The look that hashes and asks nothing, where the kind's keys name files of this machine; else it is listed."""
     keys = source_of(kind).spec_type.model_fields
     if "urls" in keys:
@@ -90,32 +90,32 @@ def _own_look(kind: str, settings: Settings) -> Callable[[str], Look] | None:
     if "path" not in keys:
         return None
     if traits_of(kind).renders_pages:
-        return _documents
-    return _folder if "include" in keys else None
+        return partial(_documents, name=name)
+    return partial(_folder, name=name) if "include" in keys else None
 
 
-def _folder(path: str) -> Look:
+def _folder(path: str, name: str) -> Look:
     """Images, archives and words of a folder; its top folders as labels."""
     archive = Path(path)
     if archive.is_file() and is_archive_name(archive.name):
         size = f"an archive of {archive.stat().st_size:,} bytes, read member by member"
         return Look((size,), {"path": str(archive.parent), "include": [archive.name]})
-    walk = FolderWalk("look", Path(path))
+    walk = FolderWalk(name, Path(path))
     files = sorted(walk.files)
-    images = [name for name in files if is_image(walk, name)]
-    archives = [name for name in files if is_archive_name(name)]
-    tables = sorted({name.rpartition("/")[2] for name in files} & set(METADATA_NAMES))
-    beside = match_sidecars(images, (name for name in files if name not in set(images)))
-    apart = {*images, *archives, *(name for names in beside.by_image.values() for name in names)}
+    images = [key for key in files if is_image(walk, key)]
+    archives = [key for key in files if is_archive_name(key)]
+    tables = sorted({key.rpartition("/")[2] for key in files} & set(METADATA_NAMES))
+    beside = match_sidecars(images, (key for key in files if key not in set(images)))
+    apart = {*images, *archives, *(key for names in beside.by_image.values() for key in names)}
     naming = [] if tables else naming_tables(images, set(files) - apart, partial(_opened, walk, path))
     known = {one.key for one in naming}
     data = [
-        name
-        for name in files
-        if data_format(name) and name not in known and name.rpartition("/")[2] not in METADATA_NAMES
+        key
+        for key in files
+        if data_format(key) and key not in known and key.rpartition("/")[2] not in METADATA_NAMES
     ]
     if not images and not archives and not data:
-        pdfs = sum(name.lower().endswith(".pdf") for name in files)
+        pdfs = sum(key.lower().endswith(".pdf") for key in files)
         other = f"; {so_many(pdfs, 'PDF')}: that is the kind pdf_folder" if pdfs else ""
         raise SourceError(f"{path}: no image and no archive among {so_many(len(files), 'file')}{other}")
     packed = (
@@ -134,12 +134,12 @@ def _folder(path: str) -> Look:
         keys["text"] = "sidecar"
         told.append(f"text files beside {len(beside.by_image):,} of them")
     others = set(files) - apart - known - set(data)
-    maybe = sorted(name for name in others if images and looks_like_captions(name) and name not in tables)
+    maybe = sorted(key for key in others if images and looks_like_captions(key) and key not in tables)
     if maybe and "text" not in keys:
-        told += unread_hints([LeftOut(name, LeftOutReason.UNKNOWN_TYPE) for name in maybe], images)
-    others -= {name for name in others if name.rpartition("/")[2] in METADATA_NAMES}
+        told += unread_hints([LeftOut(key, LeftOutReason.UNKNOWN_TYPE) for key in maybe], images)
+    others -= {key for key in others if key.rpartition("/")[2] in METADATA_NAMES}
     if keys.get("text") == "sidecar":
-        others -= {name for name in others if is_sidecar_name(name)}
+        others -= {key for key in others if is_sidecar_name(key)}
     unread = sorted(others - set(maybe))
     if not archives and not data:
         told += _unread_told(unread, len(images) + len(unread))
@@ -156,19 +156,19 @@ def _opened(walk: FolderWalk, path: str, key: str) -> IO[bytes]:
     return Path(path, walk.files[key]).open("rb")
 
 
-def _documents(path: str) -> Look:
+def _documents(path: str, name: str) -> Look:
     """PDFs and archives of a folder; its top folders as labels."""
-    files = _files_of(path)
-    pdfs = [name for name in files if name.lower().endswith(".pdf")]
-    archives = sum(is_archive_name(name) for name in files)
+    files = _files_of(path, name)
+    pdfs = [key for key in files if key.lower().endswith(".pdf")]
+    archives = sum(is_archive_name(key) for key in files)
     if not pdfs and not archives:
         raise SourceError(f"{path}: no PDF and no archive among {so_many(len(files), 'file')}")
     told = so_many(len(pdfs), "PDF") + (f", {so_many(archives, 'archive')}" if archives else "")
     return Look((told,), {}, *_by_folder(pdfs))
 
 
-def _files_of(path: str) -> list[str]:
-    return sorted(FolderWalk("look", Path(path)).files)
+def _files_of(path: str, name: str) -> list[str]:
+    return sorted(FolderWalk(name, Path(path)).files)
 
 
 def _by_folder(names: Iterable[str]) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -1,5 +1,7 @@
 """From nothing to a catalogue: `init`, `add`, and what editors and people are told of keys."""
 
+import re
+import socket
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -199,6 +201,34 @@ def test_what_a_list_lacks_is_told_before_it_is_fetched(catalog, tmp_path):
     entry = catalog / "sources/urls.yaml"
     entry.write_text(entry.read_text().replace("url_column: link", "url_column: links"))
     assert "url_column: no column 'links'" in call("plan").output.replace("\n", " ")
+
+
+def test_a_hub_out_of_reach_says_so_at_once_and_what_to_do(catalog, monkeypatch, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("VLM_ALLOW_PRIVATE_HOSTS", "127.0.0.1")
+    monkeypatch.setattr("vlm_assets.hub.client.time.sleep", lambda _: None)
+    told = str(call("add", "hf_dataset", "owner/name").exception)
+    assert re.search(r"Tried \d+ times in \d+ s; is http://127\.0\.0\.1:\d+ within reach\?", told)
+    assert "HF_ENDPOINT" in told
+    assert "hf_disk" in told
+    assert [one.levelname for one in caplog.records if "does not answer" in one.message] == ["WARNING"]
+    assert not (catalog / "sources/name.yaml").exists()
+
+
+def test_a_path_is_written_plainly_and_a_fault_names_the_source(catalog, tmp_path):
+    (tmp_path / "far/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far/deep")
+    fill(tmp_path / "in", 1)
+    fill(tmp_path / "far/in2", 1)
+    assert call("add", "client_folder", str(tmp_path / "far/../in")).exit_code == 0
+    assert entry_of(catalog, "in")["path"] == str(tmp_path / "in")
+    assert call("add", "client_folder", str(tmp_path / "link/../in2")).exit_code == 0
+    assert entry_of(catalog, "in2")["path"] == str(tmp_path / "link/../in2")
+    told = str(call("add", "client_folder", str(tmp_path / "nowhere"), "--name", "mine").exception)
+    assert "source look" not in told
+    assert "source mine" in told
 
 
 def add_each(base: Path, *words: str) -> list[str]:
