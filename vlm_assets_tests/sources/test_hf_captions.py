@@ -71,6 +71,15 @@ def test_tables_as_people_upload_them(hub, tmp_path, name, content, keys):
     assert said(fetched_of(tmp_path, "default--train", **keys)) == TRAIN
 
 
+def test_a_table_that_nobody_named_is_an_unused_companion(hub, tmp_path):
+    hub.add("org/set", {**AB, "train/words.csv": b"file_name,text\na.jpg,x\n", "train/x.fli": b"?"})
+    made = listed_of(tmp_path)
+    assert {one.key: str(one.reason) for one in made.left_out} == {
+        "train/words.csv": "unused_companion", "train/x.fli": "unknown_type",
+    }  # fmt: skip
+    assert any("say text: words.csv" in hint for hint in made.hints)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
