@@ -14,5 +14,5 @@ say "Lint"
 say "Types"
 "$VENV/bin/mypy"
 say "Tests"
-# One more than there are CPUs: many tests wait for servers and clocks. In the order of conftest.py, the long files first.
-"$VENV/bin/python" -m pytest -q -n "$(($(nproc) + 1))" --dist loadfile --no-loadscope-reorder "$@"
+# Two more than there are CPUs: many tests wait for servers and clocks. In the order of conftest.py, the long files first.
+"$VENV/bin/python" -m pytest -q -n "$(($(nproc) + 2))" --dist loadfile --no-loadscope-reorder "$@"

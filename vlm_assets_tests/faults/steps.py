@@ -128,15 +128,15 @@ STEPS = (
     Step("refetch", "sealed", core(fetch_again), points=3),
     Step("annotate", "fetched", core(say), points=0),
     Step("allocation", "fetched", core(plan), points=3),
-    Step("shards", "planned", core(write), points=4),
+    Step("shards", "planned", core(write), points=3),
     Step("seal", "written", core(close), points=3),
-    Step("takedown", "sealed", command(*_TAKEDOWN), points=6, gone=True),
+    Step("takedown", "sealed", command(*_TAKEDOWN), points=5, gone=True),
     Step("takedown-remote", "sealed", command(*_TAKEDOWN), "backed up", points=3, gone=True),
     Step("meet", "warned", core(meet), "empty", points=3, gone=True),
     Step("backup", "sealed", command("backup"), "empty", points=3),
     Step("restore", "empty", command("restore"), "full", points=4),
     Step("prune", "stale", command("prune"), points=3),
-    Step("migrate", "outdated", command("migrate", "--apply"), points=4),
+    Step("migrate", "outdated", command("migrate", "--apply"), points=3),
     Step("build", "empty", command("build"), points=0, by_kind=True),
 )  # fmt: skip
 

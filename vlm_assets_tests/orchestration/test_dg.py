@@ -44,6 +44,7 @@ def dg_command(installation: Installation, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow  # `test_definitions` loads them as Dagster does
 def test_the_definitions_are_valid_for_dg(installation):
     assert "All definitions loaded successfully" in dg_command(installation, "check", "defs")
 
