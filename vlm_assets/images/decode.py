@@ -41,6 +41,8 @@ _PNG_EXIF: Final = (b"eXIf", b"Raw profile type ")
 _PREFIX_BYTES: Final = 16
 """By which `Image.open` chooses a reader."""
 _FIRST_ROWS_BYTES: Final = 4096
+_SCAN_HEADER_BYTES: Final = 8
+"""Its marker included, beside two bytes for each colour of the scan (ITU-T T.81, B.2.3)."""
 _SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
 
@@ -139,9 +141,9 @@ def _open_jpeg(data: bytes) -> _Jpeg:
 
 
 def jpeg_begins_well(data: bytes) -> bool:
-    """Whether the headers and the first rows of a sequential JPEG of one scan decode; False for a progressive one.
+    """Whether the headers and the first rows of a sequential JPEG of one scan decode; False for any other.
 
-    What follows costs a decode of the whole: it is not looked at.
+    `data` is its beginning, or more. What follows costs a decode of the whole: it is not looked at.
     """
     try:
         with _faults_told():
@@ -149,11 +151,15 @@ def jpeg_begins_well(data: bytes) -> bool:
             check_reading(image, data)
     except BadImageError:
         return False
-    if "progressive" in image.info or image.fp is None:
+    if "progressive" in image.info or "mp" in image.info or image.fp is None:
+        return False
+    scan_at = image.fp.tell()
+    header = data[:scan_at][-_SCAN_HEADER_BYTES - 2 * image.layers :]
+    if not header.startswith(_SOS) or header[4] != image.layers:  # a scan of its own for each colour
         return False
     try:
         with _faults_told():
-            start = _open_jpeg(data[: image.fp.tell() + _FIRST_ROWS_BYTES])
+            start = _open_jpeg(data[: scan_at + _FIRST_ROWS_BYTES])
             reduce_decode(start)
             start.load()
     except BadImageError as fault:

@@ -18,6 +18,7 @@ from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.pictures import (
     bilevel,
     channels_of,
+    ends_of,
     filters_of,
     original_bytes,
     parameters_of,
@@ -148,18 +149,27 @@ def poppler_misreads(image: pikepdf.Stream) -> bool:
     if int(image.get("/SMaskInData", 0)):
         return True
     try:
-        data = original_bytes(image, filters)
+        head, _ = ends_of(image, filters)
     except NotOneImageError:
         return False
     channels = channels_of(image.get("/ColorSpace"))
-    return data.startswith(_SIZE_MARKER) and channels not in {0, int.from_bytes(data[40:42], "big")}
+    return head.startswith(_SIZE_MARKER) and channels not in {0, int.from_bytes(head[40:42], "big")}
 
 
 def _jpeg_size(image: pikepdf.Stream, filters: list[str]) -> tuple[int, int] | None:
     try:
-        with Image.open(BytesIO(original_bytes(image, filters)), formats=("JPEG",)) as opened:
+        head, _ = ends_of(image, filters)
+        return _size_in(head) or _size_in(original_bytes(image, filters))
+    except (NotOneImageError, zlib.error):
+        return None
+
+
+def _size_in(data: bytes) -> tuple[int, int] | None:
+    """Of a JPEG; None where its headers are not all there."""
+    try:
+        with Image.open(BytesIO(data), formats=("JPEG",)) as opened:
             return opened.size
-    except (NotOneImageError, OSError, SyntaxError, zlib.error):
+    except (OSError, SyntaxError):
         return None
 
 

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from typing import Final
+from typing import Any, Final
 
 import pikepdf
 from PIL import Image
@@ -10,6 +10,8 @@ from PIL import Image
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.resources import unflated
 
+_HEAD_BYTES: Final = 2**18
+_TAIL_BYTES: Final = 64
 _ALIASES: Final = {"/DCT": "/DCTDecode", "/CCF": "/CCITTFaxDecode", "/Fl": "/FlateDecode"}
 _CHANNELS: Final = {
     "/DeviceGray": 1, "/G": 1, "/CalGray": 1, "/Indexed": 1, "/I": 1, "/Separation": 1,
@@ -53,6 +55,17 @@ def original_bytes(image: pikepdf.Stream, filters: list[str]) -> bytes:
             raise NotOneImageError(f"wrapped in {name}")
         data = zlib.decompress(data)
     return data
+
+
+def ends_of(image: pikepdf.Stream, filters: list[str]) -> tuple[bytes, bytes]:
+    """The first 256 KiB and the last 64 bytes of what `original_bytes` gives, mostly without a copy of all of it.
+
+    Raises:
+        NotOneImageError, zlib.error: as `original_bytes`.
+    """
+    whole: Any = image.get_raw_stream_buffer() if len(filters) == 1 else original_bytes(image, filters)
+    data = memoryview(whole)
+    return bytes(data[:_HEAD_BYTES]), bytes(data[-_TAIL_BYTES:])
 
 
 def channels_of(space: object) -> int:

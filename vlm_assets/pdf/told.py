@@ -13,10 +13,9 @@ import pikepdf
 from vlm_assets.images.decode import jpeg_begins_well
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.damage import colour_damage
-from vlm_assets.pdf.pictures import filters_of, original_bytes, size_of
+from vlm_assets.pdf.pictures import ends_of, filters_of, size_of
 
 _SOI: Final = b"\xff\xd8"
-_SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
 _PADDING: Final = b"\0\t\n\r "
 
@@ -32,10 +31,9 @@ def told_by_poppler(image: pikepdf.Stream, max_pixels: int) -> bool:
     if filters[-1:] != ["/DCTDecode"] or not 0 < width_px * height_px <= max_pixels:
         return False
     try:
-        data = original_bytes(image, filters)
+        head, tail = ends_of(image, filters)
     except NotOneImageError:
         return False
-    one_scan = data.startswith(_SOI) and data.count(_SOS) == 1
-    if not one_scan or not data.rstrip(_PADDING).endswith(_EOI) or not jpeg_begins_well(data):
+    if not head.startswith(_SOI) or not tail.rstrip(_PADDING).endswith(_EOI) or not jpeg_begins_well(head):
         return False
-    return colour_damage(image, data) is None
+    return colour_damage(image, head) is None
