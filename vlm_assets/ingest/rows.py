@@ -23,9 +23,6 @@ from vlm_assets.words.schema import Row, flat_columns
 
 _CHUNK_RECORDS = 32
 _CHUNK_BYTES = 16 * 2**20
-_AHEAD_BYTES = 64 * 2**20
-"""Of images read before their turn: threads go on while a batch is written."""
-_AHEAD_CHUNKS = 16
 MAX_RECORD_BYTES = 2**30
 Outcome = tuple[Record | Reject, Row | Reject]
 
@@ -55,49 +52,34 @@ def rows_of(
     """Each event with its row or reject, in the order given. Few chunks are in memory."""
     workers = settings.worker_count
     with ThreadPoolExecutor(workers, thread_name_prefix="probe") as pool:
-        waiting: deque[tuple[Future[list[Outcome]], int]] = deque()
-        ahead_bytes = 0
+        waiting: deque[Future[list[Outcome]]] = deque()
         try:
-            for chunk, size_bytes in _chunks(events):
-                described = pool.submit(_describe_chunk, chunk, assignment, prober, settings.max_image_bytes)
-                waiting.append((described, size_bytes))
-                ahead_bytes += size_bytes
-                while len(waiting) > _AHEAD_CHUNKS or (
-                    len(waiting) > workers + 1 and ahead_bytes > _AHEAD_BYTES
-                ):
-                    future, read_bytes = waiting.popleft()
-                    ahead_bytes -= read_bytes
-                    yield from future.result()
+            for chunk in _chunks(events):
+                waiting.append(
+                    pool.submit(_describe_chunk, chunk, assignment, prober, settings.max_image_bytes)
+                )
+                if len(waiting) > workers + 1:
+                    yield from waiting.popleft().result()
             while waiting:
-                yield from waiting.popleft()[0].result()
+                yield from waiting.popleft().result()
         finally:
-            for future, _ in waiting:
+            for future in waiting:
                 future.cancel()
 
 
-def _chunks(events: Iterable[Record | Reject]) -> Iterator[tuple[list[Record | Reject], int]]:
-    """Events by the chunk, and how many bytes of images each has."""
+def _chunks(events: Iterable[Record | Reject]) -> Iterator[list[Record | Reject]]:
     chunk: list[Record | Reject] = []
     size_bytes = 0
     for event in events:
         chunk.append(event)
         if isinstance(event, Record):
-            size_bytes += sum(_size_of(image.data) for image in event.images)
+            for image in event.images:
+                size_bytes += len(image.data) if isinstance(image.data, bytes) else 0
         if len(chunk) >= _CHUNK_RECORDS or size_bytes >= _CHUNK_BYTES:
-            yield chunk, size_bytes
+            yield chunk
             chunk, size_bytes = [], 0
     if chunk:
-        yield chunk, size_bytes
-
-
-def _size_of(data: object) -> int:
-    """Bytes of an image in memory or in a file; 0 where nothing can be told: reading it will say why."""
-    if isinstance(data, bytes):
-        return len(data)
-    try:
-        return data.stat().st_size if isinstance(data, Path) else 0
-    except OSError:
-        return 0
+        yield chunk
 
 
 def _describe_chunk(
