@@ -45,7 +45,9 @@ def _command() -> None:
         if isinstance(error.orig, sqlite3.DatabaseError):
             with naming_database(home / "*.db"):
                 raise error.orig from None
-        raise StoreError(f"{home}: Dagster's storage says: {error.orig}; is its server up?") from error
+        from vlm_assets.orchestration.run.storage_faults import storage_says
+
+        raise StoreError(storage_says(error.orig)) from error
 
 
 def _errors_of_storage() -> "tuple[type[DBAPIError], ...]":

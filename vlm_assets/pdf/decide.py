@@ -212,10 +212,10 @@ def _worst_damage(
         if placed.holder is not None:
             damage = _damage(document, image, max_pixels)
         else:
-            if place not in document.damage and leaves and _told_by_poppler(image, max_pixels):
-                untold = True
-                continue
             if place not in document.damage:
+                if leaves and _told_by_poppler(image, max_pixels):
+                    untold = True
+                    continue
                 document.damage[place] = _damage(document, image, max_pixels)
             damage = document.damage[place]
         if damage is not None:

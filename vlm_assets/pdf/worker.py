@@ -133,8 +133,9 @@ class _Worker:
 
     def _look_again(self, document: Document, drawn: Drawn | NotDrawn) -> Drawn | NotDrawn | Refused:
         """The page with what its pictures are found to be, where Poppler was to tell, and may have done so."""
-        shows = isinstance(drawn, Drawn) and drawn.silent and PageFlag.BLANK not in _flags_of(drawn)
-        if shows or not drawn.page.untold:
+        if not drawn.page.untold:
+            return drawn
+        if isinstance(drawn, Drawn) and drawn.silent and PageFlag.BLANK not in _flags_of(drawn):
             return drawn
         outcome = self._decide(document, drawn.page.page, thorough=True)
         if isinstance(outcome, Refused):

@@ -1,17 +1,17 @@
 """JPEGs left to Poppler, which tells of their damage: what comes out is what a look at each beforehand gives."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from vlm_assets.pdf import decide, draw, worker
+from vlm_assets.pdf import decide, draw
 from vlm_assets.pdf.damage import Damage, damage_of
-from vlm_assets.pdf.facts import PageOptions
 from vlm_assets.pdf.render import PopplerRun, render_poppler
 from vlm_assets.words.errors import RejectReason
+from vlm_assets_tests.pdf.answers import answers_of
 from vlm_assets_tests.pdf.builders import add_page, build, image_object, jpeg, picture
 
 CONTENT = "q 150 0 0 200 30 80 cm /Im0 Do Q 0 0 216 60 re f"
@@ -49,26 +49,13 @@ DAMAGED = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def unbounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The worker runs in this process, which no processor time shall end."""
-    monkeypatch.setattr(worker._Worker, "_allow", lambda *_: None)
-    limit = Image.MAX_IMAGE_PIXELS
-    yield
-    Image.MAX_IMAGE_PIXELS = limit
-
-
-def answers(folder: Path, path: Path) -> list[dict[str, Any]]:
-    said: list[dict[str, Any]] = []
-    (folder / "pages").mkdir(exist_ok=True)
-    serve = worker.page_worker(PageOptions(dpi=60, embedded="never"), folder / "pages")
-    serve({"path": str(path), "start": 0, "stop": 99}, said.append)
-    return [answer for answer in said if "page" in answer]
+pytestmark = pytest.mark.usefixtures("unbounded")
 
 
 def outcomes(folder: Path, path: Path) -> list[Any]:
     """What became of each page: its fault, or its bytes and flags."""
-    found = sorted(answers(folder, path), key=lambda answer: answer["page"])
+    found = [answer for answer in answers_of(folder, path, embedded="never") if "page" in answer]
+    found.sort(key=lambda answer: answer["page"])
     return [answer.get("fault") or (answer["digest"], answer["flags"], answer["method"]) for answer in found]
 
 

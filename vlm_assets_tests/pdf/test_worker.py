@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,15 @@ import pikepdf
 import pytest
 from PIL import Image
 
-from vlm_assets.pdf import checks, decide, draw, worker
+from vlm_assets.pdf import checks, decide, draw
 from vlm_assets.pdf.facts import PageFlag, PageOptions
 from vlm_assets.pdf.pool import PagePool
 from vlm_assets.pdf.render import PopplerRun
 from vlm_assets.words.errors import DiskFullError, RejectReason
+from vlm_assets_tests.pdf.answers import answers_of
 from vlm_assets_tests.pdf.builders import add_page, build, drawing, scan
 
-Answers = list[dict[str, Any]]
-
-
-def answers_of(folder: Path, path: Path, **options: Any) -> Answers:
-    said: Answers = []
-    (folder / "pages").mkdir(exist_ok=True)
-    serve = worker.page_worker(PageOptions(**{"dpi": 60, **options}), folder / "pages")
-    serve({"path": str(path), "start": 0, "stop": 4}, said.append)
-    return [answer for answer in said if "step" not in answer]
-
-
-@pytest.fixture(autouse=True)
-def unbounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The worker runs in this process, which no processor time shall end."""
-    monkeypatch.setattr(worker._Worker, "_allow", lambda *_: None)
-    limit = Image.MAX_IMAGE_PIXELS
-    yield
-    Image.MAX_IMAGE_PIXELS = limit
+pytestmark = pytest.mark.usefixtures("unbounded")
 
 
 def fails(number: int, path: str = "/x/y") -> Callable[..., Any]:

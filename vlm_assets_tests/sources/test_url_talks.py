@@ -111,7 +111,7 @@ def test_a_record_has_its_conversation_and_an_odd_row_is_a_reject(tmp_path, web)
     ]
     spec = spec_of(written(tmp_path, "jsonl", rows))
     made = listed(tmp_path, spec)
-    fetched = fetch_slice(image_urls.SOURCE, spec, tmp_path, made, made.slices[0].name)  # type: ignore[index]
+    fetched = fetch_slice(image_urls.SOURCE, spec, tmp_path, made, next(iter(made.slices)).name)
     found = {record.key.partition("#")[0]: record for record in fetched.records if len(record.images) == 1}
     assert found[one].messages == messages([("user", [IMAGE, "ne?"]), ("assistant", ["kedi"])])
     assert (found[two].messages, found[two].extra, found[two].images_upstream) == (None, None, 1)
@@ -153,7 +153,7 @@ def test_hub_lists_have_conversations(tmp_path, monkeypatch, web, form):
         service.add("org/urls", {f"train.{form}": written(tmp_path, form, rows).read_bytes()})
         spec = HfImageUrlsSpec(**{**COMMON, "kind": "hf_image_urls", "repo": "org/urls"})
         made = listed(tmp_path, spec)
-        name = made.slices[0].name  # type: ignore[index]
+        name = next(iter(made.slices)).name
         [record] = fetch_slice(hf_image_urls.SOURCE, spec, tmp_path, made, name).records
         assert record.messages == messages([("user", [IMAGE, "ne?"]), ("assistant", ["kedi"])])
         assert (record.text, record.extra) == ("kedi", None)

@@ -19,8 +19,8 @@ _TOP: Final = Path(__file__).resolve().parents[3]
 def dagster_home(installation: Installation, console: Console) -> Path:
     """The instance's folder, made where it is missing, with the project's dagster.yaml linked into it.
 
-    Test mode has its own under its data root, whatever DAGSTER_HOME says. Faults of its databases are named from now
-    on (`name_storage_faults`).
+    Test mode has its own under its data root, whatever DAGSTER_HOME says. From now on faults of its databases are
+    named (`name_storage_faults`), and Ctrl-C ends no helper of a step's log with a traceback.
 
     Raises:
         ConfigError: its dagster.yaml is no YAML, or there can be no such folder.

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from dagster._core.execution import compute_logs
 
+_START: Final = compute_logs.execute_posix_tail
+
 
 def keep_ctrl_c_from_log_helpers() -> None:
     """From now on `tail` and its watcher do not see Ctrl-C, which a terminal sends to the whole group.
@@ -15,9 +17,6 @@ def keep_ctrl_c_from_log_helpers() -> None:
     for this, so the function that starts them is replaced, in this process.
     """
     compute_logs.execute_posix_tail = _without_ctrl_c
-
-
-_START: Final = compute_logs.execute_posix_tail
 
 
 @contextmanager
