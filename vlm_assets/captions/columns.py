@@ -18,6 +18,7 @@ from vlm_assets.captions.turns import (
     ROLE_KEYS,
     ConversationError,
     read_turns,
+    says_nothing,
 )
 from vlm_assets.words.errors import SourceError
 
@@ -154,15 +155,15 @@ def _problem(sample: object) -> str | None:
 
 
 def _first_problem(samples: Iterable[object]) -> str | None:
-    """Why the first of the samples is no conversation; None where one of them is, or there is none."""
-    problems = [_problem(sample) for sample in samples if sample is not None]
+    """Why the first of the samples is no conversation; None where one of them is, or all are empty."""
+    problems = [_problem(sample) for sample in samples if not says_nothing(sample)]
     return problems[0] if problems and None not in problems else None
 
 
 def _all_json(kind: pa.DataType, samples: Iterable[Any]) -> bool:
     if not _may_be_json(kind):
         return False
-    problems = [_problem(sample) for sample in samples if sample is not None]
+    problems = [_problem(sample) for sample in samples if not says_nothing(sample)]
     return bool(problems) and not any(problems)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, TypedDict
 
 from vlm_assets.captions.marks import MAX_MARKS, Mark, MarksError, split_at_marks, without_marks
-from vlm_assets.captions.turns import ConversationError, Turn, read_turns
+from vlm_assets.captions.turns import ConversationError, Turn, read_turns, says_nothing
 
 
 class Part(TypedDict):
@@ -58,6 +58,15 @@ _IMAGE: Final = "image"
 _TEXT: Final = "text"
 
 
+def conversation_of(value: object, image_count: int) -> Conversation | None:
+    """The conversation in a cell, normalised; None where the cell is empty, as `says_nothing` has it.
+
+    Raises:
+        ConversationError: as `normalise`.
+    """
+    return None if says_nothing(value) else normalise(value, image_count)
+
+
 def normalise(value: object, image_count: int) -> Conversation:
     """The conversation in a cell: text in NFC, exactly `image_count` image parts, no mark left in any text.
 
@@ -67,8 +76,8 @@ def normalise(value: object, image_count: int) -> Conversation:
     and turns without words are removed. A normalised conversation is returned as it is.
 
     Raises:
-        ConversationError: not a conversation, no user turn, no words; the message is a reject's detail. A null cell
-            is an error too: a record without conversation is not asked about.
+        ConversationError: not a conversation, no user turn, no words; the message is a reject's detail. An empty
+            cell is an error too: `conversation_of` takes those.
     """
     reading = read_turns(value)
     if not any(turn.role == "user" for turn in reading.turns):

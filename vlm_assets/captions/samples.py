@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from vlm_assets.captions.conversations import Message, normalise
+from vlm_assets.captions.conversations import Message, conversation_of
 from vlm_assets.captions.turns import ConversationError
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Record, RecordImage
@@ -20,15 +20,15 @@ class Talk(NamedTuple):
 
 
 def talk_of(said: Sequence[Any] | None, images: int) -> Talk:
-    """A conversation's column and value, as listings keep them, normalised to so many images; nothing of None.
+    """A conversation's column and value, as listings keep them, normalised to so many images; an empty cell's: none.
 
     Raises:
         ConversationError: it is no conversation.
     """
     column, value = said or ("", None)
-    if value is None:
+    found = conversation_of(value, images)
+    if found is None:
         return Talk()
-    found = normalise(value, images)
     beside = {column: dict(found.beside)} if found.beside else {}
     return Talk(found.messages, beside, {str(change): count for change, count in found.changes.items()})
 

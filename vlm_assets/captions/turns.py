@@ -5,6 +5,7 @@ Pure. Gives turns with words and places of images as upstream has them; where th
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -46,6 +47,8 @@ _WORD_KEYS: Final = ("text", "content", "value")
 _HEADS: Final = (*ROLE_KEYS, *(key for pair in PAIR_KEYS for key in pair), "type", "text")
 """Fields that are lists only where an object holds a list for each field."""
 _SHORT: Final = 4096
+_LONGEST_EMPTY: Final = 256
+"""Characters of a JSON text that may be of nothing; longer ones are read as conversations, once."""
 
 MESSAGES_NAMES: Final = ("messages", "conversations", "conversation", "texts")
 """Names under which a conversation is found without being named."""
@@ -70,6 +73,31 @@ class Reading:
     turns: Sequence[Turn]
     beside: Mapping[str, Any]
     """Fields that are no part of the conversation: a value for each upstream turn (None where it has none)."""
+
+
+def says_nothing(value: object) -> bool:
+    """Whether a cell is empty: a record without a conversation, and no faulty one. The one rule for all forms.
+
+    Null, NaN (what is missing in a column of numbers), blank text (CSV has no other null), a list without turns, an
+    object whose fields are all null or lists without turns; JSON text and bytes of these. Turns that are there and
+    say nothing are a conversation, and for `normalise` to judge.
+    """
+    if isinstance(value, (str, bytes)):
+        return _is_empty_text(value.strip())
+    if isinstance(value, Mapping):
+        return all(one is None or (_is_list(one) and not one) for one in value.values())
+    return (
+        value is None or (_is_list(value) and not value) or (isinstance(value, float) and math.isnan(value))
+    )
+
+
+def _is_empty_text(text: str | bytes) -> bool:
+    if not text or len(text) > _LONGEST_EMPTY:
+        return not text
+    try:
+        return says_nothing(json.loads(text))
+    except ValueError:
+        return False
 
 
 def read_turns(value: object) -> Reading:

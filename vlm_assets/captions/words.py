@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from vlm_assets.captions.json_values import json_value
-from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError, read_turns
+from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError, read_turns, says_nothing
 from vlm_assets.words.errors import SourceError
 
 TEXT_NAMES: Final = ("text", "caption", "captions", "txt", "description", "sentence", "alt_text", "TEXT")
@@ -51,8 +51,8 @@ def words_of(
     """
     talk = messages_column or next((n for n in MESSAGES_NAMES if _is_conversation(values.get(n))), None)
     rest = dict(values)
-    value = json_value(rest.pop(talk, None)) if talk else None
-    messages = None if talk is None or value is None else (talk, value)
+    value = rest.pop(talk, None) if talk else None
+    messages = None if talk is None or says_nothing(value) else (talk, json_value(value))
     chosen = text_column or _text_column(rest)
     if chosen is None:
         return Words(None, messages, {name: json_value(value) for name, value in rest.items()})

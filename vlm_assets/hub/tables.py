@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vlm_assets.captions.arrow_types import is_binary, is_list, is_text, python_values, storage_of
 from vlm_assets.captions.columns import find_messages_column, form_of, is_conversation_type
-from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.conversations import Conversation, conversation_of
 from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import as_text, plain_text, usual_texts
@@ -382,7 +382,7 @@ def _said_of(cell: Cell, raw: Mapping[str, Any], columns: Columns) -> Mapping[st
 
 def _conversation(raw: Mapping[str, Any], columns: Columns, images: int) -> Conversation | None:
     value = raw.get(columns.messages) if columns.messages is not None else None
-    return None if value is None else normalise(value, images)
+    return conversation_of(value, images)
 
 
 def _only_image(

@@ -19,7 +19,7 @@ from vlm_assets.archives.members import Member
 from vlm_assets.archives.names import Encodings, is_image_name, suffix_of
 from vlm_assets.archives.read import Reading as ArchiveReading
 from vlm_assets.archives.read import read_members
-from vlm_assets.captions.conversations import Conversation, normalise
+from vlm_assets.captions.conversations import Conversation, conversation_of
 from vlm_assets.captions.json_rows import parsed_json
 from vlm_assets.captions.json_values import json_value
 from vlm_assets.captions.text_files import read_text
@@ -375,9 +375,8 @@ def _messages(
         else:
             continue
         met.found.add(candidate)
-        if value is None:
+        if (said := conversation_of(value, images)) is None:
             continue
-        said = normalise(value, images)
         left = {key: one for key, one in left.items() if key != name or one}
         return said, {**left, **({candidate: json_value(said.beside)} if said.beside else {})}
     return None, values

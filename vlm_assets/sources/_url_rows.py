@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from vlm_assets.captions.json_values import json_value, whole_characters
+from vlm_assets.captions.turns import says_nothing
 from vlm_assets.captions.words import as_text
 from vlm_assets.words.layout import nfc
 
@@ -64,13 +65,6 @@ class UrlRow:
 def is_url_name(name: str) -> bool:
     """Whether a column is named like one of URLs."""
     return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _URL_NAMES
-
-
-def says_something(value: Any) -> bool:
-    """Whether a cell holds anything: CSV has no other null than the empty text."""
-    if isinstance(value, (str, bytes)):
-        return bool(value.strip())
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def packed_cells(
@@ -236,13 +230,15 @@ def _text(value: Any) -> str | None:
 
 
 def _kept_talk(value: Any) -> Any:
-    """A cell's conversation as JSON, normalised when the images are there; None where nothing is said."""
+    """A cell's conversation as JSON, normalised when the images are there; None where the cell is empty."""
+    if says_nothing(value):
+        return None
     if isinstance(value, bytes):
         try:
             value = value.decode()
         except UnicodeDecodeError:
             return json_value(value)
-    return json_value(value) if says_something(value) else None
+    return json_value(value)
 
 
 def _words(value: Any, place: str) -> str | None:

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from vlm_assets.captions.columns import find_messages_column, form_of
-from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError, read_turns
-from vlm_assets.sources._url_rows import says_something
+from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError, read_turns, says_nothing
 
 _SAMPLES: Final = 8
 """First values that tell whether a column of text or JSON holds conversations."""
@@ -68,7 +67,7 @@ def _samples(names: Sequence[str], rows: Rows) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {name: [] for name in names}
     for row in islice(rows(), _LOOKED_AT_ROWS):
         for name, values in found.items():
-            if len(values) < _SAMPLES and says_something(value := row.get(name)):
+            if len(values) < _SAMPLES and not says_nothing(value := row.get(name)):
                 values.append(value)
         if all(len(values) == _SAMPLES for values in found.values()):
             break

@@ -50,6 +50,7 @@ def test_objects_are_no_text():
         ({"talk": TALK}, None, Words(None, None, {"talk": TALK})),
         ({"talk": TALK, "messages": TALK}, "talk", Words(None, ("talk", TALK), {"messages": TALK})),
         ({"talk": None, "text": "x"}, "talk", Words("x")),
+        ({"talk": " ", "text": "x"}, "talk", Words("x")),
         ({"conversations": None}, None, Words(None, None, {"conversations": None})),
     ],
 )
