@@ -9,7 +9,7 @@ import orjson
 
 from vlm_assets.allocation.supply import SupplySlice, checked_benchmarks, checked_supply
 from vlm_assets.catalog.filters import FilterSpec
-from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
+from vlm_assets.catalog.spec import ALL_ROWS, Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.tombstones import Tombstones
@@ -19,7 +19,7 @@ ALGORITHM_VERSION: Final = 2
 
 
 def target_rows(catalog: Catalog, target: str) -> int:
-    """Row count of a target.
+    """Row count of a target; `ALL_ROWS` of one that takes all there is.
 
     Raises:
         AllocationError: no such target; the message lists those there are.
@@ -75,7 +75,9 @@ def inputs_of(catalog: Catalog, target: str, shared: Mapping[str, Any]) -> bytes
     Raises:
         AllocationError: no such target.
     """
-    return orjson.dumps({**shared, "rows": target_rows(catalog, target)}, option=orjson.OPT_SORT_KEYS)
+    rows = target_rows(catalog, target)
+    content = {**shared, "rows": "all" if rows == ALL_ROWS else rows}
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
 def shared_inputs(

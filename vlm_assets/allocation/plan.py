@@ -33,13 +33,14 @@ from vlm_assets.allocation.tree import (
     CellSupply,
     Node,
     asked_of,
+    asked_of_all,
     bounds_of,
     build_tree,
     clipped,
     grants_of,
 )
 from vlm_assets.allocation.tree import Path as NodePath
-from vlm_assets.catalog.spec import Catalog, CorpusSpec
+from vlm_assets.catalog.spec import ALL_ROWS, Catalog, CorpusSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.tombstones import Tombstones
 
@@ -81,6 +82,8 @@ def plan_allocation(
     kept = _cells_to_show(catalog, table, counts)
     root = build_tree(corpus, [_cell_supply(catalog, table, counts, number) for number in kept])
     figures = _figures(corpus, root, rows_wanted, table, counts)
+    if rows_wanted == ALL_ROWS:
+        rows_wanted = figures.granted[()]
     nodes = node_grants(root, figures)
     _judge(corpus, target, rows_wanted, figures.granted[()], nodes)
     grants = [0] * len(table.cells)
@@ -223,8 +226,12 @@ def _cell_supply(catalog: Catalog, table: RowTable, counts: _Counts, number: int
 
 def _figures(corpus: CorpusSpec, root: Node, seats: int, table: RowTable, counts: _Counts) -> Figures:
     bounds = bounds_of(root)
-    asked = asked_of(root, seats)
-    granted = clipped(root, asked) if corpus.shortfall == "report" else grants_of(root, seats, bounds)
+    if seats == ALL_ROWS:
+        granted = grants_of(root, seats, bounds)
+        asked = asked_of_all(root, granted)
+    else:
+        asked = asked_of(root, seats)
+        granted = clipped(root, asked) if corpus.shortfall == "report" else grants_of(root, seats, bounds)
     rows: dict[NodePath, int] = {}
     excluded: dict[NodePath, dict[str, int]] = {}
 

@@ -169,6 +169,11 @@ def grants_of(root: Node, seats: int, bounds: Mapping[Path, Bounds]) -> dict[Pat
     return grants
 
 
+def asked_of_all(root: Node, granted: Mapping[Path, int]) -> dict[Path, int]:
+    """What every node asks for where a target takes all there is: what it got, and no less than its min or count."""
+    return {node.path: max(granted[node.path], node.low) for node in root.walk()}
+
+
 def asked_of(root: Node, seats: int) -> dict[Path, int]:
     """What every node would have with unlimited supply: shares, mins, maxes and counts alone decide."""
     return grants_of(root, seats, bounds_of(root, supply_limit=_UNLIMITED))

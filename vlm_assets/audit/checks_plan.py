@@ -11,6 +11,7 @@ from vlm_assets.audit.quotas import judge
 from vlm_assets.audit.recount import Recount
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.store.listings import read_listing
+from vlm_assets.words.counts import so_many
 
 Sums = dict[str, int]
 
@@ -143,15 +144,16 @@ def check_quotas(recount: Recount) -> Verdict:
     rules = recount.evidence.rules
     policy = rules.content["shortfall"]
     faults = judge(recount.tree, rules.target_rows, policy)
+    wanted = "all rows" if rules.target_rows is None else so_many(rules.target_rows, "row")
     if not recount.tree.granted:
-        faults.insert(0, f"the corpus: no rows of {rules.target_rows}")
+        faults.insert(0, f"the corpus: no rows; asked for {wanted}")
     granted = {
         "/".join(node.path): {"granted": node.granted, "supply": node.supply}
         for node in recount.tree.below()
         if node.path and not node.is_source
     }
     return Verdict(
-        f"{rules.target_rows} rows by the divisor method within all bounds (shortfall: {policy or 'not said'})",
+        f"{wanted} by the divisor method within all bounds (shortfall: {policy or 'not said'})",
         f"{recount.tree.granted} rows; {len(faults)} nodes are not at the optimum",
         faults[:MAX_EXAMPLES],
         len(faults),

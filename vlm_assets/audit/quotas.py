@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from vlm_assets.audit.rules import Rules
+from vlm_assets.words.counts import so_many
 
 Path = tuple[str, ...]
 Cell = tuple[str, str, str]
@@ -247,9 +248,12 @@ def asked(tree: Branch, seats: int) -> dict[Path, int]:
     return found
 
 
-def judge(tree: Branch, seats: int, shortfall: str | None) -> list[str]:
-    """Every node at which the grants are not what quotas, supply and the way of shortfall give."""
-    if shortfall == "report":
+def judge(tree: Branch, seats: int | None, shortfall: str | None) -> list[str]:
+    """Every node at which the grants are not what quotas, supply and the way of shortfall give.
+
+    `seats` None: all that the bounds let in, whatever the way of shortfall.
+    """
+    if seats is not None and shortfall == "report":
         wanted = asked(tree, seats)
         return [
             f"{'/'.join(node.path)}: {node.granted} granted, asked {wanted[node.path]}, supply {node.supply}"
@@ -258,8 +262,10 @@ def judge(tree: Branch, seats: int, shortfall: str | None) -> list[str]:
         ]
     bounds = limits(tree)
     told = []
-    if tree.granted != min(seats, bounds[()][1]):
-        told.append(f"the corpus: {tree.granted} rows granted, {seats} asked, {bounds[()][1]} could be had")
+    most = bounds[()][1]
+    if tree.granted != (most if seats is None else min(seats, most)):
+        aim = "all" if seats is None else f"{seats:,}"
+        told.append(f"the corpus: {so_many(tree.granted, 'row')} granted, {aim} asked, {most:,} could be had")
     for node in tree.below():
         if node.children:
             faults = unfair(node.granted, takers_of(node, bounds), [child.granted for child in node.children])

@@ -14,10 +14,12 @@ from typing import Any, Final
 import orjson
 
 from vlm_assets.catalog.filters import FilterSpec
-from vlm_assets.catalog.spec import Catalog, CorpusSpec, QuotaNode, SourceSpec
+from vlm_assets.catalog.spec import ALL_ROWS, Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.layout import nfc
 
 ALGORITHM: Final = 2
+_ALL: Final = "all"
+"""In place of a number of rows: every row there is."""
 _BEFORE_FILTERS: Final = ("tombstone", "unmapped_label", "licence", "min_side")
 _AFTER_FILTERS: Final = ("too_large", "decontaminate", "max_samples", "duplicate", "duplicate_other_words")
 
@@ -63,9 +65,10 @@ class Rules:
         return (*_BEFORE_FILTERS, *filters, *_AFTER_FILTERS)
 
     @property
-    def target_rows(self) -> int:
-        """Rows asked for."""
-        return int(self.content["rows"])
+    def target_rows(self) -> int | None:
+        """Rows asked for; None: all there are."""
+        rows = self.content["rows"]
+        return None if rows == _ALL else int(rows)
 
     @property
     def exact(self) -> str:
@@ -170,7 +173,7 @@ def declared_rules(
             **({"benchmarks": benchmarks} if benchmarks else {}),
             "algorithm": ALGORITHM,
             "seed": corpus.seed,
-            "rows": corpus.targets[target],
+            "rows": _ALL if corpus.targets[target] == ALL_ROWS else corpus.targets[target],
             "quotas": {nfc(name): _quota(node) for name, node in corpus.quotas.items()},
             "shortfall": corpus.shortfall,
             "dedup": {

@@ -99,7 +99,7 @@ def _names(corpus: CorpusSpec) -> Iterator[Problem]:
             told = f"no target {target!r}; {did_you_mean(target, corpus.targets)}"
             yield Problem(_CORPUS, "refresh_targets", told)
     if not corpus.targets:
-        yield Problem(_CORPUS, "targets", "empty; name at least one, such as 1k: 1000")
+        yield Problem(_CORPUS, "targets", "empty; name at least one, such as 1k: 1000, or full: all")
 
 
 def _annotations(corpus: CorpusSpec) -> Iterator[Problem]:

@@ -312,6 +312,24 @@ class PapersSpec(Spec):
     """Whom it is handed to, and in which countries they are."""
 
 
+ALL_ROWS: Final = 2**62
+"""Size of a target that says `all`: more than any supply."""
+
+
+def _target_size(value: Any) -> Any:
+    if isinstance(value, str) and not value.isdecimal() and value != "all":
+        raise ValueError(f"expected a number of rows, or all, got {value[:60]!r}")
+    return ALL_ROWS if value == "all" else value
+
+
+TargetSize = Annotated[
+    int,
+    BeforeValidator(_target_size),
+    Field(ge=1, le=ALL_ROWS),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]}),
+]
+
+
 class CorpusSpec(Spec):
     """`corpus.yaml`."""
 
@@ -319,8 +337,8 @@ class CorpusSpec(Spec):
     """Of the corpus; it names its folder."""
     seed: int = Field(ge=0, lt=2**63)
     """Decides which rows are chosen, and their order."""
-    targets: dict[Name, Annotated[int, Field(ge=1)]]
-    """Sizes by name; a smaller one is part of a larger one."""
+    targets: dict[Name, TargetSize]
+    """Rows by name; a smaller one is part of a larger one. `all`: every row there is, whatever the shares."""
     refresh_targets: tuple[str, ...] | None = None
     """Those that the nightly and a plain `build` make; unset: all."""
     quotas: dict[Name, QuotaNode]

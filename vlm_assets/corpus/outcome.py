@@ -14,6 +14,7 @@ from vlm_assets.allocation.files import GRANTS_FILE
 from vlm_assets.allocation.labels import most_frequent
 from vlm_assets.allocation.manifest import PlanHead, read_plan_head
 from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
+from vlm_assets.catalog.spec import ALL_ROWS
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.states import PresentInputs
 from vlm_assets.installation.opening import Installation
@@ -47,7 +48,8 @@ class TargetOutcome(BaseModel):
     """What one target asked for and got. `fine`: rows are there, and every quota is met or its policy allows less."""
 
     target: str
-    asked: int
+    asked: int | None
+    """None: of all rows there are, and never planned; planned, those there were."""
     granted: int | None = None
     """None: never planned."""
     rows: int | None = None
@@ -76,7 +78,8 @@ def target_outcome(
     `present`: looked at already, for several targets.
     """
     corpus = installation.catalog.corpus
-    outcome = TargetOutcome(target=target, asked=corpus.targets[target])
+    size = corpus.targets[target]
+    outcome = TargetOutcome(target=target, asked=None if size == ALL_ROWS else size)
     link = installation.root.allocation(corpus.name, target)
     plan = current_version(link)
     sealed = current_version(installation.root.corpus(corpus.name, target))
@@ -95,7 +98,7 @@ def target_outcome(
         outcome.told = [f"{target}: was never built"]
         return outcome
     outcome.rows = manifest.rows
-    met = (outcome.granted or 0) >= outcome.asked and not outcome.short
+    met = (outcome.granted or 0) >= (outcome.asked or 0) and not outcome.short
     outcome.fine = bool(outcome.rows) and newer is None and (met or outcome.shortfall is not None)
     outcome.told = list(_told(outcome))
     stale = _stale(outcome, manifest, present or PresentInputs(installation), installation)
@@ -170,19 +173,19 @@ def _told_of(one: NodeShort) -> str:
 
 
 def _told(outcome: TargetOutcome) -> list[str]:
-    name, granted = outcome.target, outcome.granted or 0
+    name, granted, asked = outcome.target, outcome.granted or 0, outcome.asked or 0
     lines = []
     if not outcome.rows:
         taken = f": all {granted:,} granted rows were taken down" if granted else ""
-        lines.append(f"{name}: the corpus has NO rows{taken}; asked for {outcome.asked:,}")
-    elif granted < outcome.asked:
-        lines.append(f"{name}: {so_many(granted, 'row')} of the {outcome.asked:,} asked for")
+        lines.append(f"{name}: the corpus has NO rows{taken}; asked for {asked:,}")
+    elif granted < asked:
+        lines.append(f"{name}: {so_many(granted, 'row')} of the {asked:,} asked for")
     elif outcome.short:
         moved = sum(one.asked - one.granted for one in outcome.short if "/" not in one.path)
         where = (
             f"{so_many(moved, 'row')} moved between categories" if moved else "rows moved within categories"
         )
-        lines.append(f"{name}: all {outcome.asked:,} rows, but not where they were asked for: {where}")
+        lines.append(f"{name}: all {so_many(asked, 'row')}, but not where they were asked for: {where}")
     short = [one for one in outcome.short if one.told]
     if short:
         lines += [f"  {_told_of(one)}" for one in short[:_MOST]]

@@ -21,9 +21,9 @@ from vlm_assets.allocation.inputs import inputs_hash, target_rows
 from vlm_assets.allocation.manifest import read_plan_head
 from vlm_assets.allocation.plan import plan_allocation
 from vlm_assets.allocation.step import tombstones_in_force
-from vlm_assets.allocation.tree import CellSupply, asked_of, bounds_of, build_tree, grants_of
+from vlm_assets.allocation.tree import CellSupply, asked_of, asked_of_all, bounds_of, build_tree, grants_of
 from vlm_assets.annotate.costs import AnnotationForecast, annotation_forecasts
-from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.catalog.spec import ALL_ROWS, SourceSpec
 from vlm_assets.corpus.range_costs import RangeCosts, range_costs
 from vlm_assets.ingest.due import Due, slice_due
 from vlm_assets.ingest.found import FoundSource
@@ -162,7 +162,7 @@ def forecast(
     writing_hours = (2 * fetch_bytes + 2 * corpus_bytes) / GP3_BASE_BYTES_PER_S / 3600
     return Forecast(
         target=target,
-        target_rows=rows_wanted,
+        target_rows=granted if rows_wanted == ALL_ROWS else rows_wanted,
         exact=exact,
         sources=sources,
         benchmarks=benchmarks,
@@ -348,7 +348,8 @@ def _estimated_nodes(
     ]
     root = build_tree(corpus, cells)
     seats = target_rows(installation.catalog, target)
-    asked, granted = asked_of(root, seats), grants_of(root, seats, bounds_of(root))
+    granted = grants_of(root, seats, bounds_of(root))
+    asked = asked_of_all(root, granted) if seats == ALL_ROWS else asked_of(root, seats)
     return [
         NodeForecast(
             path="/".join(node.path), asked=asked[node.path], supply=node.supply, granted=granted[node.path],

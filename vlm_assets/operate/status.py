@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from vlm_assets.allocation.manifest import read_plan_head
 from vlm_assets.annotate.states import AnnotationStatus, annotation_statuses
-from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.catalog.spec import ALL_ROWS, SourceSpec
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.outcome import TargetOutcome, target_outcome
 from vlm_assets.corpus.states import PresentInputs
@@ -58,7 +58,8 @@ class TargetStatus(BaseModel):
     """One target: what was planned and what is sealed."""
 
     name: str
-    target_rows: int
+    target_rows: int | None
+    """None: all there are."""
     granted: int | None = None
     rows: int | None = None
     holes: int | None = None
@@ -193,8 +194,11 @@ def _state(
 
 def _target_status(installation: Installation, target: str, present: PresentInputs) -> TargetStatus:
     corpus = installation.catalog.corpus
+    size = corpus.targets[target]
     status = TargetStatus(
-        name=target, target_rows=corpus.targets[target], outcome=target_outcome(installation, target, present)
+        name=target,
+        target_rows=None if size == ALL_ROWS else size,
+        outcome=target_outcome(installation, target, present),
     )
     planned = current_version(installation.root.allocation(corpus.name, target))
     if planned is not None:

@@ -151,7 +151,7 @@ def show_status(console: Console, status: "Status") -> None:
             ["target", "#asked", "#granted", "#rows", "#holes", "#shards", "#data", "root hash", "excluded"],
             [
                 (
-                    t.name, t.target_rows, *("–" if v is None else v for v in (t.granted, t.rows, t.holes, t.shards)),
+                    t.name, t.target_rows or "all", *map(_counted, (t.granted, t.rows, t.holes, t.shards)),
                     size(t.data_bytes), (t.root_hash or "–")[:16], reasons(t.excluded),
                 )
                 for t in status.targets

@@ -322,6 +322,29 @@ def test_shortfall(tmp_path, mode):
     assert result.certificate.granted_rows == len(ids_of(result)) == (10 if mode == "redistribute" else 7)
 
 
+@pytest.mark.parametrize("mode", [None, "redistribute", "report", "fail"])
+def test_all_takes_every_row_and_lacks_none(tmp_path, mode):
+    quotas = {"photos": quota("0.9", subcategories={"street": quota(1)}),
+              "pages": quota("0.1", subcategories={"scans": quota(1, max=4)})}  # fmt: skip
+    cat = catalog(
+        [source("a"), source("b", "pages", subcategory="scans")], quotas, targets={"t": "all"}, shortfall=mode
+    )
+    supply = [commit(tmp_path, "a", "s", [row(n) for n in range(2)]),
+              commit(tmp_path, "b", "s", [row(n) for n in range(10, 30)])]  # fmt: skip
+    result = plan(cat, supply)
+    assert result.target_rows == result.certificate.granted_rows == len(ids_of(result)) == 2 + 4
+    assert [node.path for node in result.certificate.nodes if node.shortfall] == []
+
+
+def test_all_lacks_what_a_count_asks_for(tmp_path):
+    quotas = {"photos": quota(1, subcategories={"street": quota(count=5)})}
+    result = plan(
+        catalog([source("a")], quotas, targets={"t": "all"}), [commit(tmp_path, "a", "s", [row(1), row(2)])]
+    )
+    nodes = {"/".join(node.path): node for node in result.certificate.nodes}
+    assert nodes["photos/street"].shortfall == 3
+
+
 def test_the_certificate_says_why_a_source_has_nothing(tmp_path):
     quotas = {"photos": quota(1, subcategories={"street": quota(1), "odd": quota(0)})}
     sources = [

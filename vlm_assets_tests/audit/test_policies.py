@@ -33,6 +33,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "near by category": {"dedup": {"exact": "image", "near_bits": {"photos": 12, "pages": 9}}},
     "report": {"shortfall": "report", "targets": {TARGET: 60, "t12": 12}},
     "all there is": {"targets": {TARGET: 1000, "t12": 12}},
+    "all": {"targets": {TARGET: "all", "t12": 12}, "shortfall": "report"},
     "one row": {"targets": {TARGET: 1, "t12": 12}},
     "allow": {"licences": {"allow": ["CC0-1.0"]}},
     "benchmark by likeness": {"decontaminate_bits": 16},

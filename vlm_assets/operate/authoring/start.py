@@ -21,8 +21,8 @@ name: {name}
 seed: 20260115                 # any number; another one chooses other rows
 
 targets:                       # sizes in rows, by name; each smaller one is part of the larger ones
-  1k: 1000
-  # 10k: 10000
+  full: all                    # every row there is, whatever the shares below
+  # 1k: 1000                   # as many as that, shared as the quotas say
 
 {quotas}
 

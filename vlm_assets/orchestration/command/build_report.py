@@ -91,7 +91,8 @@ def _show_targets(console: Console, shown: Sequence[TargetStatus]) -> None:
             ["target", "#asked", "#granted", "#in corpus", "#holes", "#shards", "#bytes", "root hash"],
             [
                 (
-                    one.name, f"{one.target_rows:,}", _number(one.granted), _number(one.rows), _number(one.holes),
+                    one.name, "all" if one.target_rows is None else f"{one.target_rows:,}",
+                    _number(one.granted), _number(one.rows), _number(one.holes),
                     _number(one.shards), size(one.data_bytes), one.root_hash or "not built",
                 )
                 for one in shown
