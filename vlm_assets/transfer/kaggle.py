@@ -29,7 +29,7 @@ from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.guarded_clients import guard_adapter
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.sync_guest import SyncGuest
-from vlm_assets.transfer.tls import tls_context
+from vlm_assets.transfer.tls import tls_context_of_requests
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.seekable import SeekableFile
@@ -199,7 +199,12 @@ def _polite_client(guest: SyncGuest) -> AbstractContextManager[Any]:
 
     class PoliteAdapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options, ssl_context=tls_context(guest.settings.ca_bundle))
+            tls = tls_context_of_requests(guest.settings.ca_bundle)
+            super().init_poolmanager(*args, **options, ssl_context=tls)
+
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            tls = tls_context_of_requests(guest.settings.ca_bundle)
+            return super().proxy_manager_for(proxy, **options, ssl_context=tls)
 
         def send(self, request: Any, *args: Any, **options: Any) -> Any:
             url = wire_url(request.url)

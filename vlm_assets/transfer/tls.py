@@ -23,9 +23,21 @@ def shared_tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
 
     Reading takes some 30 ms, and every slice opens connections of its own.
     """
-    return _read(ca_bundle, 0 if ca_bundle is None else ca_bundle.stat().st_mtime_ns)
+    return _read(ca_bundle, _version_of(ca_bundle), "")
+
+
+def tls_context_of_requests(ca_bundle: Path | None) -> ssl.SSLContext:
+    """The same for all sessions of `requests`, and for no other client.
+
+    Its urllib3 writes into the context of each connection what it trusts besides (certifi) and speaks (ALPN).
+    """
+    return _read(ca_bundle, _version_of(ca_bundle), "requests")
+
+
+def _version_of(ca_bundle: Path | None) -> int:
+    return 0 if ca_bundle is None else ca_bundle.stat().st_mtime_ns
 
 
 @lru_cache(maxsize=4)
-def _read(ca_bundle: Path | None, _modified_ns: int) -> ssl.SSLContext:
+def _read(ca_bundle: Path | None, _modified_ns: int, _writer: str) -> ssl.SSLContext:
     return tls_context(ca_bundle)

@@ -1,3 +1,4 @@
+import ssl
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from vlm_assets.demo.services.base import Fault
 from vlm_assets.demo.services.kaggle import KaggleService
 from vlm_assets.demo.services.pictures import picture, tar_of, zip_of
 from vlm_assets.sources.kaggle import SOURCE, KaggleSpec
+from vlm_assets.transfer import tls
+from vlm_assets.transfer.tls import tls_context
 from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.archives.made import cut, raw_zip, seven_zip_bytes, zip_bytes
@@ -118,6 +121,22 @@ def test_nothing_is_asked_twice(kaggle: KaggleService, tmp_path: Path) -> None:
     assert fetched_of(tmp_path, "cat", spec).content() == first
     assert len(fetched_of(tmp_path, "köpek", spec).images) == 1
     assert kaggle.log + kaggle.storage.log == []
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_certificates_are_read_once_by_all_clients_of_a_sort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path | None] = []
+
+    def counted(ca_bundle: Path | None) -> ssl.SSLContext:
+        read.append(ca_bundle)
+        return tls_context(ca_bundle)
+
+    tls._read.cache_clear()
+    monkeypatch.setattr(tls, "tls_context", counted)
+    assert fetched_of(tmp_path, "cat").images
+    assert read == [None, None]  # that of requests, that of our own client
 
 
 FAULTS = {

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +28,6 @@ from vlm_assets.sources import (
 )
 from vlm_assets.sources.protocol import Source
 from vlm_assets.spiders.model import Issue, Title
-from vlm_assets.transfer.tls import tls_context
 from vlm_assets.words.errors import Reject, SourceError
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Record, RecordImage
@@ -93,8 +91,6 @@ def kaggle_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KaggleServi
             proxied.setenv(name, value)
         for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
             proxied.delenv(name, raising=False)
-        # No connection here uses one, and reading the system's certificates takes 25 ms each time.
-        proxied.setattr("vlm_assets.transfer.kaggle.tls_context", cache(tls_context))
         yield service
 
 

@@ -12,6 +12,7 @@ import pytest
 from yarl import URL
 
 from vlm_assets.settings import load_settings
+from vlm_assets.sources.kaggle import KaggleSpec
 from vlm_assets.transfer.addresses import AddressPolicy, PrivateAddressError
 from vlm_assets.transfer.client import Client
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
@@ -20,11 +21,13 @@ from vlm_assets.transfer.guarded_clients import guard_adapter, guarded_transport
 from vlm_assets.transfer.http import TransferError
 from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.transfer.proxies import Proxies
+from vlm_assets.transfer.sync_guest import SyncGuest
 from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.errors import ConfigError, Reject, RejectReason
 from vlm_assets_tests.odd_servers import OddServer, answer
 from vlm_assets_tests.servers import FaultServer, Reply
+from vlm_assets_tests.sources.kit import COMMON
 from vlm_assets_tests.transfer.conftest import jpeg, quick_settings
 from vlm_assets_tests.transfer.odd_answers import TAKEN
 from vlm_assets_tests.waiting import HANG_S
@@ -269,3 +272,21 @@ def test_https_goes_through_a_tunnel_and_is_verified_at_its_end(certificate, len
         url = URL(server.url("/a"))
         assert asyncio.run(ask(url, f"http://127.0.0.1:{tunnel.port}")) == PICTURE
         assert tunnel.asked == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"]
+
+
+def test_the_client_of_kaggle_trusts_the_bundle_at_the_end_of_a_tunnel(certificate, tmp_path):
+    from vlm_assets.transfer.kaggle import _polite_client
+
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(certificate)
+    spec = KaggleSpec(**COMMON, kind="kaggle", handle="org/set")
+    with FaultServer({"/a": Reply(body=PICTURE)}, tls=server_side) as server, Tunnel(server.port) as tunnel:
+        settings = quick_settings(ca_bundle=certificate, proxy=f"http://127.0.0.1:{tunnel.port}")
+        with (
+            SyncGuest(settings, spec, tmp_path) as guest,
+            _polite_client(guest) as client,
+            client.http_client()._session as session,
+        ):
+            assert session.get(server.url("/a"), timeout=HANG_S).content == PICTURE
+        [asked] = tunnel.asked
+        assert asked.startswith(f"CONNECT 127.0.0.1:{server.port} ")
