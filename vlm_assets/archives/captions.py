@@ -16,6 +16,7 @@ from vlm_assets.archives.members import Found, Member
 from vlm_assets.archives.names import archive_stem
 from vlm_assets.archives.read import Reading
 from vlm_assets.captions.joining import CaptionRow
+from vlm_assets.captions.naming_tables import unused_in_archive
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import CaptionRule, Tree, TreeCaptions, tree_captions
 from vlm_assets.words.caption_counts import GUESSED_NAME
@@ -129,11 +130,15 @@ class MemberCaptions:
                 yield event
 
     def left_out(self, member: LeftOut) -> LeftOut | Companion:
-        """What was left out; a companion where its words were joined to an image, told as such where to none."""
+        """What was left out; a companion where its words were joined to an image, told as such where to none.
+
+        A table that may hold captions is an unused one, though nobody asks for it.
+        """
         if member.key in self.companions:
             return Companion(member.key)
-        unused = member.reason is LeftOutReason.UNKNOWN_TYPE and self.may_own(member.key)
-        return replace(member, reason=LeftOutReason.UNUSED_COMPANION, detail="") if unused else member
+        if member.reason is LeftOutReason.UNKNOWN_TYPE and self.may_own(member.key):
+            return replace(member, reason=LeftOutReason.UNUSED_COMPANION, detail="")
+        return unused_in_archive(member)
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """Tables beside images that nobody named as captions, though a column of theirs names the images."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import IO, Any, Final
 
 from vlm_assets.captions.names import image_suffixes, is_name_column, listed_name, split_row
+from vlm_assets.captions.sidecars import is_sidecar_name, named_like
 from vlm_assets.captions.tables import Table, is_table_name, unpacked_suffix
 from vlm_assets.captions.trees import METADATA, METADATA_NAMES
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 
 _LOOKED_AT_ROWS: Final = 1000
+_PARQUET: Final = frozenset({".parquet", ".pq", ".parq"})
+"""Tables that may as well hold the records themselves."""
 _OF_DATASETS: Final = ("dataset_info.json", "dataset_dict.json", "state.json", "_stats.json")
 """How the names of tables end that hold no captions: of `datasets` and img2dataset."""
 
@@ -42,6 +45,60 @@ class NamingTable:
 def may_hold_captions(key: str) -> bool:
     """Whether a file's name is of a table that may hold captions, though nobody says so."""
     return is_table_name(key) and unpacked_suffix(key) != ".txt" and not key.endswith(_OF_DATASETS)
+
+
+def looks_like_captions(key: str) -> bool:
+    """Whether a file beside images has a name under which captions often stand; Parquet holds more than those."""
+    return may_hold_captions(key) and unpacked_suffix(key) not in _PARQUET
+
+
+def suspects(left_out: Iterable[LeftOut], beside: Collection[str]) -> list[str]:
+    """Keys of the files nobody reads that are tables which may be captions of what they lie beside.
+
+    `beside`: keys of images and archives of such. A file called like one of them is a sidecar, and no table.
+    """
+    if not beside:
+        return []
+    unread = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE]
+    sidecars = set(named_like(unread, beside))
+    return [key for key in unread if looks_like_captions(key) and key not in sidecars]
+
+
+def as_unused(
+    left_out: Sequence[LeftOut], beside: Collection[str], naming: Iterable[NamingTable] = ()
+) -> list[LeftOut]:
+    """The same, such tables as unused companions: they cost a source no tolerance.
+
+    `naming`: tables of which it is known that they name images.
+    """
+    known = {one.key: one.told[:300] for one in naming}
+    unused = {*suspects(left_out, beside), *known}
+    return [
+        replace(
+            one,
+            reason=LeftOutReason.UNUSED_COMPANION,
+            detail=known.get(one.key) or one.detail or _no_text_says(one.key),
+        )
+        if one.reason is LeftOutReason.UNKNOWN_TYPE and one.key in unused
+        else one
+        for one in left_out
+    ]
+
+
+def unused_in_archive(one: LeftOut) -> LeftOut:
+    """The same of a member of an archive of images, of which nobody knows yet what else is in it.
+
+    What an image's own words could be called stays unread.
+    """
+    is_one = looks_like_captions(one.key) and not is_sidecar_name(one.key)
+    if one.reason is not LeftOutReason.UNKNOWN_TYPE or not is_one:
+        return one
+    return replace(one, reason=LeftOutReason.UNUSED_COMPANION, detail=_no_text_says(one.key))
+
+
+def _no_text_says(key: str) -> str:
+    name = key.rpartition("/")[2]
+    return f"may hold captions: say text: {METADATA if name in METADATA_NAMES else name}"
 
 
 def naming_tables(

@@ -3,14 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_hidden, is_junk
-from vlm_assets.captions.naming_tables import may_hold_captions
+from vlm_assets.captions.naming_tables import as_unused
 from vlm_assets.captions.sidecars import named_like
-from vlm_assets.captions.tables import is_table_name, unpacked_suffix
+from vlm_assets.captions.tables import is_table_name
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.hub.splits import DataSplit, format_of
 from vlm_assets.words.errors import LeftOut, LeftOutReason
@@ -18,8 +18,6 @@ from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item
 
 _CARDS: Final = frozenset({"README.md", ".huggingface.yaml"})
-_PARQUET: Final = frozenset({".parquet", ".pq", ".parq"})
-"""Tables that may as well hold the records themselves."""
 _PACKED: Final = ("archive,", "webdataset,")
 """How the details of archives that no split takes begin."""
 _ABOUT: Final = re.compile(
@@ -74,23 +72,8 @@ def files_apart(
     has_images = any(split.format in ("imagefolder", "archive", "webdataset") for split, _ in splits)
     hints = tuple(_hints(left_out, firsts, has_images=has_images))
     if has_images:
-        left_out = _without_suspects(left_out, firsts)
+        left_out = as_unused(left_out, {nfc(path) for path in firsts})
     return FilesApart(companions, tuple(left_out), len(items) - len(firsts), hints)
-
-
-def _without_suspects(left_out: Sequence[LeftOut], items: Collection[str]) -> list[LeftOut]:
-    """Tables that may hold the captions of images are unused companions: no fault of the source's."""
-    unread = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE]
-    sidecars = set(named_like(unread, {nfc(path) for path in items}))
-    suspects = {
-        key
-        for key in unread
-        if may_hold_captions(key) and key not in sidecars and unpacked_suffix(key) not in _PARQUET
-    }
-    return [
-        replace(one, reason=LeftOutReason.UNUSED_COMPANION) if one.key in suspects else one
-        for one in left_out
-    ]
 
 
 def may_be_named(paths: Collection[str], splits: Sequence[tuple[DataSplit, Sequence[Item]]]) -> set[str]:

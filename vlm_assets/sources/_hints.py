@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vlm_assets.archives.names import is_archive_name, is_image_name, is_unread_archive, suffix_of
-from vlm_assets.captions.naming_tables import NamingTable, may_hold_captions
+from vlm_assets.captions.naming_tables import NamingTable, looks_like_captions
 from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.words.errors import LeftOut, LeftOutReason
@@ -13,7 +13,6 @@ from vlm_assets.words.errors import LeftOut, LeftOutReason
 _NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_COMPANION})
 _DATA_FILES: Final = frozenset({".parquet", ".pq", ".parq", ".arrow", ".feather"})
 _SHEETS: Final = frozenset({".xls", ".xlsx", ".xlsb", ".ods", ".numbers"})
-_TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
 _WORDS: Final = (".txt", ".caption", ".json", ".xml", ".csv")
 """Of which there may be as many as images: they are of none of the sorts."""
 _TOLD_TABLES: Final = 5
@@ -56,11 +55,6 @@ def unread_hints(
         if sort != reads and (found := [key for key in others if is_one(key)]):
             hints.append(f"{len(found)} {sort} are not read by this kind, the first is {found[0]}; {told}")
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
-
-
-def looks_like_captions(key: str) -> bool:
-    """Whether a file beside images has a name under which captions often stand; Parquet holds more than those."""
-    return suffix_of(key) in _TABLES and may_hold_captions(key)
 
 
 def _caption_hints(keys: Sequence[str], images: Collection[str]) -> Iterator[str]:

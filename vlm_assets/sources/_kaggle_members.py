@@ -11,6 +11,7 @@ from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
 from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import NO_IMAGES, PathGlobs
+from vlm_assets.sources._listed_captions import may_speak
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
 
@@ -70,11 +71,11 @@ def sort_out(
     return list(_loose_items(loose, archives)), items, left_out + incomplete
 
 
-def owners_of(members: Iterable[KaggleMember], rule: CaptionRule, globs: PathGlobs) -> Iterator[Item]:
+def speakers_of(members: Iterable[KaggleMember], rule: CaptionRule, globs: PathGlobs) -> Iterator[Item]:
     """The members that may hold words: they need not be included, but nobody excludes them."""
     wanted = PathGlobs(exclude=globs.exclude)
     for one in members:
-        if not one.unsafe and rule.may_own(one.name) and wanted.lets_through(one.name):
+        if not one.unsafe and may_speak(rule, one.name) and wanted.lets_through(one.name):
             yield Item(one.name, identity_of(one), payload_of(one), one.size_bytes)
 
 

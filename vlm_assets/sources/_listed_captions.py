@@ -3,18 +3,30 @@
 Tables are read at listing, sidecars with their image.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from vlm_assets.archives.names import of_one_stem
+from vlm_assets.captions.naming_tables import (
+    NamingTable,
+    as_unused,
+    may_hold_captions,
+    naming_tables,
+    suspects,
+)
 from vlm_assets.captions.sidecars import match_sidecars
 from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.sources._archives import among_others, beside_flags, loose_paths, tables_near, told_flags
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.words.caption_rows import beside_archives, sum_counts
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
+
+_LOOKED_AT_TABLES: Final = 5
+_LOOKED_AT_BYTES: Final = 16 * 2**20
+"""No larger table is fetched for a hint alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +48,19 @@ class Said:
     """Files that were joined to items."""
     wordless: Collection[str] | None = None
     """Keys of all loose images, where the catalogue asks for no words."""
+    naming: Sequence[NamingTable] = ()
+    """Tables that the catalogue does not name, of which it is known that they name images."""
 
     @property
     def captions_unused(self) -> int | None:
         """Caption rows or sidecars that name nothing."""
         unused: int | None = self.counts.get("name_nothing", self.counts.get("sidecars_unused"))
         return unused
+
+    @property
+    def hints(self) -> list[str]:
+        """A line for each sort of files that is not read."""
+        return unread_hints(self.sorted.left_out, self.wordless, naming=self.naming)
 
 
 def beside_of(item: Item) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -50,28 +69,59 @@ def beside_of(item: Item) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from item.payload.get(name, {}).items()
 
 
+def may_speak(rule: CaptionRule, key: str) -> bool:
+    """Whether `with_captions` is to know of a file: it holds words by the catalogue, or may be a table of such."""
+    return rule.may_own(key) or may_hold_captions(key)
+
+
 def with_captions(
     rule: CaptionRule,
     found: Sorted,
-    owners: Iterable[Item],
+    speakers: Iterable[Item],
     read: Callable[[Item], BinaryIO],
     *,
     images: Collection[str],
     where: str,
     spool_dir: Path,
 ) -> Said:
-    """The items with their captions. `owners`: the files that may hold words; `images`: keys of loose items.
+    """The items with their captions. `speakers`: the files that `may_speak`; `images`: keys of loose items.
 
     What goes with an item stands in its payload with what its file's own payload says, under `sidecars`, `tables`
-    or `beside`.
+    or `beside`. Tables that the catalogue does not name, and that may be captions, are unused companions; small
+    ones are looked into.
 
     Raises:
         SourceError: a table that cannot be read for certain, no table of the declared name, or one that names
             nothing.
     """
-    owner_of: dict[str, Item] = {}
-    for owner in owners:
-        owner_of.setdefault(owner.key, owner)
+    speaker_of: dict[str, Item] = {}
+    for one in speakers:
+        speaker_of.setdefault(one.key, one)
+    owner_of = {key: one for key, one in speaker_of.items() if rule.may_own(key)}
+    said = _joined(rule, found, owner_of, read, images=images, where=where, spool_dir=spool_dir)
+    pictures = set(images).difference(owner_of)
+    beside = pictures.union(item.key for item in found.archives)
+    looked_at = [
+        key
+        for key in sorted(suspects(said.sorted.left_out, beside))
+        if key in speaker_of and (speaker_of[key].size_bytes or 0) <= _LOOKED_AT_BYTES
+    ]
+    naming = naming_tables(pictures, looked_at[:_LOOKED_AT_TABLES], lambda key: read(speaker_of[key]))
+    left_out = as_unused(said.sorted.left_out, beside, naming)
+    return replace(said, sorted=replace(said.sorted, left_out=left_out), naming=naming)
+
+
+def _joined(
+    rule: CaptionRule,
+    found: Sorted,
+    owner_of: Mapping[str, Item],
+    read: Callable[[Item], BinaryIO],
+    *,
+    images: Collection[str],
+    where: str,
+    spool_dir: Path,
+) -> Said:
+    """The items with the captions that the catalogue names, out of files by their keys."""
     pictures = set(images).difference(owner_of)
     if rule.sidecars:
         return _with_sidecars(rule, found, owner_of, pictures)

@@ -3,16 +3,15 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from vlm_assets.archives.names import is_image_name, is_opened, is_unread_archive, of_one_stem
 from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.captions.naming_tables import NamingTable, naming_tables
+from vlm_assets.captions.naming_tables import as_unused, naming_tables
 from vlm_assets.captions.samples import caption_events
-from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import (
@@ -34,7 +33,7 @@ from vlm_assets.sources._folder_archives import (
 )
 from vlm_assets.sources._folder_walk import FolderWalk
 from vlm_assets.sources._held_files import HeldFiles
-from vlm_assets.sources._hints import looks_like_captions, unread_hints
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.transfer.files import FileHashes
 from vlm_assets.words.caption_rows import beside_archives, sum_counts
@@ -124,7 +123,8 @@ class ClientFolder:
                 spec, walk, loose - images - companions, context.settings.max_image_bytes
             )
             naming = naming_tables(images, unread.keys(), tree.open)
-            walk.record(_unread(unread, {one.key: one for one in naming}, images))
+            apart = [LeftOut(key, LeftOutReason.UNKNOWN_TYPE, told) for key, told in unread.items()]
+            walk.record(as_unused(apart, {*images, *(one.key for one in archives)}, naming))
             said = {key: captions.of(key) for key in sorted(images - companions)}
             archives_told = beside_archives(table for tables in tables_of.values() for table in tables)
             counts = sum_counts([captions.counts, archives_told])
@@ -240,20 +240,6 @@ def _data_files(
             told = one[:300]
         unread[key] = told
     return found, unread
-
-
-def _unread(
-    unread: Mapping[str, str], naming: Mapping[str, NamingTable], images: Collection[str]
-) -> Iterator[LeftOut]:
-    """Files that are not read; tables that may be captions are unused ones, and cost the source no tolerance."""
-    sidecars = set(named_like(unread, images))
-    for key, told in unread.items():
-        if key in naming:
-            yield LeftOut(key, LeftOutReason.UNUSED_COMPANION, naming[key].told[:300])
-        elif images and key not in sidecars and looks_like_captions(key):
-            yield LeftOut(key, LeftOutReason.UNUSED_COMPANION, told or "may hold captions; no text says so")
-        else:
-            yield LeftOut(key, LeftOutReason.UNKNOWN_TYPE, told)
 
 
 def is_image(walk: FolderWalk, key: str) -> bool:

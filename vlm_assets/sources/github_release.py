@@ -33,7 +33,7 @@ from vlm_assets.sources._data_files import ROWS
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
 from vlm_assets.sources._github_tables import may_hold_rows, row_events, row_items
 from vlm_assets.sources._hints import unread_hints
-from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, with_captions
+from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, may_speak, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext, SourceSettings
 from vlm_assets.words.errors import LeftOut, LeftOutReason, Reject, SourceError
@@ -108,7 +108,7 @@ class GithubRelease:
         return Listed(
             str(release["tag_name"]), slices, {_LOOSE: count} if loose else {},
             {"captions": said.counts} if said.counts else {}, said.sorted.left_out,
-            unread_hints(said.sorted.left_out, said.wordless),
+            said.hints,
             upstream=len(assets),
             companions=said.companions
             + sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),
@@ -261,7 +261,7 @@ def _with_captions(
     return with_captions(
         rule,
         found,
-        [_item(one) for one in assets if rule.may_own(nfc(one["name"]))],
+        [_item(one) for one in assets if may_speak(rule, nfc(one["name"]))],
         read,
         images=[item.key for item in found.items],
         where=where,

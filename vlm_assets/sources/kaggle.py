@@ -42,7 +42,7 @@ from vlm_assets.sources._archives import (
     tables_beside,
 )
 from vlm_assets.sources._hints import unread_hints
-from vlm_assets.sources._kaggle_members import KaggleMember, owners_of, read_members_of, sort_out
+from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, sort_out, speakers_of
 from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -129,7 +129,7 @@ class KaggleSource:
         said = with_captions(
             rule,
             Sorted(items, archives, left_out),
-            owners_of(directory.members, rule, spec.globs),
+            speakers_of(directory.members, rule, spec.globs),
             partial(_table, spec, dataset, context),
             images=[item.key for item in items if not item.payload.keys() & {"unsafe", "duplicate"}],
             where=where,
@@ -152,7 +152,7 @@ class KaggleSource:
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
             f"versions/{dataset.version}", slices, buckets, {"captions": said.counts} if said.counts else {},
-            said.sorted.left_out, [*([hint] if hint else []), *unread_hints(said.sorted.left_out, said.wordless)],
+            said.sorted.left_out, [*([hint] if hint else []), *said.hints],
             upstream=len(directory.members),
             companions=said.companions + sum(len(one.payload["parts"]) - 1 for one in archives),
             captions_unused=said.captions_unused,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from vlm_assets.archives.names import is_archive_name
-from vlm_assets.captions.naming_tables import naming_tables
+from vlm_assets.captions.naming_tables import looks_like_captions, naming_tables
 from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.captions.words import TEXT_NAMES, usual_texts
@@ -21,7 +21,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.settings import Settings
 from vlm_assets.sources._data_files import data_format
 from vlm_assets.sources._folder_walk import FolderWalk
-from vlm_assets.sources._hints import looks_like_captions, unread_hints
+from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources._url_list import UrlList, choose_columns
 from vlm_assets.sources.client_folder import is_image
 from vlm_assets.sources.registry import source_of, traits_of
