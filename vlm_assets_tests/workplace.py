@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
@@ -106,6 +107,21 @@ def ingest(
     listing = relist(installation, source)
     spec = installation.catalog.source(source)
     return {key: build_slice(installation, spec, listing, key, options) for key in listing.slices}
+
+
+def files_that_say(word: str, *folders: Path) -> list[str]:
+    """Files below these folders with this text, compressed tables included; by their paths in the folder."""
+    return [
+        path.relative_to(folder).as_posix()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink() and _says(path, word)
+    ]
+
+
+def _says(path: Path, word: str) -> bool:
+    packed = path.suffix == ".parquet" and word in str(pq.read_table(path).to_pylist())
+    return packed or word.encode() in path.read_bytes()
 
 
 def expect_error(action: Callable[[], object], kind: type[Exception] = SourceError) -> str:

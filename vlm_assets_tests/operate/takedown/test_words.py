@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow.parquet as pq
 import pytest
 
 from vlm_assets.ingest import listing as listing_module
@@ -19,23 +18,14 @@ from vlm_assets.operate.verify import verify
 from vlm_assets.store.slices import data_file_names, read_rows
 from vlm_assets.store.tombstones import Tombstone, read_tombstones
 from vlm_assets_tests.servers import FaultServer, Reply
-from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture, relist
+from vlm_assets_tests.workplace import STREET, files_that_say, fill, ingest, install, picture, relist
 
 SECRET = "the name was Ayse Yilmaz"
 OTHER = "a tram in the rain"
 
 
 def files_with(installation: Installation, word: str) -> list[str]:
-    """Files under the data root that say it, packed ones included."""
-    root = installation.root.path
-
-    def said(path: Path) -> bool:
-        if path.suffix == ".parquet":
-            return word in str(pq.read_table(path).to_pylist())
-        return word.encode() in path.read_bytes()
-
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.is_symlink()]
-    return [path.relative_to(root).as_posix() for path in files if said(path)]
+    return files_that_say(word, installation.root.path)
 
 
 def captioned_folder(base: Path) -> dict[str, Any]:
