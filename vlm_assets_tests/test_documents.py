@@ -113,8 +113,13 @@ def test_modules_are_as_short_as_the_page_says():
     [limit] = re.findall(
         r"Modules stay below (\d+) lines", (TOP / ".github/CONTRIBUTING.md").read_text("utf-8")
     )
-    lines = {path: len(path.read_bytes().splitlines()) for path in (TOP / "vlm_assets").rglob("*.py")}
-    assert {str(path): count for path, count in lines.items() if count >= int(limit)} == {}
+    lines = {
+        path.relative_to(TOP).as_posix(): len(path.read_bytes().splitlines())
+        for part in ("vlm_assets", "vlm_assets_tests", "deploy")
+        for path in (TOP / part).rglob("*.py")
+    }
+    assert len(lines) > 1_000
+    assert {path: count for path, count in lines.items() if count >= int(limit)} == {}
 
 
 def test_the_changes_stand_newest_first():

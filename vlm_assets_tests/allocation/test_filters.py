@@ -18,7 +18,7 @@ from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.tombstones import Tombstones
 from vlm_assets_tests.allocation.builders import catalog, commit, hex_of, quota, row, source
-from vlm_assets_tests.allocation.test_plan import ids_of
+from vlm_assets_tests.allocation.plans import ids_of
 
 BLUR = (AnnotationSpec(name="blur"),)
 SHARP = {"sharp": FilterSpec(keep="min(blur.laplacian) >= 30", missing="keep")}

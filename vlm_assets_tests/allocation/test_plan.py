@@ -1,6 +1,5 @@
-"""The whole allocation against the slow reference, and its rules one by one."""
+"""The rules of the allocation one by one."""
 
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,40 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from vlm_assets.allocation.benchmarks import read_decontamination
-from vlm_assets.allocation.plan import plan_allocation
-from vlm_assets.allocation.reasons import ExclusionReason
 from vlm_assets.catalog.labels import SubcategoryFrom
 from vlm_assets.catalog.spec import DedupSpec, LicencePolicy, ShardSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import ranks_of
 from vlm_assets.words.schema import INDEX_SCHEMA
 from vlm_assets.words.tombstones import Tombstones
-from vlm_assets_tests.allocation import reference
 from vlm_assets_tests.allocation.builders import catalog, commit, hex_of, index_row, quota, row, source
-
-QUOTAS = {
-    "photos": quota("2/3", subcategories={"street": quota("0.5"), "nature": quota("0.5", min=3)}),
-    "pages": quota("1/3", subcategories={"news": quota(1, subcategories={"old": quota(1, max=9)})}),
-}
-
-
-def ids_of(plan):
-    """Selected ids, through the row numbers that the plan stores."""
-    found = []
-    for one in plan.slices:
-        with pa.OSFile(str(one.supply.path / "index.arrow")) as file:
-            ids = pa.ipc.open_file(file).read_all().column("id").to_pylist()
-        assert (np.diff(one.row.astype(np.int64)) > 0).all()
-        found += [ids[number] for number in one.row]
-    return found
-
-
-def plan(cat, supply, tombstones=None, target="t", base_dir=None):
-    return plan_allocation(cat, target, supply, tombstones or Tombstones(), base_dir=base_dir)
+from vlm_assets_tests.allocation.plans import PICTURE, ids_of, plan
 
 
 def test_selects_the_rows_of_lowest_rank(tmp_path):
@@ -84,106 +59,10 @@ def test_max_samples_counts_keys_and_settles_equal_ranks_by_id(tmp_path, count, 
     assert result.excluded["duplicate"] == 1
 
 
-@pytest.mark.parametrize(
-    ("precedence", "kept"), [((), "a/s/x"), (("b",), "b/s/x")], ids=["by name", "as declared"]
-)
-def test_of_equal_images_the_row_of_precedence_stays(tmp_path, precedence, kept):
-    cat = catalog([source("a"), source("b")], dedup=DedupSpec(precedence=precedence))
-    supply = [commit(tmp_path, name, "s", [row("same", key="x")]) for name in ("b", "a")]
-    assert ids_of(plan(cat, supply)) == [kept]
-
-
-def test_of_equal_images_in_one_slice_the_lowest_id_stays(tmp_path):
-    rows = [row("same", key=key) for key in ("m", "b", "z", "é")]
-    supply = [commit(tmp_path, "a", "s", rows), commit(tmp_path, "a", "t", [row("same", key="a")])]
-    assert ids_of(plan(catalog([source("a")]), supply)) == ["a/s/b"]
-
-
 def test_slices_stand_by_the_bytes_of_their_ids(tmp_path):
     """`x-1/…` sorts before `x/…`, for "-" comes before "/"."""
     supply = [commit(tmp_path, "a", name, [row("same", key="k")]) for name in ("x", "x-1")]
     assert ids_of(plan(catalog([source("a")]), supply)) == ["a/x-1/k"]
-
-
-@pytest.mark.parametrize(
-    ("exact", "expected"),
-    [("image", ["1"]), ("record", ["1", "2", "4"]), ("none", ["1", "2", "3", "4"])],
-)
-def test_what_counts_as_the_same_sample(tmp_path, exact, expected):
-    rows = [row("same", key="1", text="x"), row("same", key="2", text="y"), row("same", key="3", text="x"),
-            row("same", key="4", text="x", messages="m")]  # fmt: skip
-    cat = catalog([source("a")], dedup=DedupSpec(exact=exact))
-    assert ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)])) == [f"a/s/{key}" for key in expected]
-
-
-PICTURE = 0x00FF00FF00FF00FF
-
-
-@pytest.mark.parametrize(
-    ("other", "bits", "near"),
-    [
-        (PICTURE ^ 0b1111, 4, True),
-        (PICTURE ^ 0b11111, 4, False),
-        (PICTURE, 1, True),
-        (PICTURE, 0, False),
-        (PICTURE ^ 0b1111, {"photos": 4}, True),
-        (PICTURE ^ 0b1111, {"photos": 3}, False),
-    ],
-    ids=["4 of 4", "5 of 4", "the same picture", "off", "of the category", "fewer in the category"],
-)
-def test_near_pictures(tmp_path, other, bits, near):
-    rows = [row(1, dhash=PICTURE), row(2, dhash=other)]
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=bits))
-    assert len(ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)]))) == (1 if near else 2)
-
-
-@pytest.mark.parametrize("dhash", [None, 0, 0b1111, 2**64 - 1], ids=["null", "black", "4 bits", "all bits"])
-def test_flat_pictures_are_near_nothing(tmp_path, dhash):
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=8))
-    supply = [commit(tmp_path, "a", "s", [row(1, dhash=dhash), row(2, dhash=dhash)])]
-    assert len(ids_of(plan(cat, supply))) == 2
-
-
-def test_a_duplicate_still_stands_for_its_likeness(tmp_path):
-    """b is near a and out; c is near b only, and out as well: what is dropped does not depend on an order."""
-    rows = [row(1, key="a", dhash=PICTURE), row(2, key="b", dhash=PICTURE ^ 0b1111),
-            row(3, key="c", dhash=PICTURE ^ 0b11111111)]  # fmt: skip
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=4))
-    assert ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)])) == ["a/s/a"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"image": 2, "messages": "m", "dhash": PICTURE},
-        {"image": 2, "images": [2, 3], "dhash": [PICTURE, PICTURE]},
-    ],
-    ids=["with messages", "of several images"],
-)
-def test_conversations_and_records_of_several_images_are_near_nothing(tmp_path, other):
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image", near_bits=8))
-    rows = [row(1, dhash=PICTURE), row(**other)]
-    assert len(ids_of(plan(cat, [commit(tmp_path, "a", "s", rows)]))) == 2
-
-
-def test_of_equal_images_those_with_other_words_are_told_apart(tmp_path):
-    rows = [row("same", key="1", text="x"), row("same", key="2", text="y"), row("same", key="3", text="x"),
-            row("same", key="4", messages="m"), row("else", key="5")]  # fmt: skip
-    cat = catalog([source("a")], dedup=DedupSpec(exact="image"))
-    result = plan(cat, [commit(tmp_path, "a", "s", rows)])
-    assert ids_of(result) == ["a/s/1", "a/s/5"]
-    assert result.excluded[ExclusionReason.DUPLICATE] == 1
-    assert result.excluded[ExclusionReason.DUPLICATE_OTHER_WORDS] == 2
-
-
-def test_records_are_equal_where_all_their_images_are_in_one_order(tmp_path):
-    rows = [row("r", images=["a", "b"], key="1"), row("r", images=["b", "a"], key="2"),
-            row("r", images=["a"], key="3"), row("r", images=["a", "b"], key="4")]  # fmt: skip
-    assert ids_of(plan(catalog([source("a")]), [commit(tmp_path, "a", "s", rows)])) == [
-        "a/s/1",
-        "a/s/2",
-        "a/s/3",
-    ]
 
 
 def test_one_image_takes_its_whole_record_down(tmp_path):
@@ -407,93 +286,3 @@ def test_refused_inputs(tmp_path, sources, target, message):
 def test_an_empty_supply_is_a_plan_of_nothing():
     result = plan(catalog([source("a")]), [])
     assert (result.certificate.granted_rows, result.certificate.sources[0].cause) == (0, "no committed rows")
-
-
-@st.composite
-def worlds(draw):
-    """A small catalogue with rows that collide, are alike, break rules, and lie in any slice."""
-    near = draw(st.sampled_from([0, 0, 3, {"photos": 4, "pages": 2}, {"photos": 3}]))
-    exact = draw(st.just("image") if near else st.sampled_from(["image", "record", "none"]))
-    weighted = draw(st.booleans())
-    labels = SubcategoryFrom(
-        column="l", map=draw(st.sampled_from([None, {"street": "street", "x": "nature"}]))
-    )
-    names = ("a", "b", "c", "d")
-    keys = {
-        name: {
-            "max_samples": draw(st.sampled_from([None, None, 0, 3, 8])),
-            "weight": draw(st.fractions(0, 3, max_denominator=4)) if weighted else None,
-            "licence": draw(st.sampled_from(["CC0-1.0", "CC0-1.0", "unknown"])),
-        }
-        for name in names
-    }
-    sources = [
-        source("a", **keys["a"], subcategory="street"),
-        source("b", **keys["b"], subcategory_from=labels),
-        source("c", "pages", **keys["c"], subcategory="news/old"),
-        source("d", **keys["d"], subcategory="nature"),
-    ]
-    cat = catalog(
-        sources,
-        QUOTAS,
-        seed=draw(st.integers(0, 2**63 - 1)),
-        targets={"t": draw(st.integers(1, 40))},
-        dedup=DedupSpec(
-            exact=exact, near_bits=near, precedence=draw(st.permutations(names))[: draw(st.integers(0, 4))]
-        ),
-        licences=LicencePolicy(deny=draw(st.sampled_from([(), ("unknown",)]))),
-        min_side_px=draw(st.sampled_from([0, 50])),
-        shard=ShardSpec(max_bytes=90_000),
-    )
-    rows = {}
-    for name in names:
-        for piece in ("s", "s-1", "t")[: draw(st.integers(0, 3))]:
-            rows[name, piece] = [draw(worldly_rows(number)) for number in range(draw(st.integers(0, 12)))]
-    return cat, rows
-
-
-@st.composite
-def worldly_rows(draw, number):
-    image = draw(st.integers(0, 25))
-    picture = PICTURE * (image % 3 + 1) & (2**64 - 1)
-    flipped = picture ^ draw(st.sampled_from([0, 1, 0b11, 0b111, 0b11111, 1 << 40]))
-    images = [image, *draw(st.sampled_from([[], [], [], [image + 1], [image, 3]]))]
-    return row(
-        image,
-        images=images,
-        messages=draw(st.sampled_from(["", "", "m"])),
-        key=f"{draw(st.sampled_from('zyxé'))}{number}",
-        text=draw(st.sampled_from(["", "p", "q"])),
-        label=draw(st.sampled_from([None, "street", "x", "nature"])),
-        dhash=[draw(st.sampled_from([None, 0, flipped, flipped])) for _ in images],
-        min_side_px=draw(st.sampled_from([100, 100, 20])),
-        row_bytes=draw(st.sampled_from([100, 100, 100_000])),
-    )
-
-
-@given(worlds(), st.integers(0, 25), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_agrees_with_the_slow_reference(world, taken_down, by_id):
-    cat, rows = world
-    with tempfile.TemporaryDirectory() as directory:
-        supply = [
-            commit(Path(directory), name, piece, given_rows) for (name, piece), given_rows in rows.items()
-        ]
-        full = [
-            index_row(name, piece, number, one)
-            for (name, piece), given_rows in rows.items()
-            for number, one in enumerate(given_rows)
-        ]
-        images = frozenset() if by_id else frozenset({hex_of(taken_down)})
-        ids = frozenset(one["id"] for one in full[:2]) if by_id else frozenset()
-        result = plan(cat, supply, Tombstones(images, ids))
-        selected, reasons, grants = reference.allocate(
-            cat, cat.corpus.targets["t"], full, tombstoned_images=images, tombstoned_ids=ids
-        )
-        assert set(ids_of(result)) == selected
-    counted: dict = {}
-    for reason in reasons.values():
-        counted[reason] = counted.get(reason, 0) + 1
-    assert {str(reason): count for reason, count in result.excluded.items() if count} == counted
-    for node in result.certificate.nodes:
-        assert node.granted == grants.get(node.path, 0)

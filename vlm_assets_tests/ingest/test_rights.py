@@ -8,7 +8,7 @@ from vlm_assets.operate.status import read_status
 from vlm_assets.orchestration.assets.metadata_line import rights_table, terms_table
 from vlm_assets.papers.write import write_papers
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once
-from vlm_assets_tests.audit.test_mutations import _edit_catalog
+from vlm_assets_tests.audit.mutations.registry import edit_catalog
 from vlm_assets_tests.orchestration.kit import rows_of
 
 ACCEPTED = "A. Yılmaz, in her Kaggle account, 2026-01-15"
@@ -22,7 +22,7 @@ def broken(tmp_path_factory):
         sources[0]["terms"] = {"url": "https://example.org/terms"}
         sources[1]["terms"] = {"url": "https://example.org/rules", "accepted": ACCEPTED}
 
-    _edit_catalog(broken, declare)
+    edit_catalog(broken, declare)
     return broken
 
 

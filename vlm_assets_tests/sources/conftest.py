@@ -1,5 +1,8 @@
+from collections.abc import Iterator
+
 import pytest
 
+from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets_tests.transfer.gate_log import GateLog
 from vlm_assets_tests.transfer.patience import be_brisk
 
@@ -16,3 +19,11 @@ def gate_log(monkeypatch: pytest.MonkeyPatch) -> GateLog:
     log = GateLog()
     log.watch(monkeypatch.setattr)
     return log
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
+    with HubService() as service:
+        monkeypatch.setenv("HF_ENDPOINT", service.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield service

@@ -1,13 +1,11 @@
 """Captions of loose images in a Hub repository."""
 
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
 from vlm_assets.words.errors import RejectReason, SourceError
 from vlm_assets.words.records import Listed
@@ -16,14 +14,6 @@ from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identitie
 
 Files = dict[str, bytes]
 Said = dict[str, tuple[str | None, Any]]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
-    with HubService() as service:
-        monkeypatch.setenv("HF_ENDPOINT", service.url)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield service
 
 
 def spec_of(**keys: Any) -> HfDatasetSpec:

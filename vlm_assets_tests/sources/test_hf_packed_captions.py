@@ -1,7 +1,6 @@
 """Captions of images in a Hub repository's archives: inside them, beside them, above them."""
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,6 @@ from vlm_assets.words.errors import LeftOutReason, RejectReason, SourceError
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context
 
 JPEG = b"\xff\xd8\xff\xe0"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
-    with HubService() as service:
-        monkeypatch.setenv("HF_ENDPOINT", service.url)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield service
 
 
 def spec_of(**keys: Any) -> HfDatasetSpec:

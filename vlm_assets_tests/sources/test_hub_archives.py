@@ -1,6 +1,5 @@
 """Archives of a Hub repository: split ones, and formats that `datasets` does not read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,6 @@ SPLIT: dict[str, dict[str, bytes]] = {
     "u.cbz": {"u.cbz": zip_of(INNER)},
     "v.txz": {"v.txz": tar_of(INNER, "w:xz")},
 }
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
-    with HubService() as service:
-        monkeypatch.setenv("HF_ENDPOINT", service.url)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield service
 
 
 def spec_of(**keys: Any) -> HfDatasetSpec:

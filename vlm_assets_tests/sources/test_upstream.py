@@ -1,7 +1,7 @@
 """The first ledger over made upstreams: what an independent walk counts = items + companions + left out."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -83,14 +83,6 @@ def holds(listed: Listed, upstream: int) -> None:
     assert listed.upstream == upstream
     assert len(items) + listed.companions + len(left_out) == upstream
     assert not set(items) & set(left_out)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
-    with HubService() as service:
-        monkeypatch.setenv("HF_ENDPOINT", service.url)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield service
 
 
 @MADE
