@@ -15,7 +15,7 @@ from vlm_assets.store.rejected_pictures import A_SLICE, RejectedPicture, keep_re
 from vlm_assets.store.slices import RejectEntry
 from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.words.errors import Reject, RejectReason
-from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.layout import DataRoot, sample_id
 from vlm_assets.words.records import Record
 from vlm_assets.words.schema import Row
 
@@ -33,18 +33,20 @@ _NEVER: Final = frozenset({RejectReason.BOMB, RejectReason.DECODER_CRASHED, Reje
 
 
 class RejectedPictures:
-    """Takes pictures in, of what is cut short what there is; none of an image that is taken down."""
+    """Takes pictures in, of what is cut short what there is; none of an image or of an id that is taken down."""
 
     def __init__(
         self,
         told: Callable[[RejectedPicture], None] = lambda _: None,
         takedowns: StoredTombstones | None = None,
         max_bytes: int = 0,
+        slice_name: str = "",
     ) -> None:
-        """`told` hears of each that is kept; images above `max_bytes` are not read."""
+        """`told` hears of each that is kept; images above `max_bytes` are not read. `slice_name`: begins ids."""
         self.found: list[RejectedPicture] = []
         self._told = told
-        self._taken = (takedowns or StoredTombstones.none()).image_sha256
+        self._takedowns = takedowns or StoredTombstones.none()
+        self._slice_name = slice_name
         self._max_bytes = max_bytes
         self._tried = 0
         self._of_reason: Counter[RejectReason] = Counter()
@@ -52,13 +54,14 @@ class RejectedPictures:
     def among(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Passes outcomes on, and sees the rejects among them."""
         for event, result in outcomes:
-            if isinstance(event, Record) and isinstance(result, Reject):
+            if isinstance(event, Record) and isinstance(result, Reject) and not self._is_taken(event):
                 self.see(result, readable_images(event, self._max_bytes))
             yield event, result
 
     def drifted(self, item: str, row: Row) -> None:
         """Sees the row that an item's address gives instead of the one before."""
-        self.see(Reject(item, RejectReason.DRIFTED, record=row["record"]), iter(row["images"]))
+        if row["id"] not in self._takedowns.ids:
+            self.see(Reject(item, RejectReason.DRIFTED, record=row["record"]), iter(row["images"]))
 
     def see(self, reject: Reject, images: Iterator[bytes]) -> None:
         """Takes in the images of a rejected record, one at a time, until there are enough or too many were tried."""
@@ -66,7 +69,7 @@ class RejectedPictures:
             return
         while self._wants(reject.reason) and (data := next(images, None)) is not None:
             digest = sha256(data).hexdigest()
-            if digest in self._taken:
+            if digest in self._takedowns.image_sha256:
                 continue
             self._tried += 1
             if (small := _small(data)) is not None:
@@ -82,6 +85,13 @@ class RejectedPictures:
         keep_rejected(
             root, source, key, [one for one in every if (one.key, one.record, one.reason) in places]
         )
+
+    def _is_taken(self, record: Record) -> bool:
+        """By its id: a picture that is cut short now has another hash than when it was taken down."""
+        if not self._takedowns.ids:
+            return False
+        source, slice_key = self._slice_name.split("/")
+        return sample_id(source, slice_key, record.key) in self._takedowns.ids
 
     def _wants(self, reason: RejectReason) -> bool:
         return self._tried < _TRIED and len(self.found) < A_SLICE and self._of_reason[reason] < A_REASON

@@ -189,7 +189,7 @@ class _SliceBuild:
         self._takedowns = read_tombstones(root)
         self._taken = TakenRows(self._takedowns, self._name)
         self._pictures = RejectedPictures(
-            options.on_rejected, self._takedowns, installation.settings.max_image_bytes
+            options.on_rejected, self._takedowns, installation.settings.max_image_bytes, self._name
         )
         self._emptied: Mapping[str, Row] = {}
         self._cache = root.cache_of(spec.name)

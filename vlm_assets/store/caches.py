@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from vlm_assets.store.rejected_pictures import FOLDER as PICTURES
 from vlm_assets.words.disk import remove_tree
 from vlm_assets.words.errors import StoreError
 
@@ -13,8 +14,13 @@ _KEPT: Final = (".db", ".db-wal", ".db-shm")
 
 
 def downloads(folder: Path) -> Iterator[Path]:
-    """Everything in a source's cache that may have content."""
-    return (path for path in sorted(folder.iterdir()) if not path.name.endswith(_KEPT))
+    """Everything in a source's cache that may have content, but for pictures of rejects.
+
+    A takedown removes those in a step of its own; later ones show nothing that it covers, and nobody has them again.
+    """
+    return (
+        path for path in sorted(folder.iterdir()) if path.name != PICTURES and not path.name.endswith(_KEPT)
+    )
 
 
 def remove_download(path: Path) -> None:

@@ -1,5 +1,7 @@
 """Pictures of rejects: few, small, of what decodes, and only of rejects that a slice has."""
 
+from dataclasses import replace
+
 import pytest
 
 from vlm_assets.ingest.rejected_pictures import RejectedPictures
@@ -12,8 +14,10 @@ from vlm_assets.store.rejected_pictures import (
     kept_rejected,
     slices_with_pictures,
 )
+from vlm_assets.store.tombstones import StoredTombstones
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.records import Record, RecordImage
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
 
@@ -37,6 +41,18 @@ def test_rejects_that_decode_are_shown(reason, data, shown):
     pictures = RejectedPictures()
     pictures.see(Reject("a", RejectReason(reason)), iter([data]))
     assert [one.reason for one in pictures.found] == [reason] * shown
+
+
+@pytest.mark.parametrize(("key", "shown"), [("taken.jpeg", False), ("other.jpeg", True)])
+def test_what_is_taken_down_by_its_id_is_not_shown_as_a_reject(key, shown):
+    """Cut short on its way or replaced upstream, it has another hash than the one that went."""
+    takedowns = replace(StoredTombstones.none(), ids=frozenset({"street/root/taken.jpeg"}))
+    pictures = RejectedPictures(takedowns=takedowns, max_bytes=10**6, slice_name="street/root")
+    record = Record(item=key, record=0, key=key, images=(RecordImage(cut(0)),), origin=key)
+    row = {"id": f"street/root/{key}", "record": 0, "images": [picture(0)]}
+    assert len(list(pictures.among([(record, Reject(key, RejectReason.TRUNCATED, record=0))]))) == 1
+    pictures.drifted(key, row)
+    assert [one.reason for one in pictures.found] == ["truncated", "drifted"] * shown
 
 
 def test_of_many_rejects_few_are_decoded_and_kept():

@@ -14,6 +14,7 @@ FILES = (
     "hub/x",
     "spool/root/1",
     "crawl-a/pages",
+    "rejected/other.json",
 )
 ROW = "street/root/0000.jpeg"
 
@@ -25,19 +26,35 @@ ROW = "street/root/0000.jpeg"
         pytest.param(Tombstone(asked="id:x", ids=("other/root/1",)), FILES, FILES, id="of-another-source"),
         pytest.param(
             Tombstone(asked=f"id:{ROW}", ids=(ROW,)),
-            ("a--b--1.zip", "crawl-a/pages", "sha256.db", "spool/root/1", "tree-a.json"),
-            ("crawl-a/pages", "sha256.db", "tree-a.json"),
+            (
+                "a--b--1.zip",
+                "crawl-a/pages",
+                "rejected/other.json",
+                "sha256.db",
+                "spool/root/1",
+                "tree-a.json",
+            ),
+            ("crawl-a/pages", "rejected/other.json", "sha256.db", "tree-a.json"),
             id="a-row",
         ),
         pytest.param(
             Tombstone(asked="met:street/root", only_row=True, met={ROW: ""}),
-            ("a--b--1.zip", "crawl-a/pages", "sha256.db", "spool/root/1", "tree-a.json"),
-            ("crawl-a/pages", "sha256.db", "tree-a.json"),
+            (
+                "a--b--1.zip",
+                "crawl-a/pages",
+                "rejected/other.json",
+                "sha256.db",
+                "spool/root/1",
+                "tree-a.json",
+            ),
+            ("crawl-a/pages", "rejected/other.json", "sha256.db", "tree-a.json"),
             id="a-row-that-was-met",
         ),
     ],
 )
-def test_of_downloads_only_names_stay(tmp_path, tombstone, after_listing, after_fetch):
+def test_of_downloads_only_names_and_pictures_of_rejects_stay(
+    tmp_path, tombstone, after_listing, after_fetch
+):
     installation = install(tmp_path, {**STREET, "path": fill(tmp_path / "in", 2)})
     root, listing = installation.root, relist(installation)
     if tombstone is not None:
