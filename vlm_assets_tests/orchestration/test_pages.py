@@ -9,9 +9,15 @@ from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.ingest.due import Due
 from vlm_assets.ingest.listing import refresh_listing
 from vlm_assets.orchestration.assets import metadata
-from vlm_assets.orchestration.assets.metadata import listing_metadata, placed, shortened, slice_metadata
+from vlm_assets.orchestration.assets.metadata import (
+    listing_metadata,
+    placed,
+    rejected_metadata,
+    shortened,
+    slice_metadata,
+)
 from vlm_assets.orchestration.define import build_definitions
-from vlm_assets.orchestration.names import CORPUS_KEY, dataset_key, listing_key
+from vlm_assets.orchestration.names import CORPUS_KEY, REJECTED, dataset_key, listing_key
 from vlm_assets_tests.orchestration.kit import rows_of
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
@@ -104,3 +110,10 @@ def test_long_hashes_are_cut(shown, whole):
 def test_paths_are_shown_from_the_data_root():
     assert placed("/a/very/long/way/data/datasets/street/.versions/0123") == "datasets/street/.versions/0123"
     assert placed("elsewhere/file") == "elsewhere/file"
+
+
+def test_rejects_stand_in_lines_by_their_reason():
+    shown = rejected_metadata([("truncated", "data:1"), ("corrupt", "data:2"), ("truncated", "data:3")])
+    told = "**truncated** ![truncated](data:1) ![truncated](data:3)\n\n**corrupt** ![corrupt](data:2)"
+    assert shown == {REJECTED: dg.MetadataValue.md(told)}
+    assert rejected_metadata([]) == {}

@@ -11,6 +11,7 @@ from vlm_assets.operate.takedown import TakedownOrder, take_down
 from vlm_assets.orchestration.assets.previews import forget_previews
 from vlm_assets.orchestration.assets.thumbnails import SIDE_PX, data_url
 from vlm_assets.orchestration.names import ALLOCATION_KEY, CORPUS_KEY, dataset_key
+from vlm_assets.store.rejected_pictures import forget_rejected
 from vlm_assets_tests.orchestration.kit import Line, instance_in
 from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture
 
@@ -124,6 +125,12 @@ def test_rejects_of_a_slice_stay_on_its_page_and_go_with_any_takedown(tmp_path, 
         assert line.fetch("street").success
         before = line.facts(dataset_key("street"), "root")["rejected images"]
         assert before.count("![truncated](data:image/jpeg") == 1
+        fill(tmp_path / "street", 1, start=7)
+        assert line.list_sources("street").success
+        assert line.fetch("street").success
+        assert line.facts(dataset_key("street"), "root")["why"] == "changed"
+        assert line.facts(dataset_key("street"), "root")["rejected images"] == before, "nobody asked again"
+        assert forget_rejected(installation.root) == ["street"]
         assert line.fetch("street").success
         assert line.facts(dataset_key("street"), "root")["why"] == "committed"
         assert line.facts(dataset_key("street"), "root")["rejected images"] == before

@@ -60,6 +60,8 @@ def test_a_source_that_cannot_be_listed_does_not_stop_the_others(tmp_path, insta
     assert line.slices("street") == ["root"]
     assert line.events(listing_key("street"))
     assert not line.events(listing_key("held"))
+    [record] = instance.fetch_observations(listing_key("gone"), limit=2).records
+    assert "nothing: it was never listed" in str(record.asset_observation)
     assert "1 of 3 listings failed.\ngone: source gone: " in failure_of(result, "listing")
 
 

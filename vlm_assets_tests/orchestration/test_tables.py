@@ -87,10 +87,10 @@ def test_what_a_narrow_table_tells_is_all_there_is(name: str, facts: list[str]):
         pytest.param(
             [{"source": "s" * 20, "selected": 10**9, "of": "some", "why": ""},
              {"source": "t", "selected": 0, "of": "", "why": "w"}],
-            {"source": ["s" * 20, "t"], FACTS: ["selected 1,000,000,000; of some", "selected 0; why w"]},
+            {"source": ["s" * 20, "t"], FACTS: ["selected 1,000,000,000; of: some", "selected 0; why: w"]},
             id="the last are told"),
         pytest.param([{"source": "s" * 24, "excluded": "duplicate_other_words 1"}],
-                     {"source": ["s" * 24 + " – excluded duplicate_other_words 1"]}, id="one column"),
+                     {"source": ["s" * 24 + " – excluded: duplicate_other_words 1"]}, id="one column"),
         pytest.param([{"done": True, "share": 0.25}], {"done": ["True"], "share": ["0.25"]}, id="no whole numbers"),
     ],
 )  # fmt: skip

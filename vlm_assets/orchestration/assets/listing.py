@@ -110,7 +110,12 @@ def listing_asset(installed: Installation) -> dg.AssetsDefinition:
             if isinstance(result, Exception):
                 failures[name] = str(result)
                 context.log.error("%s: %s", name, result)
-                context.log_event(dg.AssetObservation(listing_key(name), metadata=failed_listing(result)))
+                context.log_event(
+                    dg.AssetObservation(
+                        listing_key(name),
+                        metadata=failed_listing(result, stands=installation.root.listing(name).exists()),
+                    )
+                )
                 continue
             register_slices(context.instance, name, result.listing.slices)
             due.append(tell_due(context, installation, installation.catalog.source(name)))
@@ -142,9 +147,10 @@ def register_slices(instance: dg.DagsterInstance, source: str, keys: Iterable[st
     return len(new)
 
 
-def failed_listing(error: Exception) -> dict[str, Any]:
+def failed_listing(error: Exception, *, stands: bool) -> dict[str, Any]:
     """Why a listing failed, for the page of its own asset: the run's failure names all that failed."""
-    facts: dict[str, Any] = {FAILED: str(error), "what stands": "the listing before, if there is one"}
+    told = "the listing before" if stands else "nothing: it was never listed"
+    facts: dict[str, Any] = {FAILED: str(error), "what stands": told}
     if isinstance(error, ListingShrunkError):
         facts["to accept it"] = "Materialize → Open launchpad, and there: accept_shrink: true"
     return facts

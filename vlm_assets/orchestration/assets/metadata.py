@@ -174,8 +174,11 @@ def slice_metadata(
 
 
 def rejected_metadata(pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A contact sheet of rejects, each (reason, picture) with its reason; nothing where none decodes."""
-    shown = " ".join(f"![{reason}]({picture}) {reason}" for reason, picture in pictures)
+    """A contact sheet of rejects, each a (reason, picture): a line a reason; nothing where none decodes."""
+    lines: dict[str, list[str]] = {}
+    for reason, picture in pictures:
+        lines.setdefault(reason, []).append(f"![{reason}]({picture})")
+    shown = "\n\n".join(f"**{reason}** {' '.join(some)}" for reason, some in lines.items())
     return {REJECTED: dg.MetadataValue.md(shown)} if pictures else {}
 
 

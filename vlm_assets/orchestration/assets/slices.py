@@ -36,6 +36,7 @@ from vlm_assets.remote.line import NoRemote, line_remote
 from vlm_assets.transfer.budget import BudgetSpentError, metered
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import VlmAssetsError
+from vlm_assets.words.layout import DataRoot
 
 if TYPE_CHECKING:
     from vlm_assets.ingest.slice import SliceOutcome
@@ -79,7 +80,7 @@ def materialize_slices(
             context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
             context.log_event(failure_event(spec.name, key, failures[key], _rejected_now(seen)))
         else:
-            rejected = _rejected_now(seen) or _rejected_before(context.instance, spec.name, key, result)
+            rejected = _rejected(context.instance, installation.root, spec.name, key, result, seen)
             context.log_event(slice_event(spec.name, key, result, rejected))
     if failures:
         told = "\n".join(_placed(f"{spec.name}/{key}: ", message) for key, message in failures.items())
@@ -113,11 +114,29 @@ def _rejected_now(seen: "Sequence[RejectedPicture]") -> dict[str, Any]:
     return rejected_metadata([(str(one.reason), data_url(one.jpeg)) for one in seen])
 
 
+def _rejected(
+    instance: dg.DagsterInstance,
+    root: DataRoot,
+    source: str,
+    key: str,
+    result: "SliceOutcome | _Retired",
+    seen: "Sequence[RejectedPicture]",
+) -> dict[str, Any]:
+    """The sheet of rejects of a slice: also those of items that stand as they were, which nobody fetched now."""
+    from vlm_assets.store.rejected_pictures import kept_rejected
+
+    if isinstance(result, _Retired) or not result.manifest.rejects:
+        return {}
+    return _rejected_now(kept_rejected(root, source, key) or seen) or _rejected_before(
+        instance, source, key, result
+    )
+
+
 def _rejected_before(
-    instance: dg.DagsterInstance, source: str, key: str, result: "SliceOutcome | _Retired"
+    instance: dg.DagsterInstance, source: str, key: str, result: "SliceOutcome"
 ) -> dict[str, Any]:
     """The sheet of rejects that the last event of a slice has, where nothing of it was fetched since."""
-    if isinstance(result, _Retired) or result.due != "committed" or not result.manifest.rejects:
+    if result.due != "committed":
         return {}
     wanted = dg.AssetRecordsFilter(asset_key=dataset_key(source), asset_partitions=[key])
     for record in instance.fetch_materializations(wanted, limit=1).records:

@@ -126,11 +126,17 @@ def _fitting(columns: Mapping[str, Sequence[str]], room_px: int) -> dict[str, li
 
 
 def _told(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
-    """A text a row: `name value; name value`."""
+    """A text a row: `name 3; name: a word`."""
     lines = zip(*(columns[name] for name in names), strict=True)
     return [
-        "; ".join(f"{name} {one}" for name, one in zip(names, line, strict=True) if one) for line in lines
+        "; ".join(f"{_said(name, one)} {one}" for name, one in zip(names, line, strict=True) if one)
+        for line in lines
     ]
+
+
+def _said(name: str, value: str) -> str:
+    """Words behind a name would read on as if they were more of it: `why less no rows`."""
+    return f"{name}:" if value[0].isalpha() else name
 
 
 def least_width_px(columns: Mapping[str, Sequence[str]]) -> float:
