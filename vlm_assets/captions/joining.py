@@ -130,15 +130,18 @@ class CaptionIndex:
     ) -> bool:
         """Takes a table's rows, whose names are meant from `folder` on; `missed` sees those that name nothing listed.
 
-        An `optional` table may be of something else: without a column of names it is left alone, and False comes
-        back. Others look into one that lies `beside` these files too: what names nothing is counted apart. Of a
-        `shared` one no row need name anything here.
+        An `optional` table may be of something else: without a column of names False comes back, and of one `beside`
+        the rows are counted as joined nowhere, for no other ledger knows that it was not read. Others look into a
+        table that lies `beside` these files too: what names nothing is counted apart. Of a `shared` one no row need
+        name anything here.
 
         Raises:
             SourceError: the table cannot be read to its end, or has no column that names files or the text's.
         """
         loaded = table.load()
         if optional and not any(map(self._is_name, loaded.columns)):
+            if beside:
+                self._pass_over(table.name, sum(1 for _ in loaded.rows()))
             return False
         for key, declared in (
             ("text_column", self._columns.text),
@@ -149,7 +152,6 @@ class CaptionIndex:
                 raise SourceError(f"{table.where}: no column {declared!r} ({key}); there are: {there}")
         folder = "/".join(filter(None, (folder, self._columns.folder.replace("\\", "/").strip("/"))))
         self.counts.tables += 1
-        self._expects |= not optional and not shared
         unnamed = rows = 0
         told = self.by_table.setdefault(table.name, TableRows())
         for row in loaded.rows():
@@ -161,6 +163,7 @@ class CaptionIndex:
             told.add(joined=is_joined)
             if not is_joined:
                 missed(found)
+        self._expects |= bool(rows) and not optional and not shared
         if rows and unnamed == rows:
             raise SourceError(_no_names(table.where, loaded.columns, self._columns.file_name))
         return True
@@ -188,12 +191,17 @@ class CaptionIndex:
         counts.images_with_rows = int(named.size)
         counts.images_without_rows = counts.images - counts.images_with_rows
         counts.examples = self._told(self._missed)
-        if self._expects and counts.rows and not counts.joined:
+        if self._expects and not counts.joined:
             examples = [*counts.examples, *self._told(self._missed_beside)][:SHOWN_EXAMPLES]
             raise SourceError(
                 f"none of {counts.rows} caption rows names a file that is there: {'; '.join(examples)}"
             )
         return counts
+
+    def _pass_over(self, table: str, rows: int) -> None:
+        self.by_table.setdefault(table, TableRows()).rows += rows
+        self.counts.rows += rows
+        self.counts.elsewhere += rows
 
     def rows_naming(self, key: str) -> list[CaptionRow]:
         """Every row that names this image, first or not, in the order of tables and rows."""

@@ -152,8 +152,9 @@ def tree_captions(
                 )
             ]
             counts = index.finish(tree.counted).as_json()
-            if beside := {key: index.by_table[key].as_json() for key in joined if key in several}:
-                counts[BESIDE] = beside
+            read = [key for key in tables if key in several and key in index.by_table]
+            if read:
+                counts[BESIDE] = {key: index.by_table[key].as_json() for key in read}
             yield TreeCaptions(
                 frozenset(joined),
                 lambda key: [

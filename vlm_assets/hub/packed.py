@@ -17,7 +17,7 @@ from vlm_assets.hub.repo_files import RepoFile
 from vlm_assets.hub.splits import DataSplit
 from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason
 from vlm_assets.words.layout import nfc
-from vlm_assets.words.records import Event
+from vlm_assets.words.records import Event, JoinedCaptions
 
 ARCHIVE: Final = "archive"
 WEBDATASET: Final = "webdataset"
@@ -118,6 +118,23 @@ def names_members(
     walk = partial(read_members, parts, where=origin)
     with member_captions(words.rule, item, walk, reading, where=origin, beside=words.beside) as captions:
         return bool(captions.counts.get("joined"))
+
+
+def unjoined(item: str, origin: str, reading: Reading, words: PackedWords) -> Iterator[JoinedCaptions]:
+    """Rows of the tables beside an archive that joins none of them, for its samples have words of their own.
+
+    Raises:
+        SourceError: a table cannot be read for certain.
+    """
+    if not words.beside.open:
+        return
+    beside = replace(words.beside, optional=frozenset(words.beside.open))
+    with member_captions(
+        words.rule, item, lambda _: iter(()), reading, where=origin, beside=beside
+    ) as captions:
+        told = captions.told
+    if told:
+        yield JoinedCaptions(item, told)
 
 
 def packed_records(

@@ -27,11 +27,10 @@ from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.captions.turns import MESSAGES_NAMES, ConversationError
 from vlm_assets.captions.words import TEXT_NAMES, as_text, usual_texts
 from vlm_assets.hub.columns import Wanted
-from vlm_assets.hub.packed import PackedWords, names_members, packed_records
+from vlm_assets.hub.packed import PackedWords, names_members, packed_records, unjoined
 from vlm_assets.words.caption_counts import GUESSED_NAME
-from vlm_assets.words.caption_rows import beside_archives
-from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason, SourceError
-from vlm_assets.words.records import Event, JoinedCaptions, Record, RecordImage
+from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason, SourceError
+from vlm_assets.words.records import Event, Record, RecordImage
 
 SAMPLE_BYTES: Final = 512 * 2**20
 """What the members of one key may hold together, and so how much of a tar is in memory at most. Less than what a row
@@ -89,7 +88,8 @@ def webdataset_records(
     """A record a sample, in the order in which samples are complete, and what was left out of the tar.
 
     A tar of images with tables of their words in it, or beside it and naming some of them (one image a sample), and
-    no words beside each, is read as an archive of images. A table beside it that is not joined is left out on record.
+    no words beside each, is read as an archive of images. Of a table beside it that is not joined, the rows are
+    counted: the file is the repository's, and no member of any tar.
 
     Raises:
         SourceError: it cannot be read to its end, several images and none named, or a column of the catalogue that
@@ -97,16 +97,12 @@ def webdataset_records(
     """
     how = replace(reading, wanted=lambda _: True)
     names = _names(parts, origin, how, words.rule)
-    tables_speak = not names.several and names_members(parts, item, origin, reading, words)
-    if not names.has_words and (names.has_tables or tables_speak):
+    if not names.has_words and (
+        names.has_tables or (not names.several and names_members(parts, item, origin, reading, words))
+    ):
         yield from packed_records(parts, item, origin, reading, words)
         return
-    if words.beside.open:
-        yield JoinedCaptions(item, beside_archives(words.beside.open))
-    for table in words.beside.open:
-        yield LeftOut(
-            f"{item}/{table}", LeftOutReason.UNUSED_COMPANION, "a table beside the tar that is not joined"
-        )
+    yield from unjoined(item, origin, reading, words)
     met = _Met()
     record = -1
     for found in _samples(parts, origin, how, wanted, names.torn):

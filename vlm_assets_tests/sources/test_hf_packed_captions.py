@@ -9,6 +9,7 @@ import pytest
 from vlm_assets.demo.services.huggingface import HubService
 from vlm_assets.demo.services.pictures import tar_of, zip_of
 from vlm_assets.sources.hf_dataset import SOURCE, HfDatasetSpec
+from vlm_assets.words.caption_rows import settled
 from vlm_assets.words.errors import LeftOutReason, RejectReason, SourceError
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context
 
@@ -216,13 +217,13 @@ TWO = [("a.jpg", JPEG + b"a"), ("k/b.jpg", JPEG + b"b")]
 
 
 @pytest.mark.parametrize(
-    ("members", "table", "texts", "left_out"),
+    ("members", "table", "texts", "rows"),
     [
-        (TWO, TABLE, {"0.tar/a.jpg": "bir", "0.tar/k/b.jpg": "iki"}, 0),
-        ([*TWO, ("a.txt", b"kendi")], TABLE, {"0.tar/a": "kendi", "0.tar/k/b": None}, 1),
-        ([*TWO, ("a.seg.png", JPEG)], TABLE, {"0.tar/a": None, "0.tar/k/b": None}, 1),
-        (TWO, b"file_name,text\nzz.jpg,bir\n", {"0.tar/a": None, "0.tar/k/b": None}, 1),
-        (TWO, b"id,count\n1,2\n", {"0.tar/a": None, "0.tar/k/b": None}, 1),
+        (TWO, TABLE, {"0.tar/a.jpg": "bir", "0.tar/k/b.jpg": "iki"}, (2, 0)),
+        ([*TWO, ("a.txt", b"kendi")], TABLE, {"0.tar/a": "kendi", "0.tar/k/b": None}, (0, 2)),
+        ([*TWO, ("a.seg.png", JPEG)], TABLE, {"0.tar/a": None, "0.tar/k/b": None}, (0, 2)),
+        (TWO, b"file_name,text\nzz.jpg,bir\n", {"0.tar/a": None, "0.tar/k/b": None}, (0, 1)),
+        (TWO, b"id,count\n1,2\n", {"0.tar/a": None, "0.tar/k/b": None}, (0, 1)),
     ],
     ids=["named", "words_of_their_own", "several_images", "names_nothing", "of_something_else"],
 )
@@ -232,13 +233,17 @@ def test_a_table_beside_a_tar_is_joined_where_it_names_samples_without_words(
     members: list[tuple[str, bytes]],
     table: bytes,
     texts: dict[str, str | None],
-    left_out: int,
+    rows: tuple[int, int],
 ) -> None:
+    """A file of the repository is told by the listing; of the tar its rows are, be they joined or not."""
     hub.add("org/set", {"train/0.tar": tar_of(members), "train/metadata.csv": table})
-    fetched = fetched_of(tmp_path)
+    listed = SOURCE.list(spec_of(), list_context(tmp_path))
+    fetched = fetch_slice(SOURCE, spec_of(), tmp_path, listed, "default--train")
     assert {key.removeprefix("train/"): text for key, text in said(fetched).items()} == texts
-    reasons = [(one.key, one.reason) for one in fetched.left_out]
-    assert reasons == [("train/0.tar/train/metadata.csv", LeftOutReason.UNUSED_COMPANION)] * left_out
+    assert not fetched.left_out
+    counts = settled(listed.attributes["captions"], fetched.caption_counts)
+    assert counts is not None
+    assert (counts.joined, counts.name_nothing) == rows
 
 
 def test_a_table_above_several_tars_speaks_of_each(hub: HubService, tmp_path: Path) -> None:
