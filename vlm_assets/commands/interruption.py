@@ -5,6 +5,7 @@ that does not answer may keep from it. Everything on disk is written so that a k
 after a few seconds the process is ended whatever it does.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -56,8 +57,9 @@ def what_stays(words: Sequence[str]) -> str:
 def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterator[None]:
     """Runs a command; after Ctrl-C it is over with exit 130 and one line, by itself or, after `grace_s`, by force.
 
-    A second Ctrl-C is force at once. In another thread than the main one it does nothing. SIGTERM does the same where
-    a script started the command in the background, deaf to Ctrl-C.
+    A second Ctrl-C is force at once, and so is one after the command; while Python itself ends, none counts any more.
+    In another thread than the main one it does nothing. SIGTERM does the same where a script started the command in
+    the background, deaf to Ctrl-C.
 
     Raises:
         SystemExit: 130, where the command ended by itself after Ctrl-C.
@@ -79,6 +81,8 @@ def ended_by_ctrl_c(words: Sequence[str], *, grace_s: float = GRACE_S) -> Iterat
             watch.tell()
             raise SystemExit(INTERRUPTED) from None
         raise
+    finally:
+        watch.command_is_over()
 
 
 @contextmanager
@@ -126,12 +130,13 @@ class _Watch:
         self._told = told
         self._grace_s = grace_s
         self._stop = stop
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler takes it, over itself too
         self._silent = False
         self._came = 0
         self._reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        atexit.register(self._deaf)  # first of all: called last, after everything else that may take long
         threading.Thread(target=self._wait, name="ctrl-c", daemon=True).start()
 
     def tell(self) -> None:
@@ -149,6 +154,19 @@ class _Watch:
             if not self._came and select.select([self._reader], [], [], 0)[0]:
                 self._came = os.read(self._reader, 64).count(self._stop)
             return self._came > 0
+
+    def command_is_over(self) -> None:
+        """From now on Ctrl-C ends the process at once: an exception would only be shown, and be lost."""
+        signal.signal(self._stop, self._end_now)
+
+    def _end_now(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        self.tell()
+        self._end()
+
+    def _deaf(self) -> None:
+        """No signal wakes this watch's thread while Python takes itself apart, which it does not survive (3.11)."""
+        signal.signal(self._stop, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
 
     def _wait(self) -> None:
         while not self.interrupted():

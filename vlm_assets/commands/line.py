@@ -1,6 +1,7 @@
 """The line itself: build, and the demo of it."""
 
 import signal
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -121,8 +122,7 @@ def demo(
     from vlm_assets.orchestration.command.build import run_build
 
     def wait() -> None:
-        console.print(f"services are up on 127.0.0.1:{port} and the next ports; Ctrl-C ends them")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        serve_until_stopped(f"services are up on 127.0.0.1:{port} and the next ports; Ctrl-C ends them")
 
     raise typer.Exit(
         run_demo(
@@ -133,3 +133,19 @@ def demo(
             wait=wait if serve else None,
         )
     )
+
+
+def serve_until_stopped(told: str) -> None:
+    """Says that it serves, waits for SIGTERM, and says at once that what was begun now stops.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came. It is said as well.
+    """
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: stopped.set())
+    try:
+        typer.echo(told)  # an interrupted print of Rich's would say it twice
+        stopped.wait()
+    finally:
+        typer.echo("stopping the demo's services…")
+        signal.signal(signal.SIGTERM, before)

@@ -126,6 +126,63 @@ def test_two_that_come_before_anybody_looks_are_two():
     assert (process.returncode, told.strip()) == (130, what_stays(["verify"]))
 
 
+AT_THE_END = """
+import atexit, os, signal
+from vlm_assets.commands.interruption import ended_by_ctrl_c
+if {last}:
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)  # called after what is registered later
+with ended_by_ctrl_c(["status"]):
+    pass
+if not {last}:
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "ends"),
+    [
+        pytest.param(False, (130, what_stays(["status"])), id="after the command"),
+        pytest.param(True, (0, ""), id="while Python ends"),
+    ],
+)
+def test_one_that_comes_when_all_is_over(ends: tuple[int, str], *, last: bool):
+    process = began(AT_THE_END.format(last=last))
+    _, told = process.communicate(timeout=HANG_S)
+    assert (process.returncode, told.strip()) == ends
+
+
+SERVES = """
+import time
+from vlm_assets.commands.interruption import ended_by_ctrl_c
+from vlm_assets.commands.line import serve_until_stopped
+with ended_by_ctrl_c(["demo"], grace_s=0.1):
+    try:
+        serve_until_stopped("services are up")
+    finally:
+        {stopping}
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "stopping", "ends"),
+    [
+        pytest.param(signal.SIGINT, "pass", (130, what_stays(["demo"])), id="Ctrl-C"),
+        pytest.param(
+            signal.SIGINT, "time.sleep(600)", (130, what_stays(["demo"])), id="Ctrl-C, they do not stop"
+        ),
+        pytest.param(signal.SIGTERM, "pass", (0, ""), id="SIGTERM"),
+    ],
+)
+def test_services_say_that_they_stop(number: signal.Signals, stopping: str, ends: tuple[int, str]):
+    process = began(SERVES.format(stopping=stopping), PYTHONUNBUFFERED="1")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "services are up\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == "stopping the demo's services…\n"
+    _, told = process.communicate(timeout=HANG_S)
+    assert (process.returncode, told.strip()) == ends
+
+
 HELD = """
 import os, sys
 class Held:
