@@ -33,6 +33,7 @@ from vlm_assets.store.arrays import array_of, valid_mask, values_of
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import Words
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.moving import moving
 from vlm_assets.words.schema import NO_WORDS
 from vlm_assets.words.tombstones import Tombstones
 
@@ -199,13 +200,15 @@ class RowReader:
         starts = np.zeros(len(ordered) + 1, dtype=np.int64)
         np.cumsum([entry.rows for entry in ordered], out=starts[1:])
         table = self._empty(ordered, starts)
-        with closing(self._filters.told(ordered)) as told:
+        step = moving("allocation: reading rows", int(starts[-1]))
+        with closing(self._filters.told(ordered)) as told, step as advance:
             for number, (entry, of_slice) in enumerate(zip(ordered, told, strict=True)):
                 begin, end = int(starts[number]), int(starts[number + 1])
                 first, _ = table.sources.get(entry.source, (begin, end))
                 table.sources[entry.source] = (first, end)
                 self._filters.begin(of_slice)
                 self._read_slice(table, entry, begin, end)
+                advance(end - begin)
         self._filters.refuse_missing(table.ids)
         return table
 

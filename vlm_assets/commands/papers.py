@@ -1,5 +1,6 @@
 """The papers of a sealed corpus: what people, the Hub and regulators read of it."""
 
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, errors, installed, print_json
 from vlm_assets.commands.takedowns import finish_quietly
+from vlm_assets.operate.bars import shown_steps
 from vlm_assets.operate.tables import size
 
 
@@ -21,12 +23,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a corpus's papers anew: report.html for people, card, croissant.json, summary.json."""
-    from vlm_assets.papers.write import copy_page, write_papers
+    from vlm_assets.papers.write import STEPS, copy_page, write_papers
 
     installation = installed()
     name = chosen_target(installation, target)
     finish_quietly(installation)
-    written = write_papers(installation, name, lambda step: errors.print(f"{name}: {step}", markup=False))
+    with shown_steps("report") as show:
+        begun = count()
+        written = write_papers(installation, name, lambda step: show(step, next(begun), STEPS))
     page = copy_page(installation, name, out) if out is not None else written.report
     if as_json:
         print_json({"report": str(page), "folder": str(written.folder), "figures": written.figures})

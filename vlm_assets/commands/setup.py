@@ -19,7 +19,7 @@ from vlm_assets.commands.app import (
 )
 from vlm_assets.commands.remote import prune_remote
 from vlm_assets.commands.takedowns import finish_quietly
-from vlm_assets.operate.bars import shown_steps
+from vlm_assets.operate.bars import shown_moves, shown_steps
 from vlm_assets.operate.tables import show_forecast, show_rights, show_status, show_what_if, size
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError
@@ -127,7 +127,9 @@ def show_what_would_be(target: str | None, filters: list[str], *, as_json: bool)
     from vlm_assets.operate.what_if import what_if
 
     installation = installed()
-    result = what_if(installation, chosen_target(installation, target), filters)
+    chosen = chosen_target(installation, target)
+    with shown_moves():
+        result = what_if(installation, chosen, filters)
     if as_json:
         lines = [{**one.model_dump(mode="json"), "lost": one.lost} for one in result.lines]
         print_json({**result.model_dump(mode="json"), "lines": lines})

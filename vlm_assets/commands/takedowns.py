@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vlm_assets.commands.app import console, errors, print_json
+from vlm_assets.operate.bars import shown_moves
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import ConfigError
 
@@ -38,13 +39,13 @@ def carry_out(
     if ask and sys.stdin.isatty() and not typer.confirm("Take this down for good?", err=True):
         errors.print("Nothing was done.")
         return 1
-    receipt = take_down(
-        installation,
-        order,
-        workers=installation.settings.worker_count,
-        progress=lambda step: None if as_json else console.print(step, markup=False),
-        forget_previews=lambda slices: forget_previews(installation, slices),
-    )
+    with shown_moves():
+        receipt = take_down(
+            installation,
+            order,
+            workers=installation.settings.worker_count,
+            forget_previews=lambda slices: forget_previews(installation, slices),
+        )
     if as_json:
         print_json(receipt.model_dump(mode="json"))
     else:
@@ -82,12 +83,13 @@ def finish_quietly(
 
     if pull:
         line_remote(installation).before_slices()
-    return finish_before(
-        installation,
-        lambda told: errors.print(told, markup=False, soft_wrap=True),
-        attempted=attempted,
-        thorough=thorough,
-    )
+    with shown_moves():
+        return finish_before(
+            installation,
+            lambda told: errors.print(told, markup=False, soft_wrap=True),
+            attempted=attempted,
+            thorough=thorough,
+        )
 
 
 def holds_rows(root: "DataRoot") -> bool:

@@ -9,7 +9,7 @@ import typer
 from vlm_assets.commands.app import Json, Target, app, chosen_target, console, errors, installed, print_json
 from vlm_assets.commands.remote import verify_remote
 from vlm_assets.commands.takedowns import carry_out, finish_here
-from vlm_assets.operate.bars import shown_progress, shown_steps
+from vlm_assets.operate.bars import shown_moves, shown_progress, shown_steps
 from vlm_assets.operate.tables import show_findings, show_lineage, size, table
 from vlm_assets.words.counts import so_many
 
@@ -182,7 +182,8 @@ def diff(
 def _show_upstream_changes(*, as_json: bool) -> None:
     from vlm_assets.operate.lock_diff import diff_lock
 
-    result = diff_lock(installed())
+    with shown_moves():
+        result = diff_lock(installed())
     if as_json:
         print_json({**result.model_dump(mode="json"), "totals": result.totals})
     else:

@@ -32,6 +32,7 @@ from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, StoreError, is_full, of_the_disk
+from vlm_assets.words.moving import each_moved
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -91,8 +92,8 @@ class HubRepo:
                 return [RepoFile(**entry) for entry in json.loads(kept.read_bytes())]
             except (ValueError, TypeError):
                 kept.unlink(missing_ok=True)  # torn by a crash
-        entries = self._ask(lambda api: list(api.list_repo_tree(
-            self.name, recursive=True, revision=sha, repo_type="dataset")), sha)  # fmt: skip
+        entries = self._ask(lambda api: list(each_moved(api.list_repo_tree(
+            self.name, recursive=True, revision=sha, repo_type="dataset"))), sha)  # fmt: skip
         files = sorted(
             (
                 RepoFile(e.path, e.size, e.blob_id, e.lfs.sha256 if e.lfs else None)

@@ -41,6 +41,7 @@ from vlm_assets.words.errors import (
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import DataRoot, key_hash, slice_key
 from vlm_assets.words.manifest import Listing, ListingSlice
+from vlm_assets.words.moving import moved, moving
 from vlm_assets.words.records import Item, Listed, ListedSlice
 from vlm_assets.words.unread import too_many_unread
 
@@ -139,16 +140,15 @@ def list_items(
     Raises:
         SourceError: upstream cannot be listed.
     """
-    listed = source_of(spec.kind).list(
-        spec,
-        ListContext(
-            settings=installation.settings,
-            cache_dir=cache_dir,
-            locks_dir=installation.root.locks,
-            previous_buckets=buckets,
-        ),
+    context = ListContext(
+        settings=installation.settings,
+        cache_dir=cache_dir,
+        locks_dir=installation.root.locks,
+        previous_buckets=buckets,
     )
-    return {slice_key(one.name): one.items for one in listed.slices}
+    with moving(f"listing {spec.name}"):
+        listed = source_of(spec.kind).list(spec, context)
+        return {slice_key(one.name): one.items for one in listed.slices}
 
 
 def _write(root: DataRoot, made: MadeListing, table: ItemTable) -> Listing:
@@ -191,15 +191,17 @@ def _list(
         keeps_revision=previous.revision if previous is not None and keeps else None,
         force=force,
     )
-    if locked is None:
-        listed = source.list(spec, context)
-    else:
-        pinned = spec.at_revision(locked.source(spec.name).revision)
-        listed = only_locked(source.list(pinned, context), locked, spec.name)
+    with moving(f"listing {spec.name}"):
+        if locked is None:
+            listed = source.list(spec, context)
+        else:
+            pinned = spec.at_revision(locked.source(spec.name).revision)
+            listed = only_locked(source.list(pinned, context), locked, spec.name)
     if listed.unchanged and previous is not None:
         return MadeListing(previous, [])
     assembly = _Assembly(spec, config, taken, table)
-    made = assembly.made(listed, previous, source.version, told)
+    with moving(f"listing {spec.name}: items"):
+        made = assembly.made(listed, previous, source.version, told)
     _tell(spec, made.listing, listed.hints)
     _check_tolerance(spec, made, is_listed=previous is not None)
     return made
@@ -288,6 +290,7 @@ class _Assembly:
         """
         for key, one in _in_order(listed.slices):
             self._add(key, one)
+            moved(len(one.items))
         self._labels.check()
         left_out = sorted(listed.left_out, key=lambda one: (one.key, one.reason, one.detail))
         return MadeListing(

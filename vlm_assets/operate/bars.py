@@ -4,12 +4,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from vlm_assets.words import moving
+
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
+
+REFRESHED_PER_S: Final = 4
 
 
 @contextmanager
@@ -27,7 +31,7 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors) as bars:
+    with Progress(*columns, console=errors, refresh_per_second=REFRESHED_PER_S) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
@@ -36,11 +40,33 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def shown_steps(what: str) -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar of steps with their rate and the time left on a terminal; nothing elsewhere.
 
-    Gives (name of the step, steps before it, steps or None) -> None. Rate and time begin anew where steps do.
+    Gives (name of the step, steps before it, steps or None) -> None. Rate and time begin anew where steps do. What
+    moves within a step (`words.moving`) has a bar of its own below.
     """
+    with _terminal_bars() as bars:
+        if bars is None:
+            yield lambda name, done, total: None  # noqa: ARG005 - does nothing
+            return
+        with moving.shown_by(Moves(bars)):
+            yield _Steps(bars, what).show
+
+
+@contextmanager
+def shown_moves() -> Iterator[None]:
+    """A bar for each step that moves (`words.moving`) on a terminal; nothing elsewhere."""
+    with _terminal_bars() as bars:
+        if bars is None:
+            yield
+            return
+        with moving.shown_by(Moves(bars)):
+            yield
+
+
+@contextmanager
+def _terminal_bars() -> Iterator["Progress | None"]:
     errors = Console(stderr=True)
     if not errors.is_terminal:
-        yield lambda name, done, total: None  # noqa: ARG005 - does nothing
+        yield None
         return
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415 - `--help` shows none
 
@@ -51,8 +77,33 @@ def shown_steps(what: str) -> Iterator[Callable[[str, int, int | None], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True) as bars:
-        yield _Steps(bars, what).show
+    with Progress(*columns, console=errors, transient=True, refresh_per_second=REFRESHED_PER_S) as bars:
+        yield bars
+
+
+class Moves:
+    """Steps that move (`words.moving.Shown`), each a bar with its rate among others."""
+
+    def __init__(self, bars: "Progress") -> None:
+        self._bars = bars
+        self._at_once = moving.EVERY_S == 0
+        self._tasks: dict[object, tuple[TaskID, float]] = {}
+
+    def show(self, step: object, name: str, done: int, total: int | None) -> None:
+        """See `Shown`."""
+        if step not in self._tasks:
+            task = self._bars.add_task(name.replace("[", r"\["), total=total, rate="")
+            self._tasks[step] = task, time.monotonic()
+        task, begun = self._tasks[step]
+        self._bars.update(task, completed=done, total=total, rate=_rate(done, begun), refresh=self._at_once)
+
+    def end(self, step: object) -> None:
+        """See `Shown`."""
+        self._bars.remove_task(self._tasks.pop(step)[0])
+
+
+def _rate(done: int, begun: float) -> str:
+    return f"{done / max(time.monotonic() - begun, 1e-3):,.1f}/s" if done else ""
 
 
 class _Steps:
@@ -69,7 +120,7 @@ class _Steps:
             self._bars.reset(self._task)
             self._begun = time.monotonic()
         self._before = done
-        rate = f"{done / max(time.monotonic() - self._begun, 1e-3):,.1f}/s" if done else ""
+        rate = _rate(done, self._begun)
         self._bars.update(
             self._task, description=f"{self._what}: {name}", completed=done, total=total, rate=rate
         )

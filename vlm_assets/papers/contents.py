@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vlm_assets.corpus.manifest import CorpusManifest, index_name
 from vlm_assets.papers.bins import Histogram, image_histograms, row_histograms
 from vlm_assets.store.taken_down import read_index
+from vlm_assets.words.moving import each_moving
 from vlm_assets.words.schema import NO_WORDS
 
 GROUPED: Final = ("source", "category", "subcategory", "licence")
@@ -66,7 +67,7 @@ def count_contents(version: Path, manifest: CorpusManifest, *, chosen: int) -> C
     """
     found = Contents()
     groups, formats, domains = [], [], []
-    for bits in sorted(manifest.shards):
+    for bits in each_moving("papers: counting shards", sorted(manifest.shards), len(manifest.shards)):
         table = read_index(version / index_name(bits), _COLUMNS)
         groups.append(_grouped(table))
         images = _images(table)

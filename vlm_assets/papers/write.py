@@ -50,6 +50,8 @@ from vlm_assets.words.layout import DataRoot
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
 _CROISSANT_SAMPLES: Final = 24
+STEPS: Final = 3
+"""So often progress is told of the papers of one corpus."""
 Progress = Callable[[str], None]
 
 

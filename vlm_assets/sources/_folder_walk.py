@@ -10,6 +10,7 @@ from typing import Final
 from vlm_assets.archives.names import is_hidden, is_junk
 from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.moving import moved
 
 _HEAD_BYTES: Final = 4096
 
@@ -90,6 +91,7 @@ class FolderWalk:
         while folders:
             folder = folders.pop()
             for entry in self._entries(folder):
+                moved()
                 name = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(f"{name}/")

@@ -11,6 +11,7 @@ from pydantic import Field
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.words.contexts import ListContext, SourceSettings
 from vlm_assets.words.errors import SourceError
+from vlm_assets.words.moving import moved
 
 if TYPE_CHECKING:
     from vlm_assets.transfer.client import Client, Response
@@ -118,6 +119,7 @@ class GithubApi:
                 while url is not None:
                     page, url = self._get(client, url)
                     assets += page
+                    moved(len(page))
             except TransferError as error:
                 raise self._explain(client, error) from None
         url = str(release["assets_url"])

@@ -24,6 +24,7 @@ from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.errors import SourceError, write_error
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.layout import bucket_name
+from vlm_assets.words.moving import moved
 from vlm_assets.words.records import ListedSlice
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class UrlSpill:
         self._write(waiting)
 
     def _write(self, records: Sequence[bytes]) -> None:
+        moved(len(records))
         """Puts rows into a file of their own, which goes when they are brought together by slice."""
         if not records:
             return

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from vlm_assets.words.disk import naming_database
 from vlm_assets.words.errors import write_error
+from vlm_assets.words.moving import each_moving
 
 _SETTLED_S: Final = 0.1
 """A file touched more recently may change again within one tick of the file system's clock: not cached."""
@@ -104,7 +105,8 @@ class FileHashes:
         chunks = [paths[i : i + _CHUNK_PATHS] for i in range(0, len(paths), _CHUNK_PATHS)]
         with ThreadPoolExecutor(self._workers) as pool:
             done = pool.map(lambda chunk: [self._sha256_or_empty(Path(path)) for path in chunk], chunks)
-            return [digest for chunk in done for digest in chunk]
+            told = each_moving("hashing files", (one for chunk in done for one in chunk), len(paths))
+            return list(told)
 
     def save(self) -> None:
         """Keep what was hashed so far."""

@@ -38,6 +38,7 @@ from vlm_assets.store.tombstones import Tombstone, read_tombstone, write_tombsto
 from vlm_assets.store.versions import current_version, remove_version
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
+from vlm_assets.words.moving import each_moving, moving
 
 logger = logging.getLogger("vlm_assets.takedown")
 
@@ -265,7 +266,7 @@ class _Takedown:
             self._empty_listings()
             self._clean_caches()
             return
-        for told, step in (
+        steps = (
             ("waiting for builds under way", self._clear_staging),
             ("removing pictures of rejects", self._forget_rejected),
             ("looking for slices that are emptied elsewhere", self._follow_emptied),
@@ -281,9 +282,11 @@ class _Takedown:
             ("looking at what was published", self._publish_again),
             ("emptying caches", self._clean_caches),
             ("removing previews", self._forget_previews),
-        ):
+        )
+        for told, step in each_moving("takedown: steps", steps, len(steps)):
             self.progress(told)
-            step()
+            with moving(f"takedown: {told}"):
+                step()
         if not self.tombstone.ids:
             self.remarks.append(f"{self.tombstone.asked}: {_NOWHERE}")
         others = [one for one in exports_before(self.root, self.tombstone.name) if one.repo is None]

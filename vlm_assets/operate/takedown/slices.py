@@ -37,6 +37,7 @@ from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.versions import commit_version, current_version
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
 from vlm_assets.words.manifest import FileEntry, SliceManifest
+from vlm_assets.words.moving import moved
 
 _LOCK_WAIT_S: Final = 24 * 3600.0
 
@@ -54,6 +55,7 @@ def empty_slices(
         for link in sorted(path for path in source.iterdir() if path.is_symlink()):
             lock = root.locks / f"slice.{source.name}.{link.name}"
             with hold_lock(lock, f"takedown in {source.name}/{link.name}", wait_s=_LOCK_WAIT_S):
+                moved()
                 version = current_version(link)
                 if version is None:
                     continue

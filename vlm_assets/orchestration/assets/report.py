@@ -11,6 +11,7 @@ from vlm_assets.orchestration.assets.targets import target_partitions
 from vlm_assets.orchestration.names import CORPUS_KEY, REPORT_KEY
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.remote.line import line_remote
+from vlm_assets.words.moving import moving
 
 
 def report_asset(installed: Installation) -> dg.AssetsDefinition:
@@ -39,12 +40,14 @@ def report_asset(installed: Installation) -> dg.AssetsDefinition:
     def report(
         context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult[None]:
-        from vlm_assets.papers.write import write_papers
+        from vlm_assets.papers.write import STEPS, write_papers
 
         remote = line_remote(installation)
         remote.before_reading(context.partition_key)
-        with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
-            papers = write_papers(installation, context.partition_key)
+        target = context.partition_key
+        step = moving(f"papers of {target}", STEPS)
+        with logging_where(context.run.run_id, f"{catalog.corpus.name}/{target}"), step as advance:
+            papers = write_papers(installation, target, lambda _: advance(1))
         remote.after_seal(context.partition_key)
         text = papers.card.read_text("utf-8").split("---", 2)[-1]  # without the header that the Hub reads
         return dg.MaterializeResult(

@@ -30,6 +30,7 @@ from vlm_assets.orchestration.names import CORPUS_KEY, DUE
 from vlm_assets.orchestration.run.check_events import as_event
 from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.remote.line import line_remote
+from vlm_assets.words.moving import moving
 
 if TYPE_CHECKING:
     from vlm_assets.audit.findings import Finding
@@ -115,7 +116,10 @@ def audited(installation: Installation, target: str, wanted: set[str]) -> list[d
     line_remote(installation).before_reading(target)
     results: list[dg.AssetCheckResult] = []
     if wanted - {DUE}:
-        results = [check_result(one) for one in audit_corpus(installation, target) if str(one.name) in wanted]
+        with moving(f"audit {target}", len(finding_names())) as advance:
+            # The rows read meanwhile are told under the name of the check: 0 is a check that begins.
+            found = audit_corpus(installation, target, progress=lambda _, rows: advance(not rows))
+        results = [check_result(one) for one in found if str(one.name) in wanted]
     return [*results, corpus_due(installation, target)] if DUE in wanted else results
 
 

@@ -9,26 +9,30 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from vlm_assets.operate.bars import REFRESHED_PER_S, Moves
 from vlm_assets.orchestration.run.resources import ProgressSink
+from vlm_assets.words.moving import shown_by
 
 _LINE_EVERY_S: Final = 30.0
 
 
 class Bars:
-    """A bar for each slice or shard under way."""
+    """A bar for each slice or shard under way, and for each other step that moves."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[mb]}"),
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(), console=console, transient=True,
+            refresh_per_second=REFRESHED_PER_S,
         )  # fmt: skip
+        self._moves = shown_by(Moves(self._progress))
         self._tasks: dict[str, TaskID] = {}
         self._bytes: dict[str, int] = {}
         self._begun: dict[str, float] = {}
 
     def start(self, name: str, items: int) -> None:
         """See `ProgressSink`."""
-        self._tasks[name] = self._progress.add_task(name, total=items, mb="")
+        self._tasks[name] = self._progress.add_task(name, total=items, rate="")
         self._bytes[name] = 0
         self._begun[name] = time.monotonic()
 
@@ -37,7 +41,7 @@ class Bars:
         self._bytes[name] += size_bytes
         rate = self._bytes[name] / 1e6 / max(time.monotonic() - self._begun[name], 1e-3)
         told = f"{self._bytes[name] / 1e6:,.1f} MB, {rate:,.1f} MB/s"
-        self._progress.update(self._tasks[name], advance=items, mb=told)
+        self._progress.update(self._tasks[name], advance=items, rate=told)
 
     def finish(self, name: str) -> None:
         """See `ProgressSink`."""
@@ -45,11 +49,13 @@ class Bars:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._moves.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._moves.__exit__(kind, value, trace)
         self._progress.stop()
 
 
