@@ -47,13 +47,14 @@ def shown_steps(what: str) -> Iterator[Callable[[str, int, int | None], None]]:
         if bars is None:
             yield lambda name, done, total: None  # noqa: ARG005 - does nothing
             return
+        bars.start()
         with moving.shown_by(Moves(bars)):
             yield _Steps(bars, what).show
 
 
 @contextmanager
 def shown_moves() -> Iterator[None]:
-    """A bar for each step that moves (`words.moving`) on a terminal; nothing elsewhere."""
+    """A bar for each step that moves (`words.moving`) on a terminal; nothing elsewhere, nor where none does."""
     with _terminal_bars() as bars:
         if bars is None:
             yield
@@ -64,6 +65,7 @@ def shown_moves() -> Iterator[None]:
 
 @contextmanager
 def _terminal_bars() -> Iterator["Progress | None"]:
+    """Not yet begun: an empty one leaves a blank line behind."""
     errors = Console(stderr=True)
     if not errors.is_terminal:
         yield None
@@ -77,8 +79,11 @@ def _terminal_bars() -> Iterator["Progress | None"]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True, refresh_per_second=REFRESHED_PER_S) as bars:
+    bars = Progress(*columns, console=errors, transient=True, refresh_per_second=REFRESHED_PER_S)
+    try:
         yield bars
+    finally:
+        bars.stop()
 
 
 class Moves:
@@ -92,6 +97,7 @@ class Moves:
     def show(self, step: object, name: str, done: int, total: int | None) -> None:
         """See `Shown`."""
         if step not in self._tasks:
+            self._bars.start()
             task = self._bars.add_task(name.replace("[", r"\["), total=total, rate="")
             self._tasks[step] = task, time.monotonic()
         task, begun = self._tasks[step]

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from vlm_assets.operate import bars
-from vlm_assets.operate.bars import shown_steps
+from vlm_assets.operate.bars import shown_moves, shown_steps
+from vlm_assets.words.moving import moving
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,16 @@ def test_steps_are_shown_to_people_alone(monkeypatch: pytest.MonkeyPatch, steps,
             progress(*one)
     assert [one for one in shown if terminal and one not in out.getvalue()] == []
     assert bool(out.getvalue()) is terminal
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"), [pytest.param([], False, id="none"), pytest.param([1], True, id="one")]
+)
+def test_without_a_step_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, steps: list[int], *, shown: bool):
+    out = StringIO()
+    monkeypatch.setattr(bars, "Console", lambda **_: Console(file=out, force_terminal=True, width=120))
+    with shown_moves():
+        for _ in steps:
+            with moving("reading", 3) as advance:
+                advance(3)
+    assert bool(out.getvalue()) is shown
