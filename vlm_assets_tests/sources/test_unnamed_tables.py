@@ -1,9 +1,9 @@
 """Tables that may be captions, though the catalogue names none: of every kind that joins captions, the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -38,7 +38,12 @@ NAMES_IMAGES = (
     "t.csv is not used, and its column 'photo' names 3 images: say text: t.csv and file_name_column: photo"
 )
 
-Serve = Callable[[str, Files], SourceSpec]
+
+class Serve(Protocol):
+    """Puts files where a kind finds them."""
+
+    def __call__(self, kind: str, files: Files, **keys: Any) -> SourceSpec:
+        """The source that lists them."""
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Files behind a kind, and the source that lists them."""
     home = tmp_path_factory.mktemp("home")
     with ExitStack() as stack:
-        hub, kaggle, github = (
-            stack.enter_context(service()) for service in (HubService, KaggleService, GitHubService)
-        )
+        hub = stack.enter_context(HubService())
+        kaggle = stack.enter_context(KaggleService())
+        github = stack.enter_context(GitHubService())
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         places = {"HF_ENDPOINT": hub.url, "GITHUB_API_URL": github.api_url, **kaggle.environment()}
         for name, value in {**places, "KAGGLE_CONFIG_DIR": str(home), "HOME": str(home)}.items():
@@ -116,7 +121,7 @@ def test_with_the_keys_of_the_hint_it_is_joined(served: Serve, tmp_path: Path, k
     [one] = listed.slices
     records = fetch_slice(source_of(kind), spec, tmp_path, listed, one.name).records
     assert len(records) == len(IMAGES)
-    said = {record.key: record.extra for record in records}
+    said = {record.key: record.extra or {} for record in records}
     assert {name: said[name]["of"] for name in ("a.jpg", "b.jpg", "c.jpg")} == {
         "a.jpg": "x", "b.jpg": "y", "c.jpg": "z",
     }  # fmt: skip
