@@ -121,7 +121,7 @@ def hold_lock(
 
     Raises:
         LockHeldError: still held after `wait_s`; names pid, host and start of each holder.
-        DiskFullError, StoreError: the disk does not let its file be made or opened.
+        DiskFullError, StoreError: the disk does not let its file be made, opened or written.
     """
     paths = [path] if isinstance(path, Path) else path
     began, said = time.monotonic(), False
@@ -142,21 +142,27 @@ def _take_first(stack: ExitStack, paths: Sequence[Path], purpose: str) -> list[s
     """Takes the first lock that is free for as long as the stack lasts; who holds them where there is none."""
     holders = []
     for path in paths:
-        try:
+        with _store_errors(path):
             descriptor = open_file(path)
-        except PermissionError:  # who may not is told of the user
-            raise
-        except OSError as error:
-            raise write_error(path, error) from error
-        if lock(descriptor):
-            stack.callback(os.close, descriptor)
-            since = datetime.now(UTC).isoformat(timespec="seconds")
-            holder = f"pid {os.getpid()} on {socket.gethostname()} since {since} ({purpose})"
-            with naming(path):
+            if lock(descriptor):
+                stack.callback(os.close, descriptor)
+                since = datetime.now(UTC).isoformat(timespec="seconds")
+                holder = f"pid {os.getpid()} on {socket.gethostname()} since {since} ({purpose})"
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, holder.encode(), 0)
-            return []
+                return []
         holder = os.pread(descriptor, 4096, 0).decode() or "another process (it has not written its name yet)"
         holders.append(f"{path.name}: held by {holder}.")
         os.close(descriptor)
     return holders
+
+
+@contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    try:
+        with naming(path):
+            yield
+    except PermissionError:  # who may not is told of the user
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -115,13 +115,14 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path):
     ("code", "kind"),
     [(errno.EIO, StoreError), (errno.ENOSPC, DiskFullError), (errno.EACCES, PermissionError)],
 )
-def test_a_lock_whose_file_cannot_be_opened_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+@pytest.mark.parametrize("call", ["open", "pwrite"])
+def test_a_lock_whose_file_cannot_be_opened_or_written_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int, kind: type[Exception]
 ):
-    def refused(path: Path, *_: object) -> int:
-        raise OSError(code, os.strerror(code), str(path))
+    def refused(file: object, *_: object) -> int:
+        raise OSError(code, os.strerror(code), *([str(file)] if call == "open" else []))
 
-    monkeypatch.setattr("vlm_assets.locks.os.open", refused)
+    monkeypatch.setattr(f"vlm_assets.locks.os.{call}", refused)
     with pytest.raises(kind, match=r"x\.lock") as told, hold_lock(tmp_path / "x.lock", "me"):
         pass
     assert type(told.value) is kind

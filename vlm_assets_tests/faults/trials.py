@@ -126,9 +126,7 @@ class Trials:
             left = {one for one in contents(place.root) if is_litter(one)} - self._litter[step.name]
             if fault.mode is Mode.KILL:  # that one is for `prune`: it may be another process's
                 left = {one for one in left if not one.endswith((".tmp", ".link", ".migrate/"))}
-            if (
-                fault.mode is Mode.KILL and step.by_kind
-            ):  # nothing is due of the slice that was committed then
+            if step.by_kind:  # nothing is due of the slice that was placed then: prune takes its downloads
                 left = {one for one in left if not _is_resumed(one)}
             trial.problems += [f"left by the rerun: {one}" for one in sorted(left)]
         if self._outcome(step) not in (self._untidied[step.name], self._wanted[step.name]):

@@ -3,8 +3,10 @@
 Shared by the dataset assets and the job for scattered keys. How a slice is built lies in `ingest.slice`.
 """
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ from vlm_assets.orchestration.run.threads import run_all
 from vlm_assets.remote.line import NoRemote, line_remote
 from vlm_assets.transfer.budget import BudgetSpentError, metered
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import VlmAssetsError
+from vlm_assets.words.errors import StoreError, VlmAssetsError
 from vlm_assets.words.layout import DataRoot
 
 if TYPE_CHECKING:
@@ -219,7 +221,9 @@ def _built(
                 if isinstance(built, BudgetSpentError):
                     break
         finally:
-            refresh_summary(installation.root, spec.name, listing)
+            # An error that is on its way already is the one that counts: the next fetch writes the summary anew.
+            with suppress(StoreError) if sys.exception() else nullcontext():
+                refresh_summary(installation.root, spec.name, listing)
         finish_before(installation, context.log.warning)
         clear_after_fetch(installation.root, listing)
 
