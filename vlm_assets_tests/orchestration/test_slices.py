@@ -1,3 +1,4 @@
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from dagster._core.loader import LoadingContextForTest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.orchestration.names import dataset_key, listing_key, source_pool
+from vlm_assets.words.errors import DiskFullError
 from vlm_assets_tests.orchestration.kit import Line, failure_of, rows_of
 from vlm_assets_tests.workplace import STREET, fill, install, picture
 
@@ -125,6 +127,23 @@ def test_a_failed_slice_fails_alone_and_a_second_try_fetches_it_alone(tmp_path, 
     assert line.fetch("street").success
     why = Counter(line.facts(dataset_key("street"), f"s{n}")["why"] for n in range(4))
     assert why == {"new": 2, "committed": 2}
+
+
+def test_the_first_error_of_the_disk_is_the_one_that_is_told(
+    tmp_path: Path, instance: Any, monkeypatch: pytest.MonkeyPatch
+):
+    line = Line(city(tmp_path), instance)
+    line.list_sources("street")
+
+    def full(*asked: Any) -> None:
+        raise DiskFullError(f"{asked[1]} is full")
+
+    monkeypatch.setattr("vlm_assets.orchestration.assets.slices.slice_event", lambda *_: full(0, "the log"))
+    monkeypatch.setattr("vlm_assets.ingest.summary.refresh_summary", full)
+    assert "the log is full" in failure_of(line.fetch("street"))
+    gc.collect()  # what a generator raises when it goes is a warning, and so an error of this test
+    monkeypatch.undo()
+    assert line.fetch("street").success
 
 
 @pytest.mark.parametrize(
