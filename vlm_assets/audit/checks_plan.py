@@ -146,7 +146,7 @@ def check_quotas(recount: Recount) -> Verdict:
     faults = judge(recount.tree, rules.target_rows, policy)
     wanted = "all rows" if rules.target_rows is None else so_many(rules.target_rows, "row")
     if not recount.tree.granted:
-        faults.insert(0, f"the corpus: no rows; asked for {wanted}")
+        faults.insert(0, f"the corpus: no rows of {rules.target_rows or 'all'}")
     granted = {
         "/".join(node.path): {"granted": node.granted, "supply": node.supply}
         for node in recount.tree.below()
