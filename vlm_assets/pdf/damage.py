@@ -16,9 +16,9 @@ from vlm_assets.images.decode import probe_decoded
 from vlm_assets.images.facts import BadImageError, ProbePolicy
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.pictures import (
+    EndsReader,
     bilevel,
     channels_of,
-    ends_of,
     filters_of,
     original_bytes,
     parameters_of,
@@ -135,7 +135,7 @@ def jpeg2000_ends_early(data: bytes) -> bool:
     return at > len(data)
 
 
-def poppler_misreads(image: pikepdf.Stream) -> bool:
+def poppler_misreads(image: pikepdf.Stream, ends: EndsReader) -> bool:
     """Whether an image is a JPEG 2000 with alpha, as its mask or in a bare codestream, or a JPEG of another size.
 
     Poppler (22.12) takes alpha for a colour there, and the size of the dictionary for that of the JPEG, and shows
@@ -143,22 +143,22 @@ def poppler_misreads(image: pikepdf.Stream) -> bool:
     """
     filters = filters_of(image)
     if filters[-1:] == ["/DCTDecode"]:
-        return _jpeg_size(image, filters) not in {None, size_of(image)}
+        return _jpeg_size(image, filters, ends) not in {None, size_of(image)}
     if filters[-1:] != ["/JPXDecode"]:
         return False
     if int(image.get("/SMaskInData", 0)):
         return True
     try:
-        head, _ = ends_of(image, filters)
+        head, _ = ends.of(image, filters)
     except NotOneImageError:
         return False
     channels = channels_of(image.get("/ColorSpace"))
     return head.startswith(_SIZE_MARKER) and channels not in {0, int.from_bytes(head[40:42], "big")}
 
 
-def _jpeg_size(image: pikepdf.Stream, filters: list[str]) -> tuple[int, int] | None:
+def _jpeg_size(image: pikepdf.Stream, filters: list[str], ends: EndsReader) -> tuple[int, int] | None:
     try:
-        head, _ = ends_of(image, filters)
+        head, _ = ends.of(image, filters)
         return _size_in(head) or _size_in(original_bytes(image, filters))
     except (NotOneImageError, zlib.error):
         return None

@@ -16,7 +16,7 @@ from vlm_assets.pdf.embedded import EmbeddedImage, embedded_image
 from vlm_assets.pdf.facts import POINTS_PER_INCH, PageFlag, PageOptions
 from vlm_assets.pdf.operators import operators_end
 from vlm_assets.pdf.page_fonts import FontNeeds
-from vlm_assets.pdf.pictures import size_of
+from vlm_assets.pdf.pictures import EndsReader, size_of
 from vlm_assets.pdf.structure import PageLook, drawing_dpi, has_annotations, look_at, one_image
 from vlm_assets.pdf.told import told_by_poppler
 from vlm_assets.words.errors import RejectReason
@@ -150,7 +150,9 @@ def _drawn(
     content = look.content
     has_words = content is None or content.marks or _has_annotations(look)
     needs = _needs(document, page) if has_words else FontNeeds()
-    by_pdfium = needs.character_maps or _poppler_misreads(look) or _disputed(document, look.page)
+    by_pdfium = (
+        needs.character_maps or _poppler_misreads(look, document.ends) or _disputed(document, look.page)
+    )
     leaves = options.renderer == "poppler" and not by_pdfium and not thorough
     damage, share, untold = _worst_damage(document, look, options.max_pixels, leaves=leaves)
     if damage is not None and damage.certain and share >= _MISSED_SHARE:
@@ -172,10 +174,12 @@ def _has_annotations(look: PageLook) -> bool:
         return True
 
 
-def _poppler_misreads(look: PageLook) -> bool:
+def _poppler_misreads(look: PageLook, ends: EndsReader) -> bool:
     pictures = look.content.pictures if look.content is not None else ()
     try:
-        return any(isinstance(one.image, pikepdf.Stream) and poppler_misreads(one.image) for one in pictures)
+        return any(
+            isinstance(one.image, pikepdf.Stream) and poppler_misreads(one.image, ends) for one in pictures
+        )
     except DAMAGED_OBJECTS:
         return False
 
@@ -213,7 +217,7 @@ def _worst_damage(
             damage = _damage(document, image, max_pixels)
         else:
             if place not in document.damage:
-                if leaves and _told_by_poppler(image, max_pixels):
+                if leaves and _told_by_poppler(image, max_pixels, document.ends):
                     untold = True
                     continue
                 document.damage[place] = _damage(document, image, max_pixels)
@@ -225,9 +229,9 @@ def _worst_damage(
     return worst[0], sum(share for _, share in certain), untold
 
 
-def _told_by_poppler(image: pikepdf.Stream, max_pixels: int) -> bool:
+def _told_by_poppler(image: pikepdf.Stream, max_pixels: int, ends: EndsReader) -> bool:
     try:
-        return told_by_poppler(image, max_pixels)
+        return told_by_poppler(image, max_pixels, ends)
     except DAMAGED_OBJECTS:
         return False
 

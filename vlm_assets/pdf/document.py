@@ -12,6 +12,7 @@ from vlm_assets.pdf.damage import Damage
 from vlm_assets.pdf.disputed import DisputeReader
 from vlm_assets.pdf.held import HeldFile
 from vlm_assets.pdf.page_fonts import FontReader
+from vlm_assets.pdf.pictures import EndsReader
 from vlm_assets.pdf.render import RenderError, open_pdfium
 from vlm_assets.pdf.structure import ImageFinder
 from vlm_assets.words.errors import RejectReason
@@ -46,6 +47,7 @@ class Document:
     """By pdfium, once that is needed; see `pdfium`."""
     fonts: FontReader = field(default_factory=FontReader)
     images: ImageFinder = field(default_factory=ImageFinder)
+    ends: EndsReader = field(default_factory=EndsReader)
     disputes: DisputeReader = field(default_factory=DisputeReader)
     damage: dict[tuple[int, int], Damage | None] = field(default_factory=dict)
     """Of pictures that were looked at, by their place in the file."""

@@ -13,14 +13,14 @@ import pikepdf
 from vlm_assets.images.decode import jpeg_begins_well
 from vlm_assets.pdf.content import NotOneImageError
 from vlm_assets.pdf.damage import colour_damage
-from vlm_assets.pdf.pictures import ends_of, filters_of, size_of
+from vlm_assets.pdf.pictures import EndsReader, filters_of, size_of
 
 _SOI: Final = b"\xff\xd8"
 _EOI: Final = b"\xff\xd9"
 _PADDING: Final = b"\0\t\n\r "
 
 
-def told_by_poppler(image: pikepdf.Stream, max_pixels: int) -> bool:
+def told_by_poppler(image: pikepdf.Stream, max_pixels: int, ends: EndsReader) -> bool:
     """Whether Poppler, where it draws this picture and says nothing, has found its data whole.
 
     Raises:
@@ -31,7 +31,7 @@ def told_by_poppler(image: pikepdf.Stream, max_pixels: int) -> bool:
     if filters[-1:] != ["/DCTDecode"] or not 0 < width_px * height_px <= max_pixels:
         return False
     try:
-        head, tail = ends_of(image, filters)
+        head, tail = ends.of(image, filters)
     except NotOneImageError:
         return False
     if not head.startswith(_SOI) or not tail.rstrip(_PADDING).endswith(_EOI) or not jpeg_begins_well(head):
