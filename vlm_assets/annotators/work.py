@@ -12,6 +12,7 @@ from PIL import AvifImagePlugin, Image
 from vlm_assets.annotators.picture import Picture
 from vlm_assets.annotators.protocol import Annotator, Reads, Values
 from vlm_assets.annotators.registry import annotator_of
+from vlm_assets.words.errors import machine_error, of_the_machine
 from vlm_assets.workers.far_end import Handler, Say
 
 HANDLER: Final = "vlm_assets.annotators.work:annotating"
@@ -46,7 +47,9 @@ def _values(
 ) -> tuple[Sequence[Values], list[tuple[int, str]]]:
     try:
         return annotator.annotate(batch), []
-    except Exception as error:  # noqa: BLE001 - an annotator may raise anything; then each of them by itself
+    except Exception as error:
+        if of_the_machine(error) and not isinstance(error, MemoryError):  # its bound of memory is its own
+            raise machine_error(f"{annotator.name} cannot go on", error) from error
         if len(batch) == 1:
             return [None], [(0, OUT_OF_MEMORY if isinstance(error, MemoryError) else BROKE)]
     values: list[Values] = []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, Protocol
 
 from vlm_assets.archives.limits import Budget, DamagedArchiveError, TruncatedArchiveError, short
+from vlm_assets.words.errors import machine_error
 from vlm_assets.words.seekable import SeekableFile
 
 CHUNK_BYTES: Final = 2**17
@@ -121,7 +122,7 @@ def _unpacked(stream: Stream, form: str, budget: Budget) -> Iterator[bytes]:
                     f"{budget.where}: the {form} data is damaged ({short(error)})"
                 ) from error
             except MemoryError as error:
-                raise DamagedArchiveError(f"{budget.where}: the {form} data needs too much memory") from error
+                raise machine_error(f"{budget.where}: cannot be unpacked", error) from error
             budget.unpack(len(out))
             if out:
                 yield out

@@ -23,7 +23,7 @@ from vlm_assets.archives.streams import (
     zstd_error,
 )
 from vlm_assets.archives.zip_directory import ZipEntry, read_directory
-from vlm_assets.words.errors import RejectReason, StoreError, of_the_disk
+from vlm_assets.words.errors import RejectReason, StoreError, machine_error, of_the_machine
 
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _STORED: Final = 0
@@ -141,11 +141,11 @@ class ZipArchive:
                         return  # cut: the size tells, or an LZMA stream without end mark
                     data += more
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, zstd_error()) as error:
-            if of_the_disk(error):  # the disk's fault, which passes, is never the member's, which stays
+            if of_the_machine(error):  # the disk's fault, which passes, is never the member's, which stays
                 raise StoreError(f"{self._budget.where}: cannot be read: {error}") from error
             raise MemberFaultError(RejectReason.UNREADABLE, short(error)) from error
-        except MemoryError as error:
-            raise MemberFaultError(RejectReason.UNREADABLE, "needs too much memory to unpack") from error
+        except MemoryError as error:  # windows are bounded: it is the machine that has none
+            raise machine_error(f"{self._budget.where}: cannot be unpacked", error) from error
 
 
 def guessed_names(file: BinaryIO, encoding: Encodings, most: int) -> list[str]:

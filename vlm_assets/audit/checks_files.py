@@ -22,7 +22,7 @@ from vlm_assets.store.away import away_in, readable
 from vlm_assets.store.papers import DERIVED_FILES
 from vlm_assets.store.slices import file_hash
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import OperationError
+from vlm_assets.words.errors import OperationError, of_the_machine, of_the_medium
 from vlm_assets.words.layout import MANIFEST
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
 
@@ -307,7 +307,9 @@ def _loadable(folder: Path, rows: int) -> Verdict:
         row = opened[0] if count else {}  # with its images decoded, as a user gets it
         first = row.get("id", "")
         picture = opened.features.get("images") == datasets.List(datasets.Image())
-    except Exception as error:  # noqa: BLE001 - whatever a user of `datasets` would meet is the finding
+    except Exception as error:
+        if of_the_machine(error) and not of_the_medium(error):
+            raise UnjudgedError(f"load_from_disk: {type(error).__name__}: {error}") from error
         return Verdict(expected, f"{type(error).__name__}: {error}", [f"load_from_disk: {error}"])
     finally:
         if bars:

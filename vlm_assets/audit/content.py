@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,15 +18,21 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
+from vlm_assets.audit.decoding import decode_fault
 from vlm_assets.audit.findings import MAX_EXAMPLES
 from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
-from vlm_assets.images.plugins import load_plugin
 from vlm_assets.store.away import away, away_in, readable
-from vlm_assets.words.errors import RemoteError, StoreError
+from vlm_assets.words.errors import (
+    MachineError,
+    RemoteError,
+    StoreError,
+    machine_error,
+    of_the_machine,
+    of_the_medium,
+)
 from vlm_assets.words.schema import ASSIGNED_COLUMNS, COLUMN_NAMES, INDEX_SCHEMA
 from vlm_assets.workers.pool import WorkerPool
 
@@ -136,7 +141,11 @@ def shards_to_cut(sizes: Sequence[int], workers: int) -> int:
 
 
 def check_content(task: ContentTask) -> ContentResult:
-    """Checks one task. A file that cannot be read to its end is in the result, never raised."""
+    """Checks one task. A file that cannot be read to its end is in the result, never raised.
+
+    Raises:
+        MachineError: there is no memory or descriptor for it, which says nothing of the file.
+    """
     result = ContentResult()
     try:
         if task.hash_only:
@@ -155,6 +164,8 @@ def check_content(task: ContentTask) -> ContentResult:
                 f"{task.index.name}: {index.num_rows} rows, the manifest says {task.rows}"
             )
     except (OSError, pa.ArrowInvalid, ValueError, KeyError) as error:
+        if of_the_machine(error) and not of_the_medium(error):
+            raise machine_error(f"{task.data.name} cannot be read now", error) from error
         result.unreadable.append(f"{task.data.name}: {error}")
     return result
 
@@ -337,33 +348,13 @@ def _decode(result: ContentResult, task: ContentTask, number: int, batch: pa.Rec
     result.decoded += 1
     told = ""
     for place, (image, fact) in enumerate(zip(row["images"] or (), row["image_facts"], strict=False), 1):
-        fault = _decode_fault(image["bytes"], fact)
+        fault = decode_fault(image["bytes"], fact)
         if fault:
             told = f"image {place} {fault}" if len(row["image_facts"]) > 1 else fault
             break
     if told:
         result.bad_decodes += 1
         result.decode_examples.append(f"{task.data.name} row {number} ({row['id']}): {told}")
-
-
-_PILLOW_NAMES: Final = {"MPO": "JPEG", "DIB": "BMP"}
-
-
-def _decode_fault(encoded: bytes, fact: dict[str, Any]) -> str:
-    """What is wrong with an image when `datasets` reads it; "" where it is what is on record."""
-    from datasets import Image as ImageFeature  # noqa: PLC0415 - seconds, and only where something is decoded
-
-    try:
-        load_plugin(fact["format"])
-        with Image.open(BytesIO(encoded)) as image:
-            found = (_PILLOW_NAMES.get(image.format or "", image.format), *image.size)
-        ImageFeature().decode_example(
-            {"bytes": encoded, "path": None}
-        )  # as a row is read: loaded, turned by EXIF
-    except Exception as error:  # noqa: BLE001 - boundary to decoders; the finding records it
-        return f"does not decode: {type(error).__name__}: {error}"
-    said = (fact["format"], fact["width_px"], fact["height_px"])
-    return "" if found == said else f"decodes to {found}, on record {said}"
 
 
 def read_content(
@@ -412,6 +403,8 @@ def _lent(task: ContentTask, pool: WorkerPool | None, progress: Callable[[int], 
     try:
         with readable(task.data) as here:
             return run_tasks([replace(task, data=here)], pool=pool, progress=progress)
+    except MachineError:
+        raise
     except (StoreError, RemoteError) as error:
         return ContentResult(unreadable=[f"{task.data.name}: {error}"])
 

@@ -28,6 +28,8 @@ from vlm_assets.audit.supply import SupplyReader, SupplyRows
 from vlm_assets.audit.words import I64, U64, Bool, among, fixed_words, words_of
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.tombstones import StoredTombstones
+from vlm_assets.words.errors import MachineError
+from vlm_assets.workers.errors import WorkerError
 from vlm_assets.workers.pool import WorkerPool
 
 _CHUNK = 1_000_000
@@ -90,9 +92,14 @@ class Recount:
     @property
     def content(self) -> ContentResult:
         """What its data files hold: read by the pool, where there is one."""
-        return self._once(
-            "content", lambda: read_content(self.evidence, pool=self._pool, progress=self.tell_rows)
-        )
+
+        def make() -> ContentResult:
+            try:
+                return read_content(self.evidence, pool=self._pool, progress=self.tell_rows)
+            except (MachineError, WorkerError) as error:  # says nothing of the corpus
+                raise UnjudgedError(f"the data files were not read to their end: {error}") from error
+
+        return self._once("content", make)
 
     @property
     def _scan(self) -> Scan:

@@ -31,6 +31,7 @@ from vlm_assets.audit.findings import (
 )
 from vlm_assets.audit.recount import Recount
 from vlm_assets.installation.opening import Installation
+from vlm_assets.words.errors import MachineError
 from vlm_assets.workers.pool import WorkerPool
 from vlm_assets.workers.program import CALLS, ONE_THREAD, Program
 
@@ -140,7 +141,7 @@ def _judge(name: FindingName, check: Callable[..., Verdict], recount: object) ->
     try:
         verdict = check(recount)
     except Exception as error:
-        if not isinstance(error, UnjudgedError):
+        if not isinstance(error, UnjudgedError | MachineError | MemoryError):
             logger.exception("the check %s failed itself", name)
             return Finding(
                 name, passed=False, severity=severity_of(name), expected="to be judged",

@@ -31,7 +31,14 @@ from vlm_assets.transfer.tls import tls_context
 from vlm_assets.transfer.urls import host_key, wire_url
 from vlm_assets.words.contexts import SourceSettings
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import DiskFullError, RejectReason, SourceError, StoreError, is_full, of_the_disk
+from vlm_assets.words.errors import (
+    DiskFullError,
+    RejectReason,
+    SourceError,
+    StoreError,
+    is_full,
+    of_the_machine,
+)
 from vlm_assets.words.moving import each_moved
 
 if TYPE_CHECKING:
@@ -264,7 +271,7 @@ def verified(path: Path, file: RepoFile, hashes: FileHashes) -> bool:
             return hashes.sha256(path.resolve()) == file.sha256
         return file.is_made_of(path.read_bytes())
     except OSError as error:
-        if of_the_disk(error):  # no fault of the Hub's file, which would be a reject for good
+        if of_the_machine(error):  # no fault of the Hub's file, which would be a reject for good
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         return False
 

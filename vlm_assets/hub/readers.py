@@ -37,7 +37,7 @@ from vlm_assets.hub.tables import (
 )
 from vlm_assets.hub.text_tables import TextTable
 from vlm_assets.hub.webdataset import webdataset_records
-from vlm_assets.words.errors import Reject, RejectReason, SourceError
+from vlm_assets.words.errors import Reject, RejectReason, SourceError, machine_error, of_the_machine
 from vlm_assets.words.records import Event, Record
 
 BATCH_BYTES: Final = 16 * 2**20
@@ -100,6 +100,7 @@ def batches_of(
 
     Raises:
         SourceError: truncated, damaged, or not such a file.
+        MachineError: this machine cannot read it now.
     """
     readers = {"parquet": _parquet, "arrow": _arrow}
     try:
@@ -112,6 +113,8 @@ def batches_of(
                 batch = batch.rename_columns(names)
             yield batch.select(list(columns)) if columns is not None else batch
     except READER_FAULTS as error:
+        if isinstance(error, OSError) and of_the_machine(error):  # or a listing goes on without the file
+            raise machine_error(f"{where}: cannot be read", error) from error
         raise SourceError(f"{where}: cannot be read to its end ({_short(error)}){_told(path)}") from error
 
 

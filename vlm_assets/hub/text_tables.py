@@ -118,6 +118,8 @@ def _kind(values: Sequence[Any]) -> pa.DataType:
     there = [value for value in values if value is not None]
     try:
         return pa.array(there).type if there else pa.null()
+    except MemoryError:  # Arrow's own is one of its exceptions too
+        raise
     except (pa.ArrowException, OverflowError):
         return pa.string()
 

@@ -7,7 +7,7 @@ data, a JPEG cut short and closed with an end marker, a zero-filled tail) this m
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -24,8 +24,9 @@ from vlm_assets.images.facts import (
     TooHeavyError,
 )
 from vlm_assets.images.headers import Header
+from vlm_assets.images.machine import check_machine
 from vlm_assets.images.reading import MAX_OPENED_PIXELS, check_reading
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import MachineError, RejectReason
 
 THREADED: Final = frozenset({"JPEG", "PNG", "WEBP"})
 """Formats whose decoders are sound enough, and common enough, to run inside this process."""
@@ -45,6 +46,8 @@ _SCAN_HEADER_BYTES: Final = 8
 """Its marker included, beside two bytes for each colour of the scan (ITU-T T.81, B.2.3)."""
 _SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
+_Opener = Callable[[Any, str | bytes], ImageFile.ImageFile]
+_Accepts = Callable[[bytes], bool | str]
 
 
 class _Jpeg(JpegImageFile):
@@ -58,21 +61,30 @@ def probe_decoded(form: str, data: bytes, policy: ProbePolicy, *, in_process: bo
     """Facts of an image of the sniffed format `form`.
 
     Raises:
-        BadImageError: the bytes are no sample; any other exception means that too.
-        TooHeavyError: with `in_process`, for images whose decode must be bounded from outside.
+        BadImageError: the bytes are no sample.
+        TooHeavyError: with `in_process`, for images whose decode must be bounded from outside; also where there was
+            not the memory for it here.
+        MemoryError: the decode needs more than there is.
+        MachineError: the machine failed, which says nothing of the bytes.
     """
-    with _faults_told():
-        return _PROBES.get(form, _probe_other)(form, data, policy, in_process)
+    try:
+        with _faults_told():
+            return _PROBES.get(form, _probe_other)(form, data, policy, in_process)
+    except MemoryError:
+        if in_process:
+            raise TooHeavyError from None
+        raise
 
 
 @contextmanager
 def _faults_told() -> Iterator[None]:
-    """Any decoder may raise anything on hostile bytes; it is told as the fault of these."""
+    """Any decoder may raise anything on hostile bytes; that is the fault of these, if not the machine's."""
     try:
         yield
-    except (BadImageError, TooHeavyError, MemoryError):
+    except (BadImageError, TooHeavyError):
         raise
     except Exception as error:
+        check_machine(error)
         raise fault_of(error) from error
 
 
@@ -220,9 +232,11 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
         _check_limits(headers.jxl_header(data), policy)
     try:
         # Not Image.open(): it keeps the reason for itself and says "cannot identify image file".
-        opener, accepts = Image.OPEN[_opened_as(form, data)]
+        opener, accepts = _reader_of(_opened_as(form, data))
         taken = accepts is None or accepts(data[:_PREFIX_BYTES])
-        if not taken or isinstance(taken, str):  # a string: why not
+        if isinstance(taken, str):  # why not: its library did not load
+            raise MachineError(f"Pillow cannot decode {form} here: {taken}")
+        if not taken:
             raise BadImageError(RejectReason.CORRUPT, f"no reader takes it for {form} by its first bytes")
         image = opener(BytesIO(data), "")
         header = _other_header(form, data, image)
@@ -232,10 +246,20 @@ def _probe_other(form: str, data: bytes, policy: ProbePolicy, in_process: bool) 
             return _facts(form, header, None)
         return _facts(form, header, dhash(_read(image)))
     except (OSError, SyntaxError) as error:
+        check_machine(error)
         fault = fault_of(error)
         if fault.reason is RejectReason.CORRUPT and headers.ends_early(form, data):
             raise BadImageError(RejectReason.TRUNCATED, fault.detail) from error
         raise fault from error
+
+
+def _reader_of(name: str) -> tuple[_Opener, _Accepts | None]:
+    """Pillow's reader; its own loading of them passes over those that fail to."""
+    if name not in Image.OPEN:
+        raise MachineError(
+            f"Pillow's reader of {name} was not loaded: is it installed, and are there files and memory?"
+        )
+    return Image.OPEN[name]
 
 
 def _opened_as(form: str, data: bytes) -> str:

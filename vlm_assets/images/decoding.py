@@ -8,12 +8,12 @@ from PIL import AvifImagePlugin, Image
 
 from vlm_assets.images import decode
 from vlm_assets.images.facts import BadImageError, ProbePolicy
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import MachineError, RejectReason
 from vlm_assets.workers.far_end import Handler, Say
 
 
 def decoder(policy: ProbePolicy) -> Handler:
-    """Handler of requests `(format, bytes)`: facts as a tuple, or a fault as reason and detail."""
+    """Handler of requests `(format, bytes)`: facts as a tuple, a fault as reason and detail, or the machine's."""
     warnings.simplefilter("ignore")
     Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is checked before decoding, the memory limit holds besides
     # Stacks of one thread a core would count against the memory limit
@@ -29,6 +29,8 @@ def decoder(policy: ProbePolicy) -> Handler:
         except MemoryError:
             detail = f"needs more than {policy.decoder_memory_bytes} bytes of memory to decode"
             return {"fault": (RejectReason.BOMB, detail)}
+        except MachineError as error:
+            return {"machine": str(error)}
         return {"facts": astuple(facts)}
 
     return probe

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from vlm_assets.images.facts import BadImageError, ImageFacts, ProbePolicy
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.words.errors import MachineError, RejectReason
 from vlm_assets.workers.errors import TaskError, WorkerDiedError, WorkerSilentError
 from vlm_assets.workers.pool import WorkerPool
 from vlm_assets.workers.program import Limits, Program
@@ -29,7 +29,7 @@ class DecoderPool:
 
         Raises:
             BadImageError: also DECODER_CRASHED, when a second child died too, and DECODER_TIMEOUT.
-            OperationError: no child can be started, or the pool is closed: not the image's fault.
+            OperationError: no child can be started, its machine failed, or the pool is closed: not the image's fault.
         """
         try:
             return self._probe_once(form, data)
@@ -50,6 +50,8 @@ class DecoderPool:
         except TaskError as error:
             last = str(error).strip().rpartition("\n")[2]
             raise BadImageError(RejectReason.CORRUPT, last[:300]) from None
+        if "machine" in answer:
+            raise MachineError(answer["machine"])
         if "fault" in answer:
             reason, detail = answer["fault"]
             raise BadImageError(RejectReason(reason), detail)

@@ -15,7 +15,7 @@ from vlm_assets.images.facts import (
 )
 from vlm_assets.images.plugins import missing_plugins
 from vlm_assets.images.sniff import sniff
-from vlm_assets.words.errors import OperationError, RejectReason
+from vlm_assets.words.errors import OperationError, RejectReason, machine_error, of_the_machine
 
 __all__ = ["FORMATS", "MAX_FRAMES_COUNTED", "ImageFacts", "ImageFault", "ImageProber", "ProbePolicy"]
 
@@ -49,7 +49,8 @@ class ImageProber:
         """The facts of an admitted image, or the reason why the bytes are no sample. Bytes never make it raise.
 
         Raises:
-            OperationError: no decoder process can be started, or the prober is closed. Not a fault of the bytes.
+            OperationError: no decoder process can be started, the machine fails (memory, descriptors, disk), or the
+                prober is closed. Not a fault of the bytes.
         """
         try:
             return self._probe(data)
@@ -57,7 +58,9 @@ class ImageProber:
             return ImageFault(fault.reason, fault.detail, fault.transient)
         except OperationError:
             raise
-        except Exception as error:  # noqa: BLE001 - boundary to decoders on hostile bytes; the reject records it
+        except Exception as error:
+            if of_the_machine(error):
+                raise machine_error("this machine cannot decode images now", error) from error
             return ImageFault(RejectReason.CORRUPT, f"{type(error).__name__}: {error}"[:300])
 
     def _probe(self, data: bytes) -> ImageFacts:

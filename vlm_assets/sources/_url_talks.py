@@ -84,6 +84,8 @@ def _kind_of(values: Sequence[Any]) -> pa.DataType:
     """The type of values; where they have several, or there are none, text, which may be JSON."""
     try:
         return pa.array(values).type if values else pa.string()
+    except MemoryError:  # Arrow's own is one of its exceptions too
+        raise
     except (pa.ArrowException, OverflowError, ValueError):  # halves of surrogate pairs
         return pa.string()
 

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 
 class VlmAssetsError(Exception):
@@ -124,6 +124,22 @@ def of_the_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _OF_THE_DISK
 
 
+def of_the_medium(error: BaseException) -> bool:
+    """Whether it is about the file that was read, where it lies: a bad sector, a right that is missing."""
+    return of_the_disk(error) and cast("OSError", error).errno not in {errno.EMFILE, errno.ENFILE}
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Whether this machine said it: its disk, or that it is out of memory, descriptors or threads.
+
+    An `ImportError` is one: what was installed when the process began cannot be loaded now, and no bytes do that.
+    """
+    if isinstance(error, RuntimeError):
+        return "can't start new thread" in str(error)
+    no_memory = isinstance(error, OSError) and error.errno in {errno.ENOMEM, errno.EAGAIN}
+    return no_memory or of_the_disk(error) or isinstance(error, MemoryError | ImportError)
+
+
 def is_full(error: OSError) -> bool:
     """Whether the volume is full, or what a quota leaves of it."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
@@ -137,6 +153,16 @@ def write_error(where: object, error: OSError) -> StoreError:
         f"{where}: cannot be written ({error.strerror or error}); what is committed stays valid: {fix}, then run "
         "it again"
     )
+
+
+class MachineError(StoreError):
+    """This machine has no memory, descriptors or threads left, or a library does not load: no data's fault."""
+
+
+def machine_error(doing: str, error: BaseException) -> MachineError:
+    """What to raise of an error that is `of_the_machine`; `doing`: where, and what did not come about."""
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return MachineError(f"{doing} ({told}); see to its memory, open files and disk, then run it again")
 
 
 class TakenDownError(StoreError):

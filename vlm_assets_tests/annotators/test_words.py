@@ -1,10 +1,13 @@
 """What the annotators of words say."""
 
+import errno
 from typing import Any
 
 import pytest
 
 from vlm_assets.annotators.registry import annotator_names, annotator_of
+from vlm_assets.annotators.work import annotating
+from vlm_assets.words.errors import MachineError
 
 SOUND = "Çarşıda yağmur başladı; ığdır'dan gelen öğrenciler şemsiyesizdi."
 
@@ -89,3 +92,13 @@ def test_an_annotator_is_what_its_module_is_called(name: str):
     assert annotator.version >= 1
     assert annotator.columns.names
     assert annotator.cost_s > 0
+
+
+def test_a_machine_without_descriptors_is_no_fault_of_the_words(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    handle = annotating(["length"])
+    monkeypatch.setattr(annotator_of("length"), "annotate", fail)
+    with pytest.raises(MachineError, match=r"length cannot go on .*Too many open files"):
+        handle((["length"], ["a street"]), lambda _: None)

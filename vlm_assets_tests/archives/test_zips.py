@@ -10,7 +10,7 @@ import inflate64
 import pytest
 from backports import zstd
 
-from vlm_assets.archives import seven_zip_child
+from vlm_assets.archives import seven_zip_child, zips
 from vlm_assets.archives.limits import (
     ArchiveLimits,
     Budget,
@@ -19,7 +19,7 @@ from vlm_assets.archives.limits import (
     TruncatedArchiveError,
 )
 from vlm_assets.archives.zips import ZipArchive
-from vlm_assets.words.errors import BombError, StoreError, of_the_disk
+from vlm_assets.words.errors import BombError, MachineError, StoreError, of_the_disk
 from vlm_assets_tests.archives.made import (
     LIMITS,
     cut,
@@ -235,6 +235,20 @@ def test_what_the_disk_says_is_no_fault_of_the_member(method: int) -> None:
     [entry] = ZipArchive(file, Budget(LIMITS, len(file.getvalue()), "x.zip")).entries()
     file.reads_left = 1  # the member's own header
     with pytest.raises(StoreError if method else OSError, match=r"Input/output error"):
+        entry.open().read(len(DATA))
+
+
+def test_a_machine_without_memory_is_no_fault_of_the_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Decoder:
+        eof = False
+
+        def decompress(self, *_: object) -> bytes:
+            raise MemoryError
+
+    monkeypatch.setattr(zips, "new_decoder", lambda *_: Decoder())
+    file = io.BytesIO(zip_bytes([("a.jpg", DATA)], zipfile.ZIP_DEFLATED))
+    [entry] = ZipArchive(file, Budget(LIMITS, len(file.getvalue()), "x.zip")).entries()
+    with pytest.raises(MachineError, match=r"x\.zip: cannot be unpacked \(MemoryError"):
         entry.open().read(len(DATA))
 
 

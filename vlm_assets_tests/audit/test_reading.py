@@ -1,6 +1,8 @@
 """How the audit reads: worker processes, pages of single rows, parts of shards, and shortcuts that must not lie."""
 
+import errno
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -12,12 +14,14 @@ from PIL import Image
 
 from vlm_assets.audit import content, once_read, pages
 from vlm_assets.audit.content import ContentTask, shards_to_cut
+from vlm_assets.audit.decoding import decode_fault
 from vlm_assets.audit.duplicates import exact_duplicates
 from vlm_assets.audit.once_read import BLOCK_BYTES, read_hash
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.audit.words import Codes, sure_distinct
 from vlm_assets.images.facts import ImageFacts
 from vlm_assets.store.slices import file_hash
+from vlm_assets.words.errors import MachineError
 from vlm_assets_tests.audit.breaking import TARGET, good_once
 from vlm_assets_tests.images.pictures import encoded, picture, prober
 
@@ -42,8 +46,56 @@ def test_every_format_decodes_to_what_the_probe_says(form, monkeypatch):
         facts = one.probe(encoded_image)
     assert isinstance(facts, ImageFacts)
     said = {"format": facts.format, "width_px": facts.width_px, "height_px": facts.height_px}
-    assert content._decode_fault(encoded_image, said) == ""
-    assert "on record" in content._decode_fault(encoded_image, {**said, "width_px": 1})
+    assert decode_fault(encoded_image, said) == ""
+    assert "on record" in decode_fault(encoded_image, {**said, "width_px": 1})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError("out of memory when reading image file"),
+        OSError(errno.EMFILE, "Too many open files"),
+        ImportError("Too many open files"),
+    ],
+    ids=["memory", "codec", "files", "library"],
+)
+def test_an_audit_without_means_says_nothing_of_the_corpus(tmp_path_factory, monkeypatch, error):
+    def load(*_: object) -> None:
+        raise error
+
+    good = good_once(tmp_path_factory)
+    monkeypatch.setattr(Image, "open", load)
+    [decodes] = [f for f in audit_corpus(good, TARGET) if f.name == "decodes"]
+    assert not decodes.passed
+    assert "not read to their end" in decodes.observed
+    assert "see to its memory, open files" in decodes.observed
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENFILE, "x"), OSError(errno.ENOMEM, "x")], ids=["files", "memory"]
+)
+def test_a_shard_that_cannot_be_opened_for_want_of_files_is_not_damaged(tmp_path, monkeypatch, error):
+    def read(_path: object) -> None:
+        raise error
+
+    monkeypatch.setattr(content, "read_hash", read)
+    with pytest.raises(MachineError, match=r"data-r0\.arrow cannot be read now"):
+        content.check_content(_hash_task(tmp_path))
+
+
+def test_a_shard_on_a_bad_sector_is_damaged(tmp_path, monkeypatch):
+    def read(_path: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(content, "read_hash", read)
+    [told] = content.check_content(_hash_task(tmp_path)).unreadable
+    assert "Input/output error" in told
+
+
+def _hash_task(folder: Path) -> ContentTask:
+    data = folder / "data-r0.arrow"
+    return ContentTask(data=data, index=data, rows=1, wanted=None, decode=(), hash_only=True)
 
 
 @pytest.mark.parametrize("block", [1_000, 100_000])

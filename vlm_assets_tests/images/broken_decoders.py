@@ -4,6 +4,8 @@ import os
 import time
 from typing import Any
 
+from PIL import Image
+
 from vlm_assets.images import decoding
 from vlm_assets.images.facts import ProbePolicy
 from vlm_assets.workers.far_end import Handler, Say
@@ -30,6 +32,13 @@ def raises(policy: ProbePolicy) -> Handler:
         raise ValueError("not today")
 
     return _before(policy, refuse)
+
+
+def starved(policy: ProbePolicy) -> Handler:
+    """Pillow goes on without the readers that it finds no descriptor to load."""
+    decode = decoding.decoder(policy)
+    del Image.OPEN["PPM"]
+    return decode
 
 
 def _comment(data: bytes) -> int:

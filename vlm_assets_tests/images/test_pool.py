@@ -12,7 +12,7 @@ import pytest
 from vlm_assets.images.facts import BadImageError
 from vlm_assets.images.pool import DecoderPool
 from vlm_assets.images.probe import ImageFacts, ImageFault, ProbePolicy
-from vlm_assets.words.errors import OperationError, RejectReason
+from vlm_assets.words.errors import MachineError, OperationError, RejectReason
 from vlm_assets_tests.images.pictures import EVERYTHING, animation, encoded, picture, prober
 from vlm_assets_tests.waiting import HANG_S, until
 
@@ -199,6 +199,12 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_image(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with prober() as one, pytest.raises(OperationError, match="decoder process"):
         one.probe(GIF)
+
+
+def test_a_child_whose_machine_fails_says_nothing_of_the_image(monkeypatch):
+    decode_by("starved", monkeypatch)
+    with prober() as one, pytest.raises(MachineError, match="reader of PPM was not loaded"):
+        one.probe(netpbm(1))
 
 
 def test_a_fault_keeps_the_child():

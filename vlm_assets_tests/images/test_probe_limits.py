@@ -1,15 +1,19 @@
 """Images that are too much: bombs, endless texts, many frames, heavy ones, decoders that give up."""
 
+import errno
+import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image, ImageFile
 
 from vlm_assets.images import decode
-from vlm_assets.images.probe import ImageFacts
-from vlm_assets.words.errors import RejectReason
+from vlm_assets.images.probe import ImageFacts, ImageProber
+from vlm_assets.words.errors import MachineError, RejectReason
 from vlm_assets_tests.images.answers import detail_of, facts, fault
 from vlm_assets_tests.images.pictures import (
     animation,
@@ -131,9 +135,55 @@ def test_heavy_images_leave_the_process(monkeypatch):
         assert to_child == ["PNG", "JPEG"]
 
 
+@contextmanager
+def raising(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Iterator[ImageProber]:
+    """A prober whose decoders in this process raise it."""
+
+    def load(_self: object) -> None:
+        raise error
+
+    with prober() as one, monkeypatch.context() as broken:
+        broken.setattr(ImageFile.ImageFile, "load", load)
+        yield one
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("out of memory when reading image file")], ids=["python", "codec"]
+)
+def test_what_has_no_memory_here_is_decoded_in_a_child(monkeypatch, error):
+    with raising(monkeypatch, error) as one:
+        assert facts(one.probe(encoded(picture(), "JPEG"))).width_px == 96
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(getattr(errno, name), name) for name in ("EIO", "ENOMEM", "EMFILE", "ENFILE", "ENOSPC")),
+        ImportError("libheif.so: cannot open shared object file: Too many open files"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{str(error)[-6:]}",
+)
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_fault_of_the_machine_is_no_reject(monkeypatch, error, form):
+    with raising(monkeypatch, error) as one, pytest.raises(MachineError, match=re.escape(str(error)[-20:])):
+        one.probe(encoded(picture(), form))
+
+
+@pytest.mark.parametrize("error", [MemoryError("x"), OSError(errno.EMFILE, "x")], ids=["memory", "files"])
+def test_a_machine_that_cannot_ask_a_child_is_no_reject(monkeypatch, error):
+    def ask(*_: object) -> None:
+        raise error
+
+    with prober() as one, monkeypatch.context() as broken:
+        broken.setattr(one._pool, "probe", ask)
+        with pytest.raises(MachineError, match="run it again"):
+            one.probe(encoded(picture(), "GIF"))
+
+
 def test_a_decoder_that_raises_anything_costs_one_reject(monkeypatch):
     for error in (
-        MemoryError(),
+        OSError("broken data stream"),
         RecursionError("deep"),
         KeyError("k"),
         ZeroDivisionError(),
