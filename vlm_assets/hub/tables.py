@@ -213,11 +213,12 @@ def sampled_names(names: Sequence[str], wanted: Wanted) -> list[str]:
 
 def class_names(schema: pa.Schema | None, features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     """Names of the integers of every ClassLabel column; features in the schema win over those given."""
-    return {
-        name: tuple(feature["names"])
-        for name, feature in {**features, **features_of(schema)}.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
-    }
+    known = {**features, **features_of(schema)}.items()
+    classes = [
+        (name, one) for name, one in known if isinstance(one, dict) and one.get("_type") == "ClassLabel"
+    ]
+    told = [(name, one["names"]) for name, one in classes if isinstance(one.get("names"), list)]
+    return {name: tuple(names) for name, names in told if set(map(type, names)) == {str}}
 
 
 def numbered_label(rule: LabelRule | None, classes: Mapping[str, Sequence[str]]) -> str | None:

@@ -25,7 +25,7 @@ from vlm_assets.words.layout import nfc
 
 CHUNK_ROWS: Final = 64
 """Rows in memory at a time; each may hold images in base64."""
-_WHOLE: Final = re.compile(r"[+-]?\d+")
+_WHOLE: Final = re.compile(r"[+-]?\d{1,100}")
 _TRUTH: Final = {"true": True, "false": False, "True": True, "False": False}
 
 

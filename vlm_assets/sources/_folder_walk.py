@@ -103,7 +103,7 @@ class FolderWalk:
     def _link(self, name: str) -> None:
         """Enters a link to a file, keeps one to a folder for later; on record where it leads to neither, or out."""
         real = os.path.realpath(f"{self._root}/{name}")
-        inside = _is_within(real, self._real)
+        inside = is_within(real, self._real)
         if not inside and not self._follow_links and not is_hidden(nfc(name)):
             self._leave_link(
                 name, LeftOutReason.LINK_OUTSIDE, f"leads to {real}; follow_links: true takes it in"
@@ -122,9 +122,9 @@ class FolderWalk:
     def _follow(self, real: str, link: str, walked: list[str]) -> None:
         """Walks the folder that a link leads to, unless it is in one of `walked`, or holds one."""
         key = nfc(link)
-        if any(_is_within(real, one) for one in walked):
+        if any(is_within(real, one) for one in walked):
             return
-        if is_hidden(key) or any(_is_within(one, real) for one in walked):
+        if is_hidden(key) or any(is_within(one, real) for one in walked):
             self.count += 1
             reason = LeftOutReason.HIDDEN if is_hidden(key) else LeftOutReason.UNKNOWN_TYPE
             self.left_out.append(LeftOut(key, reason, "a link to a folder, not followed"))
@@ -158,7 +158,8 @@ class FolderWalk:
             return []
 
 
-def _is_within(path: str, folder: str) -> bool:
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or below it; both as `realpath` gives them."""
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 

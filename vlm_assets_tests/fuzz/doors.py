@@ -270,6 +270,28 @@ def _read_again() -> Mapping[str, bytes]:
     return {name: data for name, data in seeds.records().items() if name in _READERS}
 
 
+def saved(folder: Path, name: str, data: bytes) -> str:
+    """The JSON of a folder of `save_to_disk`, beside which others keep theirs; no file outside is named by it."""
+    from vlm_assets.hub.tables import class_names
+    from vlm_assets.sources._folder_walk import FolderWalk
+    from vlm_assets.sources._saved_folders import SavedFolder
+
+    root = folder / f"{NAME}-in"
+    (root / "train").mkdir(parents=True, exist_ok=True)
+    for path in (folder / "a.arrow", root / "train/a.arrow"):
+        path.write_bytes(b"")
+    for link in (root / "d", root / "train/d"):
+        if not link.is_symlink():
+            link.symlink_to(".")
+    for other, sound in seeds.SAVED.items():
+        (root / other).write_bytes(data if other == name else sound)
+    groups = SavedFolder("x", root, FolderWalk("x", root), follow_links=False).groups()
+    for group in groups:
+        class_names(None, group.features)
+        assert all((root / one).resolve().is_relative_to(root.resolve()) for one in group.files)
+    return f"{len(groups)} of {sum(len(group.files) for group in groups)}"
+
+
 def robots(folder: Path, name: str, data: bytes) -> str:
     from vlm_assets.transfer.robots import parse_rules
 
@@ -364,6 +386,7 @@ DOORS: Final[Mapping[str, Door]] = {
     "structures": Door(seeds.documents, structure, _PDF, 150),
     "catalogues": Door(seeds.catalogues, catalogue, _TEXT, 60),
     "records": Door(_read_again, record, (mutate.footer, *_TEXT), 300),
+    "saved": Door(lambda: seeds.SAVED, saved, _TEXT, 300),
     "robots": Door(lambda: {"robots": seeds.ROBOTS}, robots, (mutate.line,), 300),
     "opt_outs": Door(lambda: seeds.OPT_OUTS, opt_outs, (mutate.line,), 200),
     "xmp": Door(lambda: {"xmp": seeds.XMP}, xmp, (mutate.line,), 200),
@@ -381,5 +404,5 @@ def enter(door: Door, folder: Path, name: str, data: bytes) -> str:
     try:
         return door.enter(folder, name, data)
     except VlmAssetsError as error:
-        names_it = door.enter not in {archive, table, look, caption, sidecar} or NAME in str(error)
+        names_it = door.enter not in {archive, table, look, caption, sidecar, saved} or NAME in str(error)
         return _told(error, bool(str(error)) and names_it)

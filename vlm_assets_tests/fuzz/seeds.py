@@ -271,3 +271,9 @@ XMP = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n<rdf:RDF xmlns:rdf="http://www.w3
        b'<rdf:Description xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/"\n plus:DataMining="DMI-ALLOWED">\n'
        b"<plus:DataMining>http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED</plus:DataMining>\n"
        b'<plus:DataMining rdf:resource="DMI-PROHIBITED"/>\n</rdf:Description></rdf:RDF></x:xmpmeta>')  # fmt: skip
+SAVED = {
+    "dataset_dict.json": b'{"splits": ["train", "d/train"]}',
+    "train/state.json": b'{"_data_files": [{"filename": "a.arrow"}, {"filename": "d/a.arrow"}], "_split": null}',
+    "train/dataset_info.json": b'{"features": {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", '
+    b'"names": ["kedi"]}, "tags": {"_type": "List", "feature": {"dtype": "string"}}}, "download_checksums": {}}',
+}

@@ -99,3 +99,11 @@ def test_bytes_inside_a_struct_may_be_base64(tmp_path: Path) -> None:
     content = json.dumps({"image": {"bytes": B64["a"], "path": "a.jpg"}}).encode()
     [record] = read(tmp_path, "x.jsonl", content, TableReading(), wanted=Wanted())
     assert record.images[0].data == DATA["a"]
+
+
+def test_a_number_of_thousands_of_digits_stays_text(tmp_path: Path) -> None:
+    """Python refuses to read it."""
+    features = {"no": {"_type": "Value", "dtype": "int64"}}
+    content = "image,no\n" + f"{B64['a']},{'7' * 5_000}\n"
+    [one] = read(tmp_path, "x.csv", content.encode(), TableReading(), features=features)
+    assert one.extra == {"no": "7" * 5_000}

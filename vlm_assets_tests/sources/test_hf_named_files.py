@@ -18,7 +18,7 @@ from vlm_assets.sources.hf_disk import SOURCE as DISK
 from vlm_assets.sources.hf_disk import HfDiskSpec
 from vlm_assets.sources.hf_image_urls import SOURCE as URLS
 from vlm_assets.sources.hf_image_urls import HfImageUrlsSpec
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import LeftOutReason, SourceError
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.archives.made import raw_zip
 from vlm_assets_tests.sources.kit import COMMON, Fetched, fetch_slice, identities, list_context, settings_of
@@ -220,7 +220,11 @@ def test_files_on_disk_are_followed_inside_the_folder(tmp_path: Path) -> None:
     fetched = fetch_slice(DISK, spec, tmp_path, listed, "train")
     assert fetched.images == [A, A]
     assert [one.record for one in fetched.rejects] == [2, 3]
-    assert (listed.upstream, listed.companions) == (3, 2)
+    assert (listed.upstream, listed.companions) == (3, 1)
+    assert [(one.key, one.reason) for one in listed.left_out] == [("link.jpg", LeftOutReason.LINK_OUTSIDE)]
+    spec = spec.model_copy(update={"follow_links": True})
+    fetched = fetch_slice(DISK, spec, tmp_path, DISK.list(spec, list_context(tmp_path)), "train")
+    assert fetched.images == [A, A, B]
 
 
 CLASSES = b"""---
