@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_source, console, errors, installed, print_json
+from vlm_assets.commands.completion import source_names
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.bars import shown_steps
 from vlm_assets.operate.tables import reasons
@@ -14,7 +15,9 @@ from vlm_assets.words.nearest import did_you_mean
 
 @app.command()
 def annotate(
-    source: Annotated[list[str] | None, typer.Option("--source", help="Only these sources.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Only these sources.", autocompletion=source_names)
+    ] = None,
     name: Annotated[list[str] | None, typer.Option("--name", help="Only these annotations.")] = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Compute also what is fresh.")] = False,

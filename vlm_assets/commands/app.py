@@ -10,6 +10,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from vlm_assets.commands.completion import target_names
 from vlm_assets.operate.tables import stdout_console
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Problem
@@ -27,7 +28,10 @@ console = stdout_console()
 errors = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Target = Annotated[str | None, typer.Option(help="A target of corpus.yaml; the largest if not given.")]
+Target = Annotated[
+    str | None,
+    typer.Option(help="A target of corpus.yaml; the largest if not given.", autocompletion=target_names),
+]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, installed, print_json
+from vlm_assets.commands.completion import target_names
 from vlm_assets.commands.pandas_unasked import leave_pandas_out
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.exports.formats import Format
@@ -34,7 +35,9 @@ def export(
             "CORPUS-TARGET-FORMAT here, if none is given."
         ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The largest, if none is given.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The largest, if none is given.", autocompletion=target_names)
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="Parquet or tars of samples.")] = Format.PARQUET,
     where: WhereText = None,
     *,
@@ -80,7 +83,9 @@ def publish(
     repo: Annotated[
         str, typer.Option(help="owner/name at the Hugging Face Hub; made, private, where there is none.")
     ],
-    target: Annotated[str | None, typer.Option(help="The largest, if none is given.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The largest, if none is given.", autocompletion=target_names)
+    ] = None,
     where: WhereText = None,
     *,
     public: Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_source, console, errors, installed, print_json
+from vlm_assets.commands.completion import source_names, target_names
 from vlm_assets.commands.takedowns import finish_quietly, finish_restored, holds_rows
 from vlm_assets.operate.bars import shown_steps, shown_transfer
 from vlm_assets.operate.tables import size
@@ -13,8 +14,12 @@ from vlm_assets.words.counts import so_many
 if TYPE_CHECKING:
     from vlm_assets.remote.report import TransferReport
 
-Sources = Annotated[list[str] | None, typer.Option("--source", help="Only these sources.")]
-Targets = Annotated[list[str] | None, typer.Option("--target", help="Only these targets.")]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", help="Only these sources.", autocompletion=source_names)
+]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", help="Only these targets.", autocompletion=target_names)
+]
 
 
 @app.command()
@@ -148,7 +153,7 @@ def migrate(
 @app.command()
 def rename(
     old: Annotated[str, typer.Argument(help="The source's name before: the catalogue has it no more.")],
-    new: Annotated[str, typer.Argument(help="Its name now, in the catalogue.")],
+    new: Annotated[str, typer.Argument(help="Its name now, in the catalogue.", autocompletion=source_names)],
     *,
     as_json: Json = False,
 ) -> None:

@@ -19,6 +19,7 @@ from vlm_assets.commands.app import (
     installed,
     print_json,
 )
+from vlm_assets.commands.completion import source_names, target_names
 from vlm_assets.commands.pandas_unasked import leave_pandas_out
 from vlm_assets.commands.setup import show_plan
 from vlm_assets.commands.takedowns import finish_quietly
@@ -28,9 +29,14 @@ from vlm_assets.words.collector import loading
 @app.command()
 def build(
     target: Annotated[
-        list[str] | None, typer.Option(help="Targets to build; refresh_targets, else all, if none is given.")
+        list[str] | None,
+        typer.Option(
+            help="Targets to build; refresh_targets, else all, if none is given.", autocompletion=target_names
+        ),
     ] = None,
-    source: Annotated[list[str] | None, typer.Option(help="Only these sources, and no corpus.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only these sources, and no corpus.", autocompletion=source_names)
+    ] = None,
     slice_key: Annotated[
         list[str] | None, typer.Option("--slice", help="Only these slices of the source; needs one --source.")
     ] = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, errors, installed, print_json
+from vlm_assets.commands.completion import target_names
 from vlm_assets.operate.bars import shown_steps
 from vlm_assets.words.counts import so_many
 
@@ -12,7 +13,10 @@ from vlm_assets.words.counts import so_many
 @app.command()
 def lock(
     target: Annotated[
-        list[str] | None, typer.Option(help="Targets to lock; all that are built, if none is given.")
+        list[str] | None,
+        typer.Option(
+            help="Targets to lock; all that are built, if none is given.", autocompletion=target_names
+        ),
     ] = None,
     *,
     check: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vlm_assets.commands.app import Json, app, chosen_target, console, errors, installed, print_json
+from vlm_assets.commands.completion import target_names
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.bars import shown_steps
 from vlm_assets.operate.tables import size
@@ -14,7 +15,9 @@ from vlm_assets.operate.tables import size
 
 @app.command()
 def report(
-    target: Annotated[str | None, typer.Argument(help="The largest, if none is given.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="The largest, if none is given.", autocompletion=target_names)
+    ] = None,
     *,
     out: Annotated[
         Path | None,

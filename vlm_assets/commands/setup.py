@@ -17,6 +17,7 @@ from vlm_assets.commands.app import (
     print_json,
     print_problems,
 )
+from vlm_assets.commands.completion import source_names
 from vlm_assets.commands.remote import prune_remote
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.bars import shown_moves, shown_steps
@@ -167,7 +168,9 @@ def status(*, as_json: Json = False) -> None:
 
 @app.command()
 def prune(
-    source: Annotated[list[str] | None, typer.Option(help="Only these sources.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only these sources.", autocompletion=source_names)
+    ] = None,
     *,
     remote: Annotated[
         bool, typer.Option("--remote", help="The remote instead: what nothing there names.")
