@@ -3,7 +3,7 @@
 A schema is as strict as the loader where JSON Schema can say it; rules between keys and files are `check`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -93,8 +93,8 @@ def schema_line(name: str, folder: str = FOLDER) -> str:
     return f"# yaml-language-server: $schema={folder}/{name}.json"
 
 
-def write_schemas(catalog: Path) -> None:
-    """Writes all beside a catalogue, over older ones.
+def write_schemas(beside: Path, only: Collection[str] = ()) -> None:
+    """Writes all beside a catalogue, or some beside a folder of profiles; over older ones.
 
     Raises:
         StoreError: they cannot be written.
@@ -103,7 +103,7 @@ def write_schemas(catalog: Path) -> None:
         "corpus": corpus_schema(), "sources": sources_schema(), "benchmarks": benchmarks_schema(),
         "settings": settings_schema(),
     }  # fmt: skip
-    folder = catalog / FOLDER
+    folder = beside / FOLDER
     folder.mkdir(exist_ok=True)
-    for name, content in made.items():
-        replace_file(folder / f"{name}.json", orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    for name in only or made:
+        replace_file(folder / f"{name}.json", orjson.dumps(made[name], option=orjson.OPT_INDENT_2) + b"\n")

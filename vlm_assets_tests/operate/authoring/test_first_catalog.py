@@ -1,5 +1,6 @@
 """From nothing to a catalogue: `init`, `add`, and what editors and people are told of keys."""
 
+import json
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -20,10 +21,10 @@ from vlm_assets.installation.opening import open_installation
 from vlm_assets.operate.authoring.quotas import FILL_IN
 from vlm_assets.operate.authoring.scalars import scalar
 from vlm_assets.operate.authoring.schemas import (
+    FOLDER,
     benchmarks_schema,
-    corpus_schema,
-    settings_schema,
     sources_schema,
+    write_schemas,
 )
 from vlm_assets.settings import PROFILES
 from vlm_assets.words.errors import ConfigError, SourceError
@@ -335,11 +336,38 @@ def test_a_scalar_reads_back_as_it_is(text):
     assert yaml.safe_load(f"- {scalar(text)}") == [text]
 
 
-def test_profiles_and_catalogues_fit_their_schemas(catalog):
-    for path in PROFILES.glob("*.yaml"):
-        jsonschema.validate(yaml.safe_load(path.read_text("utf-8")), settings_schema())
-    jsonschema.validate(yaml.safe_load((catalog / "corpus.yaml").read_text("utf-8")), corpus_schema())
+def fits_the_schema_it_names(path: Path) -> bool:
+    text = path.read_text("utf-8")
+    head, _, schema = text.splitlines()[0].partition("$schema=")
+    made = json.loads((path.parent / schema).read_text("utf-8"))
+    return head == "# yaml-language-server: " and jsonschema.validators.validator_for(made)(made).is_valid(
+        yaml.safe_load(text)
+    )
+
+
+def test_every_file_names_the_schema_that_it_fits(catalog, tmp_path):
+    seen = {path: fits_the_schema_it_names(path) for path in catalog.rglob("*.yaml")}
+    fill(tmp_path / "photos", 1)
+    for words in ([], ["--benchmark", "--name", "kept"]):
+        assert call("add", "client_folder", "photos", *words).exit_code == 0
+    for path in (*catalog.rglob("*.yaml"), *PROFILES.glob("*.yaml")):
+        seen[path] = fits_the_schema_it_names(path)
+    names = {"aws", "corpus", "example", "kept", "local", "photos"}
+    assert ({path.stem for path in seen}, set(seen.values())) == (names, {True})
     assert load_catalog(catalog).sources
+
+
+WRITE_PROFILES_SCHEMA = """\
+from pathlib import Path
+from vlm_assets.operate.authoring.schemas import write_schemas
+write_schemas(Path("deploy/profiles"), ["settings"])
+"""
+
+
+def test_the_schema_of_the_profiles_is_that_of_the_settings(tmp_path):
+    write_schemas(tmp_path, ["settings"])
+    (made,) = (tmp_path / FOLDER).iterdir()
+    assert (PROFILES / FOLDER / made.name).read_bytes() == made.read_bytes(), WRITE_PROFILES_SCHEMA
 
 
 @pytest.mark.parametrize(
