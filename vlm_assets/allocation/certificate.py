@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vlm_assets.allocation.labels import most_frequent
 from vlm_assets.allocation.tree import Bounds, Node, Path
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.manifest import Manifest
 
@@ -229,7 +230,8 @@ def source_totals(
         granted = sum(node.granted for node in nodes if node.level == "source" and node.path[-1] == source)
         if rest < 0 or granted != selected.get(source, 0):
             raise AllocationError(
-                f"{source}: {admitted.get(source, 0)} rows admitted, {selected.get(source, 0)} selected of "
+                f"{source}: {so_many(admitted.get(source, 0), 'row')} admitted, {selected.get(source, 0)} "
+                f"selected of "
                 f"{granted} granted, {out} excluded: these do not add up"
             )
         told = "; ".join(causes.get(source, [])) or "no row leads to a quota"

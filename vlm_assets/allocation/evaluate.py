@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vlm_assets.catalog.expressions import TRUTHS, argument_of, function_of, name_of
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import nfc
 
@@ -154,7 +155,7 @@ class Evaluation:
         wrong = np.flatnonzero(known & (lengths != counts))
         if len(wrong):
             raise AllocationError(
-                f"{name}: {lengths[wrong[0]]} values for a record of {counts[wrong[0]]} images"
+                f"{name}: {so_many(lengths[wrong[0]], 'value')} for a record of {so_many(counts[wrong[0]], 'image')}"
             )
         flat = column.flatten()
         if known.all():

@@ -26,6 +26,7 @@ from vlm_assets.store.arrays import array_of
 from vlm_assets.store.arrow_files import ArrowFile, write_bytes
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 
 PLAN_FILE: Final = "plan.arrow"
@@ -174,8 +175,9 @@ class StoredPlan:
         chosen = [number for number, entry in enumerate(self.manifest.slices) if entry.selected]
         if reader.num_record_batches != len(chosen):
             raise AllocationError(
-                f"{self.directory / PLAN_FILE}: {reader.num_record_batches} batches, the manifest has {len(chosen)}"
-                " slices with selected rows; delete the plan and allocate again"
+                f"{self.directory / PLAN_FILE}: {so_many(reader.num_record_batches, 'batch', 'batches')}, the "
+                f"manifest has {so_many(len(chosen), 'slice')}"
+                " with selected rows; delete the plan and allocate again"
             )
         for place, number in enumerate(chosen):
             batch = reader.get_batch(place)
@@ -185,7 +187,7 @@ class StoredPlan:
             ):
                 raise AllocationError(
                     f"{self.directory / PLAN_FILE}: batch {place} is not slice {number} with "
-                    f"{self.manifest.slices[number].selected} rows; delete the plan and allocate again"
+                    f"{so_many(self.manifest.slices[number].selected, 'row')}; delete the plan and allocate again"
                 )
             row, cell, key = (batch.column(name).to_numpy() for name in ("row", "cell", "key"))
             yield StoredRows(number, row, cell, key)

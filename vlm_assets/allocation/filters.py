@@ -23,6 +23,7 @@ from vlm_assets.catalog.expressions import ROW_COLUMNS, parsed
 from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import Catalog
 from vlm_assets.store.ahead import ahead
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.schema import NO_WORDS
 
@@ -141,7 +142,7 @@ class RowFilters:
         for one in self._filters:
             if one.lacking and one.spec.missing == "error":
                 where = ", ".join(
-                    f"{rows:,} rows of {source}" for source, rows in sorted(one.lacking.items())
+                    f"{so_many(rows, 'row')} of {source}" for source, rows in sorted(one.lacking.items())
                 )
                 named = ", ".join(ids(np.array(sorted(one.examples), dtype=np.int64)).to_pylist())
                 told.append(f"{one.reason}: `{one.spec.keep}` has no answer for {where}, among them {named}")

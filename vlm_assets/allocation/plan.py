@@ -41,6 +41,7 @@ from vlm_assets.allocation.tree import (
 )
 from vlm_assets.allocation.tree import Path as NodePath
 from vlm_assets.catalog.spec import ALL_ROWS, Catalog, CorpusSpec
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.tombstones import Tombstones
 
@@ -272,7 +273,7 @@ def _judge(corpus: CorpusSpec, target: str, seats: int, granted: int, nodes: Seq
     missed = [node for node in nodes if node.shortfall and node.level != "source"]
     if corpus.shortfall == "fail" and (missed or granted < seats):
         raise AllocationError(
-            f"{corpus.name}/{target}: {granted} of {seats} rows, with shortfall: fail\n"
+            f"{corpus.name}/{target}: {granted} of {so_many(seats, 'row')}, with shortfall: fail\n"
             f"{shortfall_table(told_once(nodes))}"
         )
 

@@ -30,6 +30,7 @@ from vlm_assets.allocation.reasons import ExclusionReason, reasons_of
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.catalog.spec import Catalog, CorpusSpec, SourceSpec
 from vlm_assets.store.arrays import array_of, valid_mask, values_of
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.keys import Words
 from vlm_assets.words.layout import nfc
@@ -220,7 +221,8 @@ class RowReader:
             at += batch.num_rows
         if at != end:
             raise AllocationError(
-                f"{entry.path}: the index has {at - begin} rows, the manifest {entry.rows}; run `vlm-assets verify`"
+                f"{entry.path}: the index has {so_many(at - begin, 'row')}, the manifest {entry.rows}; run "
+                f"`vlm-assets verify`"
             )
 
     def _empty(self, ordered: tuple[SupplySlice, ...], starts: Places) -> RowTable:

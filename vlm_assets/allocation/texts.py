@@ -11,6 +11,7 @@ from vlm_assets.allocation.grams import GramReader, Numbers
 from vlm_assets.allocation.supply import SupplySlice
 from vlm_assets.store.away import files_like
 from vlm_assets.store.sound_files import stream_batches
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError, StoreError
 from vlm_assets.words.keys import Words
 from vlm_assets.words.schema import SAMPLE_SCHEMA
@@ -39,7 +40,8 @@ def slice_grams(entry: SupplySlice) -> Iterator[tuple[Words, Numbers]]:
         raise AllocationError(str(error)) from error
     if first != entry.rows:
         raise AllocationError(
-            f"{entry.path}: the data files have {first} rows, the manifest {entry.rows}; run `vlm-assets verify`"
+            f"{entry.path}: the data files have {so_many(first, 'row')}, the manifest {entry.rows}; run "
+            f"`vlm-assets verify`"
         )
 
 

@@ -12,6 +12,7 @@ from vlm_assets.annotate.wanted import columns_of
 from vlm_assets.catalog.expressions import ColumnKind, Kind
 from vlm_assets.catalog.filters import annotations_read, filter_faults, kind_of
 from vlm_assets.catalog.spec import Catalog
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AllocationError, AnnotationError
 
 _NULLS: Final = {Kind.NUMBER: pa.float64(), Kind.TEXT: pa.string(), Kind.TRUTH: pa.bool_()}
@@ -104,7 +105,7 @@ def _read(values: SliceValues, rows: int, kinds: Mapping[str, ColumnKind]) -> di
         raise AllocationError(f"{path}: was annotated anew while a plan was made; plan again")
     if table.num_rows != rows or set(table.column_names) != set(kinds):
         raise AllocationError(
-            f"{path}: {table.num_rows} rows of {', '.join(table.column_names)}, expected {rows} of "
+            f"{path}: {so_many(table.num_rows, 'row')} of {', '.join(table.column_names)}, expected {rows} of "
             f"{', '.join(kinds)}; run `vlm-assets annotate`"
         )
     columns = {name: _whole(table.column(name)) for name in kinds}

@@ -17,6 +17,7 @@ from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.taken_down import covered_rows, read_index
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.manifest import SliceManifest
@@ -76,7 +77,8 @@ class SliceContent:
                 number += batch.num_rows
         if number != len(self.ids):
             raise StoreError(
-                f"{self.version} is damaged: {number} rows, {len(self.ids)} in {INDEX_FILE}; run `vlm-assets verify`"
+                f"{self.version} is damaged: {so_many(number, 'row')}, {len(self.ids)} in {INDEX_FILE}; run "
+                f"`vlm-assets verify`"
             )
 
 

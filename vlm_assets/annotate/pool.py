@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 
 from vlm_assets.annotators.protocol import Values
 from vlm_assets.annotators.work import HANDLER
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.workers.errors import TaskError, WorkerDiedError, WorkerLostError
 from vlm_assets.workers.pool import WorkerPool
@@ -98,7 +99,9 @@ class AnnotatorPool:
         for name in names:
             values, failed = told[name]
             if len(values) != len(batch):
-                raise AnnotationError(f"annotator {name}: gave {len(values)} values for {len(batch)}")
+                raise AnnotationError(
+                    f"annotator {name}: gave {so_many(len(values), 'value')} for {len(batch)}"
+                )
             answer.add(Answer({name: list(values)}, {name: dict(failed)}))
         return answer
 

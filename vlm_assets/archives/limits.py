@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import BombError, RejectReason, SourceError
 
 _FREE_BYTES: Final = 2**30
@@ -81,7 +82,7 @@ class Budget:
         """
         self.members += 1
         if self.members > self.limits.members:
-            raise BombError(f"{self.where}: more than {self.limits.members} members")
+            raise BombError(f"{self.where}: more than {so_many(self.limits.members, 'member')}")
 
 
 def short(error: BaseException) -> str:

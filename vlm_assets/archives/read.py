@@ -49,6 +49,7 @@ from vlm_assets.archives.streams import Peeked, Stream, compression_of, decompre
 from vlm_assets.archives.tars import BLOCK, TarReader, looks_like_tar
 from vlm_assets.archives.zip_directory import is_last_part
 from vlm_assets.archives.zips import ZipArchive
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason
 
 
@@ -280,7 +281,7 @@ class _Walk:
         reason, missing = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE, split.missing
         paths = [parts.found[part][0] for part in split.parts]
         if depth >= self._reading.limits.depth:
-            reason, missing = LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it"
+            reason, missing = LeftOutReason.NESTED_TOO_DEEP, f"{so_many(depth, 'archive')} around it"
         elif not missing:
             missing = self._missing(paths)
         if not missing:
@@ -324,7 +325,10 @@ class _Walk:
     def _archive(self, entry: Entry, name: str, depth: int) -> Iterator[Found]:
         if depth >= self._reading.limits.depth:
             yield LeftOut(
-                name, LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it", entry.size_bytes
+                name,
+                LeftOutReason.NESTED_TOO_DEEP,
+                f"{so_many(depth, 'archive')} around it",
+                entry.size_bytes,
             )
             return
         yield from self._inner(self.inside(entry, f"{name}/", depth + 1), name, guessed=entry.guessed)
@@ -348,7 +352,10 @@ class _Walk:
         """A single file behind gzip and the like; a tar where it is one."""
         if depth >= self._reading.limits.depth:
             yield LeftOut(
-                name, LeftOutReason.NESTED_TOO_DEEP, f"{depth} archives around it", entry.size_bytes
+                name,
+                LeftOutReason.NESTED_TOO_DEEP,
+                f"{so_many(depth, 'archive')} around it",
+                entry.size_bytes,
             )
             return
         yield from self._inner(self._unpacked(entry, name, judged, depth), name, guessed=entry.guessed)

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from zlib import crc32
 
 from vlm_assets.archives.limits import DamagedArchiveError, MissingPartsError, TruncatedArchiveError
+from vlm_assets.words.counts import so_many
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
@@ -145,7 +146,9 @@ def _find(file: BinaryIO, where: str, part_starts: Sequence[int]) -> _Place:
         if place is not None and parts <= max(len(part_starts), 1):
             return place
     if parts_told > len(part_starts):
-        raise MissingPartsError(f"{where}: {len(part_starts)} of {parts_told} parts of a split zip")
+        raise MissingPartsError(
+            f"{where}: {len(part_starts)} of {so_many(parts_told, 'part')} of a split zip"
+        )
     raise TruncatedArchiveError(f"{where}: not a complete zip archive (no directory at its end)")
 
 

@@ -19,6 +19,7 @@ from vlm_assets.audit.words import I64, U64, Bool, fixed_words, numbers, words_o
 from vlm_assets.store.away import files_like
 from vlm_assets.store.slices import INDEX_FILE
 from vlm_assets.store.sound_files import stream_batches
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RemoteError, StoreError
 from vlm_assets.words.manifest import SliceManifest
 from vlm_assets.words.schema import SAMPLE_SCHEMA
@@ -119,7 +120,9 @@ def grams_of(directory: Path, rows: int) -> Iterator[tuple[U64, I64]]:
     except (StoreError, RemoteError, FileNotFoundError) as error:
         raise UnjudgedError(str(error)) from error
     if first != rows:
-        raise UnjudgedError(f"{directory}: its data files have {first} rows, there should be {rows}")
+        raise UnjudgedError(
+            f"{directory}: its data files have {so_many(first, 'row')}, there should be {rows}"
+        )
 
 
 def benchmark_files(evidence: Evidence, rules: Rules) -> list[Path]:

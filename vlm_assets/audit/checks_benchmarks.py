@@ -10,6 +10,7 @@ from vlm_assets.audit.checks_rows import selected_though
 from vlm_assets.audit.findings import MAX_EXAMPLES, Verdict
 from vlm_assets.audit.recount import Recount
 from vlm_assets.audit.words import Bool, among
+from vlm_assets.words.counts import so_many
 
 _COUNTED: Final = (*WAYS, "rows")
 
@@ -36,9 +37,10 @@ def check_decontamination(recount: Recount) -> Verdict:
         for parts in zip(*((b.sha, b.dhash, b.grams) for b in supply.benchmarks), strict=True)
     )
     return Verdict(
-        f"nothing of {len(supply.benchmarks)} benchmarks, the lists as one ({images} sha256, {pictures} dhash, "
+        f"nothing of {so_many(len(supply.benchmarks), 'benchmark')}, the lists as one ({images} sha256, "
+        f"{pictures} dhash, "
         f"{grams} runs of words), and what the plan excludes for each",
-        f"{len(found)} benchmark images present, {count} rows selected; {len(differ)} counts differ",
+        f"{len(found)} benchmark images present, {so_many(count, 'row')} selected; {len(differ)} counts differ",
         (examples + differ)[:MAX_EXAMPLES],
         max(len(found), count) + len(differ),
         {"contamination": _lines(supply.contamination)},

@@ -129,7 +129,8 @@ def check_shard_files(recount: Recount) -> Verdict:
             if found != corpus.files[name].blake3:
                 faults.append(f"{name}: its bytes are not those of the manifest (blake3 {found[:16]}…)")
     return Verdict(
-        f"{len(corpus.files)} files as in the manifest, data files of at most {corpus.shard.max_bytes} bytes",
+        f"{so_many(len(corpus.files), 'file')} as in the manifest, data files of at most "
+        f"{corpus.shard.max_bytes} bytes",
         f"{len(there.keys() & corpus.files.keys())} of them there, {len(hashed)} hashed, "
         f"{so_many(len(faults), 'fault')}",
         faults,
@@ -162,7 +163,9 @@ def _order_faults(evidence: Evidence) -> list[str]:
     return (
         []
         if named == wanted
-        else [f"state.json names {len(named)} files, not the {len(wanted)} shards in order"]
+        else [
+            f"state.json names {so_many(len(named), 'file')}, not the {so_many(len(wanted), 'shard')} in order"
+        ]
     )
 
 
@@ -198,13 +201,13 @@ def check_counts(recount: Recount) -> Verdict:
     corpus, rows = recount.evidence.corpus, recount.rows
     found = dict(zip(recount.evidence.shard_bits, np.diff(rows.starts).tolist(), strict=True))
     faults = [
-        f"shard r{bits}: {found[bits]} rows, the manifest says {shard.rows}"
+        f"shard r{bits}: {so_many(found[bits], 'row')}, the manifest says {shard.rows}"
         for bits, shard in corpus.shards.items()
         if found[bits] != shard.rows
     ]
     total = int(rows.starts[-1])
     if total != corpus.rows:
-        faults.append(f"{total} rows in all, the manifest says {corpus.rows}")
+        faults.append(f"{so_many(total, 'row')} in all, the manifest says {corpus.rows}")
     sources: Counter[str] = Counter()
     for (source, _), count in zip(rows.homes, np.bincount(rows.home, minlength=len(rows.homes)), strict=True):
         sources[str(source)] += int(count)
@@ -220,8 +223,8 @@ def check_counts(recount: Recount) -> Verdict:
     if data_bytes != corpus.data_bytes:
         faults.append(f"data_bytes: the shards have {data_bytes}, the manifest says {corpus.data_bytes}")
     return Verdict(
-        f"{corpus.rows} rows, {corpus.data_bytes} bytes",
-        f"{total} rows, {data_bytes} bytes",
+        f"{so_many(corpus.rows, 'row')}, {corpus.data_bytes} bytes",
+        f"{so_many(total, 'row')}, {data_bytes} bytes",
         faults,
         figures={"rows": total, "sources": dict(sources), "data_bytes": data_bytes},
     )
@@ -246,7 +249,7 @@ def check_schema(recount: Recount) -> Verdict:
                 faults.append(f"{name}: {_schema_difference(found, wanted)}")
     return Verdict(
         f"{len(SAMPLE_SCHEMA)} data and {len(INDEX_SCHEMA)} index columns with the features, in every file",
-        f"{len(faults)} of {2 * len(evidence.shard_bits)} files differ",
+        f"{len(faults)} of {so_many(2 * len(evidence.shard_bits), 'file')} differ",
         faults,
     )
 
@@ -296,7 +299,7 @@ def _openable(evidence: Evidence) -> Iterator[tuple[Path, Sequence[str]]]:
 def _loadable(folder: Path, rows: int) -> Verdict:
     import datasets  # noqa: PLC0415 - seconds, for one check
 
-    expected = f"{rows} rows with the declared features"
+    expected = f"{so_many(rows, 'row')} with the declared features"
     if not rows:
         return Verdict(expected, "an empty corpus; `datasets` has no form for it")
     bars = datasets.is_progress_bar_enabled()
@@ -314,18 +317,19 @@ def _loadable(folder: Path, rows: int) -> Verdict:
     finally:
         if bars:
             datasets.enable_progress_bars()
-    faults = [] if count == rows else [f"{count} rows, the shards of the manifest have {rows}"]
+    faults = [] if count == rows else [f"{so_many(count, 'row')}, the shards of the manifest have {rows}"]
     if found != set(SAMPLE_SCHEMA.names) or not picture:
         faults.append(f"features {sorted(found)}, images are{'' if picture else ' not'} lists of Image")
-    return Verdict(expected, f"{count} rows, the first is {first}", faults)
+    return Verdict(expected, f"{so_many(count, 'row')}, the first is {first}", faults)
 
 
 def _scope(recount: Recount, result: ContentResult) -> str:
     if recount.evidence.full:
-        return f"all {result.rows} rows"
+        return f"all {so_many(result.rows, 'row')}"
     share = 1 - (1 - _CONFIDENCE) ** (1 / max(result.rows, 1))
     return (
-        f"a seeded sample of {result.rows} rows: without a fault in it, with {_CONFIDENCE:.0%} confidence fewer than "
+        f"a seeded sample of {so_many(result.rows, 'row')}: without a fault in it, with {_CONFIDENCE:.0%} "
+        f"confidence fewer than "
         f"{share:.2%} of the rows are bad"
     )
 
@@ -336,7 +340,8 @@ def check_row_values(recount: Recount) -> Verdict:
     faults = [*result.unreadable, *result.value_examples]
     return Verdict(
         f"data and index agree, values have their digest, in {_scope(recount, result)}",
-        f"{result.bad_values} of {result.rows} rows differ, {len(result.unreadable)} files are cut or damaged",
+        f"{result.bad_values} of {so_many(result.rows, 'row')} differ, "
+        f"{so_many(len(result.unreadable), 'file')} cut or damaged",
         faults[:MAX_EXAMPLES],
         result.bad_values + len(result.unreadable),
         {"rows": result.rows},
@@ -350,7 +355,7 @@ def check_image_bytes(recount: Recount) -> Verdict:
         raise UnjudgedError("; ".join(result.unreadable[:3]))
     return Verdict(
         f"image bytes hash to the sha256 beside them in {_scope(recount, result)}",
-        f"{result.bad_images} of {result.rows} images differ",
+        f"{result.bad_images} of {so_many(result.rows, 'image')} differ",
         result.image_examples[:MAX_EXAMPLES],
         result.bad_images,
         {"rows": result.rows, "image_bytes": result.image_bytes},

@@ -64,7 +64,7 @@ def check_papers(recount: Recount) -> Verdict:
     found = [*faults, *later]
     return Verdict(
         "card, Croissant, summary and report say what the ledgers say, and show nothing that was taken down",
-        f"{len(there)} files, {so_many(len(found), 'fault')}" + (f"; {_AGAIN}" if found else ""),
+        f"{so_many(len(there), 'file')}, {so_many(len(found), 'fault')}" + (f"; {_AGAIN}" if found else ""),
         found[:MAX_EXAMPLES],
         len(found),
         {"papers": there},
@@ -295,11 +295,11 @@ def _croissant_faults(recount: Recount, counts: _Counts, content: Any) -> Iterat
     }
     for cell, rows in sorted(counts.cells.items()):
         if said.get(cell) != rows:
-            yield f"{CROISSANT_FILE}: {'/'.join(cell)}: counted {rows} rows, it says {said.get(cell)}"
+            yield f"{CROISSANT_FILE}: {'/'.join(cell)}: counted {so_many(rows, 'row')}, it says {said.get(cell)}"
     told = {one.get("sources/source"): one.get("sources/rows") for one in lines.get("sources", [])}
     for source, rows in sorted(counts.rows.items()):
         if told.get(source) != rows:
-            yield f"{CROISSANT_FILE}: source {source}: counted {rows} rows, it says {told.get(source)}"
+            yield f"{CROISSANT_FILE}: source {source}: counted {so_many(rows, 'row')}, it says {told.get(source)}"
     root_hash = recount.evidence.corpus.root_hash
     if root_hash not in str(_at(content, "citeAs")):
         yield f"{CROISSANT_FILE}: it cites another corpus than {root_hash}"
@@ -330,7 +330,7 @@ def _card_faults(recount: Recount, text: str) -> Iterator[str]:
         return
     rows = int(recount.rows.starts[-1])
     if said != rows:
-        yield f"{CARD_FILE}: counted {rows} rows, its header says {said}"
+        yield f"{CARD_FILE}: counted {so_many(rows, 'row')}, its header says {said}"
 
 
 def _json(path: Path) -> Any:

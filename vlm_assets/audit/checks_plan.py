@@ -85,7 +85,7 @@ def _sum_faults(recount: Recount, sums: dict[str, dict[str, int | Sums]]) -> Ite
         counted = recount.selected_by_cell[cell.category, cell.subcategory, cell.source]
         if counted != cell.grant:
             name = f"{cell.category}/{cell.subcategory}/{cell.source}"
-            yield f"cell {name}: {counted} rows, the plan grants {cell.grant}"
+            yield f"cell {name}: {so_many(counted, 'row')}, the plan grants {cell.grant}"
     for line in recount.evidence.grants.get("sources", ()):
         counted_line = sums.get(line.get("source"))
         if counted_line is None:
@@ -132,7 +132,7 @@ def check_filters(recount: Recount) -> Verdict:
         faults += examples
     return Verdict(
         f"the values of {read} annotated slices are those of the plan, and no selected row fails a filter",
-        f"{len(recount.filter_faults)} are not, {count} rows do",
+        f"{len(recount.filter_faults)} are not; selected though excluded: {so_many(count, 'row')}",
         faults[:MAX_EXAMPLES],
         len(recount.filter_faults) + count,
         {"excluded": excluded},
@@ -154,7 +154,7 @@ def check_quotas(recount: Recount) -> Verdict:
     }
     return Verdict(
         f"{wanted} by the divisor method within all bounds (shortfall: {policy or 'not said'})",
-        f"{recount.tree.granted} rows; {len(faults)} nodes are not at the optimum",
+        f"{so_many(recount.tree.granted, 'row')}; {so_many(len(faults), 'node')} not at the optimum",
         faults[:MAX_EXAMPLES],
         len(faults),
         {"granted": granted},
@@ -187,10 +187,11 @@ def check_sources_landed(recount: Recount) -> Verdict:
             "why": why,
         }
         if source not in declared and present[source]:
-            faults.append(f"{source}: {present[source]} rows, and it was not declared")
+            faults.append(f"{source}: {so_many(present[source], 'row')}, and it was not declared")
         elif present[source] != wanted:
             faults.append(
-                f"{source}: {present[source]} rows, granted {grants[source]} less {holes[source]} holes"
+                f"{source}: {so_many(present[source], 'row')}, granted {grants[source]} less "
+                f"{so_many(holes[source], 'hole')}"
             )
     landed = sum(1 for one in figures.values() if one["present"])
     return Verdict(
@@ -228,11 +229,12 @@ def _why_not(recount: Recount, source: str, spec: SourceSpec | None) -> str:
         return "no slice of it was committed when the plan was made"
     sums = source_sums(recount)[source]
     excluded = sums["excluded"]
-    if not sums["admitted"]:
+    admitted = sums["admitted"]
+    if not admitted:
         return "its slices have no rows"
-    if not sums["not_selected"] and isinstance(excluded, dict) and excluded:
+    if not sums["not_selected"] and isinstance(excluded, dict) and excluded and isinstance(admitted, int):
         told = ", ".join(f"{reason} {rows}" for reason, rows in excluded.items())
-        return f"all {sums['admitted']} rows excluded: {told}"
+        return f"all {so_many(admitted, 'row')} excluded: {told}"
     if sums["selected"]:
         return "all its rows were taken down"
     return "its quota gave it no seat (share 0, max, or a target too small)"

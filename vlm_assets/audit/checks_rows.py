@@ -34,7 +34,7 @@ def check_lineage(recount: Recount) -> Verdict:
     differs = lineage.sha_differs.tolist()
     examples += [f"{recount.row_name(row)}: another images_sha256 than in its slice" for row in differs[:5]]
     return Verdict(
-        f"{len(rows.home)} rows resolve to committed slice rows with the same images_sha256",
+        f"{so_many(len(rows.home), 'row')} resolved to committed slice rows with the same images_sha256",
         f"{len(lost)} do not resolve, {len(differs)} have another images_sha256",
         examples[:MAX_EXAMPLES],
         len(lost) + len(differs),
@@ -56,24 +56,29 @@ def check_corpus_sums(recount: Recount) -> Verdict:
     faults += [f"{name}: selected, and neither present nor taken down" for name in recount.names_of(lost)]
     selected, holes = len(evidence.plan_rows.place), int(hole.sum())
     if int(planned.sum()) != selected:
-        faults.append(f"the plan names {selected} rows, {int(planned.sum())} of them distinct")
+        faults.append(f"the plan names {so_many(selected, 'row')}, {int(planned.sum())} of them distinct")
     if corpus.holes != holes:
-        faults.append(f"{holes} planned rows are taken down, the manifest says {corpus.holes} holes")
+        faults.append(
+            f"{holes} planned rows are taken down, the manifest says {so_many(corpus.holes, 'hole')}"
+        )
     if corpus.rows + corpus.holes != evidence.plan.granted_rows:
         faults.append(
-            f"{corpus.rows} rows + {corpus.holes} holes, the plan granted {evidence.plan.granted_rows}"
+            f"{so_many(corpus.rows, 'row')} + {so_many(corpus.holes, 'hole')}, the plan granted "
+            f"{evidence.plan.granted_rows}"
         )
     for number, one in enumerate(evidence.slices):
         span = slice(int(evidence.starts[number]), int(evidence.starts[number + 1]))
         if int(planned[span].sum()) != one.claim.selected:
             faults.append(
-                f"slice {one.claim.name}: the plan has {int(planned[span].sum())} rows, claims {one.claim.selected}"
+                f"slice {one.claim.name}: the plan has {so_many(int(planned[span].sum()), 'row')}, claims "
+                f"{one.claim.selected}"
             )
     total = int(present.sum())
     unresolved = int((recount.lineage.place < 0).sum())
     return Verdict(
         f"{selected} selected = present + holes, in every slice",
-        f"{total} present and resolved, {unresolved} unresolved, {holes} holes; {len(lost)} lost, {len(foreign)} not "
+        f"{total} present and resolved, {unresolved} unresolved, {so_many(holes, 'hole')}; {len(lost)} lost, "
+        f"{len(foreign)} not "
         f"selected, {len(twice)} twice",
         faults[:MAX_EXAMPLES],
         len(lost) + len(foreign) + len(twice) or len(faults),
@@ -123,7 +128,7 @@ def check_labels(recount: Recount) -> Verdict:
     wrong, examples = _disagreeing(recount, licence=False)
     return Verdict(
         "every row stands under the category and subcategory that its source and label give",
-        f"{wrong} rows stand under another",
+        f"{so_many(wrong, 'row')} under another",
         examples,
         wrong,
     )
@@ -135,16 +140,16 @@ def check_licences(recount: Recount) -> Verdict:
     rules, rows = recount.evidence.rules, recount.rows
     counts = np.bincount(rows.assigned, minlength=len(rows.assignments)).tolist()
     denied = [
-        f"{count} rows under {one[2]}, which the policy does not admit"
+        f"{so_many(count, 'row')} under {one[2]}, which the policy does not admit"
         for one, count in zip(rows.assignments, counts, strict=True)
         if count and not rules.admits(str(one[2]))
     ]
     bad = int((recount.planned & recount.supply.excluded("licence")).sum())
     if bad and not denied:
-        denied = [f"{bad} rows of sources whose licence the policy does not admit"]
+        denied = [f"{so_many(bad, 'row')} of sources whose licence the policy does not admit"]
     return Verdict(
         "every row has its source's licence, and the policy admits it",
-        f"{wrong} rows with another licence, {len(denied)} licences that are not admitted",
+        f"{so_many(wrong, 'row')} with another licence, {so_many(len(denied), 'licence')} not admitted",
         [*denied, *examples][:MAX_EXAMPLES],
         wrong + len(denied),
     )
@@ -220,8 +225,8 @@ def check_ranks(recount: Recount) -> Verdict:
             f"{'/'.join(supply.cells[number])}: {beyond} selected rows rank above {left_out}, which was left out"
         )
     return Verdict(
-        f"the rows of lowest rank in each of {count} cells",
-        f"{bad} selected rows in {len(faults)} cells have a higher rank than one left out",
+        f"the rows of lowest rank in each of {so_many(count, 'cell')}",
+        f"{bad} selected rows in {so_many(len(faults), 'cell')} with a higher rank than one left out",
         faults[:MAX_EXAMPLES],
         bad,
     )
@@ -256,7 +261,8 @@ def check_tombstones(recount: Recount) -> Verdict:
     count, examples = selected_though(recount, "tombstone")
     return Verdict(
         f"none of {so_many(len(known), 'takedown')} has a row here, or content in a slice of the plan",
-        f"{max(len(present), len(by_id))} rows present, {count} selected, {len(left)} with content in slices",
+        f"{so_many(max(len(present), len(by_id)), 'row')} present, {count} selected, {len(left)} with content "
+        f"in slices",
         [*faults, *examples][:MAX_EXAMPLES],
         len(faults) + count,
         {"takedowns": len(known), "rows_covered": int(covered.sum())},

@@ -56,7 +56,7 @@ def check_records_whole(recount: Recount) -> Verdict:
         ]
     return Verdict(
         "every row has all the images of its record",
-        f"{torn} of {rows} rows are not whole",
+        f"{torn} of {so_many(rows, 'row')} not whole",
         faults[:MAX_EXAMPLES],
         torn,
     )
@@ -79,8 +79,8 @@ def check_slice_ledgers(recount: Recount) -> Verdict:
             totals[key] = totals.get(key, 0) + getattr(manifest, key)
     return Verdict(
         "items = fetched + rejected and records = rows + rejected in every slice's ledgers",
-        f"{len(_found(recount.evidence))} slices, {totals.get('items', 0)} items, {totals.get('records', 0)} "
-        f"records; {so_many(len(faults), 'fault')}",
+        f"{so_many(len(_found(recount.evidence)), 'slice')}, {so_many(totals.get('items', 0), 'item')}, "
+        f"{so_many(totals.get('records', 0), 'record')}; {so_many(len(faults), 'fault')}",
         faults[:MAX_EXAMPLES],
         len(faults),
         totals,
@@ -110,16 +110,17 @@ def _ledger_faults(
     }
     if counted["items"] != counted["items_fetched"] + counted["items_rejected"]:
         yield (
-            f"{name}: {counted['items']} items, {counted['items_fetched']} fetched + "
+            f"{name}: {so_many(counted['items'], 'item')}, {counted['items_fetched']} fetched + "
             f"{counted['items_rejected']} rejected"
         )
     if rejected != set(unfetched):
         yield f"{name}: items not fetched and items with a reject are not the same"
     if twice := _repeats(items.column("key")):
-        yield f"{name}: {twice} items stand twice in the ledger"
+        yield f"{name}: {so_many(twice, 'item')} twice in the ledger"
     if counted["records"] != counted["rows"] + counted["records_rejected"]:
         yield (
-            f"{name}: {counted['records']} records, {counted['rows']} rows + {counted['records_rejected']} rejected"
+            f"{name}: {so_many(counted['records'], 'record')}, {so_many(counted['rows'], 'row')} + "
+            f"{counted['records_rejected']} rejected"
         )
     for key, value in counted.items():
         if getattr(manifest, key) != value:
@@ -152,7 +153,7 @@ def _listing_faults(
     listing = read_listing(evidence.root, found.claim.source)
     listed = None if listing is None else listing.slices.get(found.claim.slice)
     if listed is not None and listed.fingerprint == manifest.listing_fingerprint and listed.items != items:
-        yield f"{found.claim.name}: {listed.items} items listed, {items} in its ledger"
+        yield f"{found.claim.name}: {so_many(listed.items, 'item')} listed, {items} in its ledger"
 
 
 def _order_faults(name: str, directory: Path, keys: list[str], rows: list[int]) -> Iterator[str]:
@@ -181,7 +182,7 @@ def check_slice_content(recount: Recount) -> Verdict:
     ]
     faults = [*gone, *_content_faults(recount)]
     return Verdict(
-        f"the index of each of {len(recount.evidence.slices)} slices hashes to its content_hash",
+        f"the index of each of {so_many(len(recount.evidence.slices), 'slice')} hashes to its content_hash",
         f"{so_many(len(faults), 'fault')}",
         faults[:MAX_EXAMPLES],
         len(faults),
@@ -221,7 +222,7 @@ def check_renderer(recount: Recount) -> Verdict:
             by_identity = slices.setdefault(identity.rpartition("-")[0], {})
             by_identity.setdefault(identity, []).append(found.claim.name)
     several = [
-        f"{identity} drew {len(names)} slices, among them {names[0]}"
+        f"{identity} drew {so_many(len(names), 'slice')}, among them {names[0]}"
         for by_identity in slices.values()
         if len(by_identity) > 1
         for identity, names in sorted(by_identity.items())
@@ -229,7 +230,7 @@ def check_renderer(recount: Recount) -> Verdict:
     counts = {identity: len(names) for found in slices.values() for identity, names in sorted(found.items())}
     return Verdict(
         "one renderer identity in every slice and, of each renderer, in the corpus",
-        ", ".join(f"{count} slices of {identity}" for identity, count in counts.items())
+        ", ".join(f"{so_many(count, 'slice')} of {identity}" for identity, count in counts.items())
         or "nothing was drawn here",
         [*mixed, *several],
         figures={"slices": counts, "mixed_slices": len(mixed)},
@@ -253,7 +254,7 @@ def check_fonts(recount: Recount) -> Verdict:
         examples += [f"{recount.name_of(begin + int(row))}: text may be missing" for row in places[:3]]
     return Verdict(
         "every page has a glyph for what it asks for",
-        f"{lacking} pages lack glyphs; {substituted} are drawn with other fonts than they ask for",
+        f"{so_many(lacking, 'page')} without some glyphs; {substituted} drawn with other fonts than asked for",
         examples[:MAX_EXAMPLES],
         lacking,
         {"no_glyph": lacking, "substituted": substituted},

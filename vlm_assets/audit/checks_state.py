@@ -195,14 +195,14 @@ def check_slice_health(recount: Recount) -> Verdict:
             compared += 1
             rows, earlier = pair.manifest.rows, pair.earlier.rows
             if rows < earlier * (1 - SHRUNK):
-                faults.append(f"{pair.name}: {rows} rows, {earlier} before")
+                faults.append(f"{pair.name}: {so_many(rows, 'row')}, {earlier} before")
             share, share_before = _reject_share(pair.manifest), _reject_share(pair.earlier)
             if share > share_before + REJECTS_JUMPED:
                 told = ", ".join(f"{reason} {n}" for reason, n in pair.manifest.rejects.items())
                 faults.append(f"{pair.name}: {share:.1%} rejects ({told}), {share_before:.1%} before")
     return Verdict(
         f"no slice lost more than {SHRUNK:.0%} of its rows or gained {REJECTS_JUMPED:.0%} of rejects",
-        f"{compared} slices have a version before; {len(faults)} stand out",
+        f"{so_many(compared, 'slice')} with a version before; {len(faults)} stand out",
         faults[:MAX_EXAMPLES],
         len(faults),
     )
@@ -221,7 +221,7 @@ def check_rights(recount: Recount) -> Verdict:
     waiting = [one.source for one in terms if one.state == "never listed"]
     unaccepted = [one for one in terms if one.state == "open"]
     faults = [
-        f"{one['rows']} rows under {name or 'no licence'}: it names no terms"
+        f"{so_many(one['rows'], 'row')} under {name or 'no licence'}: it names no terms"
         for name, one in licences.items()
         if name.lower() in NO_TERMS
     ]

@@ -33,7 +33,8 @@ def check_upstream(recount: Recount) -> Verdict:
     left_out = sum(sum((one.left_out or {}).values()) for one in counted)
     return Verdict(
         "upstream = items + companions + left out in every listing, and in the containers of every slice",
-        f"{len(counted)} of {len(sources)} sources count {sum(one.upstream or 0 for one in counted)} things, "
+        f"{len(counted)} of {so_many(len(sources), 'source')} count "
+        f"{so_many(sum(one.upstream or 0 for one in counted), 'thing')}, "
         f"{left_out} of them left out; {so_many(len(faults), 'fault')}",
         faults[:MAX_EXAMPLES],
         len(faults),
@@ -51,9 +52,9 @@ def _listing_faults(evidence: Evidence, listing: Listing) -> Iterator[str]:
         return
     reasons = _by_reason(left_out)
     if items != listing.items:
-        yield f"{name}: {items} items in its table, its slices have {listing.items}"
+        yield f"{name}: {so_many(items, 'item')} in its table, its slices have {listing.items}"
     if both:
-        yield f"{name}: {both} keys are both items and left out"
+        yield f"{name}: {so_many(both, 'key')} both listed and left out"
     if listing.left_out is not None and reasons != listing.left_out:
         yield f"{name}: left out {reasons} by its table, it says {listing.left_out}"
     if listing.upstream is not None:
@@ -89,7 +90,8 @@ def _sum_fault(
     left_out = sum(reasons.values())
     if upstream != taken + (companions or 0) + left_out:
         yield (
-            f"{name}: upstream has {upstream} things, {taken} {what} + {companions or 0} companions + {left_out} "
+            f"{name}: upstream has {so_many(upstream, 'thing')}, {taken} {what} + {companions or 0} companions "
+            f"+ {left_out} "
             "left out"
         )
 

@@ -25,6 +25,7 @@ from vlm_assets.audit.once_read import BLOCK_BYTES, OnceRead, read_hash
 from vlm_assets.audit.pages import ask_for_rows
 from vlm_assets.audit.words import I64, ranks
 from vlm_assets.store.away import away, away_in, readable
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import (
     MachineError,
     RemoteError,
@@ -161,7 +162,7 @@ def check_content(task: ContentTask) -> ContentResult:
             _check_batch(result, task, batch, index.slice(batch.first, batch.rows.num_rows))
         if index.num_rows != task.rows:
             result.unreadable.append(
-                f"{task.index.name}: {index.num_rows} rows, the manifest says {task.rows}"
+                f"{task.index.name}: {so_many(index.num_rows, 'row')}, the manifest says {task.rows}"
             )
     except (OSError, pa.ArrowInvalid, ValueError, KeyError) as error:
         if of_the_machine(error) and not of_the_medium(error):
@@ -199,7 +200,7 @@ def _batches(task: ContentTask, result: ContentResult) -> Iterator[_Batch]:
         if task.whole:
             result.file_hashes[task.data.name] = once.finish()
     if first != task.rows:
-        raise ValueError(f"{first} rows, the manifest says {task.rows}")
+        raise ValueError(f"{so_many(first, 'row')}, the manifest says {task.rows}")
 
 
 def _check_batch(result: ContentResult, task: ContentTask, batch: _Batch, index: pa.Table) -> None:

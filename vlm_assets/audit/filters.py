@@ -14,6 +14,7 @@ from vlm_assets.annotate.files import read_annotation
 from vlm_assets.audit.evidence import Evidence, FoundSlice, UnjudgedError
 from vlm_assets.audit.expressions import Telling, names_of, tree_of
 from vlm_assets.audit.words import Bool, fixed_words, numbers
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import AnnotationError
 from vlm_assets.words.schema import NO_WORDS
 
@@ -136,7 +137,10 @@ class FilterRecount:
             self._fault(number, f"{path}: values of other content than the slice's")
             return None
         if annotation.table.num_rows != found.claim.rows:
-            self._fault(number, f"{path}: {annotation.table.num_rows} rows, the slice has {found.claim.rows}")
+            self._fault(
+                number,
+                f"{path}: {so_many(annotation.table.num_rows, 'row')}, the slice has {found.claim.rows}",
+            )
             return None
         if header.values_hash != told and not self._taken_since(found):
             self._fault(number, f"{path}: other values than those that the plan read; build again")

@@ -32,6 +32,7 @@ from vlm_assets.audit.near import telling
 from vlm_assets.audit.rules import Rules
 from vlm_assets.audit.words import I64, U64, Bool, fixed_words, numbers, ranks, words_of
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.words.counts import so_many
 
 _WINDOW_OVERHEAD: Final = 16 * 1024
 _SHARD_OVERHEAD: Final = 64 * 1024
@@ -211,7 +212,7 @@ class SupplyReader:
         for number, count in sorted(self._wrong_rows.items()):
             found = self._slices[number]
             path = _directory(found) / INDEX_FILE
-            raise UnjudgedError(f"{path}: {count} rows, the plan says {found.claim.rows}")
+            raise UnjudgedError(f"{path}: {so_many(count, 'row')}, the plan says {found.claim.rows}")
         if self._filters.faults:
             raise UnjudgedError(self.filter_faults[0])
         rows = self._rows

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from vlm_assets.captions.text_files import TextFile
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import nfc
 
@@ -141,7 +142,8 @@ def _fitted(cells: Sequence[str], width: int, where: str, line: int, layout: Lay
         return list(cells[:width])
     spoken = SEPARATORS.get(layout.separator, repr(layout.separator))
     raise SourceError(
-        f"{where}: line {line} has {len(cells)} cells, the header has {width} columns (separator: {spoken}); is a "
+        f"{where}: line {line} has {so_many(len(cells), 'cell')}, the header has {so_many(width, 'column')} "
+        f"(separator: {spoken}); is a "
         "cell with a separator or a line break not quoted?"
     )
 
@@ -255,7 +257,7 @@ def _certain(where: str, head: Sequence[str], wanted: Wanted, quotes: Quotes, us
         return usual
     if several == [usual]:
         return usual
-    told = ", ".join(f"{SEPARATORS[one]} ({len(headers[one])} columns)" for one in several)
+    told = ", ".join(f"{SEPARATORS[one]} ({so_many(len(headers[one]), 'column')})" for one in several)
     raise SourceError(f"{where}: the separator is not certain; say separator: which of {told} it is")
 
 

@@ -23,6 +23,7 @@ from vlm_assets.captions.separated import (
     separated_rows,
 )
 from vlm_assets.captions.text_files import DAMAGED, Encoding, Opener, TextFile, text_file
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import BombError, SourceError
 from vlm_assets.words.layout import nfc
 
@@ -198,7 +199,9 @@ def _parquet_batches(file: Any, stream: IO[bytes], where: str) -> Iterator[Any]:
         rows = min(_BATCH_ROWS, rows_at_once(group, FileBytes(stream), where))
         for batch in file.iter_batches(batch_size=rows, row_groups=[number], use_threads=False):
             if batch.nbytes > BATCH_BYTES:
-                raise BombError(f"{where}: {batch.num_rows} rows of {batch.nbytes} bytes; no table of words")
+                raise BombError(
+                    f"{where}: {so_many(batch.num_rows, 'row')} of {batch.nbytes} bytes; no table of words"
+                )
             yield batch
 
 

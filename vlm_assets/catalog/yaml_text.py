@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Problem
 
 _MAX_BYTES: Final = 64 * 2**20
@@ -144,7 +145,7 @@ def _check_shape(text: str) -> None:
         if len(open_nodes) > _MAX_DEPTH:
             raise _error(event, f"nested deeper than {_MAX_DEPTH}")
         if total > _MAX_NODES:
-            raise _error(event, f"more than {_MAX_NODES:,} values, aliases written out")
+            raise _error(event, f"more than {so_many(_MAX_NODES, 'value')}, aliases written out")
 
 
 def _error(event: Any, told: str) -> yaml.YAMLError:

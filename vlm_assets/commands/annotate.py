@@ -42,7 +42,7 @@ def annotate(
         written = (
             reasons(report.files) or "everything is fresh" if known else "the catalogue names no annotations"
         )
-        seen = f"; {report.seen:,} images and texts looked at" if report.files else ""
+        seen = f"; {so_many(report.seen, 'image')} and texts looked at" if report.files else ""
         console.print(
             f"{so_many(report.slices, 'slice')} annotated in {report.seconds:.1f} s: {written}{seen}",
             soft_wrap=True,

@@ -154,10 +154,14 @@ def _show_decision(decision: "Decision", *, as_json: bool) -> None:
     for path in figures["removed"]:
         console.print(f"removed  {path}", markup=False, soft_wrap=True)
     for one in figures["configs"]:
-        console.print(f"config {one['config']}, split {one['split']}: {one['rows']:,} rows", markup=False)
+        console.print(
+            f"config {one['config']}, split {one['split']}: {so_many(one['rows'], 'row')}", markup=False
+        )
     console.print(
-        f"{figures['repo']}, {figures['visibility']}: {figures['rows']:,} rows, {size(figures['size_bytes'])}; "
-        f"{figures['files_to_send']} of {len(figures['files'])} files, {size(figures['bytes_to_send'])}, would be "
+        f"{figures['repo']}, {figures['visibility']}: {so_many(figures['rows'], 'row')}, "
+        f"{size(figures['size_bytes'])}; "
+        f"{figures['files_to_send']} of {so_many(len(figures['files']), 'file')}, "
+        f"{size(figures['bytes_to_send'])}, would be "
         "sent, less the chunks that the Hub has. Nothing was sent.",
         markup=False,
         soft_wrap=True,

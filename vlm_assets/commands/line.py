@@ -24,6 +24,7 @@ from vlm_assets.commands.pandas_unasked import leave_pandas_out
 from vlm_assets.commands.setup import show_plan
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.words.collector import loading
+from vlm_assets.words.counts import so_many
 
 
 @app.command()
@@ -93,7 +94,10 @@ def build(
         show_plan(installed(), target[0] if target else None, as_json=as_json)
     installation = installed(test_mode=test_mode or in_test_mode())
     if installation.settings.test_mode:
-        told = f"Test mode: at most {installation.settings.test_mode_rows} rows a slice, in {installation.root.path}"
+        told = (
+            f"Test mode: at most {so_many(installation.settings.test_mode_rows, 'row')} a slice, in "
+            f"{installation.root.path}"
+        )
         errors.print(told, markup=False, soft_wrap=True)
     finish_quietly(installation, pull=False)
     raise typer.Exit(

@@ -35,7 +35,7 @@ def audit(
 
         def tell(name: str, rows: int) -> None:
             begun.add(name)
-            progress(f"{name}, {rows:,} rows read" if rows else name, len(begun) - 1, len(names))
+            progress(f"{name}, {so_many(rows, 'row')} read" if rows else name, len(begun) - 1, len(names))
 
         findings = audit_corpus(installation, chosen, full=full, progress=tell)
     if as_json:

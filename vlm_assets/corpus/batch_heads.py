@@ -21,6 +21,7 @@ from vlm_assets.store.arrays import offsets_of, values_of
 from vlm_assets.store.layout import LAYOUT_FILE, LAYOUT_SCHEMA
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.sparse_memory import SparseMemory
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import CONTENT_COLUMNS, SAMPLE_SCHEMA
@@ -185,7 +186,7 @@ class BatchHeads:
         except (pa.ArrowException, EOFError, OSError, ValueError) as error:
             raise self.damaged(number, error) from error
         if content.num_rows != int(self.starts[number + 1] - self.starts[number]):
-            raise self.damaged(number, f"a batch of {content.num_rows} rows")
+            raise self.damaged(number, f"a batch of {so_many(content.num_rows, 'row')}")
         whole = self._has_few_words(number)
         return RangedBatch(number, int(self.object_of[number]), memory, content, has_words=whole)
 

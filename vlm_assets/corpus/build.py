@@ -17,6 +17,7 @@ from vlm_assets.corpus.staging import ShardPlan, ShardResult, Staging
 from vlm_assets.corpus.writer import RESERVE_BYTES, ShardProgress, ShardWriter, check_space
 from vlm_assets.locks import hold_lock
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.tombstones import Tombstones
@@ -140,7 +141,9 @@ def write_shards(
         total_bytes=sum(shard.planned_bytes + shard.index_bytes for shard in pending),
     )
     at_once = workers if shards_leave else len(pending)
-    purpose = f"the corpus ({len(pending)} shards to write, {min(at_once, len(pending))} here at once)"
+    purpose = (
+        f"the corpus ({so_many(len(pending), 'shard')} to write, {min(at_once, len(pending))} here at once)"
+    )
     sizes = sorted((shard.planned_bytes + shard.index_bytes for shard in pending), reverse=True)
     check_space(staging.files, sum(sizes[:at_once]), reserve_bytes, purpose)
     said: SimpleQueue[ShardProgress] = SimpleQueue()

@@ -14,6 +14,7 @@ from vlm_assets.corpus.slice_files import SliceFiles
 from vlm_assets.corpus.staging import INDEX_ONLY
 from vlm_assets.store.arrays import array_of, canonical
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.schema import INDEX_SCHEMA
 
@@ -103,7 +104,7 @@ def check_rows(files: SliceFiles, what: str, found: int) -> None:
         CorpusError: it has others.
     """
     if found != files.rows:
-        raise CorpusError(f"{files.name}: the {what} {found} rows, the plan says {files.rows}")
+        raise CorpusError(f"{files.name}: the {what} {so_many(found, 'row')}, the plan says {files.rows}")
 
 
 def read_ahead(file: MappedFile, batch: pa.RecordBatch, but: pa.Buffer | None = None) -> None:

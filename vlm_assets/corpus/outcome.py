@@ -148,7 +148,8 @@ def _told_of_both(outcome: TargetOutcome, newer: Path, head: PlanHead) -> str:
     """That the corpus is not of the plan in force, with the figures of both."""
     grants = Certificate.from_bytes((newer / GRANTS_FILE).read_bytes())
     return (
-        f"{outcome.target}: the corpus of {outcome.rows:,} rows is of an earlier plan, and so is what is told of it; "
+        f"{outcome.target}: the corpus of {so_many(outcome.rows or 0, 'row')} is of an earlier plan, and so is what "
+        f"is told of it; "
         f"the plan in force grants {head.granted_rows:,} of {grants.target_rows:,} and was never built: "
         f"vlm-assets build --target {outcome.target}"
     )

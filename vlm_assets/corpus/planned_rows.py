@@ -26,6 +26,7 @@ from vlm_assets.store.away import away_in
 from vlm_assets.store.slices import data_file_names
 from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.layout import VERSIONS, DataRoot
 from vlm_assets.words.manifest import SliceManifest
@@ -168,7 +169,8 @@ def _selected(plan_dir: Path, allocation: AllocationManifest) -> Iterator[tuple[
     expected = [number for number, entry in enumerate(allocation.slices) if entry.selected]
     if reader.num_record_batches != len(expected):
         raise CorpusError(
-            f"{plan_dir}: {reader.num_record_batches} batches for {len(expected)} slices. Allocate again."
+            f"{plan_dir}: {so_many(reader.num_record_batches, 'batch', 'batches')} for "
+            f"{so_many(len(expected), 'slice')}. Allocate again."
         )
     for position, number in enumerate(expected):
         batch = reader.get_batch(position)

@@ -24,6 +24,7 @@ from vlm_assets.store.versions import (
     remove_version,
     swap_link,
 )
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors, remove_tree
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
@@ -85,7 +86,7 @@ def _results(staging: Staging, plan: CorpusPlan) -> dict[str, ShardResult]:
     missing = [f"r{bits}" for bits, result in found.items() if result is None]
     if missing:
         raise CorpusError(
-            f"{plan.corpus}/{plan.target}: {len(missing)} of {len(found)} shards are not complete "
+            f"{plan.corpus}/{plan.target}: {len(missing)} of {so_many(len(found), 'shard')} not complete "
             f"({', '.join(missing[:8])}); write them first"
         )
     return {bits: result for bits, result in found.items() if result is not None}

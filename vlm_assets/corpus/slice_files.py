@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vlm_assets.corpus.batches import MappedFile
 from vlm_assets.store.arrays import dtype_of, strings_of, values_of
 from vlm_assets.store.slices import INDEX_FILE
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import CorpusError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import INDEX_SCHEMA
@@ -51,7 +52,7 @@ class SliceIndex:
         self._starts = np.concatenate(([0], np.cumsum([b.num_rows for b in batches], dtype=np.int64)))
         if int(self._starts[-1]) != files.rows:
             raise CorpusError(
-                f"{files.name}: the index has {self._starts[-1]} rows, the plan says {files.rows}"
+                f"{files.name}: the index has {so_many(self._starts[-1], 'row')}, the plan says {files.rows}"
             )
         self._views: dict[tuple[int, str], NDArray[Any]] = {}
 

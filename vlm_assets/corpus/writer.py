@@ -21,6 +21,7 @@ from vlm_assets.locks import hold_lock
 from vlm_assets.store.arrow_files import ArrowFile, sync_directory
 from vlm_assets.store.away import came_back
 from vlm_assets.store.sound_files import IndexFile
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import CorpusError, DiskFullError, LockHeldError, StoreError
 from vlm_assets.words.manifest import FileEntry
 from vlm_assets.words.schema import INDEX_SCHEMA, SAMPLE_SCHEMA
@@ -144,7 +145,7 @@ class ShardWriter:
                 index.write(window.index)
                 self._window_done(ShardProgress(shard.bits, data.rows, data.size_bytes + index.size_bytes))
             if not data.rows == index.rows == shard.rows:
-                raise CorpusError(f"shard r{shard.bits}: {data.rows} rows, planned {shard.rows}")
+                raise CorpusError(f"shard r{shard.bits}: {so_many(data.rows, 'row')}, planned {shard.rows}")
             return data.finish(), index.finish()
 
     def _window_done(self, done: ShardProgress) -> None:

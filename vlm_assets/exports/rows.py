@@ -14,6 +14,7 @@ from vlm_assets.store.away import away
 from vlm_assets.store.slices import file_hash
 from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.store.taken_down import read_index
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
@@ -76,7 +77,7 @@ def shard_batches(version: Path, bits: str, shard: ShardEntry, mask: Bool | None
         elif mask[part].any():
             yield _taken(batch, mask[part])
     if first != shard.rows:
-        raise StoreError(f"{path} holds {first} rows, the corpus says {shard.rows}")
+        raise StoreError(f"{path} holds {so_many(first, 'row')}, the corpus says {shard.rows}")
 
 
 def _taken(batch: pa.RecordBatch, mask: Bool) -> pa.RecordBatch:

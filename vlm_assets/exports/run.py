@@ -23,6 +23,7 @@ from vlm_assets.store.papers import CROISSANT_FILE
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import CorpusError, StoreError
 
@@ -238,7 +239,8 @@ class _Export:
         rows = sum(one.rows for one in self.done.values())
         where = f", those where `{self.place.where}`" if self.place.where else ""
         told = (
-            f"{rows:,} rows of the corpus with root hash `{self.corpus.root_hash}`{where}, as {self.place.format}. "
+            f"{so_many(rows, 'row')} of the corpus with root hash `{self.corpus.root_hash}`{where}, as "
+            f"{self.place.format}. "
             f"`{MANIFEST}` lists the files with their hashes."
         )
         return f"{head}# {self.corpus.corpus} {self.corpus.target}\n\n{told}\n"

@@ -13,6 +13,7 @@ from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.tables import is_table_name
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.hub.splits import DataSplit, format_of
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.records import Item
@@ -128,12 +129,13 @@ def _hints(left_out: Sequence[LeftOut], items: Collection[str], *, has_images: b
     sidecars = named_like(unread, {nfc(path) for path in items})
     if sidecars:
         yield (
-            f"{len(sidecars)} files have the names of images, the first is {sidecars[0]}: they may hold their "
+            f"{so_many(len(sidecars), 'file')} with the names of images, the first is {sidecars[0]}: they may "
+            f"hold their "
             "captions, say text: sidecar"
         )
     unused = [one.key for one in left_out if one.reason is LeftOutReason.UNUSED_COMPANION]
     if unused:
-        yield f"{len(unused)} tables of captions are joined to nothing, the first is {unused[0]}"
+        yield f"{so_many(len(unused), 'table')} of captions joined to nothing, the first is {unused[0]}"
     lost = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE and one.detail]
     if not lost:
         return

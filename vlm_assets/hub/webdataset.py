@@ -29,6 +29,7 @@ from vlm_assets.captions.words import TEXT_NAMES, as_text, usual_texts
 from vlm_assets.hub.columns import Wanted
 from vlm_assets.hub.packed import PackedWords, names_members, packed_records, unjoined
 from vlm_assets.words.caption_counts import GUESSED_NAME
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Companion, LeftOut, Reject, RejectReason, SourceError
 from vlm_assets.words.records import Event, Record, RecordImage
 
@@ -114,7 +115,7 @@ def webdataset_records(
             detail = f"{found.name}: {found.detail}"[:300]
             yield Reject(item, found.reason or RejectReason.UNREADABLE, detail, record)
         elif found.size_bytes > SAMPLE_BYTES:
-            detail = f"{found.key}: {found.count} members share this name, more than {SAMPLE_BYTES} bytes"
+            detail = f"{found.key}: {so_many(found.count, 'member')} with this name, more than {SAMPLE_BYTES} bytes"
             yield Reject(item, RejectReason.TOO_MANY_BYTES, detail[:300], record)
         else:
             yield _record(found, item, record, origin, wanted, met, reading.encoding)

@@ -15,6 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from vlm_assets.words.counts import so_many
+
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _LEVEL: Final = 6
 _GZIP_HEAD_BYTES, _GZIP_TAIL_BYTES = 10, 8  # RFC 1952, no optional fields
@@ -110,7 +112,8 @@ def _rows(samples: Samples) -> Rows:
     row_bytes = -(-row_bits // 8)
     if len(samples.data) != row_bytes * samples.height_px:
         raise ValueError(
-            f"{len(samples.data)} bytes of pixels, {samples.height_px} rows need {row_bytes} bytes each"
+            f"{len(samples.data)} bytes of pixels, {so_many(samples.height_px, 'row')} of {row_bytes} bytes "
+            f"each belong there"
         )
     return np.frombuffer(samples.data, np.uint8).reshape(samples.height_px, row_bytes)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets.words.records import KeysTell
@@ -68,7 +69,8 @@ class LabelCheck:
             )
         if not self._labels and self._folder:
             raise SourceError(
-                f"{self._where}: no item has {self._folder} folders in its name (subcategory_from.folder); "
+                f"{self._where}: no item has {so_many(self._folder, 'folder')} in its name "
+                f"(subcategory_from.folder); "
                 f"the first is {self._first}"
             )
         self._rule.check(self._labels, self._where)

@@ -14,6 +14,7 @@ from vlm_assets.store.left_out import counts_of
 from vlm_assets.store.slices import ItemEntry, RejectEntry
 from vlm_assets.words.caption_counts import GUESSED_NAME
 from vlm_assets.words.caption_rows import sum_counts
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import (
     UNREAD,
     LeftOut,
@@ -116,7 +117,7 @@ class Ledgers:
         if len(reasons) == 1:
             why = why.removeprefix(first.reason).removeprefix(": ")  # it stands before
         raise RejectToleranceError(
-            f"{self.slice_name}: {len(counted)} of {total} records are rejects ({told}), more than "
+            f"{self.slice_name}: {len(counted)} of {so_many(total, 'record')} are rejects ({told}), more than "
             f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.key}"
             f"{f': {why}' if why else ''}. {_advice(reasons)}."
         )

@@ -29,6 +29,7 @@ from vlm_assets.store.left_out import (
 )
 from vlm_assets.store.listings import ItemTable, TableName, read_listing, write_listing
 from vlm_assets.words.contexts import ListContext
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import (
     UNREAD,
@@ -393,7 +394,7 @@ def _guard_shrink(spec: SourceSpec, previous: Listing, listing: Listing) -> None
     before, now = previous.items, listing.items
     if now < before * (1 - spec.shrink_tolerance):
         raise ListingShrunkError(
-            f"source {spec.name}: {now} items listed, {before} before; that is more than "
+            f"source {spec.name}: {so_many(now, 'item')} listed, {before} before; that is more than "
             f"{spec.shrink_tolerance:.0%} gone (shrink_tolerance). The old listing stays in force. "
             f"If it is meant: vlm-assets build --source {spec.name} --accept-shrink"
         )

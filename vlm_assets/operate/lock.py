@@ -38,6 +38,7 @@ from vlm_assets.store.sound_files import IndexFile
 from vlm_assets.store.taken_down import covered_rows
 from vlm_assets.store.tombstones import StoredTombstones, read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.manifest import SCHEMA_VERSION, FileEntry, SliceManifest
 from vlm_assets.words.tombstones import Tombstones
@@ -362,7 +363,7 @@ def unlocked_slices(installation: Installation, lock: CorpusLock, sources: Colle
         listing = read_listing(installation.root, name)
         for key, locked in source.slices.items():
             if listing is None or key not in listing.slices:
-                faults.append(f"{name}/{key}: not listed any more, with its {locked.items} items")
+                faults.append(f"{name}/{key}: not listed any more, with its {so_many(locked.items, 'item')}")
             elif key not in committed or not is_as_locked(committed[key], locked):
                 faults.append(f"{name}/{key}: not committed as locked")
     return faults

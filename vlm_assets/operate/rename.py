@@ -28,6 +28,7 @@ from vlm_assets.store.listings import read_listing, write_listing
 from vlm_assets.store.renames import note_rename
 from vlm_assets.store.slices import RUN_FILE, SliceWriter, data_file_names, read_rows
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import MANIFEST, STAGING, DataRoot
@@ -108,7 +109,8 @@ def _listing_to_move(installation: Installation, old: str, new: str) -> Listing 
     fetched = slice_names(installation, new)
     if listing is not None and there is not None and fetched and there.buckets != listing.buckets:
         raise StoreError(
-            f"{new} was fetched by itself already, {len(fetched)} slices in other buckets than those of {old}: they "
+            f"{new} was fetched by itself already, {so_many(len(fetched), 'slice')} in other buckets than those "
+            f"of {old}: they "
             f"stand for the same items. vlm-assets prune --removed deletes {old}"
         )
     return listing

@@ -318,7 +318,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     )
     if plan.range_requests is not None and plan.range_bytes is not None:
         console.print(
-            f"rows by range (VLM_ROWS_FROM=remote): about {plan.range_requests:,} requests for "
+            f"rows by range (VLM_ROWS_FROM=remote): about {so_many(plan.range_requests, 'request')} for "
             f"{size(plan.range_bytes)} of slices that are not on the disk of the machine that writes the shards"
         )
     for one in plan.sources:

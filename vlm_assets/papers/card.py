@@ -55,13 +55,15 @@ def _summary(figures: Figures) -> str:
     about = figures.get("papers", {}).get("description", "")
     lines = [_plain(about)] if about else []
     lines.append(
-        f"{rows:,} samples in {figures['shards']:,} shards ({figures['mean_fill']:.0%} of the cap on average): "
+        f"{so_many(rows, 'sample')} in {so_many(figures['shards'], 'shard')} ({figures['mean_fill']:.0%} of the "
+        f"cap on average): "
         f"{disk} on disk, {images} of it encoded images. The target was {figures['target_rows']:,}."
     )
     if holes:
         told = f"{rows:,} = {rows + holes:,} - {holes:,}"
         lines.append(
-            f"{holes:,} samples were taken down after the corpus was planned ({told}). The next build fills them up."
+            f"{so_many(holes, 'sample')} taken down after the corpus was planned ({told}). The next build "
+            f"fills them up."
         )
     plugins = "".join(f"{line}\n" for form, line in READER_LINES.items() if form in figures["formats"])
     lines.append(

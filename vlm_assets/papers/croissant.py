@@ -14,6 +14,7 @@ from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.papers.figures import Figures
 from vlm_assets.papers.shown import Sample
 from vlm_assets.words.column_words import COLUMN_WORDS
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.schema import COLUMNS, IMAGES_TYPE
 
 CONFORMS_TO: Final = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
@@ -86,7 +87,7 @@ def croissant_of_parquet(corpus: CorpusManifest, rows: int) -> bytes:
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO[0],
         "name": f"{corpus.corpus}_{corpus.target}",
-        "description": f"{rows:,} rows of a corpus with root hash {corpus.root_hash}, as Parquet.",
+        "description": f"{so_many(rows, 'row')} of a corpus with root hash {corpus.root_hash}, as Parquet.",
         "version": _as_version(corpus.version),
         "citeAs": _citation(corpus.corpus, corpus.target, corpus.root_hash),
         "distribution": [
@@ -135,7 +136,7 @@ def _dataset(figures: Figures, summary: Mapping[str, Any]) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         "name": f"{figures['corpus']}_{figures['target']}",
-        "description": f"{about} {figures['rows']:,} rows, {figures['images']:,} images.",
+        "description": f"{about} {so_many(figures['rows'], 'row')}, {so_many(figures['images'], 'image')}.",
         "version": _as_version(figures["version"]),
         "license": [_licence(name) for name in figures["licences"]],
         "citeAs": _citation(figures["corpus"], figures["target"], figures["hashes"]["root_hash"]),

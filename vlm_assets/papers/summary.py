@@ -18,6 +18,7 @@ from vlm_assets.papers.figures import Figures
 from vlm_assets.sources.protocol import Obtained
 from vlm_assets.sources.registry import kinds, traits_of
 from vlm_assets.transfer.agent import AGENT, user_agent
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RejectReason
 from vlm_assets.words.manifest import RunRecord
 
@@ -159,7 +160,7 @@ def _crawler(installation: Installation) -> dict[str, Any]:
             if settings.heeds_opt_outs
             else "TDMRep and ai.txt were NOT obeyed: the settings of this machine say so",
             "Crawl-delay, Retry-After and 429 are waited out; one rate a host, over all runs of a machine",
-            f"at most {settings.http_per_host} requests to one host at a time",
+            f"at most {so_many(settings.http_per_host, 'request')} to one host at a time",
             "no log-in, no payment wall and no captcha is got round: 401, 403 and 451 are rejects",
             "addresses that were taken down are not asked for again",
         ],

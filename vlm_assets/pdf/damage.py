@@ -26,6 +26,7 @@ from vlm_assets.pdf.pictures import (
     samples_of,
     size_of,
 )
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RejectReason
 
 _EOI: Final = b"\xff\xd9"
@@ -204,7 +205,7 @@ def _fax_damage(image: pikepdf.Stream, filters: list[str], max_pixels: int) -> D
     ones = len(bits) - len(bits.rstrip("1"))
     is_white, is_black = (a - 1 <= ones <= a + _LAST_CODE_BITS for a in (blank, 2 * blank - 1))
     if not is_white and not is_black:
-        return Damage(RejectReason.TRUNCATED, f"the fax data end before the last {blank} rows")
+        return Damage(RejectReason.TRUNCATED, f"the fax data end before the last {so_many(blank, 'row')}")
     return None
 
 

@@ -11,6 +11,7 @@ from vlm_assets.pdf.facts import PageFault, PageFlag, PageImage, PageOptions
 from vlm_assets.pdf.pool import PagePool, PdfPages
 from vlm_assets.words.caption_counts import NO_TEXT_LAYER
 from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Record, RecordImage
 
@@ -78,7 +79,7 @@ def _events(document: Document, submitted: PdfPages) -> Iterator[Record | Reject
         else:
             yield _record(document, submitted, result)
     if nothing:
-        detail = f"none of its {submitted.summary.pages} pages is wanted (pages)"
+        detail = f"none of its {so_many(submitted.summary.pages, 'page')} is wanted (pages)"
         yield Reject(document.item, RejectReason.EMPTY, detail)
 
 

@@ -24,6 +24,7 @@ from vlm_assets.store.met import name_covered
 from vlm_assets.store.taken_down import refuse_taken_down
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import current_version, read_manifest, remove_version, swap_link
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, VERSIONS, DataRoot
@@ -233,4 +234,6 @@ def _fetch_one(
 def _demand(report: RestoreReport) -> None:
     if report.failed:
         told = "\n".join(f"{name}: {why}" for name, why in sorted(report.failed.items())[:10])
-        raise RemoteError(f"{report.remote}: {len(report.failed)} things did not come over:\n{told}")
+        raise RemoteError(
+            f"{report.remote}: {so_many(len(report.failed), 'thing')} did not come over:\n{told}"
+        )

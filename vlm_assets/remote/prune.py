@@ -28,6 +28,7 @@ from vlm_assets.remote.pointers import shown_version
 from vlm_assets.remote.report import PruneReport, StepProgress, no_steps
 from vlm_assets.remote.staged import STAGED, StagedShard
 from vlm_assets.settings import Settings
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import DataRoot
@@ -356,6 +357,7 @@ def _delete(bucket: Bucket, batch: list[dict[str, str]]) -> None:
     if errors:
         first = errors[0]
         raise RemoteError(
-            f"{bucket.address}: {len(errors)} of {len(batch)} objects were not deleted; {first.get('Key')}: "
+            f"{bucket.address}: {len(errors)} of {so_many(len(batch), 'object')} not deleted; "
+            f"{first.get('Key')}: "
             f"{first.get('Code')}: {first.get('Message')}"
         )

@@ -26,6 +26,7 @@ from vlm_assets.store.arrow_files import sync_directory, write_bytes
 from vlm_assets.store.layout import LAYOUT_FILE, ReadPart, layout_table, write_layout
 from vlm_assets.store.slices import INDEX_FILE, data_file_names
 from vlm_assets.store.versions import current_version, read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors, remove_tree
 from vlm_assets.words.errors import RemoteError
 from vlm_assets.words.layout import MANIFEST, STAGING, VERSIONS, DataRoot
@@ -76,7 +77,7 @@ class BucketRanges:
 
     def __str__(self) -> str:
         """What was asked for so far, for people."""
-        return f"rows by range: {self.requests:,} requests for {self.received_bytes:,} bytes"
+        return f"rows by range: {so_many(self.requests, 'request')} for {self.received_bytes:,} bytes"
 
     def name(self, entry: FileEntry) -> str:
         """The object's address."""

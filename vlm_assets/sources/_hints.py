@@ -8,6 +8,7 @@ from vlm_assets.archives.names import is_archive_name, is_image_name, is_unread_
 from vlm_assets.captions.naming_tables import NamingTable, looks_like_captions
 from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import METADATA_NAMES
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 
 _NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_COMPANION})
@@ -53,7 +54,10 @@ def unread_hints(
     others = [key for key in keys if not key.endswith(_WORDS)]
     for sort, is_one, told in _SORTS:
         if sort != reads and (found := [key for key in others if is_one(key)]):
-            hints.append(f"{len(found)} {sort} are not read by this kind, the first is {found[0]}; {told}")
+            hints.append(
+                f"{so_many(len(found), sort.removesuffix('s'))} not read by this kind, the first is "
+                f"{found[0]}; {told}"
+            )
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
 
 
@@ -61,8 +65,8 @@ def _caption_hints(keys: Sequence[str], images: Collection[str]) -> Iterator[str
     sidecars = named_like(keys, images)
     if sidecars:
         yield (
-            f"{len(sidecars)} files have the names of images, the first is {sidecars[0]}: they may hold their "
-            "captions, say text: sidecar"
+            f"{so_many(len(sidecars), 'file')} with the names of images, the first is {sidecars[0]}: they may "
+            "hold their captions, say text: sidecar"
         )
     known = set(sidecars)
     tables = {PurePosixPath(key).name for key in keys if key not in known and looks_like_captions(key)}

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from vlm_assets.sources._folder_walk import FolderWalk, is_within
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOutReason, SourceError
 
 _MAX_JSON_BYTES: Final = 12 * 2**20
@@ -164,8 +165,8 @@ class SavedFolder:
         ]
         if not tables:
             raise SourceError(
-                f"{self._where}no Arrow or Parquet file and no state.json in {self._root} ({len(paths)} files)"
-                f"{self.link_hint()}; for folders of images use kind client_folder"
+                f"{self._where}no Arrow or Parquet file and no state.json in {self._root} "
+                f"({so_many(len(paths), 'file')}){self.link_hint()}; for folders of images use kind client_folder"
             )
         found = find_splits(tables, self._card(), f"{self._where}{self._root}", formats=format_of)
         alone = len({split.config for split in found}) == 1

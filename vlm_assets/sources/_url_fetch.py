@@ -14,6 +14,7 @@ from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.transfer.download import Fetched, UrlItem, fetch_urls
 from vlm_assets.transfer.politeness import HostLimits
 from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Reject, RejectReason
 from vlm_assets.words.records import Item, Record, RecordImage
 
@@ -156,7 +157,7 @@ def _contradiction(hashes: Sequence[str], digests: Sequence[str]) -> str:
     A digest stands where rows declare different hashes of one address, which no download could verify.
     """
     if hashes and len(hashes) != len(digests):
-        return f"{len(hashes)} hashes are declared for {len(digests)} images"
+        return f"{len(hashes)} hashes are declared for {so_many(len(digests), 'image')}"
     for one, digest in zip(hashes, digests, strict=bool(hashes)):
         if one and digest and one != digest:
             return f"declared {one[:12]}…, got {digest[:12]}…"

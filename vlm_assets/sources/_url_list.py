@@ -10,6 +10,7 @@ from vlm_assets.captions.tables import LoadedTable, Table, TableReading, is_tabl
 from vlm_assets.captions.text_files import TextFile, text_file
 from vlm_assets.sources._url_rows import Columns, PackedRow, is_url_name, packed_cells, packed_rows
 from vlm_assets.sources._url_talks import Talks, find_talks
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.layout import nfc
 
@@ -111,7 +112,7 @@ def choose_columns(
             candidates = list(names)
         if len(candidates) != 1:
             found = (
-                f"{len(candidates)} columns could hold URLs"
+                f"{so_many(len(candidates), 'column')} could hold URLs"
                 if candidates
                 else "no column is named like a URL"
             )

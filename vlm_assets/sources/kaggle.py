@@ -122,8 +122,8 @@ class KaggleSource:
             there = ", ".join(one.name for one in directory.members[:10])
             told = "; ".join([f"there are: {there}", *unread_hints(left_out)])
             raise SourceError(
-                f"{where}: none of its {len(directory.members)} members is an image or an archive that include and "
-                f"exclude let through; {told}"
+                f"{where}: none of its members ({len(directory.members):,}) is an image or an archive that "
+                f"include and exclude let through; {told}"
             )
         rule = spec.caption_rule()
         said = with_captions(

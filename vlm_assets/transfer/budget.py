@@ -17,6 +17,7 @@ from typing import Final
 import orjson
 
 from vlm_assets.locks import locked
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import VlmAssetsError
 
 logger = logging.getLogger("vlm_assets.transfer")
@@ -59,7 +60,7 @@ class Budget:
         """The state in words."""
         parts = []
         if self.max_requests is not None:
-            parts.append(f"{used.requests:,} of {self.max_requests:,} requests")
+            parts.append(f"{used.requests:,} of {so_many(self.max_requests, 'request')}")
         if self.max_bytes is not None:
             parts.append(f"{used.size_bytes / 1e6:,.1f} of {self.max_bytes / 1e6:,.1f} MB")
         state = "is used up" if self.spent(used) else "is not used up"

@@ -29,6 +29,7 @@ from vlm_assets.transfer.visits import Outcome, Visits
 from vlm_assets.transfer.wire import Wire
 from vlm_assets.words.clock import unix_now
 from vlm_assets.words.contexts import FetchContext
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import PostponedError, Reject, RejectReason, SourceError
 
 _SYNC_IMAGES: Final = 1000
@@ -135,7 +136,7 @@ class _Download:
                 done = self._done_items
                 raise SourceError(
                     f"{self._context.source}/{self._context.slice_name}: cancelled with {done} of "
-                    f"{len(self._items)} URLs done; they are kept for the next run"
+                    f"{so_many(len(self._items), 'URL')} done; they are kept for the next run"
                 )
             self._arrived.wait(0.25)
             self.report()

@@ -12,6 +12,7 @@ from vlm_assets.transfer.politeness import MAX_PAUSE_S, GiveUp, Patience, utc
 from vlm_assets.transfer.schedule import Host, Job
 from vlm_assets.transfer.spool import HostNote
 from vlm_assets.words.clock import has_come
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import PostponedError, RejectReason
 
 VISITS: Final = 4
@@ -95,9 +96,10 @@ class PutOff:
             f"{host}: {self._hosts[host].why.detail}, due {utc(until[host])}"
             for host in sorted(until, key=until.__getitem__)[:_TOLD_HOSTS]
         )
-        more = f"; and {len(until) - _TOLD_HOSTS} hosts more" if len(until) > _TOLD_HOSTS else ""
+        more = f"; and {so_many(len(until) - _TOLD_HOSTS, 'host')} more" if len(until) > _TOLD_HOSTS else ""
         return PostponedError(
-            f"{name}: {count} of {total} URLs are not fetched yet, because their hosts were given up for now. "
+            f"{name}: {count} of {so_many(total, 'URL')} are not fetched yet, because their hosts were given up "
+            f"for now. "
             f"{hosts}{more}. What has arrived is kept and nothing is committed; the slice is due from then on",
             min(until.values()),
         )

@@ -16,6 +16,7 @@ from yarl import URL
 from vlm_assets.transfer.politeness import GiveUp, HostLimits, Patience
 from vlm_assets.transfer.redirects import Trail
 from vlm_assets.transfer.slots import HostGate
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RejectReason
 
 _SLOT_POLL_S: Final = 0.05
@@ -111,7 +112,7 @@ class Host:
         evidence = _EVIDENCE_AGAINST_ANSWERS if self.last_ok else EVIDENCE_URLS
         # Where all that waits has failed before, nothing is lost by judging it one by one.
         if self.waves >= patience.attempts and len(self.failing) >= evidence and self._has_unasked:
-            told = f"no good answer to {len(self.failing)} URLs in a row; the last: {detail}"
+            told = f"no good answer to {so_many(len(self.failing), 'URL')} in a row; the last: {detail}"
             self.given_up = GiveUp(RejectReason.UNREACHABLE, told, transient=True)
 
     @property

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from vlm_assets.words.caption_rows import CaptionRows
+from vlm_assets.words.counts import so_many
 
 NO_TEXT_LAYER: Final = "no_text"
 """The remark of a page whose text layer was asked for (`text: layer`), and that has none."""
@@ -87,7 +88,7 @@ def caption_facts(counts: CaptionCounts) -> list[str]:
     if counts.rows:
         neither = "not counted" if counts.rows_with_neither is None else f"{counts.rows_with_neither:,}"
         told.append(
-            f"of {counts.rows:,} rows with text {counts.rows_with_text:,}, with messages "
+            f"of {so_many(counts.rows, 'row')} with text {counts.rows_with_text:,}, with messages "
             f"{counts.rows_with_messages:,}, with neither {neither}"
         )
     if counts.captions_unused:

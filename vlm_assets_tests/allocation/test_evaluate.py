@@ -99,7 +99,7 @@ def test_what_it_comes_to(text, expected):
 
 
 def test_values_of_another_number_of_images():
-    with pytest.raises(AllocationError, match=r"i\.n: 2 values for a record of 1 images"):
+    with pytest.raises(AllocationError, match=r"i\.n: 2 values for a record of 1 image"):
         by_allocator("min(i.n) > 1", COLUMNS, [1, 1, 3, 1])
 
 

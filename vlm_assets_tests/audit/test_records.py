@@ -132,7 +132,7 @@ def test_a_logo_in_many_records_must_be_named_to_take_it_down(tmp_path):
     installation = made(tmp_path, 30)
     built(installation)
     with pytest.raises(
-        StoreError, match=r"say which is meant.*\n.*image 1: .*, in 1 records\n.*\n.*in 10 records"
+        StoreError, match=r"say which is meant.*\n.*image 1: .*, in 1 record\n.*\n.*in 10 records"
     ):
         take_down(installation, TakedownOrder(id="talks/train/train.parquet/2"))
     receipt = take_down(installation, TakedownOrder(id="talks/train/train.parquet/2", image=1))

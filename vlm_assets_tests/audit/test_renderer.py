@@ -29,15 +29,15 @@ def judge(*renderers: str | None) -> Any:
         pytest.param(["poppler-a", "pdfium-b"], [], True, id="one-of-each-renderer"),
         pytest.param(
             ["poppler-a", "poppler-b", "poppler-b"],
-            ["poppler-a drew 1 slices, among them src/0", "poppler-b drew 2 slices, among them src/1"],
+            ["poppler-a drew 1 slice, among them src/0", "poppler-b drew 2 slices, among them src/1"],
             True,
             id="a-mixed-corpus-is-a-warning",
         ),
         pytest.param(
             ["poppler-a+poppler-b"],
             [
-                "src/0: drawn under poppler-a and poppler-b", "poppler-a drew 1 slices, among them src/0",
-                "poppler-b drew 1 slices, among them src/0",
+                "src/0: drawn under poppler-a and poppler-b", "poppler-a drew 1 slice, among them src/0",
+                "poppler-b drew 1 slice, among them src/0",
             ],
             False,
             id="a-mixed-slice-is-an-error",

@@ -40,9 +40,9 @@ def judge(root, versions):
 def test_what_stands_out_against_the_version_before(tmp_path, before, now, told):
     verdict = judge(DataRoot(tmp_path), [before, now])
     assert (list(verdict.faults), verdict.fault_count) == (told, len(told))
-    assert verdict.observed == f"1 slices have a version before; {len(told)} stand out"
+    assert verdict.observed == f"1 slice with a version before; {len(told)} stand out"
     assert verdict.expected == "no slice lost more than 10% of its rows or gained 5% of rejects"
 
 
 def test_a_slice_without_a_version_before_is_not_compared(tmp_path):
-    assert judge(DataRoot(tmp_path), [(5, 0)]).observed == "0 slices have a version before; 0 stand out"
+    assert judge(DataRoot(tmp_path), [(5, 0)]).observed == "0 slices with a version before; 0 stand out"

@@ -41,7 +41,7 @@ def test_what_is_done_is_not_done_again(root):
     assert write_shard(staging, second).data.entry == damaged.data.entry
     assert file_hash(path) == damaged.data.entry.blake3
     assert [shard.bits for shard in pending_shards(staging)] == [shard.bits for shard in plan.shards[2:]]
-    with pytest.raises(CorpusError, match="shards are not complete"):
+    with pytest.raises(CorpusError, match="shards not complete"):
         seal(staging)
     assert write_shards(staging) == len(plan.shards) - 2
     assert write_shards(staging) == 0

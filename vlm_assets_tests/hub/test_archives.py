@@ -70,4 +70,4 @@ def test_names_that_share_a_stem_are_bounded(
     reject = events[1]
     assert isinstance(reject, Reject)
     assert (reject.reason, reject.record) == (RejectReason.TOO_MANY_BYTES, 1)
-    assert reject.detail.startswith("x: 12 members share this name")
+    assert reject.detail.startswith("x: 12 members with this name")

@@ -50,7 +50,7 @@ FACTS = [
     "street: of 3 rows with text 1, with messages 0, with neither 2",
     "street: captions that joined no image: 1",
 ]
-HINT = "street: 1 PDFs are not read by this kind, the first is z.pdf; pdf_folder reads their pages"
+HINT = "street: 1 PDF not read by this kind, the first is z.pdf; pdf_folder reads their pages"
 
 
 def test_status_adds_listing_and_slices_up(fetched: Installation) -> None:
@@ -150,7 +150,7 @@ def test_a_plan_with_a_remote_tells_of_rows_by_range(fetched: Installation) -> N
     assert plan.corpus_bytes <= plan.range_bytes
     out = StringIO()
     show_forecast(Console(file=out, width=220), plan)
-    assert f"rows by range (VLM_ROWS_FROM=remote): about {plan.range_requests} requests" in out.getvalue()
+    assert f"rows by range (VLM_ROWS_FROM=remote): about {plan.range_requests} request" in out.getvalue()
 
 
 def test_a_plan_whose_inputs_are_those_of_now_is_shown_and_not_made_anew(

@@ -74,7 +74,7 @@ def test_pages_of_a_listing_and_a_slice_show_the_first_ledger_and_captions(tmp_p
     packed = next(page for key, page in pages.items() if "zip" in key)
     assert [packed[name] for name in ("upstream", "records", "companions", "left out")] == [2, 1, 0, 1]
     told = sorted(rows_of(page["captions"].value)[0][0] for page in pages.values())
-    assert told == [f"of 1 rows with text {n}, with messages 0, with neither {1 - n}" for n in range(2)]
+    assert told == [f"of 1 row with text {n}, with messages 0, with neither {1 - n}" for n in range(2)]
 
 
 @pytest.mark.parametrize("contact", ["", "https://example.org/bot", "nobody"])

@@ -351,7 +351,7 @@ def test_a_table_that_may_hold_captions_is_an_unused_companion(tmp_path, text):
 
 
 def test_a_folder_of_something_else_says_who_reads_it(tmp_path):
-    with pytest.raises(SourceError, match=r"no file in .* matches.*1 PDFs.*pdf_folder reads"):
+    with pytest.raises(SourceError, match=r"no file in .* matches.*1 PDF.*pdf_folder reads"):
         listed(spec_of(put(tmp_path / "in", {"x.pdf": b"%PDF-1.7"}), "none"), tmp_path)
 
 
@@ -418,7 +418,7 @@ def test_data_files_without_images_are_left_out(tmp_path, content, told):
     [left_out] = made.left_out
     assert (left_out.key, str(left_out.reason)) == ("x.parquet", "unknown_type")
     assert told in left_out.detail
-    assert made.hints[0].startswith("1 data files are not read by this kind, the first is x.parquet")
+    assert made.hints[0].startswith("1 data file not read by this kind, the first is x.parquet")
 
 
 def test_a_data_file_that_is_damaged_further_on_fails_its_slice(tmp_path):

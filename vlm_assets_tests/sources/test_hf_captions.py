@@ -129,7 +129,7 @@ def test_a_table_above_that_speaks_of_none_stops_nothing(hub, tmp_path, content)
 def test_files_with_the_names_of_images_are_hinted_at(hub, tmp_path):
     hub.add("org/set", {**AB, "train/a.txt": b"bir", "notes.txt": b"x"})
     [hint] = listed_of(tmp_path).hints
-    assert hint.startswith("1 files have the names of images, the first is train/a.txt")
+    assert hint.startswith("1 file with the names of images, the first is train/a.txt")
     assert not listed_of(tmp_path, text="sidecar").hints
 
 

@@ -11,14 +11,14 @@ IMAGES = {"a.jpg", "in/b.PNG"}
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        (["x.parquet", "in/y.arrow"], ["2 data files are not read by this kind, the first is x.parquet; hf_disk"]),
-        (["x.pdf"], ["1 PDFs are not read by this kind, the first is x.pdf; pdf_folder"]),
-        (["x.heic"], ["1 images are not read by this kind, the first is x.heic; client_folder"]),
-        (["x.tar.gz"], ["1 archives are not read by this kind, the first is x.tar.gz; client_folder"]),
-        (["x.part1.rar"], ["1 archives are not read by this kind, the first is x.part1.rar; nothing here does"]),
-        (["x.xlsx"], ["1 spreadsheets are not read by this kind, the first is x.xlsx; save one as CSV"]),
-        (["a.txt", "in/b.json", "notes.txt"], ["2 files have the names of images, the first is a.txt"]),
-        (["a.jpg.txt"], ["1 files have the names of images, the first is a.jpg.txt"]),
+        (["x.parquet", "in/y.arrow"], ["2 data files not read by this kind, the first is x.parquet; hf_disk"]),
+        (["x.pdf"], ["1 PDF not read by this kind, the first is x.pdf; pdf_folder"]),
+        (["x.heic"], ["1 image not read by this kind, the first is x.heic; client_folder"]),
+        (["x.tar.gz"], ["1 archive not read by this kind, the first is x.tar.gz; client_folder"]),
+        (["x.part1.rar"], ["1 archive not read by this kind, the first is x.part1.rar; nothing here does"]),
+        (["x.xlsx"], ["1 spreadsheet not read by this kind, the first is x.xlsx; save one as CSV"]),
+        (["a.txt", "in/b.json", "notes.txt"], ["2 files with the names of images, the first is a.txt"]),
+        (["a.jpg.txt"], ["1 file with the names of images, the first is a.jpg.txt"]),
         (
             ["in/metadata.csv", "labels.csv", "x.json"],
             ["tables beside the images may hold their captions: say text: labels.csv or metadata or x.json"],

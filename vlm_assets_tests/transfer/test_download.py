@@ -247,7 +247,7 @@ def test_a_dead_host_costs_a_few_tries_not_one_a_url(context, robots):
         figures: dict[str, float] = {}
         settings = quick_settings(allow_private_hosts=("127.0.0.0/8",), obey_robots=robots)
         work = context(settings, measure=lambda name, value: figures.update({name: value}))
-        with pytest.raises(PostponedError, match="5000 of 5001 URLs"):
+        with pytest.raises(PostponedError, match="5000 of 5,001 URLs"):
             fetch([*dead, alive], work)
         assert figures["requests"] < 40
         assert server.counts["/a"] == 1

@@ -27,6 +27,7 @@ from vlm_assets.hub.writer import RepoState, RepoWriter, Sent
 from vlm_assets.installation.opening import Installation
 from vlm_assets.store.tombstones import read_tombstones
 from vlm_assets.store.versions import read_manifest
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.disk import named_disk_errors
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError, StoreError
 from vlm_assets.words.layout import VERSIONS
@@ -299,7 +300,9 @@ class _Publication:
             for path, data in small.items()
             if (there := before.files.get(path)) is None or not there.is_made_of(data)
         }
-        message = f"{manifest.corpus} {manifest.target}: {manifest.rows:,} rows, {manifest.root_hash[:12]}"
+        message = (
+            f"{manifest.corpus} {manifest.target}: {so_many(manifest.rows, 'row')}, {manifest.root_hash[:12]}"
+        )
         changed = sent or small or decision.removed
         sha = (
             self.writer.commit(sent, small, decision.removed, message=message, parent=before.sha)

@@ -8,6 +8,7 @@ from vlm_assets.exports.publishing.run import publish_corpus
 from vlm_assets.exports.where import Where
 from vlm_assets.hub.writer import OldFiles, RepoWriter
 from vlm_assets.installation.opening import Installation
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import VlmAssetsError
 
 
@@ -51,12 +52,13 @@ def _again(installation: Installation, place: ExportPlace, repo: str, result: Pu
     where = Where.parse(place.where) if place.where else None
     done = publish_corpus(installation, place.target, repo, where=where, public=not state.private)
     result.deleted.append(
-        f"{place.out}: {done.sent} files replaced, {done.removed} removed, commit {done.sha[:12]}"
+        f"{place.out}: {so_many(done.sent, 'file')} replaced, {done.removed} removed, commit {done.sha[:12]}"
     )
     old = files_of_earlier_commits(installation, repo)
     if old.sha256:
         result.remarks.append(
-            f"{place.out}: the Hub keeps {len(old.sha256)} files ({old.size_bytes:,} bytes) of earlier commits, "
+            f"{place.out}: the Hub keeps {so_many(len(old.sha256), 'file')} ({old.size_bytes:,} bytes) of "
+            f"earlier commits, "
             f"among them those with the rows: `{place.again} --forget-history` has it delete them for good. Copies "
             "that others downloaded are theirs"
         )

@@ -18,6 +18,7 @@ from vlm_assets.images.sniff import sniff
 from vlm_assets.operate.takedown.rows import image_tables, imageless_tables
 from vlm_assets.store.renames import read_renames, under_all_names
 from vlm_assets.store.tombstones import Tombstone
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot, nfc
 
@@ -195,7 +196,7 @@ def _which(root: DataRoot, several: pa.Table) -> str:
     shas = several.column("sha256").to_pylist()
     counts = records_per_image(root, frozenset(shas))
     lines = [
-        f"  image {number + 1}: {sha}, in {counts[sha]:,} records"
+        f"  image {number + 1}: {sha}, in {so_many(counts[sha], 'record')}"
         for number, sha in zip(several.column("number").to_pylist(), shas, strict=True)
     ]
     return (

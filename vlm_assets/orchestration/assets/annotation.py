@@ -27,6 +27,7 @@ from vlm_assets.orchestration.names import (
 from vlm_assets.orchestration.run.ecs import slices_size
 from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.remote.line import line_remote
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import VlmAssetsError
 
 if TYPE_CHECKING:  # loads pyarrow, which the code location does without
@@ -141,7 +142,8 @@ def annotate_slices(
     if failures:
         told = "\n".join(f"{key}: {message}" for key, message in failures.items())
         raise dg.Failure(
-            f"{len(failures)} of {len(keys)} slices of {source} were not annotated; the others are.\n{told}",
+            f"{len(failures)} of {so_many(len(keys), 'slice')} of {source} were not annotated; the others "
+            f"are.\n{told}",
             metadata={FAILED_SLICES: dg.MetadataValue.json(failures)},
             allow_retries=False,
         )

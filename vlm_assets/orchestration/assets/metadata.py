@@ -16,6 +16,7 @@ from vlm_assets.orchestration.assets.tables import SLICE_ROOM_PX, counted, liste
 from vlm_assets.orchestration.names import REJECTED
 from vlm_assets.words.caption_counts import CaptionCounts, caption_facts
 from vlm_assets.words.caption_rows import caption_rows_of
+from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:  # these load pyarrow, which the code location does without
     from vlm_assets.ingest.listing import ListingChange
@@ -196,7 +197,7 @@ _WHY: Final = {
 
 def slice_told(manifest: "SliceManifest", why: str) -> str:
     """What came of a slice, what did not and why, in a few sentences."""
-    told = [f"**{manifest.rows:,} rows** of {manifest.items:,} items."]
+    told = [f"**{so_many(manifest.rows, 'row')}** of {so_many(manifest.items, 'item')}."]
     lost = sum(manifest.rejects.values())
     if lost:
         reasons = sorted(manifest.rejects.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -207,7 +208,9 @@ def slice_told(manifest: "SliceManifest", why: str) -> str:
     else:
         told.append("Everything came out.")
     if manifest.left_out:
-        told.append(f"{sum(manifest.left_out.values()):,} things are no items and left out, by reason below.")
+        told.append(
+            f"{so_many(sum(manifest.left_out.values()), 'thing')} left out, as no items, by reason below."
+        )
     return " ".join([*told, _WHY.get(why, why)])
 
 

@@ -96,10 +96,10 @@ def shortfalls(grants: "Certificate") -> str:
         f"- {wrapping('/'.join(node.path))}: asked {node.asked:,}, granted {node.granted:,}: {node.cause}"
         for node in told_once(grants.nodes)
     ]
-    head = f"**{grants.granted_rows:,} of {grants.target_rows:,} rows** are granted."
+    head = f"**{grants.granted_rows:,} of {so_many(grants.target_rows, 'row')}** are granted."
     missing = grants.target_rows - grants.granted_rows
     if missing:
-        head += f" {missing:,} rows of the target cannot be filled."
+        head += f" {so_many(missing, 'row')} of the target cannot be filled."
     more = [f"- and {len(short) - _NAMED} more, in the table of grants"] if len(short) > _NAMED else []
     return "\n".join([head if short else f"{head} Every quota is met.", "", *short[:_NAMED], *more]).strip()
 
@@ -151,7 +151,7 @@ _MOST_TOLD = 900
 
 def corpus_told(manifest: "CorpusManifest", outcome: "TargetOutcome") -> str:
     """What the corpus holds of what was asked for, and what it lacks."""
-    head = f"**{manifest.rows:,} rows** of {manifest.target_rows:,} asked for, from "
+    head = f"**{so_many(manifest.rows, 'row')}** of {manifest.target_rows:,} asked for, from "
     head += f"{so_many(len(manifest.sources), 'source')}."
     if manifest.holes:
         head += f" {manifest.holes:,} were taken down since the plan."

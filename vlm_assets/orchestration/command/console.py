@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from vlm_assets.operate.bars import REFRESHED_PER_S, Moves
 from vlm_assets.orchestration.run.resources import ProgressSink
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.moving import shown_by
 
 _LINE_EVERY_S: Final = 30.0
@@ -82,7 +83,8 @@ class Lines:
                 return
             self._told = now
         self._console.print(
-            f"  {name}: {self._done:,} done before it; {self._items:,} items, {self._bytes / 1e6:,.0f} MB in all",
+            f"  {name}: {self._done:,} done before it; {so_many(self._items, 'item')}, {self._bytes / 1e6:,.0f} "
+            f"MB in all",
             markup=False, soft_wrap=True,
         )  # fmt: skip
 

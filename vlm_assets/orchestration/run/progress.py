@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from vlm_assets.words.counts import so_many
+
 INTERVAL_S: Final = 30.0
 
 
@@ -49,7 +51,7 @@ class ProgressLines:
             f", about {_duration((self._total - items) / rate)} left" if rate and self._total > items else ""
         )
         return (
-            f"{self._name}: {items:,} of {self._total:,} items, {size_bytes / 1e6:,.0f} MB, "
+            f"{self._name}: {items:,} of {so_many(self._total, 'item')}, {size_bytes / 1e6:,.0f} MB, "
             f"{rate:,.1f} items/s{left}"
         )
 
