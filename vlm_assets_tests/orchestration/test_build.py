@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from rich.console import Console
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.command.build import run_build
+from vlm_assets.orchestration.names import dataset_key
 from vlm_assets.sources.client_folder import ClientFolder
 from vlm_assets.store.papers import papers_complete, remove_papers
 from vlm_assets.store.versions import read_manifest
@@ -71,6 +73,11 @@ def test_the_whole_line_once_and_nothing_the_second_time(tmp_path):
     assert papers_complete(none)
     assert "knew nothing of what lies on disk: 3 partition keys" in found
     assert "5 is up to date, but was not audited since" in found
+    with dg.DagsterInstance.from_config(str(installation.root.path / ".dagster")) as instance:
+        instance.wipe_assets([dataset_key("street")])  # as a copy of before the first fetch has it
+    code, once_more = build(installation)
+    assert code == 0, once_more
+    assert "knew only a part of what lies on disk: 0 partition keys and 3 materializations" in once_more
     assert re.findall(r"[0-9a-f]{64}", found) == hashes
     assert {p: p.stat().st_mtime_ns for p in installation.root.path.rglob("*.arrow")} == files
 

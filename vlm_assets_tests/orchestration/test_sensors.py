@@ -5,7 +5,7 @@ import dagster as dg
 import pytest
 
 from vlm_assets.installation.opening import Installation
-from vlm_assets.orchestration.command.reconcile import reconcile
+from vlm_assets.orchestration.command.reconcile import history_lost, reconcile
 from vlm_assets.orchestration.names import CORPUS_KEY, RANGE_END_TAG, RANGE_START_TAG, listing_key
 from vlm_assets.orchestration.night.jobs import slices_config
 from vlm_assets_tests.orchestration.kit import Line, Ticks, instance_in
@@ -130,3 +130,43 @@ def test_a_lost_instance_gets_partitions_and_materializations_back(line, tmp_pat
         }
         again = reconcile(line.installation, new)
         assert (again.partitions, again.materializations) == (0, 0)
+
+
+def test_a_home_that_knows_less_than_the_disk_is_found_out(line, tmp_path, made_home):
+    """Restored from an older copy, or with the keys and without the events."""
+
+    def kept(name: str, template: Path) -> None:
+        with instance_in(tmp_path / name, template):
+            pass
+
+    home = Path(line.instance.root_directory)
+    kept("new", made_home)
+    line.list_sources("street")
+    kept("listed", home)
+    line.fetch("street")
+    kept("fetched", home)
+    fill(tmp_path / "in" / "s02", 3, start=700)
+    line.list_sources("street")
+    line.fetch("street", ["s02"])
+    kept("changed", home)
+    fill(tmp_path / "in" / "s04", 2, start=800)
+    line.list_sources("street")
+    kept("grown", home)
+    line.fetch("street", ["s04"])
+    line.defs.resolve_job_def("corpus_line").execute_in_process(instance=line.instance, partition_key="4")
+    assert history_lost(line.installation, line.instance) == ""
+    found = {}
+    for name in ("new", "listed", "fetched", "changed", "grown"):
+        with dg.DagsterInstance.from_config(str(tmp_path / name)) as older:
+            before = history_lost(line.installation, older)
+            done = reconcile(line.installation, older)
+            assert history_lost(line.installation, older) == "", name
+            assert Line(line.installation, older).slices("street") == line.slices("street")
+            found[name] = (before, done.partitions, done.materializations)
+    assert found == {
+        "new": ("nothing", 5, 8),
+        "listed": ("only a part", 1, 7),
+        "fetched": ("only a part", 1, 4),
+        "changed": ("only a part", 1, 3),
+        "grown": ("only a part", 0, 3),
+    }

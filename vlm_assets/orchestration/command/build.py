@@ -333,10 +333,10 @@ def run_build(
         queued = daemon_serves(instance, home, installation)
         configure_logging(installation.settings, installation.root.logs)
         show_waits(console)
-        if history_lost(installation, instance):
+        if known := history_lost(installation, instance):
             done = reconcile(installation, instance)
             console.print(
-                f"{home} knew nothing of what lies on disk: {so_many(done.partitions, 'partition key')} and "
+                f"{home} knew {known} of what lies on disk: {so_many(done.partitions, 'partition key')} and "
                 f"{so_many(done.materializations, 'materialization')} are given back to it",
                 markup=False, soft_wrap=True,
             )  # fmt: skip

@@ -4,6 +4,7 @@ Reads the data root, writes events; touches no data. Run again, it adds only wha
 """
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import dagster as dg
@@ -40,7 +41,7 @@ from vlm_assets.store.left_out import listed_examples
 from vlm_assets.store.listings import read_listing
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.errors import AnnotationError
-from vlm_assets.words.manifest import SliceManifest
+from vlm_assets.words.manifest import Listing, SliceManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +69,51 @@ def reconcile(
     for number, event in enumerate(_on_disk(installation)):
         name = "/".join((*event.asset_key.path, *([event.partition] if event.partition else [])))
         progress(name, number, max(total, number + 1))
-        if _version_known(instance, event) != (event.tags or {}).get(DATA_VERSION_TAG):
+        if _version_known(instance, event) != _version_of(event):
             instance.report_runless_asset_event(event)
             events += 1
     return Reconciled(partitions, events)
 
 
-def history_lost(installation: Installation, instance: dg.DagsterInstance) -> bool:
-    """Whether the instance knows nothing of a listing or a corpus that lies on disk: it is new, the data are not."""
+def history_lost(installation: Installation, instance: dg.DagsterInstance) -> str:
+    """How much of what lies on disk the instance knows: "nothing" of a source, "only a part", or "" where all.
+
+    It is new, was restored from an older copy, or lost its events. Annotations are not looked at: each is a file.
+    """
+    lost = ""
     for spec in installation.catalog.fetched:
         listing = read_listing(installation.root, spec.name)
-        known = instance.get_dynamic_partitions(slices_partitions(spec.name))
+        known = set(instance.get_dynamic_partitions(slices_partitions(spec.name)))
         if listing is not None and listing.slices and not known:
-            return True
-    return any(
-        _version_known(instance, event) is None
-        for target in installation.catalog.corpus.targets
-        for event in _corpus(installation, target)
+            return "nothing"
+        if not lost and not _is_known(installation, instance, spec.name, listing, known):
+            lost = "only a part"
+    targets = installation.catalog.corpus.targets
+    events = (
+        event for one in targets for event in (*_allocation(installation, one), *_corpus(installation, one))
     )
+    differs = any(_version_known(instance, event) != _version_of(event) for event in events)
+    return lost or ("only a part" if differs else "")
+
+
+def _is_known(
+    installation: Installation,
+    instance: dg.DagsterInstance,
+    source: str,
+    listing: Listing | None,
+    known: AbstractSet[str],
+) -> bool:
+    """Whether listing, keys and committed slices of a source are all in the instance, as they are on disk."""
+    slices = summarise_source(installation.root, source).slices
+    keys = {*(listing.slices if listing else ()), *slices}
+    if not keys <= known:
+        return False
+    if any(_version_known(instance, event) is None for event in _listing(installation, source)):
+        return False
+    versions = instance.event_log_storage.get_latest_tags_by_partition(
+        dataset_key(source), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    return all(versions.get(key, {}).get(DATA_VERSION_TAG) == one.content_hash for key, one in slices.items())
 
 
 def reconcile_here(installation: Installation, console: Console) -> Reconciled:
@@ -193,5 +221,9 @@ def _version_known(instance: dg.DagsterInstance, event: dg.AssetMaterialization)
     )
     for record in instance.fetch_materializations(wanted, limit=1).records:
         known = record.asset_materialization
-        return (known.tags or {}).get(DATA_VERSION_TAG) if known else None
+        return _version_of(known) if known else None
     return None
+
+
+def _version_of(event: dg.AssetMaterialization) -> str | None:
+    return (event.tags or {}).get(DATA_VERSION_TAG)
