@@ -11,6 +11,7 @@ from vlm_assets.words.errors import LeftOut, LeftOutReason, RejectReason
 
 HEAD_BYTES: Final = 4096
 """Of a member without a known suffix: enough to tell an image."""
+_DATA_FILES: Final = ((b"PAR1", "Parquet"), (b"ARROW1", "Arrow"))
 
 
 def read_member(entry: Entry, name: str, limits: ArchiveLimits, *, by_content: bool = False) -> Found:
@@ -66,7 +67,10 @@ def is_image_head(head: bytes) -> bool:
 
 
 def form_named(head: bytes) -> str:
-    """The form that a file's first bytes are of; "" where they tell none."""
+    """The form that a member's first bytes are of; "" where they tell none."""
+    for magic, name in _DATA_FILES:
+        if head.startswith(magic):
+            return f"{name}, which is not read inside an archive: unpack it"
     found = sniff(head)
     return found.name if found is not None else ""
 

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from vlm_assets.archives.names import packed_image_name
 from vlm_assets.hub.groups import slices_of_group
+from vlm_assets.sources._data_files import DATA_SUFFIXES
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
 from vlm_assets.words.layout import key_hash
 from vlm_assets.words.records import Event, Item, KeysTell, ListedSlice
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 NO_IMAGES: Final = frozenset(
     {".csv", ".tsv", ".txt", ".caption", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".py",
-     ".ipynb", ".js", ".css", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".hdf5", ".parquet", ".sqlite",
+     ".ipynb", ".js", ".css", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".hdf5", ".sqlite",
      ".db", ".log", ".cfg", ".ini", ".sh", ".doc", ".docx", ".xls", ".xlsx", ".pdf", ".mp4", ".avi", ".mov", ".mkv",
-     ".wav", ".mp3", ".rar"}
+     ".wav", ".mp3", ".rar"} | DATA_SUFFIXES
 )  # fmt: skip
 """Suffixes that are believed before the bytes are here: of all others the bytes decide."""
 ARCHIVES: Final = "archives"

@@ -1,8 +1,8 @@
 """Parquet and Arrow files among files of another kind: those that hold images, and their rows."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 ROWS: Final = "rows"
 """In the payload of an item whose records are rows: how they are read."""
 _FORMATS: Final = {
-    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet", ".arrow": "arrow", ".feather": "arrow",
+    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet", ".pqt": "parquet", ".arrow": "arrow",
+    ".feather": "arrow", ".ipc": "arrow",
 }  # fmt: skip
+DATA_SUFFIXES: Final = frozenset(_FORMATS)
 _LOOKED_AT: Final = 8
 
 
@@ -79,7 +81,34 @@ def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: in
             return str(error)
         if not all(isinstance(event, Reject) for event in first):
             return one
+        why = "it has no rows" if _is_empty(first) else why
     return why
+
+
+def _is_empty(first: Sequence[Event]) -> bool:
+    """Whether the file itself is rejected, and not a row of it."""
+    return len(first) == 1 and isinstance(first[0], Reject) and first[0].record is None
+
+
+def kept_as_rows(item: Item, one: DataFile) -> Item:
+    """The item as one of rows; how it is read is part of its identity."""
+    told = one.as_json()
+    return replace(
+        item, payload={**item.payload, ROWS: told}, identity=f"{item.identity}:{sorted(told.items())}"
+    )
+
+
+def row_events(path: Path, item: Item, origin: str, context: FetchContext) -> Iterator[Event]:
+    """Records of the rows of a data file that lies here.
+
+    Raises:
+        SourceError: it cannot be read to its end.
+    """
+    from vlm_assets.hub.readers import read_data_file
+
+    one = DataFile(**item.payload[ROWS])
+    reading = _reading(one, context.settings.max_image_bytes, context.spool_dir)
+    yield from read_data_file(path, one.format, item.key, origin, reading)
 
 
 def data_item(key: str, name: str, root: Path, digest: str, one: DataFile) -> Item:
@@ -96,16 +125,12 @@ def data_events(item: Item, root: Path, context: FetchContext, held: HeldFiles) 
     Raises:
         SourceError: it cannot be read to its end, or is replaced meanwhile.
     """
-    from vlm_assets.hub.readers import read_data_file
-
     path = root / os.fsdecode(bytes.fromhex(item.payload["name_hex"]))
     files: Mapping[Path, str] = {path: item.payload["sha256"]}
     if (reject := held.replaced(item, files)) is not None:
         yield reject
         return
-    one = DataFile(**item.payload[ROWS])
-    reading = _reading(one, context.settings.max_image_bytes, context.spool_dir)
-    yield from read_data_file(path, one.format, item.key, item.key, reading)
+    yield from row_events(path, item, item.key, context)
     held.check(item, files)
 
 

@@ -1,41 +1,37 @@
-"""Parquet among a release's assets: looked at by its footer when it is listed, read row by row once it is here."""
+"""Parquet and Arrow among a release's assets: looked at by footer or head when listed, read row by row once here."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.sources._data_files import ROWS, DataFile, data_format, declared
-from vlm_assets.words.contexts import FetchContext
+from vlm_assets.sources._data_files import DataFile, data_format, declared, kept_as_rows, look
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import temporary_beside
-from vlm_assets.words.records import Event, Item
+from vlm_assets.words.records import Item
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vlm_assets.transfer.client import Client
 
 _MOST_BYTES: Final = 64 * 2**20
-"""Of a footer."""
-PARQUET: Final = "parquet"
+"""Of a footer, or of the first batch of an Arrow file."""
+_PARQUET: Final = "parquet"
+_ARROW: Final = "arrow"
 Address = Callable[[Item], tuple[str, Mapping[str, str]]]
 """Where an asset is had, and what to say there."""
 
 
-def may_hold_rows(name: str) -> bool:
-    """Whether an asset is Parquet by its name; Arrow files cannot be looked at without all of them."""
-    return data_format(name) == PARQUET
-
-
 def row_items(
-    items: list[Item], keys: CaptionKeys, client: "Client", address: Address, kept: Path
+    items: list[Item], keys: CaptionKeys, client: "Client", address: Address, kept: Path, max_image_bytes: int
 ) -> Iterator[tuple[Item, str]]:
     """Each asset as an item of rows, and why it is none ("" where it is).
 
-    One whose footer cannot be read is none: nobody knows that it holds any. `kept`: what was asked for, by the
+    One that cannot be looked into is none: nobody knows that it holds any. `kept`: what was asked for, by the
     asset's identity.
 
     Raises:
@@ -44,48 +40,33 @@ def row_items(
     from vlm_assets.transfer.http import TransferError
 
     for item in items:
+        opened = partial(_ranged, client, item, address, kept)
         try:
-            found = _looked_at(item, keys, partial(_ranged, client, item, address, kept))
+            found = (
+                _by_footer(item, keys, opened)
+                if data_format(item.key) == _PARQUET
+                else _by_head(item, keys, opened, kept, max_image_bytes)
+            )
         except TransferError as error:
             if error.transient:
                 raise error.told(item.key) from None
-            found = f"its footer cannot be had: {error}"
+            part = "footer" if data_format(item.key) == _PARQUET else "head"
+            found = f"its {part} cannot be had: {error}"
         if isinstance(found, str):
             yield item, found[:300]
-            continue
-        told = found.as_json()
-        yield (
-            replace(
-                item, payload={**item.payload, ROWS: told}, identity=f"{item.identity}:{sorted(told.items())}"
-            ),
-            "",
-        )
+        else:
+            yield kept_as_rows(item, found), ""
 
 
-def row_events(path: Path, item: Item, origin: str, context: FetchContext) -> Iterator[Event]:
-    """Records of a Parquet file's rows.
-
-    Raises:
-        SourceError: it cannot be read to its end.
-    """
-    from vlm_assets.hub.readers import Reading, read_data_file
-
-    one = DataFile(**item.payload[ROWS])
-    reading = Reading(
-        ArchiveLimits(context.settings.max_image_bytes), one.wanted(), spool_dir=context.spool_dir
-    )
-    yield from read_data_file(path, one.format, item.key, origin, reading)
-
-
-def _looked_at(item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO]) -> DataFile | str:
+def _by_footer(item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO]) -> DataFile | str:
     from vlm_assets.hub.looks import TableLook
     from vlm_assets.hub.tables import ColumnsError
 
     why = ""
-    for one in declared(PARQUET, keys):
+    for one in declared(_PARQUET, keys):
         try:
-            look = TableLook(item.key, PARQUET, item.key, opened, one.wanted())
-            return "it has no rows" if look.columns() is None else one
+            table = TableLook(item.key, _PARQUET, item.key, opened, one.wanted())
+            return "it has no rows" if table.columns() is None else one
         except ColumnsError as error:
             why = str(error)
         except SourceError as error:
@@ -93,11 +74,48 @@ def _looked_at(item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO]) ->
     return why
 
 
+def _by_head(
+    item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO], folder: Path, max_image_bytes: int
+) -> DataFile | str:
+    from vlm_assets.hub.arrow_heads import write_head
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix="head-") as place:
+        path = Path(place) / "head"
+        try:
+            schema = write_head(opened(), path, item.key)
+        except SourceError as error:
+            return str(error)
+        if schema is None:
+            return look(path, item.key, _ARROW, keys, max_image_bytes)
+        return _by_columns(item, keys, schema)
+
+
+def _by_columns(item: Item, keys: CaptionKeys, schema: "pa.Schema") -> DataFile | str:
+    """Of a file whose first batch is too large to be looked at."""
+    from vlm_assets.hub.tables import ColumnsError, plan_columns
+
+    why = ""
+    for one in declared(_ARROW, keys):
+        try:
+            plan_columns(schema, item.key, one.wanted())
+        except ColumnsError as error:
+            why = str(error)
+        except SourceError as error:
+            return str(error)
+        else:
+            return one
+    return why
+
+
 def _ranged(client: "Client", item: Item, address: Address, kept: Path) -> BinaryIO:
     """An asset, read in ranges; each is asked for once."""
+    from vlm_assets.hub.arrow_heads import TooLargeError
     from vlm_assets.hub.looks import RangedFile
 
     def read(start: int, end: int) -> bytes:
+        if end - start > _MOST_BYTES:
+            raise TooLargeError(f"{item.key}: a part of {end - start} bytes is too large to be looked at")
         path = kept / sha256(f"{item.identity}:{start}-{end}".encode()).hexdigest()
         if path.exists():
             return path.read_bytes()

@@ -8,11 +8,11 @@ from vlm_assets.archives.names import is_archive_name, is_image_name, is_unread_
 from vlm_assets.captions.naming_tables import NamingTable, looks_like_captions
 from vlm_assets.captions.sidecars import named_like
 from vlm_assets.captions.trees import METADATA_NAMES
+from vlm_assets.sources._data_files import DATA_SUFFIXES
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 
 _NOT_READ: Final = frozenset({LeftOutReason.UNKNOWN_TYPE, LeftOutReason.UNUSED_COMPANION})
-_DATA_FILES: Final = frozenset({".parquet", ".pq", ".parq", ".arrow", ".feather"})
 _SHEETS: Final = frozenset({".xls", ".xlsx", ".xlsb", ".ods", ".numbers"})
 _WORDS: Final = (".txt", ".caption", ".json", ".xml", ".csv")
 """Of which there may be as many as images: they are of none of the sorts."""
@@ -21,7 +21,7 @@ DATA_FILES_SORT: Final = "data files"
 _SORTS: Final[Sequence[tuple[str, Callable[[str], bool], str]]] = (
     (
         DATA_FILES_SORT,
-        lambda key: suffix_of(key) in _DATA_FILES,
+        lambda key: suffix_of(key) in DATA_SUFFIXES,
         "hf_disk takes rows that name files, and image_column; `text: NAME` takes one as captions",
     ),
     ("PDFs", lambda key: suffix_of(key) == ".pdf", "pdf_folder reads their pages, in a folder of them"),
@@ -50,13 +50,14 @@ def unread_hints(
     """
     named = {one.key for one in naming}
     keys = [one.key for one in left_out if one.reason in _NOT_READ and one.key not in named]
+    why = {one.key: f" ({one.detail})" for one in left_out if one.detail}
     hints = [one.told for one in naming[:_TOLD_TABLES]]
     others = [key for key in keys if not key.endswith(_WORDS)]
     for sort, is_one, told in _SORTS:
         if sort != reads and (found := [key for key in others if is_one(key)]):
+            first = found[0] + (why.get(found[0], "") if sort == DATA_FILES_SORT else "")
             hints.append(
-                f"{so_many(len(found), sort.removesuffix('s'))} not read by this kind, the first is "
-                f"{found[0]}; {told}"
+                f"{so_many(len(found), sort.removesuffix('s'))} not read by this kind, the first is {first}; {told}"
             )
     return hints if wordless is None else [*hints, *_caption_hints(keys, wordless)]
 

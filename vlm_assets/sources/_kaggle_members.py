@@ -1,7 +1,7 @@
 """Members of a Kaggle archive as its directory tells them, and what each is: an item, or left out."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -11,6 +11,7 @@ from vlm_assets.archives.split import find_split_archives
 from vlm_assets.archives.zips import ZipArchive, entry_name
 from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.sources._archives import NO_IMAGES, PathGlobs
+from vlm_assets.sources._data_files import data_format
 from vlm_assets.sources._listed_captions import may_speak
 from vlm_assets.words.errors import LeftOut, LeftOutReason
 from vlm_assets.words.records import Item
@@ -47,20 +48,24 @@ def read_members_of(
 
 def sort_out(
     members: Iterable[KaggleMember], globs: PathGlobs
-) -> tuple[list[Item], list[Item], list[LeftOut]]:
-    """Loose items, archives inside as items, and what is neither.
+) -> tuple[list[Item], list[Item], list[LeftOut], list[KaggleMember]]:
+    """Loose items, archives inside as items, what is neither, and data files that may hold images.
 
     A loose item whose payload says `by_content` is one only if its bytes are an image's.
     """
     loose: list[KaggleMember] = []
     archives: dict[str, KaggleMember] = {}
     left_out: list[LeftOut] = []
+    data: dict[str, KaggleMember] = {}
     candidates = list(members)
     parts = {name for split in find_split_archives(one.name for one in candidates) for name in split.parts}
     for member in candidates:
         reason = _left_out_reason(member, globs, in_archive=member.name in parts or is_opened(member.name))
-        if reason is not None:
-            left_out.append(LeftOut(member.name, reason, "", member.size_bytes))
+        if reason is LeftOutReason.UNKNOWN_TYPE and data_format(member.name):
+            if data.setdefault(member.name, member) is not member:
+                loose.append(member)
+        elif reason is not None:
+            left_out.append(left_out_of(member, reason))
         elif not member.unsafe and (member.name in parts or is_opened(member.name)):
             if member.name in archives:
                 loose.append(member)  # the second of a name: a reject
@@ -68,7 +73,7 @@ def sort_out(
         else:
             loose.append(member)
     items, incomplete = _archive_items(archives, globs)
-    return list(_loose_items(loose, archives)), items, left_out + incomplete
+    return list(_loose_items(loose, {*archives, *data})), items, left_out + incomplete, list(data.values())
 
 
 def speakers_of(members: Iterable[KaggleMember], rule: CaptionRule, globs: PathGlobs) -> Iterator[Item]:
@@ -77,6 +82,11 @@ def speakers_of(members: Iterable[KaggleMember], rule: CaptionRule, globs: PathG
     for one in members:
         if not one.unsafe and may_speak(rule, one.name) and wanted.lets_through(one.name):
             yield Item(one.name, identity_of(one), payload_of(one), one.size_bytes)
+
+
+def left_out_of(member: KaggleMember, reason: LeftOutReason, detail: str = "") -> LeftOut:
+    """A member that is no item."""
+    return LeftOut(member.name, reason, detail, member.size_bytes)
 
 
 def _left_out_reason(member: KaggleMember, globs: PathGlobs, *, in_archive: bool) -> LeftOutReason | None:
@@ -90,9 +100,9 @@ def _left_out_reason(member: KaggleMember, globs: PathGlobs, *, in_archive: bool
     return LeftOutReason.UNKNOWN_TYPE if known_other and not member.unsafe and not in_archive else None
 
 
-def _loose_items(members: Sequence[KaggleMember], archives: dict[str, KaggleMember]) -> Iterator[Item]:
+def _loose_items(members: Sequence[KaggleMember], taken: Collection[str]) -> Iterator[Item]:
     """Items with how often their name came before: from the second on they are rejects."""
-    seen = Counter(archives.keys())
+    seen = Counter(taken)
     for member in members:
         repetition = seen[member.name]
         seen[member.name] += 1
@@ -118,7 +128,7 @@ def _archive_items(archives: dict[str, KaggleMember], globs: PathGlobs) -> tuple
         if split.missing:
             detail = f"missing: {split.missing}"
             reason = LeftOutReason.SPLIT_ARCHIVE_INCOMPLETE
-            left_out += [LeftOut(part.name, reason, detail, part.size_bytes) for part in parts]
+            left_out += [left_out_of(part, reason, detail) for part in parts]
         else:
             items.append(_archive_item(split.name, parts, told))
     items += [_archive_item(name, [one], told) for name, one in archives.items() if name not in taken]

@@ -1,4 +1,4 @@
-"""`github_release`: assets of a GitHub release: archives, split ones too, and Parquet member by member; loose images.
+"""`github_release`: assets of a GitHub release: archives, split ones too, and data files row by row; loose images.
 
 The release is pinned by its tag, each asset by its digest (by id, size and time of upload where GitHub has none: that
 it is still the same is asked after it was fetched).
@@ -29,9 +29,9 @@ from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
-from vlm_assets.sources._data_files import ROWS
+from vlm_assets.sources._data_files import ROWS, data_format, row_events
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
-from vlm_assets.sources._github_tables import may_hold_rows, row_events, row_items
+from vlm_assets.sources._github_tables import row_items
 from vlm_assets.sources._hints import unread_hints
 from vlm_assets.sources._listed_captions import Said, Sorted, beside_of, may_speak, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -62,7 +62,7 @@ class GithubReleaseSpec(CaptionKeys, ReleaseSpec):
 
 
 class GithubRelease:
-    """A slice is an archive or a Parquet file among the assets, or a bucket of loose images."""
+    """A slice is an archive or a data file among the assets, or a bucket of loose images."""
 
     kind: ClassVar[str] = "github_release"
     version: ClassVar[int] = 2
@@ -188,20 +188,25 @@ def _tables(
     wanted: Sequence[dict[str, Any]],
     left_out: list[LeftOut],
 ) -> list[Item]:
-    """The Parquet files with images among the assets, which are left out no more; the others say why they are."""
+    """The data files with images among the assets, which are left out no more; the others say why they are."""
     from vlm_assets.transfer.client import Client
     from vlm_assets.transfer.politeness import HostLimits
 
     rule = spec.caption_rule()
     names = {nfc(one["name"]): one for one in wanted}
-    found = [_item(one) for name, one in names.items() if may_hold_rows(name) and not rule.may_own(name)]
+    found = [_item(one) for name, one in names.items() if data_format(name) and not rule.may_own(name)]
     if not found:
         return []
     tables: list[Item] = []
     with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
         kept = context.cache_dir / "looked_at"
         for item, why in row_items(
-            found, spec, client, lambda one: _address(one.payload, context.settings), kept
+            found,
+            spec,
+            client,
+            lambda one: _address(one.payload, context.settings),
+            kept,
+            context.settings.max_image_bytes,
         ):
             left_out[:] = [one for one in left_out if one.key != item.key]
             if why:

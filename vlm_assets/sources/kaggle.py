@@ -3,19 +3,15 @@
 The listing reads the archive's directory by Range requests. A member's identity is its CRC-32 and size, all that a
 zip tells: a new version re-fetches the slices whose members changed. `include` and `exclude` are globs over paths in
 the archive, which go on inside the archives in it. Items are images, archives, members that must be refused, and
-those whose suffix tells nothing: their bytes decide when they are fetched.
+those whose suffix tells nothing: their bytes decide when they are fetched. Parquet and Arrow files are looked into.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from io import BufferedReader, BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
-import orjson
 from pydantic import Field
 
 from vlm_assets.archives.contents import peek, read_member
@@ -31,7 +27,6 @@ from vlm_assets.archives.limits import (
 from vlm_assets.archives.names import suffix_of
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.archives.zips import ZipArchive
-from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
@@ -41,8 +36,19 @@ from vlm_assets.sources._archives import (
     member_events,
     tables_beside,
 )
+from vlm_assets.sources._data_files import ROWS
 from vlm_assets.sources._hints import unread_hints
-from vlm_assets.sources._kaggle_members import KaggleMember, read_members_of, sort_out, speakers_of
+from vlm_assets.sources._kaggle_archive import (
+    Directory,
+    KaggleKeys,
+    archive_of,
+    directory_of,
+    kept_directory,
+    member_bytes,
+    member_stream,
+)
+from vlm_assets.sources._kaggle_members import sort_out, speakers_of
+from vlm_assets.sources._kaggle_rows import row_items, rows_of
 from vlm_assets.sources._listed_captions import Sorted, beside_of, with_captions
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -52,14 +58,11 @@ from vlm_assets.words.records import Event, Item, Listed, ListedSlice, Record, R
 if TYPE_CHECKING:
     from vlm_assets.archives.members import Entry, Found
     from vlm_assets.archives.read import Reading
-    from vlm_assets.transfer.kaggle import KaggleDataset
 
 _ROOT_SLICE: Final = "root"
-_fresh: set[Path] = set()
-"""Archives that this process has downloaded by force: slices of one run share them."""
 
 
-class KaggleSpec(CaptionKeys, SourceSpec):
+class KaggleSpec(KaggleKeys):
     """Keys of `kaggle`. `encoding` is that of names in the archive too, where nobody declares it."""
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ("encoding",)
@@ -92,7 +95,7 @@ class KaggleSpec(CaptionKeys, SourceSpec):
 class KaggleSource:
     """A slice is a top folder of the archive; a bucket of one where it holds more than `files_per_slice`.
 
-    An archive inside is a slice of its own; more than `ARCHIVE_SLICES` share buckets.
+    An archive or data file inside is a slice of its own; more than `ARCHIVE_SLICES` share buckets.
     """
 
     kind: ClassVar[str] = "kaggle"
@@ -114,23 +117,25 @@ class KaggleSource:
         with SyncGuest(context.settings, spec, context.locks_dir) as guest:
             kaggle = Kaggle(guest)
             dataset = kaggle.resolve(KaggleDataset.parse(spec.handle))
-            directory = _directory(spec, kaggle, dataset, context)
+            directory = directory_of(spec, kaggle, dataset, context)
         where = f"source {spec.name}: {dataset}"
-        items, archives, left_out = sort_out(directory.members, spec.globs)
+        items, archives, left_out, data = sort_out(directory.members, spec.globs)
         _check_ratio(context, directory, [*items, *archives], where)
-        if not items and not archives:
+        rows, no_rows = row_items(data, spec, dataset, context, directory.archive_bytes)
+        left_out += no_rows
+        if not items and not archives and not rows:
             there = ", ".join(one.name for one in directory.members[:10])
             told = "; ".join([f"there are: {there}", *unread_hints(left_out)])
             raise SourceError(
-                f"{where}: none of its members ({len(directory.members):,}) is an image or an archive that "
-                f"include and exclude let through; {told}"
+                f"{where}: none of its members ({len(directory.members):,}) is an image, an archive or a data file "
+                f"with images that include and exclude let through; {told}"
             )
         rule = spec.caption_rule()
         said = with_captions(
             rule,
             Sorted(items, archives, left_out),
             speakers_of(directory.members, rule, spec.globs),
-            partial(_table, spec, dataset, context),
+            partial(member_bytes, spec, dataset, context),
             images=[item.key for item in items if not item.payload.keys() & {"unsafe", "duplicate"}],
             where=where,
             spool_dir=context.cache_dir,
@@ -148,7 +153,9 @@ class KaggleSource:
                 folder, members, planned, fixed=spec.buckets, previous=context.previous_buckets, buckets=buckets,
                 container=False, items_per_slice=min(spec.files_per_slice, 10_000),
             )  # fmt: skip
-        slices += archive_slices(archives, {one.name for one in slices}, context.previous_buckets, buckets)
+        slices += archive_slices(
+            [*archives, *rows], {one.name for one in slices}, context.previous_buckets, buckets
+        )
         hint = name_hint(one.name for one in directory.members if one.guessed)
         return Listed(
             f"versions/{dataset.version}", slices, buckets, {"captions": said.counts} if said.counts else {},
@@ -164,7 +171,7 @@ class KaggleSource:
         from vlm_assets.transfer.kaggle import KaggleDataset
 
         dataset = KaggleDataset.parse("/".join([*spec.handle.split("/")[:2], context.revision]))
-        path = _archive(spec, dataset, context)
+        path = archive_of(spec, dataset, context)
         where = f"source {spec.name}: {dataset}"
         limits = ArchiveLimits(context.settings.max_image_bytes)
         budget = Budget(limits, path.stat().st_size, where)
@@ -173,11 +180,13 @@ class KaggleSource:
             archive = ZipArchive(file, budget, encoding=spec.encoding)
             entries = _entries_of(items, archive)
             if entries is None:
-                _kept_directory(spec, dataset, context.cache_dir).unlink(missing_ok=True)
+                kept_directory(spec, dataset, context.cache_dir).unlink(missing_ok=True)
                 raise SourceError(f"{where} is not the archive that was listed; list again")
             for item in items:
                 origin = f"kaggle://{dataset.owner}/{dataset.name}/{item.key}"
-                if "parts" in item.payload:
+                if ROWS in item.payload:
+                    yield from rows_of(item, entries[item.payload["index"]], origin, context)
+                elif "parts" in item.payload:
                     yield from _inside(item, entries, reading, budget, origin, spec)
                 elif _is_archive(item, entries):
                     whole = replace(item, payload={"parts": [item.payload]})
@@ -242,7 +251,7 @@ def _loose(
     captions = payload.get("captions", ())
     if sidecars := payload.get("sidecars"):
         files = [
-            (name, f"{origin} and {name}", partial(_stream, entries[part["index"]], name, limits))
+            (name, f"{origin} and {name}", partial(member_stream, entries[part["index"]], name, limits))
             for name, part in sidecars.items()
         ]
         captions = [spec.caption_rule().sidecar_words(files).as_json()]
@@ -251,22 +260,10 @@ def _loose(
     def open_image(key: str) -> RecordImage:
         if key == item.key:
             return image
-        data = _stream(entries[payload["beside"][key]["index"]], key, limits).read()
+        data = member_stream(entries[payload["beside"][key]["index"]], key, limits).read()
         return RecordImage(data, origin=origin.removesuffix(item.key) + key)
 
     yield from caption_events(item.key, item.key, origin, image, captions, open_image=open_image)
-
-
-def _stream(entry: "Entry", name: str, limits: "ArchiveLimits") -> BinaryIO:
-    """A member's bytes.
-
-    Raises:
-        SourceError: there are none to be had.
-    """
-    member = read_member(entry, name, limits)
-    if isinstance(member, LeftOut) or member.data is None:
-        raise SourceError(f"{name} in the archive cannot be read: {member.detail}")
-    return BytesIO(member.data)
 
 
 def _inside(
@@ -283,7 +280,7 @@ def _inside(
 
     parts = [entries[part["index"]] for part in item.payload["parts"]]
     tables = {
-        key: partial(_stream, entries[part["index"]], key, reading.limits)
+        key: partial(member_stream, entries[part["index"]], key, reading.limits)
         for key, part in item.payload.get("tables", {}).items()
     }
 
@@ -303,101 +300,7 @@ def _inside(
         yield from last_parts_missing(item.key, there, error, tables)
 
 
-@dataclass(frozen=True, slots=True)
-class _Directory:
-    archive_bytes: int
-    members: list[KaggleMember]
-
-
-def _kept_directory(spec: KaggleSpec, dataset: "KaggleDataset", cache_dir: Path) -> Path:
-    """Where a listing keeps the directory; gone once a fetch found another, or every listing would give it again."""
-    encoding = spec.encoding if isinstance(spec.encoding, str) else "+".join(spec.encoding or ("names",))
-    return cache_dir / f"{_file_name(dataset)}.{encoding}.json"
-
-
-def _directory(spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext) -> _Directory:
-    """All members of the archive, in its order; kept in the cache, for a version never changes.
-
-    Raises:
-        SourceError: the archive is no zip, or cannot be had.
-    """
-    kept = _kept_directory(spec, dataset, context.cache_dir)
-    if kept.exists() and not context.force:
-        try:
-            archive_bytes, members = orjson.loads(kept.read_bytes())
-            return _Directory(archive_bytes, [KaggleMember(*one) for one in members])
-        except (ValueError, TypeError):
-            kept.unlink()
-    directory = _read_directory(spec, kaggle, dataset, context)
-    context.cache_dir.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".tmp")
-    told = [astuple(member) for member in directory.members]
-    partial.write_bytes(orjson.dumps([directory.archive_bytes, told]))
-    partial.replace(kept)
-    return directory
-
-
-def _read_directory(
-    spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
-) -> _Directory:
-    with _opened(spec, kaggle, dataset, context) as file:
-        archive_bytes = file.seek(0, 2)
-        limits = ArchiveLimits(context.settings.max_image_bytes)
-        where = f"source {spec.name}: {dataset}"
-        members = list(read_members_of(file, archive_bytes, limits, where, spec.encoding))
-    return _Directory(archive_bytes, members)
-
-
-@contextmanager
-def _opened(
-    spec: KaggleSpec, kaggle: Any, dataset: "KaggleDataset", context: ListContext
-) -> Iterator[BinaryIO]:
-    """The archive, by Range requests where it is not here and the server takes them."""
-    from vlm_assets.transfer.client import Client
-    from vlm_assets.transfer.kaggle import RemoteFile, download_archive
-    from vlm_assets.transfer.politeness import HostLimits
-
-    path = context.cache_dir / f"{_file_name(dataset)}.zip"
-    with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
-        source: Any = None
-        if not path.exists():
-            signed = kaggle.sign(dataset)
-            if signed.ranges:
-                source = BufferedReader(RemoteFile(client, signed), 2**20)
-            else:
-                download_archive(kaggle, client, dataset, path)
-        with source if source is not None else path.open("rb") as file:
-            yield file
-
-
-def _table(spec: KaggleSpec, dataset: "KaggleDataset", context: ListContext, member: Item) -> BinaryIO:
-    """A member's bytes at listing, kept in the cache, for a version never changes.
-
-    Raises:
-        SourceError: there are none to be had.
-    """
-    from vlm_assets.transfer.kaggle import Kaggle
-    from vlm_assets.transfer.sync_guest import SyncGuest
-
-    index = member.payload["index"]
-    kept = context.cache_dir / f"{_file_name(dataset)}.{index}.{member.identity.replace(':', '-')}.table"
-    if not kept.exists():
-        limits = ArchiveLimits(context.settings.max_image_bytes)
-        with (
-            SyncGuest(context.settings, spec, context.locks_dir) as guest,
-            _opened(spec, Kaggle(guest), dataset, context) as file,
-        ):
-            budget = Budget(limits, file.seek(0, 2), f"source {spec.name}: {dataset}")
-            archive = ZipArchive(file, budget, encoding=spec.encoding)
-            entry = next(one for one in archive.directory() if one.index == index)
-            data = _stream(archive.entry(entry), member.key, limits).read()
-        partial_file = kept.with_suffix(".tmp")
-        partial_file.write_bytes(data)
-        partial_file.replace(kept)
-    return kept.open("rb")
-
-
-def _check_ratio(context: ListContext, directory: _Directory, items: Sequence[Item], where: str) -> None:
+def _check_ratio(context: ListContext, directory: Directory, items: Sequence[Item], where: str) -> None:
     """Returns where the items do not unpack to too much for the archive's size.
 
     Raises:
@@ -405,45 +308,6 @@ def _check_ratio(context: ListContext, directory: _Directory, items: Sequence[It
     """
     budget = Budget(ArchiveLimits(context.settings.max_image_bytes), directory.archive_bytes, where)
     budget.unpack(sum(item.size_bytes or 0 for item in items))
-
-
-def _archive(spec: KaggleSpec, dataset: "KaggleDataset", context: FetchContext) -> Path:
-    """The verified archive in the source's cache; one process downloads it, the others wait for that.
-
-    Raises:
-        SourceError: it cannot be had.
-    """
-    from vlm_assets.locks import hold_lock
-    from vlm_assets.transfer.client import Client
-    from vlm_assets.transfer.kaggle import Kaggle, download_archive
-    from vlm_assets.transfer.politeness import HostLimits
-    from vlm_assets.transfer.sync_guest import SyncGuest
-
-    path = context.cache_dir / f"{_file_name(dataset)}.zip"
-    with hold_lock(context.locks_dir / f"kaggle.{spec.name}", f"download of {dataset}", wait_s=12 * 3600):
-        if path.exists() and not (context.force and path not in _fresh):
-            return path
-        with (
-            SyncGuest(context.settings, spec, context.locks_dir) as guest,
-            Client(
-                context.settings, context.locks_dir, HostLimits.of(spec), cancelled=context.cancelled
-            ) as client,
-        ):
-            context.cache_dir.mkdir(parents=True, exist_ok=True)
-            download_archive(
-                Kaggle(guest),
-                client,
-                dataset,
-                path,
-                progress=lambda size_bytes: context.progress(0, size_bytes),
-            )
-            context.measure("requests", guest.requests + client.requests)
-        _fresh.add(path)
-    return path
-
-
-def _file_name(dataset: "KaggleDataset") -> str:
-    return f"{dataset.owner}--{dataset.name}--{dataset.version}"
 
 
 SOURCE = KaggleSource()

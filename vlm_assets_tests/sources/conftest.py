@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from vlm_assets.demo.services.huggingface import HubService
+from vlm_assets_tests.sources.kinds import Serve, serving
 from vlm_assets_tests.transfer.gate_log import GateLog
 from vlm_assets_tests.transfer.patience import be_brisk
 
@@ -27,3 +28,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubService]:
         monkeypatch.setenv("HF_ENDPOINT", service.url)
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield service
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Files behind a kind, and the source that lists them."""
+    with serving(tmp_path_factory) as serve:
+        yield serve

@@ -1,19 +1,39 @@
 """Upstreams made at random, and how an independent walk counts them: no code is shared with the product."""
 
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vlm_assets.demo.services.pictures import picture, zip_of
 from vlm_assets.words.records import Listed
 from vlm_assets_tests.archives.made import PACKERS, cut, tar_bytes
+from vlm_assets_tests.captions.kit import parquet
 from vlm_assets_tests.sources.kit import Fetched
 
 IMAGE = picture("a").data
+
+
+def arrow(columns: Mapping[str, Any], *, stream: bool = False) -> bytes:
+    """An Arrow file of these columns, or a stream."""
+    table, out = pa.table(dict(columns)), io.BytesIO()
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, table.schema) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
+_ROWS = {"image": [{"bytes": IMAGE, "path": None}] * 2}
+OF_IMAGES = {
+    ".parquet": parquet(_ROWS), ".pq": parquet(_ROWS), ".parq": parquet(_ROWS), ".arrow": arrow(_ROWS),
+    ".feather": arrow(_ROWS, stream=True), ".ipc": arrow(_ROWS),
+}  # fmt: skip
+"""Data files of two images, by their suffixes."""
+OF_NONE = (parquet({"x": [1]}), arrow({"x": [1]}), parquet({"image": []}), b"words", b"")
 _FOLDERS = ("", "", "in/", "train/", "test/", "in/deep/", "ağaç/", ".git/", "__MACOSX/")
 _STEMS = ("a", "b", "c.d", "ışık", "seg.x", ".hidden", "._a")
 _SUFFIXES = (
@@ -74,6 +94,9 @@ def trees(draw: st.DrawFn, *, depth: int = 1, most: int = 8, is_inside: bool = F
             made[name] = (form, draw(trees(depth=depth - 1, most=4, is_inside=True)))
         elif kind == 4 and is_inside:
             made[draw(st.sampled_from(_ODD))] = draw(_BYTES)
+        elif kind == 5:
+            suffix = draw(st.sampled_from(sorted(OF_IMAGES)))
+            made[stem + suffix] = draw(st.sampled_from((OF_IMAGES[suffix], OF_IMAGES[suffix], *OF_NONE)))
         elif kind == 3:
             made[f"{stem}.jpg"] = IMAGE
             made[stem + draw(st.sampled_from((".txt", ".json")))] = b'{"text": "bir"}'
@@ -200,8 +223,14 @@ def _item_of(key: str, items: Mapping[str, Any]) -> str:
 
 
 def inside_of(tree: Tree) -> dict[str, list[str]]:
-    """What is in each archive of a tree, by the archive's name; a packed image is in one of its own."""
+    """What is in each archive of a tree, by the archive's name; a packed image is in one of its own.
+
+    Of a data file the rows with images.
+    """
     packed_images = {name: [name] for name in tree if name.endswith(".jpg.gz")}
-    return packed_images | {
-        name: leaves(what[1]) for name, what in tree.items() if not isinstance(what, bytes)
-    }
+    data = {name: ["row"] * 2 for name, what in tree.items() if what in OF_IMAGES.values()}
+    return (
+        packed_images
+        | data
+        | {name: leaves(what[1]) for name, what in tree.items() if not isinstance(what, bytes)}
+    )

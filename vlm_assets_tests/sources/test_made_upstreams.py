@@ -44,6 +44,7 @@ from vlm_assets_tests.sources.kit import (
 from vlm_assets_tests.sources.made_upstreams import (
     IMAGE,
     NAMED,
+    OF_IMAGES,
     Tree,
     check_fetched,
     check_listed,
@@ -269,21 +270,26 @@ def test_lists_in_a_repository(hub: HubService, settings: Settings, examples: in
     of_many(examples, check, tree=trees(depth=0), rows=st.lists(ROWS, min_size=1, max_size=3))
 
 
+def is_sound(name: str, what: Any) -> bool:
+    return what in OF_IMAGES.values() or not name.endswith(tuple(OF_IMAGES))
+
+
 @FEW
 def test_rows_of_data_files(settings: Settings, examples: int) -> None:
-    """Rows without an image are rejects, not fewer rows."""
+    """Rows without an image are rejects, not fewer rows. A damaged data file is refused: all are to be images."""
 
     def check(tree: Tree, rows: list[list[bytes | None]]) -> None:
         tables = {
             f"t{number}.parquet": parquet({"image": [IMAGE, *images]}) for number, images in enumerate(rows)
         }
-        files = {**files_of(tree), **tables}
+        sound = {name: what for name, what in tree.items() if is_sound(name, what)}
+        files = {**files_of(sound), **tables}
         with TemporaryDirectory() as folder:
             put(Path(folder), files)
             keys = {**COMMON, "kind": "hf_disk", "path": folder, "image_column": "image"}
             spec = hf_disk.HfDiskSpec.model_validate(keys)
             inside = {name: ["row"] * (len(images) + 1) for name, images in zip(tables, rows, strict=True)}
-            hold(hf_disk.SOURCE, spec, settings, list(files), inside)
+            hold(hf_disk.SOURCE, spec, settings, list(files), inside_of(sound) | inside)
 
     images = st.lists(st.sampled_from((IMAGE, None, b"")), max_size=4)
     of_many(examples, check, tree=trees(depth=1), rows=st.lists(images, min_size=1, max_size=3))

@@ -1,28 +1,14 @@
 """Tables that may be captions, though the catalogue names none: of every kind that joins captions, the same."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
 
-from vlm_assets.catalog.spec import SourceSpec
-from vlm_assets.demo.services.github import GitHubService
-from vlm_assets.demo.services.huggingface import HubService
-from vlm_assets.demo.services.kaggle import KaggleService
 from vlm_assets.demo.services.pictures import zip_of
 from vlm_assets.sources.registry import source_of
-from vlm_assets.words.records import Listed
-from vlm_assets_tests.sources.kit import COMMON, fetch_slice, list_context
+from vlm_assets_tests.sources.kinds import SPECS, Files, Serve, listed_of, reasons
+from vlm_assets_tests.sources.kit import fetch_slice
 
-Files = dict[str, bytes]
-SPECS: dict[str, dict[str, Any]] = {
-    "client_folder": {},
-    "hf_dataset": {"repo": "org/set"},
-    "kaggle": {"handle": "org/set"},
-    "github_release": {"repo": "org/set"},
-}
 IMAGES: Files = {f"{name}.jpg": b"\xff\xd8\xff\xe0" + name.encode() for name in "abcd"}
 ARCHIVES: Files = {f"{number}.zip": zip_of(list(IMAGES.items())) for number in range(4)}
 TABLE: Files = {"t.csv": b"photo,of\na.jpg,x\nb.jpg,y\nc.jpg,z\n"}
@@ -37,54 +23,6 @@ BESIDE_ARCHIVES = {name: LOOSE[name] for name in ("t.csv", "stats.csv", "notes.x
 NAMES_IMAGES = (
     "t.csv is not used, and its column 'photo' names 3 images: say text: t.csv and file_name_column: photo"
 )
-
-
-class Serve(Protocol):
-    """Puts files where a kind finds them."""
-
-    def __call__(self, kind: str, files: Files, **keys: Any) -> SourceSpec:
-        """The source that lists them."""
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Files behind a kind, and the source that lists them."""
-    home = tmp_path_factory.mktemp("home")
-    with ExitStack() as stack:
-        hub = stack.enter_context(HubService())
-        kaggle = stack.enter_context(KaggleService())
-        github = stack.enter_context(GitHubService())
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        places = {"HF_ENDPOINT": hub.url, "GITHUB_API_URL": github.api_url, **kaggle.environment()}
-        for name, value in {**places, "KAGGLE_CONFIG_DIR": str(home), "HOME": str(home)}.items():
-            patch.setenv(name, value)
-        for name in ("HF_TOKEN", "GITHUB_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
-            patch.delenv(name, raising=False)
-        releases = iter(range(100))
-
-        def serve(kind: str, files: Files, **keys: Any) -> SourceSpec:
-            if kind == "hf_dataset":
-                hub.add("org/set", files)
-            elif kind == "kaggle":
-                kaggle.add("org/set", zip_of(list(files.items())))
-            elif kind == "github_release":
-                github.release("org/set", f"v{next(releases)}", files)
-            else:
-                keys["path"] = tmp_path_factory.mktemp("in")
-                for name, data in files.items():
-                    (keys["path"] / name).write_bytes(data)
-            model = source_of(kind).spec_type
-            return model.model_validate({**COMMON, "kind": kind, **SPECS[kind], **keys})
-
-        yield serve
-
-
-def listed_of(spec: SourceSpec, folder: Path) -> Listed:
-    return source_of(spec.kind).list(spec, list_context(folder))
-
-
-def reasons(listed: Listed) -> dict[str, str]:
-    return {one.key: str(one.reason) for one in listed.left_out}
 
 
 @pytest.mark.parametrize("kind", SPECS)
