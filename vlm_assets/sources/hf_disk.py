@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.captions.keys import TEXT_FILE_KEYS, TextFileKeys
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
@@ -88,7 +89,6 @@ class HfDisk:
 
     def fetch(self, spec: HfDiskSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:
         """Records of the slice's data files, each checked to be the one that was listed; see `Source.fetch`."""
-        from vlm_assets.archives.limits import ArchiveLimits
         from vlm_assets.hub.readers import Reading, read_data_file
 
         with FileHashes(context.cache_dir / "files.sqlite") as hashes:

@@ -300,7 +300,7 @@ def test_assets_that_nobody_reads_are_told(github: GitHubService, tmp_path: Path
     github.release("org/pics", "v2", assets)
     hint, packed = listed_of(tmp_path).hints
     assert packed.startswith("1 archive not read by this kind, the first is a.rar; nothing here does")
-    assert hint.startswith("1 data file not read by this kind, the first is x.arrow; hf_disk takes")
+    assert hint.startswith("1 data file not read by this kind, the first is x.arrow (x.arrow: cannot")
     listed = listed_of(tmp_path, spec_of(assets=["[!x]*"]))
     assert listed.hints == [packed]
     assert sorted((one.key, str(one.reason)) for one in listed.left_out) == [
