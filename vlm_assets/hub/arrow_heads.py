@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vlm_assets.captions.arrow_types import check_names
 from vlm_assets.hub.readers import READER_FAULTS
-from vlm_assets.words.errors import SourceError
+from vlm_assets.words.errors import SourceError, machine_error, of_the_disk, of_the_machine
 
 _MAGIC: Final = b"ARROW1"
 _MAGIC_BYTES: Final = 8
@@ -29,6 +29,7 @@ def write_head(file: BinaryIO, path: Path, where: str) -> "pa.Schema | None":
 
     Raises:
         SourceError: it cannot be read so far.
+        MachineError: this machine cannot keep it now.
     """
     try:
         messages = _messages(file)
@@ -49,6 +50,8 @@ def write_head(file: BinaryIO, path: Path, where: str) -> "pa.Schema | None":
                 return schema
             out.write(_END_OF_STREAM)
     except READER_FAULTS as error:
+        if isinstance(error, OSError) and (of_the_machine(error) or of_the_disk(error)):
+            raise machine_error(f"{where}: its head cannot be kept", error) from error
         raise SourceError(f"{where}: cannot be read ({' '.join(str(error).split())[:150]})") from error
     return None
 
