@@ -46,7 +46,7 @@ def test_the_others_say_why_they_hold_none(served: Serve, tmp_path: Path, kind: 
     assert {key: told[key] for key, (_, why) in OF_NONE.items() if why not in told[key]} == {}
     [hint] = [one for one in listed.hints if "data files" in one]
     assert hint.startswith(
-        "5 data files are not read by this kind, the first is cut.feather (cut.feather: cannot be read"
+        "5 data files not read by this kind, the first is cut.feather (cut.feather: cannot be read"
     )
 
 
