@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -26,7 +25,10 @@ from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.faults import problems_of
 from vlm_assets.words.layout import DataRoot
 from vlm_assets.words.nearest import did_you_mean
+from vlm_assets.words.plain_files import read_plain
+from vlm_assets.words.yaml_text import read_yaml
 
+_MAX_ENV_BYTES: Final = 2**20
 TEST_ROOT_SUFFIX: Final = "-test"
 _NO_REACH: Final = {"remote": None, "notify_sns_topic": None, "notify_webhook": None, "nightly": False}
 PROFILES = Path(__file__).resolve().parent.parent / "deploy" / "profiles"
@@ -303,28 +305,30 @@ def _profile_path(name: str) -> Path:
 
 def _read_profile(name: str) -> dict[str, Any]:
     path = _profile_path(name)
-    try:
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
-    except FileNotFoundError:
+    if _is_missing(path):
         if name == "local":
             return {}
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml"))) or "none"
         raise ConfigError(
             Problem("settings", "VLM_PROFILE", f"no profile {name!r} ({path}); there are: {known}")
-        ) from None
-    except OSError as error:
-        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
-        raise ConfigError(
-            Problem(str(path), "", f"not YAML: {getattr(error, 'problem', error)}", *place)
-        ) from error
+        )
+    content, problems = read_yaml(path, str(path))
+    if problems:
+        raise ConfigError(problems)
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ConfigError(Problem(str(path), "", "a profile is a mapping of settings"))
     values = {str(key).lower().removeprefix("vlm_"): value for key, value in content.items()}
     _refuse_unknown(values, str(path))
     return values
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def _refuse_unknown(names: Iterable[str], place: str) -> None:
@@ -353,7 +357,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 def _line_of(name: str, place: str) -> int | None:
     """The line of a file that gives a setting a value; None where it is no file, or has none."""
     if not Path(place).is_file():
-        return None
+        return None  # whoever is asked has read it within bounds
     wanted = re.compile(rf"(?:export\s+)?(?:VLM_)?{re.escape(name)}\s*[:=]", re.IGNORECASE)
     lines = Path(place).read_text("utf-8", "replace").splitlines()
     return next((number for number, line in enumerate(lines, 1) if wanted.match(line.strip())), None)
@@ -407,10 +411,10 @@ def check_env_file(path: Path) -> None:
     Raises:
         ConfigError: every line that is none, at once; a file that cannot be read.
     """
-    if not path.is_file():
+    if not (path.is_file() or path.is_fifo()):
         return
     try:
-        bindings = list(parse_stream(StringIO(path.read_text("utf-8"))))
+        bindings = list(parse_stream(StringIO(read_plain(path, _MAX_ENV_BYTES).decode("utf-8"))))
     except (OSError, UnicodeError) as error:
         why = "not UTF-8" if isinstance(error, UnicodeError) else error.strerror
         raise ConfigError(Problem(str(path), "", f"cannot be read: {why}")) from error

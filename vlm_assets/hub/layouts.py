@@ -43,6 +43,7 @@ from vlm_assets.words.records import Event, Item
 
 T = TypeVar("T")
 _CARDS: Final = ("README.md", ".huggingface.yaml")
+_MAX_CARD_BYTES: Final = 64 * 2**20
 NO_CAPTIONS: Final = CaptionRule()
 AS_FOUND: Final = TableReading()
 _AHEAD: Final = {True: 2, False: 32}
@@ -355,6 +356,8 @@ def _items(split: DataSplit, splits: Sequence[DataSplit], files: RepoFiles, rule
 def _card(tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> str:
     for name in _CARDS:
         if name in tree:
+            if tree[name].size_bytes > _MAX_CARD_BYTES:
+                raise SourceError(f"{name} of the repository is larger than {_MAX_CARD_BYTES >> 20} MiB")
             text = read(name).decode("utf-8", "replace")
             return text if name.endswith(".md") else f"---\n{text}\n---\n"
     return ""

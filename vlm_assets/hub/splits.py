@@ -15,12 +15,15 @@ from fsspec import (  # type: ignore[import-untyped]  # ships no types
     AbstractFileSystem,
     register_implementation,
 )
+from fsspec.core import has_magic  # type: ignore[import-untyped]
 
 from vlm_assets.archives.names import packed_image_name
 from vlm_assets.archives.split import find_split_archives
 from vlm_assets.captions.trees import METADATA_NAMES
+from vlm_assets.hub.globs import glob_matcher
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.suffixes import IMAGE_SUFFIXES
+from vlm_assets.words.yaml_text import check_shape
 
 _PROTOCOL: Final = "vlmtree"
 _ROOT: Final = "repo"
@@ -158,17 +161,17 @@ def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[st
     import yaml
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
-    from huggingface_hub import DatasetCard
+    from huggingface_hub import DatasetCardData
 
-    card = card.removeprefix("\ufeff")  # behind which nobody sees that it begins with metadata
     try:
-        text = card if card.lstrip().startswith("---") else f"---\n{{}}\n---\n{card}"
-        data = DatasetCard(text, ignore_metadata_errors=True).data
+        data = DatasetCardData(**_front_matter(card), ignore_metadata_errors=True)
         declared = {
             name: dict(params) for name, params in MetadataConfigs.from_dataset_card_data(data).items()
         }
         infos = DatasetInfosDict.from_dataset_card_data(data)
-    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+    except (
+        ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, yaml.YAMLError
+    ) as error:  # fmt: skip
         told = " ".join(str(error).split())[:_TOLD_CHARS]
         raise SourceError(f"{where}: the README's `configs` cannot be read: {told}") from error
     features = {name: info.features.to_dict() for name, info in infos.items() if info.features}
@@ -176,6 +179,27 @@ def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[st
         # `datasets` names the only config after the only dataset_info.
         declared = {next(iter(infos)) if len(infos) == 1 else "default": {}}
     return declared, features
+
+
+def _front_matter(card: str) -> Mapping[str, Any]:
+    """What a README says in YAML at its head, as `DatasetCard` reads it, but bounded, and by libyaml where it is.
+
+    Raises:
+        yaml.YAMLError: it is none, or nested or numbered without end.
+        ValueError: it is no mapping.
+    """
+    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    found = REGEX_YAML_BLOCK.search(
+        card.removeprefix("\ufeff")
+    )  # behind which nobody sees that metadata begins
+    block = found.group(2) if found else ""
+    check_shape(block)
+    content = yaml.load(block, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506 - both are safe
+    if not isinstance(content, dict):
+        raise ValueError("its metadata is no mapping")
+    return content
 
 
 def _files_by_split(tree: "_Tree", params: Mapping[str, Any], where: str) -> dict[str, list[str]]:
@@ -328,6 +352,19 @@ class _TreeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec is un
         if name not in self._tree.entries:
             raise FileNotFoundError(path)
         return self._tree.entries[name]
+
+    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
+        """Files that a pattern matches, in time that grows with its length: fsspec's own expression may never end."""
+        pattern = self._strip_protocol(path)
+        if not has_magic(pattern):
+            return super().glob(path, maxdepth, **options)
+        matches = glob_matcher(pattern)
+        found = {
+            name: entry
+            for name, entry in sorted(self._tree.entries.items())
+            if entry["type"] == "file" and matches(name)
+        }
+        return found if options.get("detail") else list(found)
 
     def find(self, path: str, **options: Any) -> Any:
         """Everything below a folder. `maxdepth` may be ignored: the glob's own pattern filters."""

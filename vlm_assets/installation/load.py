@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -15,11 +16,11 @@ from vlm_assets.catalog.licences import meant_licence
 from vlm_assets.catalog.rules import check_rules
 from vlm_assets.catalog.spec import BENCHMARK_CATEGORY, KEYS_OF_SUPPLY, Catalog, CorpusSpec, SourceSpec
 from vlm_assets.catalog.yaml_places import located
-from vlm_assets.catalog.yaml_text import read_yaml
 from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.faults import problems_of
 from vlm_assets.words.nearest import did_you_mean
+from vlm_assets.words.yaml_text import read_yaml
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
@@ -110,7 +111,8 @@ def _missing_paths(parsed: Parsed) -> list[Problem]:
 def unreadable(path: Path) -> str:
     """Why a file or folder cannot be read by this user; "" where it can."""
     try:
-        path.stat()
+        if not (path.is_dir() or S_ISREG(path.stat().st_mode)):
+            return f"{path} is neither a file nor a folder"
         wanted = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
         return "" if os.access(path, wanted) else f"{path} may not be read by this user"
     except PermissionError:

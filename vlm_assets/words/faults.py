@@ -17,6 +17,8 @@ _WANTED: Final[Mapping[str, str]] = {
     "string_sub_type": "text", "mapping_type": "a mapping of keys",
 }  # fmt: skip
 _NONE: Final = object()
+_SPELLED: Final = 500
+"""Keys of which what was meant is looked for; whoever has more unknown ones made no slips."""
 
 
 def problems_of(
@@ -26,7 +28,9 @@ def problems_of(
     told: dict[tuple[str, ...], list[str]] = {}
     for fault in error.errors():
         path, value = _place(content, fault["loc"])
-        told.setdefault(path, []).append(_message(fault, model, path, value))
+        spelled = fault["type"] != "extra_forbidden" or len(told) < _SPELLED
+        message = _message(fault, model, path, value) if spelled else "unknown key"
+        told.setdefault(path, []).append(message)
     return [Problem(shown, _joined(prefix, path), _merged(messages)) for path, messages in told.items()]
 
 

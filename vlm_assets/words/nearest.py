@@ -8,6 +8,8 @@ _MOST: Final = 12
 """Of more names only the number and the first are told."""
 _BEGINNING: Final = 4
 """Characters that are a beginning."""
+_LONGEST: Final = 200
+"""Characters of a name; nothing is like a longer one."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -23,6 +25,8 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     """The one that was most likely meant; None where none is like it."""
     names = list(dict.fromkeys(known))
     text = str(name)
+    if len(text) > _LONGEST:
+        return None
     found = _begins_so(text, names) or get_close_matches(text, names, 1) or _same_letters(text, names)
     return found[0] if found else None
 

@@ -9,18 +9,18 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from vlm_assets.images.dhash import dhash, reduce_decode
-from vlm_assets.images.plugins import load_plugin
-from vlm_assets.images.sniff import sniff
+from vlm_assets.images.facts import FORMATS, ImageFault, ProbePolicy
+from vlm_assets.images.plugins import missing_plugins
+from vlm_assets.images.probe import ImageProber
 from vlm_assets.operate.takedown.rows import image_tables, imageless_tables
 from vlm_assets.store.renames import read_renames, under_all_names
 from vlm_assets.store.tombstones import Tombstone
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import DataRoot, nfc
+from vlm_assets.words.plain_files import read_plain
 
 LIKE_BITS: Final = 4
 _WEB: Final = ("http://", "https://")
@@ -104,15 +104,21 @@ class _Picture:
 
 
 def _picture(path: Path) -> _Picture:
+    """The picture of a file that somebody sent, looked at as those of sources are: rare formats in a child."""
+    allowed = frozenset(form for form in FORMATS if not missing_plugins([form]))
+    policy = ProbePolicy(allowed)
     try:
-        data = path.read_bytes()
-        known = sniff(data)
-        load_plugin(known.name if known is not None else "")
-        with Image.open(path) as image:
-            reduce_decode(image)
-            return _Picture(sha256(data).hexdigest(), dhash(image))
-    except (OSError, ImportError, UnidentifiedImageError) as error:
-        raise StoreError(f"{path}: cannot be read as an image: {error}") from error
+        data = read_plain(path, policy.max_bytes)
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise StoreError(f"{path}: cannot be read as an image: {told}") from error
+    with ImageProber(policy) as prober:
+        found = prober.probe(data)
+    if isinstance(found, ImageFault) or found.dhash is None:
+        told = f"{found.reason}: {found.detail}" if isinstance(found, ImageFault) else "nothing is decoded"
+        fix = "where its bytes are those of the rows, --sha256 takes them down"
+        raise StoreError(f"{path}: cannot be read as an image: {told}; {fix}")
+    return _Picture(sha256(data).hexdigest(), found.dhash)
 
 
 def _direct_hits(

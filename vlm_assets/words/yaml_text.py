@@ -5,6 +5,7 @@ Whatever a file holds, it gives content or a problem with its place: depth, alia
 anything is built from them.
 """
 
+import errno
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -14,13 +15,20 @@ import yaml
 
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import Problem
+from vlm_assets.words.plain_files import read_plain
 
 _MAX_BYTES: Final = 64 * 2**20
 _MAX_DEPTH: Final = 64
 """A quota tree has a dozen; libyaml and everything behind it recurse, and a C stack has no exception."""
-_MAX_NODES: Final = 2_000_000
-"""With aliases written out, as everybody who walks the content meets them."""
+_MAX_NODES: Final = 1_000_000
+"""With aliases written out, as everybody who walks the content meets them; half a kilobyte each."""
+_MAX_DIRECTIVES: Final = 100
+_DIRECTIVE: Final = re.compile(r"(?:^|[\r\n\x85\u2028\u2029])%TAG")
+"""libyaml looks through all handles for each."""
+_BASE_60: Final = re.compile("[-+]?[0-9][0-9_]*:[0-9_:.]{1000}")
+"""`1:30` is 90 in YAML 1.1; of so many the time to count grows with their square."""
 _MAX_INTEGER: Final = 2**63
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -77,19 +85,14 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, list[Problem]]:
     """Content of a YAML file, and what is wrong with it; the content is None where there is a problem."""
     text = ""
     try:
-        if path.exists() and not path.is_file():
-            return None, [Problem(shown, "", "no regular file")]
-        if path.stat().st_size > _MAX_BYTES:
-            return None, [
-                Problem(shown, "", f"larger than {_MAX_BYTES >> 20} MiB; split it into several files")
-            ]
-        text = path.read_text("utf-8")
-        _check_shape(text)
+        text = _text_of(path)
+        check_shape(text)
         return yaml.load(text, _Loader), []  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         return None, [Problem(shown, "", f"missing in {path.parent}")]
     except OSError as error:
-        return None, [Problem(shown, "", f"cannot be read: {error.strerror}")]
+        fix = "; split it into several files" if error.errno == errno.EFBIG else ""
+        return None, [Problem(shown, "", f"cannot be read: {error.strerror}{fix}")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         why = ", ".join(one for one in (error.context, error.problem) if one)
@@ -110,12 +113,27 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, list[Problem]]:
         return None, [Problem(shown, "", f"not YAML: {told}")]
 
 
-def _check_shape(text: str) -> None:
+def nodes_of(path: Path) -> yaml.Node | None:
+    """What a file consists of, with places; None where `read_yaml` would not read it."""
+    try:
+        text = _text_of(path)
+        check_shape(text)
+        node: yaml.Node | None = yaml.compose(text, _Base)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return node
+
+
+def _text_of(path: Path) -> str:
+    return read_plain(path, _MAX_BYTES).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_shape(text: str) -> None:
     """Returns where nobody who walks the content will recurse too deep or for ever.
 
     Raises:
         yaml.YAMLError: nested too deep, too much once aliases are written out, an alias inside what it names, half
-            a character.
+            a character, a number without end.
     """
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = []
@@ -125,6 +143,8 @@ def _check_shape(text: str) -> None:
         if anchor is not None:
             sizes[anchor] = size
 
+    if len(_DIRECTIVE.findall(text)) > _MAX_DIRECTIVES:
+        raise yaml.YAMLError(f"more than {_MAX_DIRECTIVES} directives %TAG")
     for event in yaml.parse(text, _Base):
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             open_nodes.append((event.anchor, total))
@@ -140,8 +160,10 @@ def _check_shape(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             done(event.anchor, 1)
             total += 1
-            if any("\ud800" <= letter <= "\udfff" for letter in event.value if letter > "\ud7ff"):
+            if _HALVES.search(event.value):
                 raise _error(event, "half a character (a lone surrogate)")
+            if not event.style and _BASE_60.match(event.value):
+                raise _error(event, "a number of more than a thousand digits")
         if len(open_nodes) > _MAX_DEPTH:
             raise _error(event, f"nested deeper than {_MAX_DEPTH}")
         if total > _MAX_NODES:
