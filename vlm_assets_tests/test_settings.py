@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,32 @@ def test_who_is_to_be_told_is_checked_and_no_secret_is_quoted(name, value):
 def test_a_webhook_is_not_printed():
     settings = load_settings(None, notify_webhook="https://hooks.example/s3cr3t")
     assert "s3cr3t" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (os.mkfifo, "no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+        (lambda path: path.write_text("a: " + "[" * 50_000), "nested deeper"),
+        (lambda path: path.write_text("- " * 5_000), "nested deeper"),
+        (lambda path: os.truncate(path, 2**31) if path.write_text("") == 0 else None, "larger than 64 MiB"),
+    ],
+    ids=["pipe", "device", "deep", "deep-lists", "sparse"],
+)
+def test_a_profile_that_is_no_file_or_has_no_end_is_told(tmp_path, monkeypatch, make, told):
+    make(tmp_path / "odd.yaml")
+    monkeypatch.setenv("VLM_PROFILE", str(tmp_path / "odd.yaml"))
+    with pytest.raises(ConfigError, match=f"odd.yaml.*{told}"):
+        load_settings(None)
+
+
+def test_an_env_file_that_never_ends_is_told_and_none_is_none(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**31)
+    for name, told in (("pipe", "no regular file"), ("sparse", "larger than 1 MiB")):
+        with pytest.raises(ConfigError, match=f"{name}: cannot be read: {told}"):
+            load_settings(tmp_path / name)
+    for nothing in (Path("/dev/null"), tmp_path, tmp_path / "none"):
+        load_settings(nothing)

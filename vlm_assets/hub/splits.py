@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+import yaml
 from fsspec import (  # type: ignore[import-untyped]  # ships no types
     AbstractFileSystem,
     register_implementation,
@@ -158,7 +159,6 @@ def format_of(path: str) -> str | None:
 
 def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Configs by name with their parameters, and features by config, from the README's YAML."""
-    import yaml
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCardData
@@ -166,9 +166,9 @@ def _declared(card: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[st
     try:
         data = DatasetCardData(**_front_matter(card), ignore_metadata_errors=True)
         declared = {
-            name: dict(params) for name, params in MetadataConfigs.from_dataset_card_data(data).items()
+            str(name): dict(params) for name, params in MetadataConfigs.from_dataset_card_data(data).items()
         }
-        infos = DatasetInfosDict.from_dataset_card_data(data)
+        infos = {str(name): info for name, info in DatasetInfosDict.from_dataset_card_data(data).items()}
     except (
         ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, yaml.YAMLError
     ) as error:  # fmt: skip
@@ -188,7 +188,6 @@ def _front_matter(card: str) -> Mapping[str, Any]:
         yaml.YAMLError: it is none, or nested or numbered without end.
         ValueError: it is no mapping.
     """
-    import yaml
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     found = REGEX_YAML_BLOCK.search(
@@ -214,10 +213,7 @@ def _files_by_split(tree: "_Tree", params: Mapping[str, Any], where: str) -> dic
         for split, globs in patterns.items():
             seen: dict[str, None] = {}
             for glob in globs:
-                if "://" in glob or glob.startswith("/"):
-                    raise SourceError(
-                        f"{where}: data file {glob!r} lies outside the repository; not followed"
-                    )
+                _check_pattern(glob, where)
                 for path in _matches(glob, base, tree):
                     seen[path] = None
             found[str(split)] = list(seen)
@@ -229,6 +225,13 @@ def _files_by_split(tree: "_Tree", params: Mapping[str, Any], where: str) -> dic
     if empty:
         raise SourceError(f"{where}: no data file matches the patterns of split {', '.join(empty)}")
     return found
+
+
+def _check_pattern(glob: object, where: str) -> None:
+    if not isinstance(glob, str):
+        raise SourceError(f"{where}: data files cannot be resolved: {glob!r} is no pattern")
+    if "://" in glob or glob.startswith("/"):
+        raise SourceError(f"{where}: data file {glob!r} lies outside the repository; not followed")
 
 
 def _default_patterns(tree: "_Tree", base: str) -> dict[str, list[str]]:

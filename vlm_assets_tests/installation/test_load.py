@@ -96,7 +96,9 @@ def test_a_bad_source_key_names_itself(tmp_path, change, told):
 
 def test_a_fault_in_a_key_is_no_fault_of_the_rest_of_it(tmp_path):
     write_catalog(tmp_path, {**STREET, "path": "x"}, corpus={"targets": {"10": "many"}})
-    assert problems_of(tmp_path) == ["corpus.yaml:10:3: targets.10: expected a whole number, got 'many'"]
+    assert problems_of(tmp_path) == [
+        "corpus.yaml:10:3: targets.10: expected a number of rows, or all, got 'many'"
+    ]
 
 
 def test_where_no_catalogue_is_the_folder_is_named(tmp_path):

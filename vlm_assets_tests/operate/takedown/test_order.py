@@ -1,3 +1,8 @@
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +13,7 @@ from vlm_assets.images.facts import ImageFacts, ProbePolicy
 from vlm_assets.images.probe import ImageProber
 from vlm_assets.operate.takedown import order
 from vlm_assets.operate.takedown.order import TakedownOrder, tombstone_of
+from vlm_assets.words.errors import StoreError
 from vlm_assets.words.layout import sample_id
 from vlm_assets_tests.builders import commit_slice, sample
 from vlm_assets_tests.workplace import STREET, fill, install, picture
@@ -105,3 +111,45 @@ def test_an_order_that_means_nothing_is_refused(asked: dict[str, Any]):
     [name] = asked
     with pytest.raises(ValidationError, match=name):
         TakedownOrder(**{"sha256": "0" * 64, **asked})
+
+
+def _png(path: Path, size: tuple[int, int]) -> None:
+    head = struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)
+    blocks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in blocks
+        )
+    )
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(3 * 2**30)
+
+
+ODD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "device": (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+    "pipe": (os.mkfifo, "no regular file"),
+    "folder": (Path.mkdir, "no regular file"),
+    "sparse": (_sparse, "larger than 256 MiB"),
+    "gone": (lambda path: path, "No such file"),
+    "empty": (Path.touch, "empty"),
+    "text": (lambda path: path.write_text("x"), "not_an_image"),
+    "bomb": (lambda path: _png(path, (60_000, 60_000)), "pixels"),
+    "short-png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\xffIHDR"), ""),
+    "short-tiff": (lambda path: path.write_bytes(b"II*\0\x08\0\0\0\x01\0"), ""),
+    "short-icon": (lambda path: path.write_bytes(b"\0\0\1\0\1\0\1"), ""),
+    "short-jpeg": (lambda path: path.write_bytes(b"\xff\xd8\xff\xe0\0"), ""),
+    "short-bmp": (lambda path: path.write_bytes(b"BM" + bytes(20)), ""),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), ODD_FILES.values(), ids=ODD_FILES)
+def test_a_file_that_is_no_image_is_named(tmp_path, make, told):
+    path = tmp_path / "sent.png"
+    make(path)
+    with pytest.raises(StoreError, match=rf"sent\.png: cannot be read as an image: .*{told}"):
+        order._picture(path)
