@@ -16,7 +16,7 @@ from vlm_assets.captions.naming_tables import (
     naming_tables,
     suspects,
 )
-from vlm_assets.captions.sidecars import match_sidecars
+from vlm_assets.captions.sidecars import match_sidecars, named_like
 from vlm_assets.captions.trees import CaptionRule, Tree, caption_payload, tree_captions
 from vlm_assets.sources._archives import among_others, beside_flags, loose_paths, tables_near, told_flags
 from vlm_assets.sources._hints import unread_hints
@@ -56,6 +56,14 @@ class Said:
         """Caption rows or sidecars that name nothing."""
         unused: int | None = self.counts.get("name_nothing", self.counts.get("sidecars_unused"))
         return unused
+
+    @property
+    def word_keys(self) -> Mapping[str, str]:
+        """Of the table that names most images, where the catalogue asks for no words and fewer files are sidecars."""
+        if self.wordless is None or not self.naming:
+            return {}
+        sidecars = named_like([one.key for one in self.sorted.left_out], self.wordless)
+        return self.naming[0].keys if self.naming[0].images >= len(sidecars) else {}
 
     @property
     def hints(self) -> list[str]:

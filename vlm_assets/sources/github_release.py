@@ -113,6 +113,7 @@ class GithubRelease:
             companions=said.companions
             + sum(len(one.payload["parts"]) - 1 for one in archives if "parts" in one.payload),
             captions_unused=said.captions_unused,
+            word_keys=said.word_keys,
         )  # fmt: skip
 
     def fetch(self, spec: GithubReleaseSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:

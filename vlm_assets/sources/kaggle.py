@@ -163,6 +163,7 @@ class KaggleSource:
             upstream=len(directory.members),
             companions=said.companions + sum(len(one.payload["parts"]) - 1 for one in archives),
             captions_unused=said.captions_unused,
+            word_keys=said.word_keys,
         )  # fmt: skip
 
     def fetch(self, spec: KaggleSpec, items: Sequence[Item], context: FetchContext) -> Iterator[Event]:

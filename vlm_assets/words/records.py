@@ -81,6 +81,8 @@ class Listed:
     """Caption rows or sidecars that name nothing."""
     unchanged: bool = False
     """The last listing stands as it is, nothing else here counts. Needs `ListContext.keeps_revision`."""
+    word_keys: Mapping[str, str] = field(default_factory=dict)
+    """What the catalogue would say for captions that are there and that it does not name: for `add`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from vlm_assets.demo.services.pictures import zip_of
+from vlm_assets.operate.authoring.looks import look_at
 from vlm_assets.sources.registry import source_of
 from vlm_assets_tests.sources.kinds import SPECS, Files, Serve, listed_of, reasons
-from vlm_assets_tests.sources.kit import fetch_slice
+from vlm_assets_tests.sources.kit import fetch_slice, settings_of
 
 IMAGES: Files = {f"{name}.jpg": b"\xff\xd8\xff\xe0" + name.encode() for name in "abcd"}
 ARCHIVES: Files = {f"{number}.zip": zip_of(list(IMAGES.items())) for number in range(4)}
@@ -78,3 +79,18 @@ def test_in_an_archive_it_costs_no_tolerance_either(served: Serve, tmp_path: Pat
         "words.json": ("unknown_type", "JSON or text"),  # could be the words of an image words.*
         "notes.xml": ("unknown_type", "text"),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [("kaggle", {"handle": "org/set"}), ("github_release", {"repo": "org/set"})]
+)
+def test_add_writes_the_keys_as_it_does_for_folders(
+    served: Serve, tmp_path: Path, kind: str, place: dict[str, str]
+) -> None:
+    served(kind, {**IMAGES, **TABLE})
+    look = look_at(kind, place, settings_of(tmp_path), "one")
+    assert {name: look.keys[name] for name in ("text", "file_name_column")} == {
+        "text": "t.csv", "file_name_column": "photo",
+    }  # fmt: skip
+    assert "captions by text: t.csv and file_name_column: photo" in look.told
+    assert not any("is not used" in line for line in look.told)

@@ -6,7 +6,7 @@ Folders are walked and lists read to their end; repositories, datasets and relea
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -79,7 +79,21 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) 
         context = ListContext(settings, base / "cache", base / "locks")
         (base / "cache").mkdir()
         (base / "locks").mkdir()
-        return _listed(spec, source_of(kind).list(spec, context))
+        listed = source_of(kind).list(spec, context)
+        return _with_words(spec, listed, context) or _listed(spec, listed)
+
+
+def _with_words(spec: SourceSpec, listed: Listed, context: ListContext) -> Look | None:
+    """The same with the keys of captions that nobody named; None where there are none, or they cannot be read."""
+    if not listed.word_keys:
+        return None
+    wordy = type(spec).model_validate({**spec.model_dump(exclude_unset=True), **listed.word_keys})
+    try:
+        look = _listed(wordy, source_of(spec.kind).list(wordy, context))
+    except SourceError:
+        return None
+    said = " and ".join(f"{key}: {value}" for key, value in listed.word_keys.items())
+    return replace(look, told=(*look.told, f"captions by {said}"), keys={**look.keys, **listed.word_keys})
 
 
 def _own_look(kind: str, settings: Settings, name: str) -> Callable[[str], Look] | None:
