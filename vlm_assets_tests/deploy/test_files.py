@@ -25,12 +25,12 @@ SCRIPTS = sorted([*DEPLOY.glob("*.sh"), *DEPLOY.glob("*/*.sh"), TOP / ".ci/run"]
 APP = "/opt/vlm-assets"
 
 
-def _tool(name: str) -> str:
+def _tool(name: str, where_from: str = "") -> str:
     """Path of a program, the environment's own first; the test is skipped where there is none."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed{where_from}")
     return found
 
 
@@ -61,7 +61,8 @@ def test_user_data_is_complete_and_small_enough_for_a_parameter():
 def test_user_data_passes_cloud_inits_schema(tmp_path: Path):
     path = tmp_path / "user-data"
     path.write_text(_render(), "utf-8")
-    result = _run(_tool("cloud-init"), "schema", "--config-file", path)
+    tool = _tool("cloud-init", ": PyPI has neither it nor its schema; apt-get install cloud-init")
+    result = _run(tool, "schema", "--config-file", path)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
