@@ -67,6 +67,8 @@ def test_a_right_allocator_has_no_finding(good, tmp_path, name):
     findings = audit_corpus(installation, TARGET, full=True)
     assert [(f.name, f.observed, f.examples) for f in findings if not (f.passed and f.judged)] == []
     figures = next(f.figures for f in findings if f.name == "allocation_sums")
+    asked = next(f.expected for f in findings if f.name == "quotas")
+    assert asked.startswith("all rows by ") == (name == "all")
     if name.startswith("near"):
         assert figures["excluded"]["duplicate"] > 3  # not only the copies
     if name == "benchmark by likeness":

@@ -126,9 +126,13 @@ def test_a_build_of_one_source_tells_of_that_one(base: Path):
     assert [name in out.getvalue() for name in ("street", "pages")] == [True, False]
 
 
-def test_a_target_that_was_never_built_is_not_fine(base: Path):
-    installation = installed(base, name="another")
-    assert target_outcome(installation, TARGET).told == ["ten: was never planned"]
+@pytest.mark.parametrize(("size", "asked"), [(10, 10), ("all", None)])
+def test_a_target_that_was_never_built_is_not_fine(base: Path, size: int | str, asked: int | None):
+    installation = installed(base, name="another", targets={TARGET: size})
+    outcome = target_outcome(installation, TARGET)
+    assert (outcome.told, outcome.asked) == (["ten: was never planned"], asked)
+    [target] = read_status(installation).targets
+    assert target.target_rows == asked
     assert build_summary(installation, (TARGET,), [], sound=True)["exit_code"] == 1
     assert build_summary(installation, (), [], sound=True)["exit_code"] == 0
 
