@@ -12,6 +12,7 @@ from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import ALL_ROWS, Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.errors import AllocationError
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.plain_files import sha256_of
 from vlm_assets.words.tombstones import Tombstones
 
 ALGORITHM_VERSION: Final = 2
@@ -103,9 +104,7 @@ def shared_inputs(
             "allow": None if corpus.licences.allow is None else sorted(set(corpus.licences.allow)),
             "deny": sorted(set(corpus.licences.deny)),
         },
-        "decontaminate": sorted(
-            {sha256(path.read_bytes()).hexdigest() for path in decontamination_files(corpus, base_dir)}
-        ),
+        "decontaminate": sorted({sha256_of(path) for path in decontamination_files(corpus, base_dir)}),
         "decontaminate_bits": corpus.decontaminate_bits,
         "min_side_px": corpus.min_side_px,
         "shard": corpus.shard.model_dump(mode="json"),

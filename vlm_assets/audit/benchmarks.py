@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from vlm_assets.store.sound_files import stream_batches
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RemoteError, StoreError
 from vlm_assets.words.manifest import SliceManifest
+from vlm_assets.words.plain_files import sha256_of
 from vlm_assets.words.schema import SAMPLE_SCHEMA
 
 LISTS: Final = "decontaminate (lists)"
@@ -133,7 +133,7 @@ def benchmark_files(evidence: Evidence, rules: Rules) -> list[Path]:
     """
     base, corpus = evidence.installation.catalog_dir, evidence.installation.catalog.corpus
     try:
-        found = {sha256((base / path).read_bytes()).hexdigest(): base / path for path in corpus.decontaminate}
+        found = {sha256_of(base / path): base / path for path in corpus.decontaminate}
         return [found[digest] for digest in rules.content["decontaminate"]]
     except OSError as error:
         raise UnjudgedError(f"decontaminate: {error}") from error

@@ -34,6 +34,7 @@ from vlm_assets.transfer.taken_urls import TakenUrls
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import StoreError
 from vlm_assets.words.schema import NO_WORDS
+from vlm_assets.words.yaml_text import check_shape
 
 _AGAIN: Final = "vlm-assets report writes them anew"
 _COLUMNS: Final = (
@@ -322,10 +323,12 @@ def _text_faults(recount: Recount, folder: Path, there: list[str]) -> Iterator[s
 
 def _card_faults(recount: Recount, text: str) -> Iterator[str]:
     try:
-        header = yaml.safe_load(text.split("---\n", 2)[1])
+        head = text.split("---\n", 2)[1]
+        check_shape(head)
+        header = yaml.safe_load(head)
         (split,) = header["dataset_info"]["splits"]
         said = split["num_examples"]
-    except (yaml.YAMLError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         yield f"{CARD_FILE}: its header cannot be read: {error}"
         return
     rows = int(recount.rows.starts[-1])

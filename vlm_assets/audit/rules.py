@@ -16,6 +16,7 @@ import orjson
 from vlm_assets.catalog.filters import FilterSpec
 from vlm_assets.catalog.spec import ALL_ROWS, Catalog, CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.words.layout import nfc
+from vlm_assets.words.plain_files import sha256_of
 
 ALGORITHM: Final = 2
 _ALL: Final = "all"
@@ -154,7 +155,7 @@ def declared_rules(
         OSError: a decontamination list cannot be read.
     """
     corpus = catalog.corpus
-    lists = [sha256((catalog_dir / path).read_bytes()).hexdigest() for path in corpus.decontaminate]
+    lists = [sha256_of(catalog_dir / path) for path in corpus.decontaminate]
     allow = corpus.licences.allow
     ordered = sorted(supply, key=lambda one: (one.source, one.slice))
     filters: dict[str, Any] = {}

@@ -91,6 +91,25 @@ def text_file(where: str, opener: Opener, encoding: Encoding = None) -> TextFile
     raise SourceError(f"{where}: {'; '.join(faults)}. {_advice(marked, encoding)}")
 
 
+def check_beginning(where: str, opener: Opener, encoding: Encoding = None) -> None:
+    """Returns where the first block may be text: asked before a file is read to its end for its hash.
+
+    Raises:
+        SourceError: it holds NUL characters, and nobody says that it may.
+    """
+    try:
+        with _unpacked(opener)() as stream:
+            head = stream.read(_BLOCK_BYTES)
+    except DAMAGED as error:
+        raise SourceError(f"{where}: cannot be read to its end ({error})") from error
+    nul = head.find(b"\0")
+    if encoding is not None or nul < 0 or any(head.startswith(mark) for mark, _ in _MARKS):
+        return
+    lines = _LineCount()
+    lines.add(head[:nul].decode("latin-1"))
+    raise SourceError(f"{where}: line {lines.line} {_HOLDS_NUL}. {_advice(None, encoding)}")
+
+
 def read_text(where: str, opener: Opener, encoding: Encoding = None) -> str:
     """All characters of a file that is small.
 
@@ -109,6 +128,9 @@ def _advice(marked: str | None, encoding: Encoding) -> str:
         "Say what it is with the key encoding (cp1254 is Turkish Windows; [utf-8, cp1254] takes each file as the "
         "first that fits), or save it as UTF-8"
     )
+
+
+_HOLDS_NUL: Final = "holds NUL characters (UTF-16 without a byte order mark?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +171,7 @@ def _first_fault(opener: Opener, codec: str, lengths: _Lengths | None = None) ->
             nul = text.find("\0")
             if nul >= 0:
                 lines.add(text[:nul])
-                return _Fault(lines.line, "holds NUL characters (UTF-16 without a byte order mark?)")
+                return _Fault(lines.line, _HOLDS_NUL)
             lines.add(text)
             if not block:
                 return None

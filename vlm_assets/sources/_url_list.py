@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from vlm_assets.archives.names import is_hidden, is_junk
 from vlm_assets.captions.tables import LoadedTable, Table, TableReading, is_table_name, unpacked_suffix
-from vlm_assets.captions.text_files import TextFile, text_file
+from vlm_assets.captions.text_files import Opener, TextFile, check_beginning, text_file
 from vlm_assets.sources._url_rows import Columns, PackedRow, is_url_name, packed_cells, packed_rows
 from vlm_assets.sources._url_talks import Talks, find_talks
 from vlm_assets.words.counts import so_many
@@ -15,6 +15,7 @@ from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.layout import nfc
 
 FORMATS: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".json", ".txt")
+_TEXTS: Final = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".txt"})
 AS_FOUND: Final = TableReading()
 
 
@@ -152,6 +153,17 @@ def list_files(path: Path) -> list[Path]:
     return found
 
 
+def check_beginnings(files: Sequence[Path], reading: TableReading) -> None:
+    """Returns where no file that should be text begins as none can.
+
+    Raises:
+        SourceError: one does.
+    """
+    for file in files:
+        if unpacked_suffix(file.name) in _TEXTS:
+            check_beginning(str(file), _opener(file), reading.encoding)
+
+
 def other_files(path: Path, files: Sequence[Path]) -> list[LeftOut]:
     """What else a folder of lists holds."""
     if not path.is_dir():
@@ -166,11 +178,15 @@ def _reason(name: str) -> LeftOutReason:
     return LeftOutReason.HIDDEN if is_hidden(name) else LeftOutReason.UNKNOWN_TYPE
 
 
+def _opener(path: Path) -> Opener:
+    return lambda: path.open("rb")
+
+
 def _opened(path: Path, reading: TableReading, known: Collection[str]) -> LoadedTable:
     table = Table(
         path.name,
         str(path),
-        lambda: path.open("rb"),
+        _opener(path),
         reading,
         lambda name: name in known or is_url_name(name),
     )

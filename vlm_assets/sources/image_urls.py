@@ -75,10 +75,17 @@ class ImageUrls:
             SourceError: missing, empty or malformed file, missing columns.
             ConfigError: the settings name no contact, and the URLs lead to the internet.
         """
-        from vlm_assets.sources._url_list import UrlList, choose_columns, list_files, other_files
+        from vlm_assets.sources._url_list import (
+            UrlList,
+            check_beginnings,
+            choose_columns,
+            list_files,
+            other_files,
+        )
         from vlm_assets.sources._url_spill import spilled
 
         files = list_files(spec.urls)
+        check_beginnings(files, spec.table_reading())
         revision = _revision(files, context)
         if revision == context.keeps_revision and not other_files(spec.urls, files):
             return Listed(revision, (), unchanged=True)

@@ -6,14 +6,16 @@ cannot be read.
 
 import errno
 import os
+from hashlib import file_digest
+from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO, Final
+from typing import Final
 
 _OF_MIB: Final = 20
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """A regular file, opened for reading; nothing else is waited for.
 
     Raises:
@@ -42,6 +44,16 @@ def read_plain(path: Path, most_bytes: int) -> bytes:
     if not fits or len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"larger than {_spoken(most_bytes)}", str(path))
     return data
+
+
+def sha256_of(path: Path) -> str:
+    """Of a regular file of any size, in hex.
+
+    Raises:
+        OSError: it is none, or cannot be read; names it.
+    """
+    with open_plain(path) as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _check_plain(path: Path, mode: int) -> None:

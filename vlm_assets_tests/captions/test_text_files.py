@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from vlm_assets.captions import text_files
-from vlm_assets.captions.text_files import read_text, text_file
+from vlm_assets.captions.text_files import check_beginning, read_text, text_file
 from vlm_assets.words.errors import SourceError
 from vlm_assets_tests.captions.kit import opener
 
@@ -60,6 +60,20 @@ def test_text_is_read_in_its_encoding(data, encoding):
 def test_what_is_not_certain_names_file_line_and_key(data, encoding, told):
     with pytest.raises(SourceError, match=told):
         text_file("a.txt", opener(data), encoding)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_what_begins_as_no_text_can_is_told_by_its_first_block(pack):
+    told = r"a\.txt: line 3 holds NUL characters.*key encoding"
+    with pytest.raises(SourceError, match=told):
+        check_beginning("a.txt", opener(pack(b"bir\niki\r\n\0" + bytes(2**20))))
+    for text, encoding in (
+        ("bir", None),
+        ("", None),
+        (codecs.BOM_UTF16_LE.decode("utf-16-le") + "bir", "utf-16-le"),
+    ):
+        check_beginning("a.txt", opener(pack(text.encode(encoding or "utf-8"))))
+    check_beginning("a.txt", opener(pack("bir".encode("utf-16-le"))), "utf-16-le")
 
 
 def test_a_list_of_one_is_taken_at_its_word():

@@ -292,6 +292,15 @@ def saved(folder: Path, name: str, data: bytes) -> str:
     return f"{len(groups)} of {sum(len(group.files) for group in groups)}"
 
 
+def readme(folder: Path, name: str, data: bytes) -> str:
+    """What a README declares of its configs, over a tree as deep as its patterns are."""
+    from vlm_assets.hub.splits import find_splits
+
+    del folder
+    found = find_splits(seeds.README_TREE, data.decode("utf-8", "replace"), NAME)
+    return f"{name}: {len(found)} splits, {sum(len(one.files) for one in found)} files"
+
+
 def robots(folder: Path, name: str, data: bytes) -> str:
     from vlm_assets.transfer.robots import parse_rules
 
@@ -387,6 +396,7 @@ DOORS: Final[Mapping[str, Door]] = {
     "catalogues": Door(seeds.catalogues, catalogue, _TEXT, 60),
     "records": Door(_read_again, record, (mutate.footer, *_TEXT), 300),
     "saved": Door(lambda: seeds.SAVED, saved, _TEXT, 300),
+    "readmes": Door(lambda: seeds.READMES, readme, (*_TEXT, mutate.digits), 300),
     "robots": Door(lambda: {"robots": seeds.ROBOTS}, robots, (mutate.line,), 300),
     "opt_outs": Door(lambda: seeds.OPT_OUTS, opt_outs, (mutate.line,), 200),
     "xmp": Door(lambda: {"xmp": seeds.XMP}, xmp, (mutate.line,), 200),

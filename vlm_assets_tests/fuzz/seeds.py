@@ -277,3 +277,14 @@ SAVED = {
     "train/dataset_info.json": b'{"features": {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", '
     b'"names": ["kedi"]}, "tags": {"_type": "List", "feature": {"dtype": "string"}}}, "download_checksums": {}}',
 }
+READMES = {
+    "configs": b"---\nconfigs:\n- config_name: resim\n  data_files:\n  - split: train\n"
+    b"    path: [a/**/*.parquet, '**/x?.parquet']\n  - split: test\n    path: 'a/**/b/[x-z]*.parquet'\n"
+    b"- config_name: metin\n  data_dir: a\n  data_files: '*.parquet'\n---\n# x\n",
+    "infos": b"---\nlicense: mit\ndataset_info:\n- config_name: resim\n  features:\n  - {name: image, dtype: image}\n"
+    b"  - name: label\n    dtype: {class_label: {names: {'0': kedi, '1': k}}}\n"
+    b"  splits:\n  - {name: train, num_bytes: 9, num_examples: 1}\n---\n",
+    "aliases": b"---\nx: &x {data_files: 'a/*'}\nconfigs:\n- {<<: *x, config_name: a}\n"
+    b"- {<<: *x, config_name: 1:30}\n---\n",
+}
+README_TREE = ("README.md", "a/x.parquet", "a/b/x1.parquet", f"a/b/c/{'b/' * 40}x2.parquet", "a/y.parquet")

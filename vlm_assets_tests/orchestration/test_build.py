@@ -132,8 +132,12 @@ def test_a_home_whose_dagster_yaml_is_no_yaml_is_named(tmp_path, monkeypatch):
     home.mkdir()
     (home / "dagster.yaml").write_text("storage: [", "utf-8")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
+    installation = city(tmp_path)
     with pytest.raises(ConfigError, match=r"home/dagster\.yaml:1:11: Dagster cannot read it, it is not YAML"):
-        build(city(tmp_path))
+        build(installation)
+    (home / "dagster.yaml").write_text("storage: " + "[" * 50_000, "utf-8")
+    with pytest.raises(ConfigError, match=r"home/dagster\.yaml: .* not YAML: maximum recursion"):
+        build(installation)
 
 
 def test_a_home_that_there_cannot_be_is_named(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm_assets.words.plain_files import open_plain, read_plain
+from vlm_assets.words.plain_files import open_plain, read_plain, sha256_of
 
 
 @pytest.mark.parametrize("name", ["pipe", "folder", "zero", "to-pipe"])
@@ -14,7 +14,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str):
     (tmp_path / "to-pipe").symlink_to(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "zero").symlink_to("/dev/zero")
-    for read in (open_plain, lambda path: read_plain(path, 10)):
+    for read in (open_plain, sha256_of, lambda path: read_plain(path, 10)):
         with pytest.raises(OSError, match=f"no regular file.*{name}"):
             read(tmp_path / name)
 

@@ -11,8 +11,10 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.orchestration.run.log_helpers import keep_ctrl_c_from_log_helpers
 from vlm_assets.orchestration.run.storage_faults import name_storage_faults
 from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.plain_files import read_plain
 
 _INSTANCE_FILE: Final = "dagster.yaml"
+_MAX_INSTANCE_BYTES: Final = 2**20
 _TOP: Final = Path(__file__).resolve().parents[3]
 
 
@@ -46,8 +48,10 @@ def dagster_home(installation: Installation, console: Console) -> Path:
 
 def _check_instance_file(path: Path) -> None:
     try:
-        yaml.safe_load(path.read_bytes() if path.is_file() else b"")
-    except yaml.YAMLError as error:
+        yaml.safe_load(read_plain(path, _MAX_INSTANCE_BYTES) if path.exists() else b"")
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
         told = f"Dagster cannot read it, it is not YAML: {getattr(error, 'problem', None) or error}"
