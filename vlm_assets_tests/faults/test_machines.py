@@ -6,15 +6,17 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from hashlib import sha256
 
 import pytest
 
 from vlm_assets.allocation.step import allocate, tombstones_in_force
 from vlm_assets.corpus.build import build_corpus
 from vlm_assets.words.errors import DiskFullError, VlmAssetsError
-from vlm_assets_tests.faults.place import TARGET, Place, served
+from vlm_assets_tests.faults.place import GONE, TARGET, Place, command, files_that_say, served
 from vlm_assets_tests.faults.steps import fetch
 from vlm_assets_tests.faults.watched import Ended, warmed
+from vlm_assets_tests.workplace import picture
 
 _NEW_NAMESPACE, _PRIVATE = 0x00020000, 1 << 18 | 1 << 14
 _REMOUNT = 32
@@ -93,10 +95,14 @@ def test_a_disk_of_a_few_kilobytes_is_full_and_then_it_is_not(place: Place, want
     assert ended.said.rpartition("root hash ")[2].split()[0] == wanted
 
 
-def with_few_files(place: Place, room: int) -> int:
-    """`room`: files that may be opened beyond those that are open already."""
+def leave_room(room: int) -> None:
     limit = 1 + room + max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208 - names, not paths
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
+def with_few_files(place: Place, room: int) -> int:
+    """`room`: files that may be opened beyond those that are open already."""
+    leave_room(room)
     try:
         return line(place)
     except VlmAssetsError as error:
@@ -112,6 +118,35 @@ def test_few_files_are_enough_or_named(place: Place, wanted: str, room: int):
     else:
         assert (ended.code, "Traceback" in ended.said) == (1, False), ended.said
         assert "Error: " in ended.said
+
+
+def commanded(place: Place, room: int, *words: str) -> int:
+    leave_room(room)
+    return command(*words)(place)
+
+
+@pytest.mark.slow  # short: the line above
+def test_commands_do_with_64_files(place: Place):
+    """Under `ulimit -n 64` there are 60 beside standard input, output and error, and the folder of open files."""
+    place.remote = "few"
+    place.empty()
+    gone = sha256(picture(GONE)).hexdigest()
+    try:
+        for words in (
+            ("build", "--target", TARGET),
+            ("backup",),
+            ("takedown", "--sha256", gone, "--reason", "asked", "--yes"),
+            ("build", "--target", TARGET),
+            ("audit", "--target", TARGET),
+            ("backup",),
+            ("verify", "--remote", "--deep"),
+        ):
+            ended = warmed(partial(commanded, place, 60, *words), place.said)
+            assert (ended.code, "Traceback" in ended.said) == (0, False), (words, ended.said)
+            says = bool(files_that_say(place.root))
+            assert says != any(place.root.glob("tombstones/*.json")), words
+    finally:
+        place.remote = ""
 
 
 def _later(real: Callable[[], float], seconds: float) -> float:
