@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vlm_assets.hub.repo_files import RepoFile
+from vlm_assets.hub.repo_files import RepoFile, files_of
 from vlm_assets.transfer.addresses import AddressPolicy
 from vlm_assets.transfer.budget import Meter
 from vlm_assets.transfer.files import FileHashes
@@ -85,6 +85,8 @@ class HubRepo:
         if revision is not None and _COMMIT.match(revision):
             return revision
         info = self._ask(lambda api: api.dataset_info(self.name, revision=revision), revision)
+        if not _COMMIT.match(str(info.sha)):  # it becomes part of paths
+            raise SourceError(f"Hugging Face dataset {self.name}: {info.sha!r:.100} is no commit")
         return str(info.sha)
 
     def tree(self, sha: str, cache_dir: Path, *, force: bool = False) -> list[RepoFile]:
@@ -99,16 +101,9 @@ class HubRepo:
                 return [RepoFile(**entry) for entry in json.loads(kept.read_bytes())]
             except (ValueError, TypeError):
                 kept.unlink(missing_ok=True)  # torn by a crash
-        entries = self._ask(lambda api: list(each_moved(api.list_repo_tree(
-            self.name, recursive=True, revision=sha, repo_type="dataset"))), sha)  # fmt: skip
-        files = sorted(
-            (
-                RepoFile(e.path, e.size, e.blob_id, e.lfs.sha256 if e.lfs else None)
-                for e in entries
-                if hasattr(e, "blob_id")
-            ),
-            key=lambda file: file.path,
-        )
+        where = f"Hugging Face dataset {self.name}@{sha[:12]}"
+        files: list[RepoFile] = self._ask(lambda api: files_of(each_moved(api.list_repo_tree(
+            self.name, recursive=True, revision=sha, repo_type="dataset")), where), sha)  # fmt: skip
         cache_dir.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}.tmp")
         partial.write_bytes(json.dumps([asdict(file) for file in files]).encode())
@@ -186,7 +181,22 @@ class HubRepo:
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=self.endpoint, token=self._token)
-        return self._patiently(lambda: call(api), f"revision {revision or 'default'}")
+        what = f"revision {revision or 'default'}"
+
+        def ask() -> Any:
+            try:
+                return call(api)
+            except (
+                LookupError,
+                TypeError,
+                AttributeError,
+            ) as error:  # of the library, over JSON of another shape
+                raise SourceError(
+                    f"Hugging Face dataset {self.name} ({what}): the answer has another shape "
+                    f"({type(error).__name__}: {one_line(str(error))})"
+                ) from error
+
+        return self._patiently(ask, what)
 
     def _patiently(self, call: Callable[[], Any], what: str) -> Any:
         """Calls until it succeeds: cut and stalled bodies surface here, statuses were waited out by the client."""

@@ -6,9 +6,11 @@ from os import environ
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from pydantic import Field
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from yarl import URL
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.transfer.urls import origin_of, shown_url
 from vlm_assets.words.contexts import ListContext, SourceSettings
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.moving import moved
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _PUBLIC_API: Final = "https://api.github.com"
 _HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_MAX_PAGES: Final = 100
+"""A release has 1,000 assets at most: ten pages."""
 _NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 
@@ -35,6 +39,50 @@ class ReleaseSpec(SourceSpec):
         """The page of the release, or of all of them."""
         host = self.api.removesuffix("/").removesuffix("/api/v3") if self.api else "https://github.com"
         return f"{host}/{self.repo}/releases" + (f"/tag/{self.tag}" if self.tag else "")
+
+
+class _Release(BaseModel):
+    tag_name: str
+    assets_url: str
+
+
+class _Asset(BaseModel):
+    id: int
+    name: str = Field(min_length=1)
+    size: int = Field(ge=0, le=2**53)
+    updated_at: str
+    url: str
+    browser_download_url: str
+    state: str = "uploaded"
+    digest: str | None = None
+
+
+class _Tag(BaseModel):
+    tag_name: str
+
+
+def _shaped(kind: Any, answer: Any, url: str) -> Any:
+    """The answer, where it has the shape.
+
+    Raises:
+        SourceError: it has another; names the key.
+    """
+    try:
+        TypeAdapter(kind).validate_python(answer, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise SourceError(
+            f"{shown_url(url)}: the answer has another shape: {place}: {first['msg']}"
+        ) from error
+    return answer
+
+
+def _origin(url: str) -> str:
+    try:
+        return origin_of(URL(url))
+    except ValueError:
+        return ""
 
 
 def token_of(settings: SourceSettings) -> str:
@@ -61,9 +109,11 @@ def check_unreplaced(
     now: dict[int, str] = {}
     for url in sorted({str(one["held_to"]["assets_url"]) for one in held.values()}):
         page: str | None = f"{url}?per_page=100"
-        while page is not None:
+        for _ in range(_MAX_PAGES):
+            if page is None:
+                break
             answer = client.request(page, headers=_HEADERS)
-            now |= {asset["id"]: _state(asset) for asset in answer.json()}
+            now |= {asset["id"]: _state(asset) for asset in _shaped(list[_Asset], answer.json(), page)}
             page = _next_page(answer)
     other = sorted(str(one["name"]) for key, one in held.items() if now.get(key) != one["held_to"]["state"])
     if other:
@@ -113,20 +163,37 @@ class GithubApi:
         with Client(self._context.settings, self._context.locks_dir, limits) as client:
             wanted = f"tags/{self._spec.tag}" if self._spec.tag else "latest"
             try:
-                release, _ = self._get(client, f"{self._base}/releases/{wanted}")
+                release, _ = self._get(client, f"{self._base}/releases/{wanted}", _Release)
                 assets: list[dict[str, Any]] = []
                 url: str | None = f"{release['assets_url']}?per_page=100"
-                while url is not None:
-                    page, url = self._get(client, url)
+                for _ in range(_MAX_PAGES):
+                    if url is None:
+                        break
+                    page, url = self._get(client, url, list[_Asset])
                     assets += page
                     moved(len(page))
+                else:
+                    raise SourceError(
+                        f"{shown_url(self._base)}: the release has over {_MAX_PAGES} pages of assets"
+                    )
             except TransferError as error:
                 raise self._explain(client, error) from None
+        for asset in assets:
+            self._check_origin(asset["url"])
         url = str(release["assets_url"])
         return release, [{**asset, "held_to": hold_to(asset, url)} for asset in assets]
 
-    def _get(self, client: "Client", url: str) -> tuple[Any, str | None]:
+    def _check_origin(self, url: str) -> None:
+        """Returns where the token may go to a URL that an answer names."""
+        if _origin(url) != _origin(self._base):
+            raise SourceError(
+                f"source {self._spec.name}: the answers of {shown_url(self._base)} lead to {shown_url(url)}, another "
+                "server, which is not asked; if it is yours too, set `api` to it"
+            )
+
+    def _get(self, client: "Client", url: str, shape: Any) -> tuple[Any, str | None]:
         """JSON at a URL and the next page's URL; from the kept answer where GitHub says 304."""
+        self._check_origin(url)
         kept = self._read_kept()
         known = {} if self._context.force else kept.get(url, {})
         headers = dict(_HEADERS)
@@ -135,8 +202,12 @@ class GithubApi:
             headers["Authorization"] = f"Bearer {token}"
         answer: Response = client.request(url, headers=headers, etag=known.get("etag", ""))
         if answer.status == 304:
-            return known["body"], known["next"]
-        kept[url] = {"etag": answer.etag, "body": answer.json(), "next": _next_page(answer)}
+            return _shaped(shape, known["body"], url), known["next"]
+        kept[url] = {
+            "etag": answer.etag,
+            "body": _shaped(shape, answer.json(), url),
+            "next": _next_page(answer),
+        }
         self._kept.parent.mkdir(parents=True, exist_ok=True)
         partial = self._kept.with_suffix(".tmp")
         partial.write_bytes(orjson.dumps(kept))
@@ -164,7 +235,7 @@ class GithubApi:
         if error.status != 404:
             return error.told(where)
         try:
-            releases, _ = self._get(client, f"{self._base}/releases")
+            releases, _ = self._get(client, f"{self._base}/releases", list[_Tag])
         except TransferError:
             return SourceError(
                 f"{where}: no such repository, or it is private ({signed_in}); check the spelling, or set "

@@ -86,8 +86,10 @@ class Kaggle:
             return dataset
         request = types.ApiGetDatasetRequest()
         request.owner_slug, request.dataset_slug = dataset.owner, dataset.name
-        found = self._call(lambda api: api.get_dataset(request), dataset)
-        return KaggleDataset(dataset.owner, dataset.name, int(found.current_version_number))
+        version = self._call(lambda api: int(api.get_dataset(request).current_version_number or 0), dataset)
+        if version < 1:
+            raise SourceError(f"Kaggle dataset {dataset}: the answer has another shape (no current version)")
+        return KaggleDataset(dataset.owner, dataset.name, version)
 
     def sign(self, dataset: KaggleDataset) -> SignedArchive:
         """Where the archive of a version lies.
@@ -129,6 +131,11 @@ class Kaggle:
                         f"Kaggle dataset {dataset}: no answer after {tries} tries ({kind})"
                     ) from None
                 time.sleep(patience.backoff_s(tries, random.random()))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:  # of the library
+                told = f"{type(error).__name__}: {error}"[:200]
+                raise SourceError(
+                    f"Kaggle dataset {dataset}: the answer has another shape ({told})"
+                ) from error
 
 
 def download_archive(
