@@ -38,6 +38,7 @@ _FORMATS: Final = {
     **dict.fromkeys(IMAGE_SUFFIXES, "imagefolder"),
 }  # fmt: skip
 _TOLD_CHARS: Final = 300
+_MAX_LABELS: Final = 1_000_000
 _PACKED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
 _TABLES: Final = frozenset({"parquet", "json", "csv"})
 _STATS: Final = "_stats.json"
@@ -198,7 +199,31 @@ def _front_matter(card: str) -> Mapping[str, Any]:
     content = yaml.load(block, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506 - both are safe
     if not isinstance(content, dict):
         raise ValueError("its metadata is no mapping")
+    _check_labels(content)
     return content
+
+
+def _check_labels(content: Mapping[str, Any]) -> None:
+    """Returns where `datasets` makes of labels no more names than are written there, and looks for none elsewhere.
+
+    Raises:
+        ValueError: a number of labels, or the id of one, that it would count up to; a file with their names.
+    """
+    left = [content.get("dataset_info"), content.get("configs")]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += one
+        if not isinstance(one, dict):
+            continue
+        left += one.values()
+        if one.get("names_file") is not None:
+            raise ValueError("`names_file` names a file of the machine that reads it; not followed")
+        names, count = one.get("names"), one.get("num_classes")
+        if isinstance(names, dict) and any(int(label) >= len(names) for label in names):
+            raise ValueError("`names` of a class_label have an id beyond their number")
+        if isinstance(count, int) and count > _MAX_LABELS:
+            raise ValueError(f"`num_classes` is {count}, at most {_MAX_LABELS:,} are taken")
 
 
 def _files_by_split(tree: "_Tree", params: Mapping[str, Any], where: str) -> dict[str, list[str]]:

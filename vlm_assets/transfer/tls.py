@@ -4,6 +4,8 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
+from vlm_assets.words.plain_files import open_plain
+
 
 def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
     """Verification against the system's certificates and those of the bundle.
@@ -14,6 +16,7 @@ def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
     """
     context = ssl.create_default_context()
     if ca_bundle is not None:
+        open_plain(ca_bundle).close()  # a pipe in its place would never open
         context.load_verify_locations(ca_bundle)
     return context
 

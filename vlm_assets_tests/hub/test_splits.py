@@ -61,6 +61,10 @@ def test_configs_are_read_out_of_any_readme(card, found):
         "configs:\n- config_name: bir\n  data_files: a/**x",
         "configs:\n- config_name: bir\n  data_files: [{split: train, path: [5]}]",
         "configs:\n- config_name: [bir]",
+        "dataset_info: {features: [{name: a, dtype: {class_label: {names: {'2000000000': x}}}}]}",
+        "dataset_info: {features: [{name: a, dtype: {class_label: {num_classes: 2000000000}}}]}",
+        "dataset_info: {features: [{name: a, dtype: {class_label: {names_file: /dev/zero}}}]}",
+        "configs:\n- {config_name: a, features: [{name: a, class_label: {names_file: /etc/passwd}}]}",
     ],
     ids=[
         "brackets",
@@ -80,6 +84,10 @@ def test_configs_are_read_out_of_any_readme(card, found):
         "stars",
         "number-as-pattern",
         "list-as-name",
+        "label-id",
+        "labels",
+        "labels-of-a-file",
+        "labels-of-a-config",
     ],
 )
 def test_a_readme_that_cannot_be_read_is_named(metadata):

@@ -22,3 +22,9 @@ def test_a_bundle_that_is_gone_is_an_error_though_it_was_read_before(certificate
     certificate.unlink()
     with pytest.raises(FileNotFoundError):
         shared_tls_context(certificate)
+
+
+def test_a_bundle_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"no regular file.*pipe"):
+        shared_tls_context(tmp_path / "pipe")
