@@ -39,8 +39,9 @@ def check_decontamination(recount: Recount) -> Verdict:
     return Verdict(
         f"nothing of {so_many(len(supply.benchmarks), 'benchmark')}, the lists as one ({images} sha256, "
         f"{pictures} dhash, "
-        f"{grams} runs of words), and what the plan excludes for each",
-        f"{len(found)} benchmark images present, {so_many(count, 'row')} selected; {len(differ)} counts differ",
+        f"{so_many(grams, 'run')} of words), and what the plan excludes for each",
+        f"{so_many(len(found), 'benchmark image')} present, {so_many(count, 'row')} selected; "
+        f"{len(differ)} counts differ",
         (examples + differ)[:MAX_EXAMPLES],
         max(len(found), count) + len(differ),
         {"contamination": _lines(supply.contamination)},

@@ -248,7 +248,8 @@ def check_schema(recount: Recount) -> Verdict:
             if not found.equals(wanted, check_metadata=True):
                 faults.append(f"{name}: {_schema_difference(found, wanted)}")
     return Verdict(
-        f"{len(SAMPLE_SCHEMA)} data and {len(INDEX_SCHEMA)} index columns with the features, in every file",
+        f"{len(SAMPLE_SCHEMA)} data and {so_many(len(INDEX_SCHEMA), 'index column')} with the features, "
+        "in every file",
         f"{len(faults)} of {so_many(2 * len(evidence.shard_bits), 'file')} differ",
         faults,
     )
@@ -368,7 +369,7 @@ def check_decodes(recount: Recount) -> Verdict:
     if result.unreadable:
         raise UnjudgedError("; ".join(result.unreadable[:3]))
     return Verdict(
-        f"{result.decoded} sampled images decode to their format and size",
+        f"{so_many(result.decoded, 'sampled image')} decoded to their format and size",
         f"{result.bad_decodes} do not",
         result.decode_examples[:MAX_EXAMPLES],
         result.bad_decodes,

@@ -131,7 +131,7 @@ def check_filters(recount: Recount) -> Verdict:
         count, examples = selected_though(recount, *filters)
         faults += examples
     return Verdict(
-        f"the values of {read} annotated slices are those of the plan, and no selected row fails a filter",
+        f"the values of {so_many(read, 'annotated slice')} are those of the plan, and no selected row fails a filter",
         f"{len(recount.filter_faults)} are not; selected though excluded: {so_many(count, 'row')}",
         faults[:MAX_EXAMPLES],
         len(recount.filter_faults) + count,
@@ -195,7 +195,7 @@ def check_sources_landed(recount: Recount) -> Verdict:
             )
     landed = sum(1 for one in figures.values() if one["present"])
     return Verdict(
-        f"{len(declared)} declared sources: rows = grant - holes, or a reason",
+        f"{so_many(len(declared), 'declared source')}: rows = grant - holes, or a reason",
         f"{landed} landed, {len(figures) - landed} with a reason, {len(faults)} wrong; target {corpus.target_rows}",
         faults[:MAX_EXAMPLES],
         len(faults),

@@ -59,7 +59,7 @@ def check_corpus_sums(recount: Recount) -> Verdict:
         faults.append(f"the plan names {so_many(selected, 'row')}, {int(planned.sum())} of them distinct")
     if corpus.holes != holes:
         faults.append(
-            f"{holes} planned rows are taken down, the manifest says {so_many(corpus.holes, 'hole')}"
+            f"{so_many(holes, 'planned row')} taken down, the manifest says {so_many(corpus.holes, 'hole')}"
         )
     if corpus.rows + corpus.holes != evidence.plan.granted_rows:
         faults.append(
@@ -171,7 +171,7 @@ def check_exclusions(recount: Recount) -> Verdict:
     count, examples = selected_though(recount, "unmapped_label", "min_side", "too_large", "max_samples")
     return Verdict(
         "no selected row is unmapped, too small, too large, or beyond max_samples",
-        f"{count} selected rows are",
+        so_many(count, "such row"),
         examples[:MAX_EXAMPLES],
         count,
     )
@@ -196,7 +196,7 @@ def check_duplicates(recount: Recount) -> Verdict:
     return Verdict(
         f"no two rows with the same {rules.exact}"
         + (f", nor pictures within {rules.max_near_bits} bits" if rules.max_near_bits else ""),
-        f"{count} selected rows that should have been dropped, {len(same)} repeated keys",
+        f"{so_many(count, 'selected row')} that should have been dropped, {so_many(len(same), 'repeated key')}",
         examples[:MAX_EXAMPLES],
         max(count, len(same)),
     )
@@ -222,11 +222,12 @@ def check_ranks(recount: Recount) -> Verdict:
                 left_out = recount.name_of(int(found[0]))
         bad += beyond
         faults.append(
-            f"{'/'.join(supply.cells[number])}: {beyond} selected rows rank above {left_out}, which was left out"
+            f"{'/'.join(supply.cells[number])}: {so_many(beyond, 'selected row')} of higher rank than "
+            f"{left_out}, which was left out"
         )
     return Verdict(
         f"the rows of lowest rank in each of {so_many(count, 'cell')}",
-        f"{bad} selected rows in {so_many(len(faults), 'cell')} with a higher rank than one left out",
+        f"{so_many(bad, 'selected row')} in {so_many(len(faults), 'cell')} with a higher rank than one left out",
         faults[:MAX_EXAMPLES],
         bad,
     )

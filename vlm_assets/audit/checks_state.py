@@ -45,7 +45,9 @@ def check_staleness(recount: Recount) -> Verdict:
         )
     return Verdict(
         "slices, sources, catalogue and takedowns as when the corpus was planned",
-        f"{len(told)} changes since; the next build takes them in" if told else "nothing changed since",
+        f"{so_many(len(told), 'change')} since; the next build takes them in"
+        if told
+        else "nothing changed since",
         told[:MAX_EXAMPLES],
         len(told),
         {"changes": told[:1000]},

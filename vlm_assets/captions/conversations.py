@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict
 
 from vlm_assets.captions.marks import MAX_MARKS, Mark, MarksError, split_at_marks, without_marks
 from vlm_assets.captions.turns import ConversationError, Turn, read_turns, says_nothing
+from vlm_assets.words.counts import so_many
 
 
 class Part(TypedDict):
@@ -100,7 +101,9 @@ def _place(turns: Sequence[Turn], image_count: int, changes: Counter[Change]) ->
     split = [(turn.role, _split(turn.pieces)) for turn in turns]
     marks = [piece for _, pieces in split for piece in pieces if isinstance(piece, Mark)]
     if len(marks) > MAX_MARKS:
-        raise ConversationError(f"the conversation has {len(marks)} marks of images, at most {MAX_MARKS}")
+        raise ConversationError(
+            f"the conversation has {so_many(len(marks), 'mark')} of images, at most {MAX_MARKS}"
+        )
     if _are_the_images(marks, image_count):
         return split
     parts = [mark for mark in marks if mark.part]

@@ -34,7 +34,7 @@ def prune_remote(
     console.print(
         f"{report.remote}: {so_many(len(report.versions), 'version')}, {so_many(report.objects, 'object')}, "
         f"{size(report.object_bytes)} {'would go' if dry_run else 'removed'}; "
-        f"{report.young_objects} unnamed objects are too young to be judged",
+        f"{so_many(report.young_objects, 'unnamed object')} too young to be judged",
         markup=False, soft_wrap=True,
     )  # fmt: skip
     for name in report.outstanding:

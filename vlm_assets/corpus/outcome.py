@@ -177,7 +177,7 @@ def _told(outcome: TargetOutcome) -> list[str]:
     name, granted, asked = outcome.target, outcome.granted or 0, outcome.asked or 0
     lines = []
     if not outcome.rows:
-        taken = f": all {granted:,} granted rows were taken down" if granted else ""
+        taken = f": {so_many(granted, 'granted row')}, and all taken down" if granted else ""
         lines.append(f"{name}: the corpus has NO rows{taken}; asked for {asked:,}")
     elif granted < asked:
         lines.append(f"{name}: {so_many(granted, 'row')} of the {asked:,} asked for")

@@ -139,7 +139,7 @@ def _hints(left_out: Sequence[LeftOut], items: Collection[str], *, has_images: b
     lost = [one.key for one in left_out if one.reason is LeftOutReason.UNKNOWN_TYPE and one.detail]
     if not lost:
         return
-    yield f"{len(lost)} data files are in no split, the first is {lost[0]}; see what is left out"
+    yield f"{so_many(len(lost), 'data file')} in no split, the first is {lost[0]}; see what is left out"
     packed = [one.key for one in left_out if one.detail.startswith(_PACKED)]
     if packed and not has_images:
         yield (

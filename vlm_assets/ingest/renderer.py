@@ -4,6 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import RendererError
 from vlm_assets.words.manifest import SliceManifest
 
@@ -50,7 +51,8 @@ def refuse_mixture(name: str, spec: SourceSpec, manifest: SliceManifest | None, 
     if here != manifest.renderer:
         raise RendererError(
             f"{name}: was drawn under the renderer identity {manifest.renderer}, this machine's is {here}; the slice "
-            f"stays as it is and its {due_items} due items wait. Build on a machine of that identity, or draw all of "
+            f"stays as it is and what is due of it waits ({so_many(due_items, 'item')}). "
+            "Build on a machine of that identity, or draw all of "
             "it again here with --accept-renderer"
         )
 

@@ -12,6 +12,7 @@ from yarl import URL
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.transfer.urls import origin_of, shown_url
 from vlm_assets.words.contexts import ListContext, SourceSettings
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.moving import moved
 
@@ -174,7 +175,7 @@ class GithubApi:
                     moved(len(page))
                 else:
                     raise SourceError(
-                        f"{shown_url(self._base)}: the release has over {_MAX_PAGES} pages of assets"
+                        f"{shown_url(self._base)}: the release has over {so_many(_MAX_PAGES, 'page')} of assets"
                     )
             except TransferError as error:
                 raise self._explain(client, error) from None

@@ -148,7 +148,7 @@ class SavedFolder:
         out = [one.key for one in self._walk.left_out if one.reason is LeftOutReason.LINK_OUTSIDE]
         if not out:
             return ""
-        return f"; {len(out)} links lead out of it, as {_shown(min(out))}; follow_links: true takes them in"
+        return f"; {so_many(len(out), 'link')} out of it, as {_shown(min(out))}; follow_links: true takes them in"
 
     def _plain(self) -> list[Group]:
         """Splits of a folder of data files by `datasets`' own patterns."""

@@ -284,7 +284,7 @@ def nested(depth: int) -> object:
         (asked("a" * MAX_CHARACTERS), "characters, at most"),
         (asked("a") * MAX_TURNS, "20000 turns, at most"),
         (asked("<image>" * 10_001), "more than 10000 marks"),
-        (asked("<image>" * 6_000) * 2, "12000 marks"),
+        (asked("<image>" * 6_000) * 2, "12,000 marks"),
         (asked("<image" * 20 + "<image>" + " 1>" * 20), "marks of images within marks"),
         ([["user", "a"]], "turn 1 is a list, not an object"),
         ([None], "turn 1 is null"),

@@ -96,7 +96,7 @@ def test_what_is_due_waits_and_both_identities_are_named(home: Path, request: py
     request.getfixturevalue("elsewhere")
     with pytest.raises(RendererError) as told:
         fetched(home)
-    for part in (before.manifest.renderer, OTHER.name, "--accept-renderer", "1 due items", "papers/"):
+    for part in (before.manifest.renderer, OTHER.name, "--accept-renderer", "(1 item)", "papers/"):
         assert str(part) in str(told.value)
     (link,) = (home / "data" / "datasets" / "papers").glob("0*")
     assert link.resolve() == before.path

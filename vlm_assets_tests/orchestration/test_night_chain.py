@@ -224,7 +224,7 @@ def test_a_backup_follows_what_was_committed_when_the_line_is_at_rest(tmp_path, 
     assert "one more look" in ticks.tick()[1]
     job = line.defs.resolve_implicit_global_asset_job_def()
     busy = instance.create_run_for_job(job, asset_selection=frozenset({listing_key("street")}))
-    assert ticks.tick()[1] == "waiting for 1 unfinished runs of the line"
+    assert ticks.tick()[1] == "waiting for 1 unfinished run of the line"
     instance.report_run_failed(busy)
     [request], _ = ticks.tick()
     assert (

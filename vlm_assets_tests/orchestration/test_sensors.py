@@ -104,7 +104,7 @@ def test_unfinished_runs_are_waited_for(line):
         job, asset_selection=frozenset({listing_key("street")}), tags={"vlm/source": "street"}
     )
     assert ticks.tick()[1] == "street: has unfinished runs; looked at again after them"
-    assert corpus.tick()[1] == "waiting for 1 unfinished runs of the line"
+    assert corpus.tick()[1] == "waiting for 1 unfinished run of the line"
     line.instance.report_run_failed(run)
     assert len(ticks.tick()[0]) == 1
 

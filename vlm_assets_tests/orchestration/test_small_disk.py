@@ -309,7 +309,7 @@ def test_a_takedown_reaches_slices_and_shards_that_are_away(built: Built):
     assert not away_in(slice_of(built.machine))
     assert not away_in(built.version)
     [stale] = failed(audit_corpus(built.machine, TARGET, full=True))
-    assert stale.startswith("staleness: 1 changes since")
+    assert stale.startswith("staleness: 1 change since")
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def test_a_folder_of_nothing_but_such_links_says_how_to_take_them_in(folder: Pat
     _plain(folder)
     (folder / "train/own.arrow").unlink()
     with pytest.raises(
-        SourceError, match=r"no Arrow .*; 1 links lead out of it, as 'train/x\.arrow'; follow_links"
+        SourceError, match=r"no Arrow .*; 1 link out of it, as 'train/x\.arrow'; follow_links"
     ):
         list_of(folder)
 

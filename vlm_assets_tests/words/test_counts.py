@@ -14,9 +14,13 @@ THINGS = (
     "rows|items|slices|images|files|shards|sources|labels|targets|pages|records|categories|subcategories|archives|"
     "members|requests|URLs|words|captions|repositories|versions|nodes|rejects|entries|lines|hosts|keys|values|columns|"
     "folders|documents|checks|findings|faults|samples|holes|parts|tombstones|tables|problems|errors|texts|chunks|"
-    "blocks|groups|messages|objects|partitions|batches|levels|licences|pictures|benchmarks|annotations|things|cells"
+    "blocks|groups|messages|objects|partitions|batches|levels|licences|pictures|benchmarks|annotations|things|cells|"
+    "links|runs"
 )
 """What is counted in messages. Units (bytes, pixels, bits, days) are limits and measures, not counts."""
+OF_WHICH = (
+    "selected|planned|granted|unfinished|due|sampled|annotated|declared|unnamed|benchmark|index|repeated"
+)
 NOT_ONE = frozenset({".1%", ",.1f", ">10,"})
 """Formats of a share, of a rate, and of a column of figures."""
 
@@ -44,13 +48,14 @@ def bare_counts(source: str) -> Iterator[str]:
             if not isinstance(value, ast.FormattedValue) or not isinstance(after, ast.Constant):
                 continue
             shown = ast.unparse(value.format_spec)[2:-1] if value.format_spec else ""
-            noun = re.match(rf" ({THINGS})\b", str(after.value))
+            noun = re.match(rf" ((?:(?:{OF_WHICH}) )?(?:{THINGS}))\b", str(after.value))
             if noun and shown not in NOT_ONE:
                 yield f"{value.lineno}: {ast.unparse(value.value)} {noun[1]}"
 
 
 def test_a_bare_count_is_seen():
-    assert list(bare_counts('f"{n:,} rows of {so_many(n, chr(105))} there"')) == ["1: n rows"]
+    told = 'f"{n:,} rows of {so_many(n, chr(105))} there, {n} due items"'
+    assert list(bare_counts(told)) == ["1: n rows", "1: n due items"]
 
 
 def test_no_message_counts_without_plural():

@@ -74,7 +74,10 @@ def annotation_sensors(
         busy = unfinished(context.instance)
         if busy:
             return result(
-                context, [], [*words, f"waiting for {busy} unfinished runs of the line"], context.cursor
+                context,
+                [],
+                [*words, f"waiting for {so_many(busy, 'unfinished run')} of the line"],
+                context.cursor,
             )
         try:
             state = annotations_state(installation)

@@ -19,6 +19,7 @@ from vlm_assets.orchestration.night.sensor_facts import (
     sensor_status,
     unfinished,
 )
+from vlm_assets.words.counts import so_many
 
 BACKUP_DUE: Final = "backup_due"
 
@@ -61,7 +62,7 @@ def backup_sensor(installation: Installation, jobs: LineJobs) -> dg.SensorDefini
 def _why_later(instance: dg.DagsterInstance) -> str:
     """Why a backup now would come too early, in words; "" where it would not."""
     if busy := unfinished(instance):
-        return f"waiting for {busy} unfinished runs of the line"
+        return f"waiting for {so_many(busy, 'unfinished run')} of the line"
     return "a backup is under way" if _backing_up(instance) else ""
 
 

@@ -191,7 +191,7 @@ def _stale_corpus(
         words = fault_words(installation)
         busy = unfinished(context.instance)
         if busy:
-            return result(context, [], [*words, f"waiting for {busy} unfinished runs of the line"])
+            return result(context, [], [*words, f"waiting for {so_many(busy, 'unfinished run')} of the line"])
         try:
             states = target_states(installation, refreshed_targets(installation.catalog))
         except AllocationError as error:
