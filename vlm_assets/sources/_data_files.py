@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.archives.names import suffix_of
 from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.hub.columns import Wanted
+from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.hub.columns import LabelRule, Wanted
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -32,11 +33,17 @@ _LOOKED_AT: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """What a data file's rows are: `format` is its reader, the columns are those that hold words, if declared."""
+    """What a data file's rows are: `format` is its reader, the columns are those that hold words, if declared.
+
+    `number`: the column of labels, where their map is written by numbers, which may be those of classes: `numbers`,
+    with commas.
+    """
 
     format: str
     text: str | None = None
     messages: str | None = None
+    number: str | None = None
+    numbers: str | None = None
 
     def wanted(self) -> Wanted:
         """For the readers: the image column is found, or there is none."""
@@ -44,7 +51,10 @@ class DataFile:
 
     def as_json(self) -> dict[str, str]:
         """What there is of it, for a payload."""
-        told = {"format": self.format, "text": self.text, "messages": self.messages}
+        told = {
+            "format": self.format, "text": self.text, "messages": self.messages, "number": self.number,
+            "numbers": self.numbers,
+        }  # fmt: skip
         return {name: value for name, value in told.items() if value is not None}
 
 
@@ -57,8 +67,12 @@ def data_format(name: str) -> str | None:
 def declared(form: str, keys: CaptionKeys) -> tuple[DataFile, ...]:
     """Ways to read a data file, in turn: with the columns that the catalogue names, which may be those of others."""
     named = [None if name is None else nfc(name) for name in (keys.text_column, keys.messages_column)]
+    rule = keys.label_rule if isinstance(keys, SourceSpec) else None
     plain = DataFile(form)
-    return (plain,) if named == [None, None] else (DataFile(form, *named), plain)
+    if rule is not None and rule.column and rule.by_number:
+        plain = DataFile(form, number=rule.column, numbers=",".join(sorted(rule.known or ())))
+    text, messages = named
+    return (plain,) if named == [None, None] else (replace(plain, text=text, messages=messages), plain)
 
 
 def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: int) -> DataFile | str:
@@ -137,4 +151,8 @@ def data_events(item: Item, root: Path, context: FetchContext, held: HeldFiles) 
 def _reading(one: DataFile, max_image_bytes: int, spool_dir: Path | None = None) -> "Reading":
     from vlm_assets.hub.readers import Reading
 
-    return Reading(ArchiveLimits(max_image_bytes), one.wanted(), spool_dir=spool_dir)
+    label = None
+    if one.number and one.numbers:
+        label = LabelRule(f"column {one.number!r}", one.number, frozenset(one.numbers.split(",")))
+    wanted = replace(one.wanted(), label=label)
+    return Reading(ArchiveLimits(max_image_bytes), wanted, spool_dir=spool_dir)

@@ -7,6 +7,7 @@ import pytest
 from vlm_assets.demo.services.pictures import picture, zip_of
 from vlm_assets.sources.registry import source_of
 from vlm_assets_tests.captions.kit import parquet
+from vlm_assets_tests.sources.hub_sets import parquet as of_classes
 from vlm_assets_tests.sources.kinds import SPECS, Serve, listed_of
 from vlm_assets_tests.sources.kit import fetch_slice
 from vlm_assets_tests.sources.made_upstreams import OF_IMAGES, arrow
@@ -59,3 +60,16 @@ def test_in_an_archive_they_are_left_out_by_name(served: Serve, tmp_path: Path, 
     assert [(one.key, str(one.reason), one.detail) for one in left_out] == [
         ("in.zip/x.pq", "unknown_type", "Parquet, which is not read inside an archive: unpack it")
     ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("known", "labels"), [("0", ["0", "1"]), ("kedi", ["kedi", "köpek"])])
+def test_a_map_of_classes_is_by_number_or_by_name(
+    served: Serve, tmp_path: Path, kind: str, known: str, labels: list[str]
+) -> None:
+    rule = {"column": "label", "map": {known: "all"}}
+    spec = served(kind, {"t.parquet": of_classes(["a", "b"])}, subcategory=None, subcategory_from=rule)
+    listed = listed_of(spec, tmp_path)
+    [one] = listed.slices
+    records = fetch_slice(source_of(kind), spec, tmp_path, listed, one.name).records
+    assert [one.label or (one.extra or {})["label"] for one in records] == labels
