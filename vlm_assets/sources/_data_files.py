@@ -5,12 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.archives.names import suffix_of
-from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.columns import LabelRule, Wanted
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
@@ -29,6 +27,19 @@ _FORMATS: Final = {
 }  # fmt: skip
 DATA_SUFFIXES: Final = frozenset(_FORMATS)
 _LOOKED_AT: Final = 8
+
+
+class RowKeys(Protocol):
+    """The keys of a source that say what the columns of its data files are."""
+
+    @property
+    def text_column(self) -> str | None: ...  # a key, described there
+
+    @property
+    def messages_column(self) -> str | None: ...
+
+    @property
+    def label_rule(self) -> LabelRule | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +75,10 @@ def data_format(name: str) -> str | None:
     return None if base.startswith("cache-") else _FORMATS.get(suffix_of(name))
 
 
-def declared(form: str, keys: CaptionKeys) -> tuple[DataFile, ...]:
+def declared(form: str, keys: RowKeys) -> tuple[DataFile, ...]:
     """Ways to read a data file, in turn: with the columns that the catalogue names, which may be those of others."""
     named = [None if name is None else nfc(name) for name in (keys.text_column, keys.messages_column)]
-    rule = keys.label_rule if isinstance(keys, SourceSpec) else None
+    rule = keys.label_rule
     plain = DataFile(form)
     if rule is not None and rule.column and rule.by_number:
         plain = DataFile(form, number=rule.column, numbers=",".join(sorted(rule.known or ())))
@@ -75,7 +86,7 @@ def declared(form: str, keys: CaptionKeys) -> tuple[DataFile, ...]:
     return (plain,) if named == [None, None] else (replace(plain, text=text, messages=messages), plain)
 
 
-def look(path: Path, key: str, form: str, keys: CaptionKeys, max_image_bytes: int) -> DataFile | str:
+def look(path: Path, key: str, form: str, keys: RowKeys, max_image_bytes: int) -> DataFile | str:
     """How the rows of a data file are read; or why they are no images.
 
     One whose footer or first rows cannot be read is none: nobody knows that it holds any.

@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from vlm_assets.captions.keys import CaptionKeys
-from vlm_assets.sources._data_files import DataFile, data_format, declared, kept_as_rows, look
+from vlm_assets.sources._data_files import DataFile, RowKeys, data_format, declared, kept_as_rows, look
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import temporary_beside
 from vlm_assets.words.records import Item
@@ -27,7 +26,7 @@ Address = Callable[[Item], tuple[str, Mapping[str, str]]]
 
 
 def row_items(
-    items: list[Item], keys: CaptionKeys, client: "Client", address: Address, kept: Path, max_image_bytes: int
+    items: list[Item], keys: RowKeys, client: "Client", address: Address, kept: Path, max_image_bytes: int
 ) -> Iterator[tuple[Item, str]]:
     """Each asset as an item of rows, and why it is none ("" where it is).
 
@@ -58,7 +57,7 @@ def row_items(
             yield kept_as_rows(item, found), ""
 
 
-def _by_footer(item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO]) -> DataFile | str:
+def _by_footer(item: Item, keys: RowKeys, opened: Callable[[], BinaryIO]) -> DataFile | str:
     from vlm_assets.hub.looks import TableLook
     from vlm_assets.hub.tables import ColumnsError
 
@@ -75,7 +74,7 @@ def _by_footer(item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO]) ->
 
 
 def _by_head(
-    item: Item, keys: CaptionKeys, opened: Callable[[], BinaryIO], folder: Path, max_image_bytes: int
+    item: Item, keys: RowKeys, opened: Callable[[], BinaryIO], folder: Path, max_image_bytes: int
 ) -> DataFile | str:
     from vlm_assets.hub.arrow_heads import write_head
 
@@ -91,7 +90,7 @@ def _by_head(
         return _by_columns(item, keys, schema)
 
 
-def _by_columns(item: Item, keys: CaptionKeys, schema: "pa.Schema") -> DataFile | str:
+def _by_columns(item: Item, keys: RowKeys, schema: "pa.Schema") -> DataFile | str:
     """Of a file whose first batch is too large to be looked at."""
     from vlm_assets.hub.tables import ColumnsError, plan_columns
 
