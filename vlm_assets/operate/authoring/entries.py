@@ -1,16 +1,18 @@
 """The entry of a new source: its file under `sources`, and what is then left for a person."""
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from vlm_assets.catalog.base import NAME_PATTERN
-from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
+from vlm_assets.catalog.spec import CorpusSpec
 from vlm_assets.installation.load import as_benchmark, parse_catalog
 from vlm_assets.operate.authoring.looks import Look, look_at
+from vlm_assets.operate.authoring.places import place_of
 from vlm_assets.operate.authoring.quotas import FILL_IN, is_draft, redrafted
 from vlm_assets.operate.authoring.scalars import scalar
 from vlm_assets.operate.authoring.start import CORPUS_FILE, EXAMPLE_FILE, entries_line, example_text, slug
@@ -18,10 +20,7 @@ from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file
 from vlm_assets.words.errors import ConfigError, Problem
-
-_SITES: Final = re.compile(
-    r"^https?://(?:huggingface\.co/datasets|github\.com|www\.kaggle\.com/datasets)/([^/]+/[^/?#]+).*$"
-)
+from vlm_assets.words.faults import problems_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +65,17 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     if corpus is None:
         raise ConfigError(parsed.problems)
     draft = is_draft((catalog / CORPUS_FILE).read_text("utf-8"), corpus)
-    key = _place_key(wish.kind)
-    place = _placed(wish, key, catalog)
-    name = wish.name or slug(Path(re.sub(r"/versions/\d+$", "", place)).stem, wish.kind)
+    place = place_of(wish.kind, wish.place, catalog)
+    name = wish.name or slug(Path(re.sub(r"/versions/\d+$", "", place.value)).stem, wish.kind)
     head = "benchmarks" if wish.benchmark else "sources"
     file = catalog / head / f"{name}.yaml"
     _check_name(name, file, {spec.name for spec in (*parsed.sources, *parsed.benchmarks)})
-    where = str(catalog / place) if _is_path(wish.kind, key) else place
-    look = look_at(wish.kind, {key: where}, settings, name)
+    look = look_at(wish.kind, {place.key: place.where, **place.more}, settings, name)
     if "path" in look.keys:  # an archive: its folder, and it alone
-        look = replace(look, keys={**look.keys, "path": str(Path(place).parent)})
+        look = replace(look, keys={**look.keys, "path": str(Path(place.value).parent)})
     wanted = _said(wish) if wish.benchmark else _wanted(wish, name, corpus, look, draft=draft)
-    entry = {"name": name, "kind": wish.kind, **wanted, key: place, **look.keys}
-    source_of(wish.kind).spec_type.model_validate(as_benchmark(entry) if wish.benchmark else entry)
+    entry = {"name": name, "kind": wish.kind, **wanted, place.key: place.value, **place.more, **look.keys}
+    _check_fits(as_benchmark(entry) if wish.benchmark else entry)
     file.parent.mkdir(exist_ok=True)
     replace_file(file, _text(entry, look, head).encode())
     if wish.benchmark:
@@ -99,30 +96,12 @@ def _share_anew(catalog: Path) -> bool:
     return text is not None
 
 
-def _place_key(kind: str) -> str:
-    """The kind's own key that says where: the one that is mandatory."""
-    fields = source_of(kind).spec_type.model_fields
-    own = [name for name, one in fields.items() if one.is_required() and name not in SourceSpec.model_fields]
-    return own[0] if own else "base_url"
-
-
-def _is_path(kind: str, key: str) -> bool:
-    return source_of(kind).spec_type.model_fields[key].annotation is Path
-
-
-def _placed(wish: Wish, key: str, catalog: Path) -> str:
-    """The place as the catalogue has it: a path inside the catalogue is relative, others absolute."""
-    if not _is_path(wish.kind, key):
-        return wish.place if key == "base_url" else _SITES.sub(r"\1", wish.place).removesuffix(".git")
-    path = _plain(Path(wish.place).expanduser().absolute())
-    inside = path.is_relative_to(catalog.absolute())
-    return str(path.relative_to(catalog.absolute()) if inside else path)
-
-
-def _plain(path: Path) -> Path:
-    """The path without `..`, links unresolved; as it stands where `..` behind a link leads elsewhere."""
-    plain = Path(os.path.normpath(path))
-    return plain if plain.resolve() == path.resolve() else path
+def _check_fits(entry: Mapping[str, Any]) -> None:
+    spec_type = source_of(entry["kind"]).spec_type
+    try:
+        spec_type.model_validate(entry)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, spec_type, entry, "add")) from None
 
 
 def _check_name(name: str, file: Path, taken: Collection[str]) -> None:

@@ -227,7 +227,8 @@ def test_a_path_is_written_plainly_and_a_fault_names_the_source(catalog, tmp_pat
     assert entry_of(catalog, "in")["path"] == str(tmp_path / "in")
     assert call("add", "client_folder", str(tmp_path / "link/../in2")).exit_code == 0
     assert entry_of(catalog, "in2")["path"] == str(tmp_path / "link/../in2")
-    told = str(call("add", "client_folder", str(tmp_path / "nowhere"), "--name", "mine").exception)
+    (tmp_path / "bare").mkdir()
+    told = str(call("add", "hf_disk", str(tmp_path / "bare"), "--name", "mine").exception)
     assert "source look" not in told
     assert "source mine" in told
 
@@ -317,9 +318,10 @@ def test_labels_that_fit_no_subcategory_are_left_to_fill_in(catalog, tmp_path):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        pytest.param(["client_folder", "nowhere"], SourceError, id="missing"),
+        pytest.param(["client_folder", "nowhere"], ConfigError, id="missing"),
         pytest.param(["pdf_folder", "photos"], SourceError, id="no PDFs"),
         pytest.param(["nothing", "photos"], ConfigError, id="no kind"),
+        pytest.param(["client_folder", "photos", "--category", "My Photos"], ConfigError, id="no category"),
         pytest.param(["client_folder", "photos", "--name", "Çarşı"], ConfigError, id="no name"),
     ],
 )
