@@ -24,6 +24,7 @@ from vlm_assets.hub.columns import LabelRule
 from vlm_assets.images.facts import DEFAULT_FORMATS, FORMATS
 from vlm_assets.images.plugins import missing_plugins
 from vlm_assets.words.hosts import HostSpec
+from vlm_assets.words.tolerance import Tolerance
 
 _ALSO_CALLED = {
     "HEIC": "HEIF",
@@ -82,6 +83,8 @@ class SourceSpec(Spec):
     """The kind's own keys that change the bytes of an unchanged item (identities cover the rest)."""
     COLUMNS: ClassVar[frozenset[str] | None] = None
     """All that `subcategory_from.column` can name; None: upstream has columns of its own."""
+    DEFAULT_TOLERANCE: ClassVar[float] = 0.05
+    """Of rejects, where `reject_tolerance` says nothing."""
     CHECKS_LABELS: ClassVar[bool] = False
     """Whether the kind holds labels against the map while it lists, for they stand in tables that it reads then."""
 
@@ -103,8 +106,9 @@ class SourceSpec(Spec):
     """Share among the sources of a subcategory: all of them have one, or none; none: by supply."""
     max_samples: int | None = Field(None, ge=0)
     """So many distinct rows at most, those of lowest rank, before quotas."""
-    reject_tolerance: float = Field(0.05, ge=0, le=1)
-    """A slice with a larger share of rejects fails, and nothing of it is committed."""
+    reject_tolerance: float | None = Field(None, ge=0, le=1)
+    """A slice with a larger share of rejects fails, and nothing of it is committed. Unset: 0.05, and of few records
+    also up to 3 rejects that are at most a third."""
     shrink_tolerance: float = Field(0.10, ge=0, le=1)
     """A listing that loses a larger share of its items is an error until `--accept-shrink`."""
     enabled: bool = True
@@ -182,6 +186,12 @@ class SourceSpec(Spec):
     def drawn_by(self) -> str | None:
         """The renderer that draws this source's images; None where they are taken as they are."""
         return None
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How many rejects of a slice and unread files of a listing pass."""
+        said = self.reject_tolerance
+        return Tolerance(self.DEFAULT_TOLERANCE, said=False) if said is None else Tolerance(said)
 
     def label_selector(self) -> str | None:
         """The selector part of `subcategory_from`, if any."""

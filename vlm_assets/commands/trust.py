@@ -10,7 +10,8 @@ from vlm_assets.commands.app import Json, Target, app, chosen_target, console, e
 from vlm_assets.commands.remote import verify_remote
 from vlm_assets.commands.takedowns import carry_out, finish_here
 from vlm_assets.operate.bars import shown_moves, shown_progress, shown_steps
-from vlm_assets.operate.tables import show_findings, show_lineage, size, table
+from vlm_assets.operate.lineage_table import show_lineage
+from vlm_assets.operate.tables import show_findings, size, table
 from vlm_assets.words.counts import so_many
 
 if TYPE_CHECKING:

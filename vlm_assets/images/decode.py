@@ -4,6 +4,7 @@ What Pillow reads whole is admitted, since the corpus is read with Pillow; where
 data, a JPEG cut short and closed with an end marker, a zero-filled tail) this module looks itself.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -44,6 +45,13 @@ _PREFIX_BYTES: Final = 16
 _FIRST_ROWS_BYTES: Final = 4096
 _SCAN_HEADER_BYTES: Final = 8
 """Its marker included, beside two bytes for each colour of the scan (ITU-T T.81, B.2.3)."""
+_UNKNOWN_TO_DECODER: Final = re.compile(
+    r"(unknown|unsupported|unimplemented) .*(pixel|mode|compression|depth|format|layout|organization)"
+)
+_RARE_COMPRESSIONS: Final = frozenset({9, 10})
+"""JBIG in TIFF (T.85, T.43)."""
+_PRIVATE_COMPRESSIONS: Final = 32_766
+"""From here on: NeXT, JPEG 2000, LERC and many others."""
 _SOS: Final = b"\xff\xda"
 _EOI: Final = b"\xff\xd9"
 _Opener = Callable[[Any, str | bytes], ImageFile.ImageFile]
@@ -113,7 +121,18 @@ def fault_of(error: BaseException) -> BadImageError:
         )
     ):
         return BadImageError(RejectReason.TRUNCATED, detail)
+    if _UNKNOWN_TO_DECODER.search(text):
+        return BadImageError(RejectReason.UNSUPPORTED, detail)
+    if _unknown_compression(error.__cause__):
+        told = f"a TIFF of compression {error}, which Pillow does not know"
+        return BadImageError(RejectReason.UNSUPPORTED, told)
     return BadImageError(RejectReason.CORRUPT, detail)
+
+
+def _unknown_compression(cause: BaseException | None) -> bool:
+    """Whether a reader of TIFF looked in its table for a number that is no tag of its own, but a compression."""
+    number = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
+    return isinstance(number, int) and (number in _RARE_COMPRESSIONS or number >= _PRIVATE_COMPRESSIONS)
 
 
 def _probe_jpeg(form: str, data: bytes, policy: ProbePolicy, in_process: bool) -> ImageFacts:  # noqa: FBT001 - table

@@ -34,10 +34,11 @@ class FoundSource:
         listed = None if self.listing is None else self.listing.slices
         return {name: one for name, one in self.committed.items() if listed is None or name in listed}
 
-    def due(self) -> int:
-        """How many of the listed slices are not committed as they are listed: new, changed, or never committed."""
+    def due(self) -> list[str]:
+        """The listed slices that are not committed as they are listed: new, changed, or never committed."""
         listed = {} if self.listing is None else self.listing.slices
-        return sum(
-            name not in self.committed or self.committed[name].listing_fingerprint != one.fingerprint
+        return [
+            name
             for name, one in listed.items()
-        )
+            if name not in self.committed or self.committed[name].listing_fingerprint != one.fingerprint
+        ]

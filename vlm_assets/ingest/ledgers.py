@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,10 +26,13 @@ from vlm_assets.words.errors import (
 )
 from vlm_assets.words.records import Item
 from vlm_assets.words.schema import Row
+from vlm_assets.words.tolerance import Tolerance, tolerance_for
 
 _HARMLESS: Final = frozenset({RejectReason.DUPLICATE_ITEM, RejectReason.TOMBSTONED, RejectReason.TEST_MODE})
 """Rejects that tell nothing about the source's health: outside `reject_tolerance`."""
 _MAX_GUESSED: Final = 2000
+_MAX_NAMED: Final = 5
+"""Rejects that a message names."""
 _ARCHIVE: Final = re.compile(r"^[^!#]*[!#]")
 
 
@@ -99,28 +102,34 @@ class Ledgers:
             if (beyond, beside, rows) != (entry.left_out, entry.companions, entry.caption_rows):
                 self.items[place] = replace(entry, left_out=beyond, companions=beside, caption_rows=rows)
 
-    def check_tolerance(self, rows: int, tolerance: float) -> None:
-        """Returns where the share of rejects and unread members is no larger than the source tolerates.
+    def check_tolerance(self, rows: int, tolerance: Tolerance, entry: Callable[[], str] = lambda: "") -> None:
+        """Returns where rejects and unread members are no more than the source tolerates.
+
+        `entry`: the file that has the source's entry.
 
         Raises:
-            RejectToleranceError: it is; with the reasons and the first of them.
+            RejectToleranceError: they are more; names the first few, and the line that admits them.
         """
         counted: list[RejectEntry | LeftOut] = [one for one in self.rejects if one.reason not in _HARMLESS]
         counted += [one for found in self.left_out.values() for one in found if one.reason in UNREAD]
         total = rows + len(counted)
-        if len(counted) <= tolerance * total:
+        if tolerance.allows(len(counted), total):
             return
         reasons = Counter(str(reject.reason) for reject in counted)
-        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-        first = counted[0]
-        why = told_why(first.reason, first.detail)
-        if len(reasons) == 1:
-            why = why.removeprefix(first.reason).removeprefix(": ")  # it stands before
+        told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
         raise RejectToleranceError(
-            f"{self.slice_name}: {len(counted)} of {so_many(total, 'record')} are rejects ({told}), more than "
-            f"reject_tolerance {tolerance:g}; nothing was committed. First: {first.key}"
-            f"{f': {why}' if why else ''}. {_advice(reasons)}."
+            f"{self.slice_name}: {len(counted):,} of {so_many(total, 'record')} are rejects ({told}), more than "
+            f"{tolerance}; nothing was committed:\n{_named(counted)}\n{self._advice(reasons, total, entry)}."
         )
+
+    def _advice(self, reasons: Counter[str], total: int, entry: Callable[[], str]) -> str:
+        """What to do about so many rejects; no tolerance helps where the settings forbid the host."""
+        if reasons.most_common(1)[0][0] == RejectReason.PRIVATE_ADDRESS:
+            return "Allow the hosts that are yours, take the others out of the list"
+        source = self.slice_name.partition("/")[0]
+        line = f"`reject_tolerance: {tolerance_for(reasons.total(), total)}`"
+        where = entry() or "the catalogue"
+        return f"Mend the source, or write {line} to the entry {source} in {where}"
 
     def figures(self) -> dict[str, Any]:
         """The counts of a `SliceManifest`, by its field names."""
@@ -188,9 +197,8 @@ def _json(counts: Mapping[str, Any]) -> str:
     return orjson.dumps(counts, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _advice(reasons: Mapping[str, int]) -> str:
-    """What to do about so many rejects; no tolerance helps where the settings forbid the host."""
-    private = RejectReason.PRIVATE_ADDRESS
-    if max(reasons, key=lambda reason: reasons[reason]) == private:
-        return "Allow the hosts that are yours, take the others out of the list"
-    return "Mend the source, or raise its reject_tolerance"
+def _named(counted: Sequence[RejectEntry | LeftOut]) -> str:
+    """The first few with their reasons, a line each."""
+    lines = [f"  {one.key}: {told_why(one.reason, one.detail)}" for one in counted[:_MAX_NAMED]]
+    more = len(counted) - len(lines)
+    return "\n".join([*lines, f"  and {more:,} more"] if more else lines)

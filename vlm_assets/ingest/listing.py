@@ -16,6 +16,7 @@ from vlm_assets.ingest.locked import only_locked
 from vlm_assets.ingest.summary import refresh_summary
 from vlm_assets.ingest.taken_caches import clear_after_listing
 from vlm_assets.ingest.taken_words import TakenWords, taken_words, without_words
+from vlm_assets.installation.entry_files import entry_file
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
@@ -44,6 +45,7 @@ from vlm_assets.words.layout import DataRoot, key_hash, slice_key
 from vlm_assets.words.manifest import Listing, ListingSlice
 from vlm_assets.words.moving import moved, moving
 from vlm_assets.words.records import Item, Listed, ListedSlice
+from vlm_assets.words.tolerance import tolerance_for
 from vlm_assets.words.unread import too_many_unread
 
 logger = logging.getLogger("vlm_assets.listing")
@@ -204,7 +206,7 @@ def _list(
     with moving(f"listing {spec.name}: items"):
         made = assembly.made(listed, previous, source.version, told)
     _tell(spec, made.listing, listed.hints)
-    _check_tolerance(spec, made, is_listed=previous is not None)
+    _check_tolerance(installation, spec, made, is_listed=previous is not None)
     return made
 
 
@@ -236,7 +238,9 @@ def _tell(spec: SourceSpec, listing: Listing, hints: Sequence[str]) -> None:
         logger.warning("%s: %s", spec.name, hint)
 
 
-def _check_tolerance(spec: SourceSpec, made: MadeListing, *, is_listed: bool) -> None:
+def _check_tolerance(
+    installation: Installation, spec: SourceSpec, made: MadeListing, *, is_listed: bool
+) -> None:
     """Returns where the share of files that nobody can read is no larger than the source tolerates.
 
     A listing with containers is not judged: nobody knows yet how many records they hold.
@@ -247,14 +251,16 @@ def _check_tolerance(spec: SourceSpec, made: MadeListing, *, is_listed: bool) ->
     unread = [one for one in made.left_out if one.reason in UNREAD]
     total = made.listing.items + len(unread)
     containers = any(one.container for one in made.listing.slices.values())
-    told = too_many_unread([one.key for one in unread], total, spec.reject_tolerance)
+    told = too_many_unread([one.key for one in unread], total, spec.tolerance)
     if containers or not told:
         return
     hints = "".join(f"{hint}. " for hint in made.listing.hints)
     stays = "; the old listing stays in force" if is_listed else ""
+    where = entry_file(installation.catalog_dir, spec.name) or "the catalogue"
     raise RejectToleranceError(
         f"source {spec.name}: {hints}{told}{stays}. First: {unread[0].key}: "
-        f"{told_why(unread[0].reason, unread[0].detail)}. Take them away, exclude them, or raise reject_tolerance."
+        f"{told_why(unread[0].reason, unread[0].detail)}. Take them away, exclude them, or write "
+        f"`reject_tolerance: {tolerance_for(len(unread), total)}` to its entry in {where}."
     )
 
 

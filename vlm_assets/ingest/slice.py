@@ -36,6 +36,7 @@ from vlm_assets.ingest.rows import Assignment, rows_of
 from vlm_assets.ingest.summary import note_slice
 from vlm_assets.ingest.taken_items import TakenRows, at_the_door
 from vlm_assets.ingest.taken_words import is_taken
+from vlm_assets.installation.entry_files import entry_file
 from vlm_assets.installation.opening import Installation
 from vlm_assets.locks import hold_lock
 from vlm_assets.sources.registry import source_of
@@ -254,7 +255,8 @@ class _SliceBuild:
         if self._lock is not None:
             self._lock.check(written.content_hash, self._config, here.name if here else None)
         self._ledgers.enter_left_out(self._left_out, self._companions, self._caption_rows)
-        self._ledgers.check_tolerance(written.rows, self._spec.reject_tolerance)
+        entry = partial(entry_file, self._installation.catalog_dir, self._spec.name)
+        self._ledgers.check_tolerance(written.rows, self._spec.tolerance, entry)
         drift = self._drift.write(self._staging / DRIFT_FILE)
         if drift is not None:
             written.files[DRIFT_FILE] = drift
@@ -286,7 +288,6 @@ class _SliceBuild:
         # History of a version that was there already: its rejects and clocks are the new ones.
         replace_file(committed / REJECTS_FILE, rejects)
         replace_file(committed / RUN_FILE, run.model_dump_json(indent=2).encode())
-        root = self._installation.root
         self._pictures.settle(root, self._spec.name, self._key, plan.kept, self._ledgers.rejects)
         return SliceOutcome(due, new, run, committed)
 

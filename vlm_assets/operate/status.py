@@ -22,6 +22,7 @@ from vlm_assets.installation.opening import Installation
 from vlm_assets.installation.removed import removed_sources
 from vlm_assets.operate.first_ledger import FirstLedger, first_ledger
 from vlm_assets.store.away import away_in
+from vlm_assets.store.last_failures import last_failures
 from vlm_assets.store.versions import current_version, read_manifest
 from vlm_assets.words.collector import collector_paused
 from vlm_assets.words.layout import VERSIONS
@@ -37,6 +38,8 @@ class SourceStatus(FirstLedger):
     slices: int
     committed: int
     due: int
+    failed: dict[str, str]
+    """Of these slices the ones whose last try failed, with why, as far as it is known here."""
     retired: int
     rows: int
     rejects: dict[str, int]
@@ -131,13 +134,13 @@ def _read_status(installation: Installation) -> Status:
 def uncommitted_slices(installation: Installation) -> int:
     """Slices new, changed or never committed, over sources and benchmarks that are fetched; reads summaries alone."""
     fetched = [spec for spec in installation.catalog.fetched if spec.active]
-    return sum(FoundSource.of(installation.root, spec).due() for spec in fetched)
+    return sum(len(FoundSource.of(installation.root, spec).due()) for spec in fetched)
 
 
 def _source_status(installation: Installation, found: FoundSource) -> SourceStatus:
     spec, listing, committed = found.spec, found.listing, found.committed
     listed = listing.slices if listing else {}
-    in_force = found.in_force()
+    in_force, due = found.in_force(), found.due()
     rejects: Counter[str] = Counter()
     for one in in_force.values():
         if one.rejects:
@@ -149,7 +152,8 @@ def _source_status(installation: Installation, found: FoundSource) -> SourceStat
         revision=listing.revision if listing else "",
         slices=len(listed),
         committed=sum(name in committed for name in listed),
-        due=found.due(),
+        due=len(due),
+        failed=last_failures(installation.root, spec.name, due),
         retired=len(listing.retired) if listing else 0,
         rows=sum(one.rows for one in in_force.values()),
         rejects=dict(rejects.most_common()),

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.cells import cell_len
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vlm_assets.ingest.rights import Rights
     from vlm_assets.operate.first_ledger import FirstLedger
     from vlm_assets.operate.forecast import Forecast, SourceForecast
-    from vlm_assets.operate.lineage import RowLineage
     from vlm_assets.operate.status import SourceStatus, Status
     from vlm_assets.operate.what_if import WhatIf
 
@@ -165,6 +164,7 @@ def show_status(console: Console, status: "Status") -> None:
         *due_facts(status.sources),
         *source_caption_facts(listed),
         *hint_facts(status.sources),
+        *failure_facts(listed),
     ]:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -216,6 +216,17 @@ def due_facts(sources: "Sequence[SourceStatus]") -> list[str]:
         for one in sources
         if one.due
     ]
+
+
+def failure_facts(sources: "Sequence[SourceStatus]") -> list[str]:
+    """Why slices are due still: what the last try of the first few of a source ended with."""
+    lines = []
+    for one in sources:
+        for key, why in list(one.failed.items())[:_EXAMPLES]:
+            lines.append(f"{one.name}/{key} failed: {why.removeprefix(f'{one.name}/{key}: ')}")
+        if len(one.failed) > _EXAMPLES:
+            lines.append(f"{one.name}: {so_many(len(one.failed) - _EXAMPLES, 'more slice')} failed")
+    return lines
 
 
 def _sources_table(title: str, sources: Sequence["SourceStatus"]) -> Figures:
@@ -406,44 +417,3 @@ def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
             )
             for example in finding.examples:
                 console.print(f"  {example}", markup=False, soft_wrap=True)
-
-
-def show_lineage(console: Console, rows: "Sequence[RowLineage]") -> None:
-    """Every row from the corpus back to upstream."""
-    for row in rows:
-        facts: dict[str, object] = {
-            "id": row.id,
-            "text": row.row.get("text"),
-            "category": f"{row.row.get('category')}/{row.row.get('subcategory')}",
-            **_pictures(row.row["image_facts"]),
-            "licence": row.licence,
-            "source": f"{row.source} ({row.kind}) at revision {row.revision}",
-            "origin": row.origin,
-            "item": row.item + (f" [{row.item_identity}]" if row.item_identity else ""),
-            "slice": f"{row.slice}, version {row.slice_version}, row {row.slice_row}",
-            "fetched by": _fetched(row),
-            "in": ", ".join(f"{p.corpus}/{p.target} ({p.file} row {p.row})" for p in row.corpora)
-            or "no corpus",
-            "taken down": ", ".join(row.tombstones) or "no",
-        }
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            console.print(f"{name:>{width}}  {'–' if value is None else value}", markup=False, soft_wrap=True)
-
-
-def _pictures(facts: "Sequence[Mapping[str, Any]]") -> dict[str, object]:
-    """A line and a hash for each image."""
-    lines: dict[str, object] = {}
-    for number, fact in enumerate(facts, 1):
-        which = f" {number}" if len(facts) > 1 else ""
-        told = "{format} {width_px} x {height_px}, ".format(**fact) + size(fact["size_bytes"])
-        lines[f"picture{which}"] = told + (f", {fact['name']}" if fact["name"] else "")
-        lines[f"sha256{which}"] = fact["sha256"]
-    return lines
-
-
-def _fetched(row: "RowLineage") -> str:
-    if row.fetched_by is None:
-        return "unknown: the version that fetched it is gone"
-    one = row.fetched_by
-    return f"run {one.run_id or 'without id'} on {one.host} at {one.started_at}, slice version {one.slice_version}"

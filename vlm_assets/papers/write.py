@@ -158,7 +158,7 @@ def _came_of(installation: Installation, target: str) -> dict[str, Any]:
         **target_outcome(installation, target).model_dump(
             mode="json", include={"told", "up_to_date", "labels"}
         ),
-        "due": {one.spec.name: due for one in found if (due := one.due())} if here else None,
+        "due": {one.spec.name: due for one in found if (due := len(one.due()))} if here else None,
     }
 
 

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
     """Keys of `hf_image_urls`."""
 
+    DEFAULT_TOLERANCE: ClassVar[float] = 0.3
+
     kind: Literal["hf_image_urls"]
-    reject_tolerance: float = Field(0.3, ge=0, le=1)
-    """A slice with a larger share of rejects fails; of addresses a tenth is dead, and more with age."""
+    reject_tolerance: float | None = Field(None, ge=0, le=1)
+    """A slice with a larger share of rejects fails. Unset: 0.3, since of addresses a tenth is dead, more with
+    age; of few records also up to 3 rejects that are at most a third."""
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")
     configs: Literal["all"] | tuple[str, ...] = "all"

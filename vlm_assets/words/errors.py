@@ -241,6 +241,8 @@ class RejectReason(StrEnum):
     """A known format outside the `formats` of the catalogue."""
     CORRUPT = "corrupt"
     """Header and body disagree, or the decoder fails."""
+    UNSUPPORTED = "unsupported"
+    """A pixel mode or compression of a known format that its decoder does not know."""
     TRUNCATED = "truncated"
     """The data ends before the image does."""
     BOMB = "bomb"

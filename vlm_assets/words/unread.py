@@ -5,17 +5,19 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Final
 
+from vlm_assets.words.tolerance import Tolerance
+
 _TOLD_SUFFIXES: Final = 5
 
 
-def too_many_unread(keys: Collection[str], total: int, tolerance: float) -> str:
+def too_many_unread(keys: Collection[str], total: int, tolerance: Tolerance) -> str:
     """By suffix how many of so many files are of no kind that is read; "" where the tolerance allows it."""
-    if len(keys) <= tolerance * total:
+    if tolerance.allows(len(keys), total):
         return ""
     are = "file is" if total == 1 else "files are"
     return (
-        f"{len(keys):,} of {total:,} {are} of no kind that is read ({by_suffix(keys)}): more than reject_tolerance "
-        f"{tolerance:g} allows"
+        f"{len(keys):,} of {total:,} {are} of no kind that is read ({by_suffix(keys)}): more than {tolerance} "
+        "allows"
     )
 
 

@@ -28,7 +28,13 @@ def city(base: Path) -> Installation:
     """A large source, and a small one with broken slices."""
     sources = [
         {**STREET, "path": base / "pictures", "verify": "header"},
-        {**STREET, "name": "nature", "subcategory": "nature", "path": base / "nature"},
+        {
+            **STREET,
+            "name": "nature",
+            "subcategory": "nature",
+            "path": base / "nature",
+            "reject_tolerance": 0.05,
+        },
     ]
     shares = {"street": {"share": 0.8}, "nature": {"share": 0.2}}
     corpus = {"targets": {"50": 50}, "quotas": {"photos": {"share": 1, "subcategories": shares}},

@@ -314,3 +314,30 @@ def test_a_closed_prober_says_so():
 
 def test_the_policy_takes_every_format_by_name():
     assert frozenset(FORMATS) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(SyntaxError("unknown pixel mode"), "unsupported", id="tiff"),
+        pytest.param(OSError("Unsupported BMP compression (7)"), "unsupported", id="bmp"),
+        pytest.param(NotImplementedError("Unimplemented pixel format 827611204"), "unsupported", id="dds"),
+        pytest.param(SyntaxError("not a TIFF IFD"), "corrupt", id="no_directory"),
+        pytest.param(SyntaxError(273), "corrupt", id="a_tag_that_is_missing"),
+    ],
+)
+def test_what_a_decoder_does_not_know_is_not_corrupt(error, expected):
+    error.__cause__ = KeyError(273)
+    assert decode.fault_of(error).reason == expected
+
+
+def test_a_compression_that_pillow_does_not_know_is_unsupported():
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "TIFF")
+    data, entry = out.getvalue(), struct.pack("<HHIH", 259, 3, 1, 1)
+    assert entry in data
+    policy = ProbePolicy(formats=frozenset(FORMATS))
+    changed = data.replace(entry, struct.pack("<HHIH", 259, 3, 1, 34712))
+    with pytest.raises(decode.BadImageError, match="compression 34712") as told:
+        decode.probe_decoded("TIFF", changed, policy, in_process=False)
+    assert told.value.reason == "unsupported"

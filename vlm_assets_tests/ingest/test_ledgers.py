@@ -6,8 +6,10 @@ import pytest
 
 from vlm_assets.ingest.ledgers import Ledgers
 from vlm_assets.store.slices import ItemEntry, RejectEntry
-from vlm_assets.words.errors import Reject, RejectReason
+from vlm_assets.words.errors import Reject, RejectReason, RejectToleranceError
 from vlm_assets.words.records import Item
+from vlm_assets.words.tolerance import Tolerance
+from vlm_assets_tests.workplace import expect_error
 
 HOUR_S = 3600
 IN_TEN_DAYS = math.floor(time.time()) + 10 * 86400 + 0.5
@@ -60,6 +62,21 @@ def test_caption_rows_of_kept_items_add_up_with_fresh_ones():
     ledgers.enter_left_out({}, {}, {"y.zip": {"joined": 3, "name_nothing": 0}})
     assert ledgers.figures()["caption_rows"] == {"joined": 4, "name_nothing": 2}
     assert [one.caption_rows is None for one in ledgers.items] == [False, False, True]
+
+
+@pytest.mark.parametrize(("count", "told"), [(4, ""), (7, "\n  and 2 more")], ids=["few", "many"])
+def test_a_message_names_the_first_five_rejects(count, told):
+    ledgers = Ledgers("pictures/root", {})
+    for number in range(count):
+        reject = Reject(f"{number}.jpg", RejectReason.TRUNCATED, "12 of 40 kB")
+        list(ledgers.count(Item(reject.item), iter([reject])))
+    message = expect_error(
+        lambda: ledgers.check_tolerance(60, Tolerance(0.05), lambda: "catalog/sources/pictures.yaml"),
+        RejectToleranceError,
+    )
+    named = "".join(f"\n  {number}.jpg: truncated: 12 of 40 kB" for number in range(min(count, 5)))
+    assert f"nothing was committed:{named}{told}\nMend the source, or write `reject_tolerance: " in message
+    assert message.endswith("` to the entry pictures in catalog/sources/pictures.yaml.")
 
 
 def entered(earlier: int, **said: Any) -> RejectEntry:

@@ -63,8 +63,9 @@ def test_too_many_rejects_fail_the_slice_and_nothing_is_committed(tmp_path):
     (folder / "bad.jpg").write_bytes(b"nothing like an image")
     installation = install(tmp_path, {**STREET, "path": folder, "reject_tolerance": 0.1})
     told = expect_error(lambda: ingest(installation), RejectToleranceError)
-    assert "1 of 5 records are rejects (not_an_image 1)" in told
-    assert "First: bad.jpg: it is text. Mend" in told, "its reason stands before"
+    assert "1 of 5 records are rejects (not_an_image 1), more than reject_tolerance 0.1;" in told
+    assert "\n  bad.jpg: not_an_image: it is text\n" in told
+    assert "write `reject_tolerance: 0.2` to the entry street in catalog/sources/all.yaml" in told
     assert summarise_source(installation.root, "street").slices == {}
     assert gather_supply(installation).incomplete == ("source street: 1 of 1 slice never committed: root",)
 

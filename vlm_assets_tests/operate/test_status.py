@@ -19,6 +19,7 @@ from vlm_assets.operate.first_ledger import caption_facts_of, readable_examples
 from vlm_assets.operate.forecast import forecast
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_forecast, show_status
+from vlm_assets.store.last_failures import forget_failure, note_failure
 from vlm_assets.store.left_out import inside_examples
 from vlm_assets.store.versions import current_versions
 from vlm_assets.words.caption_counts import CaptionCounts
@@ -244,3 +245,18 @@ def test_captions_in_and_beside_archives_are_settled_once_these_are_fetched(tmp_
     (folder / "metadata.csv").write_bytes(beside + b"y/b.jpg,s\n")
     relist(installation)
     assert told() == (2, 1, 4)  # the archives are due again: what they made of the other table says nothing
+
+
+def test_a_due_slice_tells_why_its_last_try_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = (installation := install(tmp_path, {**STREET, "path": fill(tmp_path / "in", 1)})).root
+    relist(installation)
+    note_failure(root, "street", "root", "street/root: 2 of 11 records are rejects")
+    note_failure(root, "street", "gone", "street/gone: of a slice that nothing lists")
+    status = read_status(installation)
+    assert status.sources[0].failed == {"root": "street/root: 2 of 11 records are rejects"}
+    show_status(Console(width=160), status)
+    assert capsys.readouterr().out.splitlines()[-1] == "street/root failed: 2 of 11 records are rejects"
+    forget_failure(root, "street", "root")
+    assert read_status(installation).sources[0].failed == {}

@@ -44,7 +44,8 @@ def city(base: Path) -> Installation:
         folder = fill(base / "in" / f"s{number:02d}", 3, start=10 * number)
         if number in BROKEN:
             (folder / "extra.jpeg").write_bytes(b"rubbish")
-    return install(base, {**STREET, "path": base / "in"}, corpus={"targets": {"50": 50}}, slices_per_run=16)
+    source = {**STREET, "path": base / "in", "reject_tolerance": 0.05}
+    return install(base, source, corpus={"targets": {"50": 50}}, slices_per_run=16)
 
 
 def mend(base: Path) -> None:

@@ -22,7 +22,7 @@ def city(base: Path, *, broken: Sequence[int] = (), slices: int = 4, **keys: Any
         folder = fill(base / "in" / f"s{number}", 3, start=10 * number)
         if number in broken:
             (folder / "bad.jpg").write_bytes(b"rubbish")
-    return install(base, {**STREET, "path": base / "in", **keys})
+    return install(base, {**STREET, "path": base / "in", "reject_tolerance": 0.05, **keys})
 
 
 def mend(base: Path) -> None:

@@ -33,9 +33,8 @@ def line(folder: Path, made_home: Path) -> Iterator[Line]:
     """Two slices listed, fetched and built into the smaller target."""
     fill(folder / "street" / "day", 4)
     fill(folder / "street" / "night", 4, start=10)
-    installation = install(
-        folder, {**STREET, "path": folder / "street"}, corpus={"targets": TARGETS, "shortfall": "report"}
-    )
+    source = {**STREET, "path": folder / "street", "reject_tolerance": 0.05}
+    installation = install(folder, source, corpus={"targets": TARGETS, "shortfall": "report"})
     with instance_in(folder / "home", made_home) as instance:
         line = Line(installation, instance)
         assert line.list_sources("street").success

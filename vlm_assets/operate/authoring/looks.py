@@ -30,6 +30,7 @@ from vlm_assets.words.contexts import ListContext
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOut, LeftOutReason, SourceError
 from vlm_assets.words.records import Listed, ListedSlice
+from vlm_assets.words.tolerance import Tolerance
 from vlm_assets.words.unread import too_many_unread
 
 LABEL_NAMES: Final = ("label", "labels", "class", "category", "subcategory")
@@ -162,7 +163,7 @@ def _folder(path: str, name: str) -> Look:
 
 def _unread_told(unread: Sequence[str], total: int) -> list[str]:
     """What will fail the listing, as the source's default tolerance has it."""
-    told = too_many_unread(unread, total, SourceSpec.model_fields["reject_tolerance"].default)
+    told = too_many_unread(unread, total, Tolerance(SourceSpec.DEFAULT_TOLERANCE, said=False))
     return [f"{told}, which fails its listing: exclude them or raise it"] if told else []
 
 

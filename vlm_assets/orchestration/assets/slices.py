@@ -67,6 +67,8 @@ def materialize_slices(
     Raises:
         dg.Failure: after the last slice, naming those that failed; the others stand.
     """
+    from vlm_assets.store.last_failures import forget_failure, note_failure
+
     failures: dict[str, str] = {}
     asked = config.granted(context.run.tags)
     for number, (key, result, seen) in enumerate(_built(context, installation, progress, spec, keys, asked)):
@@ -77,11 +79,13 @@ def materialize_slices(
             )  # fmt: skip
         elif isinstance(result, Exception):
             failures[key] = _told(result)
+            note_failure(installation.root, spec.name, key, failures[key])
             # A trace tells something only where the error is not one of ours.
             trace = None if isinstance(result, VlmAssetsError) else result
             context.log.error("%s/%s failed: %s", spec.name, key, failures[key], exc_info=trace)
             context.log_event(failure_event(spec.name, key, failures[key], _rejected_now(seen)))
         else:
+            forget_failure(installation.root, spec.name, key)
             rejected = _rejected(context.instance, installation.root, spec.name, key, result, seen)
             context.log_event(slice_event(spec.name, key, result, rejected))
     if failures:
