@@ -16,7 +16,7 @@ from vlm_assets.store.corpus_lock import Locked
 from vlm_assets.store.tombstones import Tombstone, read_tombstones, write_tombstone
 from vlm_assets.store.versions import commit_version, current_version, read_manifest
 from vlm_assets.words.disk import named_disk_errors
-from vlm_assets.words.errors import AllocationError
+from vlm_assets.words.errors import IncompleteError
 from vlm_assets.words.layout import STAGING, DataRoot
 from vlm_assets.words.tombstones import Tombstones
 
@@ -68,11 +68,7 @@ def complete_supply(installation: Installation) -> Supply:
     """
     supply = gather_supply(installation)
     if supply.incomplete and installation.catalog.corpus.require_complete:
-        raise AllocationError(
-            "the sources are not complete (require_complete):\n  "
-            + "\n  ".join(supply.incomplete)
-            + "\nMaterialize or backfill them, set hold or enabled: false, or require_complete: false."
-        )
+        raise IncompleteError.of(supply.incomplete)
     return supply
 
 

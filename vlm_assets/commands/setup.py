@@ -21,6 +21,7 @@ from vlm_assets.commands.completion import source_names
 from vlm_assets.commands.remote import prune_remote
 from vlm_assets.commands.takedowns import finish_quietly
 from vlm_assets.operate.bars import shown_moves, shown_steps
+from vlm_assets.operate.forecast_told import forecast_told
 from vlm_assets.operate.tables import show_forecast, show_rights, show_status, show_what_if, size
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import ConfigError, Problem, RemoteError
@@ -150,6 +151,8 @@ def show_plan(installation: "Installation", target: str | None, *, as_json: bool
         print_json(result.model_dump(mode="json"))
     else:
         show_forecast(console, result)
+        for line in forecast_told(result, installation.catalog.corpus, named=target is not None):
+            console.print(line, markup=False, soft_wrap=True)
     raise typer.Exit(1 if result.problems else 0)
 
 

@@ -15,6 +15,7 @@ from vlm_assets.allocation.labels import most_frequent
 from vlm_assets.allocation.manifest import PlanHead, read_plan_head
 from vlm_assets.allocation.reasons import FILTER_PREFIX, ExclusionReason
 from vlm_assets.catalog.spec import ALL_ROWS
+from vlm_assets.corpus.left_out import left_out_of
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.corpus.states import PresentInputs
 from vlm_assets.installation.opening import Installation
@@ -60,6 +61,8 @@ class TargetOutcome(BaseModel):
     """Rows a source whose label leads to no subcategory."""
     labels: dict[str, dict[str, int]] = {}
     """Of these, rows a label, of the most frequent ones; "" where there is no label."""
+    left_out: dict[str, dict[str, int]] = {}
+    """Rows a source that the plan leaves out, by reason; `not_selected`: nothing excludes them, and no quota asks."""
     unfinished_plan: str | None = None
     """Version of a newer plan, in force, that no corpus was built from; all else here is of the corpus's own."""
     up_to_date: bool | None = None
@@ -137,6 +140,7 @@ def _of_plan(outcome: TargetOutcome, plan: Path, head: PlanHead) -> None:
         for node in grants.nodes
         if node.shortfall and node.level != "source"
     ]
+    outcome.left_out = {one.source: found for one in grants.sources if (found := left_out_of(one))}
     reason = ExclusionReason.UNMAPPED_LABEL
     outcome.unmapped = {
         one.source: one.excluded[reason] for one in grants.sources if one.excluded.get(reason)

@@ -26,6 +26,9 @@ _MOST: Final = 4
 _WORDS: Final[Mapping[str, str]] = {
     "algorithm": "how this version of the program plans", "rows": "the target's rows", "tombstones": "takedowns",
 }  # fmt: skip
+_DEDUP: Final = "dedup"
+_NEAR_BITS: Final = "near_bits"
+"""By category of the quotas."""
 _BY_SOURCE: Final[Mapping[str, tuple[str, int]]] = {
     "supply": ("slices", 0), "benchmarks": ("slices of the benchmark", 0), "values": ("values that filters read", 1),
     "sources": ("the entry", 0),
@@ -128,6 +131,8 @@ def changed_inputs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     told = []
     for key in sorted({*then, *now}):
         before, after = then.get(key), now.get(key)
+        if key == _DEDUP:
+            before, after = _of_common_categories(before, after)
         if before == after:
             continue
         if key not in _BY_SOURCE:
@@ -139,6 +144,15 @@ def changed_inputs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
         told.append(f"{words} of {', '.join(names[:_MOST])}{more}")
     return told
+
+
+def _of_common_categories(before: Any, after: Any) -> tuple[Any, Any]:
+    """`dedup` of both without categories that only one has: whether there are others is what `quotas` says."""
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return before, after
+    common = before.get(_NEAR_BITS, {}).keys() & after.get(_NEAR_BITS, {}).keys()
+    kept = [{**one, _NEAR_BITS: {name: one[_NEAR_BITS][name] for name in common}} for one in (before, after)]
+    return kept[0], kept[1]
 
 
 def _by_source(value: Any, place: int) -> dict[str, list[Any]]:

@@ -1,5 +1,6 @@
 """Figures as tables for a person: what the commands print. Decides nothing."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _GAP: Final = 3
 """Columns of a terminal between two of a table."""
+_EDGES: Final = 2
+"""Columns of a terminal that the box takes left and right of a table."""
 _OLD_DAYS: Final = 7
 """From this age on a plan says how old a listing is."""
 _EXAMPLES: Final = 3
@@ -35,9 +39,11 @@ _LEAST_WRAPPED: Final = 16
 
 
 def stdout_console() -> Console:
-    """Standard output: as wide as the terminal, or 160 columns where there is none."""
+    """Standard output: as wide as the terminal, or as `COLUMNS` says; 160 columns where there is neither."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    said = os.environ.get("COLUMNS", "")
+    told = console.is_terminal or (said.isdecimal() and int(said))
+    return console if told else Console(highlight=False, width=160)
 
 
 def size(count: int | None) -> str:
@@ -70,15 +76,16 @@ class Figures:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As rich prints it."""
-        del console
         widths = [
             max(cell_len(line) for cell in column for line in str(cell).split("\n"))
             for column in zip([name.removeprefix("#") for name in self.columns], *self.rows, strict=True)
         ]
-        last = min(widths[-1], _LEAST_WRAPPED) if widths else 0
-        fits = sum(widths[:-1]) + last + _GAP * (len(widths) - 1) <= options.max_width
+        last = min(widths[-1], max(_LEAST_WRAPPED, *map(cell_len, self.columns[-1].split()))) if widths else 0
+        fits = sum(widths[:-1]) + last + _GAP * (len(widths) - 1) + _EDGES <= options.max_width
         if fits:
-            yield self._lines()
+            for line in console.render_lines(self._lines(), options, pad=False):
+                yield from _without_end(line)
+                yield Segment.line()
         else:
             yield from self._blocks()
 
@@ -110,6 +117,16 @@ class Figures:
                 if cell and not (name in self.unsaid and cell.plain in _NOTHING):
                     yield Text.assemble(f"{depth}  {name:<{indent - 2}}", cell, overflow="fold")
         yield Text("")
+
+
+def _without_end(line: Sequence[Segment]) -> list[Segment]:
+    """The line without spaces at its end."""
+    kept = list(line)
+    while kept and not (text := kept[-1].text.rstrip()):
+        kept.pop()
+    if kept:
+        kept[-1] = Segment(text, kept[-1].style)
+    return kept
 
 
 def table(

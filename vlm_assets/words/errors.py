@@ -9,7 +9,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, cast
+from typing import Final, Self, cast
 
 
 class VlmAssetsError(Exception):
@@ -171,6 +171,23 @@ class TakenDownError(StoreError):
 
 class AllocationError(OperationError):
     """Quotas cannot be met as the catalogue demands (incomplete sources, `shortfall: fail`)."""
+
+
+class IncompleteError(AllocationError):
+    """Something declared was never committed, and `require_complete` is on."""
+
+    incomplete: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, incomplete: Sequence[str], mend: str = "Mend what failed and build again") -> Self:
+        """`mend`: what to do about it where it is read, a command or the UI."""
+        error = cls(
+            "the sources are not complete (require_complete):\n  "
+            + "\n  ".join(incomplete)
+            + f"\n{mend}, set hold or enabled: false for it, or require_complete: false in corpus.yaml."
+        )
+        error.incomplete = tuple(incomplete)
+        return error
 
 
 class CorpusError(OperationError):

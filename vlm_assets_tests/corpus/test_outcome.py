@@ -11,6 +11,7 @@ from vlm_assets.allocation.step import allocate
 from vlm_assets.audit.findings import FindingName
 from vlm_assets.audit.run import audit_corpus
 from vlm_assets.corpus.outcome import TargetOutcome, target_outcome
+from vlm_assets.corpus.states import changed_inputs
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.status import read_status
 from vlm_assets.operate.tables import show_status
@@ -135,6 +136,25 @@ def test_a_target_that_was_never_built_is_not_fine(base: Path, size: int | str, 
     assert target.target_rows == asked
     assert build_summary(installation, (TARGET,), [], sound=True)["exit_code"] == 1
     assert build_summary(installation, (), [], sound=True)["exit_code"] == 0
+
+
+def test_a_build_that_failed_says_why_last(base: Path):
+    installation, out = installed(base, name="another", targets={TARGET: 10}), StringIO()
+    why = "street, slice root: failed (run 1a2b):\n1 slice of street failed.\nstreet/root: 2 of 11 records"
+    show_build(Console(file=out, width=200), installation, (TARGET,), causes=[why])
+    told = out.getvalue()
+    assert told.endswith(f"{why}\nMend it, then run vlm-assets build again: what is done is not done anew\n")
+    assert ("never planned" in told, "What came out" in told) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("near", "told"),
+    [({"photos": 2, "pages": 2}, ["quotas"]), ({"photos": 3}, ["dedup", "quotas"])],
+    ids=["a_category_more", "other_bits"],
+)
+def test_a_category_more_is_no_other_dedup(near: dict[str, int], told: list[str]):
+    then = {"dedup": {"exact": "record", "near_bits": {"photos": 2}}, "quotas": 1}
+    assert changed_inputs(then, {"dedup": {"exact": "record", "near_bits": near}, "quotas": 2}) == told
 
 
 def test_build_and_status_tell_it_with_the_labels(base: Path):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from vlm_assets.operate.tables import table
+from vlm_assets.operate.tables import stdout_console, table
 
 COLUMNS = ["source", "state", "#items", "#rows", "#data", "rejects"]
 ROWS = [
@@ -78,3 +78,20 @@ def test_a_block_leaves_out_what_is_nothing_where_that_goes_without_saying(
     assert [line.split(maxsplit=1) for line in out.getvalue().split("\n")[2:] if line] == [
         [*one] for one in told.items()
     ]
+
+
+@pytest.mark.parametrize("last", ["reasons", "#items"])
+@pytest.mark.parametrize("width", range(16, 46, 2))
+def test_no_header_breaks_inside_a_word_and_no_line_ends_in_spaces(width: int, last: str):
+    out = StringIO()
+    Console(file=out, width=width).print(table("t", ["source", "#left out", last], [("pictures", 1, "4")]))
+    told = out.getvalue()
+    assert ("left out" in told, last.removeprefix("#") in told) == (True, True)
+    assert [line for line in told.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(("said", "width"), [("80", 80), ("", 160), ("wide", 160), ("0", 160)])
+def test_a_pipe_is_as_wide_as_it_is_said_to_be(said: str, width: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout", StringIO())
+    monkeypatch.setenv("COLUMNS", said)
+    assert stdout_console().width == width

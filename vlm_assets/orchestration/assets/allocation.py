@@ -18,6 +18,7 @@ from vlm_assets.orchestration.run.ecs import TARGET
 from vlm_assets.orchestration.run.locked import locked_by
 from vlm_assets.orchestration.run.locks import lock_wait_s
 from vlm_assets.remote.line import line_remote
+from vlm_assets.words.errors import IncompleteError
 
 
 def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
@@ -59,9 +60,14 @@ def allocation_asset(installed: Installation) -> dg.AssetsDefinition:
         finish_before(installation, context.log.warning)
         locked = locked_by(installation, context.run.tags)
         with logging_where(context.run.run_id, f"{catalog.corpus.name}/{context.partition_key}"):
-            outcome = allocate(
-                installation, context.partition_key, locked=locked, lock_wait_s=lock_wait_s(context.run)
-            )
+            try:
+                outcome = allocate(
+                    installation, context.partition_key, locked=locked, lock_wait_s=lock_wait_s(context.run)
+                )
+            except IncompleteError as error:
+                raise IncompleteError.of(
+                    error.incomplete, "Materialize or backfill what is missing"
+                ) from None
         remote.after_allocation(context.partition_key)
         return dg.MaterializeResult(
             metadata=allocation_metadata(outcome),

@@ -91,11 +91,16 @@ def materialize_slices(
     if failures:
         told = "\n".join(_placed(f"{spec.name}/{key}: ", message) for key, message in failures.items())
         raise dg.Failure(
-            f"{len(failures):,} of {so_many(len(keys), 'slice')} of {spec.name} failed"
-            f"{'; the others are committed' if len(failures) < len(keys) else ''}.\n{told}",
+            f"{_so_many_failed(len(failures), len(keys), spec.name)}.\n{told}",
             metadata={FAILED_SLICES: dg.MetadataValue.json(failures)},
             allow_retries=False,
         )
+
+
+def _so_many_failed(failed: int, tried: int, source: str) -> str:
+    if failed == tried:
+        return f"{so_many(failed, 'slice')} of {source} failed"
+    return f"{failed:,} of {so_many(tried, 'slice')} of {source} failed; the others are committed"
 
 
 def _placed(place: str, message: str) -> str:

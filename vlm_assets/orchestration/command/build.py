@@ -89,6 +89,8 @@ class _Build:
     accept_renderer: bool = False
     locked: "Locked | None" = None
     failures: list[RunOutcome] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
+    """Why there is not what was asked for, in words, for the end of the report."""
 
     def say(self, text: str) -> None:
         """One line, as it is."""
@@ -100,7 +102,8 @@ class _Build:
         outcomes = self.runner.run(wishes)
         for one in outcomes:
             if not one.success:
-                self.say(f"{one.wish.label} failed (run {one.run_id[:8]}):\n{one.told}")
+                self.say(f"{one.wish.label}: failed (run {one.run_id[:8]}); why is told at the end")
+                self.causes.append(f"{one.wish.label}: failed (run {one.run_id[:8]}):\n{one.told}")
         self.failures += [one for one in outcomes if not one.success]
         self.say(f"  {time.monotonic() - began:.1f} s")
         return outcomes
@@ -186,7 +189,8 @@ class _Build:
         order = self.instance.get_dynamic_partitions(slices_partitions(spec.name))
         wishes = []
         for run in slice_runs(order, due, self.installation.settings.slices_per_run):
-            label = f"{spec.name} from slice {run.keys[0]} on"
+            ends_told = run.keys[0] if len(run.keys) == 1 else f"{run.keys[0]} to {run.keys[-1]}"
+            label = f"{spec.name}, {'slice' if len(run.keys) == 1 else 'slices'} {ends_told}"
             if run.contiguous:
                 ends = {RANGE_START_TAG: run.keys[0], RANGE_END_TAG: run.keys[-1]}
                 wishes.append(RunWish(label, assets=(dataset_key(spec.name),), tags={**tags, **ends}))
@@ -211,7 +215,7 @@ class _Build:
                 else:
                     self.build_target(state.target)
         except AllocationError as error:
-            self.say(f"No corpus: {error}")
+            self.causes.insert(0, f"No corpus: {error}")
             return False
         sound = [self.sound(target) for target in targets]  # all of them tell what they found
         return all(sound)
@@ -372,9 +376,12 @@ def run_build(
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
             if queued:
                 console.print("The queued runs go on")
+            for cause in build.causes:
+                build.say(cause)
             tell(build_summary(installation, chosen, build.failures, sound=False, interrupted=True))
             return INTERRUPTED
-    show_build(console, installation, chosen, set(sources) if sources and not chosen else None)
+    only = set(sources) if sources and not chosen else None
+    show_build(console, installation, chosen, only, build.causes)
     summary = build_summary(installation, chosen, build.failures, sound=sound)
     tell(summary)
     return int(summary["exit_code"])

@@ -6,6 +6,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from vlm_assets.allocation.manifest import AllocationManifest
+from vlm_assets.corpus.left_out import left_out_told
 from vlm_assets.corpus.manifest import CorpusManifest
 from vlm_assets.installation.opening import Installation
 from vlm_assets.operate.status import SourceStatus, TargetStatus, read_status
@@ -13,6 +14,7 @@ from vlm_assets.operate.tables import due_facts, hint_facts, reasons, size, sour
 from vlm_assets.orchestration.run.runs import RunOutcome
 from vlm_assets.store.versions import current_version, read_manifest
 
+_MEND: Final = "Mend it, then run vlm-assets build again: what is done is not done anew"
 INTERRUPTED: Final = 130
 """As of a process that ended by Ctrl-C."""
 
@@ -50,10 +52,12 @@ def show_build(
     installation: Installation,
     targets: tuple[str, ...],
     sources: Container[str] | None = None,
+    causes: Sequence[str] = (),
 ) -> None:
     """Sources with listed items, rows, rejects and what entered each target; then the targets, and rejects by reason.
 
-    `sources`: only these; all where None.
+    `sources`: only these; all where None. `causes`: what failed, told last; a target that was never planned for it is
+    not told of.
     """
     status = read_status(installation)
     told = [one for one in status.sources if sources is None or one.name in sources]
@@ -73,13 +77,24 @@ def show_build(
             ],
         )
     )  # fmt: skip
-    shown = [one for one in status.targets if one.name in targets]
+    shown = [
+        one
+        for one in status.targets
+        if one.name in targets and not (causes and one.granted is None and one.rows is None)
+    ]
     if shown:
         _show_targets(console, shown)
     for line in [
         *(f"{one.name}: {one.path}" for one in shown if one.path),
         *(line for one in shown for line in one.outcome.told),
         *_source_facts([*told, *held]),
+        *(
+            left_out_told(one.name, source, rows)
+            for one in shown
+            for source, rows in one.outcome.left_out.items()
+        ),
+        *causes,
+        *([_MEND] if causes else []),
     ]:
         console.print(line, markup=False, soft_wrap=True)
 
