@@ -109,8 +109,9 @@ def damage(broken: Broken) -> None:
 
 
 def spoil_a_source(broken: Broken) -> None:
-    folder = fill(broken.base / "moved", 1)
-    (folder / "spoilt.jpg").write_bytes(b"no image")
+    folder = fill(broken.base / "moved", 2)
+    for name in ("spoilt.jpg", "torn.jpg"):
+        (folder / name).write_bytes(b"no image")
     catalog = broken.base / "catalog" / "sources" / "all.yaml"
     text = catalog.read_text("utf-8")
     catalog.write_text(re.sub(r"path: .*/murky", f"path: {folder}", text), "utf-8")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from vlm_assets.images import decode, plugins
+from vlm_assets.images.facts import BadImageError
 from vlm_assets.images.probe import FORMATS, ImageFacts, ImageProber, ProbePolicy
 from vlm_assets.words.errors import OperationError, RejectReason
 from vlm_assets_tests.images.answers import detail_of, facts, fault
@@ -338,6 +339,6 @@ def test_a_compression_that_pillow_does_not_know_is_unsupported():
     assert entry in data
     policy = ProbePolicy(formats=frozenset(FORMATS))
     changed = data.replace(entry, struct.pack("<HHIH", 259, 3, 1, 34712))
-    with pytest.raises(decode.BadImageError, match="compression 34712") as told:
+    with pytest.raises(BadImageError, match="compression 34712") as told:
         decode.probe_decoded("TIFF", changed, policy, in_process=False)
     assert told.value.reason == "unsupported"
