@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from vlm_assets.ingest.slice import read_run
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.on_record import on_record
 from vlm_assets.store.away import readable
 from vlm_assets.store.listings import read_items, read_listing
 from vlm_assets.store.renames import read_renames, under_new_names
@@ -85,7 +86,8 @@ def show_row(installation: Installation, sample_id: str) -> list[RowLineage]:
     a rename of its source too.
 
     Raises:
-        StoreError: no such row; tells the source's slices where the id names a source.
+        StoreError: no such row; tells why where a reject or something left out has this key or name, else the
+            source's slices where the id names a source.
     """
     root = installation.root
     by_hash = len(sample_id) == _HEX and "/" not in sample_id
@@ -94,6 +96,8 @@ def show_row(installation: Installation, sample_id: str) -> list[RowLineage]:
     for wanted in (*now, sample_id):
         if found := [_lineage(root, version, row) for version, row in _find(root, wanted, by_hash=by_hash)]:
             return found
+    if not by_hash and (known := on_record(installation, sample_id)):
+        raise StoreError("\n  ".join([f"no row {sample_id!r}, and on record is why:", *known]))
     raise StoreError(_not_found(root, sample_id))
 
 

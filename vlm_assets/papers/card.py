@@ -68,7 +68,7 @@ def _summary(figures: Figures) -> str:
     plugins = "".join(f"{line}\n" for form, line in READER_LINES.items() if form in figures["formats"])
     lines.append(
         f"```python\nfrom datasets import load_from_disk\n{plugins}\n"
-        f'corpus = load_from_disk("<data root>/corpora/{figures["corpus"]}/.versions/{figures["version"]}")\n```\n'
+        f'corpus = load_from_disk("corpora/{figures["corpus"]}/{figures["target"]}")  # run in the data root\n```\n'
     )
     return "\n\n".join(lines)
 

@@ -58,6 +58,12 @@ def read_slice_left_out(version: Path) -> dict[str, list[LeftOut]]:
     return found
 
 
+def listed_left_out(root: DataRoot, listing: Listing) -> list[LeftOut]:
+    """What a listing left out; empty where it has no table."""
+    path = root.listings / listing.left_out_file if listing.left_out_file else None
+    return [_left_out(row) for row in ledger_rows(path)] if path is not None and path.is_file() else []
+
+
 def examples_of(path: Path, *, for_papers: bool = False) -> list[str]:
     """The first that a table names, a line each, with their reasons; none where there is no such file.
 

@@ -6,9 +6,10 @@ from vlm_assets.corpus.diff import diff_corpora
 from vlm_assets.corpus.pins import pin_version, unpin_version
 from vlm_assets.ingest.slice import SliceOptions
 from vlm_assets.operate.lineage import show_row
+from vlm_assets.store.last_failures import note_failure
 from vlm_assets.words.errors import CorpusError, StoreError
 from vlm_assets_tests.audit.breaking import TARGET, copy_of, good_once, sha_of
-from vlm_assets_tests.workplace import ingest, picture
+from vlm_assets_tests.workplace import STREET, fill, ingest, install, picture, relist
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,43 @@ def test_the_run_that_fetched_is_named_after_the_slice_was_fetched_again(good, t
     newest = show_row(b.installation, "street/root/0700.jpeg")[0].fetched_by
     assert newest is not None
     assert newest.run_id == "second"
+
+
+@pytest.fixture(scope="module")
+def with_rejects(tmp_path_factory):
+    base = tmp_path_factory.mktemp("rejects")
+    folder = fill(base / "in", 3)
+    fill(folder / "a", 3, start=10)
+    (folder / "a" / "torn.jpg").write_bytes(picture(9)[:300])
+    (folder / "Thumbs.db").write_bytes(b"junk")
+    installation = install(base, {**STREET, "path": folder})
+    ingest(installation)
+    fill(folder / "later", 1)
+    relist(installation)
+    note_failure(
+        installation.root, "street", "later", "street/later: 1 of 1 …:\n  later/x.jpg: empty\nMend it"
+    )
+    return installation
+
+
+TORN = "street/a: a/torn.jpg is a reject: truncated"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        pytest.param("torn.jpg", TORN, id="name"),
+        pytest.param("a/torn.jpg", TORN, id="key"),
+        pytest.param("street/a/a/torn.jpg", TORN, id="id"),
+        pytest.param("Thumbs.db", "street: Thumbs.db is left out of the listing: os_junk", id="left-out"),
+        pytest.param(
+            "x.jpg", "street/later failed, and nothing of it is here: later/x.jpg: empty", id="failed"
+        ),
+    ],
+)
+def test_what_is_no_row_is_told_with_why(with_rejects, wanted, told):
+    with pytest.raises(StoreError, match=re.escape(f"no row {wanted!r}, and on record is why:\n  {told}")):
+        show_row(with_rejects, wanted)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from datasets import Features
+from datasets import Dataset, Features
 from huggingface_hub import DatasetCard
 
 from vlm_assets.papers import card
@@ -48,6 +48,15 @@ def test_samples_taken_down_later_are_told_with_the_sum_and_only_then():
     assert "taken down" not in card._summary(FIGURES)
     told = card._summary({**FIGURES, "rows": 997, "holes": 3})
     assert "3 samples taken down after the corpus was planned (997 = 1,000 - 3)" in told
+
+
+def test_the_lines_that_open_the_corpus_can_be_pasted_in_the_data_root(tmp_path, monkeypatch):
+    code = card._summary(FIGURES).split("```python\n")[1].split("```")[0]
+    Dataset.from_dict({"id": ["a"]}).save_to_disk(tmp_path / "corpora" / "c" / "t")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - as a reader does
+    assert names["corpus"].num_rows == 1
 
 
 @pytest.mark.parametrize(
