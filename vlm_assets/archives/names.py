@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.layout import nfc
 from vlm_assets.words.suffixes import IMAGE_SUFFIXES
 
@@ -70,6 +71,12 @@ def archive_stem(name: str) -> str:
     base = name.rpartition("/")[2]
     suffixes = [suffix for suffix in ARCHIVE_SUFFIXES if base.lower().endswith(suffix)]
     return base[: -len(max(suffixes, key=len))] if suffixes else base
+
+
+def without_images(pdfs: int) -> str:
+    """What is told of an archive that has no images, and so many PDFs."""
+    told = f", but with {so_many(pdfs, 'PDF')}: pdf_folder reads their pages, in a folder of such archives"
+    return f"an archive without images{told if pdfs else ''}"
 
 
 def of_one_stem(archives: Iterable[str]) -> set[str]:

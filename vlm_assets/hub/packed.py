@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from vlm_assets.archives.captions import EVERY, MemberCaptions, TablesBeside, member_captions
 from vlm_assets.archives.members import Found
-from vlm_assets.archives.names import of_one_stem, packed_image_name
+from vlm_assets.archives.names import of_one_stem, packed_image_name, suffix_of, without_images
 from vlm_assets.archives.read import Reading, read_members
 from vlm_assets.captions.trees import METADATA_NAMES, CaptionRule
 from vlm_assets.hub.member_names import MemberNames, unsure_names
@@ -158,10 +158,11 @@ def packed_records(
 def _member_events(
     members: Iterator[Found], item: str, origin: str, captions: MemberCaptions
 ) -> Iterator[Event]:
-    record = 0
+    record = pdfs = 0
     for member in members:
         if isinstance(member, LeftOut):
             told = captions.left_out(member)
+            pdfs += suffix_of(told.key) == ".pdf"
             yield replace(told, key=f"{item}/{told.key}".rstrip("/"))
         elif member.data is None:
             detail = f"{member.name}: {member.detail}"[:300]
@@ -177,7 +178,7 @@ def _member_events(
                 yield event
                 record += 1
     if not record:
-        yield Reject(item, RejectReason.EMPTY, "an archive without images")
+        yield Reject(item, RejectReason.EMPTY, without_images(pdfs))
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from vlm_assets.archives.names import packed_image_name
+from vlm_assets.archives.names import packed_image_name, suffix_of, without_images
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.sources._data_files import DATA_SUFFIXES
 from vlm_assets.words.errors import Companion, LeftOut, LeftOutReason, Reject, RejectReason
@@ -94,10 +94,11 @@ def _member_events(
     prefix: str,
 ) -> Iterator[Event]:
     wants_all = globs is None or globs.lets_through(item.key)
-    record, has_excluded = 0, False
+    record, pdfs, has_excluded = 0, 0, False
     for member in members:
         if isinstance(member, LeftOut):
             told = captions.left_out(member)
+            pdfs += suffix_of(told.key) == ".pdf"
             yield replace(told, key=f"{item.key}/{told.key}".rstrip("/"))
             continue
         path = f"{item.key}/{member.name}"
@@ -122,7 +123,7 @@ def _member_events(
             yield event
             record += 1
     if not record and not has_excluded:
-        yield Reject(item.key, RejectReason.EMPTY, "an archive without images")
+        yield Reject(item.key, RejectReason.EMPTY, without_images(pdfs))
 
 
 def tables_near(archive: str, tables: Iterable[str]) -> list[str]:
