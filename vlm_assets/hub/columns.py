@@ -58,6 +58,8 @@ class Wanted:
     messages_column: str | None = None
     split_images: bool = False
     label: LabelRule | None = None
+    names_images: bool = True
+    """Whether the kind has `image_column`."""
 
     @property
     def image_columns(self) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class TableLook:
             rows, columns = first
             self._check_label(list(rows.columns))
             return columns
-        schema = self._schema()
+        schema = self.schema()
         if schema is None:
             return None
         self._check_label(schema.names)
@@ -80,6 +80,24 @@ class TableLook:
             schema, self.where, self.wanted,
             features=self.features, samples=self._samples(schema), follow=self.follow,
         )  # fmt: skip
+
+    def schema(self) -> "pa.Schema | None":
+        """Of a table with types, its columns under NFC names; None where it has no rows.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        if self.format == "parquet":
+            with self._parquet() as file:
+                if not file.metadata.num_rows:
+                    return None
+                schema = file.schema_arrow
+                check_names(schema)
+            names = nfc_names(schema, self.where)
+            fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
+            return pa.schema(fields, schema.metadata)
+        first = next(batches_of(cast("Path", self.source), self.format, self.where), None)
+        return None if first is None else first.schema
 
     def names(self, columns: Columns) -> Iterator[str]:
         """Names of files that its rows give instead of bytes, and perhaps of a few that they give beside them."""
@@ -91,14 +109,14 @@ class TableLook:
 
     def labels(self, rule_column: str) -> Iterator[str]:
         """Values of the column of labels as text: classes of a ClassLabel by name and by number, else row by row."""
-        kind = None if self.format in TEXT_FORMATS else self._schema()
+        kind = None if self.format in TEXT_FORMATS else self.schema()
         if names := class_names(kind, self.features).get(rule_column):
             yield from names
             yield from map(str, range(len(names)))
             return
-        for value in self._plain_values(rule_column):
+        for value in self.values(rule_column):
             if value is not None:
-                yield str(value)
+                yield nfc(str(value))
 
     def _check_label(self, names: Sequence[str]) -> None:
         rule = self.wanted.label
@@ -134,20 +152,6 @@ class TableLook:
         for group in self._groups():
             check_columns(group, columns, self.where)
 
-    def _schema(self) -> "pa.Schema | None":
-        """Its columns; None where it has no rows."""
-        if self.format == "parquet":
-            with self._parquet() as file:
-                if not file.metadata.num_rows:
-                    return None
-                schema = file.schema_arrow
-                check_names(schema)
-            names = nfc_names(schema, self.where)
-            fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
-            return pa.schema(fields, schema.metadata)
-        first = next(batches_of(cast("Path", self.source), self.format, self.where), None)
-        return None if first is None else first.schema
-
     def _samples(self, schema: "pa.Schema") -> dict[str, list[Any]]:
         """First values of the columns of text that may say what they are."""
         wanted = [
@@ -175,7 +179,7 @@ class TableLook:
     def _values(self, column: ImageColumn) -> Iterator[Any]:
         """Cells of a column of images; of Parquet their paths alone, where a row group may lack bytes."""
         if self.format != "parquet":
-            yield from self._plain_values(column.name)
+            yield from self.values(column.name)
             return
         with self._parquet() as file:
             [name] = _written(file, [column.name])
@@ -186,7 +190,8 @@ class TableLook:
                     table = file.read_row_group(group, columns=leaves, use_threads=False)
                     yield from table.column(name).to_pylist()
 
-    def _plain_values(self, name: str) -> Iterator[Any]:
+    def values(self, name: str) -> Iterator[Any]:
+        """Cells of a column, row by row."""
         if self.format in TEXT_FORMATS:
             yield from (row.get(name) for row in self._text().rows())
         elif self.format == "parquet":

@@ -123,7 +123,7 @@ def plan_columns(
     shapes = {name: known_shape for name, known_shape in found.items() if known_shape is not None}
     names = wanted.image_columns
     if not names and not wanted.words_only:
-        names = (_only_image(shapes, schema, where, samples or {}, follow),)
+        names = (_only_image(shapes, schema, where, wanted, samples or {}, follow),)
     for key, name in [*(("image_column", one) for one in names), ("messages_column", wanted.messages_column)]:
         if name is not None and name not in schema.names:
             raise ColumnsError(f"{where}: no column {name!r} ({key}); {_columns_text(schema)}")
@@ -390,6 +390,7 @@ def _only_image(
     shapes: Mapping[str, Any],
     schema: pa.Schema,
     where: str,
+    wanted: Wanted,
     samples: Mapping[str, Sequence[Any]],
     follow: Follow | None,
 ) -> str:
@@ -405,9 +406,11 @@ def _only_image(
         ]
         if len(usual) == 1:
             return usual[0]
-        raise ColumnsError(f"{where}: no image column found; set image_column. {_columns_text(schema)}")
+        told = "; set image_column. " if wanted.names_images else "; "
+        raise ColumnsError(f"{where}: no image column found{told}{_columns_text(schema)}")
+    told = "set image_column" if wanted.names_images else "hf_disk reads such files: set its image_column"
     raise ColumnsError(
-        f"{where}: several image columns: {', '.join(shapes)}; set image_column to one of them, "
+        f"{where}: several image columns: {', '.join(shapes)}; {told} to one of them, "
         "or to the list of those that make up a sample"
     )
 

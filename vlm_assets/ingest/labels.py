@@ -20,6 +20,8 @@ _LABELS: Final = 10_000
 """So many different ones are looked at."""
 _NOTED: Final = 1000
 _ROWS_LOOKED_AT: Final = 100
+_TELLS: Final = "tells"
+"""In the payload of a data file: the columns that there are, and the labels where these are known."""
 _MAY_BE_ARCHIVE: Final = '"by_content"'
 """In the payload of a loose item whose bytes tell what it is."""
 
@@ -44,12 +46,12 @@ class LabelCheck:
         if self._done or not items.keys:
             return
         self._first = self._first or items.keys[0]
-        if tells is KeysTell.NOTHING:
+        if not self._folder and tells in (KeysTell.NOTHING, KeysTell.ABOVE):
+            self._see_rows(items)
+        elif tells is KeysTell.NOTHING:
             self._done = True
         elif self._folder:
             self._see_folders(tells, items)
-        elif tells is KeysTell.ABOVE:
-            self._done = True
         else:
             self._see_columns(items, container=container)
 
@@ -84,6 +86,20 @@ class LabelCheck:
                 self._label(folders[self._folder - 1])
             elif tells is KeysTell.ABOVE or _MAY_BE_ARCHIVE in payload:
                 self._done = True
+            if self._done:
+                return
+
+    def _see_rows(self, items: ItemColumns) -> None:
+        """Of data files, as far as their listing looked into them; of other containers only fetching tells."""
+        for payload in items.payloads:
+            told = orjson.loads(payload).get(_TELLS)
+            column = self._rule.column if self._rule else ""
+            if told is None or ("labels" not in told and column in told["columns"]):
+                self._done = True  # fetching tells
+                return
+            self._columns.update(dict.fromkeys(told["columns"]))
+            for label in told.get("labels", ()):
+                self._label(label)
             if self._done:
                 return
 

@@ -1,15 +1,17 @@
 """Parquet and Arrow files among files of another kind: those that hold images, and their rows."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vlm_assets.archives.limits import ArchiveLimits
 from vlm_assets.archives.names import suffix_of
+from vlm_assets.captions.trees import CaptionRule
 from vlm_assets.hub.columns import LabelRule, Wanted
+from vlm_assets.sources._data_labels import labels_in
 from vlm_assets.sources._held_files import HeldFiles
 from vlm_assets.words.contexts import FetchContext
 from vlm_assets.words.errors import Reject, SourceError
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 ROWS: Final = "rows"
 """In the payload of an item whose records are rows: how they are read."""
+TELLS: Final = "tells"
+"""Beside it, where the labels are in a column: the `columns` that there are, and `labels` where these are known."""
 _FORMATS: Final = {
     ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet", ".pqt": "parquet", ".arrow": "arrow",
     ".feather": "arrow", ".ipc": "arrow",
@@ -41,13 +45,15 @@ class RowKeys(Protocol):
     @property
     def label_rule(self) -> LabelRule | None: ...
 
+    def caption_rule(self) -> CaptionRule: ...
+
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
     """What a data file's rows are: `format` is its reader, the columns are those that hold words, if declared.
 
     `number`: the column of labels, where their map is written by numbers, which may be those of classes: `numbers`,
-    with commas.
+    with commas. `missing`: what is wrong where the columns declared are not among its own; `tells`: see `TELLS`.
     """
 
     format: str
@@ -55,10 +61,12 @@ class DataFile:
     messages: str | None = None
     number: str | None = None
     numbers: str | None = None
+    missing: str = ""
+    tells: Mapping[str, Any] = field(default_factory=dict)
 
     def wanted(self) -> Wanted:
         """For the readers: the image column is found, or there is none."""
-        return Wanted(None, self.text, self.messages)
+        return Wanted(None, self.text, self.messages, names_images=False)
 
     def as_json(self) -> dict[str, str]:
         """What there is of it, for a payload."""
@@ -86,26 +94,42 @@ def declared(form: str, keys: RowKeys) -> tuple[DataFile, ...]:
     return (plain,) if named == [None, None] else (replace(plain, text=text, messages=messages), plain)
 
 
-def look(path: Path, key: str, form: str, keys: RowKeys, max_image_bytes: int) -> DataFile | str:
+def check_words(name: str, keys: RowKeys, files: Iterable[DataFile]) -> None:
+    """Returns where a data file has the columns of words that the catalogue names, or other files may have them.
+
+    Raises:
+        SourceError: none has; tells the columns that there are.
+    """
+    missing = [one.missing for one in files]
+    if missing and all(missing) and not keys.caption_rule().told:
+        raise SourceError(f"source {name}: {missing[0]}")
+
+
+def look(
+    path: Path, key: str, form: str, keys: RowKeys, max_image_bytes: int, *, partial: bool = False
+) -> DataFile | str:
     """How the rows of a data file are read; or why they are no images.
 
-    One whose footer or first rows cannot be read is none: nobody knows that it holds any.
+    One whose footer or first rows cannot be read is none: nobody knows that it holds any. `partial`: there are more
+    rows elsewhere.
     """
+    from vlm_assets.hub.looks import TableLook
     from vlm_assets.hub.readers import read_data_file
     from vlm_assets.hub.tables import ColumnsError
 
-    why = "its rows hold no images"
+    why, missing = "its rows hold no images", ""
     for one in declared(form, keys):
         rows = read_data_file(path, form, key, key, _reading(one, max_image_bytes))
         try:
             first = list(islice(rows, _LOOKED_AT))
         except ColumnsError as error:
-            why = str(error)
+            why = missing = str(error)
             continue
         except SourceError as error:
             return str(error)
         if not all(isinstance(event, Reject) for event in first):
-            return one
+            tells = labels_in(TableLook(key, form, key, path), keys.label_rule, partial=partial)
+            return replace(one, missing=missing, tells=tells)
         why = "it has no rows" if _is_empty(first) else why
     return why
 
@@ -119,8 +143,14 @@ def kept_as_rows(item: Item, one: DataFile) -> Item:
     """The item as one of rows; how it is read is part of its identity."""
     told = one.as_json()
     return replace(
-        item, payload={**item.payload, ROWS: told}, identity=f"{item.identity}:{sorted(told.items())}"
+        item,
+        payload={**item.payload, ROWS: told, **_tells(one)},
+        identity=f"{item.identity}:{sorted(told.items())}",
     )
+
+
+def _tells(one: DataFile) -> dict[str, Any]:
+    return {TELLS: one.tells} if one.tells else {}
 
 
 def row_events(path: Path, item: Item, origin: str, context: FetchContext) -> Iterator[Event]:
@@ -140,7 +170,7 @@ def data_item(key: str, name: str, root: Path, digest: str, one: DataFile) -> It
     """A data file as an item; how it is read is part of its identity."""
     size = (root / name).stat().st_size if digest else None
     told = one.as_json()
-    payload = {ROWS: told, "name_hex": os.fsencode(name).hex(), "sha256": digest}
+    payload = {ROWS: told, **_tells(one), "name_hex": os.fsencode(name).hex(), "sha256": digest}
     return Item(key, f"{size}:{digest}:{sorted(told.items())}", payload, size)
 
 

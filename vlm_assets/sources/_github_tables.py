@@ -1,6 +1,7 @@
 """Parquet and Arrow among a release's assets: looked at by footer or head when listed, read row by row once here."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -8,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from vlm_assets.sources._data_files import DataFile, RowKeys, data_format, declared, kept_as_rows, look
+from vlm_assets.sources._data_labels import FEW_ROWS, labels_in, labels_of
 from vlm_assets.words.errors import SourceError
 from vlm_assets.words.layout import temporary_beside
 from vlm_assets.words.records import Item
@@ -27,8 +29,8 @@ Address = Callable[[Item], tuple[str, Mapping[str, str]]]
 
 def row_items(
     items: list[Item], keys: RowKeys, client: "Client", address: Address, kept: Path, max_image_bytes: int
-) -> Iterator[tuple[Item, str]]:
-    """Each asset as an item of rows, and why it is none ("" where it is).
+) -> Iterator[tuple[Item, DataFile | str]]:
+    """Each asset as an item of rows, with how they are read; or why it is none.
 
     One that cannot be looked into is none: nobody knows that it holds any. `kept`: what was asked for, by the
     asset's identity.
@@ -54,7 +56,7 @@ def row_items(
         if isinstance(found, str):
             yield item, found[:300]
         else:
-            yield kept_as_rows(item, found), ""
+            yield kept_as_rows(item, found), found
 
 
 def _by_footer(item: Item, keys: RowKeys, opened: Callable[[], BinaryIO]) -> DataFile | str:
@@ -65,7 +67,9 @@ def _by_footer(item: Item, keys: RowKeys, opened: Callable[[], BinaryIO]) -> Dat
     for one in declared(_PARQUET, keys):
         try:
             table = TableLook(item.key, _PARQUET, item.key, opened, one.wanted())
-            return "it has no rows" if table.columns() is None else one
+            if table.columns() is None:
+                return "it has no rows"
+            return replace(one, missing=why, tells=labels_in(table, keys.label_rule, most=FEW_ROWS))
         except ColumnsError as error:
             why = str(error)
         except SourceError as error:
@@ -86,7 +90,7 @@ def _by_head(
         except SourceError as error:
             return str(error)
         if schema is None:
-            return look(path, item.key, _ARROW, keys, max_image_bytes)
+            return look(path, item.key, _ARROW, keys, max_image_bytes, partial=True)
         return _by_columns(item, keys, schema)
 
 
@@ -103,7 +107,7 @@ def _by_columns(item: Item, keys: RowKeys, schema: "pa.Schema") -> DataFile | st
         except SourceError as error:
             return str(error)
         else:
-            return one
+            return replace(one, missing=why, tells=labels_of(schema, keys.label_rule))
     return why
 
 

@@ -5,6 +5,8 @@ They are packed as a rule, and a footer lies at the end: each is unpacked for a 
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,15 @@ import orjson
 
 from vlm_assets.archives.limits import MemberFaultError
 from vlm_assets.archives.spool import MemberSpool
-from vlm_assets.sources._data_files import DataFile, data_format, declared, kept_as_rows, look, row_events
+from vlm_assets.sources._data_files import (
+    DataFile,
+    check_words,
+    data_format,
+    declared,
+    kept_as_rows,
+    look,
+    row_events,
+)
 from vlm_assets.sources._kaggle_archive import KaggleKeys, file_name, open_entries
 from vlm_assets.sources._kaggle_members import KaggleMember, identity_of, left_out_of, payload_of
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
     from vlm_assets.archives.members import Entry
     from vlm_assets.transfer.kaggle import KaggleDataset
 
+_FORMAT: Final = 2
+"""Of what is kept."""
 _FEW_BYTES: Final = 64 * 2**20
 """Had by Range requests in any case; more of them too, where they are less than half of the archive."""
 
@@ -54,6 +66,7 @@ def row_items(
                 kept.add(member, _look(member, entries[index], spec, context))
         kept.save()
     items: list[Item] = []
+    check_words(spec.name, spec, (one for one in map(kept.of, looked_at) if isinstance(one, DataFile)))
     left_out = [left_out_of(one, LeftOutReason.UNKNOWN_TYPE) for one in members if rule.may_own(one.name)]
     for one in looked_at:
         found = kept.of(one)
@@ -85,7 +98,15 @@ class _Looks:
 
     def __init__(self, file: Path, spec: KaggleKeys, context: ListContext) -> None:
         self._file = file
-        self._told = [one.as_json() for one in declared("", spec)] + [context.settings.max_image_bytes]
+        rule = spec.label_rule
+        labels = rule and rule.column and [rule.column, sorted(rule.known or ())]
+        told = [
+            [one.as_json() for one in declared("", spec)],
+            context.settings.max_image_bytes,
+            labels,
+            spec.text,
+        ]
+        self._told = sha256(orjson.dumps([told, _FORMAT])).hexdigest()
         try:
             self._kept: dict[str, Any] = {} if context.force else orjson.loads(file.read_bytes())
         except (OSError, ValueError):
@@ -97,7 +118,7 @@ class _Looks:
         return DataFile(**found) if isinstance(found, dict) else found
 
     def add(self, member: KaggleMember, found: DataFile | str) -> None:
-        self._kept[self._key(member)] = found.as_json() if isinstance(found, DataFile) else found
+        self._kept[self._key(member)] = asdict(found) if isinstance(found, DataFile) else found
 
     def save(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,15 @@ from vlm_assets.sources._archives import (
     loose_paths,
     tables_near,
 )
-from vlm_assets.sources._data_files import ROWS, DataFile, data_events, data_format, data_item, look
+from vlm_assets.sources._data_files import (
+    ROWS,
+    DataFile,
+    check_words,
+    data_events,
+    data_format,
+    data_item,
+    look,
+)
 from vlm_assets.sources._folder_archives import (
     FolderArchive,
     archive_events,
@@ -239,6 +247,7 @@ def _data_files(
                 continue
             told = one[:300]
         unread[key] = told
+    check_words(spec.name, spec, found.values())
     return found, unread
 
 

@@ -29,7 +29,7 @@ from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
-from vlm_assets.sources._data_files import ROWS, data_format, row_events
+from vlm_assets.sources._data_files import ROWS, DataFile, check_words, data_format, row_events
 from vlm_assets.sources._github_api import GithubApi, ReleaseSpec, check_unreplaced, token_of
 from vlm_assets.sources._github_tables import row_items
 from vlm_assets.sources._hints import unread_hints
@@ -198,10 +198,10 @@ def _tables(
     found = [_item(one) for name, one in names.items() if data_format(name) and not rule.may_own(name)]
     if not found:
         return []
-    tables: list[Item] = []
+    tables: list[tuple[Item, DataFile]] = []
     with Client(context.settings, context.locks_dir, HostLimits.of(spec)) as client:
         kept = context.cache_dir / "looked_at"
-        for item, why in row_items(
+        for item, how in row_items(
             found,
             spec,
             client,
@@ -210,11 +210,12 @@ def _tables(
             context.settings.max_image_bytes,
         ):
             left_out[:] = [one for one in left_out if one.key != item.key]
-            if why:
-                left_out.append(_left_out(names[item.key], LeftOutReason.UNKNOWN_TYPE, why))
+            if isinstance(how, str):
+                left_out.append(_left_out(names[item.key], LeftOutReason.UNKNOWN_TYPE, how))
             else:
-                tables.append(item)
-    return tables
+                tables.append((item, how))
+    check_words(spec.name, spec, (how for _, how in tables))
+    return [item for item, _ in tables]
 
 
 def _by_content(

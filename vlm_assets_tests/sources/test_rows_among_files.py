@@ -1,12 +1,19 @@
 """Parquet and Arrow files among images: those of images are read row by row, the others say why they are not."""
 
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.demo.services.pictures import picture, zip_of
+from vlm_assets.ingest.labels import LabelCheck
 from vlm_assets.sources.registry import source_of
+from vlm_assets.words.errors import SourceError
+from vlm_assets.words.item_columns import ItemColumns
 from vlm_assets_tests.captions.kit import parquet
+from vlm_assets_tests.sources.hub_sets import arrow as classes_in_arrow
 from vlm_assets_tests.sources.hub_sets import parquet as of_classes
 from vlm_assets_tests.sources.kinds import SPECS, Serve, listed_of
 from vlm_assets_tests.sources.kit import fetch_slice
@@ -62,6 +69,94 @@ def test_in_an_archive_they_are_left_out_by_name(served: Serve, tmp_path: Path, 
     ]
 
 
+IMAGES = {"image": [{"bytes": IMAGE, "path": None}] * 2}
+PLAIN = {**IMAGES, "tur": ["kedi", "ko\u0308pek"], "aciklama": ["bir", "iki"]}
+UNCERTAIN = {**IMAGES, "tur": [[1], [2]]}
+COLUMN = r"no column 'sinif' \(subcategory_from.column\); there are: .*image"
+LABELS = r"knows none of the labels in column '{}'; there are: {}; the map has: at$"
+
+
+def named(column: str, *labels: str) -> dict[str, Any]:
+    rule = {"column": column, **({"map": dict.fromkeys(labels, "all")} if labels else {})}
+    return {"subcategory": None, "subcategory_from": rule}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "data", "keys", "message"),
+    [
+        pytest.param("t.pq", parquet(PLAIN), named("sinif"), COLUMN, id="column"),
+        pytest.param("t.arrow", arrow(PLAIN), named("sinif"), COLUMN, id="arrow-column"),
+        pytest.param("t.pq", parquet(PLAIN), named("tur", "at"), LABELS.format("tur", "kedi, köpek"), id="labels"),
+        pytest.param("t.pq", of_classes(["a", "b"]), named("label", "at"),
+                     LABELS.format("label", "0, 1, kedi, köpek"), id="classes"),
+        pytest.param("t.arrow", classes_in_arrow(["a", "b"]), named("label", "at"),
+                     LABELS.format("label", "0, 1, kedi, köpek"), id="arrow-classes"),
+        pytest.param("t.pq", parquet({**IMAGES, "tur": pa.array([None, None], pa.string())}), named("tur"),
+                     "nothing has a label in column 'tur'", id="null"),
+        pytest.param("t.pq", parquet(PLAIN), {"text_column": "metin"},
+                     r"t.pq: no column 'metin' \(text_column\); columns: .*aciklama", id="text"),
+        pytest.param("t.arrow", arrow(PLAIN), {"text_column": "metin"},
+                     r"t.arrow: no column 'metin' \(text_column\); columns: .*aciklama", id="arrow-text"),
+        pytest.param("t.pq", parquet(PLAIN), {"messages_column": "soz"},
+                     r"t.pq: no column 'soz' \(messages_column\)", id="messages"),
+        pytest.param("t.pq", parquet(PLAIN), named("tur", "at", "köpek"), "", id="nfc"),
+        pytest.param("t.pq", parquet(PLAIN), named("tur"), "", id="any"),
+        pytest.param("t.pq", parquet(UNCERTAIN), named("tur", "at"), "", id="uncertain"),
+        pytest.param("t.pq", parquet(PLAIN), {"text_column": "aciklama"}, "", id="text-there"),
+    ],
+)  # fmt: skip
+def test_columns_and_labels_that_cannot_be_are_told_at_the_listing(
+    served: Serve, tmp_path: Path, kind: str, name: str, data: bytes, keys: dict[str, Any], message: str
+) -> None:
+    spec = served(kind, {name: data, "keep.jpg": IMAGE}, **keys)
+    for _ in range(2):  # what is kept in the cache tells the same
+        if message:
+            with pytest.raises(SourceError, match=message):
+                checked(spec, tmp_path)
+        else:
+            checked(spec, tmp_path)
+
+
+def checked(spec: SourceSpec, folder: Path) -> None:
+    check = LabelCheck(spec)
+    for one in listed_of(spec, folder).slices:
+        check.see(one.told_by_keys, ItemColumns.of(one.items), container=one.container)
+    check.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_of_several_that_has_them_is_enough(served: Serve, tmp_path: Path, kind: str) -> None:
+    files = {
+        "t.pq": parquet(PLAIN),
+        "x.pq": parquet(IMAGES),
+        "y.pq": parquet({**IMAGES, "tur": ["at", None]}),
+    }
+    checked(served(kind, files, **named("tur", "at"), text_column="aciklama"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_key_is_named_that_the_kind_has_not(served: Serve, tmp_path: Path, kind: str) -> None:
+    files = {
+        "keep.jpg": IMAGE,
+        "x.pq": parquet({"x": [1]}),
+        "y.pq": parquet({"jpg": [IMAGE], "png": [IMAGE]}),
+    }
+    told = {one.key: one.detail for one in listed_of(served(kind, files), tmp_path).left_out}
+    assert "set image_column" not in told["x.pq"]
+    assert "hf_disk reads such files: set its image_column to one of them" in told["y.pq"]
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_an_archive_of_pdfs_says_who_reads_them(served: Serve, tmp_path: Path, kind: str) -> None:
+    spec = served(kind, {"in.zip": zip_of([("a.pdf", b"%PDF-1.7"), ("b.PDF", b"%PDF-1.7")])})
+    listed = listed_of(spec, tmp_path)
+    fetched = [fetch_slice(source_of(kind), spec, tmp_path, listed, one.name) for one in listed.slices]
+    assert [one.detail for each in fetched for one in each.rejects] == [
+        "an archive without images, but with 2 PDFs: pdf_folder reads their pages, in a folder of such archives"
+    ]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("known", "labels"), [("0", ["0", "1"]), ("kedi", ["kedi", "köpek"])])
 def test_a_map_of_classes_is_by_number_or_by_name(
@@ -73,3 +168,10 @@ def test_a_map_of_classes_is_by_number_or_by_name(
     [one] = listed.slices
     records = fetch_slice(source_of(kind), spec, tmp_path, listed, one.name).records
     assert [one.label or (one.extra or {})["label"] for one in records] == labels
+
+
+def test_of_an_arrow_file_elsewhere_only_the_head_is_looked_at(served: Serve, tmp_path: Path) -> None:
+    checked(served("github_release", {"t.arrow": arrow(PLAIN)}, **named("tur", "at")), tmp_path)
+    spec = served("kaggle", {"t.arrow": arrow(PLAIN)}, **named("tur", "at"))
+    with pytest.raises(SourceError, match=LABELS.format("tur", "kedi, köpek")):
+        checked(spec, tmp_path)
