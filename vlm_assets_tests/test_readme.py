@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from datasets import load_from_disk
+from datasets import Dataset, Features, Image, Value, load_from_disk
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
@@ -63,8 +63,13 @@ def test_every_shell_line_is_run_or_named_here():
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Iterator[Path]:
-    """A home with a folder of pictures, a list, PDFs; the Hub and the list's server on loopback."""
+    """A home with a folder of pictures, a list, a saved dataset, PDFs; the Hub and the list's server on loopback."""
     fill(tmp_path / "pictures", 6)
+    images = [
+        {"bytes": path.read_bytes(), "path": None} for path in fill(tmp_path / "x", 3, start=90).iterdir()
+    ]
+    features = Features({"image": Image(), "text": Value("string")})
+    Dataset.from_dict({"image": images, "text": list("abc")}, features).save_to_disk(str(tmp_path / "saved"))
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans/report.pdf").write_bytes(pdf_of("readme", 1))
     with ExitStack() as stack:
@@ -123,5 +128,5 @@ def test_every_command_does_what_it_says(home):
             assert "urls: lost 1 (10.0 %): not_found 1" in result.output
             assert result.output.count("not_found") == 1
             corpus = load_from_disk(str(home / "turkish_vlm/data/corpora/turkish_vlm/full"))
-            assert set(corpus.unique("source")) == {"pictures", "urls", "scenes", "scans"}
+            assert set(corpus.unique("source")) == {"pictures", "urls", "scenes", "saved", "scans"}
             told["SHA256"] = corpus[0]["image_facts"][0]["sha256"]

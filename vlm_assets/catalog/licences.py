@@ -1,5 +1,6 @@
-"""Licences that are written almost like one that is known: a slip that no rule finds, for any text is a licence."""
+"""Licences that look like a slip: no rule finds one, for any text is a licence."""
 
+import re
 from difflib import get_close_matches
 from typing import Final
 
@@ -24,6 +25,23 @@ def meant_licence(licence: str) -> str | None:
     except InvalidLicenseExpression:
         return _nearest(licence)
     return meant if meant != licence else None
+
+
+def doubt_of(licence: str) -> str | None:
+    """Why a licence is to be looked at: it is spelled almost like a known one, or is one word that nobody knows.
+
+    `LicenseRef-client-12` and words such as `contract of the client, 2024` are nobody's slip.
+    """
+    told = f"{licence!r} is no SPDX id, proprietary or unknown"
+    if meant := meant_licence(licence):
+        return f"{told}; did you mean {meant}?"
+    if licence in (PROPRIETARY, UNKNOWN) or not re.fullmatch(r"\S+", licence):
+        return None
+    try:
+        canonicalize_license_expression(licence)
+    except InvalidLicenseExpression:
+        return f"{told}; one of your own is named LicenseRef-{re.sub(r'[^A-Za-z0-9.-]+', '-', licence)}"
+    return None
 
 
 def _nearest(licence: str) -> str | None:

@@ -399,6 +399,9 @@ class CorpusSpec(Spec):
         )
 
 
+NO_SOURCE: Final = "no source is enabled: vlm-assets add KIND WHERE"
+
+
 class Catalog(Spec):
     """One parsed catalogue: what a run works on, by hash, whatever is edited meanwhile."""
 
@@ -414,6 +417,10 @@ class Catalog(Spec):
     def fetched(self) -> tuple[SourceSpec, ...]:
         """All that is listed and fetched, sources and benchmarks; sorted by name, which none shares."""
         return tuple(sorted((*self.sources, *self.benchmarks), key=lambda spec: spec.name))
+
+    def lack(self) -> str:
+        """What to do where no source is enabled, so that every corpus would be empty; "" where one is."""
+        return "" if any(spec.enabled for spec in self.sources) else NO_SOURCE
 
     def is_benchmark(self, name: str) -> bool:
         """Whether a benchmark has this name."""

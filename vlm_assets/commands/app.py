@@ -13,7 +13,7 @@ from rich.console import Console
 from vlm_assets.commands.completion import target_names
 from vlm_assets.operate.tables import stdout_console
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import Problem
+from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -62,8 +62,12 @@ def print_json(content: Any) -> None:
     sys.stdout.write(orjson.dumps(content, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
 
 
-def installed(*, test_mode: bool = False) -> "Installation":
-    """The installation of the settings, with its log files open; in `test_mode` its data root is made if missing."""
+def installed(*, test_mode: bool = False, with_sources: bool = False) -> "Installation":
+    """The installation of the settings, with its log files open; in `test_mode` its data root is made if missing.
+
+    Raises:
+        ConfigError: every fault of settings and catalogue; `with_sources`: no source is enabled.
+    """
     from vlm_assets.installation.opening import open_installation
     from vlm_assets.installation.trial import make_test_root
     from vlm_assets.operate.logs import configure_logging, show_waits
@@ -73,6 +77,8 @@ def installed(*, test_mode: bool = False) -> "Installation":
     if test_mode:
         make_test_root(settings)
     installation = open_installation(settings)
+    if with_sources and (lack := installation.catalog.lack()):
+        raise ConfigError(Problem("sources/", "", lack))
     configure_logging(installation.settings, installation.root.logs)
     show_waits(errors)
     if settings.remote:

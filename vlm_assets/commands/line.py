@@ -92,7 +92,7 @@ def build(
         if test_mode or len(target or ()) > 1:
             raise typer.BadParameter("--dry-run shows one --target, and goes without --test-mode")
         show_plan(installed(), target[0] if target else None, as_json=as_json)
-    installation = installed(test_mode=test_mode or in_test_mode())
+    installation = installed(test_mode=test_mode or in_test_mode(), with_sources=not source)
     if installation.settings.test_mode:
         told = (
             f"Test mode: at most {so_many(installation.settings.test_mode_rows, 'row')} a slice, in "

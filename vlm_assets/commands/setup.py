@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Look over settings and catalogue, and what draws pages here; tell every fault at once, with file and key."""
-    from vlm_assets.installation.load import licence_hints
     from vlm_assets.installation.opening import open_installation, problems_of_everything
     from vlm_assets.operate.renderers import examine_renderers
     from vlm_assets.operate.what_if import problems_of_filters
@@ -46,7 +45,7 @@ def check(*, as_json: Json = False) -> None:
         problems += problems_of_filters(open_installation())
     renderers = [] if problems else examine_renderers(open_installation())
     problems += [Problem("", f"renderer {one.renderer}", one.problem) for one in renderers if one.problem]
-    hints = [] if problems else licence_hints(open_installation().catalog_dir)
+    hints = [] if problems else _hints(open_installation())
     if as_json:
         print_json(
             {
@@ -65,6 +64,14 @@ def check(*, as_json: Json = False) -> None:
         console.print(f"to look at: {hint}", markup=False, soft_wrap=True)
     console.print("settings and catalogue are fine")
     raise typer.Exit(int(any(one.elsewhere for one in renderers)))
+
+
+def _hints(installation: "Installation") -> list[Problem]:
+    """What is no fault, and is to be looked at."""
+    from vlm_assets.installation.load import licence_hints
+
+    lack = installation.catalog.lack()
+    return [*([Problem("sources/", "", lack)] if lack else []), *licence_hints(installation.catalog_dir)]
 
 
 def _problems_of_annotations() -> list[Problem]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from vlm_assets.commands.app import app, console, errors
+from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import ConfigError, Problem
 from vlm_assets.words.nearest import did_you_mean
 
@@ -124,7 +125,8 @@ def add(
     before = {_about(one) for one in catalog_problems(folder)}
     wish = Wish(kind, where, name, category, subcategory, licence, benchmark=benchmark)
     added = add_source(folder, wish, settings)
-    for line in (*added.look.told, f"written: {_near(added.file)}", *_of_quotas(added, folder)):
+    told = [*added.look.told, f"written: {_near(added.file)}", *_filled_in(added), *_of_quotas(added, folder)]
+    for line in told:
         console.print(line, markup=False, soft_wrap=True)
     problems = catalog_problems(folder)
     fresh = [one for one in problems if _about(one) not in before and not _is_told(one, added)]
@@ -134,9 +136,11 @@ def add(
         if Path(hint.file.partition(":")[0]).name == added.file.name:
             errors.print(f"to look at: {hint}", markup=False, soft_wrap=True)
     others = sum(_about(one) in before for one in problems)
-    if others:
-        more = "are to do from before" if others > 1 else "is to do from before"
-        errors.print(f"{others} {more}: vlm-assets check", markup=False, soft_wrap=True)
+    if problems:
+        before_it = f", {others:,} of them from before" if others else ""
+        found = so_many(len(problems), "problem")
+        last = f"not ready: vlm-assets check finds {found}{before_it}: exit 2 until they are mended"
+        errors.print(last, markup=False, soft_wrap=True)
 
 
 def _of_quotas(added: "Added", catalog: Path) -> list[str]:
@@ -146,11 +150,12 @@ def _of_quotas(added: "Added", catalog: Path) -> list[str]:
     if not added.quotas:
         return []
     first, *lines = added.quotas
-    return [
-        f"{CORPUS_FILE} lacks a quota for it, {first}",
-        *(f"  {line}" for line in lines),
-        "shares of siblings sum to 1",
-    ]
+    return [f"{CORPUS_FILE} lacks a quota for it, {first}", *(f"  {line}" for line in lines)]
+
+
+def _filled_in(added: "Added") -> list[str]:
+    """What nobody said, so that a person looks at it."""
+    return [f"filled in, to be looked at: {', '.join(added.filled_in)}"] if added.filled_in else []
 
 
 def _about(problem: Problem) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from vlm_assets.catalog.licences import meant_licence
+from vlm_assets.catalog.licences import doubt_of
 from vlm_assets.catalog.rules import check_rules
 from vlm_assets.catalog.spec import BENCHMARK_CATEGORY, KEYS_OF_SUPPLY, Catalog, CorpusSpec, SourceSpec
 from vlm_assets.catalog.yaml_places import located
@@ -80,9 +80,8 @@ def licence_hints(directory: Path) -> list[Problem]:
     parsed = parse_catalog(directory)
     hints = []
     for spec in (*parsed.sources, *parsed.benchmarks):
-        if meant := meant_licence(spec.licence):
+        if told := doubt_of(spec.licence):
             file, _, place = parsed.places[spec.name].partition(": ")
-            told = f"{spec.licence!r} is no SPDX id, proprietary or unknown; did you mean {meant}?"
             hints.append(Problem(file, f"{place}.licence", told))
     return located(hints, directory)
 

@@ -109,6 +109,8 @@ class Forecast(BaseModel):
     old one. Where shards take their rows from the remote, slices and shards leave this disk as they are committed."""
     disk_free_bytes: int
     hours: float
+    hints: list[str] = []
+    """What the catalogue lacks before a build can make anything."""
     unannotated: list[str] = []
     """Values that filters read and that are not there yet, in words."""
     problems: list[str]
@@ -177,6 +179,7 @@ def forecast(
         disk_needed_bytes=disk,
         disk_free_bytes=shutil.disk_usage(installation.root.path).free,
         hours=round(max((one.hours for one in asked), default=0.0) + writing_hours, 3),
+        hints=[lack] if (lack := catalog.lack()) else [],
         unannotated=list(supply.unannotated),
         problems=[
             f"{one.name}: {one.problem.removeprefix(f'source {one.name}: ')}" for one in asked if one.problem

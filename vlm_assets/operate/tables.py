@@ -365,7 +365,7 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     for told in [*source_caption_facts(listed), *hint_facts(plan.sources)]:
         console.print(told, markup=False, soft_wrap=True)
     show_annotation_costs(console, plan.annotations)
-    for told in plan.unannotated:
+    for told in (*plan.hints, *plan.unannotated):
         console.print(told, markup=False, soft_wrap=True)
     for told in plan.problems:
         console.print(

@@ -44,7 +44,7 @@ class PrivateHosts:
         more = f", {len(hosts):,} of them," if len(hosts) > _TOLD_HOSTS else ""
         urls = so_many(sum(self._counts.values()), "URL leads", "URLs lead")
         named = ",".join(hosts[:_TOLD_HOSTS])
-        told = f"{urls} to private hosts{more} and will be rejected; if they are yours, add to .env: "
+        told = f"{urls} to private hosts{more} which are asked only if .env says that they are yours: "
         return [f"{told}VLM_ALLOW_PRIVATE_HOSTS={named}"]
 
     def _refused(self, url: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlm_assets.catalog.licences import meant_licence
+from vlm_assets.catalog.licences import doubt_of, meant_licence
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,20 @@ from vlm_assets.catalog.licences import meant_licence
 )
 def test_what_was_meant(licence, meant):
     assert meant_licence(licence) == meant
+
+
+@pytest.mark.parametrize(
+    ("licence", "told"),
+    [
+        ("nope", "one of your own is named LicenseRef-nope"),
+        ("my_terms", "one of your own is named LicenseRef-my-terms"),
+        ("mit", "did you mean MIT?"),
+        ("MIT", None),
+        ("unknown", None),
+        ("LicenseRef-client-12", None),
+        ("contract of the client, 2024", None),
+    ],
+)
+def test_what_is_to_be_looked_at(licence, told):
+    doubt = doubt_of(licence)
+    assert doubt is None if told is None else doubt is not None and told in doubt

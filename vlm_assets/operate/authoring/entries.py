@@ -13,7 +13,7 @@ from vlm_assets.catalog.spec import CorpusSpec
 from vlm_assets.installation.load import as_benchmark, parse_catalog
 from vlm_assets.operate.authoring.looks import Look, look_at
 from vlm_assets.operate.authoring.places import place_of
-from vlm_assets.operate.authoring.quotas import FILL_IN, is_draft, redrafted
+from vlm_assets.operate.authoring.quotas import FILL_IN, is_draft, missing_quotas, redrafted
 from vlm_assets.operate.authoring.scalars import scalar
 from vlm_assets.operate.authoring.start import CORPUS_FILE, EXAMPLE_FILE, entries_line, example_text, slug
 from vlm_assets.settings import Settings
@@ -48,6 +48,8 @@ class Added:
     look: Look
     quotas: Sequence[str]
     shared: bool
+    filled_in: Sequence[str] = ()
+    """`key: value` of what nobody said."""
 
 
 def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
@@ -84,7 +86,23 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     if example.is_file() and example.read_text("utf-8") == example_text():
         example.unlink()
     shared = draft and _share_anew(catalog)
-    return Added(file, look, [] if shared else _missing_quotas(corpus, entry), shared)
+    return Added(
+        file, look, [] if shared else _missing_quotas(corpus, entry), shared, _filled_in(wish, entry)
+    )
+
+
+def _missing_quotas(corpus: CorpusSpec, entry: Mapping[str, Any]) -> list[str]:
+    rule = entry.get("subcategory_from")
+    leaves = sorted(set(rule["map"].values())) if rule else [entry["subcategory"]]
+    return missing_quotas(corpus, entry["category"], leaves)
+
+
+def _filled_in(wish: Wish, entry: Mapping[str, Any]) -> list[str]:
+    """What stands in an entry that nobody said, `key: value`."""
+    said = {"category": wish.category, "subcategory": wish.subcategory, "licence": wish.licence}
+    guessed = [key for key, value in said.items() if not value and entry.get(key, FILL_IN) != FILL_IN]
+    by_label = ["subcategory by label"] if "subcategory_from" in entry else []
+    return [*(f"{key}: {entry[key]}" for key in guessed), *by_label]
 
 
 def _share_anew(catalog: Path) -> bool:
@@ -147,28 +165,6 @@ def _leaf(label: str, leaves: Sequence[str]) -> str:
     """The subcategory that is called like a label; one to fill in where the category has others only."""
     name = slug(label, FILL_IN)
     return next((leaf for leaf in leaves if leaf in (label, name)), FILL_IN if leaves else name)
-
-
-def _missing_quotas(corpus: CorpusSpec, entry: Mapping[str, Any]) -> list[str]:
-    """What `quotas` lacks for the entry, as lines to paste; nothing where a person has to fill in first."""
-    category = entry["category"]
-    rule = entry.get("subcategory_from")
-    leaves = sorted(set(rule["map"].values())) if rule else [entry["subcategory"]]
-    missing = [leaf for leaf in leaves if (category, leaf) not in corpus.leaves()]
-    if not missing or FILL_IN in (category, *missing):
-        return []
-    share = f"1/{len(missing)}" if len(missing) > 1 else "1"
-    inner = ", ".join(_node(leaf, share) for leaf in missing)
-    if category in corpus.quotas:
-        return [f"under quotas.{category}.subcategories:", f"  {inner}"]
-    return ["under quotas:", f"  {category}: {{share: 1, subcategories: {{{inner}}}}}"]
-
-
-def _node(leaf: str, share: str) -> str:
-    """`street/night` as a node within a node."""
-    first, _, rest = leaf.partition("/")
-    below = f", subcategories: {{{_node(rest, '1')}}}" if rest else ""
-    return f"{scalar(first)}: {{share: {share}{below}}}"
 
 
 _COMMENTS: Final = {

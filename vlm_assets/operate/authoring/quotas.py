@@ -5,11 +5,12 @@ nobody has touched it, and `add` writes it anew.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any, Final
 
 from vlm_assets.catalog.rules import fixed_subcategories
-from vlm_assets.catalog.spec import CorpusSpec, SourceSpec
+from vlm_assets.catalog.spec import CorpusSpec, QuotaNode, SourceSpec
 from vlm_assets.operate.authoring.scalars import scalar
 
 Leaf = tuple[str, str]
@@ -78,3 +79,58 @@ def redrafted(text: str, sources: Iterable[SourceSpec]) -> str | None:
     }
     block = drafted(leaves) if leaves else None
     return None if block is None else _BLOCK.sub(lambda _: block, text, count=1)
+
+
+def missing_quotas(corpus: CorpusSpec, category: str, leaves: Iterable[str]) -> list[str]:
+    """What `quotas` lacks for subcategories of a category, as lines to paste, with shares of all siblings that sum to
+    1; nothing where a person has to fill in first.
+    """
+    missing = [leaf for leaf in leaves if (category, leaf) not in corpus.leaves()]
+    if FILL_IN in (category, *missing):
+        return []
+    lacking: dict[tuple[str, ...], dict[str, Any]] = {}
+    nodes = []
+    for leaf in missing:
+        below = sorted(
+            one for name, one in corpus.leaves() if name == category and one.startswith(f"{leaf}/")
+        )
+        if below:
+            nodes.append(f"{category}/{leaf} has subcategories there: give one of them, such as {below[0]}")
+            continue
+        above, names = _place(corpus.quotas, (category, *leaf.split("/")))
+        node = lacking.setdefault(above, {})
+        for name in names:
+            node = node.setdefault(name, {})
+    lines = [line for above, tree in sorted(lacking.items()) for line in _advice(corpus.quotas, above, tree)]
+    return nodes + lines
+
+
+def _place(quotas: Mapping[str, QuotaNode], path: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The part of a path that has nodes below it, or is to get some, and the rest."""
+    nodes, depth = quotas, 0
+    while depth < len(path) - 1 and path[depth] in nodes:
+        nodes = nodes[path[depth]].subcategories
+        depth += 1
+    return path[:depth], path[depth:]
+
+
+def _advice(quotas: Mapping[str, QuotaNode], above: tuple[str, ...], tree: dict[str, Any]) -> Iterator[str]:
+    nodes = quotas
+    for name in above:
+        nodes = nodes[name].subcategories
+    shares = {name: node.share for name, node in nodes.items() if node.share is not None and name not in tree}
+    whole = len(shares) + len(tree)
+    yield f"under {'.'.join(['quotas', *(f'{name}.subcategories' for name in above)])}:"
+    yield f"  {_inline(tree, Fraction(1, whole))}"
+    if shares:
+        rest = ", ".join(f"{name}: {share * Fraction(len(shares), whole)}" for name, share in shares.items())
+        yield f"  and, for shares of siblings sum to 1, other shares there: {rest}"
+
+
+def _inline(tree: Mapping[str, Any], share: Fraction) -> str:
+    """Nodes of equal shares in one line, those below them within."""
+    told = []
+    for name, below in tree.items():
+        inner = f", subcategories: {{{_inline(below, Fraction(1, len(below)))}}}" if below else ""
+        told.append(f"{scalar(name)}: {{share: {share}{inner}}}")
+    return ", ".join(told)

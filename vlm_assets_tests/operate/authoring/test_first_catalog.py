@@ -59,6 +59,18 @@ def test_the_first_catalogue_is_sound_and_its_schemas_are_where_it_says(catalog)
         assert (file.parent / schema).is_file()
 
 
+def test_a_catalogue_without_sources_says_so_and_builds_nothing(catalog):
+    told = "no source is enabled: vlm-assets add KIND WHERE"
+    for line in ("check", "plan", "check --json", "plan --json"):
+        result = call(*line.split())
+        assert (result.exit_code, told in result.output) == (0, True), result.output
+    for line in ("build", "build --target full"):
+        result = call(*line.split())
+        assert isinstance(result.exception, ConfigError)
+        assert told in str(result.exception)
+    assert not (catalog.parent / "data/corpora").exists()
+
+
 @pytest.mark.usefixtures("catalog")
 def test_dagster_finds_the_commands_instance_and_what_to_load():
     """In the folder where `init` was called, as `dagster dev` reads it."""
@@ -187,7 +199,7 @@ def test_what_a_list_lacks_is_told_before_it_is_fetched(catalog, tmp_path):
     place = tmp_path / "urls.csv"
     place.write_text("link,text\nhttp://127.0.0.1:9/1.jpg,one\nhttp://127.0.0.1:9/2.jpg,two\n")
     told = call("add", "image_urls", str(place), "--licence", "proprietry").output
-    hint = "2 URLs lead to private hosts and will be rejected; if they are yours, add to .env: "
+    hint = "2 URLs lead to private hosts which are asked only if .env says that they are yours: "
     assert f"{hint}VLM_ALLOW_PRIVATE_HOSTS=127.0.0.1" in told
     assert "did you mean proprietary?" in told
     checked = call("check")
@@ -279,16 +291,20 @@ def test_edited_quotas_stay_and_each_source_tells_its_own_alone(catalog, tmp_pat
     before = quotas_of(catalog)
     first, second = add_each(tmp_path / "more", "photos/web", "maps/old")
     assert quotas_of(catalog) == before
-    assert "under quotas.photos.subcategories:\n    web: {share: 1}" in first
-    assert "under quotas:\n    maps: {share: 1, subcategories: {old: {share: 1}}}" in second
+    assert "under quotas.photos.subcategories:\n    web: {share: 1/2}\n" in first
+    assert "shares of siblings sum to 1, other shares there: street: 1/2\n" in first
+    assert "under quotas:\n    maps: {share: 1/2, subcategories: {old: {share: 1}}}" in second
     assert "to do" not in first
-    assert second.endswith("1 is to do from before: vlm-assets check\n")
+    assert first.splitlines()[-1].startswith("not ready: vlm-assets check finds 1 problem: exit 2")
+    assert "finds 2 problems, 1 of them from before: exit 2" in second.splitlines()[-1]
     assert "web" not in second
 
 
 def test_a_leaf_that_is_also_a_node_is_told_instead(catalog, tmp_path):
     (_, second) = add_each(tmp_path, "photos/street", "photos/street/night")
-    assert "corpus.yaml lacks a quota for it, under quotas.photos.subcategories:" in second
+    assert (
+        "corpus.yaml lacks a quota for it, under quotas.photos.subcategories.street.subcategories:" in second
+    )
     assert quotas_of(catalog) == {"photos": {"share": 1, "subcategories": {"street": {"share": 1}}}}
 
 
