@@ -342,7 +342,8 @@ def show_forecast(console: Console, plan: "Forecast") -> None:
     console.print(
         f"to fetch {size(plan.fetch_bytes)}, corpus {size(plan.corpus_bytes)}, "
         f"disk needed at most {size(plan.disk_needed_bytes)} of {size(plan.disk_free_bytes)} free, "
-        f"about {plan.hours:.2f} h (politeness, and writing at 125 MB/s, the base rate of a gp3 volume)"
+        f"about {plan.hours:.2f} h (politeness, and writing at 125 MB/s, the base rate of a gp3 volume)",
+        soft_wrap=True,
     )
     if plan.range_requests is not None and plan.range_bytes is not None:
         console.print(

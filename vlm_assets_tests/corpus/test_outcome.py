@@ -143,7 +143,7 @@ def test_a_build_that_failed_says_why_last(base: Path):
     why = "street, slice root: failed (run 1a2b):\n1 slice of street failed.\nstreet/root: 2 of 11 records"
     show_build(Console(file=out, width=200), installation, (TARGET,), causes=[why])
     told = out.getvalue()
-    assert told.endswith(f"{why}\nMend it, then run vlm-assets build again: what is done is not done anew\n")
+    assert told.endswith(f"{why}\nThen run vlm-assets build again: what is done is not done anew\n")
     assert ("never planned" in told, "What came out" in told) == (False, False)
 
 

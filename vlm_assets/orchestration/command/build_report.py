@@ -14,7 +14,7 @@ from vlm_assets.operate.tables import due_facts, hint_facts, reasons, size, sour
 from vlm_assets.orchestration.run.runs import RunOutcome
 from vlm_assets.store.versions import current_version, read_manifest
 
-_MEND: Final = "Mend it, then run vlm-assets build again: what is done is not done anew"
+_MEND: Final = "Then run vlm-assets build again: what is done is not done anew"
 INTERRUPTED: Final = 130
 """As of a process that ended by Ctrl-C."""
 
