@@ -49,17 +49,20 @@ def init(
         raise typer.BadParameter(
             f"{path} is not empty and no data root; name another folder, or touch {marker}"
         )
-    if catalog is not None:
+    again = catalog is not None and marker.exists() and (catalog / CORPUS_FILE).is_file()
+    if catalog is not None and not again:
         try:
-            files = write_catalog(catalog)
+            write_catalog(catalog)
         except FileExistsError as error:
-            raise typer.BadParameter(str(error)) from None
+            told = f"{error}, and stays as it is; name a new folder, or leave --catalog out"
+            raise ConfigError(Problem("init", "--catalog", told)) from None
     path.mkdir(parents=True, exist_ok=True)
     marker.touch()
     if catalog is None:
         console.print(f"{path} is a data root; set VLM_DATA_ROOT={path.absolute()}", soft_wrap=True)
         return
-    console.print(f"{path} is a data root, {catalog} a catalogue", soft_wrap=True)
+    already = " already, and stay as they are" if again else ""
+    console.print(f"{path} is a data root, {catalog} a catalogue{already}", soft_wrap=True)
     settings = {
         "VLM_DATA_ROOT": path.absolute(),
         "VLM_CATALOG": catalog.absolute(),
@@ -67,7 +70,9 @@ def init(
         "DAGSTER_HOME": _instance(path.absolute()),
     }
     _write_env(Path(".env"), {name: str(value) for name, value in settings.items() if value})
-    console.print(f"{files[0]} says what is wanted; vlm-assets add KIND WHERE adds a source", soft_wrap=True)
+    more = "; vlm-assets plan shows what a build would do" if again else ""
+    told = f"{catalog / CORPUS_FILE} says what is wanted; vlm-assets add KIND WHERE adds a source{more}"
+    console.print(told, soft_wrap=True)
 
 
 def _instance(data_root: Path) -> Path:
@@ -88,6 +93,10 @@ def _write_env(path: Path, settings: Mapping[str, str]) -> None:
     """Leaves settings for commands in this folder; a file that is there is left alone."""
     lines = [f"{name}={shlex.quote(value)}" for name, value in settings.items()]
     if path.exists():
+        there = path.read_text("utf-8", "replace").splitlines()
+        lines = [line for line in lines if line not in there]
+        if not lines:
+            return
         console.print("The .env here is left alone; set in it, or in the environment:")
     else:
         path.write_text("\n".join(lines) + "\n", "utf-8")

@@ -193,6 +193,7 @@ def _text(entry: Mapping[str, Any], look: Look, head: str) -> str:
             )
         comment = f"  # {_COMMENTS[key]}" if key in _COMMENTS else ""
         lines.append(f"{lead}{key}: {scalar(value)}{comment}")
+    lines += [f"    # {line}" for line in look.maybe]
     return "\n".join(lines) + "\n"
 
 

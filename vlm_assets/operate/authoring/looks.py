@@ -18,6 +18,7 @@ from vlm_assets.captions.sidecars import is_sidecar_name, match_sidecars
 from vlm_assets.captions.trees import METADATA_NAMES
 from vlm_assets.captions.words import TEXT_NAMES, usual_texts
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.operate.authoring.counted import Documents, Tables, count_pages, count_rows
 from vlm_assets.settings import Settings
 from vlm_assets.sources._data_files import data_format
 from vlm_assets.sources._folder_walk import FolderWalk
@@ -53,6 +54,8 @@ class Look:
     """`folder` or `column` of `subcategory_from`, where `labels` come from."""
     labels: tuple[str, ...] = ()
     """Two or more, sorted."""
+    maybe: tuple[str, ...] = ()
+    """Lines of keys that a person may want: comments of the entry."""
 
 
 def look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) -> Look:
@@ -62,6 +65,14 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) 
         SourceError: nothing of the kind is there, or it cannot be read.
         ConfigError: the settings lack what it takes to ask.
     """
+    look = _look_at(kind, place, settings, name)
+    if not traits_of(kind).renders_pages:
+        return look
+    told = "pages come without words; text: layer in the entry takes those of a page's text layer"
+    return replace(look, told=(*look.told, told), maybe=("text: layer  # scans have no text layer",))
+
+
+def _look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) -> Look:
     own = _own_look(kind, settings, name)
     if own is not None:
         return own(next(iter(place.values())))
@@ -173,17 +184,30 @@ def _opened(walk: FolderWalk, path: str, key: str) -> IO[bytes]:
 
 def _documents(path: str, name: str) -> Look:
     """PDFs and archives of a folder; its top folders as labels."""
-    files = _files_of(path, name)
+    walk = FolderWalk(name, Path(path))
+    files = sorted(walk.files)
     pdfs = [key for key in files if key.lower().endswith(".pdf")]
     archives = sum(is_archive_name(key) for key in files)
     if not pdfs and not archives:
         raise SourceError(f"{path}: no PDF and no archive among {so_many(len(files), 'file')}")
     told = so_many(len(pdfs), "PDF") + (f", {so_many(archives, 'archive')}" if archives else "")
-    return Look((told,), {}, *_by_folder(pdfs))
+    pages = _pages_told(count_pages(Path(path, walk.files[key]) for key in pdfs), len(pdfs))
+    return Look((told, *pages), {}, *_by_folder(pdfs))
 
 
-def _files_of(path: str, name: str) -> list[str]:
-    return sorted(FolderWalk(name, Path(path)).files)
+def _pages_told(found: Documents, documents: int) -> list[str]:
+    """Pages, and documents that give none as they are; of those that were looked at, where that is not all."""
+    if not found.looked_at:
+        return []
+    of = "" if found.looked_at == documents else f" in {found.looked_at:,} of the PDFs, which were looked at"
+    told = [f"{so_many(found.pages, 'page')}{of}"]
+    if found.encrypted:
+        told.append(f"{so_many(found.encrypted, 'PDF asks', 'PDFs ask')} for a password: encrypted, a reject")
+    if found.damaged:
+        told.append(
+            f"{so_many(found.damaged, 'PDF is', 'PDFs are')} damaged: repaired if that can be, else a reject"
+        )
+    return told
 
 
 def _by_folder(names: Iterable[str]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
@@ -240,7 +264,13 @@ def _listed(spec: SourceSpec, listed: Listed) -> Look:
     slices = list(listed.slices)
     items = sum(len(one.items) for one in slices)
     size_bytes = sum(item.size_bytes or 0 for one in slices for item in one.items)
-    counts = f"{so_many(items, 'item')} in {so_many(len(slices), 'slice')}, {_size(size_bytes)}"
+    tables = _tables(spec, slices)
+    what = (
+        so_many(items, "item")
+        if tables is None
+        else f"{so_many(tables.rows, 'row')} in {so_many(items, 'file')}"
+    )
+    counts = f"{what}{' in' if tables is None else ','} {so_many(len(slices), 'slice')}, {_size(size_bytes)}"
     told = [f"revision {listed.revision}: {counts}"]
     left_out = Counter(str(one.reason) for one in listed.left_out)
     if left_out:
@@ -249,8 +279,8 @@ def _listed(spec: SourceSpec, listed: Listed) -> Look:
         )
     told += listed.hints
     features = _features(listed.attributes)
-    if features:
-        told.append(f"columns {', '.join(features)}")
+    if columns := tuple(features) or (tables.columns if tables else ()):
+        told.append(f"columns {', '.join(columns)}")
     keys = (
         {"text_column": next(iter(usual_texts(features)), None)}
         if "text_column" in type(spec).model_fields
@@ -261,6 +291,15 @@ def _listed(spec: SourceSpec, listed: Listed) -> Look:
     if label is not None:
         return Look(tuple(told), found, *_by_column(label, _classes(features[label])))
     return Look(tuple(told), found, *_by_folder(_keys(slices)))
+
+
+def _tables(spec: SourceSpec, slices: Sequence[ListedSlice]) -> Tables | None:
+    """Rows and columns of data files on this machine; None of any other source."""
+    folder = getattr(spec, "path", None)
+    items = [item for one in slices for item in one.items]
+    if not isinstance(folder, Path) or not all({"path", "format"} <= item.payload.keys() for item in items):
+        return None
+    return count_rows([(folder / item.payload["path"], item.payload["format"]) for item in items])
 
 
 def _size(size_bytes: int) -> str:

@@ -88,9 +88,20 @@ def test_dagster_finds_the_commands_instance_and_what_to_load():
 def test_nothing_is_written_over(catalog):
     before = (catalog / "corpus.yaml").read_bytes()
     result = call("init", "other", "--catalog", str(catalog))
-    assert result.exit_code == 2
+    assert isinstance(result.exception, ConfigError)
+    assert "stays as it is; name a new folder" in str(result.exception)
     assert (catalog / "corpus.yaml").read_bytes() == before
     assert not Path("other").exists()
+
+
+def test_a_second_init_of_the_same_says_that_nothing_is_wrong(catalog):
+    before = {path: path.read_bytes() for path in (catalog / "corpus.yaml", Path(".env"))}
+    result = call("init", "data", "--catalog", "catalog")
+    assert result.exit_code == 0, result.output
+    assert "already, and stay as they are" in result.output
+    assert "vlm-assets add KIND WHERE adds a source; vlm-assets plan shows" in result.output
+    assert ".env" not in result.output
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def photos(base: Path) -> str:
