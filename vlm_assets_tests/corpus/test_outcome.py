@@ -171,6 +171,7 @@ def test_build_and_status_tell_it_with_the_labels(base: Path):
         told = out.getvalue().splitlines()
         assert MOVED in told
         assert told[told.index(ODD) + 1] == NAMED
+    assert told[-1] == "ten: 3 rows of street are left out: 3 more than the quotas ask for"
 
 
 def test_what_is_due_and_captions_without_image_are_told(tmp_path: Path):

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from vlm_assets.allocation.manifest import AllocationManifest
 from vlm_assets.installation.opening import Installation
+from vlm_assets.operate.status import read_status
 from vlm_assets.orchestration.command.build import run_build
 from vlm_assets.orchestration.names import dataset_key
 from vlm_assets.sources.client_folder import ClientFolder
@@ -112,8 +113,10 @@ def test_a_failed_slice_is_an_exit_code_and_failed_fetches_it_alone(tmp_path):
     assert "1 of 3 slices of street failed; the others are committed." in told
     assert "street/s1: 1 of 6 records are rejects (not_an_image 1)" in told
     assert (told.count("s1: "), told.count("bad.jpg: not_an_image")) == (1, 1)
+    assert read_status(installation).sources[0].failed.keys() == {"s1"}
     bad.write_bytes(picture(77))
     build(installation, sources=["street"])
+    assert read_status(installation).sources[0].failed == {}
     days = 3 * 86_400
     os.utime(installation.root.listing("street"), (time.time() - days, time.time() - days))
     code, told = build(installation, sources=["street"], failed_only=True)
