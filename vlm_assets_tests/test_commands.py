@@ -24,7 +24,7 @@ KEYS: dict[str, set[str]] = {
     "plan": {
         "target", "target_rows", "exact", "sources", "nodes", "fetch_bytes", "corpus_bytes", "disk_needed_bytes",
         "disk_free_bytes", "range_requests", "range_bytes", "hours", "annotations", "unannotated", "benchmarks",
-        "problems",
+        "problems", "hints",
     },
     "status": {
         "data_root", "catalog_hash", "free_bytes", "away_bytes", "sources", "benchmarks", "annotations", "removed",

@@ -13,7 +13,7 @@ from rich.console import Console
 from vlm_assets.commands.completion import target_names
 from vlm_assets.operate.tables import stdout_console
 from vlm_assets.words.counts import so_many
-from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.errors import Problem
 from vlm_assets.words.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -68,17 +68,18 @@ def installed(*, test_mode: bool = False, with_sources: bool = False) -> "Instal
     Raises:
         ConfigError: every fault of settings and catalogue; `with_sources`: no source is enabled.
     """
+    from vlm_assets.installation.load import check_any_source
     from vlm_assets.installation.opening import open_installation
     from vlm_assets.installation.trial import make_test_root
     from vlm_assets.operate.logs import configure_logging, show_waits
     from vlm_assets.settings import load_settings
 
     settings = load_settings(test_mode=True) if test_mode else load_settings()
+    if with_sources and settings.catalog is not None:
+        check_any_source(settings.catalog)
     if test_mode:
         make_test_root(settings)
     installation = open_installation(settings)
-    if with_sources and (lack := installation.catalog.lack()):
-        raise ConfigError(Problem("sources/", "", lack))
     configure_logging(installation.settings, installation.root.logs)
     show_waits(errors)
     if settings.remote:

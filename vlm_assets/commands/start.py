@@ -148,7 +148,7 @@ def add(
     if problems:
         before_it = f", {others:,} of them from before" if others else ""
         found = so_many(len(problems), "problem")
-        last = f"not ready: vlm-assets check finds {found}{before_it}: exit 2 until they are mended"
+        last = f"not ready: vlm-assets check finds {found}{before_it}: exit 2 until that is mended"
         errors.print(last, markup=False, soft_wrap=True)
 
 

@@ -14,7 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from vlm_assets.catalog.licences import doubt_of
 from vlm_assets.catalog.rules import check_rules
-from vlm_assets.catalog.spec import BENCHMARK_CATEGORY, KEYS_OF_SUPPLY, Catalog, CorpusSpec, SourceSpec
+from vlm_assets.catalog.spec import (
+    BENCHMARK_CATEGORY,
+    KEYS_OF_SUPPLY,
+    NO_SOURCE,
+    Catalog,
+    CorpusSpec,
+    SourceSpec,
+)
 from vlm_assets.catalog.yaml_places import located
 from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.words.errors import ConfigError, Problem
@@ -73,6 +80,17 @@ def parse_catalog(directory: Path) -> Parsed:
         # A key without its faulty parts may be empty, or gone: that is no second fault.
         problems += [one for one in broken if one.key not in at_fault and (one.file, one.key) not in told]
     return Parsed(corpus, sources, benchmarks, entries.places, located(problems, directory))
+
+
+def check_any_source(directory: Path) -> None:
+    """Returns where a source is enabled, or the catalogue has faults, which are told when it is opened.
+
+    Raises:
+        ConfigError: it is sound, and all corpora of it would be empty.
+    """
+    parsed = parse_catalog(directory)
+    if not parsed.problems and not any(spec.enabled for spec in parsed.sources):
+        raise ConfigError(Problem(f"{_SOURCES}/", "", NO_SOURCE))
 
 
 def licence_hints(directory: Path) -> list[Problem]:

@@ -19,7 +19,7 @@ def _shortage(plan: "Forecast", corpus: "CorpusSpec") -> list[str]:
     granted = sum(one.granted for one in plan.nodes if "/" not in one.path)
     sources = {one.name for one in plan.sources}
     parts = {one.path for one in plan.nodes if one.shortfall and not _is_source(one.path, sources)}
-    if granted and (corpus.shortfall is not None or not parts):
+    if plan.hints or (granted and (corpus.shortfall is not None or not parts)):
         return []
     far = "" if plan.exact else ", as far as is known"
     have = "is" if granted == 1 else "are"

@@ -12,7 +12,12 @@ OTHERS = "This is 1k, the largest target; --target shows another: 100, full"
 def told(granted: int, short: int, shortfall: str | None, *, named: bool = True) -> list[str]:
     nodes = [SimpleNamespace(path=path, granted=granted, shortfall=short) for path, _ in NODES]
     plan: Any = SimpleNamespace(
-        target="1k", target_rows=1_000, exact=False, nodes=nodes, sources=[SimpleNamespace(name="pictures")]
+        target="1k",
+        target_rows=1_000,
+        exact=False,
+        nodes=nodes,
+        sources=[SimpleNamespace(name="pictures")],
+        hints=(),
     )
     corpus: Any = SimpleNamespace(shortfall=shortfall, targets={"100": 100, "1k": 1_000, "full": "all"})
     return forecast_told(plan, corpus, named=named)

@@ -68,7 +68,7 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) 
     look = _look_at(kind, place, settings, name)
     if not traits_of(kind).renders_pages:
         return look
-    told = "pages come without words; text: layer in the entry takes those of a page's text layer"
+    told = "text: layer makes the text layer of a page its text; without that key pages have no text"
     return replace(look, told=(*look.told, told), maybe=("text: layer  # scans have no text layer",))
 
 

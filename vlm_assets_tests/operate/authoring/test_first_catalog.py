@@ -64,11 +64,13 @@ def test_a_catalogue_without_sources_says_so_and_builds_nothing(catalog):
     for line in ("check", "plan", "check --json", "plan --json"):
         result = call(*line.split())
         assert (result.exit_code, told in result.output) == (0, True), result.output
-    for line in ("build", "build --target full"):
+        assert "will end with" not in result.output
+    for line in ("build", "build --target full", "build --test-mode"):
         result = call(*line.split())
         assert isinstance(result.exception, ConfigError)
         assert told in str(result.exception)
     assert not (catalog.parent / "data/corpora").exists()
+    assert not (catalog.parent / "data-test").exists()
 
 
 @pytest.mark.usefixtures("catalog")
