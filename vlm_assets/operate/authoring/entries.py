@@ -19,7 +19,7 @@ from vlm_assets.operate.authoring.start import CORPUS_FILE, EXAMPLE_FILE, entrie
 from vlm_assets.settings import Settings
 from vlm_assets.sources.registry import source_of
 from vlm_assets.store.arrow_files import replace_file
-from vlm_assets.words.errors import ConfigError, Problem
+from vlm_assets.words.errors import ConfigError, OperationError, Problem, SourceError
 from vlm_assets.words.faults import problems_of
 
 
@@ -72,7 +72,15 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     head = "benchmarks" if wish.benchmark else "sources"
     file = catalog / head / f"{name}.yaml"
     _check_name(name, file, {spec.name for spec in (*parsed.sources, *parsed.benchmarks)})
-    look = look_at(wish.kind, {place.key: place.where, **place.more}, settings, name)
+    if wish.subcategory is not None and not all(map(str.strip, wish.subcategory.split("/"))):
+        told = f"a name, or names with a slash between as street/night, got {wish.subcategory!r}"
+        raise ConfigError(Problem("--subcategory", "", told))
+    try:
+        look = look_at(wish.kind, {place.key: place.where, **place.more}, settings, name)
+    except OperationError as error:
+        if not place.doubt:
+            raise
+        raise SourceError(f"{error}; {place.doubt}") from error
     if "path" in look.keys:  # an archive: its folder, and it alone
         look = replace(look, keys={**look.keys, "path": str(Path(place.value).parent)})
     wanted = _said(wish) if wish.benchmark else _wanted(wish, name, corpus, look, draft=draft)

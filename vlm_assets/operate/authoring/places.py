@@ -60,6 +60,8 @@ class Place:
     where: str
     more: Mapping[str, str] = field(default_factory=dict)
     """The revision or tag that an address names."""
+    doubt: str = ""
+    """What reads the path of this name that is on this machine, where there is one."""
 
 
 def place_of(kind: str, text: str, catalog: Path) -> Place:
@@ -82,7 +84,8 @@ def place_of(kind: str, text: str, catalog: Path) -> Place:
             more = {beside: unquote(found[2])} if beside and found[2] else {}
     if not _FORMS[key].fullmatch(name) or _is_relative(name) or (key == "base_url" and _is_elsewhere(text)):
         raise _refused(f"not {_SAID[key]}; {_rather(kind, text)}")
-    return Place(key, name, name, more)
+    doubt = "" if _there(text) is None else f"{text} is on this machine, too; {_rather(kind, text)}"
+    return Place(key, name, name, more, doubt)
 
 
 def _place_key(kind: str) -> str:

@@ -189,6 +189,21 @@ def test_a_source_is_looked_at_and_its_entry_fits(catalog, tmp_path, kind, make,
 
 
 @pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "filled in, to be looked at: category: images, subcategory: all, licence: unknown"),
+        (["--category", "photos"], "filled in, to be looked at: subcategory: all, licence: unknown"),
+        (["--category", "p", "--subcategory", "s", "--licence", "nope"], "'nope' is no SPDX id"),
+    ],
+)
+def test_what_nobody_said_is_to_be_looked_at(tmp_path, words, told):
+    result = call("add", "client_folder", str(fill(tmp_path / "place", 1)), *words)
+    assert told in result.output
+    assert ("filled in" in told) == ("filled in" in result.output)
+
+
+@pytest.mark.usefixtures("catalog")
 def test_what_will_fail_a_listing_is_told_before_it(tmp_path):
     place = fill(tmp_path / "place", 2)
     for name in ("a.xmp", "b.XMP", "c.fli", "stats.csv"):
@@ -351,6 +366,7 @@ def test_labels_that_fit_no_subcategory_are_left_to_fill_in(catalog, tmp_path):
         pytest.param(["pdf_folder", "photos"], SourceError, id="no PDFs"),
         pytest.param(["nothing", "photos"], ConfigError, id="no kind"),
         pytest.param(["client_folder", "photos", "--category", "My Photos"], ConfigError, id="no category"),
+        pytest.param(["client_folder", "photos", "--subcategory", "a//b"], ConfigError, id="no subcategory"),
         pytest.param(["client_folder", "photos", "--name", "Çarşı"], ConfigError, id="no name"),
     ],
 )

@@ -106,6 +106,14 @@ def test_what_does_not_fit_names_the_form_and_the_right_kind(kind, text, told):
     assert told in str(caught.value)
 
 
+@pytest.mark.usefixtures("_place")
+def test_a_name_that_is_a_path_here_too_says_so():
+    assert place_of("hf_dataset", "here/ds", Path("catalog")).doubt == (
+        f"here/ds is on this machine, too; {ON_DISK} here/ds"
+    )
+    assert place_of("hf_dataset", "owner/name", Path("catalog")).doubt == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "value", "more"),
     [
