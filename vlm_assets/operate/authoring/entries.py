@@ -12,7 +12,7 @@ from vlm_assets.catalog.base import NAME_PATTERN
 from vlm_assets.catalog.spec import CorpusSpec
 from vlm_assets.installation.load import as_benchmark, parse_catalog
 from vlm_assets.operate.authoring.looks import Look, look_at
-from vlm_assets.operate.authoring.places import place_of
+from vlm_assets.operate.authoring.places import Place, place_of
 from vlm_assets.operate.authoring.quotas import FILL_IN, is_draft, missing_quotas, redrafted
 from vlm_assets.operate.authoring.scalars import scalar
 from vlm_assets.operate.authoring.start import CORPUS_FILE, EXAMPLE_FILE, entries_line, example_text, slug
@@ -72,17 +72,8 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     head = "benchmarks" if wish.benchmark else "sources"
     file = catalog / head / f"{name}.yaml"
     _check_name(name, file, {spec.name for spec in (*parsed.sources, *parsed.benchmarks)})
-    if wish.subcategory is not None and not all(map(str.strip, wish.subcategory.split("/"))):
-        told = f"a name, or names with a slash between as street/night, got {wish.subcategory!r}"
-        raise ConfigError(Problem("--subcategory", "", told))
-    try:
-        look = look_at(wish.kind, {place.key: place.where, **place.more}, settings, name)
-    except OperationError as error:
-        if not place.doubt:
-            raise
-        raise SourceError(f"{error}; {place.doubt}") from error
-    if "path" in look.keys:  # an archive: its folder, and it alone
-        look = replace(look, keys={**look.keys, "path": str(Path(place.value).parent)})
+    _check_subcategory(wish.subcategory)
+    look = _look(wish.kind, place, settings, name)
     wanted = _said(wish) if wish.benchmark else _wanted(wish, name, corpus, look, draft=draft)
     entry = {"name": name, "kind": wish.kind, **wanted, place.key: place.value, **place.more, **look.keys}
     _check_fits(as_benchmark(entry) if wish.benchmark else entry)
@@ -97,6 +88,19 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
     return Added(
         file, look, [] if shared else _missing_quotas(corpus, entry), shared, _filled_in(wish, entry)
     )
+
+
+def _look(kind: str, place: Place, settings: Settings, name: str) -> Look:
+    """What is at a place, with keys as the entry has them; a name that is a path here, too, is told with the error."""
+    try:
+        look = look_at(kind, {place.key: place.where, **place.more}, settings, name)
+    except OperationError as error:
+        if not place.doubt:
+            raise
+        raise SourceError(f"{error}; {place.doubt}") from error
+    if "path" in look.keys:  # an archive: its folder, and it alone
+        return replace(look, keys={**look.keys, "path": str(Path(place.value).parent)})
+    return look
 
 
 def _missing_quotas(corpus: CorpusSpec, entry: Mapping[str, Any]) -> list[str]:
@@ -120,6 +124,12 @@ def _share_anew(catalog: Path) -> bool:
     if text is not None:
         replace_file(file, text.encode())
     return text is not None
+
+
+def _check_subcategory(said: str | None) -> None:
+    if said is not None and not all(map(str.strip, said.split("/"))):
+        told = f"a name, or names with a slash between as street/night, got {said!r}"
+        raise ConfigError(Problem("--subcategory", "", told))
 
 
 def _check_fits(entry: Mapping[str, Any]) -> None:
