@@ -91,7 +91,7 @@ def add_source(catalog: Path, wish: Wish, settings: Settings) -> Added:
 
 
 def _look(kind: str, place: Place, settings: Settings, name: str) -> Look:
-    """What is at a place, with keys as the entry has them; a name that is a path here, too, is told with the error."""
+    """What is at a place, keys as the entry has them; an error tells where a path here has that name, too."""
     try:
         look = look_at(kind, {place.key: place.where, **place.more}, settings, name)
     except OperationError as error:
