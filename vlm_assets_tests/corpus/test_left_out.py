@@ -34,6 +34,6 @@ def test_rows_that_are_left_out_are_told_with_why(excluded, not_selected, told):
     assert left_out_told("full", "street", left_out_of(total)) == f"full: {told}"
 
 
-@pytest.mark.parametrize("reason", set(ExclusionReason) - {ExclusionReason.UNMAPPED_LABEL})
+@pytest.mark.parametrize("reason", sorted(set(ExclusionReason) - {ExclusionReason.UNMAPPED_LABEL}))
 def test_every_reason_has_words(reason):
     assert not left_out_told("full", "street", {reason: 2}).endswith(f": 2 {reason}")
