@@ -20,6 +20,7 @@ from vlm_assets.catalog.base import Name, Spec
 from vlm_assets.catalog.filters import MAX_FILTERS, FilterSpec
 from vlm_assets.catalog.fractions import Share
 from vlm_assets.catalog.labels import SubcategoryFrom
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.hub.columns import LabelRule
 from vlm_assets.images.facts import DEFAULT_FORMATS, FORMATS
 from vlm_assets.images.plugins import missing_plugins
@@ -85,6 +86,8 @@ class SourceSpec(Spec):
     """All that `subcategory_from.column` can name; None: upstream has columns of its own."""
     DEFAULT_TOLERANCE: ClassVar[float] = 0.05
     """Of rejects, where `reject_tolerance` says nothing."""
+    PLACE: ClassVar[PlaceForm] = PlaceForm()
+    """How `add` is told where a source of the kind is."""
     CHECKS_LABELS: ClassVar[bool] = False
     """Whether the kind holds labels against the map while it lists, for they stand in tables that it reads then."""
 

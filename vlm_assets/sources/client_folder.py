@@ -13,6 +13,7 @@ from vlm_assets.captions.keys import CaptionKeys
 from vlm_assets.captions.naming_tables import as_unused, naming_tables
 from vlm_assets.captions.samples import caption_events
 from vlm_assets.captions.trees import Caption, CaptionRule, Tree, caption_payload, tree_captions
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import (
     PathGlobs,
@@ -60,6 +61,8 @@ class ClientFolderSpec(CaptionKeys, SourceSpec):
 
     Files that hold the images' words need not be included.
     """
+
+    PLACE: ClassVar[PlaceForm] = PlaceForm(archive=True)
 
     path: Path
     """The folder; relative to the catalogue."""

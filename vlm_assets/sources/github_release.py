@@ -5,6 +5,7 @@ it is still the same is asked after it was fetched).
 API answers are kept with their ETag: an unchanged release costs requests that GitHub does not count.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -27,6 +28,7 @@ from vlm_assets.archives.names import (
 from vlm_assets.archives.split import find_split_archives, last_parts_missing
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys
 from vlm_assets.captions.samples import caption_events
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._archives import NO_IMAGES, member_events, tables_beside
 from vlm_assets.sources._data_files import ROWS, DataFile, check_words, data_format, row_events
@@ -51,6 +53,13 @@ class GithubReleaseSpec(CaptionKeys, ReleaseSpec):
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", "text_column", "messages_column", *CAPTION_KEYS)
 
+    PLACE: ClassVar[PlaceForm] = PlaceForm(
+        page=re.compile(
+            r"(?:(?:https?://)?(?:www\.)?github\.com/|git@github\.com:)([\w.-]+/[\w.-]+?)(?:\.git)?"
+            r"(?:/releases/(?:tag|download)/([^/?#]+))?(?:[/?#].*)?"
+        ),
+        beside="tag",
+    )
     kind: Literal["github_release"]
     assets: tuple[str, ...] = Field(("*",), min_length=1, description="Globs over asset names.")
     files_per_slice: int = Field(10_000, ge=1)

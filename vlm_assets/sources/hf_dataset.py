@@ -13,8 +13,10 @@ from pydantic import Field
 
 from vlm_assets.captions.keys import CAPTION_KEYS, CaptionKeys, CaptionText
 from vlm_assets.captions.trees import METADATA, SIDECAR
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.catalog.spec import Size, SourceSpec
 from vlm_assets.hub.groups import buckets_for_bytes, slices_of_group
+from vlm_assets.sources._hub_page import HUB_PAGE
 from vlm_assets.sources._tables import TABLE_KEYS, TableSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.caption_rows import beside_archives, sum_counts
@@ -35,6 +37,9 @@ class HfDatasetSpec(CaptionKeys, TableSpec):
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ("repo", *TABLE_KEYS, *CAPTION_KEYS)
 
+    PLACE: ClassVar[PlaceForm] = PlaceForm(
+        page=HUB_PAGE, beside="revision", here="a dataset on this machine is read by: vlm-assets add hf_disk"
+    )
     kind: Literal["hf_dataset"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str | None = Field(None, description="Branch, tag or commit; unset: the default branch.")

@@ -11,7 +11,9 @@ from pydantic import Field, model_validator
 
 from vlm_assets.captions.keys import TextFileKeys
 from vlm_assets.captions.words import usual_texts
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.catalog.spec import SourceSpec
+from vlm_assets.sources._hub_page import HUB_PAGE
 from vlm_assets.sources._tables import LabelledSpec, whole_or_split
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
 from vlm_assets.words.contexts import FetchContext, ListContext
@@ -30,6 +32,11 @@ class HfImageUrlsSpec(TextFileKeys, LabelledSpec):
 
     DEFAULT_TOLERANCE: ClassVar[float] = 0.3
 
+    PLACE: ClassVar[PlaceForm] = PlaceForm(
+        page=HUB_PAGE,
+        beside="revision",
+        here="a list of URLs on this machine is read by: vlm-assets add image_urls",
+    )
     kind: Literal["hf_image_urls"]
     reject_tolerance: float | None = Field(None, ge=0, le=1)
     """A slice with a larger share of rejects fails. Unset: 0.3, since of addresses a tenth is dead, more with

@@ -6,6 +6,7 @@ the archive, which go on inside the archives in it. Items are images, archives, 
 those whose suffix tells nothing: their bytes decide when they are fetched. Parquet and Arrow files are looked into.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from vlm_assets.archives.names import suffix_of
 from vlm_assets.archives.split import last_parts_missing
 from vlm_assets.archives.zips import ZipArchive
 from vlm_assets.captions.samples import caption_events
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.hub.groups import slices_of_group
 from vlm_assets.sources._archives import (
@@ -67,6 +69,11 @@ class KaggleSpec(KaggleKeys):
 
     BYTES_KEYS: ClassVar[tuple[str, ...]] = ("encoding",)
 
+    PLACE: ClassVar[PlaceForm] = PlaceForm(
+        page=re.compile(
+            r"(?:https?://)?(?:www\.)?kaggle\.com/datasets/([\w-]+/[\w-]+(?:/versions/[1-9]\d*)?)()(?:[/?#].*)?"
+        )
+    )
     kind: Literal["kaggle"]
     handle: str = Field(
         pattern=r"^[\w-]+/[\w-]+(/versions/[1-9]\d*)?$", description="owner/dataset[/versions/N]."

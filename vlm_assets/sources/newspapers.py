@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 import orjson
 from pydantic import Field, model_validator
 
+from vlm_assets.catalog.place_forms import PlaceForm
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.sources._pages import PAGE_COLUMNS, PAGE_KEYS, PagesSpec
 from vlm_assets.sources.protocol import Obtained, Requests, Traits
@@ -31,6 +32,9 @@ class NewspapersSpec(PagesSpec):
     `titles`: slugs or printed titles. `years`: first and last, inclusive, by the heading that an issue stands under.
     """
 
+    PLACE: ClassVar[PlaceForm] = PlaceForm(
+        here="a folder of PDFs on this machine is read by: vlm-assets add pdf_folder"
+    )
     BYTES_KEYS: ClassVar[tuple[str, ...]] = PAGE_KEYS
     COLUMNS: ClassVar[frozenset[str] | None] = PAGE_COLUMNS | _ISSUE_COLUMNS
 

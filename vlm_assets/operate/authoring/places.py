@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -12,27 +13,9 @@ from urllib.parse import unquote
 from vlm_assets.archives.names import is_archive_name
 from vlm_assets.catalog.spec import SourceSpec
 from vlm_assets.installation.load import unreadable
-from vlm_assets.sources.registry import source_of
+from vlm_assets.sources.registry import kinds, source_of
 from vlm_assets.words.errors import ConfigError, Problem
 
-_HUB: Final = re.compile(
-    r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)datasets/([\w.-]+/[\w.-]+)"
-    r"(?:/(?:tree|blob|resolve)/([^/?#]+))?(?:[/?#].*)?"
-)
-_RELEASES: Final = re.compile(
-    r"(?:(?:https?://)?(?:www\.)?github\.com/|git@github\.com:)([\w.-]+/[\w.-]+?)(?:\.git)?"
-    r"(?:/releases/(?:tag|download)/([^/?#]+))?(?:[/?#].*)?"
-)
-_KAGGLE: Final = re.compile(
-    r"(?:https?://)?(?:www\.)?kaggle\.com/datasets/([\w-]+/[\w-]+(?:/versions/[1-9]\d*)?)()(?:[/?#].*)?"
-)
-_SITES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
-    "hf_dataset": (_HUB, "revision"),
-    "hf_image_urls": (_HUB, "revision"),
-    "github_release": (_RELEASES, "tag"),
-    "kaggle": (_KAGGLE, ""),
-}
-"""Addresses of people's pages by kind, and the key of what stands in them beside the name."""
 _FORMS: Final = {
     "repo": re.compile(r"[\w.-]+/[\w.-]+"),
     "handle": re.compile(r"[\w-]+/[\w-]+(/versions/[1-9]\d*)?"),
@@ -43,12 +26,8 @@ _SAID: Final = {
     "handle": "owner/dataset or owner/dataset/versions/1",
     "base_url": "an address, https://HOST",
 }
-_HERE: Final = {
-    "hf_dataset": ("a dataset", "hf_disk"),
-    "hf_image_urls": ("a list of URLs", "image_urls"),
-    "newspapers": ("a folder of PDFs", "pdf_folder"),
-}
-"""What reads the same from this machine, where it is not a folder as others."""
+_FOLDER: Final = "a folder on this machine is read by: vlm-assets add client_folder"
+_ARCHIVE: Final = "an archive on this machine is read by: vlm-assets add client_folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +56,10 @@ def place_of(kind: str, text: str, catalog: Path) -> Place:
         return _path(kind, key, text, catalog)
     text = text.strip()
     name, more = text, {}
-    if kind in _SITES:
-        pattern, beside = _SITES[kind]
-        if found := pattern.fullmatch(text):
-            name = found[1]
-            more = {beside: unquote(found[2])} if beside and found[2] else {}
+    form = source_of(kind).spec_type.PLACE
+    if form.page is not None and (found := form.page.fullmatch(text)):
+        name = found[1]
+        more = {form.beside: unquote(found[2])} if form.beside and found[2] else {}
     if not _FORMS[key].fullmatch(name) or _is_relative(name) or (key == "base_url" and _is_elsewhere(text)):
         raise _refused(f"not {_SAID[key]}; {_rather(kind, text)}")
     doubt = "" if _there(text) is None else f"{text} is on this machine, too; {_rather(kind, text)}"
@@ -102,7 +80,14 @@ def _is_relative(text: str) -> bool:
 
 def _is_elsewhere(text: str) -> bool:
     """Whether it is an address on one of the sites that other kinds read."""
-    return any(pattern.fullmatch(text) for pattern, _ in _SITES.values())
+    return any(page.fullmatch(text) for page in _pages().values())
+
+
+@cache
+def _pages() -> dict[str, re.Pattern[str]]:
+    """The addresses of people's pages, by kind."""
+    forms = {kind: source_of(kind).spec_type.PLACE.page for kind in kinds()}
+    return {kind: page for kind, page in forms.items() if page is not None}
 
 
 def _refused(told: str) -> ConfigError:
@@ -113,18 +98,17 @@ def _rather(kind: str, text: str) -> str:
     """What reads such a text: the kind of its address, or of what is on this machine."""
     if address := _of_address(text):
         return address
-    what, other = _HERE.get(kind, ("a folder", "client_folder"))
+    rather = source_of(kind).spec_type.PLACE.here or _FOLDER
     there = _there(text)
     if there is not None and there.is_file() and is_archive_name(there.name):
-        what, other = "an archive", "client_folder"
-    named = "PATH" if there is None else shlex.quote(text)
-    return f"{what} on this machine is read by: vlm-assets add {other} {named}"
+        rather = _ARCHIVE
+    return f"{rather} {'PATH' if there is None else shlex.quote(text)}"
 
 
 def _of_address(text: str) -> str:
     """What reads an address; "" of what is none."""
-    for kind, (pattern, _) in _SITES.items():
-        if pattern.fullmatch(text):
+    for kind, page in _pages().items():
+        if page.fullmatch(text):
             return f"that address is read by: vlm-assets add {kind} {shlex.quote(text)}"
     if re.match(r"(?:https?://)?(?:huggingface\.co|hf\.co)/", text):
         return "the page of a dataset on the Hub is https://huggingface.co/datasets/owner/name"
@@ -149,7 +133,11 @@ def _path(kind: str, key: str, text: str, catalog: Path) -> Place:
         if _FORMS["repo"].fullmatch(text) and not _is_relative(text):
             hub = f" Or was a dataset of the Hub meant? It is read by: vlm-assets add hf_dataset {text}"
         raise _refused(f"{kind} is read from a path on this machine, and {why}{hub}")
-    if key == "path" and path.is_file() and not (kind == "client_folder" and is_archive_name(path.name)):
+    if (
+        key == "path"
+        and path.is_file()
+        and not (source_of(kind).spec_type.PLACE.archive and is_archive_name(path.name))
+    ):
         raise _refused(f"{path} is a file; give the folder that holds it")
     plain = _plain(path)
     inside = plain.is_relative_to(catalog.absolute())
