@@ -69,7 +69,11 @@ def look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) 
     if not traits_of(kind).renders_pages:
         return look
     told = "text: layer makes the text layer of a page its text; without that key pages have no text"
-    return replace(look, told=(*look.told, told), maybe=("text: layer  # scans have no text layer",))
+    return replace(
+        look,
+        told=(*look.told, told),
+        maybe=("text: layer  # the text of pages that have one; it is left out without this key",),
+    )
 
 
 def _look_at(kind: str, place: Mapping[str, Any], settings: Settings, name: str) -> Look:
