@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from vlm_assets.sources._folder_walk import FolderWalk, is_within
 from vlm_assets.words.counts import so_many
 from vlm_assets.words.errors import LeftOutReason, SourceError
+from vlm_assets.words.plain_files import read_plain
 
 _MAX_JSON_BYTES: Final = 12 * 2**20
 """What names 300,000 files. The worst that fits takes 0.7 GiB to read (measured: 55 bytes a byte)."""
@@ -133,11 +134,7 @@ class SavedFolder:
             SourceError: it cannot be read, is too long, or of another shape; names the key.
         """
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_JSON_BYTES + 1)
-            if len(text) > _MAX_JSON_BYTES:
-                raise SourceError(f"{self._where}{path} has more than {_MAX_JSON_BYTES} bytes")
-            return kind.model_validate_json(text, strict=True)
+            return kind.model_validate_json(read_plain(path, _MAX_JSON_BYTES), strict=True)
         except OSError as error:
             raise SourceError(f"{self._where}{path} cannot be read: {error.strerror}") from error
         except ValidationError as error:

@@ -127,7 +127,8 @@ class Trials:
             if fault.mode is Mode.KILL:  # that one is for `prune`: it may be another process's
                 left = {one for one in left if not one.endswith((".tmp", ".link", ".migrate/"))}
             if step.by_kind:  # nothing is due of the slice that was placed then: prune takes its downloads
-                left = {one for one in left if not _is_resumed(one)}
+                excused = ("cache/", "corpora/") if fault.mode is Mode.KILL else ("cache/",)
+                left = {one for one in left if not one.startswith(excused)}
             trial.problems += [f"left by the rerun: {one}" for one in sorted(left)]
         if self._outcome(step) not in (self._untidied[step.name], self._wanted[step.name]):
             trial.problems += self._tidy()

@@ -19,6 +19,11 @@ FILES = (
 ROW = "street/root/0000.jpeg"
 
 
+LEFT_BY_FETCH = ("crawl-a/pages", "rejected/other.json", "sha256.db", "tree-a.json")
+"""Once a row is taken down: neither downloads nor the picture of its slice's rejects."""
+LEFT_BY_LISTING = tuple(sorted((*LEFT_BY_FETCH, "a--b--1.zip", "spool/root/1")))
+
+
 @pytest.mark.parametrize(
     ("tombstone", "after_listing", "after_fetch"),
     [
@@ -26,28 +31,14 @@ ROW = "street/root/0000.jpeg"
         pytest.param(Tombstone(asked="id:x", ids=("other/root/1",)), FILES, FILES, id="of-another-source"),
         pytest.param(
             Tombstone(asked=f"id:{ROW}", ids=(ROW,)),
-            (
-                "a--b--1.zip",
-                "crawl-a/pages",
-                "rejected/other.json",
-                "sha256.db",
-                "spool/root/1",
-                "tree-a.json",
-            ),
-            ("crawl-a/pages", "rejected/other.json", "sha256.db", "tree-a.json"),
+            LEFT_BY_LISTING,
+            LEFT_BY_FETCH,
             id="a-row",
         ),
         pytest.param(
             Tombstone(asked="met:street/root", only_row=True, met={ROW: ""}),
-            (
-                "a--b--1.zip",
-                "crawl-a/pages",
-                "rejected/other.json",
-                "sha256.db",
-                "spool/root/1",
-                "tree-a.json",
-            ),
-            ("crawl-a/pages", "rejected/other.json", "sha256.db", "tree-a.json"),
+            LEFT_BY_LISTING,
+            LEFT_BY_FETCH,
             id="a-row-that-was-met",
         ),
     ],

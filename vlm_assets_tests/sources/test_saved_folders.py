@@ -210,7 +210,7 @@ def test_a_file_that_is_named_again_and_again_is_one(folder: Path) -> None:
 def test_json_without_end_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_saved_folders, "_MAX_JSON_BYTES", 64)
     told(folder / "train/state.json", state(*["own.arrow"] * 9))
-    with pytest.raises(SourceError, match=r"state\.json has more than 64 bytes"):
+    with pytest.raises(SourceError, match=r"state\.json cannot be read: larger than 64 bytes"):
         list_of(folder)
 
 
